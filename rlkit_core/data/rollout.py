@@ -1,0 +1,93 @@
+"""A rollout: what one module experienced over T steps in N envs, in time-major arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import define
+from torch import Tensor
+
+from rlkit_core.columns import Columns
+from rlkit_core.data.nested import Nested, flatten_time, leaves, map_leaves
+
+
+@define(eq=False)
+class Rollout:
+    """Experience of one module, ``[T, N, ...]``.
+
+    The arrays are the runner's own buffers: a rollout is valid until that runner samples again.
+
+    Attributes:
+        columns: column name to tensor ``[T, N, ...]``, nested as the space is. Always there: ``obs``, ``actions`` (raw,
+            as the distribution gave them), ``rewards`` (float32), ``terminateds`` and ``truncateds`` (bool). What
+            the module returned beside its actions (``action_dist_inputs``, ...) is there under its own name.
+        bootstrap_obs: ``[N, ...]``, the observation after the last step.
+        final_obs: ``[K, ...]``, last observations of the K episodes that were truncated and reset in the same step;
+            None where there are none, or where the env resets in the next step.
+        final_index: ``[K]`` int64, where they belong: ``t * N + n``.
+        loss_mask: ``[T, N]`` bool, False for steps that are no experience (the reset row of next-step reset); None
+            when all are.
+        weights_version: version of the weights that acted.
+    """
+
+    columns: dict[str, Nested]
+    bootstrap_obs: Nested
+    final_obs: Nested | None = None
+    final_index: Tensor | None = None
+    loss_mask: Tensor | None = None
+    weights_version: int = 0
+
+    @property
+    def num_steps(self) -> int:
+        """T."""
+        return int(self._rewards.shape[0])
+
+    @property
+    def num_envs(self) -> int:
+        """N."""
+        return int(self._rewards.shape[1])
+
+    @property
+    def num_env_steps(self) -> int:
+        """Steps that are experience: ``T * N``, less masked rows."""
+        if self.loss_mask is not None:
+            return int(self.loss_mask.sum())
+        return self.num_steps * self.num_envs
+
+    @property
+    def _rewards(self) -> Tensor:
+        return self.columns[Columns.REWARDS]  # type: ignore[return-value]
+
+    def __getitem__(self, column: str) -> Nested:
+        try:
+            return self.columns[column]
+        except KeyError:
+            raise KeyError(f"rollout has no column {column!r}; it has {sorted(self.columns)}") from None
+
+    def __contains__(self, column: object) -> bool:
+        return column in self.columns
+
+    def to(self, device: Any) -> Rollout:
+        """The same rollout with every tensor on ``device`` (itself where nothing moves)."""
+        if all(leaf.device == device for leaf in leaves(self.columns)):
+            return self
+
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.to(device, non_blocking=True)
+
+        return Rollout(
+            columns={name: map_leaves(move, column) for name, column in self.columns.items()},
+            bootstrap_obs=map_leaves(move, self.bootstrap_obs),
+            final_obs=None if self.final_obs is None else map_leaves(move, self.final_obs),
+            final_index=None if self.final_index is None else move(self.final_index),
+            loss_mask=None if self.loss_mask is None else move(self.loss_mask),
+            weights_version=self.weights_version,
+        )
+
+    def flat(self) -> dict[str, Nested]:
+        """Columns as rows ``[B, ...]``, ``B = num_env_steps``: time and envs merged, masked steps left out."""
+        rows = {name: flatten_time(column) for name, column in self.columns.items()}
+        if self.loss_mask is None:
+            return rows
+        keep = self.loss_mask.reshape(-1).nonzero().squeeze(-1)
+        return {name: map_leaves(lambda x: x.index_select(0, keep), column) for name, column in rows.items()}
