@@ -1,0 +1,105 @@
+# Two commands are enough on a fresh machine: `make train` and `make test`.
+# Everything happens in .venv, which is made from constraints.txt with pip alone.
+#
+#   PYTHON=python3.12 make test     another interpreter (for a new .venv)
+#   VENV=/some/dir make test        another environment
+#   ARGS="-k gae -x" make test      more arguments for pytest, rlkit train or a benchmark
+#
+# Threads: no target sets OMP_NUM_THREADS, so torch uses what it finds. Where the machine is shared, or two
+# runs must agree to the last bit, set it yourself: `OMP_NUM_THREADS=1 make test`.
+
+PYTHON ?= python3
+VENV ?= .venv
+BENCH_VENV ?= .bench-venv
+WHEEL_VENV ?= .wheel-venv
+ARGS ?=
+
+PLUGINS := $(sort $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml)))
+PROJECTS := . $(PLUGINS)
+PYPROJECTS := $(addsuffix /pyproject.toml,$(PROJECTS))
+
+# `python -m pip`, never the `pip` script: its first line holds a path that breaks when the folder moves.
+BIN := $(VENV)/bin
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help install train test test-slow learn test-wheels bench docs lint format wheels clean distclean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+# ---- environments ----------------------------------------------------------------------------------------
+# The stamp is newer than the files it depends on once the environment holds what they ask for.
+
+$(VENV)/.installed: $(PYPROJECTS) constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python $(PIP_INSTALL) -e '.[dev]' $(addprefix -e ./,$(PLUGINS))
+	@touch $@
+
+$(VENV)/.docs-installed: $(VENV)/.installed
+	$(BIN)/python $(PIP_INSTALL) -e '.[dev,docs]'
+	@touch $@
+
+# Stable-Baselines3 lives alone, so that it can ask for older versions without touching .venv.
+$(BENCH_VENV)/.installed: constraints.txt
+	test -x $(BENCH_VENV)/bin/python || $(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python $(PIP_INSTALL) torch gymnasium stable-baselines3
+	@touch $@
+
+install: $(VENV)/.installed  ## make .venv and install everything, editable
+
+# ---- doing the job ---------------------------------------------------------------------------------------
+
+train: $(VENV)/.installed  ## train PPO on CartPole-v1 until it is solved
+	$(BIN)/rlkit train ppo CartPole-v1 $(ARGS)
+
+test: $(VENV)/.installed  ## the default tests
+	$(BIN)/python -m pytest $(ARGS)
+
+test-slow: $(VENV)/.installed  ## the tests marked slow
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+learn: $(VENV)/.installed  ## the tests that train to a published level (minutes)
+	$(BIN)/python -m pytest -m learn $(ARGS)
+
+bench: $(VENV)/.installed $(BENCH_VENV)/.installed  ## PPO beside its peers, in one run
+	$(BIN)/python benchmarks/ppo_cartpole.py $(ARGS)
+
+docs: $(VENV)/.docs-installed  ## build the documentation; a warning is an error
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html $(ARGS)
+
+# ---- habits ----------------------------------------------------------------------------------------------
+
+lint: $(VENV)/.installed  ## ruff, formatting, mypy --strict on the core
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed  ## let ruff fix and format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# ---- wheels ----------------------------------------------------------------------------------------------
+
+wheels: $(VENV)/.installed  ## build every distribution's wheel into dist/
+	rm -rf dist
+	set -e; for project in $(PROJECTS); do $(BIN)/python -m build --wheel --outdir dist $$project; done
+
+# Tests the wheels in dist/ with PYTHON, in an environment of their own. `pytest` is called as a script and not
+# with `python -m`, which would put the source tree in front of what is installed.
+test-wheels:  ## install the wheels in dist/ into a fresh environment and test those
+	test -n "$$(ls dist/rlkit_core-*.whl)" || { echo "no wheels in dist/: run 'make wheels' first"; exit 1; }
+	rm -rf $(WHEEL_VENV)
+	$(PYTHON) -m venv $(WHEEL_VENV)
+	$(WHEEL_VENV)/bin/python $(PIP_INSTALL) "$$(ls dist/rlkit_core-*.whl)[dev]" $$(ls dist/*.whl | grep -v rlkit_core-)
+	cd $(WHEEL_VENV) && bin/python -c "import rlkit_core as m; assert 'site-packages' in m.__file__, m.__file__"
+	$(WHEEL_VENV)/bin/pytest $(ARGS)
+
+# ---- order -----------------------------------------------------------------------------------------------
+
+clean:  ## remove what builds and tests leave behind; keep environments and runs
+	rm -rf dist build docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find rlkit_core plugins tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean  ## clean, and the environments too
+	rm -rf $(VENV) $(BENCH_VENV) $(WHEEL_VENV)
