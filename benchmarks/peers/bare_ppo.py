@@ -1,0 +1,163 @@
+"""PPO on CartPole-v1 as one writes it by hand in an afternoon: plain torch, no library.
+
+``torch.distributions``, two ``nn.Sequential`` networks, gymnasium's synchronous vector env, a loop over time
+for the advantages, Adam as it comes and ``clip_grad_norm_``. An episode that ends by its time limit counts as
+ended, as such scripts have it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import pairwise
+
+import gymnasium as gym
+import numpy as np
+import torch
+from _span import (
+    CLIP,
+    ENTROPY_COEFF,
+    ENV_ID,
+    GAMMA,
+    HIDDENS,
+    LAMBDA,
+    LEARNING_RATE,
+    MAX_GRAD_NORM,
+    MINIBATCH_SIZE,
+    NUM_ENVS,
+    NUM_EPOCHS,
+    NUM_STEPS,
+    ROLLOUT,
+    VALUE_COEFF,
+    Work,
+    measure,
+    parse_work,
+)
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from torch import nn
+from torch.distributions import Categorical
+
+
+def mlp(num_inputs: int, num_outputs: int, last_gain: float) -> nn.Sequential:
+    """A tanh network with orthogonal weights and a linear last layer."""
+    sizes = [num_inputs, *HIDDENS]
+    layers: list[nn.Module] = []
+    for fan_in, fan_out in pairwise(sizes):
+        linear = nn.Linear(fan_in, fan_out)
+        nn.init.orthogonal_(linear.weight, 2**0.5)
+        nn.init.zeros_(linear.bias)
+        layers += [linear, nn.Tanh()]
+    head = nn.Linear(sizes[-1], num_outputs)
+    nn.init.orthogonal_(head.weight, last_gain)
+    nn.init.zeros_(head.bias)
+    return nn.Sequential(*layers, head)
+
+
+class Agent(nn.Module):
+    """A policy and a value function that share nothing."""
+
+    def __init__(self, num_inputs: int, num_actions: int) -> None:
+        super().__init__()
+        self.policy = mlp(num_inputs, num_actions, 0.01)
+        self.value = mlp(num_inputs, 1, 1.0)
+
+    def act(self, obs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Sample actions; return them, their log-probabilities and the values."""
+        dist = Categorical(logits=self.policy(obs))
+        actions = dist.sample()
+        return actions, dist.log_prob(actions), self.value(obs).squeeze(-1)
+
+    def evaluate(
+        self, obs: torch.Tensor, actions: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Log-probabilities of given actions, the entropy and the values."""
+        dist = Categorical(logits=self.policy(obs))
+        return dist.log_prob(actions), dist.entropy(), self.value(obs).squeeze(-1)
+
+
+class BarePPO:
+    """The loop, with its envs, networks and storage built in the constructor."""
+
+    def __init__(self, work: Work) -> None:
+        torch.set_num_threads(work.threads)
+        torch.manual_seed(work.seed)
+        self.work = work
+        self.envs = SyncVectorEnv(
+            [lambda: gym.make(ENV_ID) for _ in range(NUM_ENVS)], autoreset_mode=AutoresetMode.SAME_STEP
+        )
+        num_inputs = int(np.prod(self.envs.single_observation_space.shape))
+        self.agent = Agent(num_inputs, int(self.envs.single_action_space.n))
+        self.optimizer = torch.optim.Adam(self.agent.parameters(), lr=LEARNING_RATE)
+        self.obs = torch.zeros(NUM_STEPS, NUM_ENVS, num_inputs)
+        self.actions = torch.zeros(NUM_STEPS, NUM_ENVS, dtype=torch.int64)
+        self.logps = torch.zeros(NUM_STEPS, NUM_ENVS)
+        self.values = torch.zeros(NUM_STEPS, NUM_ENVS)
+        self.rewards = torch.zeros(NUM_STEPS, NUM_ENVS)
+        self.dones = torch.zeros(NUM_STEPS, NUM_ENVS)
+        self.running_return = np.zeros(NUM_ENVS)
+        self.returns: deque[float] = deque(maxlen=100)
+
+    def train(self) -> tuple[int, float]:
+        """Train for the whole work; return the steps done and the mean of the last 100 returns."""
+        first, _ = self.envs.reset(seed=self.work.seed)
+        next_obs = torch.as_tensor(first, dtype=torch.float32)
+        next_done = torch.zeros(NUM_ENVS)
+        for _ in range(self.work.iterations):
+            next_obs, next_done = self.sample(next_obs, next_done)
+            self.update(self.advantages(next_obs, next_done))
+        return self.work.iterations * ROLLOUT, float(np.mean(self.returns)) if self.returns else float("nan")
+
+    @torch.no_grad()
+    def sample(self, next_obs: torch.Tensor, next_done: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Fill the storage with one rollout; return the observation and done flag that follow it."""
+        for t in range(NUM_STEPS):
+            self.obs[t], self.dones[t] = next_obs, next_done
+            self.actions[t], self.logps[t], self.values[t] = self.agent.act(next_obs)
+            obs, reward, terminated, truncated, _ = self.envs.step(self.actions[t].numpy())
+            done = terminated | truncated
+            self.rewards[t] = torch.as_tensor(reward, dtype=torch.float32)
+            next_obs = torch.as_tensor(obs, dtype=torch.float32)
+            next_done = torch.as_tensor(done, dtype=torch.float32)
+            self.running_return += reward
+            if done.any():
+                self.returns.extend(self.running_return[done])
+                self.running_return[done] = 0.0
+        return next_obs, next_done
+
+    @torch.no_grad()
+    def advantages(self, next_obs: torch.Tensor, next_done: torch.Tensor) -> torch.Tensor:
+        """Generalised advantage estimates, backwards in time."""
+        next_value = self.agent.value(next_obs).squeeze(-1)
+        advantages = torch.zeros_like(self.rewards)
+        last = torch.zeros(NUM_ENVS)
+        for t in reversed(range(NUM_STEPS)):
+            going_on = 1.0 - (next_done if t == NUM_STEPS - 1 else self.dones[t + 1])
+            following = next_value if t == NUM_STEPS - 1 else self.values[t + 1]
+            delta = self.rewards[t] + GAMMA * following * going_on - self.values[t]
+            last = delta + GAMMA * LAMBDA * going_on * last
+            advantages[t] = last
+        return advantages
+
+    def update(self, advantages: torch.Tensor) -> None:
+        """Four epochs of minibatches of 256 over the rollout."""
+        targets = (advantages + self.values).reshape(-1)
+        advantages = advantages.reshape(-1)
+        obs = self.obs.reshape(ROLLOUT, -1)
+        actions, logps = self.actions.reshape(-1), self.logps.reshape(-1)
+        for _ in range(NUM_EPOCHS):
+            for rows in torch.randperm(ROLLOUT).split(MINIBATCH_SIZE):
+                logp, entropy, value = self.agent.evaluate(obs[rows], actions[rows])
+                advantage = advantages[rows]
+                advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+                ratio = (logp - logps[rows]).exp()
+                clipped = ratio.clamp(1 - CLIP, 1 + CLIP)
+                policy_loss = -torch.min(ratio * advantage, clipped * advantage).mean()
+                value_loss = nn.functional.mse_loss(value, targets[rows])
+                loss = policy_loss + VALUE_COEFF * value_loss - ENTROPY_COEFF * entropy.mean()
+                self.optimizer.zero_grad()
+                loss.backward()
+                nn.utils.clip_grad_norm_(self.agent.parameters(), MAX_GRAD_NORM)
+                self.optimizer.step()
+
+
+if __name__ == "__main__":
+    measure("bare", BarePPO(parse_work()).train, ["torch", "gymnasium", "numpy"])
