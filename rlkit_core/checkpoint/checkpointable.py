@@ -1,0 +1,396 @@
+"""The mixin that gives a class ``save_to_path``, ``restore_from_path`` and ``from_checkpoint``."""
+
+from __future__ import annotations
+
+import abc
+import functools
+import inspect
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from rlkit_core.checkpoint import files
+from rlkit_core.checkpoint.codec import key_path
+from rlkit_core.checkpoint.jsonable import PassAtLoad, from_jsonable, to_jsonable
+from rlkit_core.checkpoint.snapshot import (
+    CLASS_FILE,
+    Snapshot,
+    base_metadata,
+    read_snapshot,
+    split_component,
+    write_snapshot,
+)
+from rlkit_core.checkpoint.tree import encode_tree
+from rlkit_core.checkpoint.trust import class_ref, distribution_of, resolve_class
+from rlkit_core.errors import CheckpointError
+
+Self = TypeVar("Self", bound="Checkpointable")
+Filter = str | Collection[str] | None
+
+
+def _listed(value: Filter) -> list[str]:
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) else list(value)
+
+
+class Checkpointable(abc.ABC):
+    """Mixin of everything that can be saved and restored, alone or as part of something larger.
+
+    A subclass gives three methods: :meth:`get_state`, :meth:`set_state` and :meth:`get_ctor_args_and_kwargs`; one that
+    has checkpointable parts lists them in :meth:`get_checkpointable_components`. The state is nested dicts, lists and
+    tuples of None, bool, int, float, str, numpy arrays and scalars, and torch tensors. The mixin has no constructor
+    and keeps no attributes, so it fits any class.
+
+    A checkpoint is a directory with ``metadata.json``, ``class_and_ctor_args.json``, the state in two files, and one
+    sub-directory, itself a checkpoint, for each component. Nothing in it is a pickle.
+
+    Attributes:
+        STATE_FILE_NAME: base name of the two state files.
+        CLASS_AND_CTOR_ARGS_FILE_NAME: where the class and its constructor's arguments are.
+        METADATA_FILE_NAME: the file by which a checkpoint is known.
+    """
+
+    STATE_FILE_NAME: ClassVar[str] = "state"
+    CLASS_AND_CTOR_ARGS_FILE_NAME: ClassVar[str] = CLASS_FILE
+    METADATA_FILE_NAME: ClassVar[str] = files.METADATA_FILE
+
+    # -- to be given by subclasses ---------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def get_state(self, components: Filter = None, *, not_components: Filter = None, **kwargs: Any) -> Any:
+        """Return the state as a dict, each component's state under its name.
+
+        Args:
+            components: only these (a name, or several; ``"a/b"`` is part ``b`` of ``a``); None is all.
+            not_components: without these.
+            **kwargs: what a subclass adds.
+        """
+
+    @abc.abstractmethod
+    def set_state(self, state: Any) -> None:
+        """Take over a state that :meth:`get_state` gave; parts that are not in it stay as they are.
+
+        A subclass may add ``strict: bool = True``; ``restore_from_path`` then passes its own.
+        """
+
+    @abc.abstractmethod
+    def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return ``(args, kwargs)`` with which the class builds an object like this one."""
+
+    def get_checkpointable_components(self) -> Collection[tuple[str, Any]]:
+        """Return ``(name, component)`` for each part that has a sub-directory of its own; none by default."""
+        return []
+
+    def get_metadata(self) -> dict[str, Any]:
+        """Return what ``metadata.json`` says beside the hashes; subclasses may add entries (JSON data).
+
+        If the object has a method ``component_trace()``, its list goes under ``"component_trace"``.
+        """
+        metadata = base_metadata()
+        distribution = distribution_of(type(self))
+        metadata["distribution"] = (
+            {"name": distribution[0], "version": distribution[1]} if distribution is not None else None
+        )
+        trace = getattr(self, "component_trace", None)
+        if callable(trace):
+            metadata["component_trace"] = trace()
+        return metadata
+
+    # -- saving ----------------------------------------------------------------------------------------------
+
+    def save_to_path(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        state: Any = None,
+        components: Filter = None,
+        not_components: Filter = None,
+    ) -> str:
+        """Write a checkpoint and return its path.
+
+        All or nothing: the checkpoint is written beside ``path`` and renamed when it is complete and on disk. A
+        checkpoint that was there becomes ``path.old`` until then and is removed last.
+
+        Args:
+            path: the directory; None makes a fresh temporary one.
+            state: written instead of ``get_state()``; entries named like components become the state of these, and a
+                component without an entry writes its own current state.
+            components: save only these components (``"a"``, ``"a/b"``, or several); the others are left out.
+            not_components: leave these out.
+
+        Raises:
+            CheckpointError: something in the state or in the constructor's arguments cannot be written (nothing has
+                been written then), a filter names an unknown component, ``path`` holds something that is no
+                checkpoint, or writing failed; an older checkpoint at ``path`` is intact.
+        """
+        snapshot = self.snapshot(state=state, components=components, not_components=not_components)
+        if path is None:
+            path = tempfile.mkdtemp(prefix="rlkit-checkpoint-")
+        target = Path(os.path.abspath(Path(path).expanduser()))
+        if target.is_symlink():
+            target = target.resolve()
+        write_snapshot(snapshot, target)
+        return str(target)
+
+    def snapshot(
+        self, *, state: Any = None, components: Filter = None, not_components: Filter = None
+    ) -> Snapshot:
+        """Collect in memory what :meth:`save_to_path` writes, with all components.
+
+        Arrays may share memory with the object, so write (or send) the snapshot before it changes. A component that
+        lives elsewhere can be stood in for by any object with ``snapshot`` and ``restore_snapshot``.
+
+        Raises:
+            CheckpointError: something cannot be written, or a filter names an unknown component.
+        """
+        parts = dict(self.get_checkpointable_components())
+        for wanted in (*_listed(components), *_listed(not_components)):
+            split_component(wanted, parts, where=type(self).__name__)
+        if state is None:
+            own = self.get_state(not_components=list(parts)) if parts else self.get_state()
+        else:
+            own = state
+        if not isinstance(own, dict):
+            raise CheckpointError(
+                f"the state of {type(self).__name__} is a {type(own).__name__}, expected a dict"
+            )
+        given = {name: own[name] for name in parts if name in own} if state is not None else {}
+        children: dict[str, Snapshot] = {}
+        left_out: list[str] = []
+        for name, part in parts.items():
+            if not self._check_component(name, components, not_components):
+                left_out.append(name)
+                continue
+            try:
+                children[name] = part.snapshot(
+                    state=given.get(name),
+                    components=self._get_subcomponents(name, components),
+                    not_components=self._get_subcomponents(name, not_components),
+                )
+            except CheckpointError as error:
+                raise CheckpointError(f"component {name!r}: {error}") from error
+        own = {key: value for key, value in own.items() if key not in parts}
+        return Snapshot(
+            class_ref=class_ref(type(self)),
+            ctor=self._ctor_to_json(),
+            tree=encode_tree(own),
+            metadata={**self.get_metadata(), "left_out": left_out},
+            state_name=self.STATE_FILE_NAME,
+            components=children,
+        )
+
+    def _ctor_to_json(self) -> Any:
+        args, kwargs = self.get_ctor_args_and_kwargs()
+        try:
+            return to_jsonable([list(args), dict(kwargs)])
+        except CheckpointError as error:
+            raise CheckpointError(f"constructor arguments of {type(self).__name__}: {error}") from error
+
+    # -- restoring -------------------------------------------------------------------------------------------
+
+    def restore_from_path(
+        self, path: str | os.PathLike[str], *, component: str | None = None, strict: bool = True
+    ) -> None:
+        """Load a checkpoint into this object.
+
+        Every file is checked before anything changes. Then come the components, the own state, and the components
+        that exist only because of that state.
+
+        Args:
+            path: the checkpoint; with ``component``, the checkpoint of that component alone.
+            component: load only into the part at ``"a/b/c"``.
+            strict: a component that only one side has is an error; passed on to ``set_state`` where it takes it.
+
+        Raises:
+            CheckpointNotFoundError: (a ``CheckpointError`` and ``FileNotFoundError``) nothing is there.
+            CheckpointError: a damaged file, an unknown component, or components that do not fit.
+        """
+        if component:
+            parts = dict(self.get_checkpointable_components())
+            name, rest = split_component(component, parts, where=type(self).__name__)
+            parts[name].restore_from_path(path, component=rest or None, strict=strict)
+            return
+        snapshot, _ = read_snapshot(path)
+        self.restore_snapshot(snapshot, strict=strict)
+
+    def restore_snapshot(self, snapshot: Snapshot, *, strict: bool = True) -> None:
+        """Take over a snapshot: components, own state, then components that this state brought.
+
+        A subclass that must act after a restore overrides this and calls it first.
+
+        Raises:
+            CheckpointError: components do not fit (with ``strict``).
+        """
+        state = _migrated(snapshot)
+        done: set[str] = set()
+        self._restore_components(snapshot, done, strict)
+        if strict and _takes_strict(type(self).set_state):
+            self.set_state(state)
+        elif _takes_strict(type(self).set_state):
+            self.set_state(state, strict=False)  # type: ignore[call-arg]
+        else:
+            self.set_state(state)
+        present = self._restore_components(snapshot, done, strict)
+        if not strict:
+            return
+        missing = [name for name in present if name not in done and name not in snapshot.left_out]
+        unknown = [name for name in snapshot.components if name not in done]
+        if missing or unknown:
+            raise CheckpointError(
+                f"the components of {type(self).__name__} and of its checkpoint differ: only the object has "
+                f"{missing}, only the checkpoint has {unknown}; restore with strict=False to load what fits"
+            )
+
+    def _restore_components(self, snapshot: Snapshot, done: set[str], strict: bool) -> list[str]:
+        parts = dict(self.get_checkpointable_components())
+        for name, part in parts.items():
+            if name in snapshot.components and name not in done:
+                try:
+                    part.restore_snapshot(snapshot.components[name], strict=strict)
+                except CheckpointError as error:
+                    raise CheckpointError(f"component {name!r}: {error}") from error
+                done.add(name)
+        return list(parts)
+
+    @classmethod
+    def from_checkpoint(
+        cls: type[Self],
+        path: str | os.PathLike[str],
+        *,
+        classes: Iterable[type] = (),
+        strict: bool = True,
+        **kwargs: Any,
+    ) -> Self:
+        """Build the object that a checkpoint holds, and restore it.
+
+        Args:
+            path: the checkpoint (that of a component is as good).
+            classes: classes it may name although they are not in ``rlkit_core``, an installed plugin or this process.
+            strict: as in :meth:`restore_from_path`.
+            **kwargs: override stored constructor arguments by name; also how functions are passed again.
+
+        Raises:
+            CheckpointNotFoundError: nothing is there.
+            CheckpointError: a damaged file, a class that is not installed or not trusted, or no subclass of this one.
+        """
+        snapshot, _ = read_snapshot(path)
+        return cls.from_snapshot(snapshot, classes=classes, strict=strict, **kwargs)
+
+    @classmethod
+    def from_snapshot(
+        cls: type[Self],
+        snapshot: Snapshot,
+        *,
+        classes: Iterable[type] = (),
+        strict: bool = True,
+        **kwargs: Any,
+    ) -> Self:
+        """Build the object that a snapshot holds, and restore it; see :meth:`from_checkpoint`."""
+        allowed = (cls, *classes)
+        found = resolve_class(
+            snapshot.class_ref, classes=allowed, base=Checkpointable, plugins=snapshot.plugins
+        )
+        if not issubclass(found, cls):
+            raise CheckpointError(
+                f"the checkpoint holds a {snapshot.class_ref}, which is not a subclass of {class_ref(cls)}"
+            )
+        args, stored = _ctor_arguments(snapshot, found, kwargs, allowed)
+        instance = found(*args, **stored)
+        instance.restore_snapshot(snapshot, strict=strict)
+        return instance
+
+    # -- filters ---------------------------------------------------------------------------------------------
+
+    def _check_component(self, name: str, components: Filter = None, not_components: Filter = None) -> bool:
+        """Tell whether the part ``name`` is wanted, wholly or in part."""
+        wanted = components is None or any(c == name or c.startswith(name + "/") for c in _listed(components))
+        return wanted and name not in _listed(not_components)
+
+    def _get_subcomponents(self, name: str, components: Filter) -> list[str] | None:
+        """Return what a filter says about the inside of ``name``; None when it does not restrict it."""
+        listed = _listed(components)
+        if name in listed:
+            return None
+        return [c[len(name) + 1 :] for c in listed if c.startswith(name + "/")] or None
+
+
+@functools.cache
+def _takes_strict(function: Callable[..., Any]) -> bool:
+    parameters = inspect.signature(function).parameters.values()
+    return any(p.name == "strict" or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _ctor_arguments(
+    snapshot: Snapshot, cls: type, overrides: dict[str, Any], classes: tuple[type, ...]
+) -> tuple[list[Any], dict[str, Any]]:
+    """Decode the stored constructor arguments; overridden ones are not decoded, so they need not be loadable."""
+    ctor = snapshot.ctor
+    if not (
+        isinstance(ctor, list) and len(ctor) == 2 and isinstance(ctor[0], list) and isinstance(ctor[1], dict)
+    ):
+        raise CheckpointError(
+            f"{CLASS_FILE} of {snapshot.class_ref}: 'ctor_args_and_kwargs' is not [args, kwargs]"
+        )
+    raw_args, raw_kwargs = list(ctor[0]), dict(ctor[1])
+    if "$dict" in raw_kwargs:
+        raise CheckpointError(f"{CLASS_FILE} of {snapshot.class_ref}: argument names must be plain strings")
+    kwargs = dict(overrides)
+    names = _positional_names(cls)
+    for index, name in enumerate(names[: len(raw_args)]):
+        if name in kwargs:
+            raw_args[index] = None
+    args = [_decode_argument(f"argument {i}", value, snapshot, classes) for i, value in enumerate(raw_args)]
+    for index, name in enumerate(names[: len(raw_args)]):
+        if name in kwargs:
+            args[index] = kwargs.pop(name)
+    for name, value in raw_kwargs.items():
+        if name not in kwargs:
+            kwargs[name] = _decode_argument(name, value, snapshot, classes)
+    return args, kwargs
+
+
+def _decode_argument(name: str, value: Any, snapshot: Snapshot, classes: tuple[type, ...]) -> Any:
+    try:
+        decoded = from_jsonable(value, classes=classes, plugins=snapshot.plugins)
+    except CheckpointError as error:
+        raise CheckpointError(f"constructor argument {name!r} of {snapshot.class_ref}: {error}") from error
+    if isinstance(decoded, PassAtLoad):
+        decoded.where = f"constructor argument {key_path((name,))} of {snapshot.class_ref}"
+    return decoded
+
+
+def _positional_names(cls: type) -> list[str]:
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [p.name for p in inspect.signature(cls).parameters.values() if p.kind in kinds]
+
+
+def _migrated(snapshot: Snapshot) -> Any:
+    """Decode the own state; when its plugin has another version now, let the plugin bring it up to date."""
+    state = snapshot.state()
+    saved = snapshot.metadata.get("distribution")
+    if not isinstance(saved, dict):
+        return state
+    name, version = str(saved.get("name")), str(saved.get("version"))
+    installed = {d: v for d, v in _installed_versions().items() if d == name}.get(name)
+    if installed is None or installed == version:
+        return state
+    from rlkit_core.plugins.host import default_host
+
+    warnings.warn(
+        f"the checkpoint's {snapshot.class_ref} was saved with {name} {version}, installed is {installed}; if it "
+        f"does not load: pip install {name}=={version}",
+        UserWarning,
+        stacklevel=2,
+    )
+    return default_host().migrate(name, state, version)
+
+
+def _installed_versions() -> dict[str, str]:
+    from rlkit_core import __version__
+    from rlkit_core.checkpoint.trust import plugin_packages
+
+    return {**dict(plugin_packages().values()), "rlkit-core": __version__}

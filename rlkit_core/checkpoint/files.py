@@ -1,0 +1,247 @@
+"""Files that survive crashes: flushed writes, atomic replacement of a directory, checked reads."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+import shutil
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlkit_core.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import torch
+
+METADATA_FILE = "metadata.json"
+JSON_LIMIT = 1 << 30  # bytes; a larger JSON file is refused before it is read
+METADATA_LIMIT = 64 << 20
+
+
+class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
+    """There is no checkpoint at a path."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+# -- single files ------------------------------------------------------------------------------------------
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a new file and flush it to disk."""
+    with open(path, "xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """Write a new safetensors file and flush it to disk.
+
+    Raises:
+        OSError: the file could not be written (disk full, no permission).
+    """
+    import safetensors
+    import safetensors.torch
+
+    try:
+        safetensors.torch.save_file(tensors, path)
+    except safetensors.SafetensorError as error:
+        raise OSError(errno.EIO, f"{error}", str(path)) from error
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def sync_directory(path: Path) -> None:
+    """Flush a directory's entries to disk, where the platform can."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def check_plain_file(path: Path) -> int:
+    """Return the size of a regular file; a link, directory or absent file is an error naming it.
+
+    Raises:
+        CheckpointError: it is not a regular file.
+        CheckpointNotFoundError: it does not exist.
+    """
+    try:
+        info = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise CheckpointNotFoundError(f"{path} is missing") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    if not stat.S_ISREG(info.st_mode):
+        raise CheckpointError(f"{path} is not a regular file (links are refused)")
+    return info.st_size
+
+
+def read_bytes(path: Path, limit: int) -> bytes:
+    """Read a regular file of at most ``limit`` bytes.
+
+    Raises:
+        CheckpointError: it is missing, a link, too large or unreadable.
+    """
+    size = check_plain_file(path)
+    if size > limit:
+        raise CheckpointError(f"{path} has {size} bytes; at most {limit} are read")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file as hex, reading it in blocks."""
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    return digest.hexdigest()
+
+
+def describe_file(path: Path) -> dict[str, Any]:
+    """Return the ``{"sha256": ..., "size": ...}`` of a file just written."""
+    return {"sha256": sha256_of(path), "size": path.stat().st_size}
+
+
+# -- directories -------------------------------------------------------------------------------------------
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Tell whether a directory holds a checkpoint (its metadata file is there and says so)."""
+    metadata = path / METADATA_FILE
+    try:
+        return metadata.is_file() and b'"format_version"' in metadata.read_bytes()
+    except OSError:
+        return False
+
+
+def locate(path: str | os.PathLike[str]) -> tuple[Path, bool]:
+    """Find the checkpoint directory; ``(path, True)`` when it is the ``.old`` that an interrupted save left.
+
+    A path below a checkpoint (``NAME/learner_group``) falls back to ``NAME.old/learner_group``.
+
+    Raises:
+        CheckpointNotFoundError: there is neither.
+    """
+    wanted = Path(os.path.abspath(Path(path).expanduser()))
+    if (wanted / METADATA_FILE).exists():
+        return wanted, False
+    for part in (wanted, *wanted.parents):
+        old = part.with_name(part.name + ".old") if part.name else part
+        if not part.exists() and is_checkpoint(old) and is_checkpoint(old / wanted.relative_to(part)):
+            return old / wanted.relative_to(part), True
+    if wanted.is_dir():
+        raise CheckpointNotFoundError(f"{wanted} is a directory without {METADATA_FILE}: not a checkpoint")
+    raise CheckpointNotFoundError(f"no checkpoint at {wanted}")
+
+
+@contextmanager
+def replacing_directory(target: Path) -> Iterator[Path]:
+    """Yield a fresh directory beside ``target``, which replaces ``target`` when the block ends without an error.
+
+    At every moment ``target`` or ``target.old`` is a complete checkpoint, if there was one before. On an error the
+    fresh directory is removed and ``target`` is untouched.
+
+    Raises:
+        CheckpointError: ``target`` (or ``target.old``) is a file, or a directory with other content.
+    """
+    old = target.with_name(target.name + ".old")
+    for path in (target, old):
+        _check_replaceable(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(target)
+    fresh = _beside(target, "new")
+    fresh.mkdir()
+    try:
+        yield fresh
+        _sync_tree(fresh)
+        _swap_in(fresh, target, old)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+
+
+def _check_replaceable(path: Path) -> None:
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        raise CheckpointError(f"{path} exists and is not a directory; choose another path")
+    if path.is_dir() and not is_checkpoint(path) and any(path.iterdir()):
+        raise CheckpointError(
+            f"{path} is a directory that holds something else than a checkpoint; choose another path, or empty it"
+        )
+
+
+def _swap_in(fresh: Path, target: Path, old: Path) -> None:
+    if target.is_dir() and not is_checkpoint(target):  # empty, as checked before
+        target.rmdir()
+    had_one = target.exists()
+    if had_one:
+        if old.exists():  # left by an interrupted save; target is complete, so it is not needed
+            _discard(old, target)
+        os.rename(target, old)
+    try:
+        os.rename(fresh, target)
+    except BaseException:
+        if had_one:
+            os.rename(old, target)
+        raise
+    sync_directory(target.parent)
+    if old.exists():
+        _discard(old, target)
+
+
+def _discard(path: Path, target: Path) -> None:
+    trash = _beside(target, "gone")
+    os.rename(path, trash)
+    shutil.rmtree(trash, ignore_errors=True)
+
+
+def _host() -> str:
+    return "".join(c if c.isalnum() else "_" for c in socket.gethostname())[:40] or "host"
+
+
+def _beside(target: Path, purpose: str) -> Path:
+    return target.with_name(f".{target.name}.{purpose}-{_host()}-{os.getpid()}-{secrets.token_hex(4)}")
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Remove temporary directories that dead writers of this machine left for ``target``."""
+    for purpose in ("new", "gone"):
+        prefix = f".{target.name}.{purpose}-{_host()}-"
+        for entry in list(target.parent.iterdir()):
+            pid = entry.name.removeprefix(prefix).partition("-")[0]
+            if entry.name.startswith(prefix) and pid.isdigit() and not _alive(int(pid)):
+                shutil.rmtree(entry, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    if os.name == "nt":
+        return True  # no harmless way to ask; leave it
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _sync_tree(root: Path) -> None:
+    for directory, _, _ in os.walk(root, topdown=False):
+        sync_directory(Path(directory))

@@ -1,0 +1,314 @@
+"""A component with all its sub-components, collected in memory before writing and checked in full after reading."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import warnings
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from attrs import field, frozen
+
+from rlkit_core.checkpoint import codec, files
+from rlkit_core.checkpoint.tree import EncodedTree, decode_tree, read_tree, write_tree
+from rlkit_core.checkpoint.trust import plugin_packages
+from rlkit_core.errors import CheckpointError
+
+FORMAT_VERSION = 1
+CLASS_FILE = "class_and_ctor_args.json"
+
+
+@frozen
+class Snapshot:
+    """One component of a checkpoint, in memory.
+
+    Attributes:
+        class_ref: ``"package.module:Class"``.
+        ctor: the constructor's ``[args, kwargs]`` as JSON data.
+        tree: its own state, without that of its components.
+        metadata: as in ``metadata.json``.
+        state_name: base name of the state files.
+        components: its sub-components by name.
+    """
+
+    class_ref: str
+    ctor: Any
+    tree: EncodedTree
+    metadata: dict[str, Any]
+    state_name: str = "state"
+    components: dict[str, Snapshot] = field(factory=dict)
+
+    @property
+    def plugins(self) -> list[Mapping[str, Any]]:
+        """The plugin distributions that were installed at the save: ``{"name", "version", "packages"}``."""
+        listed = self.metadata.get("plugins")
+        return [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
+
+    @property
+    def left_out(self) -> list[str]:
+        """Components that were left out of this checkpoint on purpose."""
+        listed = self.metadata.get("left_out")
+        return [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
+
+    def state(self) -> Any:
+        """Decode the component's own state."""
+        return decode_tree(self.tree)
+
+    def full_state(self) -> Any:
+        """Decode the own state with the components' states under their names, as ``get_state()`` gives it."""
+        own = self.state()
+        return {**own, **{name: child.full_state() for name, child in self.components.items()}}
+
+    def select(self, path: str) -> Snapshot:
+        """Return the sub-component at ``"a/b/c"``.
+
+        Raises:
+            CheckpointError: there is none; the message lists those there are.
+        """
+        if not path:
+            return self
+        name, rest = split_component(path, self.components)
+        return self.components[name].select(rest)
+
+
+def split_component(path: str, known: Mapping[str, Any], where: str = "checkpoint") -> tuple[str, str]:
+    """Split ``"a/b/c"`` into the known component it starts with and the rest; names may hold slashes.
+
+    Raises:
+        CheckpointError: it starts with none of the known names.
+    """
+    for name in sorted(known, key=len, reverse=True):
+        if path == name:
+            return name, ""
+        if path.startswith(name + "/"):
+            return name, path[len(name) + 1 :]
+    names = ", ".join(repr(name) for name in known) or "none"
+    raise CheckpointError(f"the {where} has no component {path!r}; its components are: {names}")
+
+
+def directory_name(component: str) -> str:
+    """Map a component's name to a directory name that is safe on every file system, one to one.
+
+    >>> directory_name("learner_group"), directory_name("../p 0")
+    ('learner_group', '%2E.%2Fp%200')
+    """
+    name = quote(component, safe="", errors="surrogatepass")
+    if name[:1] in (".", "~"):
+        name = f"%{ord(name[0]):02X}{name[1:]}"
+    stem, dot, suffix = name.rpartition(".")
+    if dot and (suffix in ("json", "safetensors", "old") or not suffix):
+        name = f"{stem}%2E{suffix}"
+    if len(name) > 200:
+        name = f"{name[:130]}-{hashlib.sha256(name.encode()).hexdigest()}"
+    return name
+
+
+def base_metadata() -> dict[str, Any]:
+    """Collect what every component's metadata says: format, versions, time, and the plugins installed."""
+    import gymnasium
+    import numpy
+    import torch
+
+    from rlkit_core import __version__
+
+    plugins: dict[str, dict[str, Any]] = {}
+    for package, (name, version) in plugin_packages().items():
+        entry = plugins.setdefault(name, {"name": name, "version": version, "packages": []})
+        entry["packages"].append(package)
+    return {
+        "format_version": FORMAT_VERSION,
+        "rlkit_core_version": __version__,
+        "python_version": platform.python_version(),
+        "torch_version": str(torch.__version__),
+        "numpy_version": str(numpy.__version__),
+        "gymnasium_version": str(gymnasium.__version__),
+        "saved_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "plugins": [plugins[name] for name in sorted(plugins)],
+    }
+
+
+# -- writing -----------------------------------------------------------------------------------------------
+
+
+def write_snapshot(snapshot: Snapshot, target: Path) -> None:
+    """Write a snapshot as the checkpoint directory ``target``, atomically.
+
+    Raises:
+        CheckpointError: the target holds something else, or writing failed (disk full, no permission); what was
+            there before is untouched.
+    """
+    _check_writable(snapshot)
+    try:
+        with files.replacing_directory(target) as fresh:
+            _write_component(snapshot, fresh)
+    except OSError as error:
+        raise CheckpointError(f"cannot write the checkpoint {target}: {error}") from error
+
+
+def _check_writable(snapshot: Snapshot) -> None:
+    codec.dumps([snapshot.ctor, snapshot.metadata, snapshot.tree.document], indent=None)
+    names: dict[str, str] = {}
+    for name, child in snapshot.components.items():
+        other = names.setdefault(directory_name(name).casefold(), name)
+        if other != name:
+            raise CheckpointError(
+                f"components {other!r} and {name!r} differ only in case, which not every file system can tell apart"
+            )
+        _check_writable(child)
+
+
+def _write_component(snapshot: Snapshot, directory: Path) -> None:
+    document = {"class": snapshot.class_ref, "ctor_args_and_kwargs": snapshot.ctor}
+    files.write_bytes(directory / CLASS_FILE, codec.dumps(document))
+    written = [CLASS_FILE, *write_tree(snapshot.tree, directory, snapshot.state_name)]
+    for name, child in snapshot.components.items():
+        path = directory / directory_name(name)
+        path.mkdir()
+        _write_component(child, path)
+    metadata = {
+        **snapshot.metadata,
+        "class": snapshot.class_ref,
+        "state_file": snapshot.state_name,
+        "components": list(snapshot.components),
+        "files": {name: files.describe_file(directory / name) for name in written},
+    }
+    files.write_bytes(directory / files.METADATA_FILE, codec.dumps(metadata))
+
+
+# -- reading -----------------------------------------------------------------------------------------------
+
+
+def read_snapshot(path: str | os.PathLike[str]) -> tuple[Snapshot, Path]:
+    """Read a checkpoint, checking every file of it; return it with the directory it was read from.
+
+    When ``path`` is missing and ``path.old`` is there (an interrupted save), that is read, with a warning. A
+    checkpoint that is replaced while it is read is read again.
+
+    Raises:
+        CheckpointNotFoundError: there is no checkpoint.
+        CheckpointError: a file is missing, damaged or refused; the message names it.
+    """
+    for attempt in range(3):
+        directory, fallback = files.locate(path)
+        before = _identity(directory)
+        try:
+            snapshot = _read_component(directory)
+        except CheckpointError:
+            if attempt == 2 or _identity(directory) == before:
+                raise
+            continue
+        if fallback:
+            warnings.warn(
+                f"{path} is missing, as after an interrupted save; loaded the previous checkpoint {directory}",
+                UserWarning,
+                stacklevel=3,
+            )
+        return snapshot, directory
+    raise AssertionError("unreachable")
+
+
+def _identity(directory: Path) -> tuple[int, int] | None:
+    try:
+        info = (directory / files.METADATA_FILE).stat()
+    except OSError:
+        return None
+    return info.st_ino, info.st_mtime_ns
+
+
+def read_metadata(directory: Path) -> dict[str, Any]:
+    """Read and check a component's ``metadata.json``.
+
+    Raises:
+        CheckpointError: it is missing or damaged, or of a newer format.
+    """
+    path = directory / files.METADATA_FILE
+    metadata = codec.loads(files.read_bytes(path, files.METADATA_LIMIT), str(path))
+    version = metadata.get("format_version") if isinstance(metadata, dict) else None
+    if type(version) is not int or version < 1:
+        raise CheckpointError(f"{path} has no valid format_version: not a checkpoint of rlkit")
+    if version > FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path}: the checkpoint has format {version}, this rlkit-core reads up to {FORMAT_VERSION}; "
+            f"it was saved with rlkit-core {metadata.get('rlkit_core_version')}: pip install --upgrade rlkit-core"
+        )
+    if not isinstance(metadata.get("files"), dict) or not isinstance(metadata.get("components"), list):
+        raise CheckpointError(f"{path} is damaged: 'files' or 'components' is missing")
+    return dict(metadata)
+
+
+def _read_component(directory: Path) -> Snapshot:
+    metadata = read_metadata(directory)
+    state_name = metadata.get("state_file")
+    if not isinstance(state_name, str) or not state_name.isidentifier():
+        raise CheckpointError(
+            f"{directory / files.METADATA_FILE}: invalid state_file {str(state_name)[:80]!r}"
+        )
+    for name in (CLASS_FILE, f"{state_name}.json", f"{state_name}.safetensors"):
+        _check_file(directory / name, metadata["files"].get(name))
+    path = directory / CLASS_FILE
+    document = codec.loads(files.read_bytes(path, files.JSON_LIMIT), str(path))
+    ref = document.get("class") if isinstance(document, dict) else None
+    if not isinstance(ref, str) or "ctor_args_and_kwargs" not in document:
+        raise CheckpointError(f"{path} is damaged: 'class' or 'ctor_args_and_kwargs' is missing")
+    tree = read_tree(directory, state_name)
+    components = {name: _read_component(sub) for name, sub in _component_directories(directory, metadata)}
+    return Snapshot(ref, document["ctor_args_and_kwargs"], tree, metadata, state_name, components)
+
+
+def _check_file(path: Path, recorded: Any) -> None:
+    if not isinstance(recorded, dict) or not {"sha256", "size"} <= recorded.keys():
+        raise CheckpointError(f"{path}: {files.METADATA_FILE} does not list it with its hash and size")
+    size = files.check_plain_file(path)
+    if size != recorded["size"]:
+        raise CheckpointError(f"{path} is damaged: it has {size} bytes, {recorded['size']} were written")
+    if files.sha256_of(path) != recorded["sha256"]:
+        raise CheckpointError(f"{path} is damaged: its SHA-256 is not the one recorded at the save")
+
+
+def _component_directories(directory: Path, metadata: dict[str, Any]) -> Iterator[tuple[str, Path]]:
+    seen: set[str] = set()
+    for name in metadata["components"]:
+        if not isinstance(name, str) or not name or name in seen:
+            raise CheckpointError(
+                f"{directory / files.METADATA_FILE}: invalid component name {str(name)[:80]!r}"
+            )
+        seen.add(name)
+        path = directory / directory_name(name)
+        if path.is_symlink() or not path.is_dir():
+            raise CheckpointError(f"{path} is missing or not a directory (links are refused)")
+        yield name, path
+
+
+def get_checkpoint_info(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Describe a checkpoint without loading it: class, versions, plugins, and the tree of its components.
+
+    Returns:
+        A dict with ``type`` (class name), ``class``, ``version`` (of the format), ``format``, ``checkpoint_dir``,
+        ``components`` (nested dicts of names) and the rest of the metadata.
+
+    Raises:
+        CheckpointError: there is no checkpoint, or its metadata is damaged.
+    """
+    directory, _ = files.locate(path)
+    metadata = read_metadata(directory)
+    ref = str(metadata.get("class"))
+    return {
+        **metadata,
+        "type": ref.rpartition(":")[2].rpartition(".")[2],
+        "version": metadata["format_version"],
+        "format": "json+safetensors",
+        "checkpoint_dir": str(directory),
+        "components": _component_tree(directory, metadata),
+    }
+
+
+def _component_tree(directory: Path, metadata: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: _component_tree(sub, read_metadata(sub))
+        for name, sub in _component_directories(directory, metadata)
+    }

@@ -1,0 +1,196 @@
+"""A state tree as one JSON document and one safetensors file, and back, exactly.
+
+Arrays and tensors become safetensors entries named after their path of keys; the document holds the structure, the
+scalars, and for each array a reference ``{"$array": name}`` or ``{"$tensor": name}``. numpy scalars stay in the
+document as ``{"$scalar": [dtype, hex bytes]}``.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from attrs import field, frozen
+
+from rlkit_core.checkpoint import codec
+from rlkit_core.checkpoint.codec import KeyPath, key_path
+from rlkit_core.checkpoint.files import JSON_LIMIT, read_bytes, write_bytes, write_tensors
+from rlkit_core.errors import CheckpointError
+
+NUMPY_DTYPES = frozenset(
+    "bool uint8 int8 uint16 int16 uint32 int32 uint64 int64 float16 float32 float64 complex64".split()
+)
+_TORCH_ONLY = ("bfloat16", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz")
+TORCH_DTYPES = frozenset(
+    getattr(torch, name) for name in (*NUMPY_DTYPES, *_TORCH_ONLY) if hasattr(torch, name)
+)
+
+
+@frozen
+class EncodedTree:
+    """A state tree ready to be written: the JSON ``document`` and the ``tensors`` it refers to by name."""
+
+    document: Any
+    tensors: dict[str, torch.Tensor] = field(factory=dict)
+
+
+class _Encoder:
+    def __init__(self) -> None:
+        self.tensors: dict[str, torch.Tensor] = {}
+        self._storages: set[int] = set()
+
+    def leaf(self, value: Any, path: KeyPath) -> Any:
+        if isinstance(value, torch.Tensor):
+            return {"$tensor": self._add(_plain_tensor(value, path), path)}
+        if isinstance(value, np.ndarray):
+            return {"$array": self._add(torch.from_numpy(_plain_array(value, path)), path)}
+        if isinstance(value, np.generic):
+            _check_numpy_dtype(value.dtype, path)
+            little = np.asarray(value, dtype=value.dtype.newbyteorder("<"))
+            return {"$scalar": [value.dtype.name, little.tobytes().hex()]}
+        raise CheckpointError(
+            f"state {key_path(path)} is a {type(value).__module__}.{type(value).__qualname__}; expected None, bool, "
+            "int, float, str, a numpy array or scalar, a torch tensor, or a dict, list or tuple of these. Turn it "
+            "into such data in get_state()"
+        )
+
+    def _add(self, tensor: torch.Tensor, path: KeyPath) -> str:
+        name = (
+            "/".join(str(key) for key in path).encode("ascii", "backslashreplace").decode("ascii") or "root"
+        )
+        if name == "__metadata__":  # the one name that safetensors keeps for itself
+            name = "__metadata__~"
+        while name in self.tensors:
+            name += "~"
+        storage = tensor.untyped_storage().data_ptr()
+        if storage in self._storages:  # one file entry per array: what is shared is written twice
+            tensor = tensor.clone()
+        elif storage:
+            self._storages.add(storage)
+        self.tensors[name] = tensor
+        return name
+
+
+def _check_numpy_dtype(dtype: np.dtype[Any], path: KeyPath) -> None:
+    if dtype.name not in NUMPY_DTYPES:
+        raise CheckpointError(
+            f"state {key_path(path)} has numpy dtype {dtype}, which safetensors cannot hold; expected one of "
+            f"{', '.join(sorted(NUMPY_DTYPES))}"
+        )
+
+
+def _plain_array(value: np.ndarray[Any, Any], path: KeyPath) -> np.ndarray[Any, Any]:
+    _check_numpy_dtype(value.dtype, path)
+    if isinstance(value, np.ma.MaskedArray):
+        raise CheckpointError(
+            f"state {key_path(path)} is a masked array; store its data and mask as two arrays"
+        )
+    array = np.asarray(value)
+    native = array.dtype.isnative and array.flags.c_contiguous and array.flags.writeable
+    return array if native else array.astype(array.dtype.newbyteorder("="), order="C", copy=True)
+
+
+def _plain_tensor(value: torch.Tensor, path: KeyPath) -> torch.Tensor:
+    if value.layout != torch.strided or value.is_quantized or value.device.type == "meta" or value.is_nested:
+        raise CheckpointError(
+            f"state {key_path(path)} is a tensor with layout {value.layout} on {value.device}; expected a dense one"
+        )
+    if value.dtype not in TORCH_DTYPES:
+        raise CheckpointError(
+            f"state {key_path(path)} has dtype {value.dtype}, which safetensors cannot hold; expected one of "
+            f"{', '.join(sorted(str(d).removeprefix('torch.') for d in TORCH_DTYPES))}"
+        )
+    return value.detach().resolve_conj().resolve_neg().cpu().contiguous()
+
+
+def encode_tree(tree: Any) -> EncodedTree:
+    """Split a state tree into its document and its tensors (which still share memory with the tree).
+
+    Raises:
+        CheckpointError: the tree holds something that cannot be written; the message has the path of keys.
+    """
+    encoder = _Encoder()
+    document = codec.encode(tree, encoder.leaf)
+    return EncodedTree(document, encoder.tensors)
+
+
+def decode_tree(encoded: EncodedTree) -> Any:
+    """Rebuild the state tree from its document and tensors.
+
+    Raises:
+        CheckpointError: the document refers to an entry that is missing, or is malformed.
+    """
+    used: set[str] = set()
+
+    def entry(payload: Any, path: KeyPath) -> torch.Tensor:
+        if not isinstance(payload, str) or payload not in encoded.tensors or payload in used:
+            raise CheckpointError(f"state {key_path(path)}: no array {str(payload)[:80]!r} in the array file")
+        used.add(payload)
+        return encoded.tensors[payload]
+
+    def array(payload: Any, path: KeyPath) -> np.ndarray[Any, Any]:
+        tensor = entry(payload, path)
+        if str(tensor.dtype).removeprefix("torch.") not in NUMPY_DTYPES:
+            raise CheckpointError(f"state {key_path(path)}: numpy has no dtype {tensor.dtype}")
+        return tensor.numpy()
+
+    return codec.decode(encoded.document, {"$array": array, "$tensor": entry, "$scalar": decode_scalar})
+
+
+def decode_scalar(payload: Any, path: KeyPath) -> Any:
+    """Rebuild a numpy scalar from ``[dtype name, hex bytes]``."""
+    try:
+        name, text = payload
+        if name in NUMPY_DTYPES:
+            little = np.frombuffer(bytes.fromhex(text), dtype=np.dtype(name).newbyteorder("<"))
+            if little.shape == (1,):
+                return little.astype(name)[0]
+    except (TypeError, ValueError):
+        pass
+    raise CheckpointError(f"{key_path(path)}: malformed numpy scalar")
+
+
+def write_tree(encoded: EncodedTree, directory: Path, name: str) -> list[str]:
+    """Write ``NAME.json`` and ``NAME.safetensors`` into ``directory``, flushed to disk; return the file names."""
+    write_bytes(directory / f"{name}.json", codec.dumps(encoded.document, indent=None))
+    write_tensors(directory / f"{name}.safetensors", encoded.tensors)
+    return [f"{name}.json", f"{name}.safetensors"]
+
+
+def read_tree(directory: Path, name: str) -> EncodedTree:
+    """Read what :func:`write_tree` wrote, without decoding it.
+
+    Raises:
+        CheckpointError: a file is missing or damaged; the message names it.
+    """
+    path = directory / f"{name}.json"
+    document = codec.loads(read_bytes(path, JSON_LIMIT), str(path))
+    path = directory / f"{name}.safetensors"
+    try:
+        loaded = safetensors.torch.load_file(path)
+    except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+    # Own memory: what is loaded must not change, or fault, when somebody touches the file later.
+    return EncodedTree(document, {key: tensor.clone() for key, tensor in loaded.items()})
+
+
+def save_tree(tree: Any, directory: str | os.PathLike[str], name: str = "state") -> None:
+    """Write a state tree as ``NAME.json`` and ``NAME.safetensors`` into an existing directory.
+
+    Raises:
+        CheckpointError: the tree holds something that cannot be written; nothing was written then.
+    """
+    write_tree(encode_tree(tree), Path(directory), name)
+
+
+def load_tree(directory: str | os.PathLike[str], name: str = "state") -> Any:
+    """Read the state tree that :func:`save_tree` wrote; arrays come back as arrays, tensors as CPU tensors.
+
+    Raises:
+        CheckpointError: a file is missing or damaged.
+    """
+    return decode_tree(read_tree(Path(directory), name))

@@ -1,0 +1,172 @@
+"""Which classes a checkpoint may name.
+
+A checkpoint is data from somewhere. Reading one imports a class only from ``rlkit_core`` or from a top-level package
+that an installed distribution names in an ``rlkit.*`` entry point; beyond that a class must already be defined in
+this process (outside the standard library), or be passed by the caller.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from rlkit_core.errors import CheckpointError
+
+_REF = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.([^\W\d]\w*|<locals>))*\Z")
+_PLAIN_BUILTINS = frozenset(
+    {bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset, object}
+)
+
+
+def class_ref(cls: type) -> str:
+    """Name a class as ``"package.module:Qualified.Name"``."""
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def plugin_packages() -> dict[str, tuple[str, str]]:
+    """Map each top-level package that an enabled ``rlkit.*`` entry point names to its ``(distribution, version)``."""
+    from rlkit_core.plugins.discovery import scan
+
+    found: dict[str, tuple[str, str]] = {}
+    for distribution in scan().distributions:
+        if distribution.state != "found":
+            continue
+        for entry_point in distribution.entry_points:
+            top = entry_point.value.partition(":")[0].strip().partition(".")[0]
+            if entry_point.group.startswith("rlkit.") and top not in sys.stdlib_module_names:
+                found.setdefault(top, (distribution.name, distribution.version))
+    return dict(sorted(found.items()))
+
+
+def distribution_of(cls: type) -> tuple[str, str] | None:
+    """Return the ``(distribution, version)`` whose plugin package defines ``cls``, or None for a script's class."""
+    top = cls.__module__.partition(".")[0]
+    if top == "rlkit_core":
+        from rlkit_core import __version__
+
+        return ("rlkit-core", __version__)
+    return plugin_packages().get(top)
+
+
+def resolve_class(
+    ref: Any,
+    *,
+    classes: Iterable[type] = (),
+    base: type = object,
+    plugins: Iterable[Mapping[str, Any]] = (),
+) -> type:
+    """Find the class that a checkpoint names, importing only what is trusted.
+
+    Args:
+        ref: ``"package.module:Qualified.Name"`` as read from the file.
+        classes: classes the caller vouches for (one of a script may also stand for the ``__main__`` it was saved in).
+        base: the class must be a subclass of it; its subclasses that exist already are found without any import.
+        plugins: the checkpoint's list of plugin distributions, for the message about one that is missing.
+
+    Raises:
+        CheckpointError: the reference is malformed, untrusted, cannot be found, or is no subclass of ``base``.
+    """
+    if not isinstance(ref, str) or not _REF.match(ref):
+        raise CheckpointError(f"the checkpoint names {str(ref)[:100]!r}, expected 'package.module:Class'")
+    found = _given(ref, classes) or _defined(ref, base) or _imported(ref, plugins)
+    if found is None:
+        raise CheckpointError(_not_found(ref, plugins))
+    if not issubclass(found, base):
+        raise CheckpointError(f"the checkpoint names {ref}, which is not a subclass of {class_ref(base)}")
+    return found
+
+
+def _given(ref: str, classes: Iterable[type]) -> type | None:
+    module, _, name = ref.partition(":")
+    for cls in classes:
+        if class_ref(cls) == ref or (cls.__qualname__ == name and "__main__" in (module, cls.__module__)):
+            return cls
+    return None
+
+
+def _defined(ref: str, base: type) -> type | None:
+    if base is not object:
+        matches = [cls for cls in (base, *_subclasses(base)) if class_ref(cls) == ref]
+        if matches:
+            return matches[-1]  # the newest of classes defined again, as in a notebook
+    module_name, _, name = ref.partition(":")
+    if module_name == "builtins":
+        return next((cls for cls in _PLAIN_BUILTINS if cls.__name__ == name), None)
+    module = sys.modules.get(module_name)
+    if module is None or _is_standard_library(module_name):
+        return None
+    return _look_up(module, ref)
+
+
+def _subclasses(base: type) -> Iterator[type]:
+    seen: set[type] = set()
+    todo = [base]
+    while todo:
+        for cls in type.__subclasses__(todo.pop()):
+            if cls not in seen:
+                seen.add(cls)
+                todo.append(cls)
+                yield cls
+
+
+def _is_standard_library(module_name: str) -> bool:
+    top = module_name.partition(".")[0]
+    return top in sys.stdlib_module_names and top != "__main__"
+
+
+def _look_up(module: Any, ref: str) -> type | None:
+    """Follow the qualified name; only the class that itself bears this very name counts."""
+    value: Any = module
+    for part in ref.partition(":")[2].split("."):
+        value = vars(value).get(part) if hasattr(value, "__dict__") else None
+    return value if isinstance(value, type) and class_ref(value) == ref else None
+
+
+def _imported(ref: str, plugins: Iterable[Mapping[str, Any]]) -> type | None:
+    module_name = ref.partition(":")[0]
+    parts = module_name.split(".")
+    if "__main__" in parts or _is_standard_library(module_name):
+        return None
+    if parts[0] != "rlkit_core" and parts[0] not in plugin_packages():
+        return None
+    try:
+        module = importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:
+        raise CheckpointError(
+            f"the checkpoint needs {ref}, whose module cannot be imported: {type(error).__name__}: {error}."
+            f"{_advice(parts[0], plugins)}"
+        ) from error
+    return _look_up(module, ref)
+
+
+def _advice(package: str, plugins: Iterable[Mapping[str, Any]]) -> str:
+    for plugin in plugins:
+        packages = plugin.get("packages")
+        name, version = plugin.get("name"), plugin.get("version")
+        if (
+            isinstance(packages, list)
+            and package in packages
+            and isinstance(name, str)
+            and isinstance(version, str)
+        ):
+            return f" It was saved with {name} {version}: pip install {name}=={version}"
+    return ""
+
+
+def _not_found(ref: str, plugins: Iterable[Mapping[str, Any]]) -> str:
+    module_name, _, name = ref.partition(":")
+    package = module_name.partition(".")[0]
+    advice = _advice(package, plugins)
+    if package in plugin_packages() or package == "rlkit_core":
+        return f"the checkpoint needs the class {ref}, which the installed {package} does not define.{advice}"
+    if advice:
+        return f"the checkpoint needs the class {ref}, whose package is not installed.{advice}"
+    if _is_standard_library(module_name):
+        return f"the checkpoint names {ref}: nothing from the standard library is loaded through a checkpoint"
+    return (
+        f"the checkpoint needs the class {ref}, which is neither part of rlkit_core nor of an installed plugin nor "
+        f"defined in this process; import its module first, or pass classes=[{name.rpartition('.')[2]}]"
+    )
