@@ -40,13 +40,13 @@ def _listed(value: Filter) -> list[str]:
 class Checkpointable(abc.ABC):
     """Mixin of everything that can be saved and restored, alone or as part of something larger.
 
-    A subclass gives three methods: :meth:`get_state`, :meth:`set_state` and :meth:`get_ctor_args_and_kwargs`; one that
-    has checkpointable parts lists them in :meth:`get_checkpointable_components`. The state is nested dicts, lists and
-    tuples of None, bool, int, float, str, numpy arrays and scalars, and torch tensors. The mixin has no constructor
-    and keeps no attributes, so it fits any class.
+    A subclass gives three methods: :meth:`get_state`, :meth:`set_state` and :meth:`get_ctor_args_and_kwargs`;
+    one that has checkpointable parts lists them in :meth:`get_checkpointable_components`. The state is nested
+    dicts, lists and tuples of None, bool, int, float, str, numpy arrays and scalars, and torch tensors. The
+    mixin has no constructor and keeps no attributes, so it fits any class.
 
-    A checkpoint is a directory with ``metadata.json``, ``class_and_ctor_args.json``, the state in two files, and one
-    sub-directory, itself a checkpoint, for each component. Nothing in it is a pickle.
+    A checkpoint is a directory with ``metadata.json``, ``class_and_ctor_args.json``, the state in two files,
+    and one sub-directory, itself a checkpoint, for each component. Nothing in it is a pickle.
 
     Attributes:
         STATE_FILE_NAME: base name of the two state files.
@@ -112,20 +112,20 @@ class Checkpointable(abc.ABC):
     ) -> str:
         """Write a checkpoint and return its path.
 
-        All or nothing: the checkpoint is written beside ``path`` and renamed when it is complete and on disk. A
-        checkpoint that was there becomes ``path.old`` until then and is removed last.
+        All or nothing: the checkpoint is written beside ``path`` and renamed when it is complete and on disk.
+        A checkpoint that was there becomes ``path.old`` until then and is removed last.
 
         Args:
             path: the directory; None makes a fresh temporary one.
-            state: written instead of ``get_state()``; entries named like components become the state of these, and a
-                component without an entry writes its own current state.
+            state: written instead of ``get_state()``; entries named like components become the state of
+                these, and a component without an entry writes its own current state.
             components: save only these components (``"a"``, ``"a/b"``, or several); the others are left out.
             not_components: leave these out.
 
         Raises:
-            CheckpointError: something in the state or in the constructor's arguments cannot be written (nothing has
-                been written then), a filter names an unknown component, ``path`` holds something that is no
-                checkpoint, or writing failed; an older checkpoint at ``path`` is intact.
+            CheckpointError: something in the state or in the constructor's arguments cannot be written
+                (nothing has been written then), a filter names an unknown component, ``path`` holds something
+                that is no checkpoint, or writing failed; an older checkpoint at ``path`` is intact.
         """
         snapshot = self.snapshot(state=state, components=components, not_components=not_components)
         if path is None:
@@ -141,8 +141,9 @@ class Checkpointable(abc.ABC):
     ) -> Snapshot:
         """Collect in memory what :meth:`save_to_path` writes, with all components.
 
-        Arrays may share memory with the object, so write (or send) the snapshot before it changes. A component that
-        lives elsewhere can be stood in for by any object with ``snapshot`` and ``restore_snapshot``.
+        Arrays may share memory with the object, so write (or send) the snapshot before it changes. A
+        component that lives elsewhere can be stood in for by any object with ``snapshot`` and
+        ``restore_snapshot``.
 
         Raises:
             CheckpointError: something cannot be written, or a filter names an unknown component.
@@ -197,13 +198,14 @@ class Checkpointable(abc.ABC):
     ) -> None:
         """Load a checkpoint into this object.
 
-        Every file is checked before anything changes. Then come the components, the own state, and the components
-        that exist only because of that state.
+        Every file is checked before anything changes. Then come the components, the own state, and the
+        components that exist only because of that state.
 
         Args:
             path: the checkpoint; with ``component``, the checkpoint of that component alone.
             component: load only into the part at ``"a/b/c"``.
-            strict: a component that only one side has is an error; passed on to ``set_state`` where it takes it.
+            strict: a component that only one side has is an error; passed on to ``set_state`` where it takes
+                it.
 
         Raises:
             CheckpointNotFoundError: (a ``CheckpointError`` and ``FileNotFoundError``) nothing is there.
@@ -269,13 +271,15 @@ class Checkpointable(abc.ABC):
 
         Args:
             path: the checkpoint (that of a component is as good).
-            classes: classes it may name although they are not in ``rlkit_core``, an installed plugin or this process.
+            classes: classes it may name although they are not in ``rlkit_core``, an installed plugin or this
+                process.
             strict: as in :meth:`restore_from_path`.
             **kwargs: override stored constructor arguments by name; also how functions are passed again.
 
         Raises:
             CheckpointNotFoundError: nothing is there.
-            CheckpointError: a damaged file, a class that is not installed or not trusted, or no subclass of this one.
+            CheckpointError: a damaged file, a class that is not installed or not trusted, or no subclass of
+                this one.
         """
         snapshot, _ = read_snapshot(path)
         return cls.from_snapshot(snapshot, classes=classes, strict=strict, **kwargs)
@@ -327,7 +331,7 @@ def _takes_strict(function: Callable[..., Any]) -> bool:
 def _ctor_arguments(
     snapshot: Snapshot, cls: type, overrides: dict[str, Any], classes: tuple[type, ...]
 ) -> tuple[list[Any], dict[str, Any]]:
-    """Decode the stored constructor arguments; overridden ones are not decoded, so they need not be loadable."""
+    """Decode the stored constructor arguments; overridden ones are skipped, so they need not be loadable."""
     ctor = snapshot.ctor
     if not (
         isinstance(ctor, list) and len(ctor) == 2 and isinstance(ctor[0], list) and isinstance(ctor[1], dict)
@@ -381,8 +385,8 @@ def _migrated(snapshot: Snapshot) -> Any:
     from rlkit_core.plugins.host import default_host
 
     warnings.warn(
-        f"the checkpoint's {snapshot.class_ref} was saved with {name} {version}, installed is {installed}; if it "
-        f"does not load: pip install {name}=={version}",
+        f"the checkpoint's {snapshot.class_ref} was saved with {name} {version}, installed is {installed}; "
+        f"if it does not load: pip install {name}=={version}",
         UserWarning,
         stacklevel=2,
     )

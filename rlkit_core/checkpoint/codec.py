@@ -1,12 +1,12 @@
 """Nested Python containers as strict JSON, exactly and refusing everything else.
 
-Plain strings, numbers, lists and dicts with string keys are themselves in JSON. What JSON lacks is an object with
-one key that starts with ``$``: ``{"$tuple": [...]}``, ``{"$float": "nan"}``, ``{"$int": "0x..."}`` for integers
-beyond 64 bits and ``{"$dict": [[key, value], ...]}`` for dicts whose keys are integers or start with ``$``.
-Everything that is no container or scalar goes to a *leaf* function, which adds tags of its own.
+Plain strings, numbers, lists and dicts with string keys are themselves in JSON. What JSON lacks is an object
+with one key that starts with ``$``: ``{"$tuple": [...]}``, ``{"$float": "nan"}``, ``{"$int": "0x..."}`` for
+integers beyond 64 bits and ``{"$dict": [[key, value], ...]}`` for dicts whose keys are integers or start with
+``$``. Everything that is no container or scalar goes to a *leaf* function, which adds tags of its own.
 
-Subclasses of the built-in types come back as the built-in type (an ``OrderedDict`` as a dict, a named tuple as a
-tuple).
+Subclasses of the built-in types come back as the built-in type (an ``OrderedDict`` as a dict, a named tuple
+as a tuple).
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ def encode(value: Any, leaf: LeafEncoder, path: KeyPath = ()) -> Any:
         return {"$float": "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"}
     if len(path) >= MAX_DEPTH:
         raise CheckpointError(
-            f"{key_path(path[:4])}...: nested deeper than {MAX_DEPTH} levels, or the structure contains itself"
+            f"{key_path(path[:4])}...: nested deeper than {MAX_DEPTH} levels, or the structure contains "
+            "itself"
         )
     if isinstance(value, Mapping):
         return _encode_mapping(value, leaf, path)

@@ -154,10 +154,11 @@ def locate(path: str | os.PathLike[str]) -> tuple[Path, bool]:
 
 @contextmanager
 def replacing_directory(target: Path) -> Iterator[Path]:
-    """Yield a fresh directory beside ``target``, which replaces ``target`` when the block ends without an error.
+    """Yield a fresh directory beside ``target``, which replaces ``target`` when the block ends without an
+    error.
 
-    At every moment ``target`` or ``target.old`` is a complete checkpoint, if there was one before. On an error the
-    fresh directory is removed and ``target`` is untouched.
+    At every moment ``target`` or ``target.old`` is a complete checkpoint, if there was one before. On an
+    error the fresh directory is removed and ``target`` is untouched.
 
     Raises:
         CheckpointError: ``target`` (or ``target.old``) is a file, or a directory with other content.
@@ -183,7 +184,8 @@ def _check_replaceable(path: Path) -> None:
         raise CheckpointError(f"{path} exists and is not a directory; choose another path")
     if path.is_dir() and not is_checkpoint(path) and any(path.iterdir()):
         raise CheckpointError(
-            f"{path} is a directory that holds something else than a checkpoint; choose another path, or empty it"
+            f"{path} is a directory that holds something else than a checkpoint; choose another path, or "
+            "empty it"
         )
 
 

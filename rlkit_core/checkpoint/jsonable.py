@@ -1,7 +1,7 @@
 """Constructor arguments and settings as JSON: plain data, spaces, classes, arrays, and registered types.
 
-Functions are recorded by name and come back as :class:`PassAtLoad`, which raises when it is needed. Upper layers add
-their own types with :func:`register_json_type`.
+Functions are recorded by name and come back as :class:`PassAtLoad`, which raises when it is needed. Upper
+layers add their own types with :func:`register_json_type`.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class PassAtLoad:
     def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Raise: the function itself is not in the checkpoint."""
         raise CheckpointError(
-            f"{self.where} was the function {self.ref}; checkpoints hold no code, so pass it again when loading "
-            "(from_checkpoint(path, name=function)) or set it before use"
+            f"{self.where} was the function {self.ref}; checkpoints hold no code, so pass it again when "
+            "loading (from_checkpoint(path, name=function)) or set it before use"
         )
 
     def __repr__(self) -> str:
@@ -89,8 +89,9 @@ def register_json_type(
 def to_jsonable(value: Any) -> Any:
     """Write ``value`` as strict JSON data.
 
-    Handles None, bool, int, float, str, dict (str and int keys), list, tuple, set, frozenset, paths, numpy arrays,
-    scalars and dtypes, torch dtypes, gymnasium spaces, classes, and registered types; functions become a note.
+    Handles None, bool, int, float, str, dict (str and int keys), list, tuple, set, frozenset, paths, numpy
+    arrays, scalars and dtypes, torch dtypes, gymnasium spaces, classes, and registered types; functions
+    become a note.
 
     Raises:
         CheckpointError: something else, a live ``nn.Module`` among it; the message has the path of keys.
@@ -134,14 +135,14 @@ def _torch_leaf(value: Any, path: KeyPath) -> Any:
         return {"$torch_dtype": str(value).removeprefix("torch.")}
     if isinstance(value, torch.nn.Module):
         raise CheckpointError(
-            f"{key_path(path)} is a live nn.Module ({type(value).__qualname__}), which no checkpoint can rebuild; "
-            "pass its class and settings instead, and build it in setup()"
+            f"{key_path(path)} is a live nn.Module ({type(value).__qualname__}), which no checkpoint can "
+            "rebuild; pass its class and settings instead, and build it in setup()"
         )
     if callable(value):
         return {"$function": function_ref(value)}
     raise CheckpointError(
-        f"{key_path(path)} is a {class_ref(type(value))}, which cannot be written as JSON; pass plain data, a space, "
-        "a class, an array, or a type registered with register_json_type"
+        f"{key_path(path)} is a {class_ref(type(value))}, which cannot be written as JSON; pass plain data, "
+        "a space, a class, an array, or a type registered with register_json_type"
     )
 
 
@@ -229,9 +230,10 @@ def _array(payload: Any, path: KeyPath) -> np.ndarray[Any, Any]:
     dtype = _dtype(name, path)
     try:
         flat = np.frombuffer(base64.b64decode(data, validate=True), dtype=dtype.newbyteorder("<"))
-        return flat.astype(dtype).reshape(shape)
+        array: np.ndarray[Any, Any] = flat.astype(dtype).reshape(shape)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{key_path(path)}: malformed array: {error}") from error
+    return array
 
 
 def _torch_dtype(payload: Any, path: KeyPath) -> Any:

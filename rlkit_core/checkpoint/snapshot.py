@@ -1,4 +1,4 @@
-"""A component with all its sub-components, collected in memory before writing and checked in full after reading."""
+"""A component with all below it, collected in memory before writing and checked in full after reading."""
 
 from __future__ import annotations
 
@@ -139,8 +139,8 @@ def write_snapshot(snapshot: Snapshot, target: Path) -> None:
     """Write a snapshot as the checkpoint directory ``target``, atomically.
 
     Raises:
-        CheckpointError: the target holds something else, or writing failed (disk full, no permission); what was
-            there before is untouched.
+        CheckpointError: the target holds something else, or writing failed (disk full, no permission); what
+            was there before is untouched.
     """
     _check_writable(snapshot)
     try:
@@ -157,7 +157,8 @@ def _check_writable(snapshot: Snapshot) -> None:
         other = names.setdefault(directory_name(name).casefold(), name)
         if other != name:
             raise CheckpointError(
-                f"components {other!r} and {name!r} differ only in case, which not every file system can tell apart"
+                f"components {other!r} and {name!r} differ only in case, which not every file system can "
+                "tell apart"
             )
         _check_writable(child)
 
@@ -204,7 +205,7 @@ def read_snapshot(path: str | os.PathLike[str]) -> tuple[Snapshot, Path]:
             continue
         if fallback:
             warnings.warn(
-                f"{path} is missing, as after an interrupted save; loaded the previous checkpoint {directory}",
+                f"{path} is missing, as after an interrupted save; loaded the previous one, {directory}",
                 UserWarning,
                 stacklevel=3,
             )
@@ -234,7 +235,8 @@ def read_metadata(directory: Path) -> dict[str, Any]:
     if version > FORMAT_VERSION:
         raise CheckpointError(
             f"{path}: the checkpoint has format {version}, this rlkit-core reads up to {FORMAT_VERSION}; "
-            f"it was saved with rlkit-core {metadata.get('rlkit_core_version')}: pip install --upgrade rlkit-core"
+            f"it was saved with rlkit-core {metadata.get('rlkit_core_version')}: pip install --upgrade "
+            "rlkit-core"
         )
     if not isinstance(metadata.get("files"), dict) or not isinstance(metadata.get("components"), list):
         raise CheckpointError(f"{path} is damaged: 'files' or 'components' is missing")
@@ -288,8 +290,8 @@ def get_checkpoint_info(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Describe a checkpoint without loading it: class, versions, plugins, and the tree of its components.
 
     Returns:
-        A dict with ``type`` (class name), ``class``, ``version`` (of the format), ``format``, ``checkpoint_dir``,
-        ``components`` (nested dicts of names) and the rest of the metadata.
+        A dict with ``type`` (class name), ``class``, ``version`` (of the format), ``format``,
+        ``checkpoint_dir``, ``components`` (nested dicts of names) and the rest of the metadata.
 
     Raises:
         CheckpointError: there is no checkpoint, or its metadata is damaged.

@@ -1,8 +1,8 @@
 """A state tree as one JSON document and one safetensors file, and back, exactly.
 
-Arrays and tensors become safetensors entries named after their path of keys; the document holds the structure, the
-scalars, and for each array a reference ``{"$array": name}`` or ``{"$tensor": name}``. numpy scalars stay in the
-document as ``{"$scalar": [dtype, hex bytes]}``.
+Arrays and tensors become safetensors entries named after their path of keys; the document holds the
+structure, the scalars, and for each array a reference ``{"$array": name}`` or ``{"$tensor": name}``. numpy
+scalars stay in the document as ``{"$scalar": [dtype, hex bytes]}``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from rlkit_core.checkpoint.files import JSON_LIMIT, read_bytes, write_bytes, wri
 from rlkit_core.errors import CheckpointError
 
 NUMPY_DTYPES = frozenset(
-    "bool uint8 int8 uint16 int16 uint32 int32 uint64 int64 float16 float32 float64 complex64".split()
+    {"bool", "complex64", "float16", "float32", "float64"}
+    | {"uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"}
 )
 _TORCH_ONLY = ("bfloat16", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz")
 TORCH_DTYPES = frozenset(
@@ -53,9 +54,9 @@ class _Encoder:
             little = np.asarray(value, dtype=value.dtype.newbyteorder("<"))
             return {"$scalar": [value.dtype.name, little.tobytes().hex()]}
         raise CheckpointError(
-            f"state {key_path(path)} is a {type(value).__module__}.{type(value).__qualname__}; expected None, bool, "
-            "int, float, str, a numpy array or scalar, a torch tensor, or a dict, list or tuple of these. Turn it "
-            "into such data in get_state()"
+            f"state {key_path(path)} is a {type(value).__module__}.{type(value).__qualname__}; expected "
+            "None, bool, int, float, str, a numpy array or scalar, a torch tensor, or a dict, list or tuple "
+            "of these. Turn it into such data in get_state()"
         )
 
     def _add(self, tensor: torch.Tensor, path: KeyPath) -> str:
@@ -97,7 +98,8 @@ def _plain_array(value: np.ndarray[Any, Any], path: KeyPath) -> np.ndarray[Any, 
 def _plain_tensor(value: torch.Tensor, path: KeyPath) -> torch.Tensor:
     if value.layout != torch.strided or value.is_quantized or value.device.type == "meta" or value.is_nested:
         raise CheckpointError(
-            f"state {key_path(path)} is a tensor with layout {value.layout} on {value.device}; expected a dense one"
+            f"state {key_path(path)} is a tensor with layout {value.layout} on {value.device}; expected a "
+            "dense one"
         )
     if value.dtype not in TORCH_DTYPES:
         raise CheckpointError(
@@ -155,7 +157,7 @@ def decode_scalar(payload: Any, path: KeyPath) -> Any:
 
 
 def write_tree(encoded: EncodedTree, directory: Path, name: str) -> list[str]:
-    """Write ``NAME.json`` and ``NAME.safetensors`` into ``directory``, flushed to disk; return the file names."""
+    """Write ``NAME.json`` and ``NAME.safetensors`` into ``directory``, flushed; return the file names."""
     write_bytes(directory / f"{name}.json", codec.dumps(encoded.document, indent=None))
     write_tensors(directory / f"{name}.safetensors", encoded.tensors)
     return [f"{name}.json", f"{name}.safetensors"]

@@ -1,8 +1,8 @@
 """Which classes a checkpoint may name.
 
-A checkpoint is data from somewhere. Reading one imports a class only from ``rlkit_core`` or from a top-level package
-that an installed distribution names in an ``rlkit.*`` entry point; beyond that a class must already be defined in
-this process (outside the standard library), or be passed by the caller.
+A checkpoint is data from somewhere. Reading one imports a class only from ``rlkit_core`` or from a top-level
+package that an installed distribution names in an ``rlkit.*`` entry point; beyond that a class must already
+be defined in this process (outside the standard library), or be passed by the caller.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def class_ref(cls: type) -> str:
 
 
 def plugin_packages() -> dict[str, tuple[str, str]]:
-    """Map each top-level package that an enabled ``rlkit.*`` entry point names to its ``(distribution, version)``."""
+    """Map each package that an enabled ``rlkit.*`` entry point names to its ``(distribution, version)``."""
     from rlkit_core.plugins.discovery import scan
 
     found: dict[str, tuple[str, str]] = {}
@@ -42,7 +42,7 @@ def plugin_packages() -> dict[str, tuple[str, str]]:
 
 
 def distribution_of(cls: type) -> tuple[str, str] | None:
-    """Return the ``(distribution, version)`` whose plugin package defines ``cls``, or None for a script's class."""
+    """Return the plugin ``(distribution, version)`` that defines ``cls``; None for a script's class."""
     top = cls.__module__.partition(".")[0]
     if top == "rlkit_core":
         from rlkit_core import __version__
@@ -62,12 +62,15 @@ def resolve_class(
 
     Args:
         ref: ``"package.module:Qualified.Name"`` as read from the file.
-        classes: classes the caller vouches for (one of a script may also stand for the ``__main__`` it was saved in).
-        base: the class must be a subclass of it; its subclasses that exist already are found without any import.
+        classes: classes the caller vouches for (one of a script may also stand for the ``__main__`` it was
+            saved in).
+        base: the class must be a subclass of it; its subclasses that exist already are found without any
+            import.
         plugins: the checkpoint's list of plugin distributions, for the message about one that is missing.
 
     Raises:
-        CheckpointError: the reference is malformed, untrusted, cannot be found, or is no subclass of ``base``.
+        CheckpointError: the reference is malformed, untrusted, cannot be found, or is no subclass of
+            ``base``.
     """
     if not isinstance(ref, str) or not _REF.match(ref):
         raise CheckpointError(f"the checkpoint names {str(ref)[:100]!r}, expected 'package.module:Class'")
@@ -103,9 +106,10 @@ def _defined(ref: str, base: type) -> type | None:
 
 def _subclasses(base: type) -> Iterator[type]:
     seen: set[type] = set()
-    todo = [base]
+    todo: list[type] = [base]
     while todo:
-        for cls in type.__subclasses__(todo.pop()):
+        children: list[type] = type.__subclasses__(todo.pop())
+        for cls in children:
             if cls not in seen:
                 seen.add(cls)
                 todo.append(cls)
@@ -167,6 +171,7 @@ def _not_found(ref: str, plugins: Iterable[Mapping[str, Any]]) -> str:
     if _is_standard_library(module_name):
         return f"the checkpoint names {ref}: nothing from the standard library is loaded through a checkpoint"
     return (
-        f"the checkpoint needs the class {ref}, which is neither part of rlkit_core nor of an installed plugin nor "
-        f"defined in this process; import its module first, or pass classes=[{name.rpartition('.')[2]}]"
+        f"the checkpoint needs the class {ref}, which is neither part of rlkit_core nor of an installed "
+        "plugin nor defined in this process; import its module first, or pass "
+        f"classes=[{name.rpartition('.')[2]}]"
     )
