@@ -1,0 +1,212 @@
+"""The contract of an action distribution."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import torch
+
+from rlkit_core.distributions.partial import make_partial
+from rlkit_core.distributions.units import raw_action_layout, raw_actions_to_env
+from rlkit_core.errors import ConfigError
+
+Shape = tuple[int, ...]
+
+
+class Distribution(ABC):
+    """A distribution over actions, built from the output of a ``pi`` head.
+
+    A batch of distributions is one object: parameters are ``(B, D)`` or ``(B, T, D)`` tensors, and ``logp``,
+    ``entropy`` and ``kl`` have the leading shape alone. Objects are made for every forward pass, so
+    building one must be cheap: no validation, nothing computed before it is asked for.
+
+    Raw actions (what ``sample`` returns and rollouts store) differ from what the environment takes: a
+    ``Discrete`` action counts from 0, a ``Box`` action is flat and, where it is bounded, scaled to ``[-1,
+    1]``. ``to_env`` translates.
+
+    Subclasses implement ``sample``, ``logp``, ``from_logits``, ``required_input_dim`` and
+    ``to_deterministic``; the rest has defaults.
+    """
+
+    __slots__ = ()
+
+    #: True when ``mask_logits`` is implemented.
+    supports_mask: ClassVar[bool] = False
+
+    #: Keyword arguments bound by :meth:`get_partial_dist_cls`.
+    bound_kwargs: ClassVar[Mapping[str, Any]] = {}
+
+    # --- from networks -------------------------------------------------------------------------------------
+
+    @classmethod
+    @abstractmethod
+    def from_logits(cls, logits: torch.Tensor, **kwargs: Any) -> Distribution:
+        """Build from a head's output ``(..., required_input_dim)``."""
+
+    @classmethod
+    @abstractmethod
+    def required_input_dim(
+        cls, space: Any, model_config: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> int:
+        """Size of the last axis that ``from_logits`` expects for an action ``space``."""
+
+    @classmethod
+    def get_partial_dist_cls(cls, **kwargs: Any) -> type[Distribution]:
+        """Return a subclass with ``kwargs`` bound to ``from_logits`` and ``required_input_dim``.
+
+        Equal arguments give the same class, and the class pickles between processes.
+
+        Raises:
+            ConfigError: an argument is already bound; or, later, a caller passes a bound one again.
+        """
+        return make_partial(cls, kwargs)
+
+    @classmethod
+    def for_space(
+        cls,
+        space: Any,
+        model_config: Mapping[str, Any] | None = None,
+        child: Callable[[Any, tuple[str, ...]], type[Distribution]] | None = None,
+    ) -> type[Distribution]:
+        """Return this class with all that it needs to know of ``space`` bound, ready for
+        ``from_logits(logits)``.
+
+        Args:
+            space: the action space.
+            model_config: the effective model config.
+            child: for distributions of Dict and Tuple spaces: gives the class of a sub-space from
+                ``(sub_space, (key,))``.
+        """
+        return cls
+
+    # --- drawing -------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def sample(
+        self,
+        *,
+        sample_shape: Shape | None = None,
+        return_logp: bool = False,
+        noise: torch.Tensor | None = None,
+    ) -> Any:
+        """Draw actions, without gradients.
+
+        Args:
+            sample_shape: extra leading axes of independent draws.
+            return_logp: return ``(actions, logp)``.
+            noise: a block ``(*batch, noise_dim)`` of what :meth:`noise` gave; the draw is then a
+                deterministic function of parameters and noise.
+        """
+
+    def rsample(self, *, sample_shape: Shape | None = None, return_logp: bool = False) -> Any:
+        """Draw with gradients flowing to the parameters.
+
+        Raises:
+            NotImplementedError: the distribution has no such draw.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no reparametrised sample (rsample)")
+
+    def sample_and_logp(self, *, sample_shape: Shape | None = None) -> tuple[Any, torch.Tensor]:
+        """Return ``sample(return_logp=True)``."""
+        pair: tuple[Any, torch.Tensor] = self.sample(sample_shape=sample_shape, return_logp=True)
+        return pair
+
+    def rsample_and_logp(self, *, sample_shape: Shape | None = None) -> tuple[Any, torch.Tensor]:
+        """Return ``rsample(return_logp=True)``."""
+        pair: tuple[Any, torch.Tensor] = self.rsample(sample_shape=sample_shape, return_logp=True)
+        return pair
+
+    @classmethod
+    def noise_dim(cls, logits_dim: int) -> int | None:
+        """Random numbers one draw needs when ``from_logits`` takes ``logits_dim`` values; None: no noise
+        form."""
+        return None
+
+    @classmethod
+    def noise(
+        cls,
+        shape: Shape,
+        logits_dim: int,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str | None = None,
+        generator: torch.Generator | None = None,
+    ) -> torch.Tensor | None:
+        """Random numbers for ``shape`` draws at once, ``(*shape, noise_dim)``, or None when there is no
+        such form.
+
+        A runner draws a whole rollout's noise in one call and hands its rows to ``sample(noise=...)``.
+        """
+        return None
+
+    # --- scoring -------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def logp(self, value: Any) -> torch.Tensor:
+        """Log-probability (density) of raw actions; the batch shape."""
+
+    def entropy(self) -> torch.Tensor:
+        """Entropy in nats; the batch shape."""
+        raise NotImplementedError(f"{type(self).__name__} has no entropy in closed form")
+
+    def kl(self, other: Any) -> torch.Tensor:
+        """``KL(self || other)`` for another distribution of the same kind; the batch shape."""
+        raise NotImplementedError(f"{type(self).__name__} has no KL divergence in closed form")
+
+    @abstractmethod
+    def to_deterministic(self) -> Distribution:
+        """Return the distribution that always draws this one's mode."""
+
+    @property
+    def event_shape(self) -> Shape:
+        """Shape of one raw action."""
+        raise NotImplementedError(
+            f"{type(self).__name__} does not say the shape of its actions (event_shape)"
+        )
+
+    # --- around the environment ----------------------------------------------------------------------------
+
+    @classmethod
+    def to_env(cls, actions: Any, space: Any, *, normalize: bool = True, clip: bool = True) -> Any:
+        """Translate raw actions (numpy, any leading batch axes) to what the environment takes.
+
+        ``Discrete`` and ``MultiDiscrete`` add ``start``. Bounded elements of a ``Box`` are scaled from
+        ``[-1, 1]`` to ``[low, high]`` (``normalize``), then clipped to the finite bounds (``clip``). Flat
+        actions take the space's shape. Dict and Tuple spaces go leaf by leaf.
+        """
+        return raw_actions_to_env(actions, space, normalize=normalize, clip=clip)
+
+    @classmethod
+    def action_shape_dtype(cls, space: Any) -> Any:
+        """``(shape, numpy dtype)`` of one raw action, or a dict or tuple of them for Dict and Tuple
+        spaces."""
+        return raw_action_layout(space)
+
+    @classmethod
+    def mask_logits(cls, logits: torch.Tensor, mask: Any) -> torch.Tensor:
+        """Return ``logits`` under which actions with a false ``mask`` are never drawn.
+
+        Raises:
+            ConfigError: the distribution cannot be masked.
+        """
+        raise ConfigError(
+            f"{cls.__name__} cannot take an action mask: masks fit Discrete, MultiDiscrete and MultiBinary "
+            "actions (and those leaves of Dict and Tuple actions). Remove 'action_mask' from the observation "
+            "or use one of those action spaces."
+        )
+
+
+def masked(logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """``logits`` where ``mask`` holds, the dtype's lowest finite number elsewhere.
+
+    A finite number keeps entropy, KL and their gradients finite. A row without any legal action is uniform.
+    """
+    legal = mask if mask.dtype is torch.bool else mask > 0
+    if legal.shape[-1:] != logits.shape[-1:]:
+        raise ConfigError(
+            f"action mask: expected {logits.shape[-1]} entries (one for each logit), "
+            f"got shape {tuple(mask.shape)}"
+        )
+    return torch.where(legal, logits, torch.finfo(logits.dtype).min)

@@ -1,0 +1,78 @@
+"""The distribution that always gives the same action."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from rlkit_core.distributions.base import Distribution, Shape
+from rlkit_core.distributions.units import size_of
+
+
+class Deterministic(Distribution):
+    """All mass at ``loc``: what ``to_deterministic`` returns, and a distribution for deterministic policies.
+
+    Args:
+        loc: the actions.
+        event_dims: how many trailing axes make one action (0 for Discrete indices, 1 otherwise).
+    """
+
+    __slots__ = ("event_dims", "loc")
+
+    def __init__(self, loc: torch.Tensor, *, event_dims: int = 1) -> None:
+        self.loc = loc
+        self.event_dims = event_dims
+
+    @classmethod
+    def from_logits(cls, logits: torch.Tensor, **kwargs: Any) -> Deterministic:
+        """Take the head's output as the action."""
+        return cls(logits)
+
+    @classmethod
+    def required_input_dim(
+        cls, space: Any, model_config: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> int:
+        """Return the number of elements of the space."""
+        return size_of(space)
+
+    @property
+    def event_shape(self) -> Shape:
+        """The last ``event_dims`` axes of ``loc``."""
+        return tuple(self.loc.shape[self.loc.dim() - self.event_dims :])
+
+    def sample(
+        self,
+        *,
+        sample_shape: Shape | None = None,
+        return_logp: bool = False,
+        noise: torch.Tensor | None = None,
+    ) -> Any:
+        """Return ``loc``, repeated over ``sample_shape``."""
+        value = self.loc.detach()
+        if sample_shape is not None:
+            value = value.expand(*sample_shape, *value.shape)
+        return (value, self.logp(value)) if return_logp else value
+
+    def rsample(self, *, sample_shape: Shape | None = None, return_logp: bool = False) -> Any:
+        """Refuse: there is no randomness."""
+        raise NotImplementedError("Deterministic has no randomness to differentiate through; use .loc")
+
+    def logp(self, value: torch.Tensor) -> torch.Tensor:
+        """Zeros of the batch shape (the log of a probability of one)."""
+        dtype = self.loc.dtype if self.loc.is_floating_point() else torch.float32
+        batch = value.shape[: value.dim() - self.event_dims]
+        return torch.zeros(batch, dtype=dtype, device=self.loc.device)
+
+    def entropy(self) -> torch.Tensor:
+        """Refuse: a point mass has none."""
+        raise RuntimeError("Deterministic has no entropy; ask the distribution it was made from")
+
+    def kl(self, other: Any) -> torch.Tensor:
+        """Refuse: a point mass has none."""
+        raise RuntimeError("Deterministic has no KL divergence; ask the distribution it was made from")
+
+    def to_deterministic(self) -> Deterministic:
+        """Return itself."""
+        return self

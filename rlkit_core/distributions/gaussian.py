@@ -1,0 +1,154 @@
+"""Gaussian distributions with a diagonal covariance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+
+from rlkit_core.distributions.base import Distribution, Shape
+from rlkit_core.distributions.deterministic import Deterministic
+from rlkit_core.distributions.units import size_of
+from rlkit_core.errors import ConfigError
+
+HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
+HALF_LOG_2PI_E = 0.5 + HALF_LOG_2PI
+
+
+def gaussian_input_dim(name: str, space: Any) -> int:
+    """Mean and log standard deviation for each element of a floating-point Box.
+
+    Raises:
+        ConfigError: the space is no such Box.
+    """
+    if not isinstance(space, spaces.Box):
+        raise ConfigError(f"{name}: expected a Box action space, got {space}")
+    if not np.issubdtype(space.dtype, np.floating):
+        raise ConfigError(
+            f"{name}: expected a Box of floats, got dtype {space.dtype}; "
+            "use MultiDiscrete for integer actions"
+        )
+    return 2 * size_of(space)
+
+
+class DiagGaussian(Distribution):
+    """Independent normal variables; a raw action is their vector.
+
+    Args:
+        loc: means ``(..., k)``.
+        scale: standard deviations, a tensor that broadcasts to ``loc`` or a number.
+        log_scale: their logarithm, where it is known already (``scale`` may then be None).
+    """
+
+    __slots__ = ("_scale", "loc", "log_scale")
+
+    def __init__(
+        self,
+        loc: torch.Tensor,
+        scale: torch.Tensor | float | None = 1.0,
+        *,
+        log_scale: torch.Tensor | None = None,
+    ) -> None:
+        self.loc = loc
+        self._scale: torch.Tensor | None
+        if log_scale is None:
+            if not isinstance(scale, torch.Tensor):
+                scale = torch.full_like(loc, 1.0 if scale is None else scale)
+            elif scale.shape != loc.shape:
+                scale = scale.expand_as(loc)
+            self._scale = scale
+            log_scale = scale.log()
+        else:
+            self._scale = None
+        self.log_scale: torch.Tensor = log_scale
+
+    @classmethod
+    def from_logits(cls, logits: torch.Tensor, **kwargs: Any) -> DiagGaussian:
+        """Build from ``(..., 2k)``: means, then log standard deviations."""
+        loc, log_scale = logits.chunk(2, -1)
+        return cls(loc, None, log_scale=log_scale)
+
+    @classmethod
+    def required_input_dim(
+        cls, space: Any, model_config: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> int:
+        """Return ``2 * prod(space.shape)`` of a floating-point Box."""
+        return gaussian_input_dim(cls.__name__, space)
+
+    @property
+    def scale(self) -> torch.Tensor:
+        """Standard deviations ``(..., k)``."""
+        scale = self._scale
+        if scale is None:
+            scale = self._scale = self.log_scale.exp()
+        return scale
+
+    @property
+    def event_shape(self) -> Shape:
+        """``(k,)``."""
+        return tuple(self.loc.shape[-1:])
+
+    @classmethod
+    def noise_dim(cls, logits_dim: int) -> int:
+        """One number for each mean."""
+        return logits_dim // 2
+
+    @classmethod
+    def noise(
+        cls,
+        shape: Shape,
+        logits_dim: int,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str | None = None,
+        generator: torch.Generator | None = None,
+    ) -> torch.Tensor:
+        """Standard normal noise ``(*shape, logits_dim // 2)``."""
+        return torch.empty((*shape, logits_dim // 2), dtype=dtype, device=device).normal_(generator=generator)
+
+    def _normal_like(self, sample_shape: Shape | None) -> torch.Tensor:
+        loc = self.loc
+        shape = loc.shape if sample_shape is None else (*sample_shape, *loc.shape)
+        return torch.randn(shape, dtype=loc.dtype, device=loc.device)
+
+    def sample(
+        self,
+        *,
+        sample_shape: Shape | None = None,
+        return_logp: bool = False,
+        noise: torch.Tensor | None = None,
+    ) -> Any:
+        """Draw ``(..., k)``: ``loc + scale * noise``, without gradients."""
+        if noise is None:
+            noise = self._normal_like(sample_shape)
+        actions = self.loc.detach() + self.scale.detach() * noise
+        return (actions, self.logp(actions)) if return_logp else actions
+
+    def rsample(self, *, sample_shape: Shape | None = None, return_logp: bool = False) -> Any:
+        """Draw ``loc + scale * noise`` with gradients to both."""
+        actions = self.loc + self.scale * self._normal_like(sample_shape)
+        return (actions, self.logp(actions)) if return_logp else actions
+
+    def logp(self, value: torch.Tensor) -> torch.Tensor:
+        """Log-density, summed over the last axis."""
+        log_scale = self.log_scale
+        z = (value - self.loc) * (-log_scale).exp()
+        return (z * z * -0.5 - log_scale).sum(-1) - HALF_LOG_2PI * self.loc.shape[-1]
+
+    def entropy(self) -> torch.Tensor:
+        """Differential entropy in nats; the batch shape."""
+        return self.log_scale.sum(-1) + HALF_LOG_2PI_E * self.loc.shape[-1]
+
+    def kl(self, other: DiagGaussian) -> torch.Tensor:
+        """``KL(self || other)``; the batch shape."""
+        delta = self.log_scale - other.log_scale
+        z = (self.loc - other.loc) * (-other.log_scale).exp()
+        return ((torch.exp(2.0 * delta) + z * z - 1.0) * 0.5 - delta).sum(-1)
+
+    def to_deterministic(self) -> Deterministic:
+        """Always the mean."""
+        return Deterministic(self.loc)

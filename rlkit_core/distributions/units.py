@@ -1,0 +1,113 @@
+"""Raw actions and the environment's actions: layouts and translation, by action space, in numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from rlkit_core.errors import ConfigError
+
+
+def raw_action_layout(space: Any) -> Any:
+    """``(shape, dtype)`` of one raw action of a space: what a distribution samples and a rollout stores.
+
+    Discrete: a scalar int64. Box: flat float32. MultiDiscrete: flat int64. MultiBinary: flat int8. Dict and
+    Tuple: the same structure of layouts.
+
+    Raises:
+        ConfigError: the space is none of these.
+    """
+    if isinstance(space, spaces.Dict):
+        return {key: raw_action_layout(sub) for key, sub in space.spaces.items()}
+    if isinstance(space, spaces.Tuple):
+        return tuple(raw_action_layout(sub) for sub in space.spaces)
+    if isinstance(space, spaces.Discrete):
+        return (), np.dtype(np.int64)
+    if isinstance(space, spaces.Box):
+        return (size_of(space),), np.dtype(np.float32)
+    if isinstance(space, spaces.MultiDiscrete):
+        return (int(space.nvec.size),), np.dtype(np.int64)
+    if isinstance(space, spaces.MultiBinary):
+        return (size_of(space),), np.dtype(np.int8)
+    raise ConfigError(
+        f"action space {type(space).__name__}: expected Discrete, MultiDiscrete, MultiBinary, Box, Dict or "
+        "Tuple; a distribution for another space overrides action_shape_dtype and to_env"
+    )
+
+
+def raw_actions_to_env(actions: Any, space: Any, *, normalize: bool = True, clip: bool = True) -> Any:
+    """Translate raw actions, with any leading batch axes, to the environment's units (see ``to_env``)."""
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        return map_sub_spaces(
+            lambda item, sub, _: raw_actions_to_env(item, sub, normalize=normalize, clip=clip), actions, space
+        )
+    array = np.asarray(actions)
+    if isinstance(space, spaces.Discrete):
+        first = int(space.start)
+        array = array + first if first else array
+        return array.astype(space.dtype, copy=False)
+    if isinstance(space, spaces.Box):
+        return _box_to_env(_shaped(array, space.shape), space, normalize, clip)
+    if isinstance(space, spaces.MultiDiscrete):
+        array = _shaped(array, space.nvec.shape)
+        start = getattr(space, "start", None)
+        if start is not None and np.any(start):
+            array = array + start
+        return array.astype(space.dtype, copy=False)
+    if isinstance(space, spaces.MultiBinary):
+        return _shaped(array, space.shape).astype(space.dtype, copy=False)
+    raw_action_layout(space)  # raises, naming the space
+    return array
+
+
+def map_sub_spaces(fn: Callable[[Any, Any, str], Any], struct: Any, space: Any) -> Any:
+    """Apply ``fn(item, sub_space, key)`` to each entry of a Dict or Tuple space's struct; same structure
+    out."""
+    if isinstance(space, spaces.Dict):
+        missing = [key for key in space.spaces if key not in struct]
+        if missing:
+            raise ConfigError(f"Dict action: no entry {missing[0]!r}; got keys {sorted(map(str, struct))}")
+        return {key: fn(struct[key], sub, str(key)) for key, sub in space.spaces.items()}
+    if len(struct) != len(space.spaces):
+        raise ConfigError(f"Tuple action: expected {len(space.spaces)} entries, got {len(struct)}")
+    return tuple(
+        fn(item, sub, str(i)) for i, (item, sub) in enumerate(zip(struct, space.spaces, strict=True))
+    )
+
+
+def size_of(space: Any) -> int:
+    """Number of elements of a space with a shape (1 for shape ``()``)."""
+    return int(np.prod(space.shape, dtype=np.int64))
+
+
+def _shaped(array: Any, shape: tuple[int, ...]) -> Any:
+    """Give flat actions ``(*batch, n)`` the shape ``(*batch, *shape)``; those that have it already stay."""
+    if len(shape) == 1 and array.shape[-1:] == shape:
+        return array
+    size = int(np.prod(shape, dtype=np.int64))
+    if array.ndim and array.shape[-1] == size:
+        return array.reshape(*array.shape[:-1], *shape)
+    if array.shape[array.ndim - len(shape) :] == shape:
+        return array
+    raise ConfigError(f"actions: expected flat (..., {size}) or (..., {shape}), got shape {array.shape}")
+
+
+def _box_to_env(array: np.ndarray[Any, Any], space: spaces.Box, normalize: bool, clip: bool) -> Any:
+    low, high = space.low, space.high
+    if normalize or clip:
+        array = array.astype(np.result_type(array.dtype, np.float32), copy=False)
+    if normalize:
+        bounded = np.isfinite(low) & np.isfinite(high)
+        if bounded.any():
+            low64 = np.where(bounded, low, -1.0).astype(np.float64)
+            high64 = np.where(bounded, high, 1.0).astype(np.float64)
+            half = (high64 - low64) * 0.5
+            array = np.where(bounded, low64 + (array + 1.0) * half, array)
+    if clip:
+        array = np.clip(array, low, high)
+    if np.issubdtype(space.dtype, np.integer):
+        array = np.rint(array)
+    return array.astype(space.dtype, copy=False)
