@@ -1,0 +1,203 @@
+"""Names that people bring along from elsewhere: older names, other libraries' names, dropped settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from rlkit_core.errors import did_you_mean
+
+RENAMED: Final[dict[str, str]] = {
+    "num_sgd_iter": "num_epochs",
+    "sgd_minibatch_size": "minibatch_size",
+    "model": "model_config",
+    "model_config_dict": "model_config",
+    "num_workers": "num_env_runners",
+    "num_rollout_workers": "num_env_runners",
+    "num_envs_per_worker": "num_envs_per_env_runner",
+    "num_learner_workers": "num_learners",
+    "num_gpus_per_learner_worker": "num_gpus_per_learner",
+    "evaluation_num_workers": "evaluation_num_env_runners",
+}
+"""Older names of RLlib, accepted with a note."""
+
+OTHER_LIBRARIES: Final[dict[str, str]] = {
+    "learning_rate": "lr",
+    "discount": "gamma",
+    "discount_factor": "gamma",
+    "gae_lambda": "lambda_",
+    "lambda": "lambda_",
+    "lam": "lambda_",
+    "n_steps": "rollout_fragment_length",
+    "num_steps": "rollout_fragment_length",
+    "n_envs": "num_envs_per_env_runner",
+    "num_envs": "num_envs_per_env_runner",
+    "n_epochs": "num_epochs",
+    "update_epochs": "num_epochs",
+    "epochs": "num_epochs",
+    "batch_size": "minibatch_size",
+    "mini_batch_size": "minibatch_size",
+    "ent_coef": "entropy_coeff",
+    "entropy_coef": "entropy_coeff",
+    "vf_coef": "vf_loss_coeff",
+    "value_loss_coef": "vf_loss_coeff",
+    "max_grad_norm": "grad_clip",
+    "clip_range": "clip_param",
+    "clip_coef": "clip_param",
+    "clip_range_vf": "value_clip",
+    "clip_vloss": "value_clip",
+    "target_kl": "kl_target",
+    "policy_kwargs": "model_config",
+    "net_arch": "model_config",
+    "env_id": "env",
+    "env_name": "env",
+    "env_kwargs": "env_config",
+    "random_seed": "seed",
+    "callback": "on_train_result",
+    "buffer_size": "replay_buffer_config",
+    "learning_starts": "num_steps_sampled_before_learning_starts",
+    "target_update_interval": "target_network_update_freq",
+    "num_workers_per_learner": "num_env_runners",
+}
+"""Names used by other libraries; refused, naming ours."""
+
+_CONNECTORS = (
+    "there are no connector pipelines; preprocessing and normalisation live in the module (its setup() and "
+    "_forward methods, or an encoder), and advantages are computed by the Learner"
+)
+_PROCESSES = "it belongs to runners and learners in processes of their own, which this version does not have"
+_EPISODES = (
+    "nothing is called per episode or per step; take statistics from result['env_runners'] in "
+    "on_train_result, or wrap the environment"
+)
+_COMPILE = "use learners(compile=...)"
+
+REFUSED: Final[dict[str, str]] = {
+    **dict.fromkeys(
+        (
+            "env_to_module_connector",
+            "module_to_env_connector",
+            "learner_connector",
+            "add_default_connectors_to_env_to_module_pipeline",
+            "add_default_connectors_to_module_to_env_pipeline",
+            "add_default_connectors_to_learner_pipeline",
+            "enable_connectors",
+            "observation_filter",
+            "preprocessor_pref",
+        ),
+        _CONNECTORS,
+    ),
+    **dict.fromkeys(
+        (
+            "restart_failed_env_runners",
+            "ignore_env_runner_failures",
+            "max_num_env_runner_restarts",
+            "delay_between_env_runner_restarts_s",
+            "restart_failed_sub_environments",
+            "num_consecutive_env_runner_failures_tolerance",
+            "env_runner_health_probe_timeout_s",
+            "env_runner_restore_timeout_s",
+            "sample_timeout_s",
+            "num_cpus_per_env_runner",
+            "num_gpus_per_env_runner",
+            "custom_resources_per_env_runner",
+            "num_cpus_per_learner",
+            "num_aggregator_actors_per_learner",
+            "custom_resources_per_learner",
+            "max_requests_in_flight_per_learner",
+            "max_requests_in_flight_per_aggregator_actor",
+            "max_requests_in_flight_per_env_runner",
+            "validate_env_runners_after_construction",
+            "create_local_env_runner",
+            "create_env_on_local_worker",
+            "merge_env_runner_states",
+            "broadcast_env_runner_states",
+            "evaluation_sample_timeout_s",
+            "placement_strategy",
+            "num_cpus_for_main_process",
+            "local_gpu_idx",
+        ),
+        _PROCESSES,
+    ),
+    **dict.fromkeys(
+        (
+            "on_episode_created",
+            "on_episode_start",
+            "on_episode_step",
+            "on_episode_end",
+            "on_sample_end",
+            "on_environment_created",
+            "on_env_runners_recreated",
+            "keep_per_episode_custom_metrics",
+        ),
+        _EPISODES,
+    ),
+    **dict.fromkeys(
+        (
+            "torch_compile_learner",
+            "torch_compile_learner_what_to_compile",
+            "torch_compile_learner_dynamo_mode",
+            "torch_compile_learner_dynamo_backend",
+            "torch_compile_worker",
+            "torch_compile_worker_dynamo_mode",
+            "torch_compile_worker_dynamo_backend",
+            "eager_tracing",
+            "eager_max_retraces",
+        ),
+        _COMPILE,
+    ),
+    "lr_schedule": "write the schedule as lr=[[0, start], [step, end]]",
+    "entropy_coeff_schedule": "write the schedule as entropy_coeff=[[0, start], [step, end]]",
+    "torch_skip_nan_gradients": "use learners(on_nonfinite='skip')",
+    "optimizer": "override configure_optimizers_for_module() in a Learner subclass and pass learner_class",
+    "render_env": "pass env_config={'render_mode': 'human'}",
+    "action_mask_key": "the key is always 'action_mask', at the root of a Dict observation",
+    "is_atari": "nothing depends on it; name the wrappers in the environment",
+    "env_task_fn": "vary the task inside the environment",
+    "episode_lookback_horizon": "rollouts are arrays [T, N]; there are no episode objects to look back into",
+    "episodes_to_numpy": "rollouts are numpy arrays already",
+    "compress_observations": "rollouts are written in place and never compressed",
+    "remote_worker_envs": "use gym_env_vectorize_mode='async'",
+    "remote_env_batch_wait_ms": "use gym_env_vectorize_mode='async'",
+    "env_runner_cls": "the runner is chosen from the environment",
+    "num_gpus": "use learners(num_gpus_per_learner=...)",
+    "exploration_config": "exploration lives in the module's _forward_exploration",
+    "count_steps_by": "steps are counted as environment steps",
+    "custom_evaluation_function": "override Algorithm.evaluate in a subclass",
+    "evaluation_force_reset_envs_before_iteration": "evaluation always starts with freshly reset environments",
+    "always_attach_evaluation_results": "results hold 'evaluation' in the iterations that evaluated",
+    "logger_config": "result writers come from plugins (rlkit_result_writers)",
+    "logger_creator": "result writers come from plugins (rlkit_result_writers)",
+    "_validate_config": "validation cannot be turned off; correct the setting that it names",
+    "_enable_rl_module_api": "there is only the RLModule API",
+    "eager_mode": "TensorFlow is not built",
+    "tf_session_args": "TensorFlow is not built",
+}
+"""Settings of RLlib that this design drops, each with what replaces it."""
+
+METHODS: Final[dict[str, str]] = {
+    "rollouts": "use env_runners(...)",
+    "exploration": "use env_runners(explore=...); how to explore lives in the module's _forward_exploration",
+    "offline_data": "training from recorded data is not part of this library",
+    "python_environment": "set environment variables before Python starts",
+    "build_env_to_module_connector": _CONNECTORS,
+    "build_module_to_env_connector": _CONNECTORS,
+    "build_learner_connector": _CONNECTORS,
+}
+"""Methods of RLlib's config that this one does not have."""
+
+
+def unknown_name_hint(name: str, known: Iterable[str]) -> str:
+    """What to say after "no setting NAME": the setting meant, or why it is gone. Starts with a blank, or is empty.
+
+    Args:
+        name: the name that was given.
+        known: the settings that exist.
+    """
+    known = list(known)
+    if name in REFUSED:
+        return f" {name!r} is a setting of RLlib that rlkit does not have: {REFUSED[name]}."
+    target = OTHER_LIBRARIES.get(name) or RENAMED.get(name)
+    if target in known:
+        return f" Did you mean {target!r}?"
+    return did_you_mean(name, known)

@@ -1,0 +1,227 @@
+"""Converters of the core's own, less ordinary settings: env, model config, policies, components, functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import gymnasium as gym
+
+from rlkit_core.errors import ConfigError
+
+CALLBACK_EVENTS: Final[dict[str, str]] = {
+    "on_algorithm_init": "Called with algorithm= once it is built.",
+    "on_train_result": "Called with algorithm= and result= after each train().",
+    "on_evaluate_start": "Called with algorithm= before each evaluation.",
+    "on_evaluate_end": "Called with algorithm= and evaluation_metrics= after each evaluation.",
+    "on_checkpoint_saved": "Called with algorithm= and path= after each save.",
+    "on_checkpoint_loaded": "Called with algorithm= after each restore.",
+}
+"""Events that ``config.callbacks(...)`` takes functions for: once an iteration or less."""
+
+
+def always_true(value: Any) -> bool:
+    """The flags of ``api_stack``."""
+    if value is not True:
+        raise ValueError("there is only the RLModule API; expected True")
+    return True
+
+
+def framework(value: Any) -> str:
+    """``"torch"``."""
+    if value in ("tf", "tf2", "tfe"):
+        raise ValueError("TensorFlow is not built into rlkit, whose modules are PyTorch modules; use 'torch'")
+    if value != "torch":
+        raise ValueError("expected 'torch'")
+    return "torch"
+
+
+def env(value: Any) -> Any:
+    """An id, a class or a function; None where there is none yet."""
+    if value is None or callable(value):
+        return value
+    if isinstance(value, str):
+        if not value.strip():
+            raise ValueError("expected an environment id, such as 'CartPole-v1'")
+        return value
+    raise ValueError(
+        f"expected a gymnasium id, an env class or a function that makes one, got {type(value).__name__} "
+        "(each run makes its own copies, so a ready env cannot be used)"
+    )
+
+
+def space(value: Any) -> Any:
+    """A gymnasium space."""
+    if isinstance(value, gym.Space):
+        return value
+    raise ValueError(f"expected a gymnasium space, got {type(value).__module__}.{type(value).__name__}")
+
+
+def vectorize_mode(value: Any) -> Any:
+    """A mode's name; gymnasium's own enumeration is taken too."""
+    return getattr(value, "value", value)
+
+
+def model_config(value: Any) -> dict[str, Any]:
+    """A dict; of a ``DefaultModelConfig`` only the fields that were set. Values keep their identity."""
+    from rlkit_core.rl_module.model_config import plain_model_config
+
+    return plain_model_config(value)
+
+
+def module_spec(value: Any) -> Any:
+    """None, an ``RLModuleSpec`` or a ``MultiRLModuleSpec``."""
+    if value is None or hasattr(value, "as_multi_rl_module_spec"):
+        return value
+    raise ValueError(f"expected an RLModuleSpec or a MultiRLModuleSpec, got {type(value).__name__}")
+
+
+def class_with(method: str, what: str) -> Callable[[Any], Any]:
+    """A class that has ``method``."""
+
+    def convert(value: Any) -> Any:
+        if isinstance(value, type) and hasattr(value, method):
+            return value
+        raise ValueError(f"expected {what}, got {value!r}")
+
+    return convert
+
+
+def catalogs(value: Any) -> list[Any]:
+    """Names of registered catalogs and Catalog subclasses, in order."""
+    if value is None:
+        return []
+    items = [value] if isinstance(value, str | type) else list(value)
+    for item in items:
+        if not isinstance(item, str | type):
+            raise ValueError(f"expected names of catalogs or Catalog subclasses, got {item!r}")
+    return items
+
+
+def components(value: Any) -> dict[str, Any]:
+    """Components by place: ``encoder``, ``encoder:path.to.leaf``, ``head:pi``, ``distribution``, ``distribution:path``."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise ValueError("expected a dict such as {'encoder': 'distribution/name'}")
+    for place, component in value.items():
+        kind, _, rest = str(place).partition(":")
+        if kind not in ("encoder", "head", "distribution") or (":" in str(place) and not rest):
+            raise ValueError(
+                f"{place!r} names no place; expected 'encoder', 'encoder:path', 'head:pi', 'head:vf' or 'distribution'"
+            )
+        if kind == "head" and not rest:
+            raise ValueError("'head' needs a slot: 'head:pi' or 'head:vf'")
+        if not isinstance(component, str | type) and not hasattr(component, "target"):
+            raise ValueError(f"{place!r}: expected a component id, a Component or a class, got {component!r}")
+    return dict(value)
+
+
+def policies(value: Any) -> list[str] | None:
+    """Module ids; sets are sorted. A dict's values must be None."""
+    if value is None:
+        return None
+    if isinstance(value, Mapping):
+        wrong = [key for key, item in value.items() if item is not None]
+        if wrong:
+            raise ValueError(
+                f"the value of {wrong[0]!r} must be None: spaces and networks of a module go to "
+                "rl_module(rl_module_spec=MultiRLModuleSpec(...)), its other settings to "
+                "rl_module(algorithm_config_overrides_per_module=...)"
+            )
+    return module_ids(value) or None
+
+
+def policies_to_train(value: Any) -> Any:
+    """None (all), module ids, or a function ``(module_id, batch) -> bool``."""
+    return value if value is None or callable(value) else module_ids(value)
+
+
+def module_ids(value: Any) -> list[str]:
+    """Module ids in order; sets are sorted."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise ValueError("expected module ids, such as ['p0', 'p1']")
+    ids = sorted(value, key=str) if isinstance(value, set | frozenset) else list(value)
+    for module_id in ids:
+        bad = (
+            not isinstance(module_id, str) or not module_id or any(char in '<>:"/\\|?' for char in module_id)
+        )
+        if bad or module_id[-1] in ". ":
+            raise ValueError(
+                f'{module_id!r} is no module id: a non-empty text without <>:"/\\|? and no final dot or blank'
+            )
+    return list(dict.fromkeys(ids))
+
+
+def function(value: Any) -> Any:
+    """A callable."""
+    if callable(value):
+        return value
+    raise ValueError(f"expected a function, got {type(value).__name__}")
+
+
+def functions(value: Any) -> list[Any]:
+    """One function or several."""
+    if value is None:
+        return []
+    items = list(value) if isinstance(value, list | tuple) else [value]
+    return [function(item) for item in items]
+
+
+def callbacks_classes(value: Any) -> list[Any]:
+    """A class or instance (or several) with ``on_...`` methods; methods of events that do not exist are refused."""
+    if value is None:
+        return []
+    items = list(value) if isinstance(value, list | tuple) else [value]
+    for item in items:
+        events = [name for name in dir(item) if name.startswith("on_")]
+        unknown = [name for name in events if name not in CALLBACK_EVENTS]
+        if unknown:
+            raise ValueError(
+                f"{unknown[0]} is never called; there are {', '.join(CALLBACK_EVENTS)} (nothing is called per episode or step)"
+            )
+        if not events:
+            raise ValueError(f"{item!r} has none of {', '.join(CALLBACK_EVENTS)}")
+    return items
+
+
+def some_settings(value: Any) -> dict[str, Any]:
+    """Settings by name; a config stands for those that were set on it."""
+    if value is None:
+        return {}
+    if hasattr(value, "set_by_user"):
+        stored = value.to_dict()
+        return {name: stored[name] for name in stored if name in value.set_by_user()}
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise ValueError("expected a dict of settings, such as AlgorithmConfig.overrides(explore=False)")
+
+
+def settings_per_module(value: Any) -> dict[str, dict[str, Any]]:
+    """``{module id: settings by name}``."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise ValueError("expected {module id: settings}")
+    return {module_ids([module_id])[0]: some_settings(item) for module_id, item in value.items()}
+
+
+def check_overrides(config: Any, attribute: Any, value: dict[str, Any]) -> None:
+    """Validator: every name is a setting and every value is one that setting takes."""
+    for name, item in value.items():
+        _check_one(config, name, item)
+
+
+def check_overrides_per_module(config: Any, attribute: Any, value: dict[str, dict[str, Any]]) -> None:
+    """Validator: :func:`check_overrides` for each module."""
+    for module_id, settings in value.items():
+        for name, item in settings.items():
+            try:
+                _check_one(config, name, item)
+            except ConfigError as error:
+                raise type(error)(f"module {module_id!r}: {error}") from None
+
+
+def _check_one(config: Any, name: str, value: Any) -> None:
+    known = config.known_settings()
+    config._checked(known[config._setting_name(name, note=False)], value)
