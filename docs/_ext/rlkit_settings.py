@@ -1,0 +1,79 @@
+"""A directive that prints the settings of a config class, section by section, from its own declarations.
+
+::
+
+    ```{rlkit-settings} rlkit_core.algorithm:AlgorithmConfig
+    ```
+
+With ``:beyond: package.module:Class`` only what differs from that second class is printed.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from docutils import nodes
+from docutils.parsers.rst import directives
+from sphinx.util.docutils import SphinxDirective
+
+from rlkit_core.algorithm.fields import SECTIONS, Setting, settings_of
+from rlkit_core.plugins.records import load_target
+
+
+def cell(text: str, *, literal: bool = False) -> nodes.entry:
+    """A table cell that holds one paragraph."""
+    inner = nodes.literal(text, text) if literal else nodes.Text(text)
+    return nodes.entry("", nodes.paragraph("", "", inner))
+
+
+def row(*cells: nodes.entry) -> nodes.row:
+    """A table row."""
+    return nodes.row("", *cells)
+
+
+def table(settings: list[Setting]) -> nodes.table:
+    """Name, default and meaning of each setting."""
+    group = nodes.tgroup("", cols=3)
+    group += [nodes.colspec(colwidth=width) for width in (30, 20, 50)]
+    head = row(cell("setting"), cell("default"), cell("meaning"))
+    body = [
+        row(cell(s.name, literal=True), cell(repr(s.make_default()), literal=True), cell(s.help))
+        for s in settings
+    ]
+    group += [nodes.thead("", head), nodes.tbody("", *body)]
+    return nodes.table("", group)
+
+
+def differs(setting: Setting, base: dict[str, Setting]) -> bool:
+    """Whether a setting is new, or has another default than in the base class."""
+    other = base.get(setting.name)
+    return other is None or other.make_default() != setting.make_default()
+
+
+class SettingsDirective(SphinxDirective):
+    """``{rlkit-settings} package.module:ConfigClass``."""
+
+    required_arguments = 1
+    option_spec: ClassVar[dict[str, Any]] = {"beyond": directives.unchanged}
+
+    def run(self) -> list[nodes.Node]:
+        """One sub-section and one table for each section that has settings."""
+        settings = list(settings_of(load_target(self.arguments[0])).values())
+        if "beyond" in self.options:
+            base = settings_of(load_target(self.options["beyond"]))
+            settings = [setting for setting in settings if differs(setting, base)]
+        found: list[nodes.Node] = []
+        for section, meaning in SECTIONS.items():
+            chosen = [setting for setting in settings if setting.section == section]
+            if chosen:
+                name = f"{section}()"
+                heading = nodes.paragraph("", "", nodes.strong("", "", nodes.literal(name, name)))
+                heading += nodes.Text(f": {meaning}")
+                found += [heading, table(chosen)]
+        return found
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Register the directive."""
+    app.add_directive("rlkit-settings", SettingsDirective)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
