@@ -1,0 +1,147 @@
+"""An encoder for an actor and a critic: one network for both, or one each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import define, field
+from torch import nn
+
+from rlkit_core.columns import ACTOR, CRITIC, ENCODER_OUT, Columns
+from rlkit_core.errors import ConfigError
+from rlkit_core.models.base import Encoder, ModelConfig, check_framework, encoder_output, initial_state_of
+
+
+def _model_config(instance: Any, attribute: Any, value: Any) -> None:
+    if not hasattr(value, "build") or not hasattr(value, "output_dims"):
+        raise ConfigError(
+            f"{attribute.name}: expected a ModelConfig (with build() and output_dims), got {value!r}"
+        )
+
+
+@define(slots=False, kw_only=True)
+class ActorCriticEncoderConfig(ModelConfig):
+    """Wraps an encoder config for actor-critic algorithms.
+
+    Args:
+        base_encoder_config: any encoder's config.
+        shared: one encoder for actor and critic; otherwise one each.
+        inference_only: leave a separate critic out.
+    """
+
+    base_encoder_config: Any = field(validator=_model_config)
+    shared: bool = True
+    inference_only: bool = False
+    always_check_shapes: bool = False
+
+    @property
+    def input_dims(self) -> Any:
+        """Input shape of the base encoder."""
+        return getattr(self.base_encoder_config, "input_dims", None)
+
+    @property
+    def recurrent(self) -> bool:  # type: ignore[override]
+        """Whether the base encoder is recurrent."""
+        return bool(getattr(self.base_encoder_config, "recurrent", False))
+
+    @property
+    def output_dims(self) -> Any:
+        """Output shape of actor and critic alike."""
+        return self.base_encoder_config.output_dims
+
+    def build(self, framework: str = "torch") -> ActorCriticEncoder:
+        """Return a new :class:`ActorCriticEncoder`, or the stateful kind round a recurrent encoder."""
+        check_framework(self, framework)
+        return (StatefulActorCriticEncoder if self.recurrent else ActorCriticEncoder)(self, framework)
+
+
+class ActorCriticEncoder(Encoder):
+    """Gives ``{"encoder_out": {"actor": ..., "critic": ...}}``.
+
+    Shared: both are the same tensor of ``self.encoder``. Separate: of ``self.actor_encoder`` and
+    ``self.critic_encoder``; there is no ``"critic"`` when that was left out or stripped (inference only).
+    """
+
+    def __init__(self, config: ActorCriticEncoderConfig, framework: str = "torch") -> None:
+        super().__init__(config)
+        base = config.base_encoder_config
+        self._shared = config.shared
+        if config.shared:
+            self.encoder: nn.Module = base.build(framework=framework)
+            self._read_columns(self.encoder)
+            return
+        self.actor_encoder: nn.Module = base.build(framework=framework)
+        self._read_columns(self.actor_encoder)
+        if not config.inference_only:
+            self.critic_encoder: nn.Module = base.build(framework=framework)
+
+    def _read_columns(self, encoder: Any) -> None:
+        self.input_columns = tuple(getattr(encoder, "input_columns", (Columns.OBS,)))
+
+    def forward(self, batch: Mapping[str, Any], *, only: str | None = None, **kwargs: Any) -> dict[str, Any]:
+        """Encode observations.
+
+        Args:
+            batch: with ``"obs"``.
+            only: ``"actor"`` or ``"critic"`` computes that part alone.
+            kwargs: ignored.
+        """
+        modules = self._modules
+        if self._shared:
+            encoder: Any = modules["encoder"]
+            out = encoder_output(encoder(batch), encoder)
+            if only is not None:
+                return {ENCODER_OUT: {only: out}}
+            return {ENCODER_OUT: {ACTOR: out, CRITIC: out}}
+        parts: dict[str, Any] = {}
+        if only != CRITIC:
+            encoder = modules["actor_encoder"]
+            parts[ACTOR] = encoder_output(encoder(batch), encoder)
+        if only != ACTOR:
+            encoder = modules.get("critic_encoder")
+            if encoder is not None:
+                parts[CRITIC] = encoder_output(encoder(batch), encoder)
+        return {ENCODER_OUT: parts}
+
+
+class StatefulActorCriticEncoder(ActorCriticEncoder):
+    """The same round a recurrent encoder.
+
+    A shared encoder's state is passed as it is. Separate ones have ``{"actor": ..., "critic": ...}``; with
+    ``only="actor"`` the critic's state is handed through unchanged.
+    """
+
+    def get_initial_state(self) -> dict[str, Any]:
+        """State before the first step, without batch axis."""
+        if self._shared:
+            return initial_state_of(self.encoder)
+        state = {ACTOR: initial_state_of(self.actor_encoder)}
+        critic = self._modules.get("critic_encoder")
+        if critic is not None:
+            state[CRITIC] = initial_state_of(critic)
+        return state
+
+    def forward(self, batch: Mapping[str, Any], *, only: str | None = None, **kwargs: Any) -> dict[str, Any]:
+        """Encode observations ``(B, T, ...)`` from ``batch["state_in"]``; adds ``"state_out"``."""
+        modules = self._modules
+        if self._shared:
+            encoder: Any = modules["encoder"]
+            result = encoder(batch)
+            out = encoder_output(result, encoder)
+            parts = {only: out} if only is not None else {ACTOR: out, CRITIC: out}
+            return {ENCODER_OUT: parts, Columns.STATE_OUT: result[Columns.STATE_OUT]}
+        parts = {}
+        state_in = batch.get(Columns.STATE_IN) or {}
+        state_out = dict(state_in)
+        for part, encoder in (
+            (ACTOR, modules["actor_encoder"]),
+            (CRITIC, modules.get("critic_encoder")),
+        ):
+            if encoder is None or (only is not None and only != part):
+                continue
+            own = {**batch, Columns.STATE_IN: state_in.get(part)}
+            result = encoder(own)
+            parts[part] = encoder_output(result, encoder)
+            state_out[part] = result[Columns.STATE_OUT]
+        return {ENCODER_OUT: parts, Columns.STATE_OUT: state_out}

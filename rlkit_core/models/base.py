@@ -1,0 +1,125 @@
+"""What every encoder and head is: a config that knows its output and builds a network, and the network."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from rlkit_core.columns import ENCODER_OUT, Columns
+from rlkit_core.errors import ConfigError
+
+ConfigT = TypeVar("ConfigT", bound="ModelConfig")
+
+#: Columns of the previous step's raw action and reward, zero at an episode's start (see ``previous.py``).
+PREV_ACTIONS = "prev_actions"
+PREV_REWARDS = "prev_rewards"
+
+
+class ModelConfig(ABC):
+    """Describes a network: what goes in, what comes out, how to build it.
+
+    Only ``build`` and ``output_dims`` must be given. A subclass may be a plain class, an attrs class or a
+    dataclass. An encoder that the catalog is to build for a space has ``from_space``, a head ``from_dims``.
+    """
+
+    input_dims: Any = None
+    always_check_shapes: bool = False
+
+    #: True where the built encoder carries state from step to step and takes ``(B, T, ...)``.
+    recurrent: bool = False
+
+    @property
+    @abstractmethod
+    def output_dims(self) -> Any:
+        """Shape of the output without the batch axis."""
+
+    @abstractmethod
+    def build(self, framework: str = "torch") -> Any:
+        """Return a new ``nn.Module`` on every call."""
+
+
+class Model(nn.Module):
+    """Base of the networks that configs build.
+
+    Subclasses override ``forward``; overriding ``_forward`` works as well.
+
+    Args:
+        config: the config it was built from, kept as ``self.config``.
+    """
+
+    def __init__(self, config: Any = None) -> None:
+        super().__init__()
+        self.config = config
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run ``_forward``."""
+        return self._forward(*args, **kwargs)
+
+    def _forward(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} must override forward (or _forward)")
+
+    def get_initial_state(self) -> dict[str, Any]:
+        """Return the state before an episode's first step, without batch axis; empty when stateless."""
+        return {}
+
+    def get_num_parameters(self) -> tuple[int, int]:
+        """Return the numbers of (trainable, frozen) parameters."""
+        trainable = sum(p.numel() for p in self.parameters() if p.requires_grad)
+        frozen = sum(p.numel() for p in self.parameters() if not p.requires_grad)
+        return trainable, frozen
+
+    def _set_to_dummy_weights(self, value_sequence: Sequence[float] = (-0.02, -0.01, 0.01, 0.02)) -> None:
+        """Fill each parameter with one of ``value_sequence`` in turn, so that tests know the outputs."""
+        with torch.no_grad():
+            for i, parameter in enumerate(self.parameters()):
+                parameter.fill_(value_sequence[i % len(value_sequence)])
+
+
+class Encoder(Model):
+    """A network from ``{"obs": ...[, "state_in": ...]}`` to ``{"encoder_out": ...[, "state_out": ...]}``."""
+
+    #: Columns of the batch that it reads; a recurrent encoder folds the time axis of these for its tokenizer.
+    input_columns: tuple[str, ...] = (Columns.OBS,)
+
+
+class Head(Model):
+    """A network from an encoder's output tensor to a tensor (action distribution inputs, values, ...)."""
+
+
+def check_framework(config: ModelConfig, framework: str) -> None:
+    """Refuse any framework but torch.
+
+    Raises:
+        ConfigError: always, unless ``framework`` is ``"torch"``.
+    """
+    if framework == "torch":
+        return
+    name = type(config).__name__
+    if framework in ("tf", "tf2"):
+        raise ConfigError(f"{name}: TensorFlow models are not built by rlkit; use framework='torch'")
+    raise ConfigError(f"{name}: unknown framework {framework!r}; use 'torch'")
+
+
+def initial_state_of(module: Any) -> dict[str, Any]:
+    """``module.get_initial_state()`` where it has one, else an empty dict."""
+    getter: Callable[[], Mapping[str, Any]] | None = getattr(module, "get_initial_state", None)
+    return dict(getter() or {}) if getter is not None else {}
+
+
+def encoder_output(out: Mapping[str, Any], encoder: Any) -> Any:
+    """Take ``encoder_out`` from what an encoder returned.
+
+    Raises:
+        ConfigError: the encoder returned something else.
+    """
+    try:
+        return out[ENCODER_OUT]
+    except (KeyError, TypeError, IndexError):
+        seen = sorted(out) if isinstance(out, Mapping) else type(out).__name__
+        raise ConfigError(
+            f"encoder {type(encoder).__name__} must return a dict with {ENCODER_OUT!r}; it returned {seen}"
+        ) from None

@@ -1,0 +1,366 @@
+"""Multi-layer perceptrons: the flat loop that runs them, the MLP encoder and the MLP heads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+import torch
+import torch.nn.functional as F
+from attrs import define, field
+from torch import nn
+
+from rlkit_core.columns import ENCODER_OUT, Columns
+from rlkit_core.errors import ConfigError
+from rlkit_core.models.base import Encoder, Head, ModelConfig, check_framework
+from rlkit_core.models.default_config import effective_model_config
+from rlkit_core.models.initializers import get_activation, initialize
+
+LAYERNORM_EPS = 1e-3  # RLlib's, which follows TensorFlow's default
+
+#: One layer of a flat loop: linear map, layer norm or None, activation or None.
+Plan = tuple[tuple[nn.Linear, nn.LayerNorm | None, Any], ...]
+
+
+def int_tuple(value: Sequence[int]) -> tuple[int, ...]:
+    """Convert a sequence of sizes to a tuple."""
+    return tuple(int(n) for n in value)
+
+
+@define(slots=False, kw_only=True)
+class _MLPConfig(ModelConfig):
+    """Fields of every config that holds an MLP; see :class:`MLPEncoderConfig`."""
+
+    input_dims: Any = None
+    always_check_shapes: bool = False
+    hidden_layer_dims: tuple[int, ...] = field(default=(256, 256), converter=int_tuple)
+    hidden_layer_use_bias: bool = True
+    hidden_layer_activation: Any = "relu"
+    hidden_layer_use_layernorm: bool = False
+    hidden_layer_weights_initializer: Any = None
+    hidden_layer_weights_initializer_config: dict[str, Any] | None = None
+    hidden_layer_bias_initializer: Any = None
+    hidden_layer_bias_initializer_config: dict[str, Any] | None = None
+    output_layer_dim: int | None = None
+    output_layer_use_bias: bool = True
+    output_layer_activation: Any = "linear"
+    output_layer_use_layernorm: bool = False
+    output_layer_weights_initializer: Any = None
+    output_layer_weights_initializer_config: dict[str, Any] | None = None
+    output_layer_bias_initializer: Any = None
+    output_layer_bias_initializer_config: dict[str, Any] | None = None
+
+    @property
+    def output_dims(self) -> tuple[int, ...]:
+        """``(output_layer_dim,)``, or the last hidden size, or ``input_dims`` when there is no layer."""
+        if self.output_layer_dim is not None:
+            return (self.output_layer_dim,)
+        if self.hidden_layer_dims:
+            return (self.hidden_layer_dims[-1],)
+        return int_tuple(self.input_dims)
+
+    def _validate(self, framework: str = "torch") -> None:
+        check_framework(self, framework)
+        name = type(self).__name__
+        if self.input_dims is None or len(self.input_dims) != 1:
+            raise ConfigError(
+                f"{name}: input_dims must be 1-D, such as (4,); got {self.input_dims!r}. "
+                "Flatten the input first."
+            )
+        sizes = [*self.input_dims, *self.hidden_layer_dims]
+        if self.output_layer_dim is not None:
+            sizes.append(self.output_layer_dim)
+        if any(size < 1 for size in sizes):
+            raise ConfigError(f"{name}: layer sizes must be positive, got {sizes}")
+
+    def build_mlp(self, input_dim: int | None = None, output_dim: int | None = None) -> MLP:
+        """Return a new MLP with these settings; the arguments replace the config's own sizes."""
+        return MLP(
+            self,
+            input_dim if input_dim is not None else int(self.input_dims[0]),
+            output_dim if output_dim is not None else self.output_layer_dim,
+        )
+
+
+class MLP(nn.Module):
+    """Linear layers, each with its layer norm and activation, run as one flat loop.
+
+    Args:
+        config: sizes, activations, norms and initializers.
+        input_dim: size of the input's last axis.
+        output_dim: size of the output layer; None leaves it out.
+    """
+
+    def __init__(self, config: _MLPConfig, input_dim: int, output_dim: int | None) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList()
+        self.norms = nn.ModuleDict()
+        self.activations = nn.ModuleDict()
+        plan = []
+        size = input_dim
+        for width in config.hidden_layer_dims:
+            plan.append(self._add(config, "hidden", size, width))
+            size = width
+        if output_dim is not None:
+            plan.append(self._add(config, "output", size, output_dim))
+        self.plan: Plan = tuple(plan)
+
+    def _add(
+        self, config: _MLPConfig, kind: str, size: int, width: int
+    ) -> tuple[nn.Linear, nn.LayerNorm | None, Any]:
+        def setting(name: str) -> Any:
+            return getattr(config, f"{kind}_layer_{name}")
+
+        layer = nn.Linear(size, width, bias=setting("use_bias"))
+        initialize(layer.weight, setting("weights_initializer"), setting("weights_initializer_config"))
+        initialize(layer.bias, setting("bias_initializer"), setting("bias_initializer_config"))
+        index = str(len(self.layers))
+        self.layers.append(layer)
+        norm = None
+        if setting("use_layernorm"):
+            norm = nn.LayerNorm(width, eps=LAYERNORM_EPS)
+            self.norms[index] = norm
+        activation = get_activation(setting("activation"))
+        if isinstance(activation, nn.Module):
+            self.activations[index] = activation
+        return layer, norm, activation
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map ``(..., input_dim)`` to ``(..., output)``."""
+        return run_plan(self.plan, x)
+
+
+def run_plan(plan: Plan, x: torch.Tensor) -> torch.Tensor:
+    """Run an MLP's layers without a module call for each; without layers, the identity."""
+    for layer, norm, activation in plan:
+        parameters = layer._parameters
+        try:
+            x = F.linear(x, parameters["weight"], parameters["bias"])  # type: ignore[arg-type]
+        except KeyError:  # a parametrised layer (weight or spectral norm) computes its weight
+            x = layer(x)
+        if norm is not None:
+            x = norm(x)
+        if activation is not None:
+            x = activation(x)
+    return x
+
+
+def to_float(x: torch.Tensor, plan: Plan) -> torch.Tensor:
+    """Cast ``x`` to the dtype of the first layer's weight (float32 when there is no layer)."""
+    weight = plan[0][0]._parameters.get("weight") if plan else None
+    dtype = torch.float32 if weight is None else weight.dtype
+    return x if x.dtype is dtype else x.to(dtype)
+
+
+def fcnet_settings(model_config: Mapping[str, Any], prefix: str = "fcnet") -> dict[str, Any]:
+    """MLP fields from ``fcnet_*`` (or ``fusionnet_*``) settings: every layer is a hidden one."""
+    return {
+        "hidden_layer_dims": model_config[f"{prefix}_hiddens"],
+        "hidden_layer_activation": model_config[f"{prefix}_activation"],
+        "hidden_layer_use_layernorm": model_config.get(f"{prefix}_use_layernorm", False),
+        "hidden_layer_weights_initializer": model_config[f"{prefix}_kernel_initializer"],
+        "hidden_layer_weights_initializer_config": model_config[f"{prefix}_kernel_initializer_kwargs"],
+        "hidden_layer_bias_initializer": model_config[f"{prefix}_bias_initializer"],
+        "hidden_layer_bias_initializer_config": model_config[f"{prefix}_bias_initializer_kwargs"],
+    }
+
+
+def integer_scale(space: Any) -> float:
+    """What uint8 observations of a Box are multiplied by, so that its largest bound becomes 1."""
+    top = float(space.high.max()) if space.high.size else 0.0
+    return 1.0 / top if top > 0.0 else 1.0
+
+
+@define(slots=False, kw_only=True)
+class MLPEncoderConfig(_MLPConfig):
+    """An MLP over flat observations.
+
+    Args:
+        input_dims: ``(D,)``.
+        hidden_layer_dims: sizes of the hidden layers.
+        hidden_layer_activation: ``torch.nn`` name, ``"linear"``, None or a callable; the ``output_layer_*``
+            twins do the same for the output layer.
+        hidden_layer_use_bias: whether layers have a bias.
+        hidden_layer_use_layernorm: a layer norm before each activation.
+        hidden_layer_weights_initializer: in-place function of ``torch.nn.init``, by name, or a callable; its
+            arguments in ``..._config``; ``hidden_layer_bias_initializer`` alike.
+        output_layer_dim: size of a last layer; None: no such layer. Without any layer it is the identity.
+        observation_rank: trailing axes of an observation, flattened when not 1.
+        uint8_scale: factor on uint8 observations.
+    """
+
+    observation_rank: int = 1
+    uint8_scale: float = 1.0 / 255.0
+
+    @classmethod
+    def from_space(cls, space: Any, model_config: Mapping[str, Any]) -> MLPEncoderConfig:
+        """Config for a Box (flattened if it is not of rank 1), from the ``fcnet_*`` settings."""
+        settings = fcnet_settings(effective_model_config(model_config))
+        size = 1
+        for n in space.shape:
+            size *= int(n)
+        return cls(
+            input_dims=(size,),
+            observation_rank=len(space.shape),
+            uint8_scale=integer_scale(space),
+            **settings,
+        )
+
+    def build(self, framework: str = "torch") -> MLPEncoder:
+        """Return a new :class:`MLPEncoder`."""
+        self._validate(framework)
+        return MLPEncoder(self)
+
+
+class MLPEncoder(Encoder):
+    """``{"obs": (..., D)}`` to ``{"encoder_out": (..., H)}``; see :class:`MLPEncoderConfig`."""
+
+    def __init__(self, config: MLPEncoderConfig) -> None:
+        super().__init__(config)
+        self.net = config.build_mlp()
+        self._plan = self.net.plan
+        self._rank = config.observation_rank
+        self._uint8_scale = config.uint8_scale
+
+    def forward(self, batch: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """Encode ``batch["obs"]``."""
+        x = batch[Columns.OBS]
+        if x.dtype is not torch.float32 or self._rank != 1:
+            scaled = x.dtype is torch.uint8
+            x = to_float(x, self._plan)
+            if scaled:
+                x = x * self._uint8_scale
+            if self._rank != 1:
+                x = x.flatten(-self._rank) if self._rank else x.unsqueeze(-1)
+        return {ENCODER_OUT: run_plan(self._plan, x)}
+
+
+@define(slots=False, kw_only=True)
+class MLPHeadConfig(_MLPConfig):
+    """An MLP over an encoder's output; fields as in :class:`MLPEncoderConfig`.
+
+    Args:
+        clip_log_std: clamp the second half of the output (log standard deviations) to
+            ``[-log_std_clip_param, log_std_clip_param]``.
+        log_std_clip_param: that bound.
+    """
+
+    clip_log_std: bool = False
+    log_std_clip_param: float = 20.0
+
+    @classmethod
+    def from_dims(cls, input_dims: Any, output_dim: int, model_config: Mapping[str, Any]) -> MLPHeadConfig:
+        """Config from the ``head_*`` settings; ``clip_log_std`` is taken where the settings carry it."""
+        return cls(**cls._settings(input_dims, output_dim, model_config))
+
+    @classmethod
+    def _settings(cls, input_dims: Any, output_dim: int, model_config: Mapping[str, Any]) -> dict[str, Any]:
+        config = effective_model_config(model_config)
+        settings = {**fcnet_settings(config, "head_fcnet"), "input_dims": input_dims}
+        settings["output_layer_dim"] = output_dim
+        for part, name in (("weights", "kernel"), ("bias", "bias")):
+            own = config[f"head_output_{name}_initializer"]
+            own_kwargs = config[f"head_output_{name}_initializer_kwargs"]
+            if own is None:  # as the hidden layers, with the output layer's arguments where it has some
+                own = config[f"head_fcnet_{name}_initializer"]
+                own_kwargs = own_kwargs or config[f"head_fcnet_{name}_initializer_kwargs"]
+            settings[f"output_layer_{part}_initializer"] = own
+            settings[f"output_layer_{part}_initializer_config"] = own_kwargs
+        settings["clip_log_std"] = config.get("clip_log_std", False)
+        settings["log_std_clip_param"] = config["log_std_clip_param"]
+        return settings
+
+    def build(self, framework: str = "torch") -> Head:
+        """Return a new :class:`MLPHead`."""
+        self._validate(framework)
+        return MLPHead(self)
+
+
+class MLPHead(Head):
+    """``(..., D)`` to ``(..., output_layer_dim)``; see :class:`MLPHeadConfig`."""
+
+    def __init__(self, config: MLPHeadConfig) -> None:
+        super().__init__(config)
+        self.net = config.build_mlp()
+        self._plan = self.net.plan
+        self._clips = config.clip_log_std
+        if self._clips:
+            _add_log_std_bounds(self, config.output_dims[0], config.log_std_clip_param)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map an encoder's output."""
+        out = run_plan(self._plan, x)
+        if self._clips:
+            out = torch.clamp(out, self._buffers["low"], self._buffers["high"])
+        return out
+
+
+@define(slots=False, kw_only=True)
+class FreeLogStdMLPHeadConfig(MLPHeadConfig):
+    """An MLP for the means, and one learned log standard deviation for each, the same in every state.
+
+    The output is twice the number of means: ``output_layer_dim`` (or the last hidden size) must be even.
+
+    Args:
+        log_std_init: where the log standard deviations start.
+    """
+
+    log_std_init: float = 0.0
+
+    @classmethod
+    def from_dims(
+        cls, input_dims: Any, output_dim: int, model_config: Mapping[str, Any]
+    ) -> FreeLogStdMLPHeadConfig:
+        """Config from the ``head_*`` settings and ``log_std_init``."""
+        start = effective_model_config(model_config)["log_std_init"]
+        return cls(**cls._settings(input_dims, output_dim, model_config), log_std_init=start)
+
+    def _validate(self, framework: str = "torch") -> None:
+        super()._validate(framework)
+        if self.output_dims[0] % 2:
+            raise ConfigError(
+                f"{type(self).__name__}: the output must be even (a mean and a log standard deviation for "
+                f"each action), got {self.output_dims[0]}"
+            )
+
+    def build(self, framework: str = "torch") -> Head:
+        """Return a new :class:`FreeLogStdMLPHead`."""
+        self._validate(framework)
+        return FreeLogStdMLPHead(self)
+
+
+class FreeLogStdMLPHead(Head):
+    """``(..., D)`` to ``(..., 2k)``: means from the MLP, log standard deviations from a parameter."""
+
+    def __init__(self, config: FreeLogStdMLPHeadConfig) -> None:
+        super().__init__(config)
+        half = config.output_dims[0] // 2
+        if config.output_layer_dim is not None:
+            self.net = config.build_mlp(output_dim=half)
+        else:
+            shorter = attrs.evolve(config, hidden_layer_dims=(*config.hidden_layer_dims[:-1], half))
+            self.net = shorter.build_mlp()
+        self._plan = self.net.plan
+        self.log_std = nn.Parameter(torch.full((half,), float(config.log_std_init)))
+        self._bound = config.log_std_clip_param if config.clip_log_std else None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map an encoder's output ``(B, D)`` or ``(B, T, D)``."""
+        means = run_plan(self._plan, x)
+        log_std: torch.Tensor = self.log_std
+        if self._bound is not None:
+            log_std = log_std.clamp(-self._bound, self._bound)
+        return torch.cat((means, log_std.expand_as(means)), -1)
+
+
+def _add_log_std_bounds(head: nn.Module, size: int, bound: float) -> None:
+    """Register buffers that clamp only the second half of an output; derived, hence not in the state."""
+    if size % 2:
+        raise ConfigError(
+            f"clip_log_std: the output must be even (means, log standard deviations), got {size}"
+        )
+    low = torch.full((size,), -float("inf"))
+    low[size // 2 :] = -bound
+    head.register_buffer("low", low, persistent=False)
+    head.register_buffer("high", -low, persistent=False)
