@@ -212,14 +212,18 @@ class SettingsBase:
 
     def __getitem__(self, name: str) -> Any:
         """The effective value: ``config["lr"]`` is ``config.lr``."""
-        return getattr(self, self._setting_name(name))
+        return self._effective(self._setting_name(name))
 
     def __contains__(self, name: object) -> bool:
         return name in settings_of(type(self))
 
     def get(self, name: str, default: Any = None) -> Any:
         """The effective value of a setting, or ``default`` where there is no such setting."""
-        return getattr(self, name) if name in settings_of(type(self)) else default
+        return self._effective(name) if name in settings_of(type(self)) else default
+
+    def _effective(self, name: str) -> Any:
+        """``config.NAME``, or the stored value where that is a method (``framework``)."""
+        return getattr(self, settings_of(type(self))[name].attribute if name in SECTIONS else name)
 
     def keys(self) -> list[str]:
         """Names of all settings."""

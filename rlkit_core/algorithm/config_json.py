@@ -1,88 +1,67 @@
-"""A config as JSON text, and back.
+"""A config as JSON, and back.
 
-The text holds the class, the value of every setting and which of them the user set. Functions cannot be written: their
-names are, and they are passed again at load.
+The data holds the class, the value of every setting, and which of them the user set. Code cannot be written: of a
+function only its name is, and it is passed again at load.
 """
 
 from __future__ import annotations
 
 import json
 import warnings
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from rlkit_core import __version__
+from rlkit_core.algorithm.config_base import SettingsBase
+from rlkit_core.algorithm.converters import CALLBACK_EVENTS
 from rlkit_core.algorithm.fields import settings_of
-from rlkit_core.checkpoint.jsonable import PassAtLoad, from_jsonable, to_jsonable
-from rlkit_core.checkpoint.trust import class_ref, resolve_class
+from rlkit_core.checkpoint import PassAtLoad, from_jsonable, register_json_type, to_jsonable
 from rlkit_core.errors import CheckpointError, ConfigError
-from rlkit_core.rl_module.spec import MultiRLModuleSpec, RLModuleSpec
 
 if TYPE_CHECKING:
     from rlkit_core.algorithm.config import AlgorithmConfig
 
-_SPECS: Final[dict[str, type[RLModuleSpec] | type[MultiRLModuleSpec]]] = {
-    "RLModuleSpec": RLModuleSpec,
-    "MultiRLModuleSpec": MultiRLModuleSpec,
-}
-
 
 def to_data(config: AlgorithmConfig) -> dict[str, Any]:
-    """The config as JSON values.
+    """The config as JSON values, for people to read and :func:`from_data` to load.
 
     Raises:
-        ConfigError: a value that JSON cannot hold; the message names the setting.
+        ConfigError: a value that JSON cannot hold (a live network, say); the message names the setting.
     """
     settings: dict[str, Any] = {}
     for item in settings_of(type(config)).values():
-        value = getattr(config, item.attribute)
         try:
-            settings[item.name] = _encode(value)
+            settings[item.name] = to_jsonable(getattr(config, item.attribute))
         except CheckpointError as error:
             raise ConfigError(
                 f"{item.section}({item.name}=...) cannot be written as JSON: {error}"
             ) from error
-    data: dict[str, Any] = {"class": class_ref(type(config)), "rlkit_core": __version__}
-    if config._algo_class is not None:
-        data["algo_class"] = (
-            config._algo_class if isinstance(config._algo_class, str) else class_ref(config._algo_class)
-        )
-    return data | {"set": sorted(config.set_by_user()), "settings": settings}
+    data: dict[str, Any] = to_jsonable({**_encode(config), "settings": None})
+    return {**data, "settings": settings}
 
 
-def from_data(data: Any, base: type, passed: dict[str, Any], classes: tuple[type, ...] = ()) -> Any:
+def from_data(
+    data: Any, base: type[SettingsBase], passed: Mapping[str, Any], classes: Iterable[type] = ()
+) -> Any:
     """A config from what :func:`to_data` gave.
 
     Args:
         data: JSON values.
-        base: the class it must be of.
+        base: the class it must be of, or a subclass.
         passed: settings that take the place of recorded ones.
         classes: classes that may be named besides trusted ones.
 
     Raises:
         ConfigError: malformed data, or a class that does not fit or cannot be trusted.
     """
-    if not isinstance(data, dict) or not isinstance(data.get("settings"), dict) or "class" not in data:
-        raise ConfigError("this is no config: expected an object with 'class', 'set' and 'settings'")
     try:
-        config_class = resolve_class(data["class"], classes=classes, base=base)
-        algo_class = data.get("algo_class")
-        config: AlgorithmConfig = config_class(
-            **({"algo_class": resolve_class(algo_class, classes=classes)} if algo_class else {})
-        )
-        settings = {name: _decode(value, classes) for name, value in data["settings"].items()}
+        plain = from_jsonable(data, classes=classes)
     except CheckpointError as error:
         raise ConfigError(f"cannot read this config: {error}") from error
-    missing = [name for name, value in settings.items() if name not in passed and _holds_function(value)]
-    for name in missing:
-        del settings[name]
-    if missing:
-        warnings.warn(
-            f"functions are not stored in a config; pass {', '.join(f'{name}=' for name in missing)} at load to have them",
-            UserWarning,
-            stacklevel=4,
-        )
-    config.update_from_dict({**settings, **passed})
-    object.__setattr__(config, "_user_set", {*(set(data.get("set", ())) - set(missing)), *passed})
+    if not isinstance(plain, dict) or not isinstance(plain.get("settings"), dict) or "class" not in plain:
+        raise ConfigError("this is no config: expected an object with 'class', 'set' and 'settings'")
+    config = _decode(plain, passed)
+    if not isinstance(config, base):
+        raise ConfigError(f"this is a {type(config).__name__}, expected a {base.__name__}")
     return config
 
 
@@ -91,7 +70,7 @@ def dumps(config: AlgorithmConfig) -> str:
     return json.dumps(to_data(config), indent=1, allow_nan=False)
 
 
-def loads(text: str, base: type, passed: dict[str, Any]) -> Any:
+def loads(text: str, base: type[SettingsBase], passed: Mapping[str, Any]) -> Any:
     """The config of a JSON text."""
     try:
         data = json.loads(text)
@@ -100,23 +79,37 @@ def loads(text: str, base: type, passed: dict[str, Any]) -> Any:
     return from_data(data, base, passed)
 
 
-def _encode(value: Any) -> Any:
-    for name, kind in _SPECS.items():
-        if type(value) is kind:
-            return {"$spec": [name, value.to_dict()]}
-    return to_jsonable(value)
+def _encode(config: Any) -> dict[str, Any]:
+    """Plain Python data that stands for a config."""
+    return {
+        "class": type(config),
+        "algo_class": config._algo_class,
+        "set": sorted(config.set_by_user()),
+        "settings": config.to_dict(),
+    }
 
 
-def _decode(value: Any, classes: tuple[type, ...]) -> Any:
-    if isinstance(value, dict) and set(value) == {"$spec"}:
-        name, data = value["$spec"]
-        return _SPECS[name].from_dict(data)
-    return from_jsonable(value, classes=classes)
+def _decode(data: Mapping[str, Any], passed: Mapping[str, Any] | None = None) -> Any:
+    """The config that such data stands for; what the class no longer has is an error."""
+    config_class = data["class"]
+    if not isinstance(config_class, type) or not issubclass(config_class, SettingsBase):
+        raise ConfigError(f"this is no config: its class is {config_class!r}")
+    passed = passed or {}
+    settings = {name: value for name, value in data["settings"].items() if name not in passed}
+    dropped = [name for name in (*CALLBACK_EVENTS, "callbacks_class") if _holds_function(settings.get(name))]
+    for name in dropped:
+        settings[name] = [item for item in settings[name] if not isinstance(item, PassAtLoad)]
+    if dropped:
+        names = ", ".join(dropped)
+        warnings.warn(f"{names}: functions are not stored; set them again to have them called", stacklevel=2)
+    config: Any = config_class(data["algo_class"]) if data.get("algo_class") is not None else config_class()
+    config.update_from_dict({**settings, **passed})
+    object.__setattr__(config, "_user_set", {*data.get("set", ()), *passed})
+    return config
 
 
 def _holds_function(value: Any) -> bool:
-    if isinstance(value, PassAtLoad):
-        return True
-    if isinstance(value, dict):
-        return any(map(_holds_function, value.values()))
-    return isinstance(value, list | tuple) and any(map(_holds_function, value))
+    return isinstance(value, list) and any(isinstance(item, PassAtLoad) for item in value)
+
+
+register_json_type(SettingsBase, "config", _encode, _decode)

@@ -266,8 +266,10 @@ class CoreSettings(SettingsBase):
     evaluation_duration_unit: str = setting(
         "episodes",
         section="evaluation",
-        help="'episodes' or 'timesteps'.",
+        help="'episodes'.",
         converter=one_of("episodes", "timesteps"),
+        only=("episodes",),
+        only_why="evaluation plays whole episodes",
     )
     evaluation_config: dict[str, Any] = setting(
         {},

@@ -1,0 +1,162 @@
+"""What ``train()`` returns: one nested dict with RLlib's keys, and the timers that fill a part of it."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+ENV_RUNNER_RESULTS: Final = "env_runners"
+LEARNER_RESULTS: Final = "learners"
+EVALUATION_RESULTS: Final = "evaluation"
+TIMERS: Final = "timers"
+TRAINING_ITERATION: Final = "training_iteration"
+NUM_ENV_STEPS_SAMPLED_LIFETIME: Final = "num_env_steps_sampled_lifetime"
+NUM_TRAINING_STEP_CALLS_PER_ITERATION: Final = "num_training_step_calls_per_iteration"
+EPISODE_RETURN_MEAN: Final = "episode_return_mean"
+
+
+def assemble_result(
+    *,
+    env_runners: Mapping[str, Any],
+    learners: Mapping[str, Any],
+    evaluation: Mapping[str, Any] | None = None,
+    timers: Mapping[str, Any],
+    training_iteration: int,
+    num_training_step_calls: int,
+    config: Any,
+) -> dict[str, Any]:
+    """Put the parts of one iteration together.
+
+    Args:
+        env_runners: the runners' metrics (``episode_return_mean``, ...).
+        learners: ``{module id: metrics, "__all_modules__": metrics}``.
+        evaluation: what ``evaluate()`` gave, in the iterations that evaluated.
+        timers: seconds by name.
+        training_iteration: how many iterations there were, this one included.
+        num_training_step_calls: how often ``training_step()`` ran in this one.
+        config: the algorithm's config.
+
+    Returns:
+        A dict of the caller's own. ``evaluation`` is missing where there was none. ``config`` maps every setting to its
+        value.
+    """
+    result: dict[str, Any] = {
+        ENV_RUNNER_RESULTS: dict(env_runners),
+        LEARNER_RESULTS: dict(learners),
+        TIMERS: dict(timers),
+        TRAINING_ITERATION: training_iteration,
+        NUM_ENV_STEPS_SAMPLED_LIFETIME: env_runners.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0),
+        NUM_TRAINING_STEP_CALLS_PER_ITERATION: num_training_step_calls,
+        "config": config.to_dict(),
+    }
+    if evaluation is not None:
+        result[EVALUATION_RESULTS] = dict(evaluation)
+    return result
+
+
+class Timers:
+    """Wall-clock seconds of the parts of an iteration: the last one's, and the sum over the run."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, float] = {}
+        self._total: dict[str, float] = {}
+
+    @contextmanager
+    def time(self, name: str) -> Iterator[None]:
+        """Measure a block; several blocks of one name before the next :meth:`result` add up."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(name, time.perf_counter() - started)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Count seconds measured elsewhere."""
+        self._last[name] = self._last.get(name, 0.0) + seconds
+        self._total[name] = self._total.get(name, 0.0) + seconds
+
+    def result(self) -> dict[str, float]:
+        """``{name: seconds since the last call, name_total: seconds of the whole run}``; begins a new interval."""
+        result = {name: self._last.get(name, 0.0) for name in self._total}
+        result.update({f"{name}_total": seconds for name, seconds in self._total.items()})
+        self._last = {}
+        return result
+
+
+def flatten_result(result: Mapping[str, Any], *, skip: tuple[str, ...] = ("config",)) -> dict[str, float]:
+    """All numbers of a nested result by path, ``env_runners/episode_return_mean``.
+
+    Booleans and sizes-one arrays and tensors count as numbers; everything else (text, lists, None) is left out. NaN and
+    infinities stay.
+
+    Args:
+        result: a result of ``train()``.
+        skip: top-level keys to leave out.
+    """
+    flat: dict[str, float] = {}
+
+    def walk(value: Any, path: str) -> None:
+        if isinstance(value, Mapping):
+            for key, item in value.items():
+                walk(item, f"{path}/{key}" if path else str(key))
+            return
+        number = as_number(value)
+        if number is not None:
+            flat[path] = number
+
+    for key, value in result.items():
+        if key not in skip:
+            walk(value, str(key))
+    return flat
+
+
+def as_number(value: Any) -> float | None:
+    """``value`` as int or float; None if it is no single number."""
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    item = getattr(value, "item", None)
+    if item is not None and getattr(value, "shape", None) in ((), (1,)):
+        try:
+            return as_number(item())
+        except (ValueError, RuntimeError):
+            return None
+    return None
+
+
+def look_up(result: Mapping[str, Any], *path: str) -> float:
+    """The number at a path of keys; NaN where there is none."""
+    value: Any = result
+    for key in path:
+        if not isinstance(value, Mapping) or key not in value:
+            return math.nan
+        value = value[key]
+    number = as_number(value)
+    return math.nan if number is None else float(number)
+
+
+def return_mean(result: Mapping[str, Any]) -> float:
+    """Mean return of training episodes; NaN before the first has ended."""
+    return look_up(result, ENV_RUNNER_RESULTS, EPISODE_RETURN_MEAN)
+
+
+def evaluation_return_mean(result: Mapping[str, Any]) -> float:
+    """Mean return of the evaluation in this result; NaN if there was none."""
+    return look_up(result, EVALUATION_RESULTS, ENV_RUNNER_RESULTS, EPISODE_RETURN_MEAN)
+
+
+def total_loss(result: Mapping[str, Any]) -> float:
+    """Sum of the modules' total losses; NaN if there is none."""
+    learners = result.get(LEARNER_RESULTS)
+    if not isinstance(learners, Mapping):
+        return math.nan
+    losses = [look_up(metrics, "total_loss") for metrics in learners.values() if isinstance(metrics, Mapping)]
+    losses = [loss for loss in losses if not math.isnan(loss)]
+    return sum(losses) if losses else math.nan

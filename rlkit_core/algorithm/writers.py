@@ -1,0 +1,144 @@
+"""Result writers: CSV, JSON lines and TensorBoard. Each is a class with ``write(result)`` and ``close()``.
+
+A plugin adds writers with the hook ``rlkit_result_writers(run_dir, config)``.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any, Protocol, runtime_checkable
+
+from rlkit_core.algorithm.results import NUM_ENV_STEPS_SAMPLED_LIFETIME, as_number, flatten_result
+
+
+@runtime_checkable
+class ResultWriter(Protocol):
+    """What receives every result of a run."""
+
+    def write(self, result: Mapping[str, Any]) -> None:
+        """Take one result of ``train()``."""
+
+    def close(self) -> None:
+        """Finish; nothing is written after it."""
+
+
+class CSVWriter:
+    """``progress.csv``: a row per iteration, a column per number of the result.
+
+    Columns keep their place. A number that appears later gets a new column at the end, and the file is rewritten once,
+    with empty cells above. A run that is resumed in the same folder goes on with the columns that are there.
+
+    Args:
+        path: the file; its folder exists.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._columns: list[str] = []
+        if self.path.exists():
+            with self.path.open(newline="", encoding="utf-8") as file:
+                self._columns = next(csv.reader(file), [])
+        self._file: IO[str] = self.path.open("a", newline="", encoding="utf-8")
+
+    def write(self, result: Mapping[str, Any]) -> None:
+        """Add one row."""
+        row = flatten_result(result)
+        new = [name for name in row if name not in self._columns]
+        if new:
+            self._widen([*self._columns, *new])
+        csv.writer(self._file).writerow([_cell(row.get(name)) for name in self._columns])
+        self._file.flush()
+
+    def _widen(self, columns: list[str]) -> None:
+        self._file.close()
+        with self.path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.reader(file))[1:]
+        beside = self.path.with_name(self.path.name + ".new")
+        with beside.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(columns)
+            writer.writerows([*row, *[""] * (len(columns) - len(row))] for row in rows)
+        beside.replace(self.path)
+        self._columns = columns
+        self._file = self.path.open("a", newline="", encoding="utf-8")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class JSONLWriter:
+    """``results.jsonl``: one JSON object per iteration, without the config. NaN and infinities become null.
+
+    Args:
+        path: the file; its folder exists.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._file: IO[str] = self.path.open("a", encoding="utf-8")
+
+    def write(self, result: Mapping[str, Any]) -> None:
+        """Add one line."""
+        data = {key: to_json_value(value) for key, value in result.items() if key != "config"}
+        self._file.write(json.dumps(data, allow_nan=False) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class TensorBoardWriter:
+    """TensorBoard event files: every finite number of the result, against env steps.
+
+    Args:
+        log_dir: the folder that TensorBoard is pointed at.
+
+    Raises:
+        ImportError: tensorboard is not installed.
+    """
+
+    def __init__(self, log_dir: str | os.PathLike[str]) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer: Any = SummaryWriter(str(log_dir))  # type: ignore[no-untyped-call]
+
+    def write(self, result: Mapping[str, Any]) -> None:
+        """Add one point to each curve."""
+        flat = flatten_result(result)
+        step = int(flat.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0))
+        for name, value in flat.items():
+            if math.isfinite(value):
+                self._writer.add_scalar(name, value, step)
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Close the event file."""
+        self._writer.close()
+
+
+def to_json_value(value: Any) -> Any:
+    """``value`` as strict JSON: numbers that are not finite become null, unknown objects their text."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return value
+    number = as_number(value)
+    if number is not None:
+        return number if math.isfinite(number) else None
+    if isinstance(value, Mapping):
+        return {str(key): to_json_value(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [to_json_value(item) for item in value]
+    tolist = getattr(value, "tolist", None)
+    return to_json_value(tolist()) if callable(tolist) else str(value)
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else repr(value)
