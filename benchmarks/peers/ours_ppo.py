@@ -46,6 +46,7 @@ def build(work: Work) -> Any:
             entropy_coeff=ENTROPY_COEFF,
             grad_clip=MAX_GRAD_NORM,
             grad_clip_by="global_norm",
+            normalize_advantages="minibatch",
         )
         .rl_module(
             model_config={
@@ -54,6 +55,7 @@ def build(work: Work) -> Any:
                 "vf_share_layers": False,
             }
         )
+        .learners(torch_threads=work.threads)
         .debugging(seed=work.seed)
     )
     return config.build_algo()

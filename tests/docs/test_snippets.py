@@ -1,0 +1,71 @@
+"""Every code block of README.md and docs/ does what the page says."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+_SPEC = importlib.util.spec_from_file_location("rlkit_doc_snippets", Path(__file__).with_name("snippets.py"))
+assert _SPEC is not None
+assert _SPEC.loader is not None
+snippets = importlib.util.module_from_spec(_SPEC)
+sys.modules[_SPEC.name] = snippets
+_SPEC.loader.exec_module(snippets)
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [page for page in PAGES if "_build" not in page.parts]
+
+
+def runnable(page: Path) -> bool:
+    blocks = snippets.read_blocks(page.read_text(encoding="utf-8"))
+    return any(block.language in ("python", "console") and "not run" not in block.marks for block in blocks)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if runnable(page)], ids=lambda p: p.name)
+def test_page(page, tmp_path):
+    with snippets.Page(page.relative_to(ROOT).as_posix(), tmp_path) as runner:
+        for block in snippets.read_blocks(page.read_text(encoding="utf-8")):
+            runner.run(block)
+
+
+def test_the_main_pages_are_run():
+    names = {page.name for page in PAGES if runnable(page)}
+    assert {"README.md", "first-run.md", "encoder-plugin.md", "configure-ppo.md"} <= names
+
+
+def run_text(text: str, folder: Path) -> None:
+    with snippets.Page("page.md", folder) as runner:
+        for block in snippets.read_blocks(text):
+            runner.run(block)
+
+
+def test_blocks_share_a_namespace_and_files_are_written(tmp_path):
+    text = "```python\n# pkg/one.py\nx = 2\n```\n\n```python\ny = 3\n```\n\nWords.\n\n"
+    text += "```python\nfrom pathlib import Path\nassert y == 3 and Path('pkg/one.py').exists()\n```\n"
+    run_text(text, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("```python\n1 / 0\n```\n", "ZeroDivisionError"),
+        ("<!-- raises: KeyError -->\n```python\nx = 1\n```\n", "was not raised"),
+        ("<!-- raises: KeyError -->\n```python\n1 / 0\n```\n", "ZeroDivisionError"),
+        ("```console\n$ echo 'one two'\none  three\n```\n", "missing: one  three"),
+        ("```console\n$ exit 3\n```\n", "exit status 3"),
+    ],
+)
+def test_a_page_that_is_wrong_fails(text, message, tmp_path):
+    with pytest.raises(AssertionError, match=message):
+        run_text(text, tmp_path)
+
+
+def test_marks_and_output(tmp_path):
+    text = "<!-- not run: it would never end -->\n```python\nraise SystemExit\n```\n"
+    text += "<!-- raises: ArithmeticError -->\n\n```python\n1 / 0\n```\n"
+    text += "<!-- exits: 1 -->\n```console\n$ echo 'took 17 s'; false  # a remark\ntook … s\n```\n"
+    run_text(text, tmp_path)
