@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rlkit_core.data.gae import gae
+from rlkit_core.data.reward_scaling import RewardScaler
 from rlkit_core.data.rollout import Rollout
 
-__all__ = ["Rollout", "gae"]
+__all__ = ["RewardScaler", "Rollout", "gae"]

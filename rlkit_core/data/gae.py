@@ -75,9 +75,10 @@ def gae(
 ) -> tuple[Any, Any]:
     """Advantages and value targets of a time-major rollout.
 
-    A terminated step has no future. A truncated step does: its value is bootstrapped, from ``final_values`` where the env
-    resets in the same step, or from ``values[t + 1]`` where the next row still holds the final observation (next-step reset
-    mode; the caller masks that reset row out of the loss). Neither lets advantages flow across the episode's end.
+    A terminated step has no future. A truncated step does: its value is bootstrapped, from ``final_values`` where
+    the env resets in the same step, or from ``values[t + 1]`` where the next row still holds the final observation
+    (next-step reset mode; the caller masks that reset row out of the loss). Neither lets advantages flow across the
+    episode's end.
 
     Args:
         rewards: ``[T, N]`` float.

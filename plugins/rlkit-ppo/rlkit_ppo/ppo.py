@@ -1,0 +1,215 @@
+"""Proximal Policy Optimization, with the clipped surrogate.
+
+Schulman et al., "Proximal Policy Optimization Algorithms", https://arxiv.org/abs/1707.06347. One ``train()`` is one
+rollout and one update: values and advantages of the whole rollout, then epochs of minibatches over it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlkit_core import Algorithm, Columns, Learner
+from rlkit_core.apis import ValueFunctionAPI
+from rlkit_core.data import RewardScaler, Rollout, gae
+from rlkit_core.learner import Scheduler, values_of_rollout
+
+
+class PPO(Algorithm):
+    """Proximal Policy Optimization. Its training step is the core's: sample, update, publish the weights."""
+
+
+class PPOTorchLearner(Learner):
+    """PPO's advantages, loss and KL control."""
+
+    @classmethod
+    def rl_module_required_apis(cls) -> list[type]:
+        """PPO needs a value function."""
+        return [ValueFunctionAPI]
+
+    def build(self) -> None:
+        """Make modules and optimizers, and per module what changes while training."""
+        super().build()
+        self._entropy: dict[str, Scheduler] = {}
+        self._kl_coeff: dict[str, Tensor] = {}
+        self._reward_scaler: dict[str, RewardScaler] = {}
+        for module_id in list(self.module.keys()):
+            config = self.config.get_config_for_module(module_id)
+            self._entropy[module_id] = Scheduler(config.entropy_coeff, device=self.device)
+            self._kl_coeff[module_id] = self._get_tensor_variable(config.kl_coeff)
+            self._reward_scaler[module_id] = RewardScaler(config.gamma)
+
+    # -- once per update: advantages ----------------------------------------------------------------------------------
+
+    def build_train_batch(self, module_id: str, rollout: Rollout) -> dict[str, Any]:
+        """Rows with advantages (GAE, https://arxiv.org/abs/1506.02438) and value targets."""
+        config = self.config.get_config_for_module(module_id)
+        rewards, terminateds = rollout[Columns.REWARDS], rollout[Columns.TERMINATEDS]
+        truncateds = rollout[Columns.TRUNCATEDS]
+        if config.reward_scaling:
+            rewards = self._reward_scaler[module_id](rewards, terminateds | truncateds)
+        values, last_value, final_values = values_of_rollout(self.module[module_id].unwrapped(), rollout)
+        advantages, value_targets = gae(
+            rewards, values, last_value, terminateds, truncateds, final_values, config.gamma, config.lambda_
+        )
+        rollout.columns.update(
+            {
+                Columns.VF_PREDS: values,
+                Columns.ADVANTAGES: advantages,
+                Columns.VALUE_TARGETS: value_targets,
+            }
+        )
+        rows = rollout.flat()
+        self.metrics.log_value(
+            (module_id, "vf_explained_var"),
+            explained_variance(rows[Columns.VALUE_TARGETS], rows[Columns.VF_PREDS]),
+        )
+        if config.normalize_advantages == "batch":
+            rows[Columns.ADVANTAGES] = standardized(rows[Columns.ADVANTAGES])
+        unused = set(_ROLLOUT_ONLY)
+        if config.use_kl_loss:
+            unused.discard(Columns.ACTION_DIST_INPUTS)
+        if config.value_clip is not None:
+            unused.discard(Columns.VF_PREDS)
+        return {name: column for name, column in rows.items() if name not in unused}
+
+    # -- every minibatch: the loss ------------------------------------------------------------------------------------
+
+    def compute_loss_for_module(
+        self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]
+    ) -> Tensor:
+        """``-E[min(r A, clip(r) A)] + c_vf E[(V - V_target)^2] - c_ent E[H] (+ c_kl E[KL(old || new)])``.
+
+        Equations 7 and 9 of the paper; ``r`` is the ratio of the actions' new and old probability.
+        """
+        module = self.module[module_id].unwrapped()
+        dist_cls = module.get_train_action_dist_cls()
+        dist = dist_cls.from_logits(fwd_out[Columns.ACTION_DIST_INPUTS])
+        advantages = batch[Columns.ADVANTAGES]
+        if config.normalize_advantages == "minibatch":
+            advantages = standardized(advantages)
+
+        log_ratio = dist.logp(batch[Columns.ACTIONS]) - batch[Columns.ACTION_LOGP]
+        ratio = log_ratio.exp()
+        clipped = ratio.clamp(1.0 - config.clip_param, 1.0 + config.clip_param)
+        policy_loss = -torch.minimum(advantages * ratio, advantages * clipped).mean()
+        loss = policy_loss
+        log = {"policy_loss": policy_loss}
+
+        if config.use_critic:
+            values = module.compute_values(batch, embeddings=fwd_out.get(Columns.EMBEDDINGS))
+            vf_loss = self._value_loss(config, batch, values, log)
+            loss = loss + config.vf_loss_coeff * vf_loss
+
+        scheduler = self._entropy[module_id]
+        if scheduler.is_constant and scheduler.get_current_value() == 0.0:
+            with torch.no_grad():
+                log["entropy"] = dist.entropy().mean()
+        else:
+            log["entropy"] = entropy = dist.entropy().mean()
+            loss = loss - scheduler.value * entropy
+
+        if config.use_kl_loss:
+            old = dist_cls.from_logits(batch[Columns.ACTION_DIST_INPUTS])
+            kl = old.kl(dist).mean()
+            loss = loss + self._kl_coeff[module_id] * kl
+        else:
+            with (
+                torch.no_grad()
+            ):  # an estimate without the old distribution: http://joschu.net/blog/kl-approx.html
+                kl = (ratio - 1.0 - log_ratio).mean()
+        log["mean_kl_loss"] = kl
+        self.metrics.log_dict(log, key=module_id)
+        return loss
+
+    def _value_loss(
+        self, config: Any, batch: dict[str, Any], values: Tensor, log: dict[str, Tensor]
+    ) -> Tensor:
+        error = (values - batch[Columns.VALUE_TARGETS]).square()
+        if config.value_clip is not None:
+            # Clipping around the rollout's value, as in the first implementation of PPO.
+            old = batch[Columns.VF_PREDS]
+            near = old + (values - old).clamp(-config.value_clip, config.value_clip)
+            error = torch.maximum(error, (near - batch[Columns.VALUE_TARGETS]).square())
+        if config.vf_clip_param is None:
+            log["vf_loss"] = vf_loss = error.mean()
+            return vf_loss
+        log["vf_loss_unclipped"] = error.mean()
+        log["vf_loss"] = vf_loss = error.clamp(max=config.vf_clip_param).mean()
+        return vf_loss
+
+    # -- after the last minibatch: what changes while training --------------------------------------------------------
+
+    def after_gradient_based_update(self, *, timesteps: Mapping[str, int]) -> None:
+        """Move the entropy schedule and the weight of the KL penalty on."""
+        super().after_gradient_based_update(timesteps=timesteps)
+        now = timesteps.get("num_env_steps_sampled_lifetime", 0)
+        for module_id, scheduler in self._entropy.items():
+            scheduler.update(now)
+            self.metrics.log_value(
+                (module_id, "curr_entropy_coeff"), scheduler.get_current_value(), reduce="last"
+            )
+            config = self.config.get_config_for_module(module_id)
+            if config.use_kl_loss:
+                self._adapt_kl_coeff(module_id, config)
+
+    def _adapt_kl_coeff(self, module_id: str, config: Any) -> None:
+        """Raise the weight where the KL was above twice its target, lower it below half of it (section 4)."""
+        kl = self.metrics.peek((module_id, "mean_kl_loss"), default=float("nan"))
+        coeff = self._kl_coeff[module_id]
+        if kl > 2.0 * config.kl_target:
+            coeff.mul_(1.5)
+        elif kl < 0.5 * config.kl_target:
+            coeff.mul_(0.5)
+        self.metrics.log_value((module_id, "curr_kl_coeff"), float(coeff), reduce="last")
+
+    def get_state(
+        self,
+        components: str | Collection[str] | None = None,
+        *,
+        not_components: str | Collection[str] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """The learner's state, with KL weights and reward statistics."""
+        state = super().get_state(components, not_components=not_components, **kwargs)
+        state["kl_coeff"] = {mid: float(coeff) for mid, coeff in self._kl_coeff.items()}
+        state["reward_scaler"] = {mid: scaler.get_state() for mid, scaler in self._reward_scaler.items()}
+        return state
+
+    def set_state(self, state: Mapping[str, Any], *, strict: bool = True) -> None:
+        """Continue from :meth:`get_state`."""
+        super().set_state(state, strict=strict)
+        for module_id, value in state.get("kl_coeff", {}).items():
+            if module_id in self._kl_coeff:
+                self._kl_coeff[module_id].fill_(value)
+        for module_id, scaler_state in state.get("reward_scaler", {}).items():
+            if module_id in self._reward_scaler:
+                self._reward_scaler[module_id].set_state(scaler_state)
+
+
+#: Columns of a rollout that the loss does not read.
+_ROLLOUT_ONLY = frozenset(
+    {
+        Columns.REWARDS,
+        Columns.TERMINATEDS,
+        Columns.TRUNCATEDS,
+        Columns.ACTION_DIST_INPUTS,
+        Columns.ACTION_PROB,
+        Columns.VF_PREDS,
+    }
+)
+
+
+def standardized(x: Tensor) -> Tensor:
+    """``x`` with mean 0 and deviation 1; one row stays 0."""
+    centered = x - x.mean()
+    return centered / centered.square().mean().sqrt().clamp(min=1e-8)
+
+
+def explained_variance(targets: Tensor, predictions: Tensor) -> Tensor:
+    """``1 - Var[targets - predictions] / Var[targets]``, a 0-dim tensor: 1 is perfect, 0 no better than the mean."""
+    variance = targets.var(correction=0)
+    return 1.0 - (targets - predictions).var(correction=0) / variance.clamp(min=1e-8)

@@ -1,0 +1,44 @@
+"""Algorithms: their configs, their training loop, and the runs they make."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rlkit_core.algorithm.algorithm import Algorithm as Algorithm
+    from rlkit_core.algorithm.config import AlgorithmConfig as AlgorithmConfig
+
+_LAZY = {
+    "Algorithm": ("rlkit_core.algorithm.algorithm", "Algorithm"),
+    "AlgorithmConfig": ("rlkit_core.algorithm.config", "AlgorithmConfig"),
+    "redeclare": ("rlkit_core.algorithm.fields", "redeclare"),
+    "setting": ("rlkit_core.algorithm.fields", "setting"),
+}
+
+__all__ = ["Algorithm", "AlgorithmConfig", "get_algorithm_config", "redeclare", "setting"]
+
+
+def get_algorithm_config(name: str) -> Any:
+    """A fresh config of an installed algorithm, with its defaults and no preset.
+
+    Args:
+        name: as registered in the entry-point group ``rlkit.algorithms``: ``"ppo"``.
+
+    Returns:
+        An instance of the algorithm's ``AlgorithmConfig`` subclass.
+
+    Raises:
+        PluginNotFoundError: nothing installed registers that name.
+        PluginError: what registers it fails to load.
+    """
+    from rlkit_core.plugins.host import default_host
+
+    return default_host().get_algorithm_config_class(name)()
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _LAZY[name]
+    return getattr(importlib.import_module(module), attribute)

@@ -1,0 +1,291 @@
+"""The Algorithm: runners, a learner group, and the loop that joins them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from rlkit_core.algorithm.callbacks import Callbacks
+from rlkit_core.algorithm.results import Timers, assemble_result
+from rlkit_core.checkpoint import Checkpointable
+from rlkit_core.columns import COMPONENT_LEARNER_GROUP, DEFAULT_MODULE_ID
+from rlkit_core.envs import EnvRunnerGroup
+from rlkit_core.envs.runner import EnvRunner
+from rlkit_core.errors import ConfigError
+from rlkit_core.learner import LearnerGroup
+from rlkit_core.plugins.host import default_host
+from rlkit_core.rl_module import RLModule
+from rlkit_core.seeding import SeedTree
+
+#: Envs of one evaluation runner, where the config's evaluation settings say nothing else.
+EVALUATION_ENVS = 16
+
+
+class Algorithm(Checkpointable):
+    """Trains modules in an environment.
+
+    A subclass overrides :meth:`training_step`, built from the core's verbs: ``self.env_runner_group.sample``,
+    ``self.learner_group.update`` and ``self.sync_weights``.
+
+    Args:
+        config: its config; a validated, frozen copy is kept.
+        env: takes the place of the config's env.
+
+    Raises:
+        ConfigError: settings that contradict each other.
+        EnvError: the env cannot be made.
+        NoComponentError: no component serves one of its spaces.
+    """
+
+    STATE_FILE_NAME = "algorithm_state"
+
+    def __init__(self, config: Any, env: Any = None) -> None:
+        self.config = config.prepared(env)
+        if self.config.env is None:
+            raise ConfigError(f"{type(self).__name__} needs an env: config.environment('CartPole-v1')")
+        host = default_host()
+        host.load()
+        self.seeds = SeedTree.from_seed(self.config.seed)
+        self.iteration = 0
+        self._training_step_calls = 0
+        self._timers = Timers()
+        self._learner_results: dict[str, Any] = {}
+        self._evaluation_runners: EnvRunnerGroup | None = None
+        self.callbacks = Callbacks(self.config, host)
+        self.env_runner_group = EnvRunnerGroup(self.config, seeds=self.seeds)
+        self.learner_group = LearnerGroup(
+            config=self.config,
+            module_spec=self.config.get_multi_rl_module_spec(
+                spaces=self.env_runner_group.get_spaces(), inference_only=False
+            ),
+            seeds=self.seeds,
+        )
+        self.sync_weights()
+        self.callbacks.on_algorithm_init(self)
+
+    # -- training -----------------------------------------------------------------------------------------------------
+
+    def train(self) -> dict[str, Any]:
+        """One iteration: training steps until the ``min_*_per_iteration`` settings are met, then evaluation if due.
+
+        Returns:
+            The result: ``env_runners``, ``learners``, ``timers``, ``evaluation`` when there was one,
+            ``training_iteration``, ``num_env_steps_sampled_lifetime``, and the config.
+        """
+        started = time.perf_counter()
+        calls = 0
+        start_steps = self.num_env_steps_sampled_lifetime
+        with self._threads(), self._timers.time("iteration"):
+            while calls == 0 or self._iteration_goes_on(started, start_steps):
+                returned = self.training_step()
+                if returned is not None:
+                    raise ConfigError(
+                        f"{type(self).__name__}.training_step() must return None; log metrics instead"
+                    )
+                calls += 1
+        self.iteration += 1
+        interval = self.config.evaluation_interval
+        evaluation = self.evaluate() if interval and self.iteration % interval == 0 else None
+        result = assemble_result(
+            env_runners=self.env_runner_group.get_metrics(),
+            learners=self._learner_results,
+            evaluation=evaluation,
+            timers=self._timers.result(),
+            training_iteration=self.iteration,
+            num_training_step_calls=calls,
+            config=self.config,
+        )
+        self.callbacks.on_train_result(self, result)
+        return result
+
+    def training_step(self) -> None:
+        """One round of sampling and learning. The default is the synchronous on-policy one: sample, update, sync."""
+        with self._timers.time("sample"):
+            rollouts = self.env_runner_group.sample()
+        with self._timers.time("learner_update"):
+            self._learner_results = self.learner_group.update(
+                rollouts=rollouts,
+                timesteps=self.timesteps,
+                num_epochs=self.config.num_epochs,
+                minibatch_size=self.config.minibatch_size,
+                shuffle_batch_per_epoch=self.config.shuffle_batch_per_epoch,
+            )
+        with self._timers.time("synch_weights"):
+            self.sync_weights()
+
+    def sync_weights(self) -> None:
+        """Publish the learner's weights to the runners."""
+        self.env_runner_group.sync_weights(self.learner_group.get_weights(inference_only=True))
+
+    @property
+    def num_env_steps_sampled_lifetime(self) -> int:
+        """Env steps that training has sampled since the run began."""
+        return self.env_runner.stats.num_env_steps_lifetime
+
+    @property
+    def timesteps(self) -> dict[str, int]:
+        """Lifetime counts, as an update takes them."""
+        return {"num_env_steps_sampled_lifetime": self.num_env_steps_sampled_lifetime}
+
+    def _iteration_goes_on(self, started: float, start_steps: int) -> bool:
+        config = self.config
+        if (
+            config.min_time_s_per_iteration
+            and time.perf_counter() - started < config.min_time_s_per_iteration
+        ):
+            return True
+        return self.num_env_steps_sampled_lifetime - start_steps < (
+            config.min_sample_timesteps_per_iteration or 0
+        )
+
+    @contextmanager
+    def _threads(self) -> Iterator[None]:
+        """Torch's thread count while training, as the config says; put back afterwards."""
+        wanted = self.config.torch_threads
+        before = torch.get_num_threads()
+        if wanted is None or wanted == before:
+            yield
+            return
+        torch.set_num_threads(wanted)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+    # -- evaluation ---------------------------------------------------------------------------------------------------
+
+    def evaluate(self, num_episodes: int | None = None, *, seed: int | None = None) -> dict[str, Any]:
+        """Play whole episodes with the current weights; training's envs are not touched.
+
+        Args:
+            num_episodes: how many; the config's ``evaluation_duration`` unless given.
+            seed: root of the episodes' seeds; the run's seed and the iteration unless given.
+
+        Returns:
+            ``{"env_runners": {"episode_return_mean": ..., "num_episodes": ..., ...}}`` over exactly these episodes.
+        """
+        config = self.config.get_evaluation_config_object()
+        if num_episodes is None:
+            num_episodes = config.evaluation_duration
+        if self._evaluation_runners is None:
+            written = "num_envs_per_env_runner" in self.config.evaluation_config
+            self._evaluation_runners = EnvRunnerGroup(
+                config,
+                seeds=self.seeds.child("evaluation"),
+                num_envs=None if written else min(EVALUATION_ENVS, num_episodes),
+            )
+        runners = self._evaluation_runners
+        with self._threads(), self._timers.time("evaluation"):
+            runners.sync_weights(self.learner_group.get_weights(inference_only=True))
+            seeds = SeedTree(seed) if seed is not None else self.seeds.child("evaluation", self.iteration)
+            result = {"env_runners": runners.run_episodes(num_episodes, explore=config.explore, seeds=seeds)}
+        self.callbacks.on_evaluate_end(self, result)
+        return result
+
+    # -- parts --------------------------------------------------------------------------------------------------------
+
+    @property
+    def env_runner(self) -> EnvRunner:
+        """The runner in this process."""
+        return self.env_runner_group.local_env_runner
+
+    @property
+    def eval_env_runner_group(self) -> EnvRunnerGroup | None:
+        """The evaluation runners, once there was an evaluation."""
+        return self._evaluation_runners
+
+    def get_module(self, module_id: str = DEFAULT_MODULE_ID) -> RLModule | None:
+        """The module as runners act with it (inference-only), or None if there is none of that id."""
+        return self.env_runner.module.get(module_id)
+
+    def compute_single_action(
+        self,
+        observation: Any,
+        state: Any = None,
+        *,
+        explore: bool = False,
+        module_id: str = DEFAULT_MODULE_ID,
+    ) -> Any:
+        """One action in env units for one observation."""
+        return self.env_runner.module[module_id].compute_single_action(observation, state, explore=explore)
+
+    # -- checkpoints --------------------------------------------------------------------------------------------------
+
+    def save_to_path(self, path: Any = None, **kwargs: Any) -> str:
+        """Write a checkpoint; the envs begin with fresh episodes afterwards.
+
+        A run resumed from it has to begin with fresh episodes too, so the two continue alike, bit for bit on a CPU.
+        """
+        saved: str = super().save_to_path(path, **kwargs)
+        self.env_runner_group.reset_envs()
+        self.callbacks.on_checkpoint_saved(self, saved)
+        return saved
+
+    def restore_from_path(self, path: Any, *, component: str | None = None, **kwargs: Any) -> None:
+        """Load a checkpoint, or one of a component into that component; runners get the restored weights."""
+        super().restore_from_path(path, component=component, **kwargs)
+        self._push_restored_weights()
+        self.callbacks.on_checkpoint_loaded(self, str(path))
+
+    def _push_restored_weights(self) -> None:
+        weights = self.learner_group.get_weights(inference_only=True)
+        for group in (self.env_runner_group, self._evaluation_runners):
+            if group is not None:
+                group.foreach_env_runner(lambda runner: runner.accept_any_version())
+                group.sync_weights(weights)
+
+    def get_checkpointable_components(self) -> list[tuple[str, Checkpointable]]:
+        """The learner group, under ``learner_group``."""
+        return [(COMPONENT_LEARNER_GROUP, self.learner_group)]
+
+    def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The config."""
+        return (), {"config": self.config}
+
+    def get_state(
+        self,
+        components: str | Collection[str] | None = None,
+        *,
+        not_components: str | Collection[str] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Counters, random state and statistics of the runners, and the state of the learner group."""
+        state: dict[str, Any] = {
+            "iteration": self.iteration,
+            "seed": self.seeds.root,
+            "env_runners": self.env_runner_group.get_state(),
+        }
+        if self._check_component(COMPONENT_LEARNER_GROUP, components, not_components):
+            state[COMPONENT_LEARNER_GROUP] = self.learner_group.get_state(
+                self._get_subcomponents(COMPONENT_LEARNER_GROUP, components),
+                not_components=self._get_subcomponents(COMPONENT_LEARNER_GROUP, not_components),
+                **kwargs,
+            )
+        return state
+
+    def set_state(self, state: Mapping[str, Any], *, strict: bool = True) -> None:
+        """Continue from :meth:`get_state`."""
+        if "iteration" in state:
+            self.iteration = int(state["iteration"])
+        if "env_runners" in state:
+            self.env_runner_group.set_state(dict(state["env_runners"]))
+        if COMPONENT_LEARNER_GROUP in state:
+            self.learner_group.set_state(state[COMPONENT_LEARNER_GROUP], strict=strict)
+            self._push_restored_weights()
+
+    def stop(self) -> None:
+        """Close envs and free learners; a second call does nothing."""
+        for group in (self.env_runner_group, self._evaluation_runners):
+            if group is not None:
+                group.stop()
+        self.learner_group.shutdown()
+
+    def __enter__(self) -> Algorithm:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()

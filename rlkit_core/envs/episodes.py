@@ -1,0 +1,133 @@
+"""Episode statistics, taken from whole arrays once per rollout."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating[Any]]
+Bools = NDArray[np.bool_]
+
+
+class EpisodeStats:
+    """Returns and lengths of finished episodes, over a sliding window.
+
+    Args:
+        num_envs: N.
+        window: how many of the last episodes the means are taken over.
+    """
+
+    def __init__(self, num_envs: int, window: int = 100) -> None:
+        self._open_return = np.zeros(num_envs, np.float64)
+        self._open_length = np.zeros(num_envs, np.int64)
+        self._returns: deque[float] = deque(maxlen=window)
+        self._lengths: deque[int] = deque(maxlen=window)
+        self._new = 0
+        self.num_episodes_lifetime = 0
+        self.num_env_steps_lifetime = 0
+        self._steps = 0
+        self._since = time.perf_counter()
+
+    def add(
+        self, rewards: Floats, dones: Bools, valid: Bools | None = None
+    ) -> tuple[Floats, NDArray[np.int64]]:
+        """Take in a rollout.
+
+        Args:
+            rewards: ``[T, N]``.
+            dones: ``[T, N]``, the step ended its episode.
+            valid: ``[T, N]``, False for rows that are no experience; None when all are.
+
+        Returns:
+            Returns and lengths of the episodes that ended, each ``[number of them]``, in the order they ended.
+        """
+        lengths = np.ones_like(rewards, dtype=np.int64) if valid is None else valid.astype(np.int64)
+        rewards = rewards if valid is None else np.where(valid, rewards, 0.0)
+        return_sums = np.cumsum(rewards, axis=0, dtype=np.float64)
+        length_sums = np.cumsum(lengths, axis=0)
+        t, n = np.nonzero(dones)
+        order = np.lexsort((t, n))  # env by env, in time
+        first = np.ones(len(order), np.bool_)
+        first[1:] = n[order][1:] != n[order][:-1]
+        ended_returns = _between(return_sums[t, n][order], first, self._open_return[n[order]])
+        ended_lengths = _between(length_sums[t, n][order], first, self._open_length[n[order]])
+
+        last_end = np.full(rewards.shape[1], -1)
+        np.maximum.at(last_end, n, t)
+        for sums, open_ in ((return_sums, self._open_return), (length_sums, self._open_length)):
+            ended = last_end >= 0
+            before = np.where(ended, sums[last_end, np.arange(len(last_end))], 0)
+            open_[:] = np.where(ended, sums[-1] - before, open_ + sums[-1])
+
+        back = np.argsort(order)
+        ended_returns, ended_lengths = ended_returns[back], ended_lengths[back].astype(np.int64)
+        self._returns.extend(ended_returns.tolist())
+        self._lengths.extend(ended_lengths.tolist())
+        self._new += len(ended_returns)
+        self.num_episodes_lifetime += len(ended_returns)
+        steps = int(lengths.sum())
+        self._steps += steps
+        self.num_env_steps_lifetime += steps
+        return ended_returns, ended_lengths
+
+    def drop_open(self) -> None:
+        """Forget episodes that have not ended (the envs are about to be reset)."""
+        self._open_return[:] = 0
+        self._open_length[:] = 0
+
+    def result(self) -> dict[str, Any]:
+        """Result keys of the env runners; NaN where no episode has ended yet. Starts the next interval."""
+        returns, lengths = np.asarray(self._returns), np.asarray(self._lengths, np.float64)
+        now = time.perf_counter()
+        seconds, self._since = now - self._since, now
+        out = {
+            **_mean_min_max("episode_return", returns),
+            **_mean_min_max("episode_len", lengths),
+            "episode_duration_sec_mean": seconds / self._new if self._new else float("nan"),
+            "num_episodes": self._new,
+            "num_episodes_lifetime": self.num_episodes_lifetime,
+            "num_env_steps_sampled": self._steps,
+            "num_env_steps_sampled_lifetime": self.num_env_steps_lifetime,
+        }
+        self._new = self._steps = 0
+        return out
+
+    def get_state(self) -> dict[str, Any]:
+        """Windows and lifetime counts; open episodes are not kept, since envs start anew."""
+        return {
+            "returns": np.asarray(self._returns, np.float64),
+            "lengths": np.asarray(self._lengths, np.int64),
+            "num_episodes_lifetime": self.num_episodes_lifetime,
+            "num_env_steps_lifetime": self.num_env_steps_lifetime,
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Continue from :meth:`get_state`."""
+        self._returns.clear()
+        self._returns.extend(np.asarray(state["returns"]).tolist())
+        self._lengths.clear()
+        self._lengths.extend(np.asarray(state["lengths"]).tolist())
+        self.num_episodes_lifetime = int(state["num_episodes_lifetime"])
+        self.num_env_steps_lifetime = int(state["num_env_steps_lifetime"])
+        self.drop_open()
+
+
+def _between(sums: NDArray[Any], first: Bools, carried: NDArray[Any]) -> NDArray[Any]:
+    """Per-episode totals from running sums at episode ends, sorted by env and time."""
+    previous = np.concatenate((sums[:1] * 0, sums[:-1]))
+    totals: NDArray[Any] = np.where(first, sums + carried, sums - previous)
+    return totals
+
+
+def _mean_min_max(name: str, values: Floats) -> dict[str, float]:
+    if not len(values):
+        return {f"{name}_{suffix}": float("nan") for suffix in ("mean", "min", "max")}
+    return {
+        f"{name}_mean": float(values.mean()),
+        f"{name}_min": float(values.min()),
+        f"{name}_max": float(values.max()),
+    }

@@ -1,0 +1,95 @@
+"""Making one environment from what a config names: an id, a class, or a function."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gymnasium as gym
+
+from rlkit_core.errors import EnvError, did_you_mean
+
+_CONFIG_NAMES = ("config", "env_config", "ctx")
+
+
+def make_env(
+    env: str | Callable[..., Any], env_config: Mapping[str, Any] | None = None, **kwargs: Any
+) -> gym.Env[Any, Any]:
+    """Make one environment.
+
+    An id goes to ``gymnasium.make(id, **env_config)``. A class or function whose first parameter is named ``config``,
+    ``env_config`` or ``ctx``, or that has exactly one required parameter, is called with the dict; every other one with
+    ``**env_config``.
+
+    Args:
+        env: gymnasium id, env class, or function that returns an env.
+        env_config: settings of the env, free-form.
+        **kwargs: further arguments of ``gymnasium.make`` (ids only).
+
+    Raises:
+        EnvError: there is no such id, the arguments do not fit, or making it raised; chained from the original.
+    """
+    settings = dict(env_config or {})
+    if isinstance(env, str):
+        return _make_registered(env, settings, kwargs)
+    if not callable(env):
+        raise EnvError(
+            f"env {env!r}: expected a gymnasium id, an env class or a function, got {type(env).__name__}"
+        )
+    try:
+        made = env(settings) if takes_config_dict(env) else env(**settings)
+    except Exception as error:
+        raise EnvError(f"env {_name(env)} could not be made with env_config={settings!r}: {error}") from error
+    if not hasattr(made, "step") or not hasattr(made, "reset"):
+        raise EnvError(f"env {_name(env)} gave a {type(made).__name__}, which has no reset() and step()")
+    return made  # type: ignore[no-any-return]
+
+
+def takes_config_dict(factory: Callable[..., Any]) -> bool:
+    """Whether ``factory`` wants the whole ``env_config`` as one argument."""
+    try:
+        parameters = [
+            p
+            for p in inspect.signature(factory).parameters.values()
+            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        ]
+    except (TypeError, ValueError):
+        return False
+    if not parameters:
+        return False
+    required = [p for p in parameters if p.default is p.empty]
+    return parameters[0].name in _CONFIG_NAMES or len(required) == 1
+
+
+def spaces_of(env: gym.Env[Any, Any]) -> tuple[gym.Space[Any], gym.Space[Any]]:
+    """Observation and action space of an env, which must both be gymnasium spaces.
+
+    Raises:
+        EnvError: one is missing or of another kind (old ``gym`` spaces, say).
+    """
+    for name in ("observation_space", "action_space"):
+        space = getattr(env, name, None)
+        if not isinstance(space, gym.Space):
+            raise EnvError(
+                f"env {env}: {name} is {type(space).__module__}.{type(space).__name__}, expected a gymnasium space"
+            )
+    return env.observation_space, env.action_space
+
+
+def _make_registered(env_id: str, settings: dict[str, Any], kwargs: dict[str, Any]) -> gym.Env[Any, Any]:
+    try:
+        return gym.make(env_id, **{**kwargs, **settings})
+    except gym.error.DependencyNotInstalled as error:
+        raise EnvError(f"env {env_id!r} needs a package that is not installed: {error}") from error
+    except (gym.error.UnregisteredEnv, gym.error.Error, ModuleNotFoundError) as error:
+        name = env_id.rpartition("/")[2] or env_id
+        known = {spec_id.rpartition("/")[2]: spec_id for spec_id in gym.registry}
+        hint = did_you_mean(env_id, gym.registry) or did_you_mean(name, known)
+        raise EnvError(f"no env {env_id!r} is registered with gymnasium.{hint} ({error})") from error
+    except Exception as error:
+        raise EnvError(f"env {env_id!r} could not be made with env_config={settings!r}: {error}") from error
+
+
+def _name(env: Any) -> str:
+    return getattr(env, "__qualname__", None) or repr(env)

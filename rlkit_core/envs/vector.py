@@ -1,0 +1,301 @@
+"""Stepping N environments at once, straight into the rows of a rollout.
+
+:class:`InlineVectorEnv` is the default: a thin loop in this process that resets in the same step. For a handful of
+ordinary envs nothing is faster. :class:`GymVectorEnv` adapts gymnasium's own vector classes and an env's
+``vector_entry_point``, in either autoreset mode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import gymnasium as gym
+import numpy as np
+
+from rlkit_core.envs.make import make_env, spaces_of
+from rlkit_core.errors import ConfigError, EnvError
+from rlkit_core.spaces import nested_map
+
+Rows = Any
+"""One batch of observations: an array ``[N, ...]``, or dicts and tuples of them."""
+
+RowWriter = Callable[[Rows, int, Any], None]
+SeedSource = Callable[[int], "int | None"]
+
+VECTORIZE_MODES = ("auto", "sync", "async", "gymnasium_sync", "vector_entry_point")
+
+
+class VectorEnv(Protocol):
+    """What a runner steps.
+
+    Attributes:
+        num_envs: N.
+        observation_space: of one env.
+        action_space: of one env.
+        same_step_reset: True when the row after an episode's end already holds the next episode's first observation
+            (the final one is returned by :meth:`step`); False when it holds the final observation and the step after it
+            is the reset, which is no experience.
+    """
+
+    num_envs: int
+    observation_space: gym.Space[Any]
+    action_space: gym.Space[Any]
+    same_step_reset: bool
+
+    def reset(self, seeds: Sequence[int | None], obs_out: Rows) -> None:
+        """Reset all envs, the n-th with ``seeds[n]``, and write their observations into ``obs_out``."""
+        ...
+
+    def step(
+        self,
+        actions: Any,
+        obs_out: Rows,
+        rewards_out: np.ndarray[Any, Any],
+        terminateds_out: np.ndarray[Any, Any],
+        truncateds_out: np.ndarray[Any, Any],
+    ) -> list[tuple[int, Any]]:
+        """Step all envs with ``actions`` (env units, nested as the space is, leading axis N) and write the results.
+
+        Returns:
+            ``[(n, final_observation), ...]`` of the envs that were truncated and reset in this step.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free what the envs hold."""
+        ...
+
+
+def row_writer(space: gym.Space[Any]) -> RowWriter:
+    """A function ``write(rows, n, observation)`` made for ``space``: no look-ups are left for the step."""
+    if isinstance(space, gym.spaces.Dict):
+        writers = {key: row_writer(child) for key, child in space.spaces.items()}
+
+        def write_dict(rows: Rows, n: int, observation: Any) -> None:
+            for key, write in writers.items():
+                write(rows[key], n, observation[key])
+
+        return write_dict
+    if isinstance(space, gym.spaces.Tuple):
+        parts = [row_writer(child) for child in space.spaces]
+
+        def write_tuple(rows: Rows, n: int, observation: Any) -> None:
+            for index, write in enumerate(parts):
+                write(rows[index], n, observation[index])
+
+        return write_tuple
+
+    def write_leaf(rows: Rows, n: int, observation: Any) -> None:
+        rows[n] = observation
+
+    return write_leaf
+
+
+def action_splitter(space: gym.Space[Any]) -> Callable[[Any], Sequence[Any]]:
+    """A function that turns batched actions into a list of N actions, each as the env's own space has it."""
+    if isinstance(space, gym.spaces.Dict):
+        children = {key: action_splitter(child) for key, child in space.spaces.items()}
+
+        def split_dict(actions: Any) -> Sequence[Any]:
+            columns = [split(actions[key]) for key, split in children.items()]
+            return [dict(zip(children, row, strict=True)) for row in zip(*columns, strict=True)]
+
+        return split_dict
+    if isinstance(space, gym.spaces.Tuple):
+        parts = [action_splitter(child) for child in space.spaces]
+
+        def split_tuple(actions: Any) -> Sequence[Any]:
+            return list(zip(*(split(actions[i]) for i, split in enumerate(parts)), strict=True))
+
+        return split_tuple
+    return list
+
+
+class InlineVectorEnv:
+    """N envs stepped one after the other in this process, reset in the step that ends their episode.
+
+    Args:
+        factories: one function per env that makes it.
+        next_seed: called with n when env n starts a further episode; its seed, or None to let the env go on with its
+            own generator.
+
+    Raises:
+        EnvError: an env cannot be made, or the envs' spaces differ.
+    """
+
+    same_step_reset = True
+
+    def __init__(self, factories: Sequence[Callable[[], Any]], next_seed: SeedSource | None = None) -> None:
+        self.envs = [factory() for factory in factories]
+        self.num_envs = len(self.envs)
+        self.observation_space, self.action_space = spaces_of(self.envs[0])
+        for env in self.envs[1:]:
+            if spaces_of(env) != (self.observation_space, self.action_space):
+                raise EnvError(f"envs of one runner must have equal spaces: {self.envs[0]} and {env} differ")
+        self._next_seed = next_seed
+        self._write = row_writer(self.observation_space)
+        self._split = action_splitter(self.action_space)
+        self._steps = [env.step for env in self.envs]
+
+    def reset(self, seeds: Sequence[int | None], obs_out: Rows) -> None:
+        """Reset env n with ``seeds[n]``."""
+        for n, (env, seed) in enumerate(zip(self.envs, seeds, strict=True)):
+            self._write_row(obs_out, n, env.reset(seed=seed)[0])
+
+    def step(
+        self,
+        actions: Any,
+        obs_out: Rows,
+        rewards_out: np.ndarray[Any, Any],
+        terminateds_out: np.ndarray[Any, Any],
+        truncateds_out: np.ndarray[Any, Any],
+    ) -> list[tuple[int, Any]]:
+        """Step every env once; see :class:`VectorEnv`."""
+        finals: list[tuple[int, Any]] = []
+        write, plain = self._write, isinstance(obs_out, np.ndarray)
+        for n, (step, action) in enumerate(zip(self._steps, self._split(actions), strict=True)):
+            try:
+                observation, rewards_out[n], terminated, truncated, _ = step(action)
+            except Exception as error:
+                raise EnvError(
+                    f"env {n} ({self.envs[n]}) raised {type(error).__name__} at step with action {action!r}: {error}"
+                ) from error
+            terminateds_out[n] = terminated
+            truncateds_out[n] = truncated
+            if terminated or truncated:
+                if not terminated:
+                    # Copied: an env may reuse its observation array when it is reset.
+                    finals.append((n, nested_map(np.array, observation)))
+                seed = self._next_seed(n) if self._next_seed is not None else None
+                observation = self.envs[n].reset(seed=seed)[0]
+            if plain:
+                obs_out[n] = observation
+            else:
+                write(obs_out, n, observation)
+        return finals
+
+    def _write_row(self, obs_out: Rows, n: int, observation: Any) -> None:
+        try:
+            self._write(obs_out, n, observation)
+        except (ValueError, TypeError, KeyError, IndexError) as error:
+            raise EnvError(
+                f"env {n} ({self.envs[n]}): its observation does not fit its observation_space "
+                f"{self.observation_space}: {error}"
+            ) from error
+
+    def close(self) -> None:
+        """Close every env."""
+        for env in self.envs:
+            env.close()
+
+
+class GymVectorEnv:
+    """A gymnasium ``VectorEnv``, in either autoreset mode.
+
+    Args:
+        envs: the vector env; its ``metadata["autoreset_mode"]`` says how it resets.
+
+    Raises:
+        EnvError: its autoreset is disabled.
+    """
+
+    def __init__(self, envs: gym.vector.VectorEnv[Any, Any, Any]) -> None:
+        mode = envs.metadata.get("autoreset_mode", gym.vector.AutoresetMode.NEXT_STEP)
+        if mode == gym.vector.AutoresetMode.DISABLED:
+            raise EnvError(f"vector env {envs}: autoreset is disabled; use next-step or same-step autoreset")
+        self.envs = envs
+        self.num_envs = envs.num_envs
+        self.observation_space = envs.single_observation_space
+        self.action_space = envs.single_action_space
+        self.same_step_reset = mode == gym.vector.AutoresetMode.SAME_STEP
+
+    def reset(self, seeds: Sequence[int | None], obs_out: Rows) -> None:
+        """Reset every env; envs with a vector entry point take one seed, the first."""
+        try:
+            observations, _ = self.envs.reset(seed=list(seeds))  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            observations, _ = self.envs.reset(seed=seeds[0])
+        nested_map(np.copyto, obs_out, observations)
+
+    def step(
+        self,
+        actions: Any,
+        obs_out: Rows,
+        rewards_out: np.ndarray[Any, Any],
+        terminateds_out: np.ndarray[Any, Any],
+        truncateds_out: np.ndarray[Any, Any],
+    ) -> list[tuple[int, Any]]:
+        """Step the vector env once; see :class:`VectorEnv`."""
+        observations, rewards, terminateds, truncateds, infos = self.envs.step(actions)
+        nested_map(np.copyto, obs_out, observations)
+        rewards_out[:] = rewards
+        terminateds_out[:] = terminateds
+        truncateds_out[:] = truncateds
+        if not self.same_step_reset:
+            return []
+        cut = np.flatnonzero(truncateds_out & ~terminateds_out)
+        return [(int(n), _final_row(infos["final_obs"], int(n))) for n in cut]
+
+    def close(self) -> None:
+        """Close the vector env."""
+        self.envs.close()
+
+
+def _final_row(final_obs: Any, n: int) -> Any:
+    """Row n of gymnasium's ``infos["final_obs"]``: an object array of observations, or arrays nested as the space."""
+    if isinstance(final_obs, np.ndarray) and final_obs.dtype == object:
+        return final_obs[n]
+    return nested_map(lambda rows: np.array(rows[n]), final_obs)
+
+
+def make_vector_env(
+    env: Any,
+    env_config: dict[str, Any] | None,
+    num_envs: int,
+    *,
+    mode: str = "auto",
+    check: bool = False,
+    next_seed: SeedSource | None = None,
+) -> VectorEnv:
+    """Make ``num_envs`` copies of an env, stepped as ``mode`` says.
+
+    Args:
+        env: as for :func:`~rlkit_core.envs.make.make_env`.
+        env_config: settings of the env.
+        num_envs: N.
+        mode: ``"auto"`` and ``"sync"``: :class:`InlineVectorEnv`. ``"async"``: gymnasium's ``AsyncVectorEnv``, one
+            process per env. ``"gymnasium_sync"``: its ``SyncVectorEnv``. ``"vector_entry_point"``: the env's own vector class.
+        check: keep gymnasium's passive env checker (ids only).
+        next_seed: as for :class:`InlineVectorEnv`, which alone honours it.
+
+    Raises:
+        ConfigError: there is no such mode, or it needs a registered id.
+        EnvError: the env cannot be made.
+    """
+
+    def factory() -> Any:
+        return make_env(
+            env, env_config, **({"disable_env_checker": not check} if isinstance(env, str) else {})
+        )
+
+    if mode in ("auto", "sync"):
+        return InlineVectorEnv([factory] * num_envs, next_seed)
+    if mode == "async":
+        return GymVectorEnv(gym.vector.AsyncVectorEnv([factory] * num_envs, shared_memory=True))
+    if mode == "gymnasium_sync":
+        return GymVectorEnv(gym.vector.SyncVectorEnv([factory] * num_envs))
+    if mode == "vector_entry_point":
+        if not isinstance(env, str):
+            raise ConfigError("gym_env_vectorize_mode='vector_entry_point' needs a registered env id")
+        try:
+            return GymVectorEnv(
+                gym.make_vec(
+                    env, num_envs=num_envs, vectorization_mode="vector_entry_point", **(env_config or {})
+                )
+            )
+        except gym.error.Error as error:
+            raise EnvError(
+                f"env {env!r} has no vector entry point; use gym_env_vectorize_mode='auto'"
+            ) from error
+    raise ConfigError(f"gym_env_vectorize_mode={mode!r}: expected one of {', '.join(VECTORIZE_MODES)}")

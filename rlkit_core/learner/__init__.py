@@ -1,0 +1,41 @@
+"""Learning: losses, gradients, optimizers, metrics."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rlkit_core.learner.group import LearnerGroup as LearnerGroup
+    from rlkit_core.learner.learner import Learner as Learner
+    from rlkit_core.learner.learner import TorchLearner as TorchLearner
+    from rlkit_core.learner.schedule import Scheduler as Scheduler
+    from rlkit_core.learner.values import values_of_rollout as values_of_rollout
+    from rlkit_core.rl_module.apis.target_network import make_target_network as make_target_network
+    from rlkit_core.rl_module.apis.target_network import update_target_network as update_target_network
+
+_LAZY = {
+    "Learner": "rlkit_core.learner.learner",
+    "LearnerGroup": "rlkit_core.learner.group",
+    "Scheduler": "rlkit_core.learner.schedule",
+    "TorchLearner": "rlkit_core.learner.learner",
+    "make_target_network": "rlkit_core.rl_module.apis.target_network",
+    "update_target_network": "rlkit_core.rl_module.apis.target_network",
+    "values_of_rollout": "rlkit_core.learner.values",
+}
+
+__all__ = [
+    "Learner",
+    "LearnerGroup",
+    "Scheduler",
+    "TorchLearner",
+    "make_target_network",
+    "update_target_network",
+    "values_of_rollout",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)

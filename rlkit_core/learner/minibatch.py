@@ -1,0 +1,118 @@
+"""Epochs and minibatches over rows that are already on their device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from rlkit_core.data.nested import Nested, cat, first_leaf, index_rows, slice_rows
+from rlkit_core.errors import ConfigError
+
+ModuleBatch = dict[str, Nested]
+"""Rows of one module: column name to ``[B, ...]``."""
+
+
+def num_rows(batch: Mapping[str, Nested]) -> int:
+    """B."""
+    for column in batch.values():
+        return int(first_leaf(column).shape[0])
+    return 0
+
+
+class ModuleStream:
+    """Endless minibatches of exactly ``size`` rows from one module's batch.
+
+    Each pass over the batch shuffles every column once, as a whole, and hands out contiguous slices as views; rows left
+    at the end of a pass are joined with the first of the next, so a module smaller than ``size`` cycles.
+
+    Args:
+        batch: columns of B rows.
+        size: rows per minibatch.
+        shuffle: a new order for every pass, drawn from torch's generator.
+    """
+
+    def __init__(self, batch: ModuleBatch, size: int, *, shuffle: bool) -> None:
+        self._batch, self._size, self._shuffle = batch, size, shuffle
+        self._rows = num_rows(batch)
+        self._pass = batch
+        self._position = self._rows
+
+    def next(self) -> ModuleBatch:
+        """The next minibatch."""
+        if self._position + self._size <= self._rows:
+            return self._take(self._size)
+        if self._position == self._rows and self._size <= self._rows:
+            self._start_pass()
+            return self._take(self._size)
+        parts, missing = [], self._size
+        while missing:
+            if self._position == self._rows:
+                self._start_pass()
+            count = min(missing, self._rows - self._position)
+            parts.append(self._take(count))
+            missing -= count
+        return {name: cat([part[name] for part in parts]) for name in self._batch}
+
+    def _take(self, count: int) -> ModuleBatch:
+        start, stop = self._position, self._position + count
+        self._position = stop
+        return {name: slice_rows(column, start, stop) for name, column in self._pass.items()}
+
+    def _start_pass(self) -> None:
+        self._position = 0
+        if self._shuffle:
+            order = torch.randperm(self._rows)
+            device = first_leaf(next(iter(self._batch.values()))).device
+            order = order.to(device)
+            self._pass = {name: index_rows(column, order) for name, column in self._batch.items()}
+
+
+def minibatches(
+    batch: Mapping[str, ModuleBatch],
+    *,
+    num_epochs: int = 1,
+    minibatch_size: int | None = None,
+    shuffle: bool = False,
+    num_total_minibatches: int = 0,
+) -> Iterator[dict[str, ModuleBatch]]:
+    """Minibatches over several modules, until the largest has been covered ``num_epochs`` times.
+
+    Args:
+        batch: ``{module id: columns}``, none of them empty.
+        num_epochs: passes.
+        minibatch_size: rows of every module in every minibatch; None means each module's whole batch.
+        shuffle: shuffle each pass.
+        num_total_minibatches: stop after that many; 0 means no limit.
+
+    Raises:
+        ConfigError: a number is not positive.
+    """
+    for name, value in (("num_epochs", num_epochs), ("minibatch_size", minibatch_size)):
+        if value is not None and value < 1:
+            raise ConfigError(f"{name}={value}: expected at least 1")
+    if minibatch_size is None:
+        total = num_epochs
+        streams = {mid: ModuleStream(rows, num_rows(rows), shuffle=shuffle) for mid, rows in batch.items()}
+    else:
+        largest = max((num_rows(rows) for rows in batch.values()), default=0)
+        total = -(-largest * num_epochs // minibatch_size)
+        streams = {mid: ModuleStream(rows, minibatch_size, shuffle=shuffle) for mid, rows in batch.items()}
+    if num_total_minibatches:
+        total = min(total, num_total_minibatches)
+    for _ in range(total):
+        yield {mid: stream.next() for mid, stream in streams.items()}
+
+
+def as_tensors(columns: Mapping[str, Any], device: Any) -> ModuleBatch:
+    """Columns of arrays or tensors as tensors on ``device``; float64 becomes float32."""
+    from rlkit_core.data.nested import map_leaves
+
+    def convert(value: Any) -> torch.Tensor:
+        tensor = torch.as_tensor(value)
+        if tensor.dtype == torch.float64:
+            tensor = tensor.float()
+        return tensor.to(device)
+
+    return {name: map_leaves(convert, column) for name, column in columns.items()}

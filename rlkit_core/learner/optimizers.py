@@ -1,0 +1,244 @@
+"""The optimizers of a learner: registration, learning rates, clipping, stepping, state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from attrs import define, field
+from torch import Tensor, nn
+
+from rlkit_core.columns import DEFAULT_OPTIMIZER
+from rlkit_core.errors import CheckpointError, ConfigError
+from rlkit_core.learner.flat import FlatParameters
+from rlkit_core.learner.schedule import Schedule, Scheduler
+
+ParamDict = dict[Any, Tensor]
+CLIP_KINDS = ("value", "norm", "global_norm")
+
+
+@define(eq=False)
+class RegisteredOptimizer:
+    """One optimizer and what it steps.
+
+    Attributes:
+        name: ``"<module id>_<optimizer name>"``.
+        module_id: the module it belongs to, or ``ALL_MODULES``.
+        short_name: the name it was registered under.
+        optimizer: the torch optimizer.
+        parameters: the module's own parameters, in order (with a flat buffer, the optimizer itself holds the buffer).
+        schedule: of its learning rate.
+        flat: one flat buffer per parameter group, or None for a group that cannot be flattened.
+    """
+
+    name: str
+    module_id: str
+    short_name: str
+    optimizer: torch.optim.Optimizer
+    parameters: list[nn.Parameter]
+    schedule: Scheduler | None
+    flat: list[FlatParameters | None] = field(factory=list)
+    _ids: frozenset[int] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._ids = frozenset(id(p) for p in self.parameters)
+
+    def owns(self, parameter: Any) -> bool:
+        """Whether it steps ``parameter``."""
+        return id(parameter) in self._ids
+
+    @property
+    def buffer(self) -> FlatParameters | None:
+        """The flat buffer that holds all its parameters, if there is exactly one."""
+        return self.flat[0] if len(self.flat) == 1 else None
+
+    def flatten(self) -> None:
+        """Make its parameters views of flat buffers where that changes no result."""
+        if self.flat:
+            return
+        for group in self.optimizer.param_groups:
+            buffer = FlatParameters(group["params"]) if FlatParameters.fits(self.optimizer, group) else None
+            if buffer is not None:
+                group["params"] = [buffer.parameter]
+            self.flat.append(buffer)
+
+    def zero_grad(self) -> None:
+        """Clear gradients: flat ones to zero, others to None."""
+        for group, buffer in zip(self.optimizer.param_groups, self._buffers(), strict=True):
+            if buffer is not None:
+                buffer.zero_grad()
+            else:
+                for parameter in group["params"]:
+                    parameter.grad = None
+
+    def set_lr(self, lr: float) -> None:
+        """Set the learning rate of every parameter group."""
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(lr)
+            else:
+                group["lr"] = lr
+
+    def get_lr(self) -> float:
+        """The learning rate of the first parameter group."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    # -- state, one entry per parameter whatever the buffers ---------------------------------------------------------
+
+    def get_state(self) -> dict[str, Any]:
+        """``{"module_id", "groups": [hyperparameters and one state per parameter]}``, tensors on the CPU."""
+        groups = []
+        for group, buffer in zip(self.optimizer.param_groups, self._buffers(), strict=True):
+            options = {k: _plain(v) for k, v in group.items() if k != "params"}
+            groups.append({"options": options, "state": self._group_state(group, buffer)})
+        return {"module_id": self.module_id, "groups": groups}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Continue from :meth:`get_state`.
+
+        Raises:
+            CheckpointError: the parameters are not those of the state.
+        """
+        groups = self.optimizer.param_groups
+        if len(state["groups"]) != len(groups):
+            raise CheckpointError(
+                f"optimizer {self.name!r}: {len(state['groups'])} parameter groups in the state, expected {len(groups)}"
+            )
+        for group, buffer, saved in zip(groups, self._buffers(), state["groups"], strict=True):
+            members = buffer.parameters if buffer is not None else group["params"]
+            shapes = [tuple(p.shape) for p in members]
+            for name, parts in saved["state"].items():
+                seen = [tuple(part.shape) for part in parts]
+                if name != "step" and seen != shapes:
+                    raise CheckpointError(
+                        f"optimizer {self.name!r}: {name!r} in the state has shapes {seen}, expected {shapes}"
+                    )
+            for option, value in saved["options"].items():
+                if option in group and not isinstance(group[option], Tensor):
+                    group[option] = tuple(value) if isinstance(group[option], tuple) else value
+            self._set_group_state(group, buffer, saved["state"])
+
+    def _buffers(self) -> list[FlatParameters | None]:
+        return self.flat or [None] * len(self.optimizer.param_groups)
+
+    def _group_state(self, group: dict[str, Any], buffer: FlatParameters | None) -> dict[str, list[Tensor]]:
+        per_name: dict[str, list[Tensor]] = {}
+        for parameter in group["params"]:
+            for name, value in self.optimizer.state.get(parameter, {}).items():
+                if not isinstance(value, Tensor):
+                    value = torch.tensor(float(value)) if value is not None else None
+                if value is None:
+                    continue
+                split = buffer is not None and value.shape == parameter.shape
+                parts = buffer.split(value) if split and buffer is not None else [value]
+                per_name.setdefault(name, []).extend(part.detach().cpu().clone() for part in parts)
+        return per_name
+
+    def _set_group_state(
+        self, group: dict[str, Any], buffer: FlatParameters | None, saved: dict[str, list[Any]]
+    ) -> None:
+        if not saved:
+            for parameter in group["params"]:
+                self.optimizer.state.pop(parameter, None)
+            return
+        for index, parameter in enumerate(group["params"]):
+            restored: dict[str, Any] = {}
+            for name, parts in saved.items():
+                tensors = [torch.as_tensor(part) for part in parts]
+                if buffer is not None and name != "step":
+                    value = torch.cat([t.reshape(-1) for t in tensors])
+                else:
+                    value = tensors[0 if buffer is not None else index].clone()
+                restored[name] = value.to(parameter.device) if name != "step" else value.to(torch.float32)
+            self.optimizer.state[parameter] = restored
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return float(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def check_optimizer(optimizer: Any, params: Any) -> None:
+    """Raise :class:`~rlkit_core.errors.ConfigError` unless both are what ``register_optimizer`` takes."""
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise ConfigError(
+            f"register_optimizer: expected a torch.optim.Optimizer, got {type(optimizer).__name__}"
+        )
+    if not isinstance(params, list):
+        raise ConfigError(f"register_optimizer: params must be a list, got {type(params).__name__}")
+    for parameter in params:
+        if not isinstance(parameter, Tensor):
+            raise ConfigError(
+                f"register_optimizer: params must hold tensors, found {type(parameter).__name__}"
+            )
+
+
+def make_registered(
+    module_id: str,
+    optimizer_name: str,
+    optimizer: torch.optim.Optimizer,
+    params: Sequence[nn.Parameter],
+    lr_or_lr_schedule: Schedule | None,
+) -> RegisteredOptimizer:
+    """A record for an optimizer, its learning rate set to the schedule's first value."""
+    schedule = Scheduler(lr_or_lr_schedule) if lr_or_lr_schedule is not None else None
+    registered = RegisteredOptimizer(
+        name=f"{module_id}_{optimizer_name or DEFAULT_OPTIMIZER}",
+        module_id=module_id,
+        short_name=optimizer_name or DEFAULT_OPTIMIZER,
+        optimizer=optimizer,
+        parameters=list(params),
+        schedule=schedule,
+    )
+    if schedule is not None:
+        registered.set_lr(schedule.get_current_value())
+    return registered
+
+
+def global_norm(gradients: Iterable[Tensor]) -> Tensor:
+    """L2 norm over all gradients together, a 0-dim tensor."""
+    norms = torch._foreach_norm(list(gradients), 2.0)
+    return norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
+
+
+def clip_gradients(gradients: ParamDict, *, grad_clip: float | None, grad_clip_by: str) -> Tensor | None:
+    """Clip in place.
+
+    Args:
+        gradients: parameter to gradient.
+        grad_clip: the limit c; None clips nothing.
+        grad_clip_by: ``"value"`` (each element to ±c), ``"norm"`` (each tensor's L2 norm to c) or ``"global_norm"``
+            (the joint L2 norm to c).
+
+    Returns:
+        The joint norm before clipping for ``"global_norm"``, else None.
+
+    Raises:
+        ConfigError: ``grad_clip_by`` is none of these.
+    """
+    if grad_clip_by not in CLIP_KINDS:
+        raise ConfigError(f"grad_clip_by={grad_clip_by!r}: expected one of {', '.join(CLIP_KINDS)}")
+    tensors = list(gradients.values())
+    if not tensors or (grad_clip is None and grad_clip_by != "global_norm"):
+        return None
+    if grad_clip_by == "value":
+        torch._foreach_clamp_max_(tensors, grad_clip)
+        torch._foreach_clamp_min_(tensors, -math.inf if grad_clip is None else -grad_clip)
+        return None
+    if grad_clip_by == "norm":
+        for tensor in tensors:
+            tensor.mul_(_scale_to(torch.linalg.vector_norm(tensor), grad_clip))
+        return None
+    norm = global_norm(tensors)
+    if grad_clip is not None:
+        torch._foreach_mul_(tensors, _scale_to(norm, grad_clip))
+    return norm
+
+
+def _scale_to(norm: Tensor, limit: float | None) -> Tensor:
+    """Factor that brings ``norm`` to at most ``limit``; exactly one where it is below it already."""
+    assert limit is not None
+    return (limit / (norm + 1e-12)).clamp_(max=1.0)
