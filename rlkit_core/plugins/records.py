@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 from attrs import field, frozen, validators
+
+from rlkit_core.errors import PluginError
 
 Kind = Literal["encoder", "head", "distribution"]
 Slot = Literal["encoder", "pi", "vf", "af"]
@@ -25,6 +27,10 @@ def _check_name(instance: Any, attribute: Any, value: str) -> None:
             f"{type(instance).__name__} name {value!r}: use letters, digits, '.', '_' and '-', "
             "starting with a letter or digit (it becomes part of the id 'distribution/name')"
         )
+
+
+def _as_tuple(spaces: Iterable[Any]) -> tuple[type, ...]:
+    return tuple(spaces)
 
 
 def load_target(target: Any) -> Any:
@@ -51,9 +57,10 @@ class ComponentRequest:
 
     Attributes:
         kind: ``"encoder"``, ``"head"`` or ``"distribution"``.
-        slot: where it goes: ``encoder``, or the head's name (``pi``, ``vf``, ``af``); a distribution's is ``pi``.
-        path: keys from the root of the observation (or action) space to this leaf; ``()`` is the root, a Tuple
-            index is its decimal string.
+        slot: where it goes: ``encoder``, or the head's name (``pi``, ``vf``, ``af``); a distribution's is
+            ``pi``.
+        path: keys from the root of the observation (or action) space to this leaf; ``()`` is the root, a
+            Tuple index is its decimal string.
         space: the space at ``path``. A head's and a distribution's is the action space.
         action_space: the module's action space.
         model_config: the effective model config (defaults with what was set above them).
@@ -86,7 +93,7 @@ class Component:
     name: str = field(validator=_check_name)
     kind: Kind = field(validator=validators.in_(("encoder", "head", "distribution")))
     target: Any = field()
-    spaces: tuple[type, ...] = field(converter=tuple)
+    spaces: tuple[type, ...] = field(converter=_as_tuple)
     when: Callable[[ComponentRequest], bool] | None = None
     priority: int = 0
     framework: str = "torch"
@@ -126,3 +133,45 @@ class ExecutorRecord:
     def load(self) -> Any:
         """Import and return the target class."""
         return load_target(self.target)
+
+
+@frozen
+class Origin:
+    """Who supplies something: a distribution with its version, and the entry point it came through."""
+
+    distribution: str
+    version: str
+    entry_point: str | None = None
+
+
+LOCAL = Origin("local", "0")
+"""The origin of what no installed distribution supplies: a script's own classes."""
+
+
+@frozen
+class RegisteredComponent:
+    """A component record together with its origin."""
+
+    component: Component
+    origin: Origin
+
+    @property
+    def id(self) -> str:
+        """The full id, ``"distribution/name"``."""
+        return f"{self.origin.distribution}/{self.component.name}"
+
+    def load(self) -> Any:
+        """Import and return the component's class.
+
+        Raises:
+            PluginError: the target cannot be imported; chained from the original exception.
+        """
+        try:
+            return self.component.load()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as exc:
+            raise PluginError(
+                f"{self.component.kind} {self.id!r}: its target {self.component.target!r} cannot be imported "
+                f"({type(exc).__name__}: {exc}). Reinstall or update {self.origin.distribution}."
+            ) from exc

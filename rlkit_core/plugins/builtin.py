@@ -1,0 +1,109 @@
+"""The core's own plugin: its encoders, heads, distributions, module APIs, executor and result writers.
+
+Registered through the hooks that anyone uses. Targets are strings, so that reading these records imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from gymnasium import spaces
+
+from rlkit_core.plugins.hookspecs import hookimpl
+from rlkit_core.plugins.records import Component, ComponentRequest, ExecutorRecord, ModuleAPI
+
+rlkit_api = "1.0"
+
+_MODELS = "rlkit_core.models:"
+_DISTRIBUTIONS = "rlkit_core.distributions:"
+
+
+def _is_vector(request: ComponentRequest) -> bool:
+    return len(request.space.shape) == 1
+
+
+def _is_image(request: ComponentRequest) -> bool:
+    return len(request.space.shape) in (2, 3)
+
+
+def _wants_free_log_std(request: ComponentRequest) -> bool:
+    return request.slot == "pi" and bool(request.model_config.get("free_log_std"))
+
+
+@hookimpl
+def rlkit_encoders() -> Iterable[Component]:
+    """Encoders for every space the core serves."""
+    discrete = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
+    return [
+        Component("mlp", "encoder", _MODELS + "MLPEncoderConfig", (spaces.Box,), when=_is_vector),
+        Component("cnn", "encoder", _MODELS + "CNNEncoderConfig", (spaces.Box,), when=_is_image),
+        Component("one-hot", "encoder", _MODELS + "OneHotEncoderConfig", discrete),
+        Component(
+            "multi-stream", "encoder", _MODELS + "MultiStreamEncoderConfig", (spaces.Dict, spaces.Tuple)
+        ),
+    ]
+
+
+@hookimpl
+def rlkit_heads() -> Iterable[Component]:
+    """Heads; the plain one serves any action space, since the distribution says how wide it must be."""
+    return [
+        Component("mlp", "head", _MODELS + "MLPHeadConfig", (spaces.Space,)),
+        Component(
+            "free-log-std-mlp",
+            "head",
+            _MODELS + "FreeLogStdMLPHeadConfig",
+            (spaces.Box,),
+            when=_wants_free_log_std,
+        ),
+    ]
+
+
+@hookimpl
+def rlkit_distributions() -> Iterable[Component]:
+    """One distribution per kind of action space."""
+    return [
+        Component("categorical", "distribution", _DISTRIBUTIONS + "Categorical", (spaces.Discrete,)),
+        Component("diag-gaussian", "distribution", _DISTRIBUTIONS + "DiagGaussian", (spaces.Box,)),
+        Component(
+            "multi-categorical", "distribution", _DISTRIBUTIONS + "MultiCategorical", (spaces.MultiDiscrete,)
+        ),
+        Component("bernoulli", "distribution", _DISTRIBUTIONS + "Bernoulli", (spaces.MultiBinary,)),
+        Component("multi", "distribution", _DISTRIBUTIONS + "MultiDistribution", (spaces.Dict, spaces.Tuple)),
+    ]
+
+
+@hookimpl
+def rlkit_module_apis() -> Iterable[ModuleAPI]:
+    """The API mixins of the core, written as a third party would write theirs."""
+    names = {
+        "value_function": "ValueFunction",
+        "q_net": "QNet",
+        "target_network": "TargetNetwork",
+        "self_supervised_loss": "SelfSupervisedLoss",
+        "inference_only": "InferenceOnly",
+    }
+    return [
+        ModuleAPI(name, f"rlkit_core.apis:{cls}API", f"rlkit_core.rl_module.apis.{name}:{cls}Driver")
+        for name, cls in names.items()
+    ]
+
+
+@hookimpl
+def rlkit_executors() -> Iterable[ExecutorRecord]:
+    """The executor that runs everything in this process."""
+    return [ExecutorRecord("local", "rlkit_core.execution:LocalExecutor")]
+
+
+@hookimpl
+def rlkit_result_writers(run_dir: Path) -> Iterable[Any]:
+    """``progress.csv``, ``results.jsonl`` and TensorBoard events in the run folder."""
+    from rlkit_core.algorithm.writers import CSVWriter, JSONLWriter, TensorBoardWriter
+
+    return [
+        CSVWriter(run_dir / "progress.csv"),
+        JSONLWriter(run_dir / "results.jsonl"),
+        TensorBoardWriter(run_dir / "tensorboard"),
+    ]

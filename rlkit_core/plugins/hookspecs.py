@@ -1,0 +1,94 @@
+"""The hooks a plugin may implement, and the marker to implement them with.
+
+A plugin is a module or an object named by an entry point of group ``rlkit.plugins``. It states
+``rlkit_api = "1.0"`` and defines any of the functions below, taking any of their arguments by name::
+
+    from rlkit_core import Component, hookimpl
+    from gymnasium.spaces import Graph
+
+    rlkit_api = "1.0"
+
+    @hookimpl
+    def rlkit_encoders():
+        return [Component("gcn", "encoder", "my_lab.graph:GCNEncoderConfig", spaces=[Graph])]
+
+No hook is called per environment step or per minibatch. Hook wrappers are refused: no plugin may alter what
+another one returned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    from rlkit_core.algorithm import Algorithm, AlgorithmConfig
+    from rlkit_core.plugins.records import Component, ExecutorRecord, ModuleAPI
+
+hookspec = pluggy.HookspecMarker("rlkit")
+hookimpl = pluggy.HookimplMarker("rlkit")
+
+
+class RLKitSpecs:
+    """Every hook, with its arguments, its result and when it is called."""
+
+    @hookspec
+    def rlkit_encoders(self) -> Iterable[Component]:  # type: ignore[empty-body]
+        """Return component records of kind ``"encoder"``. Called once, when the plugin is loaded."""
+
+    @hookspec
+    def rlkit_heads(self) -> Iterable[Component]:  # type: ignore[empty-body]
+        """Return component records of kind ``"head"``. Called once, when the plugin is loaded."""
+
+    @hookspec
+    def rlkit_distributions(self) -> Iterable[Component]:  # type: ignore[empty-body]
+        """Return component records of kind ``"distribution"``. Called once, when the plugin is loaded."""
+
+    @hookspec
+    def rlkit_module_apis(self) -> Iterable[ModuleAPI]:  # type: ignore[empty-body]
+        """Return API mixins for RLModules, each with its driver. Called once, when the plugin is loaded."""
+
+    @hookspec
+    def rlkit_executors(self) -> Iterable[ExecutorRecord]:  # type: ignore[empty-body]
+        """Return execution backends. Called once, when the plugin is loaded."""
+
+    @hookspec
+    def rlkit_result_writers(self, run_dir: Path, config: AlgorithmConfig) -> Iterable[Any]:  # type: ignore[empty-body]
+        """Return writers that receive each result of a run. Called when a run starts."""
+
+    @hookspec
+    def rlkit_check_config(self, config: AlgorithmConfig) -> Iterable[str]:  # type: ignore[empty-body]
+        """Return the problems found in a config, as sentences. Called by ``config.validate()``."""
+
+    @hookspec
+    def rlkit_algorithm_built(self, algorithm: Algorithm) -> None:
+        """An algorithm is ready to train. An exception here is logged and counted, never fatal."""
+
+    @hookspec
+    def rlkit_train_result(self, algorithm: Algorithm, result: Mapping[str, Any]) -> None:
+        """One ``train()`` has ended. An exception here is logged and counted, never fatal."""
+
+    @hookspec
+    def rlkit_checkpoint_saved(self, algorithm: Algorithm, path: Path) -> None:
+        """A checkpoint was written to ``path``. An exception here is logged and counted, never fatal."""
+
+    @hookspec
+    def rlkit_checkpoint_migrate(self, component: str, state: Any, from_version: str) -> Any:
+        """Return the state of this plugin's ``component`` (its id) as this version wants it.
+
+        Called when a checkpoint holds that component as written by another version of the plugin. Return None
+        to leave the state as it is.
+        """
+
+
+RECORD_HOOKS: dict[str, str] = {
+    "rlkit_encoders": "encoder",
+    "rlkit_heads": "head",
+    "rlkit_distributions": "distribution",
+    "rlkit_module_apis": "module API",
+    "rlkit_executors": "executor",
+}
+"""The hooks whose records the host collects while it loads a plugin, and the kind of record each returns."""
