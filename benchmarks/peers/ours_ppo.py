@@ -55,7 +55,6 @@ def build(work: Work) -> Any:
                 "vf_share_layers": False,
             }
         )
-        .learners(torch_threads=work.threads)
         .debugging(seed=work.seed)
     )
     return config.build_algo()
