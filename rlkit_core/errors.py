@@ -68,6 +68,10 @@ class CheckpointError(RLKitError, ValueError):
     """A checkpoint is damaged, refused, or does not fit what it is loaded into."""
 
 
+class StateError(CheckpointError, RuntimeError):
+    """A module's state has missing or unexpected names, or an array of another shape."""
+
+
 class ActorError(RLKitError, RuntimeError):
     """An actor (runner or learner) died or could not be reached."""
 

@@ -1,0 +1,50 @@
+"""RLModules, their specs and the actor-critic module."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rlkit_core.rl_module.acting import ActionSampler
+from rlkit_core.rl_module.base import RLModule
+from rlkit_core.rl_module.config import MultiRLModuleConfig, RLModuleConfig
+from rlkit_core.rl_module.multi import MultiRLModule, validate_module_id
+from rlkit_core.rl_module.spec import MultiRLModuleSpec, RLModuleSpec
+from rlkit_core.rl_module.tensor_specs import TensorSpec
+from rlkit_core.rl_module.torch_module import TorchRLModule
+
+# Older names of the same classes.
+MultiAgentRLModule = MultiRLModule
+MultiAgentRLModuleSpec = MultiRLModuleSpec
+MultiAgentRLModuleConfig = MultiRLModuleConfig
+SingleAgentRLModuleSpec = RLModuleSpec
+
+__all__ = [
+    "ActionSampler",
+    "ActorCriticTorchRLModule",
+    "MultiAgentRLModule",
+    "MultiAgentRLModuleConfig",
+    "MultiAgentRLModuleSpec",
+    "MultiRLModule",
+    "MultiRLModuleConfig",
+    "MultiRLModuleSpec",
+    "RLModule",
+    "RLModuleConfig",
+    "RLModuleSpec",
+    "SingleAgentRLModuleSpec",
+    "TensorSpec",
+    "TorchRLModule",
+    "validate_module_id",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "ActorCriticTorchRLModule":
+        from rlkit_core.rl_module.actor_critic import ActorCriticTorchRLModule
+
+        return ActorCriticTorchRLModule
+    if name == "TfRLModule":
+        raise ImportError(
+            "TfRLModule is not part of rlkit: its modules are torch modules. Port the network to TorchRLModule; the "
+            "forward contract is the same."
+        )
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

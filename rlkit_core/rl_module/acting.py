@@ -1,0 +1,204 @@
+"""From a module's outputs to actions: built once for a module and a phase, called at every step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from rlkit_core.columns import Columns
+from rlkit_core.errors import ModuleAPIError
+
+if TYPE_CHECKING:
+    from rlkit_core.rl_module.base import RLModule
+
+
+class ActionSampler:
+    """Runs one acting forward and makes sure that there are actions.
+
+    What the module may return, and what becomes of it:
+
+    ======================== ============================================ =========================================
+    the forward returned     exploring                                    not exploring
+    ======================== ============================================ =========================================
+    ``actions``              used as they are                             used as they are
+    ``action_dist_inputs``   a sample of the distribution made of them    the mode of its deterministic form
+    both                     actions as they are; the inputs give logp    actions as they are
+    a live ``action_dist``   a sample, and its log-probability at once    its mode (argmax, mean)
+    ======================== ============================================ =========================================
+
+    Log-probabilities of actions with ``action_dist_inputs`` are not computed here: they cost less for a whole rollout
+    at once, ``dist_cls.from_logits(inputs).logp(actions)``.
+
+    Recurrent modules see a time axis: observations go in as ``(N, ...)``, the module gets ``(N, 1, ...)`` and the axis
+    is taken off everything it returns but ``state_out``.
+
+    Args:
+        module: the RLModule; wrappers are looked through for the distribution class.
+        explore: sample (``forward_exploration``) or not (``forward_inference``).
+
+    Attributes:
+        dist_cls: the distribution class of this phase, or None where the module has none.
+        needs_noise: whether drawing random numbers beforehand (:meth:`noise`) is worth it.
+    """
+
+    def __init__(self, module: RLModule, *, explore: bool) -> None:
+        self.module = module
+        self.explore = explore
+        self._forward = module.forward_exploration if explore else module.forward_inference
+        inner = module.unwrapped()
+        phase = "exploration" if explore else "inference"
+        accepted = inner._accepts[phase]
+        self._wants_t = accepted is None or "t" in accepted
+        self._stateful = inner.is_stateful()
+        self._where = f"{type(inner).__name__}._forward_{phase}"
+        self.dist_cls: Any = None
+        self._dist_error: Exception | None = None
+        try:
+            self.dist_cls = (
+                inner.get_exploration_action_dist_cls() if explore else inner.get_inference_action_dist_cls()
+            )
+        except Exception as error:  # a module that returns actions itself needs none
+            self._dist_error = error
+        self.needs_noise = explore and getattr(self.dist_cls, "noise", None) is not None
+
+    def noise(
+        self,
+        steps: int,
+        envs: int,
+        out_dim: int | None = None,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str | None = None,
+    ) -> torch.Tensor | None:
+        """Draw the random numbers of a whole rollout at once.
+
+        Args:
+            steps: T.
+            envs: N.
+            out_dim: width of ``action_dist_inputs``; asked of the distribution class when not given.
+            dtype: of the result.
+            device: of the result.
+
+        Returns:
+            ``[T, N, D]``, whose rows are passed as ``noise`` one by one; None when the distribution draws its own.
+        """
+        if not self.needs_noise:
+            return None
+        if out_dim is None:
+            inner = self.module.unwrapped()
+            out_dim = self.dist_cls.required_input_dim(inner.action_space, inner.model_config)
+        result: torch.Tensor | None = self.dist_cls.noise((steps, envs), out_dim, dtype=dtype, device=device)
+        if result is None:
+            self.needs_noise = False
+        return result
+
+    def __call__(
+        self, batch: dict[str, Any], *, noise: torch.Tensor | None = None, t: int | None = None
+    ) -> dict[str, Any]:
+        """Act once.
+
+        Args:
+            batch: ``"obs"`` of shape (N, ...), and ``"state_in"`` when recurrent; tensors.
+            noise: one row of :meth:`noise`.
+            t: lifetime env steps, for modules whose forward accepts ``t``.
+
+        Returns:
+            What the module returned, with ``"actions"`` in it (in the units of the distribution), without
+            ``"action_dist"``.
+
+        Raises:
+            ModuleAPIError: the module returned neither actions nor anything to take them from.
+        """
+        if self._stateful:
+            batch = _map_columns(batch, _add_time)
+        out = self._forward(batch, t=t) if self._wants_t and t is not None else self._forward(batch)
+        if self._stateful:
+            out = _map_columns(out, _drop_time)
+        if Columns.ACTION_DIST in out:
+            return self._live(out)
+        if Columns.ACTIONS in out:
+            self.needs_noise = False
+            return out
+        inputs = out.get(Columns.ACTION_DIST_INPUTS)
+        if inputs is None:
+            raise ModuleAPIError(
+                f"{self._where} must return 'actions', 'action_dist_inputs' or both; it returned "
+                f"{', '.join(map(repr, out)) or 'an empty dict'}"
+            )
+        if self.dist_cls is None:
+            raise self._dist_error or ModuleAPIError(f"{self._where} returned 'action_dist_inputs' only")
+        dist = self.dist_cls.from_logits(inputs)
+        if not self.explore:
+            actions = dist.to_deterministic().sample()
+        elif noise is None:
+            actions = dist.sample()
+        else:
+            actions = dist.sample(noise=noise)
+        return {**out, Columns.ACTIONS: actions}
+
+    def _live(self, out: dict[str, Any]) -> dict[str, Any]:
+        """Take actions from a distribution object that the module made itself."""
+        self.needs_noise = False
+        out = dict(out)
+        dist = out.pop(Columns.ACTION_DIST)
+        if Columns.ACTIONS not in out:
+            out[Columns.ACTIONS] = _sample(dist) if self.explore else _mode(dist)
+        if self.explore:
+            logp = dist.logp if hasattr(dist, "logp") else dist.log_prob
+            out[Columns.ACTION_LOGP] = logp(out[Columns.ACTIONS])
+        if Columns.ACTION_DIST_INPUTS not in out:
+            inputs = _inputs(dist)
+            if inputs is not None:
+                out[Columns.ACTION_DIST_INPUTS] = inputs
+        return out
+
+
+def _sample(dist: Any) -> Any:
+    return dist.sample()
+
+
+def _mode(dist: Any) -> Any:
+    """The deterministic action of an rlkit or torch distribution."""
+    if hasattr(dist, "to_deterministic"):
+        return dist.to_deterministic().sample()
+    if isinstance(dist, torch.distributions.Bernoulli):
+        return (dist.probs > 0.5).to(dist.probs.dtype)
+    try:
+        return dist.mode
+    except (AttributeError, NotImplementedError):
+        return dist.mean
+
+
+def _inputs(dist: Any) -> torch.Tensor | None:
+    """The inputs that rebuild a torch distribution, where rlkit has its kind."""
+    if isinstance(dist, (torch.distributions.Categorical, torch.distributions.Bernoulli)):
+        return dist.logits
+    base = dist.base_dist if isinstance(dist, torch.distributions.Independent) else dist
+    if isinstance(base, torch.distributions.Normal):
+        return torch.cat([base.loc, base.scale.log()], dim=-1)
+    logits = getattr(dist, "logits", None)
+    return logits if isinstance(logits, torch.Tensor) else None
+
+
+def _map_columns(data: dict[str, Any], function: Any) -> dict[str, Any]:
+    skip = (Columns.STATE_IN, Columns.STATE_OUT, Columns.ACTION_DIST)
+    return {key: value if key in skip else nested(function, value) for key, value in data.items()}
+
+
+def nested(function: Any, value: Any) -> Any:
+    """Apply ``function`` to every leaf of nested dicts, tuples and lists."""
+    if isinstance(value, Mapping):
+        return {key: nested(function, item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return type(value)(nested(function, item) for item in value)
+    return function(value)
+
+
+def _add_time(value: Any) -> Any:
+    return value.unsqueeze(1) if isinstance(value, torch.Tensor) and value.dim() else value
+
+
+def _drop_time(value: Any) -> Any:
+    return value.squeeze(1) if isinstance(value, torch.Tensor) and value.dim() > 1 else value

@@ -1,0 +1,108 @@
+"""The actor-critic module: an encoder, a policy head and a value head."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, ClassVar
+
+import torch
+
+from rlkit_core.catalog import ActorCriticCatalog, has_action_mask
+from rlkit_core.columns import ACTOR, CRITIC, ENCODER_OUT, Columns
+from rlkit_core.models.base import initial_state_of
+from rlkit_core.rl_module.apis.inference_only import InferenceOnlyAPI
+from rlkit_core.rl_module.apis.value_function import ValueFunctionAPI
+from rlkit_core.rl_module.torch_module import TorchRLModule
+
+
+class ActorCriticTorchRLModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI):
+    """What PPO and its kin train.
+
+    ``self.encoder`` maps a batch to ``{"encoder_out": {"actor": ..., "critic": ...}}``, ``self.pi`` the actor's part to
+    ``action_dist_inputs`` and ``self.vf`` the critic's to values. Acting runs the actor alone. A subclass may replace
+    any of the three in its ``setup()``, with ``super().setup()`` or without.
+
+    An ``action_mask`` at the root of a Dict observation masks the logits in every phase.
+    """
+
+    default_catalog_class: ClassVar[type | None] = ActorCriticCatalog
+
+    encoder: Any
+    pi: Any
+    vf: Any
+
+    def setup(self) -> None:
+        """Build encoder and heads with the catalog."""
+        catalog: Any = self.catalog
+        self.encoder = catalog.build_actor_critic_encoder(framework=self.framework)
+        self.pi = catalog.build_pi_head(framework=self.framework)
+        self.vf = catalog.build_vf_head(framework=self.framework)
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        self._mask_with: Any = None
+        if has_action_mask(self.observation_space):
+            self._mask_with = self.get_train_action_dist_cls().mask_logits
+        stateful = self.is_stateful()
+        takes_only = "only" in inspect.signature(type(self.encoder).forward).parameters
+        # A recurrent critic of its own has state to carry along while acting.
+        both = stateful and getattr(self.encoder, "critic_encoder", None) is not None
+        self._actor_kwargs: dict[str, str] = {"only": ACTOR} if takes_only and not both else {}
+        self._critic_kwargs: dict[str, str] = {"only": CRITIC} if takes_only else {}
+
+    def get_initial_state(self) -> Any:
+        """The encoder's initial state, without a batch axis."""
+        return initial_state_of(self.encoder)
+
+    def get_non_inference_attributes(self) -> list[str]:
+        """The value head, and the critic's own encoder unless it is recurrent (acting carries its state along)."""
+        names = ["vf"]
+        if getattr(self.encoder, "critic_encoder", None) is not None and not self.is_stateful():
+            names.append("encoder.critic_encoder")
+        return names
+
+    def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """Act: ``action_dist_inputs`` (B, D), and ``state_out`` when recurrent."""
+        encoded = self.encoder(batch, **self._actor_kwargs)
+        logits = self.pi(encoded[ENCODER_OUT][ACTOR])
+        if self._mask_with is not None:
+            logits = self._mask_with(logits, batch[Columns.OBS][Columns.ACTION_MASK])
+        out = {Columns.ACTION_DIST_INPUTS: logits}
+        if Columns.STATE_OUT in encoded:
+            out[Columns.STATE_OUT] = encoded[Columns.STATE_OUT]
+        return out
+
+    def _forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        return self._forward(batch)
+
+    def _forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        return self._forward(batch)
+
+    def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """Train: ``action_dist_inputs``, and ``embeddings`` for :meth:`compute_values`."""
+        encoded = self.encoder(batch)
+        parts = encoded[ENCODER_OUT]
+        logits = self.pi(parts[ACTOR])
+        if self._mask_with is not None:
+            logits = self._mask_with(logits, batch[Columns.OBS][Columns.ACTION_MASK])
+        out = {Columns.ACTION_DIST_INPUTS: logits, Columns.EMBEDDINGS: parts[CRITIC]}
+        if Columns.STATE_OUT in encoded:
+            out[Columns.STATE_OUT] = encoded[Columns.STATE_OUT]
+        return out
+
+    def compute_values(self, batch: dict[str, Any], embeddings: Any = None) -> torch.Tensor:
+        """Value estimates, (B,) or (B, T).
+
+        Args:
+            batch: with ``"obs"``, and ``"state_in"`` when recurrent.
+            embeddings: ``"embeddings"`` of ``forward_train`` for this batch, to spare the encoder.
+
+        Raises:
+            RuntimeError: the module is ``inference_only``.
+        """
+        if self.inference_only:
+            raise self._no_training()
+        if embeddings is None:
+            embeddings = self.encoder(batch, **self._critic_kwargs)[ENCODER_OUT][CRITIC]
+        values: torch.Tensor = self.vf(embeddings).squeeze(-1)
+        return values

@@ -1,0 +1,157 @@
+"""API mixins: what a module can do beyond acting, and the driver by which every Learner serves each of them."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rlkit_core.errors import ModuleAPIError
+from rlkit_core.plugins.records import load_target
+from rlkit_core.rl_module.apis.inference_only import InferenceOnlyAPI, InferenceOnlyDriver
+from rlkit_core.rl_module.apis.q_net import QNetAPI, QNetDriver
+from rlkit_core.rl_module.apis.self_supervised_loss import SelfSupervisedLossAPI, SelfSupervisedLossDriver
+from rlkit_core.rl_module.apis.target_network import (
+    TargetNetworkAPI,
+    TargetNetworkDriver,
+    make_target_network,
+    update_target_network,
+)
+from rlkit_core.rl_module.apis.value_function import ValueFunctionAPI, ValueFunctionDriver
+
+if TYPE_CHECKING:
+    from rlkit_core.plugins.host import PluginHost
+
+__all__ = [
+    "InferenceOnlyAPI",
+    "InferenceOnlyDriver",
+    "QNetAPI",
+    "QNetDriver",
+    "SelfSupervisedLossAPI",
+    "SelfSupervisedLossDriver",
+    "TargetNetworkAPI",
+    "TargetNetworkDriver",
+    "ValueFunctionAPI",
+    "ValueFunctionDriver",
+    "check_required_apis",
+    "drivers_for",
+    "loss_replacement",
+    "make_target_network",
+    "module_built",
+    "update_target_network",
+]
+
+
+def drivers_for(module: Any, host: PluginHost | None = None) -> list[Any]:
+    """Return the registered APIs that ``module`` implements, in registration order.
+
+    Args:
+        module: an RLModule; wrappers are looked through.
+        host: where APIs are registered; the process's own by default.
+
+    Returns:
+        ``RegisteredModuleAPI`` records; ``record.api.driver`` is None where an API has no driver.
+    """
+    return list(_apis_of(type(module.unwrapped()), host or _default_host()))
+
+
+def driver_class(record: Any) -> Any:
+    """Import and return the driver class of a registered API, or None."""
+    return None if record.api.driver is None else load_target(record.api.driver)
+
+
+def loss_replacement(module: Any, host: PluginHost | None = None) -> Any:
+    """Return the one registered API whose driver replaces the loss of ``module``, or None.
+
+    Raises:
+        ModuleAPIError: two drivers would replace it, or ``loss_api`` names none of them.
+    """
+    module = module.unwrapped()
+    replacing = [r for r in drivers_for(module, host) if hasattr(driver_class(r), "compute_loss")]
+    wanted = module.loss_api
+    name = type(module).__name__
+    if wanted is not None:
+        for record in replacing:
+            if wanted in (record.api.name, f"{record.origin.distribution}/{record.api.name}"):
+                return record
+        known = ", ".join(record.api.name for record in replacing) or "none"
+        raise ModuleAPIError(
+            f"{name}.loss_api = {wanted!r}: no API of that name on this class replaces the loss (those that do: "
+            f"{known})"
+        )
+    if len(replacing) > 1:
+        names = " and ".join(f"{r.api.name!r} ({r.origin.distribution})" for r in replacing)
+        raise ModuleAPIError(
+            f"{name} implements {names}, and each replaces the loss: say which one counts by a class attribute, "
+            f'loss_api = "{replacing[0].api.name}"'
+        )
+    return replacing[0] if replacing else None
+
+
+def check_required_apis(module: Any, module_id: str, required: Sequence[type]) -> None:
+    """Refuse a module that lacks an API its algorithm needs.
+
+    Raises:
+        ModuleAPIError: names the API, the methods to write and the class.
+    """
+    module = module.unwrapped()
+    for api in required:
+        if isinstance(module, api):
+            continue
+        methods = sorted(getattr(api, "__abstractmethods__", ())) or sorted(
+            name for name in vars(api) if not name.startswith("_")
+        )
+        raise ModuleAPIError(
+            f"module {module_id!r}: the algorithm needs {api.__name__}, which {type(module).__name__} does not "
+            f"implement. Add {api.__name__} to its base classes and write "
+            f"{', '.join(f'{method}()' for method in methods)}."
+        )
+
+
+def module_built(module: Any) -> None:
+    """Tell the drivers of its APIs that a module's outermost constructor has ended."""
+    for record in drivers_for(module):
+        hook = getattr(driver_class(record), "on_module_built", None)
+        if hook is not None:
+            hook(module)
+
+
+def _default_host() -> PluginHost:
+    from rlkit_core.plugins.host import default_host
+
+    return default_host()
+
+
+@functools.lru_cache(maxsize=512)
+def _apis_of(module_class: type, host: PluginHost) -> tuple[Any, ...]:
+    found = []
+    for record in host.module_apis:
+        mixin = _mixin(record)
+        if mixin is not None and issubclass(module_class, mixin):
+            found.append(record)
+    return tuple(found)
+
+
+def _mixin(record: Any) -> Any:
+    """The mixin class of a registered API; one that cannot be used is reported once and left out."""
+    target = record.api.mixin
+    try:
+        mixin = load_target(target)
+    except Exception as error:
+        warnings.warn(
+            f"API {record.origin.distribution}/{record.api.name}: mixin {target!r} cannot be imported "
+            f"({type(error).__name__}: {error}); modules are built without it",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return None
+    if getattr(mixin, "_is_protocol", False) or "__init__" in vars(mixin):
+        warnings.warn(
+            f"API {record.origin.distribution}/{record.api.name}: mixin {mixin.__name__} must be a plain class or ABC "
+            "without __init__, and no Protocol; modules are built without it",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return None
+    return mixin

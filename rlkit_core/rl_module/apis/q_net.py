@@ -1,0 +1,41 @@
+"""QNetAPI: modules with action values, plain or distributional."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+import torch
+
+
+class QNetAPI(abc.ABC):
+    """A module that estimates how good each of A actions is, perhaps as a distribution over N atoms."""
+
+    @abc.abstractmethod
+    def compute_q_values(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """Return action values.
+
+        Args:
+            batch: with ``"obs"`` of shape (B, ...), or (B, T, ...) when recurrent.
+
+        Returns:
+            ``"qf_preds"`` (B, A); and with more than one atom ``"atoms"`` (N,), ``"qf_logits"`` (B, A, N),
+            ``"qf_probs"`` (B, A, N), with ``qf_preds = sum(qf_probs * atoms)``.
+        """
+
+    def compute_advantage_distribution(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """Return the distribution of the advantage stream.
+
+        The default is :meth:`compute_q_values`, which is right without a dueling architecture.
+
+        Args:
+            batch: as for :meth:`compute_q_values`.
+
+        Returns:
+            ``"atoms"``, logits and probabilities, as from :meth:`compute_q_values`.
+        """
+        return self.compute_q_values(batch)
+
+
+class QNetDriver:
+    """Nothing to do: learners call ``compute_q_values`` where their algorithm needs action values."""

@@ -1,0 +1,407 @@
+"""RLModule: the framework-neutral base of everything that acts and learns."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from rlkit_core.catalog_scope import make_catalog, module_setup
+from rlkit_core.checkpoint import Checkpointable
+from rlkit_core.errors import CheckpointError, RLKitError, did_you_mean
+from rlkit_core.rl_module import deploy
+from rlkit_core.rl_module.apis import module_built
+from rlkit_core.rl_module.config import RLModuleConfig
+from rlkit_core.rl_module.construction import accepted_kwargs, accepted_names, outermost, takes_config_object
+from rlkit_core.rl_module.tensor_specs import PHASES, Specs, check_specs, default_output_specs, wants_checks
+
+if TYPE_CHECKING:
+    import gymnasium as gym
+
+    from rlkit_core.catalog import Catalog
+    from rlkit_core.rl_module.multi import MultiRLModule
+
+_UNSET: Any = object()
+_DEFAULTS: dict[str, Any] = {
+    "observation_space": None,
+    "action_space": None,
+    "inference_only": False,
+    "learner_only": False,
+    "model_config": {},
+    "catalog_class": None,
+    "catalogs": (),
+    "components": {},
+}
+
+
+class RLModule(deploy.ComputeActions, Checkpointable, abc.ABC):
+    """A policy with everything it needs to act and to be trained.
+
+    Subclasses make their networks in :meth:`setup` and say what they compute in :meth:`_forward` (all phases) or
+    in ``_forward_exploration``, ``_forward_inference``, ``_forward_train``. The public ``forward_*`` methods are
+    for callers and are not overridden.
+
+    Acting forwards return a dict with ``"actions"`` (used as they are), ``"action_dist_inputs"`` (a distribution
+    is made of them and sampled; its deterministic form in inference), both, or a live ``"action_dist"``.
+
+    Args:
+        config: an :class:`RLModuleConfig` in place of all keyword arguments; None and -1 mean "not given".
+        observation_space: space of one observation.
+        action_space: space of one action; None is allowed as long as nothing needs it.
+        inference_only: build without the parts that only training needs (see ``InferenceOnlyAPI``).
+        learner_only: the module lives on learners only.
+        model_config: dict, ``DefaultModelConfig``, attrs or dataclass instance; kept as a plain dict whose values
+            keep their identity.
+        catalog_class: the ``Catalog`` subclass that makes default components, on first use.
+        catalogs: further catalogs (names or classes) that contribute components.
+        components: components by slot and path, as in ``config.rl_module(components=...)``.
+
+    Raises:
+        TypeError: an unknown keyword argument, or ``config`` is of another type.
+        RuntimeError: the base constructor ran twice, or not at all.
+    """
+
+    framework: str | None = None
+    STATE_FILE_NAME = "module_state"
+    #: The catalog used when a spec names none; an algorithm's module class sets its own.
+    default_catalog_class: ClassVar[type | None] = None
+    #: Name of the API whose driver gives the loss, where two APIs on the class would replace it.
+    loss_api: ClassVar[str | None] = None
+
+    observation_space: gym.Space[Any] | None
+    action_space: gym.Space[Any] | None
+    inference_only: bool
+    learner_only: bool
+    model_config: dict[str, Any]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in cls.__dict__:
+            cls.__init__ = outermost(cls.__dict__["__init__"])  # type: ignore[method-assign]
+
+    @outermost
+    def __init__(
+        self,
+        config: Any = _UNSET,
+        *,
+        observation_space: gym.Space[Any] | None = None,
+        action_space: gym.Space[Any] | None = None,
+        inference_only: bool | None = None,
+        learner_only: bool | None = False,
+        model_config: Any = None,
+        catalog_class: type | None = None,
+        catalogs: Collection[Any] | None = None,
+        components: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if self.__dict__.get("_is_setup"):
+            raise RuntimeError(
+                f"{type(self).__name__}: RLModule.__init__ ran twice on one object. With several base classes call "
+                "super().__init__() once, and list TorchRLModule before plain mixins."
+            )
+        if "model_config_dict" in kwargs and model_config is None:
+            model_config = kwargs.pop("model_config_dict")
+        if kwargs:
+            name = next(iter(kwargs))
+            raise TypeError(
+                f"{type(self).__name__}() got an unexpected keyword argument {name!r}."
+                f"{did_you_mean(name, _DEFAULTS)} Settings of your own belong in model_config."
+            )
+        if isinstance(config, RLModuleConfig):
+            view = config
+        elif config is _UNSET or config is None or config == -1:
+            view = RLModuleConfig(
+                observation_space=observation_space,
+                action_space=action_space,
+                model_config_dict=model_config,
+                catalog_class=catalog_class,
+                inference_only=bool(inference_only),
+                learner_only=bool(learner_only),
+                catalogs=catalogs,
+                components=components,
+            )
+        else:
+            raise TypeError(
+                f"{type(self).__name__}(config): expected an RLModuleConfig, got {type(config).__name__}; pass spaces "
+                "as observation_space= and action_space="
+            )
+        self.config = view
+        self.observation_space = view.observation_space
+        self.action_space = view.action_space
+        self.inference_only = view.inference_only
+        self.learner_only = view.learner_only
+        self.model_config = view.model_config_dict
+        self._catalog_class = view.catalog_class
+        self._run_setup()
+
+    def _run_setup(self) -> None:
+        self._is_setup = True
+        self._checks: set[str] = set()
+        with module_setup():
+            self.setup()
+
+    def _construction_done(self) -> None:
+        """Runs once, when the outermost constructor ends: API drivers, then the last preparations."""
+        if not self.__dict__.get("_is_setup"):
+            raise RuntimeError(
+                f"{type(self).__name__}.__init__ never called super().__init__(); pass it the arguments of RLModule"
+            )
+        module_built(self)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Decide once what the forwards would otherwise ask on every call."""
+        self._accepts = {phase: accepted_names(getattr(self, f"_forward_{phase}")) for phase in PHASES}
+        self._checks = {p for p in PHASES if wants_checks(self, p, RLModule)}
+
+    # -- what subclasses fill in -------------------------------------------------------------------------------
+
+    def setup(self) -> None:
+        """Make all networks and other components; runs once, after the attributes are set."""
+
+    def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """The forward of every phase that has none of its own; the default returns nothing."""
+        return {}
+
+    def _forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        return self._forward(batch, **kwargs)
+
+    def _forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        return self._forward(batch, **kwargs)
+
+    def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        return self._forward(batch, **kwargs)
+
+    # -- forwards, for callers ---------------------------------------------------------------------------------
+
+    def forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """Forward for collecting data. Not overridden; see ``_forward_exploration``."""
+        return self._call("exploration", batch, kwargs)
+
+    def forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """Forward for acting without exploration. Not overridden; see ``_forward_inference``."""
+        return self._call("inference", batch, kwargs)
+
+    def forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """Forward for the loss. Not overridden; see ``_forward_train``.
+
+        Raises:
+            RuntimeError: the module is ``inference_only``.
+        """
+        if self.inference_only:
+            raise self._no_training()
+        return self._call("train", batch, kwargs)
+
+    def _call(self, phase: str, batch: dict[str, Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Run one underscore twin with the keyword arguments it accepts, checking specs where they are due."""
+        if kwargs:
+            accepted = self._accepts[phase]
+            if accepted is not None:
+                kwargs = {name: value for name, value in kwargs.items() if name in accepted}
+        method = getattr(self, f"_forward_{phase}")
+        if phase not in self._checks:
+            return method(batch, **kwargs)  # type: ignore[no-any-return]
+        name = f"{type(self).__name__}.forward_{phase}"
+        check_specs(getattr(self, f"input_specs_{phase}")(), batch, f"input of {name}")
+        out: dict[str, Any] = method(batch, **kwargs)
+        check_specs(getattr(self, f"output_specs_{phase}")(), out, f"output of {name}")
+        return out
+
+    def _no_training(self) -> RuntimeError:
+        return RuntimeError(
+            f"{type(self).__name__} was built with inference_only=True, so it has no training forward and no value "
+            "function; build it with inference_only=False to train it"
+        )
+
+    # -- input and output specs --------------------------------------------------------------------------------
+
+    def _default_input_specs(self) -> Specs:
+        return ["obs"]
+
+    def input_specs_exploration(self) -> Specs:
+        """Keys (or nested keys, or ``TensorSpec``) that ``forward_exploration`` wants.
+
+        Specs of a class that overrides them, and all specs with ``model_config["always_check_shapes"]``, are checked
+        on every call.
+        """
+        return self._default_input_specs()
+
+    def input_specs_inference(self) -> Specs:
+        """Keys that ``forward_inference`` wants; checked as those of exploration."""
+        return self._default_input_specs()
+
+    def input_specs_train(self) -> Specs:
+        """Keys that ``forward_train`` wants; checked as those of exploration."""
+        return self._default_input_specs()
+
+    def output_specs_exploration(self) -> Specs:
+        """Keys that ``forward_exploration`` gives; the default wants actions or something to sample them from."""
+        return default_output_specs()
+
+    def output_specs_inference(self) -> Specs:
+        """Keys that ``forward_inference`` gives; the default wants actions or something to take them from."""
+        return default_output_specs()
+
+    def output_specs_train(self) -> Specs:
+        """Keys that ``forward_train`` gives; the default wants none, a loss may need anything."""
+        return []
+
+    # -- distributions and recurrent state ---------------------------------------------------------------------
+
+    def get_exploration_action_dist_cls(self) -> Any:
+        """The class of the distribution that exploration samples from."""
+        raise NotImplementedError(f"{type(self).__name__} has no action distribution; override this method")
+
+    def get_inference_action_dist_cls(self) -> Any:
+        """The class of the distribution whose deterministic form inference uses."""
+        raise NotImplementedError(f"{type(self).__name__} has no action distribution; override this method")
+
+    def get_train_action_dist_cls(self) -> Any:
+        """The class of the distribution that the loss uses."""
+        raise NotImplementedError(f"{type(self).__name__} has no action distribution; override this method")
+
+    def get_initial_state(self) -> Any:
+        """Recurrent state of one sequence's start: a (nested) dict of arrays without a batch axis; ``{}`` if none."""
+        return {}
+
+    def is_stateful(self) -> bool:
+        """Whether the module is recurrent, that is, its initial state is not empty."""
+        known = self.__dict__.get("_is_stateful")
+        if known is None:
+            state = self.get_initial_state()
+            if not isinstance(state, Mapping):
+                raise TypeError(
+                    f"{type(self).__name__}.get_initial_state() returned {type(state).__name__}: expected a dict of "
+                    "arrays without a batch axis, {} for a module without recurrent state"
+                )
+            known = self._is_stateful = bool(state)
+        return bool(known)
+
+    # -- catalog -----------------------------------------------------------------------------------------------
+
+    @property
+    def catalog(self) -> Catalog | None:
+        """The catalog, made on first access; None when the module has no catalog class.
+
+        A catalog that cannot be made raises its own error here, and only here: a module that never asks for it never
+        meets the error.
+        """
+        if "_catalog" not in self.__dict__:
+            made: Any = None
+            if (
+                self._catalog_class is not None
+                or self.default_catalog_class is not None
+                or self.config.catalogs
+            ):
+                made = self._guarded(
+                    make_catalog,
+                    catalog_class=self._catalog_class,
+                    own_class=self.default_catalog_class,
+                    catalogs=self.config.catalogs,
+                    components=self.config.components,
+                    observation_space=self.observation_space,
+                    action_space=self.action_space,
+                    model_config=self.model_config,
+                )
+            self.__dict__["_catalog"] = made
+        catalog = self.__dict__["_catalog"]
+        activate = getattr(catalog, "activate", None)
+        if activate is not None:
+            activate()
+        return catalog  # type: ignore[no-any-return]
+
+    @catalog.setter
+    def catalog(self, value: Any) -> None:
+        self.__dict__["_catalog"] = value
+
+    @property
+    def action_dist_cls(self) -> Any:
+        """The catalog's action distribution class, made on first access; None without a catalog."""
+        if "_action_dist_cls" not in self.__dict__:
+            catalog = self.catalog
+            self.__dict__["_action_dist_cls"] = (
+                None
+                if catalog is None
+                else self._guarded(catalog.get_action_dist_cls, framework=self.framework)
+            )
+        return self.__dict__["_action_dist_cls"]
+
+    @action_dist_cls.setter
+    def action_dist_cls(self, value: Any) -> None:
+        self.__dict__["_action_dist_cls"] = value
+
+    def _guarded(self, function: Any, **kwargs: Any) -> Any:
+        """Call; an AttributeError becomes another type, as nn.Module hides those that a property raises."""
+        try:
+            return function(**kwargs)
+        except AttributeError as error:
+            raise RLKitError(
+                f"the catalog of {type(self).__name__} failed: AttributeError: {error}"
+            ) from error
+
+    def component_trace(self) -> list[dict[str, Any]]:
+        """Why each component was chosen, as JSON values; empty when the catalog was never used."""
+        catalog = self.__dict__.get("_catalog")
+        return [choice.to_dict() for choice in getattr(catalog, "trace", ())]
+
+    # -- state -------------------------------------------------------------------------------------------------
+
+    def get_state(
+        self,
+        components: str | Collection[str] | None = None,
+        *,
+        not_components: str | Collection[str] | None = None,
+        inference_only: bool = False,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Return the state: a flat dict name -> array; the base has none."""
+        return {}
+
+    def set_state(self, state: Mapping[str, Any], *, strict: bool = True) -> None:
+        """Take over what :meth:`get_state` gave; the base ignores it."""
+
+    def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Arguments that rebuild this module, in the form its class takes them."""
+        if takes_config_object(type(self)):
+            return (self._config_now(),), {}
+        return (), accepted_kwargs(type(self), self._ctor_kwargs(), _DEFAULTS)
+
+    def _ctor_kwargs(self) -> dict[str, Any]:
+        kwargs = {
+            "observation_space": self.observation_space,
+            "action_space": self.action_space,
+            "inference_only": self.inference_only,
+            "learner_only": self.learner_only,
+            "model_config": self.model_config,
+            "catalog_class": self._catalog_class,
+        }
+        extra = {"catalogs": self.config.catalogs, "components": self.config.components}
+        return kwargs | {name: value for name, value in extra.items() if value}
+
+    def _config_now(self) -> RLModuleConfig:
+        kwargs = self._ctor_kwargs()
+        return RLModuleConfig(model_config_dict=kwargs.pop("model_config"), **kwargs)
+
+    def _ctor_to_json(self) -> Any:
+        try:
+            return super()._ctor_to_json()
+        except CheckpointError:
+            # A parent's setup() built this module, perhaps around live networks, and builds it again at load.
+            if self.__dict__.get("_state_only"):
+                return None
+            raise
+
+    # -- views -------------------------------------------------------------------------------------------------
+
+    def as_multi_rl_module(self) -> MultiRLModule:
+        """Return a ``MultiRLModule`` that holds this very module as ``default_policy``."""
+        from rlkit_core.columns import DEFAULT_MODULE_ID
+        from rlkit_core.rl_module.multi import MultiRLModule
+
+        multi = MultiRLModule(rl_module_specs={})
+        multi.add_module(DEFAULT_MODULE_ID, self)
+        return multi
+
+    def unwrapped(self) -> RLModule:
+        """The module itself; wrappers return the one inside."""
+        return self

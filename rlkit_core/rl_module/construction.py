@@ -1,0 +1,80 @@
+"""How modules are constructed: the end of the outermost constructor, and which constructor form a class has."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from rlkit_core.errors import SpecError
+
+F = TypeVar("F", bound=Callable[..., None])
+
+
+def outermost(init: F) -> F:
+    """Wrap ``__init__`` so that the outermost one calls ``self._construction_done()`` when it returns."""
+
+    @functools.wraps(init)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+        depth = self.__dict__.get("_ctor_depth", 0)
+        self.__dict__["_ctor_depth"] = depth + 1
+        try:
+            init(self, *args, **kwargs)
+        finally:
+            self.__dict__["_ctor_depth"] = depth
+        if depth == 0:
+            del self.__dict__["_ctor_depth"]
+            self._construction_done()
+
+    return __init__  # type: ignore[return-value]
+
+
+def takes_config_object(module_class: type) -> bool:
+    """Whether the constructor of ``module_class`` wants one ``RLModuleConfig`` instead of keyword arguments."""
+    parameters = list(inspect.signature(module_class).parameters.values())
+    if not parameters:
+        return False
+    first = parameters[0]
+    if first.kind is first.VAR_POSITIONAL:
+        return len(parameters) == 1
+    return first.kind in _POSITIONAL and first.default is first.empty and first.name not in _CTOR_NAMES
+
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_CTOR_NAMES = frozenset(
+    ("observation_space", "action_space", "inference_only", "learner_only", "model_config", "catalog_class")
+)
+
+
+def accepted_kwargs(
+    module_class: type, kwargs: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Keep those of ``kwargs`` that the constructor takes.
+
+    Raises:
+        SpecError: an argument that it does not take has a value other than its default.
+    """
+    parameters = inspect.signature(module_class).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return dict(kwargs)
+    lost = [
+        name
+        for name, value in kwargs.items()
+        if name not in parameters and value is not defaults.get(name) and value != defaults.get(name)
+    ]
+    if lost:
+        raise SpecError(
+            f"{module_class.__name__} takes no {', '.join(lost)}: its spec sets "
+            f"{'it' if len(lost) == 1 else 'them'}, its constructor has only ({', '.join(parameters)}). Add "
+            "**kwargs to the constructor and pass them to super().__init__(), or leave the field unset."
+        )
+    return {name: value for name, value in kwargs.items() if name in parameters}
+
+
+def accepted_names(function: Callable[..., Any]) -> frozenset[str] | None:
+    """Names of the keyword arguments ``function`` accepts; None when it takes any (``**kwargs``)."""
+    parameters = inspect.signature(function).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return None
+    return frozenset(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))

@@ -1,0 +1,194 @@
+"""Acting with a module by hand: numpy observations in, env actions out. What a deployment calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+
+from rlkit_core.columns import Columns
+from rlkit_core.errors import ConfigError
+from rlkit_core.rl_module.acting import ActionSampler, nested
+
+if TYPE_CHECKING:
+    from rlkit_core.rl_module.base import RLModule
+
+
+class ComputeActions:
+    """The acting methods of every RLModule."""
+
+    def compute_actions(
+        self, obs: Any, state: Any = None, explore: bool = False, **kwargs: Any
+    ) -> tuple[Any, dict[str, Any]]:
+        """Act on a batch of observations.
+
+        Args:
+            obs: numpy observations with a leading batch axis, (B, ...); nested as the space is.
+            state: what the last call returned, None at the start of an episode.
+            explore: sample instead of taking the mode.
+            **kwargs: ``t``, passed to forwards that accept it.
+
+        Returns:
+            ``(actions, state)``: actions in env units with a leading batch axis, and the recurrent state (``{}`` when
+            there is none).
+        """
+        out, actions = self._act(obs, state, explore, kwargs.get("t"))
+        return self.actions_to_env(actions), nested(to_numpy, out.get(Columns.STATE_OUT, {}))
+
+    def compute_single_action(
+        self, obs: Any, state: Any = None, explore: bool = False, **kwargs: Any
+    ) -> tuple[Any, dict[str, Any]]:
+        """Act on one observation without a batch axis; see :meth:`compute_actions`.
+
+        Returns:
+            ``(action, state)``, both without a batch axis.
+        """
+        batched = nested(lambda x: np.asarray(x)[None], obs)
+        if state:
+            state = nested(lambda x: np.asarray(x)[None], state)
+        actions, state_out = self.compute_actions(batched, state, explore, **kwargs)
+        return nested(lambda x: x[0], actions), nested(lambda x: x[0], state_out)
+
+    def compute_actions_from_input_dict(
+        self, input_dict: Mapping[str, Any], explore: bool = False, timestep: int | None = None, **kwargs: Any
+    ) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+        """Act on a batch dict.
+
+        Args:
+            input_dict: ``"obs"`` and, when recurrent, ``"state_in"``.
+            explore: sample instead of taking the mode.
+            timestep: passed as ``t`` to forwards that accept it.
+            **kwargs: ignored.
+
+        Returns:
+            ``(actions, state, extra)``: as :meth:`compute_actions`, and everything else the module returned, with
+            ``action_logp`` and ``action_prob`` of the actions where they can be had and ``explore`` is on.
+        """
+        out, actions = self._act(input_dict[Columns.OBS], input_dict.get(Columns.STATE_IN), explore, timestep)
+        extra = {k: v for k, v in out.items() if k not in (Columns.ACTIONS, Columns.STATE_OUT)}
+        if explore:
+            if Columns.ACTION_LOGP not in extra and Columns.ACTION_DIST_INPUTS in extra:
+                dist = (
+                    self._module()
+                    .get_exploration_action_dist_cls()
+                    .from_logits(extra[Columns.ACTION_DIST_INPUTS])
+                )
+                extra[Columns.ACTION_LOGP] = dist.logp(out[Columns.ACTIONS])
+            if Columns.ACTION_LOGP in extra:
+                extra[Columns.ACTION_PROB] = torch.exp(torch.as_tensor(extra[Columns.ACTION_LOGP]))
+        state = nested(to_numpy, out.get(Columns.STATE_OUT, {}))
+        return self.actions_to_env(actions), state, nested(to_numpy, extra)
+
+    def compute_log_likelihoods(
+        self, actions: Any, obs_batch: Any, state_batches: Any = None, **kwargs: Any
+    ) -> np.ndarray[Any, Any]:
+        """Log-probabilities of given actions under the exploration distribution.
+
+        Args:
+            actions: (B, ...) in the units the distribution samples in (what rollouts store, not env units).
+            obs_batch: (B, ...) observations.
+            state_batches: recurrent state before them; the initial one when None.
+            **kwargs: ignored.
+
+        Returns:
+            float array of shape (B,).
+
+        Raises:
+            ConfigError: the module's exploration forward returns no ``action_dist_inputs``.
+        """
+        out, _ = self._act(obs_batch, state_batches, True, None)
+        inputs = out.get(Columns.ACTION_DIST_INPUTS)
+        module = self._module()
+        if inputs is None:
+            raise ConfigError(
+                f"{type(module).__name__} returns no 'action_dist_inputs' when exploring, so the probability of given "
+                "actions is not defined; return them beside 'actions'"
+            )
+        dist = module.get_exploration_action_dist_cls().from_logits(inputs)
+        with torch.no_grad():
+            logp = dist.logp(
+                nested(lambda x: torch.as_tensor(np.asarray(x), device=_device(module)), actions)
+            )
+        return cast("np.ndarray[Any, Any]", to_numpy(logp))
+
+    def actions_to_env(self, actions: Any) -> Any:
+        """Turn actions as rollouts store them into env units.
+
+        Bounded Box leaves go from [-1, 1] to [low, high] and are clipped, a Discrete's ``start`` is added. The keys
+        ``normalize_actions`` and ``clip_actions`` of ``model_config`` (True unless set) turn the first two off.
+
+        Args:
+            actions: numpy, leading axes allowed; nested as the action space is.
+        """
+        module = self._module()
+        if module.action_space is None:
+            return actions
+        return _converter(module)(
+            actions,
+            module.action_space,
+            normalize=bool(module.model_config.get("normalize_actions", True)),
+            clip=bool(module.model_config.get("clip_actions", True)),
+        )
+
+    def _module(self) -> RLModule:
+        return cast("RLModule", self).unwrapped()
+
+    def _act(self, obs: Any, state: Any, explore: bool, t: int | None) -> tuple[dict[str, Any], Any]:
+        module = cast("RLModule", self)
+        device = _device(module)
+        batch: dict[str, Any] = {Columns.OBS: nested(lambda x: to_tensor(x, device), obs)}
+        if module.is_stateful():
+            if not state:
+                rows = _batch_size(batch[Columns.OBS])
+                state = nested(lambda x: np.stack([to_numpy(x)] * rows), module.get_initial_state())
+            batch[Columns.STATE_IN] = nested(lambda x: to_tensor(x, device), state)
+        with torch.no_grad():
+            out = _sampler(module, explore)(batch, t=t)
+        return out, nested(to_numpy, out[Columns.ACTIONS])
+
+
+def to_tensor(value: Any, device: torch.device | None = None) -> torch.Tensor:
+    """A tensor of a numpy array; float64 becomes float32."""
+    tensor = value if isinstance(value, torch.Tensor) else torch.from_numpy(np.array(value))
+    if tensor.dtype is torch.float64:
+        tensor = tensor.float()
+    return tensor.to(device) if device is not None else tensor
+
+
+def to_numpy(value: Any) -> Any:
+    """A numpy array of a tensor; other values stay."""
+    return value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value
+
+
+def _converter(module: RLModule) -> Any:
+    """The ``to_env`` of the module's distribution class, or, where it has none, that of its action space."""
+    known = module.__dict__.get("_to_env")
+    if known is None:
+        from rlkit_core.distributions import Distribution
+
+        try:
+            dist_cls = module.get_inference_action_dist_cls()
+        except (NotImplementedError, ConfigError):
+            dist_cls = None
+        known = module.__dict__["_to_env"] = getattr(dist_cls, "to_env", None) or Distribution.to_env
+    return known
+
+
+def _sampler(module: RLModule, explore: bool) -> ActionSampler:
+    samplers: dict[bool, ActionSampler] = module.__dict__.setdefault("_samplers", {})
+    if explore not in samplers:
+        samplers[explore] = ActionSampler(module, explore=explore)
+    return samplers[explore]
+
+
+def _device(module: Any) -> torch.device | None:
+    device = getattr(module, "device", None)
+    return device if isinstance(device, torch.device) else None
+
+
+def _batch_size(obs: Any) -> int:
+    while isinstance(obs, (Mapping, tuple, list)):
+        obs = next(iter(obs.values())) if isinstance(obs, Mapping) else obs[0]
+    return int(obs.shape[0])

@@ -1,0 +1,476 @@
+"""RLModuleSpec and MultiRLModuleSpec: what to build, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from rlkit_core.checkpoint import register_json_type
+from rlkit_core.columns import DEFAULT_MODULE_ID
+from rlkit_core.errors import SpecError
+from rlkit_core.rl_module.base import _DEFAULTS, RLModule
+from rlkit_core.rl_module.config import MultiRLModuleConfig, RLModuleConfig
+from rlkit_core.rl_module.construction import accepted_kwargs, takes_config_object
+from rlkit_core.rl_module.model_config import plain_model_config
+from rlkit_core.rl_module.spec_base import FieldsSpec
+from rlkit_core.rl_module.spec_json import decode_field
+
+if TYPE_CHECKING:
+    import gymnasium as gym
+
+    from rlkit_core.rl_module.multi import MultiRLModule
+
+
+class RLModuleSpec(FieldsSpec):
+    """What one RLModule is built from; fields left out are filled from the algorithm, the env and the config.
+
+    Args:
+        module_class: the class to build.
+        observation_space: space of one observation.
+        action_space: space of one action.
+        inference_only: build without the parts that only training needs.
+        learner_only: build on learners only; excludes ``inference_only``.
+        model_config: dict, ``DefaultModelConfig`` (only fields that were set count), attrs or dataclass instance.
+        catalog_class: the ``Catalog`` subclass that makes default components.
+        catalogs: further catalogs, names or classes, that contribute components.
+        components: components by slot and path.
+        load_state_path: a checkpoint whose state the built module takes over.
+        model_config_dict: another name of ``model_config``.
+
+    Example:
+        >>> RLModuleSpec(model_config={"fcnet_hiddens": [64]}).set_fields()
+        {'model_config': {'fcnet_hiddens': [64]}}
+    """
+
+    _FIELDS = (
+        "module_class",
+        "observation_space",
+        "action_space",
+        "inference_only",
+        "learner_only",
+        "model_config",
+        "catalog_class",
+        "catalogs",
+        "components",
+        "load_state_path",
+    )
+    _ALIASES = {"model_config_dict": "model_config"}
+
+    module_class: type[RLModule] | None = None
+    observation_space: gym.Space[Any] | None = None
+    action_space: gym.Space[Any] | None = None
+    inference_only: bool = False
+    learner_only: bool = False
+    model_config: Any = None
+    catalog_class: type | None = None
+    catalogs: Any = None
+    components: Any = None
+    load_state_path: str | None = None
+
+    def __init__(
+        self,
+        module_class: type[RLModule] | None = None,
+        observation_space: gym.Space[Any] | None = None,
+        action_space: gym.Space[Any] | None = None,
+        inference_only: bool | None = None,
+        learner_only: bool | None = None,
+        model_config: Any = None,
+        catalog_class: type | None = None,
+        catalogs: Iterable[Any] | None = None,
+        components: Mapping[str, Any] | None = None,
+        load_state_path: str | None = None,
+        model_config_dict: Any = None,
+    ) -> None:
+        super().__init__(
+            module_class=module_class,
+            observation_space=observation_space,
+            action_space=action_space,
+            inference_only=inference_only,
+            learner_only=learner_only,
+            model_config=model_config if model_config is not None else model_config_dict,
+            catalog_class=catalog_class,
+            catalogs=catalogs,
+            components=components,
+            load_state_path=load_state_path,
+        )
+
+    def _convert(self, name: str, value: Any) -> Any:
+        if name == "catalogs":
+            return tuple(value)
+        if name == "components":
+            return dict(value)
+        if name in ("module_class", "catalog_class") and not isinstance(value, type):
+            raise SpecError(f"RLModuleSpec({name}=...): expected a class, got {value!r}")
+        if name == "model_config":
+            plain_model_config(value)
+        return value
+
+    def build(self) -> RLModule:
+        """Build the module.
+
+        Raises:
+            SpecError: ``module_class`` or ``observation_space`` is not set, or the two ``..._only`` flags exclude
+                each other.
+        """
+        cls = self.module_class
+        if cls is None:
+            raise SpecError(
+                "RLModuleSpec: module_class is not set. Pass RLModuleSpec(module_class=MyModule), or give the spec to "
+                "a config's rl_module(rl_module_spec=...), which fills it with the algorithm's own class."
+            )
+        if self.observation_space is None:
+            raise SpecError(
+                f"RLModuleSpec of {cls.__name__}: observation_space is not set. Pass it, or give the spec to a config "
+                "with an environment, which fills it."
+            )
+        if self.inference_only and self.learner_only:
+            raise SpecError(
+                f"RLModuleSpec of {cls.__name__}: inference_only and learner_only are both True; a module that lives "
+                "on learners only is trained there"
+            )
+        if takes_config_object(cls):
+            module = cls(self.get_rl_module_config())
+        else:
+            module = cls(**accepted_kwargs(cls, self._ctor_kwargs(), _DEFAULTS))
+        if self.load_state_path is not None:
+            module.restore_from_path(self.load_state_path)
+        return module
+
+    def _ctor_kwargs(self) -> dict[str, Any]:
+        kwargs = {
+            "observation_space": self.observation_space,
+            "action_space": self.action_space,
+            "inference_only": self.inference_only,
+            "learner_only": self.learner_only,
+            "model_config": plain_model_config(self.model_config),
+            "catalog_class": self.catalog_class,
+        }
+        return kwargs | {
+            name: getattr(self, name) for name in ("catalogs", "components") if getattr(self, name)
+        }
+
+    def get_rl_module_config(self) -> RLModuleConfig:
+        """Return the same settings as the object that older module classes take."""
+        kwargs = self._ctor_kwargs()
+        return RLModuleConfig(model_config_dict=kwargs.pop("model_config"), **kwargs)
+
+    @classmethod
+    def from_module(cls, module: RLModule) -> RLModuleSpec:
+        """Return the spec that builds a module like ``module``.
+
+        Raises:
+            SpecError: ``module`` is a MultiRLModule.
+        """
+        from rlkit_core.rl_module.multi import MultiRLModule
+
+        module = module.unwrapped()
+        if isinstance(module, MultiRLModule):
+            raise SpecError(
+                "RLModuleSpec.from_module: this is a MultiRLModule; use MultiRLModuleSpec.from_module"
+            )
+        flags = {name: True for name in ("inference_only", "learner_only") if getattr(module, name)}
+        return cls(
+            module_class=type(module),
+            observation_space=module.observation_space,
+            action_space=module.action_space,
+            model_config=dict(module.model_config),
+            catalog_class=module._catalog_class,
+            catalogs=module.config.catalogs or None,
+            components=module.config.components or None,
+            **flags,
+        )
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> RLModuleSpec:
+        """Read what :meth:`to_dict` gave; the older keys ``module_config`` and ``model_config_dict`` are read too."""
+        data = dict(data)
+        older = data.pop("module_config", None)
+        if older is not None:
+            data = dict(older) | data
+        return cls(**{name: decode_field(name, value) for name, value in data.items()})
+
+    def update(self, other: RLModuleSpec, override: bool = True) -> None:
+        """Take over fields that ``other`` has set.
+
+        Args:
+            other: the spec to read.
+            override: its fields win over those set here; otherwise only fields not set here are filled.
+
+        Raises:
+            SpecError: ``other`` is no RLModuleSpec.
+        """
+        if not isinstance(other, RLModuleSpec):
+            raise SpecError(f"RLModuleSpec.update: expected an RLModuleSpec, got {type(other).__name__}")
+        for name, value in other.set_fields().items():
+            if override or name not in self.__dict__:
+                setattr(self, name, dict(value) if isinstance(value, dict) else value)
+
+    def as_multi_rl_module_spec(self) -> MultiRLModuleSpec:
+        """Return a multi spec with this one as ``default_policy``."""
+        return MultiRLModuleSpec(rl_module_specs={DEFAULT_MODULE_ID: self})
+
+    as_multi_agent = as_multi_rl_module_spec
+
+
+class MultiRLModuleSpec(FieldsSpec):
+    """What a MultiRLModule is built from.
+
+    Args:
+        multi_rl_module_class: the class to build.
+        observation_space: global space, for parts that live in the MultiRLModule itself.
+        action_space: global action space.
+        inference_only: forced onto all sub-specs when True.
+        model_config: global model config.
+        rl_module_specs: module id -> spec, or one spec for all module ids (a config expands it).
+        load_state_path: a checkpoint of a MultiRLModule whose state the built one takes over.
+        modules_to_load: only these module ids are taken from ``load_state_path``.
+        module_specs: another name of ``rl_module_specs``.
+        marl_module_class: another name of ``multi_rl_module_class``.
+    """
+
+    _FIELDS = (
+        "multi_rl_module_class",
+        "observation_space",
+        "action_space",
+        "inference_only",
+        "model_config",
+        "rl_module_specs",
+        "load_state_path",
+        "modules_to_load",
+    )
+    _ALIASES = {"module_specs": "rl_module_specs", "marl_module_class": "multi_rl_module_class"}
+
+    #: The class to build; the base MultiRLModule unless said.
+    multi_rl_module_class: type[MultiRLModule]
+    observation_space: gym.Space[Any] | None = None
+    action_space: gym.Space[Any] | None = None
+    inference_only: bool | None = None
+    model_config: Any = None
+    rl_module_specs: RLModuleSpec | dict[str, RLModuleSpec] | None = None
+    load_state_path: str | None = None
+    modules_to_load: Any = None
+
+    def __init__(
+        self,
+        multi_rl_module_class: type[MultiRLModule] | None = None,
+        observation_space: gym.Space[Any] | None = None,
+        action_space: gym.Space[Any] | None = None,
+        inference_only: bool | None = None,
+        model_config: Any = None,
+        rl_module_specs: RLModuleSpec | Mapping[str, RLModuleSpec] | None = None,
+        load_state_path: str | None = None,
+        modules_to_load: Iterable[str] | None = None,
+        module_specs: RLModuleSpec | Mapping[str, RLModuleSpec] | None = None,
+        marl_module_class: type[MultiRLModule] | None = None,
+    ) -> None:
+        super().__init__(
+            multi_rl_module_class=multi_rl_module_class or marl_module_class,
+            observation_space=observation_space,
+            action_space=action_space,
+            inference_only=inference_only,
+            model_config=model_config,
+            rl_module_specs=rl_module_specs if rl_module_specs is not None else module_specs,
+            load_state_path=load_state_path,
+            modules_to_load=modules_to_load,
+        )
+
+    def _convert(self, name: str, value: Any) -> Any:
+        if name == "rl_module_specs":
+            if isinstance(value, RLModuleSpec):
+                return value
+            if not isinstance(value, Mapping):
+                raise SpecError(
+                    "MultiRLModuleSpec(rl_module_specs=...): expected an RLModuleSpec or a dict module id -> "
+                    f"RLModuleSpec, got {type(value).__name__}"
+                )
+            for module_id, spec in value.items():
+                if not isinstance(spec, RLModuleSpec):
+                    raise SpecError(
+                        f"MultiRLModuleSpec: module {module_id!r} has {type(spec).__name__}, expected RLModuleSpec"
+                    )
+            return dict(value)
+        if name == "modules_to_load":
+            return (value,) if isinstance(value, str) else tuple(value)
+        return value
+
+    def expand(self, module_ids: Iterable[str]) -> MultiRLModuleSpec:
+        """Return a copy in which one spec for all ids has become a dict with a copy for each of ``module_ids``."""
+        new: MultiRLModuleSpec = self.copy()
+        if isinstance(self.rl_module_specs, RLModuleSpec):
+            one = self.rl_module_specs
+            new.rl_module_specs = {module_id: one.copy() for module_id in module_ids}
+        return new
+
+    def _specs(self) -> dict[str, RLModuleSpec]:
+        specs = self.rl_module_specs
+        if isinstance(specs, RLModuleSpec):
+            raise SpecError(
+                "MultiRLModuleSpec: rl_module_specs is one spec for all module ids, and the ids are not known yet. "
+                'Give the spec to a config, or call spec.expand(["p0", "p1"]) first.'
+            )
+        return specs if specs is not None else {}
+
+    def build(self, module_id: str | None = None) -> Any:
+        """Build the MultiRLModule, or the one module of ``module_id``.
+
+        Raises:
+            SpecError: the one spec for all ids has not been expanded, or a sub-spec cannot be built.
+            KeyError: there is no such module id.
+        """
+        specs = self._specs()
+        if module_id is not None:
+            if module_id not in specs:
+                raise KeyError(
+                    f"no module {module_id!r} in this spec, which has {', '.join(specs) or 'none'}"
+                )
+            return specs[module_id].build()
+        cls = self.multi_rl_module_class
+        if takes_config_object(cls):
+            module = cls(MultiRLModuleConfig(specs))
+        else:
+            module = cls(
+                observation_space=self.observation_space,
+                action_space=self.action_space,
+                inference_only=self.inference_only,
+                model_config=plain_model_config(self.model_config),
+                rl_module_specs=specs,
+            )
+        if self.load_state_path is not None:
+            module.load_modules_from(self.load_state_path, self.modules_to_load)
+        return module
+
+    def add_modules(
+        self, specs: Mapping[str, RLModuleSpec] | MultiRLModuleSpec, override: bool = True
+    ) -> None:
+        """Add specs.
+
+        Args:
+            specs: module id -> spec.
+            override: a spec of the same id is replaced; otherwise only its unset fields are filled.
+        """
+        added = specs._specs() if isinstance(specs, MultiRLModuleSpec) else specs
+        own = self._specs()
+        for module_id, spec in added.items():
+            if module_id in own and not override:
+                own[module_id].update(spec, override=False)
+            else:
+                own[module_id] = spec.copy()
+        self.rl_module_specs = own
+        if self.inference_only and any(not spec.inference_only for spec in added.values()):
+            self.inference_only = False
+
+    def remove_modules(self, module_ids: Iterable[str] | str) -> None:
+        """Remove specs; ids that are not there are ignored."""
+        own = self._specs()
+        for module_id in [module_ids] if isinstance(module_ids, str) else module_ids:
+            own.pop(module_id, None)
+        self.rl_module_specs = own
+
+    @classmethod
+    def from_module(cls, module: MultiRLModule) -> MultiRLModuleSpec:
+        """Return the spec that builds a MultiRLModule like ``module``."""
+        from rlkit_core.rl_module.multi import MultiRLModule
+
+        if not isinstance(module, MultiRLModule):
+            raise SpecError(
+                f"MultiRLModuleSpec.from_module: expected a MultiRLModule, got {type(module).__name__}; call "
+                "module.as_multi_rl_module() first"
+            )
+        return cls(
+            multi_rl_module_class=type(module),
+            observation_space=module.observation_space,
+            action_space=module.action_space,
+            inference_only=module.inference_only or None,
+            model_config=dict(module.model_config) or None,
+            rl_module_specs=module.current_specs(),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values; :meth:`from_dict` reads them back."""
+        data = super().to_dict()
+        specs = self.rl_module_specs
+        if isinstance(specs, RLModuleSpec):
+            data["rl_module_specs"] = {"__all__": specs.to_dict()}
+        elif specs is not None:
+            data["rl_module_specs"] = {"modules": {key: spec.to_dict() for key, spec in specs.items()}}
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> MultiRLModuleSpec:
+        """Read what :meth:`to_dict` gave."""
+        data = dict(data)
+        specs = data.pop("rl_module_specs", None)
+        made = cls(**{name: decode_field(name, value) for name, value in data.items()})
+        if specs is not None and "__all__" in specs:
+            made.rl_module_specs = RLModuleSpec.from_dict(specs["__all__"])
+        elif specs is not None:
+            made.rl_module_specs = {key: RLModuleSpec.from_dict(v) for key, v in specs["modules"].items()}
+        return made
+
+    def update(self, other: RLModuleSpec | MultiRLModuleSpec, override: bool = False) -> None:
+        """Merge another spec in.
+
+        Args:
+            other: a single spec fills (with ``override`` replaces) fields of every sub-spec; a multi spec's sub-specs
+                are added as by :meth:`add_modules`, its own fields are merged the same way.
+            override: whether ``other`` wins.
+        """
+        if isinstance(other, RLModuleSpec):
+            specs = self.rl_module_specs
+            for spec in [specs] if isinstance(specs, RLModuleSpec) else (specs or {}).values():
+                spec.update(other, override=override)
+            return
+        if not isinstance(other, MultiRLModuleSpec):
+            raise SpecError(f"MultiRLModuleSpec.update: expected a spec, got {type(other).__name__}")
+        for name, value in other.set_fields().items():
+            if name != "rl_module_specs" and (override or name not in self.__dict__):
+                setattr(self, name, value)
+        if isinstance(other.rl_module_specs, RLModuleSpec):
+            self.update(other.rl_module_specs, override=override)
+        elif other.rl_module_specs is not None:
+            self.add_modules(other.rl_module_specs, override=override)
+
+    def as_multi_rl_module_spec(self) -> MultiRLModuleSpec:
+        """The spec itself."""
+        return self
+
+    as_multi_agent = as_multi_rl_module_spec
+
+    def get_multi_rl_module_config(self) -> MultiRLModuleConfig:
+        """Return the object that older MultiRLModule classes take."""
+        return MultiRLModuleConfig(self._specs())
+
+    get_marl_config = get_multi_rl_module_config
+    get_rl_module_config = get_multi_rl_module_config
+
+    def __contains__(self, module_id: object) -> bool:
+        specs = self.rl_module_specs
+        return isinstance(specs, dict) and module_id in specs
+
+    def __getitem__(self, module_id: str) -> RLModuleSpec:
+        return self._specs()[module_id]
+
+
+def _set_fields(spec: FieldsSpec) -> dict[str, Any]:
+    fields = spec.set_fields()
+    if "model_config" in fields:
+        fields["model_config"] = plain_model_config(fields["model_config"])
+    return fields
+
+
+register_json_type(RLModuleSpec, "rl_module_spec", _set_fields, lambda data: RLModuleSpec(**data))
+register_json_type(
+    MultiRLModuleSpec, "multi_rl_module_spec", _set_fields, lambda data: MultiRLModuleSpec(**data)
+)
+register_json_type(
+    RLModuleConfig,
+    "rl_module_config",
+    lambda config: _set_fields(config.to_spec()),
+    lambda data: RLModuleSpec(**data).get_rl_module_config(),
+)
+register_json_type(
+    MultiRLModuleConfig,
+    "multi_rl_module_config",
+    lambda config: config.modules,
+    lambda data: MultiRLModuleConfig(data),
+)

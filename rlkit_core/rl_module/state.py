@@ -1,0 +1,109 @@
+"""Module state as flat dicts of numpy arrays, and the strict rules for putting it back."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from rlkit_core.errors import StateError
+
+
+def to_array(value: Any) -> Any:
+    """Copy a tensor to a numpy array; bfloat16, which numpy lacks, stays a tensor (on the CPU)."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    value = value.detach()
+    if value.dtype is torch.bfloat16:
+        return value.cpu().clone()
+    array = value.cpu().numpy()
+    return np.array(array, copy=True)
+
+
+def under(name: str, attributes: Iterable[str]) -> bool:
+    """Whether ``name`` is one of the dotted ``attributes`` or lies below one."""
+    return any(name == attribute or name.startswith(attribute + ".") for attribute in attributes)
+
+
+def nn_state(module: nn.Module, *, without: Collection[str] = ()) -> dict[str, Any]:
+    """Return name -> array of all parameters and persistent buffers, except those under ``without``."""
+    return {name: to_array(value) for name, value in module.state_dict().items() if not under(name, without)}
+
+
+def check_names(
+    what: str, expected: Collection[str], given: Collection[str], *, ignore: Collection[str] = ()
+) -> None:
+    """Compare names.
+
+    Args:
+        what: how messages call the owner.
+        expected: names it has.
+        given: names the state has.
+        ignore: dotted attributes whose names may be in the state all the same.
+
+    Raises:
+        StateError: names are missing or unexpected; the message lists them.
+    """
+    missing = [name for name in expected if name not in given]
+    unexpected = [name for name in given if name not in expected and not under(name, ignore)]
+    if missing or unexpected:
+        parts = [f"missing: {_listed(missing)}"] if missing else []
+        parts += [f"unexpected: {_listed(unexpected)}"] if unexpected else []
+        raise StateError(
+            f"state does not fit {what}: {'; '.join(parts)}. It comes from a module with other components; build "
+            "the module with the same spec, or pass strict=False to load what fits."
+        )
+
+
+def load_nn_state(
+    what: str,
+    module: nn.Module,
+    state: Mapping[str, Any],
+    *,
+    ignore: Collection[str] = (),
+    strict: bool = True,
+    only: Collection[str] | None = None,
+) -> None:
+    """Copy arrays into the parameters and buffers of ``module``, in place; nothing is written when one is wrong.
+
+    Args:
+        what: how messages call the module.
+        module: the target.
+        state: name -> array or tensor.
+        ignore: dotted attributes whose entries are skipped where the module lacks them.
+        strict: refuse missing and unexpected names.
+        only: the names that count as the module's; all by default.
+
+    Raises:
+        StateError: names (when strict) or shapes differ.
+    """
+    own = module.state_dict()
+    if only is not None:
+        own = {name: own[name] for name in only}
+    if strict:
+        check_names(what, own, state, ignore=ignore)
+    values: dict[str, Any] = {}
+    wrong: list[str] = []
+    for name, target in own.items():
+        if name not in state:
+            continue
+        value = state[name]
+        if isinstance(target, torch.Tensor):
+            value = value if isinstance(value, torch.Tensor) else torch.from_numpy(np.array(value))
+            if value.shape != target.shape:
+                wrong.append(f"{name} is {tuple(target.shape)} here and {tuple(value.shape)} in the state")
+        values[name] = value
+    if wrong:
+        raise StateError(
+            f"state does not fit {what}: size mismatch: {'; '.join(wrong)}. Build the module with the model config "
+            "(layer widths) and the spaces that the state was saved with."
+        )
+    module.load_state_dict(values, strict=False)
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:8])
+    return shown if len(names) <= 8 else f"{shown} and {len(names) - 8} more"

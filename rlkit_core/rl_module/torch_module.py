@@ -1,0 +1,166 @@
+"""TorchRLModule: an RLModule that is an ``nn.Module``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import gymnasium as gym
+import torch
+from torch import nn
+
+from rlkit_core.errors import ConfigError
+from rlkit_core.rl_module.apis.inference_only import InferenceOnlyAPI, strip
+from rlkit_core.rl_module.base import RLModule
+from rlkit_core.rl_module.state import load_nn_state, nn_state
+
+
+class TorchRLModule(nn.Module, RLModule):
+    """Base of modules made of torch networks.
+
+    Acting forwards run in eval mode and without gradients, and leave the mode as they found it; ``forward_train``
+    switches to train mode. A module that is in eval mode already, called where gradients are off, pays for neither.
+
+    Calling the module is ``forward_train`` (``forward_exploration`` when it is ``inference_only``).
+    """
+
+    framework = "torch"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if not self.__dict__.get("_is_setup"):
+            nn.Module.__init__(self)
+        RLModule.__init__(self, *args, **kwargs)
+
+    # -- forwards ----------------------------------------------------------------------------------------------
+
+    def forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """The forward behind ``module(batch)``."""
+        if self.inference_only:
+            return self.forward_exploration(batch, **kwargs)
+        return self.forward_train(batch, **kwargs)
+
+    def forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """Forward for collecting data, in eval mode without gradients."""
+        if kwargs or self.training or self._checks or torch.is_grad_enabled():
+            return acting_call(self, "exploration", batch, kwargs)
+        return self._forward_exploration(batch)
+
+    def forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """Forward for acting without exploration, in eval mode without gradients."""
+        if kwargs or self.training or self._checks or torch.is_grad_enabled():
+            return acting_call(self, "inference", batch, kwargs)
+        return self._forward_inference(batch)
+
+    def forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """Forward for the loss, in train mode.
+
+        Raises:
+            RuntimeError: the module is ``inference_only``.
+        """
+        if self.inference_only:
+            raise self._no_training()
+        if not self.training:
+            self.train()
+        if kwargs or self._checks:
+            return self._call("train", batch, kwargs)
+        return self._forward_train(batch)
+
+    # -- distributions -----------------------------------------------------------------------------------------
+
+    def get_exploration_action_dist_cls(self) -> Any:
+        """The class that exploration samples from; ``action_dist_cls``, else the plain one of the action space."""
+        return self._default_dist_cls()
+
+    def get_inference_action_dist_cls(self) -> Any:
+        """The class whose deterministic form inference uses; as for exploration unless overridden."""
+        return self._default_dist_cls()
+
+    def get_train_action_dist_cls(self) -> Any:
+        """The class that losses use; as for exploration unless overridden."""
+        return self._default_dist_cls()
+
+    def _default_dist_cls(self) -> Any:
+        chosen = self.action_dist_cls
+        if chosen is not None:
+            return chosen
+        from rlkit_core.distributions import Categorical, DiagGaussian
+
+        if isinstance(self.action_space, gym.spaces.Discrete):
+            return Categorical
+        if isinstance(self.action_space, gym.spaces.Box):
+            return DiagGaussian
+        raise ConfigError(
+            f"{type(self).__name__} has no catalog and no default distribution for action space "
+            f"{self.action_space!r}: set self.action_dist_cls in setup(), or override "
+            "get_exploration_action_dist_cls, get_inference_action_dist_cls and get_train_action_dist_cls"
+        )
+
+    # -- state -------------------------------------------------------------------------------------------------
+
+    def get_state(
+        self,
+        components: str | Collection[str] | None = None,
+        *,
+        not_components: str | Collection[str] | None = None,
+        inference_only: bool = False,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Return all parameters and buffers as numpy copies.
+
+        Args:
+            components: not used, a single module has no components.
+            not_components: not used.
+            inference_only: leave out what an inference-only copy of this module does not have.
+            **kwargs: ignored.
+        """
+        return nn_state(self, without=self._non_inference() if inference_only else ())
+
+    def set_state(self, state: Mapping[str, Any], *, strict: bool = True) -> None:
+        """Copy arrays into the parameters and buffers, in place.
+
+        Args:
+            state: what ``get_state`` gave; numpy arrays or tensors.
+            strict: refuse missing and unexpected names. Entries of attributes that an inference-only module has
+                dropped are ignored either way.
+
+        Raises:
+            StateError: names (when strict) or shapes differ; nothing is changed.
+        """
+        load_nn_state(type(self).__name__, self, state, ignore=self._stripped_attributes(), strict=strict)
+
+    def _non_inference(self) -> tuple[str, ...]:
+        if self.inference_only or not isinstance(self, InferenceOnlyAPI):
+            return ()
+        return tuple(self.get_non_inference_attributes())
+
+    def _stripped_attributes(self) -> tuple[str, ...]:
+        return tuple(self.__dict__.get("_stripped", ()))
+
+    def strip_to_inference_only(self, attributes: Collection[str]) -> None:
+        """Delete the dotted ``attributes`` (those that exist) and remember them for ``set_state``."""
+        self.__dict__["_stripped"] = tuple(attributes)
+        strip(self, attributes)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters (or buffers) are; the CPU for a module without any."""
+        for tensor in self.parameters():
+            return tensor.device
+        for tensor in self.buffers():
+            return tensor.device
+        return torch.device("cpu")
+
+
+def acting_call(module: Any, phase: str, batch: dict[str, Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Run an acting forward in eval mode and without gradients; the mode is restored even after an error."""
+    was_training = module.training
+    if was_training:
+        module.eval()
+    try:
+        if torch.is_grad_enabled():
+            with torch.no_grad():
+                return module._call(phase, batch, kwargs)  # type: ignore[no-any-return]
+        return module._call(phase, batch, kwargs)  # type: ignore[no-any-return]
+    finally:
+        if was_training:
+            module.train()
