@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import abc
-import functools
 import inspect
 import os
 import tempfile
 import warnings
 from collections.abc import Callable, Collection, Iterable
-from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from rlkit_core.checkpoint import files
@@ -24,7 +22,7 @@ from rlkit_core.checkpoint.snapshot import (
     write_snapshot,
 )
 from rlkit_core.checkpoint.tree import encode_tree
-from rlkit_core.checkpoint.trust import class_ref, distribution_of, resolve_class
+from rlkit_core.checkpoint.trust import class_ref, distribution_of, plugin_packages, resolve_class
 from rlkit_core.errors import CheckpointError
 
 Self = TypeVar("Self", bound="Checkpointable")
@@ -119,7 +117,8 @@ class Checkpointable(abc.ABC):
             path: the directory; None makes a fresh temporary one.
             state: written instead of ``get_state()``; entries named like components become the state of
                 these, and a component without an entry writes its own current state.
-            components: save only these components (``"a"``, ``"a/b"``, or several); the others are left out.
+            components: save only these components (``"a"``, ``"a/b"``, or several) beside the own state; the
+                others are left out.
             not_components: leave these out.
 
         Raises:
@@ -130,11 +129,7 @@ class Checkpointable(abc.ABC):
         snapshot = self.snapshot(state=state, components=components, not_components=not_components)
         if path is None:
             path = tempfile.mkdtemp(prefix="rlkit-checkpoint-")
-        target = Path(os.path.abspath(Path(path).expanduser()))
-        if target.is_symlink():
-            target = target.resolve()
-        write_snapshot(snapshot, target)
-        return str(target)
+        return str(write_snapshot(snapshot, path))
 
     def snapshot(
         self, *, state: Any = None, components: Filter = None, not_components: Filter = None
@@ -230,9 +225,7 @@ class Checkpointable(abc.ABC):
         state = _migrated(snapshot)
         done: set[str] = set()
         self._restore_components(snapshot, done, strict)
-        if strict and _takes_strict(type(self).set_state):
-            self.set_state(state)
-        elif _takes_strict(type(self).set_state):
+        if not strict and _takes_strict(self.set_state):
             self.set_state(state, strict=False)  # type: ignore[call-arg]
         else:
             self.set_state(state)
@@ -322,7 +315,6 @@ class Checkpointable(abc.ABC):
         return [c[len(name) + 1 :] for c in listed if c.startswith(name + "/")] or None
 
 
-@functools.cache
 def _takes_strict(function: Callable[..., Any]) -> bool:
     parameters = inspect.signature(function).parameters.values()
     return any(p.name == "strict" or p.kind is p.VAR_KEYWORD for p in parameters)
@@ -343,7 +335,7 @@ def _ctor_arguments(
     if "$dict" in raw_kwargs:
         raise CheckpointError(f"{CLASS_FILE} of {snapshot.class_ref}: argument names must be plain strings")
     kwargs = dict(overrides)
-    names = _positional_names(cls)
+    names = _positional_names(cls) if raw_args else []
     for index, name in enumerate(names[: len(raw_args)]):
         if name in kwargs:
             raw_args[index] = None
@@ -379,8 +371,8 @@ def _migrated(snapshot: Snapshot) -> Any:
     if not isinstance(saved, dict):
         return state
     name, version = str(saved.get("name")), str(saved.get("version"))
-    installed = {d: v for d, v in _installed_versions().items() if d == name}.get(name)
-    if installed is None or installed == version:
+    installed = dict(plugin_packages().values()).get(name)
+    if installed is None or installed == version or name == "rlkit-core":
         return state
     from rlkit_core.plugins.host import default_host
 
@@ -391,10 +383,3 @@ def _migrated(snapshot: Snapshot) -> Any:
         stacklevel=2,
     )
     return default_host().migrate(name, state, version)
-
-
-def _installed_versions() -> dict[str, str]:
-    from rlkit_core import __version__
-    from rlkit_core.checkpoint.trust import plugin_packages
-
-    return {**dict(plugin_packages().values()), "rlkit-core": __version__}

@@ -59,7 +59,7 @@ def encode(value: Any, leaf: LeafEncoder, path: KeyPath = ()) -> Any:
             f"{key_path(path[:4])}...: nested deeper than {MAX_DEPTH} levels, or the structure contains "
             "itself"
         )
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return _encode_mapping(value, leaf, path)
     if isinstance(value, (list, tuple)):
         items = [encode(item, leaf, (*path, index)) for index, item in enumerate(value)]
@@ -67,7 +67,7 @@ def encode(value: Any, leaf: LeafEncoder, path: KeyPath = ()) -> Any:
     return leaf(value, path)
 
 
-def _encode_mapping(value: Mapping[Any, Any], leaf: LeafEncoder, path: KeyPath) -> Any:
+def _encode_mapping(value: dict[Any, Any], leaf: LeafEncoder, path: KeyPath) -> Any:
     plain = True
     pairs: list[tuple[str | int, Any]] = []
     for key, item in value.items():

@@ -123,6 +123,11 @@ def describe_file(path: Path) -> dict[str, Any]:
 # -- directories -------------------------------------------------------------------------------------------
 
 
+def absolute(path: str | os.PathLike[str]) -> Path:
+    """Return the absolute path, ``~`` expanded, links kept."""
+    return Path(os.path.abspath(Path(path).expanduser()))
+
+
 def is_checkpoint(path: Path) -> bool:
     """Tell whether a directory holds a checkpoint (its metadata file is there and says so)."""
     metadata = path / METADATA_FILE
@@ -140,7 +145,16 @@ def locate(path: str | os.PathLike[str]) -> tuple[Path, bool]:
     Raises:
         CheckpointNotFoundError: there is neither.
     """
-    wanted = Path(os.path.abspath(Path(path).expanduser()))
+    wanted = absolute(path)
+    try:
+        return _locate(wanted)
+    except (OSError, ValueError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{wanted} cannot be read: {error}") from error
+
+
+def _locate(wanted: Path) -> tuple[Path, bool]:
     if (wanted / METADATA_FILE).exists():
         return wanted, False
     for part in (wanted, *wanted.parents):

@@ -19,7 +19,7 @@ from attrs import frozen
 from rlkit_core.checkpoint import codec
 from rlkit_core.checkpoint.codec import KeyPath, key_path
 from rlkit_core.checkpoint.trust import class_ref, resolve_class
-from rlkit_core.errors import CheckpointError
+from rlkit_core.errors import CheckpointError, RLKitError
 from rlkit_core.spaces import space_from_json, space_to_json
 
 _ARRAY_KINDS = "biufc"
@@ -179,7 +179,12 @@ def from_jsonable(
         kind = _NAMES.get(name) if isinstance(name, str) else None
         if kind is None:
             raise CheckpointError(f"{key_path(path)}: unknown type {name!r}; known are {sorted(_NAMES)}")
-        return kind.decode(again(value, path))
+        try:
+            return kind.decode(again(value, path))
+        except RLKitError:
+            raise
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{key_path(path)}: malformed {name}: {error!r}") from error
 
     def items(payload: Any, path: KeyPath) -> list[Any]:
         return [again(item, path) for item in _list_of(payload, None, path)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
@@ -135,19 +136,24 @@ def base_metadata() -> dict[str, Any]:
 # -- writing -----------------------------------------------------------------------------------------------
 
 
-def write_snapshot(snapshot: Snapshot, target: Path) -> None:
-    """Write a snapshot as the checkpoint directory ``target``, atomically.
+def write_snapshot(snapshot: Snapshot, path: str | os.PathLike[str]) -> Path:
+    """Write a snapshot as the checkpoint directory ``path``, atomically; return its absolute path.
+
+    Where ``path`` is a link, the directory it points to is replaced.
 
     Raises:
         CheckpointError: the target holds something else, or writing failed (disk full, no permission); what
             was there before is untouched.
     """
     _check_writable(snapshot)
+    target = files.absolute(path)
     try:
+        target = target.resolve() if target.is_symlink() else target
         with files.replacing_directory(target) as fresh:
             _write_component(snapshot, fresh)
     except OSError as error:
         raise CheckpointError(f"cannot write the checkpoint {target}: {error}") from error
+    return target
 
 
 def _check_writable(snapshot: Snapshot) -> None:
@@ -194,14 +200,16 @@ def read_snapshot(path: str | os.PathLike[str]) -> tuple[Snapshot, Path]:
         CheckpointNotFoundError: there is no checkpoint.
         CheckpointError: a file is missing, damaged or refused; the message names it.
     """
-    for attempt in range(3):
-        directory, fallback = files.locate(path)
-        before = _identity(directory)
+    for attempt in range(4):
+        before = None
         try:
+            directory, fallback = files.locate(path)
+            before = _identity(directory)
             snapshot = _read_component(directory)
         except CheckpointError:
-            if attempt == 2 or _identity(directory) == before:
+            if attempt == 3 or (before is not None and _identity(directory) == before):
                 raise
+            time.sleep(0.01)  # a save may be between its two renames
             continue
         if fallback:
             warnings.warn(
