@@ -69,6 +69,8 @@ class EnvRunner:
         with self._rng.scope():
             spec = config.get_multi_rl_module_spec(spaces=self.get_spaces(), inference_only=True)
             self.module: MultiRLModule = spec.build()
+        if isinstance(self.module, torch.nn.Module):
+            self.module.eval()
         self._buffers: RolloutBuffers | None = None
         self._samplers: dict[bool, ActionSampler] = {}
         self._resets = 0
@@ -332,6 +334,7 @@ class EnvRunner:
     def get_state(self) -> dict[str, Any]:
         """What a continued run needs besides weights: random state, statistics, counters."""
         return {
+            "seed": self._seeds.root,
             "rng": self._rng.get_state(),
             "resets": self._resets,
             "stats": self.stats.get_state(),
@@ -340,6 +343,7 @@ class EnvRunner:
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Continue from :meth:`get_state`, with fresh episodes."""
+        self._seeds = SeedTree(int(state["seed"]), self._seeds.path)
         self._rng.set_state(state["rng"])
         self._resets = int(state["resets"])
         self.stats.set_state(state["stats"])

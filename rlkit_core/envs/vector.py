@@ -265,7 +265,8 @@ def make_vector_env(
         env_config: settings of the env.
         num_envs: N.
         mode: ``"auto"`` and ``"sync"``: :class:`InlineVectorEnv`. ``"async"``: gymnasium's ``AsyncVectorEnv``, one
-            process per env. ``"gymnasium_sync"``: its ``SyncVectorEnv``. ``"vector_entry_point"``: the env's own vector class.
+            process per env. ``"gymnasium_sync"``: its ``SyncVectorEnv``. ``"vector_entry_point"``: the env's own
+            vector class.
         check: keep gymnasium's passive env checker (ids only).
         next_seed: as for :class:`InlineVectorEnv`, which alone honours it.
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from rlkit_core.rl_module.apis import drivers_for
+from rlkit_core.rl_module.apis import driver_class, drivers_for, loss_replacement
 
 _EVENTS = ("before_update", "extra_loss", "compute_loss", "after_update")
 Call = Callable[..., Any]
@@ -36,19 +36,23 @@ class DriverSet:
         Raises:
             ModuleAPIError: two APIs of the module would both replace its loss.
         """
+        replacement = loss_replacement(module)
         names = []
-        for name, driver_class in drivers_for(module):
+        for record in drivers_for(module):
+            factory = driver_class(record)
+            if factory is None:
+                continue
+            name = f"{record.origin.distribution}/{record.api.name}"
             if name not in self._instances:
-                self._instances[name] = driver_class()
+                self._instances[name] = factory()
             names.append(name)
         self._of_module[module_id] = names
         self._calls[module_id] = {
             event: [getattr(self._instances[n], event) for n in names if hasattr(self._instances[n], event)]
             for event in _EVENTS
         }
-        replacing = [n for n in names if hasattr(self._instances[n], "compute_loss")]
-        if len(replacing) > 1:  # drivers_for has checked that the class says which one
-            chosen = self._instances[type(module).loss_api]
+        if replacement is not None:
+            chosen = self._instances[f"{replacement.origin.distribution}/{replacement.api.name}"]
             self._calls[module_id]["compute_loss"] = [chosen.compute_loss]
         for name in names:
             on_build = getattr(self._instances[name], "on_build", None)
@@ -101,7 +105,7 @@ class DriverSet:
             call(learner=self._learner, module_id=module_id, module=module, timesteps=timesteps)
 
     def get_state(self) -> dict[str, Any]:
-        """``{api name: driver state}`` of the drivers that have one."""
+        """``{"distribution/api": driver state}`` of the drivers that have one."""
         return {n: d.get_state() for n, d in self._instances.items() if hasattr(d, "get_state")}
 
     def set_state(self, state: Mapping[str, Any]) -> None:

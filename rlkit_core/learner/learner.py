@@ -237,6 +237,7 @@ class Learner(GradientSteps, Checkpointable):
 
     def _prepare(self, module_id: str, rollout: Rollout) -> ModuleBatch:
         rollout = rollout.to(self.device)
+        self.module[module_id].eval()
         self._drivers.before_update(module_id, self.module[module_id].unwrapped(), rollout.columns)
         with torch.no_grad():
             return self.build_train_batch(module_id, rollout)
