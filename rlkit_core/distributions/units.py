@@ -89,7 +89,7 @@ def _shaped(array: Any, shape: tuple[int, ...]) -> Any:
         return array
     size = int(np.prod(shape, dtype=np.int64))
     if array.ndim and array.shape[-1] == size:
-        return array.reshape(*array.shape[:-1], *shape)
+        return array.reshape((*array.shape[:-1], *shape))
     if array.shape[array.ndim - len(shape) :] == shape:
         return array
     raise ConfigError(f"actions: expected flat (..., {size}) or (..., {shape}), got shape {array.shape}")

@@ -1,0 +1,119 @@
+"""Independent bits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from gymnasium import spaces
+
+from rlkit_core.distributions.base import Distribution, Shape, masked
+from rlkit_core.distributions.deterministic import Deterministic
+from rlkit_core.distributions.units import size_of
+from rlkit_core.errors import ConfigError
+
+
+class Bernoulli(Distribution):
+    """``n`` independent bits, each 1 with probability ``sigmoid(logit)``; a raw action is int8 ``(..., n)``.
+
+    Args:
+        logits: log-odds ``(..., n)``.
+    """
+
+    __slots__ = ("logits",)
+    supports_mask = True
+
+    def __init__(self, logits: torch.Tensor) -> None:
+        self.logits = logits
+
+    @classmethod
+    def from_logits(cls, logits: torch.Tensor, **kwargs: Any) -> Bernoulli:
+        """Build from log-odds ``(..., n)``."""
+        return cls(logits)
+
+    @classmethod
+    def required_input_dim(
+        cls, space: Any, model_config: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> int:
+        """Return the number of bits of a MultiBinary space."""
+        if not isinstance(space, spaces.MultiBinary):
+            raise ConfigError(f"{cls.__name__}: expected a MultiBinary action space, got {space}")
+        return size_of(space)
+
+    @property
+    def probs(self) -> torch.Tensor:
+        """Probabilities of a 1, ``(..., n)``."""
+        return torch.sigmoid(self.logits)
+
+    @property
+    def event_shape(self) -> Shape:
+        """``(n,)``."""
+        return tuple(self.logits.shape[-1:])
+
+    @classmethod
+    def noise_dim(cls, logits_dim: int) -> int:
+        """One number for each bit."""
+        return logits_dim
+
+    @classmethod
+    def noise(
+        cls,
+        shape: Shape,
+        logits_dim: int,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str | None = None,
+        generator: torch.Generator | None = None,
+    ) -> torch.Tensor:
+        """Standard logistic noise: a bit is set where it lies below the logit."""
+        uniform = torch.rand((*shape, logits_dim), dtype=dtype, device=device, generator=generator)
+        uniform = uniform.clamp_(min=torch.finfo(dtype).tiny)
+        return uniform.log() - torch.log1p(-uniform)
+
+    def sample(
+        self,
+        *,
+        sample_shape: Shape | None = None,
+        return_logp: bool = False,
+        noise: torch.Tensor | None = None,
+    ) -> Any:
+        """Draw int8 bits ``(..., n)``."""
+        logits = self.logits
+        if noise is None:
+            shape = logits.shape if sample_shape is None else (*sample_shape, *logits.shape)
+            noise = self.noise(tuple(shape[:-1]), shape[-1], dtype=logits.dtype, device=logits.device)
+        actions = (noise < logits).to(torch.int8)
+        return (actions, self.logp(actions)) if return_logp else actions
+
+    def rsample(self, *, sample_shape: Shape | None = None, return_logp: bool = False) -> Any:
+        """Draw bits as floats with straight-through gradients to the probabilities."""
+        actions = self.sample(sample_shape=sample_shape)
+        probs = self.probs
+        bits = actions.to(probs.dtype) + (probs - probs.detach())
+        return (bits, self.logp(actions)) if return_logp else bits
+
+    def logp(self, value: torch.Tensor) -> torch.Tensor:
+        """Log-probability of bit vectors, summed over the last axis."""
+        logits = self.logits
+        return (value.to(logits.dtype) * logits - F.softplus(logits)).sum(-1)
+
+    def entropy(self) -> torch.Tensor:
+        """Entropy in nats; the batch shape."""
+        logits = self.logits
+        return (F.softplus(logits) - torch.sigmoid(logits) * logits).sum(-1)
+
+    def kl(self, other: Bernoulli) -> torch.Tensor:
+        """``KL(self || other)``; the batch shape."""
+        p, q = self.logits, other.logits
+        return (torch.sigmoid(p) * (p - q) - F.softplus(p) + F.softplus(q)).sum(-1)
+
+    def to_deterministic(self) -> Deterministic:
+        """Each bit at its more probable value."""
+        return Deterministic((self.logits > 0).to(torch.int8))
+
+    @classmethod
+    def mask_logits(cls, logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Mask with ``(..., n)`` entries: a bit with a false one stays 0."""
+        return masked(logits, mask)
