@@ -1,0 +1,162 @@
+"""What a run shows while it goes on: a live line on a terminal, plain lines elsewhere, or nothing."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from typing import IO, Any, Protocol
+
+from attrs import frozen
+
+PLAIN_INTERVAL_S = 2.0
+"""Plain lines are at least this far apart."""
+
+
+@frozen
+class ProgressRow:
+    """Where a run stands after an iteration.
+
+    Attributes:
+        iteration: iterations so far.
+        steps: env steps so far.
+        steps_per_s: env steps per second since training began, evaluation left out.
+        return_mean: mean return of training episodes; NaN before the first has ended.
+        evaluation: mean return of the latest evaluation; NaN before the first.
+        loss: total loss; NaN if there is none.
+        seconds: since the run began.
+    """
+
+    iteration: int
+    steps: int
+    steps_per_s: float
+    return_mean: float
+    evaluation: float
+    loss: float
+    seconds: float
+
+    def text(self) -> str:
+        """One line for people."""
+        parts = [
+            f"return {_number(self.return_mean, '.1f')}",
+            f"eval {_number(self.evaluation, '.1f')}",
+            f"{self.steps:,} steps",
+            f"{self.steps_per_s:,.0f} steps/s",
+            f"loss {_number(self.loss, '.3g')}",
+            clock(self.seconds),
+        ]
+        return " | ".join(parts)
+
+
+class Progress(Protocol):
+    """What shows a run."""
+
+    def line(self, text: str) -> None:
+        """Say something that stays."""
+
+    def update(self, row: ProgressRow) -> None:
+        """Show where the run stands."""
+
+    def close(self) -> None:
+        """End the live part; :meth:`line` still works."""
+
+
+class QuietProgress:
+    """Shows nothing."""
+
+    def line(self, text: str) -> None:
+        """Nothing."""
+
+    def update(self, row: ProgressRow) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class PlainProgress:
+    """Plain lines without control codes: the first iteration, then one every few seconds, and the last.
+
+    Args:
+        stream: where to write; standard output unless given.
+        interval_s: least distance between two lines.
+    """
+
+    def __init__(self, stream: IO[str] | None = None, interval_s: float = PLAIN_INTERVAL_S) -> None:
+        self._stream = stream if stream is not None else sys.stdout
+        self._interval_s = interval_s
+        self._next = 0.0
+        self._unseen: ProgressRow | None = None
+
+    def line(self, text: str) -> None:
+        """Write a line."""
+        print(text, file=self._stream, flush=True)
+
+    def update(self, row: ProgressRow) -> None:
+        """Write a line, if the last one is long enough ago."""
+        now = time.monotonic()
+        if now < self._next:
+            self._unseen = row
+            return
+        self._next = now + self._interval_s
+        self._unseen = None
+        self.line(f"iteration {row.iteration}: {row.text()}")
+
+    def close(self) -> None:
+        """Write the last row, if it was held back."""
+        if self._unseen is not None:
+            self.line(f"iteration {self._unseen.iteration}: {self._unseen.text()}")
+            self._unseen = None
+
+
+class RichProgress:
+    """One live line with a bar, on a terminal.
+
+    Args:
+        total_steps: env steps at which the run ends at the latest; None shows a bar without an end.
+        console: a ``rich.console.Console``; one on standard output unless given.
+    """
+
+    def __init__(self, total_steps: int | None = None, console: Any = None) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as Bars
+
+        self._console = console if console is not None else Console(highlight=False)
+        columns = [BarColumn(bar_width=20), TextColumn("{task.description}")]
+        self._bars = Bars(*columns, console=self._console, transient=True)
+        self._task = self._bars.add_task("starting", total=total_steps)
+        self._bars.start()
+
+    def line(self, text: str) -> None:
+        """Print above the live line."""
+        self._console.print(text, markup=False, soft_wrap=True)
+
+    def update(self, row: ProgressRow) -> None:
+        """Renew the live line."""
+        self._bars.update(self._task, completed=row.steps, description=row.text())
+
+    def close(self) -> None:
+        """Remove the live line."""
+        self._bars.stop()
+
+
+def make_progress(*, quiet: bool = False, total_steps: int | None = None) -> Progress:
+    """The fitting kind: nothing when quiet, the live line on a terminal that can show it, plain lines elsewhere."""
+    if quiet:
+        return QuietProgress()
+    if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
+        return RichProgress(total_steps)
+    return PlainProgress()
+
+
+def clock(seconds: float) -> str:
+    """``75`` as ``1:15``."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _number(value: float, form: str) -> str:
+    return "-" if math.isnan(value) else format(value, form)

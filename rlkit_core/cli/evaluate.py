@@ -1,0 +1,55 @@
+"""``rlkit evaluate CHECKPOINT``: play deterministic episodes with a saved algorithm."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rlkit_core.cli.train import warnings_as_notes
+
+SHOWN = (
+    "episode_return_mean",
+    "episode_return_min",
+    "episode_return_max",
+    "episode_len_mean",
+    "num_episodes",
+)
+
+
+@click.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option(
+    "--episodes", type=click.IntRange(min=1), default=100, show_default=True, help="How many to play."
+)
+@click.option("--seed", type=click.IntRange(min=0), help="Root of the episodes' seeds.  [default: the run's]")
+@click.option("--env", help="Play in another environment with the same spaces.")
+@click.option("--json", "as_json", is_flag=True, help="Print all figures as JSON.")
+def evaluate(checkpoint: Path, episodes: int, seed: int | None, env: str | None, as_json: bool) -> None:
+    """Play deterministic episodes with the algorithm saved in CHECKPOINT (or in the run folder of that name)."""
+    with warnings_as_notes():
+        from rlkit_core.algorithm import Algorithm
+        from rlkit_core.algorithm.run_folder import checkpoint_path
+        from rlkit_core.algorithm.writers import to_json_value
+
+        path = checkpoint_path(checkpoint)
+        overrides: dict[str, Any] = {} if env is None else {"env": env}
+        algorithm = Algorithm.from_checkpoint(path, **overrides)
+        try:
+            result = algorithm.evaluate(episodes, seed=seed)["env_runners"]
+            env_name = algorithm.config.env
+        finally:
+            algorithm.stop()
+    if as_json:
+        click.echo(
+            json.dumps(to_json_value({"checkpoint": str(path), "env": str(env_name), **result}), indent=1)
+        )
+        return
+    click.echo(f"{env_name}, {episodes} deterministic episodes with {path}")
+    for name in SHOWN:
+        if name in result:
+            click.echo(
+                f"{name:<20} {result[name]:.1f}" if name != "num_episodes" else f"{name:<20} {result[name]}"
+            )

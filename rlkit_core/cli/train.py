@@ -1,0 +1,327 @@
+"""``rlkit train ALGO ENV``: train, show it, and leave a run folder with a checkpoint."""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rlkit_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rlkit_core.algorithm.config import AlgorithmConfig
+    from rlkit_core.algorithm.run import RunSummary, Stop
+
+DEFAULT_STEPS = 1_000_000
+NESTED = ("model_config", "env_config", "learner_config_dict", "evaluation_config")
+
+
+@click.command()
+@click.argument("algo")
+@click.argument("env")
+@click.option(
+    "--seed", type=click.IntRange(min=0), help="Root of all random numbers; drawn and recorded if not given."
+)
+@click.option(
+    "--stop-return", type=float, help="Stop when the deterministic evaluation reaches this mean return."
+)
+@click.option("--stop-steps", type=click.IntRange(min=1), help="Stop after this many environment steps.")
+@click.option("--stop-iters", type=click.IntRange(min=1), help="Stop after this many iterations.")
+@click.option("--stop-seconds", type=click.FloatRange(min=0), help="Stop after this many seconds.")
+@click.option(
+    "--run-dir", type=click.Path(path_type=Path), help="The run folder.  [default: a new one in runs/]"
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a setting: lr=3e-4, model_config.fcnet_hiddens=[64,64], env_config.gravity=12. May be repeated.",
+)
+@click.option(
+    "--no-preset", is_flag=True, help="Leave out the algorithm's tuned settings for this environment."
+)
+@click.option(
+    "--evaluate",
+    "episodes",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="Deterministic episodes of the evaluation that decides and of the final one.",
+)
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path),
+    metavar="CHECKPOINT",
+    help="Go on from a checkpoint or a run folder.",
+)
+@click.option("--no-plot", is_flag=True, help="Draw no learning curve.")
+@click.option("--quiet", is_flag=True, help="Show no progress; the summary stays.")
+def train(
+    algo: str,
+    env: str,
+    seed: int | None,
+    stop_return: float | None,
+    stop_steps: int | None,
+    stop_iters: int | None,
+    stop_seconds: float | None,
+    run_dir: Path | None,
+    settings: tuple[str, ...],
+    no_preset: bool,
+    episodes: int,
+    resume: Path | None,
+    no_plot: bool,
+    quiet: bool,
+) -> None:
+    """Train ALGO (an installed algorithm, such as ppo) in ENV (a gymnasium id, such as CartPole-v1).
+
+    The algorithm's tuned settings for the environment are used where it has some. Ctrl-C ends the run after the
+    iteration in progress, with a checkpoint.
+    """
+    from rlkit_core.algorithm import get_algorithm_config
+    from rlkit_core.algorithm.progress import make_progress
+    from rlkit_core.algorithm.run import Interrupted, Run, Stop
+    from rlkit_core.algorithm.run_folder import checkpoint_path, default_run_dir, run_dir_of
+
+    with warnings_as_notes():
+        config = get_algorithm_config(algo)
+        own = Stop(stop_return, stop_steps, stop_iters, stop_seconds)
+        notes: list[str] = []
+        if resume is None:
+            configure(config, env, seed, settings, preset=not no_preset, notes=notes)
+            folder = run_dir or default_run_dir(algo, env)
+        else:
+            if settings or seed is not None or no_preset:
+                raise click.UsageError(
+                    "--resume takes all settings from the checkpoint; leave out --set, --seed, --no-preset"
+                )
+            resume = checkpoint_path(resume)
+            check_resumed(resume, config, env)
+            folder = run_dir or run_dir_of(resume) or default_run_dir(algo, env)
+        stop = stop_criteria(own, config, env, use_preset=not no_preset, notes=notes)
+        progress = make_progress(quiet=quiet, total_steps=stop.steps)
+        try:
+            for note in [f"run folder: {folder}", *notes]:
+                progress.line(note)
+            run = Run(
+                config,
+                folder,
+                stop=stop,
+                evaluation_episodes=episodes,
+                resume=resume,
+                progress=progress,
+                plot=not no_plot,
+            )
+            summary = run.execute()
+        except (Interrupted, KeyboardInterrupt) as error:
+            number = error.args[0] if error.args else 2
+            progress.close()
+            click.echo("interrupted; no checkpoint was written", err=True)
+            sys.exit(128 + int(number))
+        finally:
+            progress.close()
+        print_summary(summary, stop)
+        sys.exit(summary.exit_code)
+
+
+@contextmanager
+def warnings_as_notes() -> Iterator[None]:
+    """Show warnings meant for users as one line each, and no others."""
+
+    def show(message: Warning | str, category: type[Warning], *args: Any, **kwargs: Any) -> None:
+        if issubclass(category, UserWarning):
+            click.echo(f"note: {message}", err=True)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
+
+
+def configure(
+    config: AlgorithmConfig,
+    env: str,
+    seed: int | None,
+    settings: tuple[str, ...],
+    *,
+    preset: bool,
+    notes: list[str],
+) -> None:
+    """Apply the command line to a config: environment, settings, and the preset below them.
+
+    Args:
+        config: changed in place.
+        env: environment id.
+        seed: root seed, or None.
+        settings: ``KEY=VALUE`` texts.
+        preset: whether to use the algorithm's tuned settings.
+        notes: lines to show are appended.
+
+    Raises:
+        ConfigError: a setting that does not exist or takes no such value.
+    """
+    config.environment(env)
+    for text in settings:
+        apply_setting(config, text)
+    if seed is not None:
+        config.debugging(seed=seed)
+    if preset and config.apply_preset(env):
+        notes.append(
+            f"settings: {type(config).__name__}'s tuned preset for {env} (--no-preset leaves it out)"
+        )
+    elif preset:
+        notes.append(f"settings: {type(config).__name__}'s defaults; it has no preset for {env}")
+    else:
+        notes.append(f"settings: {type(config).__name__}'s defaults")
+
+
+def apply_setting(config: AlgorithmConfig, text: str) -> None:
+    """Apply one ``KEY=VALUE``; ``model_config.KEY`` and the like set one entry of a free-form setting.
+
+    Raises:
+        ConfigError: no ``=``, no such setting, or a value it does not take.
+    """
+    key, sign, value_text = text.partition("=")
+    key = key.strip()
+    if not sign or not key:
+        raise ConfigError(f"--set {text!r}: expected KEY=VALUE, such as lr=3e-4")
+    value = parse_value(value_text.strip())
+    name, dot, inner = key.partition(".")
+    if not dot:
+        config.update_from_dict({key: value})
+        return
+    if name not in NESTED or not inner:
+        raise ConfigError(f"--set {text!r}: only {', '.join(NESTED)} have entries of their own")
+    whole = config.to_dict()[name]
+    entry = whole
+    *parents, last = inner.split(".")
+    for parent in parents:
+        entry = entry.setdefault(parent, {})
+        if not isinstance(entry, dict):
+            raise ConfigError(f"--set {text!r}: {parent!r} is {entry!r}, which has no entries")
+    entry[last] = value
+    config.update_from_dict({name: whole})
+
+
+def parse_value(text: str) -> Any:
+    """A value as JSON or Python writes it; anything else is a text."""
+    words = {"true": True, "false": False, "none": None, "null": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(text)
+        except (ValueError, SyntaxError):
+            continue
+    return text
+
+
+def stop_criteria(
+    own: Stop, config: AlgorithmConfig, env: str, *, use_preset: bool, notes: list[str]
+) -> Stop:
+    """What was asked for, above the preset's, above the environment's own threshold; never without an end."""
+    from rlkit_core.algorithm.presets import preset_for
+    from rlkit_core.algorithm.run import Stop
+
+    preset = preset_for(type(config), env) if use_preset else None
+    below = Stop.from_preset((preset or {}).get("stop", {}))
+    target = own.return_mean if own.return_mean is not None else below.return_mean
+    if target is None:
+        target = reward_threshold(env)
+    limits = (own.steps, own.iterations, own.seconds)
+    if limits == (None, None, None):
+        limits = (below.steps, below.iterations, below.seconds)
+    if limits == (None, None, None):
+        limits = (DEFAULT_STEPS, None, None)
+    stop = Stop(target, *limits)
+    parts = []
+    if stop.return_mean is not None:
+        parts.append(f"mean return {stop.return_mean:g}")
+    if stop.steps is not None:
+        parts.append(f"{stop.steps:,} steps")
+    if stop.iterations is not None:
+        parts.append(f"{stop.iterations:,} iterations")
+    if stop.seconds is not None:
+        parts.append(f"{stop.seconds:g} s")
+    notes.append(f"until: {' or '.join(parts)}")
+    return stop
+
+
+def reward_threshold(env: str) -> float | None:
+    """The return at which gymnasium calls an environment solved, if it says so."""
+    import gymnasium as gym
+
+    spec = gym.registry.get(env)
+    return None if spec is None else spec.reward_threshold
+
+
+def check_resumed(checkpoint: Path, config: AlgorithmConfig, env: str) -> None:
+    """Refuse a checkpoint of another algorithm or environment before anything is built.
+
+    Raises:
+        ConfigError: it holds something else than was asked for, or nothing is there.
+    """
+    found = stored_config(checkpoint)
+    if type(found) is not type(config):
+        raise ConfigError(f"{checkpoint} was made with {type(found).__name__}, not {type(config).__name__}")
+    if found.env != env:
+        raise ConfigError(f"{checkpoint} was trained in {found.env!r}, not {env!r}")
+
+
+def stored_config(checkpoint: Path) -> AlgorithmConfig:
+    """The config in an algorithm's checkpoint.
+
+    Raises:
+        ConfigError: nothing is there, or it is no checkpoint of an algorithm.
+    """
+    from rlkit_core.algorithm.config import AlgorithmConfig
+    from rlkit_core.algorithm.config_json import from_data
+
+    file = checkpoint / "class_and_ctor_args.json"
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+        kwargs = data.get("kwargs", data)
+        return from_data(kwargs["config"], AlgorithmConfig, {})  # type: ignore[no-any-return]
+    except OSError as error:
+        raise ConfigError(f"{checkpoint} is no checkpoint: {error.strerror or error}") from error
+    except (KeyError, AttributeError, TypeError, ValueError) as error:
+        raise ConfigError(f"{checkpoint} is no checkpoint of an algorithm: {error}") from error
+
+
+def print_summary(summary: RunSummary, stop: Stop) -> None:
+    """The last lines of a run."""
+    from rlkit_core.algorithm.progress import clock
+
+    target = "" if stop.return_mean is None else f" (target {stop.return_mean:g})"
+    if math.isnan(summary.evaluation_return_mean):
+        result = f"not evaluated: {summary.detail}"
+    else:
+        result = (
+            f"mean return {summary.evaluation_return_mean:.1f} over {summary.evaluation_episodes} "
+            f"deterministic evaluation episodes{target}"
+        )
+    head = {"solved": "solved", "limit": f"ended after {summary.detail}", "interrupted": "interrupted"}[
+        summary.reason
+    ]
+    rows = [
+        ("result", f"{head}: {result}"),
+        (
+            "trained",
+            f"{summary.steps:,} steps, {summary.iterations} iterations, {clock(summary.seconds)}, "
+            f"{summary.steps_per_s:,.0f} steps/s",
+        ),
+        ("run folder", str(summary.run_dir)),
+        ("checkpoint", str(summary.checkpoint)),
+        ("plot", str(summary.plot) if summary.plot else "none"),
+        ("again", f"rlkit evaluate {summary.checkpoint}"),
+    ]
+    click.echo("")
+    for name, text in rows:
+        click.echo(f"{name:<11} {text}")
