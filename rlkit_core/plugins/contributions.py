@@ -71,6 +71,14 @@ class RegisteredModuleAPI:
             raise PluginError(f"module API {self.id!r}: its driver is {driver!r}, expected a class")
         return driver
 
+    def load(self) -> tuple[type[Any], type[Any] | None]:
+        """Import and return mixin and driver.
+
+        Raises:
+            PluginError: as :attr:`mixin` and :attr:`driver`.
+        """
+        return self.mixin, self.driver
+
     def _load(self, what: str, target: Any) -> Any:
         try:
             return load_target(target)

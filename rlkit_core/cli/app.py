@@ -1,0 +1,117 @@
+"""The click application: sub-commands are imported when they are typed, those of plugins included."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from typing import Any
+
+import click
+
+import rlkit_core
+from rlkit_core.errors import PluginError, RLKitError, did_you_mean
+from rlkit_core.plugins import API_VERSION
+from rlkit_core.plugins.discovery import GROUP_COMMANDS, EntryPointInfo, scan
+
+BUILT_IN: dict[str, tuple[str, str]] = {
+    "algorithms": ("rlkit_core.cli.app:algorithms", "List the algorithms that are installed."),
+    "doctor": ("rlkit_core.cli.doctor:doctor", "Load every plugin and report what fails, and what to do."),
+    "evaluate": ("rlkit_core.cli.evaluate:evaluate", "Evaluate a checkpoint."),
+    "explain": ("rlkit_core.cli.explain:explain", "Show which components a run would use, and why."),
+    "plugins": ("rlkit_core.cli.app:plugins", "List the plugins that are installed."),
+    "train": ("rlkit_core.cli.train:train", "Train an algorithm on an environment."),
+}
+"""Name of each own command: where it lives, and its line in ``rlkit --help`` (which imports none of them)."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are named by strings and imported on use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands; metadata only."""
+        return sorted({*BUILT_IN, *(e.name for e in _plugin_commands())})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a command, or None when nothing has that name.
+
+        Raises:
+            PluginError: a plugin supplies it and fails, or what it names is no click command.
+        """
+        if cmd_name in BUILT_IN:
+            from rlkit_core.plugins.records import load_target
+
+            command: Any = load_target(BUILT_IN[cmd_name][0])
+            return command  # type: ignore[no-any-return]
+        if "/" not in cmd_name and not any(e.name == cmd_name for e in _plugin_commands(usable_only=False)):
+            return None
+        from rlkit_core.plugins.host import default_host
+
+        command = default_host().get_command(cmd_name)
+        if not isinstance(command, click.Command):
+            raise PluginError(f"command {cmd_name!r} of a plugin is {command!r}, expected a click command")
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command of the first argument; a typo gets a suggestion."""
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            hint = did_you_mean(args[0], self.list_commands(ctx), cutoff=0.5)
+            ctx.fail(f"No such command {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        rows = [(name, text) for name, (_, text) in BUILT_IN.items()]
+        for entry in _plugin_commands():
+            if entry.name not in BUILT_IN:
+                rows.append((entry.name, f"From plugin {entry.distribution} {entry.version}."))
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(rows))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; an error that rlkit explains becomes one message and exit code 2."""
+        try:
+            return super().invoke(ctx)
+        except RLKitError as exc:
+            if os.environ.get("RLKIT_DEBUG", "") not in ("", "0"):
+                traceback.print_exc()
+            click.echo(f"Error: {exc}", err=True)
+            if isinstance(exc, PluginError) and exc.__cause__ is not None:
+                click.echo("'rlkit doctor' shows the traceback, and so does --debug.", err=True)
+            ctx.exit(2)
+
+
+def _plugin_commands(*, usable_only: bool = True) -> tuple[EntryPointInfo, ...]:
+    return scan().entry_points(GROUP_COMMANDS, usable_only=usable_only)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(
+    rlkit_core.__version__,
+    message=f"rlkit-core %(version)s (plugin API {'.'.join(map(str, API_VERSION))})",
+)
+@click.option("--debug", is_flag=True, help="Show tracebacks (also: RLKIT_DEBUG=1).")
+def cli(debug: bool) -> None:
+    """Reinforcement learning from plugins."""
+
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.command(help=BUILT_IN["plugins"][1])
+@_json_option
+def plugins(as_json: bool) -> None:
+    """List plugins (metadata only)."""
+    from rlkit_core.cli.listing import show
+
+    show("plugins", as_json=as_json)
+
+
+@click.command(help=BUILT_IN["algorithms"][1])
+@_json_option
+def algorithms(as_json: bool) -> None:
+    """List algorithms (metadata only)."""
+    from rlkit_core.cli.listing import show
+
+    show("algorithms", as_json=as_json)

@@ -1,0 +1,196 @@
+"""``rlkit doctor``: load every plugin, import everything entry points and records name, and say what fails."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import click
+
+import rlkit_core
+from rlkit_core.plugins import API_VERSION, PluginWarning
+from rlkit_core.plugins.discovery import (
+    CORE,
+    FOUND,
+    GROUP_COMMANDS,
+    GROUP_PLUGINS,
+    INCOMPATIBLE,
+    DistributionInfo,
+    EntryPointInfo,
+    scan,
+)
+from rlkit_core.plugins.host import FAILED, PluginHost, PluginState
+
+OK = "ok"
+_TAIL = 6  # lines of a traceback that text output shows; JSON has all of it
+
+
+@click.command(
+    help="Load every plugin and report what fails, and what to do. Exits with 1 if anything failed."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def doctor(ctx: click.Context, as_json: bool) -> None:
+    """Examine every plugin."""
+    # What a plugin prints while it is imported goes to stderr: stdout belongs to the report.
+    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+        warnings.simplefilter("ignore", PluginWarning)
+        host = PluginHost(scan(), {**os.environ, "RLKIT_PLUGINS_STRICT": ""})
+        checks = examine(host)
+    bad = sum(c["state"] in (FAILED, INCOMPATIBLE) for c in checks)
+    if as_json:
+        click.echo(json.dumps({"versions": versions(), "failed": bad, "checks": checks}, indent=2))
+    else:
+        click.echo(", ".join(f"{name} {version}" for name, version in versions().items()))
+        for check in checks:
+            click.echo(_text(check))
+        click.echo(f"{len(checks)} checks, {bad} failed." if bad else f"{len(checks)} checks, all well.")
+    ctx.exit(1 if bad else 0)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions a bug report needs."""
+    import importlib_metadata
+
+    found = {
+        "rlkit-core": rlkit_core.__version__,
+        "plugin-api": ".".join(map(str, API_VERSION)),
+        "python": platform.python_version(),
+    }
+    for name in ("torch", "gymnasium", "numpy", "pluggy"):
+        with contextlib.suppress(importlib_metadata.PackageNotFoundError):
+            found[name] = importlib_metadata.version(name)
+    return found
+
+
+def examine(host: PluginHost) -> list[dict[str, Any]]:
+    """Load everything and return one record per entry point and per component, module API and executor."""
+    host.load()
+    states = {(s.distribution, s.entry_point): s for s in host.states}
+    checks = []
+    for info in host.snapshot.distributions:
+        if not info.entry_points:
+            checks.append(_check(info, "distribution", info.name, "", info.state, reason=info.reason))
+        for entry in info.entry_points:
+            if entry.state != FOUND:
+                checks.append(
+                    _check(info, entry.group, entry.name, entry.value, entry.state, reason=info.reason)
+                )
+            elif entry.group == GROUP_PLUGINS:
+                checks.append(_loaded(info, entry, states[entry.distribution, entry.name]))
+            else:
+                checks.append(_imported(info, entry.group, entry.name, entry.value, _loader(host, entry)))
+        if info.state == FOUND:
+            checks.extend(_records(host, info))
+    return checks
+
+
+def _loader(host: PluginHost, entry: EntryPointInfo) -> Callable[[], Any]:
+    def load() -> None:
+        value = host.load_entry_point(entry)
+        if entry.group == GROUP_COMMANDS:
+            from rlkit_core.cli.app import BUILT_IN
+
+            if not isinstance(value, click.Command):
+                raise TypeError(f"{entry.value!r} is {value!r}, expected a click command")
+            if entry.name in BUILT_IN:
+                raise ValueError(f"rlkit has a command {entry.name!r} of its own, so this one is never run")
+        elif not isinstance(value, type):
+            raise TypeError(f"{entry.value!r} is {value!r}, expected a class")
+
+    return load
+
+
+def _records(host: PluginHost, info: DistributionInfo) -> Iterator[dict[str, Any]]:
+    """Check the targets of what this distribution's plugins registered."""
+    for component in host.registry.components():
+        if component.origin.distribution == info.name:
+            record = component.component
+            yield _imported(info, record.kind, record.name, str(record.target), component.load)
+    for api in host.module_apis:
+        if api.origin.distribution == info.name:
+            yield _imported(info, "module API", api.api.name, str(api.api.mixin), api.load)
+    for executor in host.executors:
+        if executor.origin.distribution == info.name:
+            yield _imported(
+                info, "executor", executor.record.name, str(executor.record.target), executor.load
+            )
+
+
+def _loaded(info: DistributionInfo, entry: EntryPointInfo, state: PluginState) -> dict[str, Any]:
+    return _check(
+        info,
+        entry.group,
+        entry.name,
+        entry.value,
+        FAILED if state.state == FAILED else OK,
+        reason=state.reason,
+        remedy=state.remedy,
+        trace=state.traceback,
+        seconds=round(state.seconds, 4),
+    )
+
+
+def _imported(
+    info: DistributionInfo, what: str, name: str, value: str, load: Callable[[], Any]
+) -> dict[str, Any]:
+    try:
+        load()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as exc:
+        origin = exc.__cause__ or exc
+        trace = "".join(traceback.format_exception(type(origin), origin, origin.__traceback__))
+        remedy = f"update or reinstall {info.name}"
+        if info.name != CORE:
+            remedy += f", or hide it with RLKIT_PLUGINS_DISABLE={info.name}"
+        return _check(info, what, name, value, FAILED, reason=str(exc), remedy=remedy, trace=trace)
+    return _check(info, what, name, value, OK)
+
+
+def _check(
+    info: DistributionInfo,
+    what: str,
+    name: str,
+    value: str,
+    state: str,
+    *,
+    reason: str | None = None,
+    remedy: str | None = None,
+    trace: str | None = None,
+    seconds: float | None = None,
+) -> dict[str, Any]:
+    return {
+        "distribution": info.name,
+        "version": info.version,
+        "what": what,
+        "name": name,
+        "value": value,
+        "state": state,
+        "reason": reason,
+        "remedy": remedy,
+        "traceback": trace,
+        "seconds": seconds,
+    }
+
+
+def _text(check: dict[str, Any]) -> str:
+    what = check["what"].removeprefix("rlkit.")
+    lines = [
+        f"{check['state'].upper():<13}{check['distribution']} {check['version']}  {what} {check['name']}"
+    ]
+    if check["reason"]:
+        lines.append(f"    {check['reason']}")
+    if check["state"] == FAILED:
+        if check["traceback"]:
+            lines.extend(f"    | {line}" for line in check["traceback"].rstrip().splitlines()[-_TAIL:])
+        if check["remedy"]:
+            lines.append(f"    remedy: {check['remedy']}")
+    return "\n".join(lines)

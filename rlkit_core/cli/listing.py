@@ -1,0 +1,92 @@
+"""``rlkit plugins`` and ``rlkit algorithms``: what metadata tells, without importing any plugin."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import rlkit_core
+from rlkit_core.plugins import API_VERSION
+from rlkit_core.plugins.discovery import GROUP_ALGORITHMS, Snapshot, scan
+
+
+def show(what: str, *, as_json: bool = False) -> None:
+    """Print the listing ``"plugins"`` or ``"algorithms"``, as JSON or as aligned text."""
+    snapshot = scan()
+    rows = plugin_rows(snapshot) if what == "plugins" else algorithm_rows(snapshot)
+    if as_json:
+        core = {"version": rlkit_core.__version__, "api": ".".join(map(str, API_VERSION))}
+        print(json.dumps({"core": core, what: rows}, indent=2))
+    elif what == "plugins":
+        print(
+            _table(
+                ("PLUGIN", "VERSION", "STATE", "PROVIDES"), [(*_cells(r), _provides(r)) for r in rows], rows
+            )
+        )
+    elif rows:
+        cells = [(r["algorithm"], r["distribution"], *_cells(r)[1:]) for r in rows]
+        print(_table(("ALGORITHM", "PLUGIN", "VERSION", "STATE"), cells, rows))
+    else:
+        print("No algorithm is installed. Install one, for instance: pip install rlkit-ppo")
+
+
+def plugin_rows(snapshot: Snapshot) -> list[dict[str, Any]]:
+    """Return one row per distribution, its entry points in it."""
+    return [
+        {
+            "name": d.name,
+            "version": d.version,
+            "state": d.state,
+            "reason": d.reason,
+            "requires_core": d.requires_core,
+            "location": d.location,
+            "entry_points": [
+                {"group": e.group, "name": e.name, "value": e.value, "state": e.state} for e in d.entry_points
+            ],
+        }
+        for d in snapshot.distributions
+    ]
+
+
+def algorithm_rows(snapshot: Snapshot) -> list[dict[str, Any]]:
+    """Return one row per algorithm, whatever its state, sorted by (algorithm, distribution)."""
+    rows = [
+        {
+            "algorithm": e.name,
+            "distribution": d.name,
+            "version": d.version,
+            "value": e.value,
+            "state": e.state,
+            "reason": None if e.state == "found" else d.reason,
+        }
+        for d in snapshot.distributions
+        for e in d.entry_points
+        if e.group == GROUP_ALGORITHMS
+    ]
+    return sorted(rows, key=lambda r: (r["algorithm"], r["distribution"], r["state"]))
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, str, str]:
+    return row.get("name", ""), row["version"], row["state"]
+
+
+def _provides(row: dict[str, Any]) -> str:
+    groups: dict[str, list[str]] = {}
+    for entry in row["entry_points"]:
+        groups.setdefault(entry["group"].removeprefix("rlkit."), []).append(entry["name"])
+    return "; ".join(f"{group}: {', '.join(names)}" for group, names in groups.items())
+
+
+def _table(head: tuple[str, ...], cells: Sequence[tuple[str, ...]], rows: list[dict[str, Any]]) -> str:
+    widths = [max(len(line[i]) for line in (head, *cells)) for i in range(len(head))]
+
+    def line(values: tuple[str, ...]) -> str:
+        return "  ".join(v.ljust(w) for v, w in zip(values, widths, strict=True)).rstrip()
+
+    lines = [line(head)]
+    for values, row in zip(cells, rows, strict=True):
+        lines.append(line(values))
+        if row["reason"]:
+            lines.append(f"    {row['reason']}")
+    return "\n".join(lines)
