@@ -26,6 +26,7 @@ LAYERS = {
     "distributions": 2,
     "models": 2,
     "catalog": 3,
+    "catalog_scope": 3,
     "rl_module": 4,
     "apis": 4,
     "envs": 5,

@@ -104,9 +104,9 @@ def test_bare_ppo_runs_through_the_driver_and_writes_json(driver, tmp_path):
 def test_bare_ppo_learns(monkeypatch):
     bare = load("peers/bare_ppo.py", monkeypatch)
     span = sys.modules["_span"]
-    steps, mean_return = bare.BarePPO(span.Work(steps=20_480, threads=1, seed=1)).train()
-    assert steps == 20_480
-    assert mean_return > 40  # random play stays near 22
+    steps, mean_return = bare.BarePPO(span.Work(steps=10_240, threads=1, seed=1)).train()
+    assert steps == 10_240
+    assert mean_return > 35  # random play stays near 22
 
 
 def test_bare_learner_update_changes_both_networks(monkeypatch):
