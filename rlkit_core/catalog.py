@@ -25,9 +25,9 @@ __all__ = [
     "make_catalog",
 ]
 
-#: Initializers that policy gradients learn well with (Andrychowicz et al. 2021, section 3.2): orthogonal hidden layers
-#: of gain sqrt(2), a policy output near zero, a value output of gain 1. They apply to each group of layers for which the
-#: model config names no initializer.
+#: Initializers that policy gradients learn well with (Andrychowicz et al. 2021, section 3.2): orthogonal hidden
+#: layers of gain sqrt(2), a policy output near zero, a value output of gain 1. They apply to each group of layers
+#: for which the model config names no initializer.
 RL_INITIALIZERS: Mapping[str, tuple[str, float]] = {
     "fcnet": ("kernel", 2.0**0.5),
     "conv": ("kernel", 2.0**0.5),
@@ -202,7 +202,10 @@ class Catalog:
         dims = self.latent_dims if input_dims is None else input_dims
         with self._working():
             model_config = slot_model_config(self._model_config_dict, slot) | settings
-            return self._scope.head_config(slot, self.action_space, dims, output_dim, model_config)
+            config: ModelConfig = self._scope.head_config(
+                slot, self.action_space, dims, output_dim, model_config
+            )
+            return config
 
 
 class ActorCriticCatalog(Catalog):

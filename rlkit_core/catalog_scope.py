@@ -123,7 +123,7 @@ class Scope:
             where = repr(".".join(above)) if above else "the root"
             raise ConfigError(
                 f"components[{kind + ':' + '.'.join(path)!r}]: nothing is built there. {choice.id!r} at {where} "
-                f"{'asks for no component below it' if not takes_child_of(choice) else 'has no such part'}; paths here: "
+                f"{'has no such part' if takes_child_of(choice) else 'asks for no component below it'}; paths here: "
                 f"{', '.join('.'.join(p) for p in seen if p) or 'none but the root'}"
             )
 
@@ -154,7 +154,7 @@ def tier_of(catalog_class: type[Any], name: str | None = None) -> CatalogTier:
     """The components that a catalog class carries, with where they come from."""
     origin = default_host().origin_of(catalog_class)
     registered = tuple(RegisteredComponent(component, origin) for component in catalog_class.components)
-    return CatalogTier(name or catalog_class.__name__, registered)
+    return CatalogTier(name=name or catalog_class.__name__, components=registered)  # type: ignore[arg-type]
 
 
 def make_catalog(
@@ -247,8 +247,8 @@ def _overrides(cls: type[Any]) -> list[str]:
 
 def _say_unused(name: str, cls: type[Any], assembling: type[Any]) -> None:
     text = (
-        f"catalog {name!r} overrides {', '.join(_overrides(cls))}, but {assembling.__name__} assembles this module: it is "
-        f"no subclass of it, so these overrides are not used"
+        f"catalog {name!r} overrides {', '.join(_overrides(cls))}, but {assembling.__name__} assembles this module: "
+        "it is no subclass of that, so these overrides are not used"
     )
     if not cls.components:
         raise ConfigError(

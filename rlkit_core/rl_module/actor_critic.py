@@ -12,6 +12,7 @@ from rlkit_core.columns import ACTOR, CRITIC, ENCODER_OUT, Columns
 from rlkit_core.models.base import initial_state_of
 from rlkit_core.rl_module.apis.inference_only import InferenceOnlyAPI
 from rlkit_core.rl_module.apis.value_function import ValueFunctionAPI
+from rlkit_core.rl_module.construction import ignores_kwargs
 from rlkit_core.rl_module.torch_module import TorchRLModule
 
 
@@ -61,6 +62,7 @@ class ActorCriticTorchRLModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI
             names.append("encoder.critic_encoder")
         return names
 
+    @ignores_kwargs
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Act: ``action_dist_inputs`` (B, D), and ``state_out`` when recurrent."""
         encoded = self.encoder(batch, **self._actor_kwargs)
@@ -72,12 +74,15 @@ class ActorCriticTorchRLModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI
             out[Columns.STATE_OUT] = encoded[Columns.STATE_OUT]
         return out
 
+    @ignores_kwargs
     def _forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         return self._forward(batch)
 
+    @ignores_kwargs
     def _forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         return self._forward(batch)
 
+    @ignores_kwargs
     def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Train: ``action_dist_inputs``, and ``embeddings`` for :meth:`compute_values`."""
         encoded = self.encoder(batch)

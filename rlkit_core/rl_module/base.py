@@ -151,8 +151,13 @@ class RLModule(deploy.ComputeActions, Checkpointable, abc.ABC):
 
     def _prepare(self) -> None:
         """Decide once what the forwards would otherwise ask on every call."""
-        self._accepts = {phase: accepted_names(getattr(self, f"_forward_{phase}")) for phase in PHASES}
+        self._accepts = {phase: accepted_names(self._forward_of(phase)) for phase in PHASES}
         self._checks = {p for p in PHASES if wants_checks(self, p, RLModule)}
+
+    def _forward_of(self, phase: str) -> Any:
+        """The method that a phase ends up in: its own underscore twin, or ``_forward`` when it has none."""
+        name = f"_forward_{phase}"
+        return self._forward if getattr(type(self), name) is getattr(RLModule, name) else getattr(self, name)
 
     # -- what subclasses fill in -------------------------------------------------------------------------------
 

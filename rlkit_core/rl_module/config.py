@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from rlkit_core.rl_module.spec import RLModuleSpec
 
 
+def _tuple(value: Any) -> tuple[Any, ...]:
+    return tuple(value or ())
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return dict(value or {})
+
+
 @define(eq=False)
 class RLModuleConfig:
     """Everything an :class:`~rlkit_core.RLModule` is built from, in one object.
@@ -40,8 +48,8 @@ class RLModuleConfig:
     catalog_class: type | None = None
     inference_only: bool = False
     learner_only: bool = False
-    catalogs: tuple[Any, ...] = field(default=(), converter=lambda value: tuple(value or ()))
-    components: dict[str, Any] = field(factory=dict, converter=lambda value: dict(value or {}))
+    catalogs: tuple[Any, ...] = field(default=(), converter=_tuple)
+    components: dict[str, Any] = field(factory=dict, converter=_dict)
 
     @property
     def model_config(self) -> dict[str, Any]:
@@ -111,7 +119,7 @@ class MultiRLModuleConfig:
         modules: module id -> :class:`~rlkit_core.RLModuleSpec`.
     """
 
-    modules: dict[str, Any] = field(factory=dict, converter=lambda value: dict(value or {}))
+    modules: dict[str, Any] = field(factory=dict, converter=_dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return a dict of JSON values; :meth:`from_dict` reads it back."""

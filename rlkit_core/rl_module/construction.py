@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from rlkit_core.errors import SpecError
 
-F = TypeVar("F", bound=Callable[..., None])
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def outermost(init: F) -> F:
@@ -72,8 +72,16 @@ def accepted_kwargs(
     return {name: value for name, value in kwargs.items() if name in parameters}
 
 
+def ignores_kwargs(function: F) -> F:
+    """Mark a method that takes ``**kwargs`` for its subclasses' sake and uses none of them."""
+    function.ignores_kwargs = True  # type: ignore[attr-defined]
+    return function
+
+
 def accepted_names(function: Callable[..., Any]) -> frozenset[str] | None:
     """Names of the keyword arguments ``function`` accepts; None when it takes any (``**kwargs``)."""
+    if getattr(function, "ignores_kwargs", False):
+        return frozenset()
     parameters = inspect.signature(function).parameters.values()
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return None

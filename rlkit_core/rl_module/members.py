@@ -54,19 +54,19 @@ class Members(nn.Module):
 
     def keys(self) -> KeysView[str]:
         """The module ids."""
-        return KeysView(self)  # type: ignore[arg-type]
+        return KeysView(self)
 
     def values(self) -> ValuesView[Any]:
         """The modules."""
-        return ValuesView(self)  # type: ignore[arg-type]
+        return ValuesView(self)
 
     def items(self) -> ItemsView[str, Any]:
         """Pairs of module id and module."""
-        return ItemsView(self)  # type: ignore[arg-type]
+        return ItemsView(self)
 
     def get(self, module_id: str, default: Any = None) -> Any:
         """The module of that id, or ``default``."""
-        return self[module_id] if module_id in self else default
+        return self[module_id] if module_id in self._order else default
 
     def pop(self, module_id: str, *default: Any) -> Any:
         """Remove and return a module."""

@@ -95,7 +95,7 @@ class MultiRLModule(nn.Module, RLModule):
             config, rl_module_specs = _UNSET, config.modules
         self._inference_only_asked = inference_only
         self.rl_module_specs = self._own_specs(rl_module_specs)
-        self._rl_modules = {}
+        self._rl_modules: Any = {}
         if inference_only is None:
             specs = self.rl_module_specs.values()
             inference_only = bool(specs) and all(spec.inference_only for spec in specs)
@@ -328,7 +328,8 @@ class MultiRLModule(nn.Module, RLModule):
         return self._members().get(module_id, default)
 
     def _members(self) -> Members:
-        return self._rl_modules  # type: ignore[return-value]
+        members: Members = self._rl_modules
+        return members
 
     def __getitem__(self, module_id: str) -> Any:
         try:

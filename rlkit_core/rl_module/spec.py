@@ -168,7 +168,9 @@ class RLModuleSpec(FieldsSpec):
             raise SpecError(
                 "RLModuleSpec.from_module: this is a MultiRLModule; use MultiRLModuleSpec.from_module"
             )
-        flags = {name: True for name in ("inference_only", "learner_only") if getattr(module, name)}
+        flags: dict[str, Any] = {
+            name: True for name in ("inference_only", "learner_only") if getattr(module, name)
+        }
         return cls(
             module_class=type(module),
             observation_space=module.observation_space,

@@ -66,7 +66,7 @@ class FieldsSpec:
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        mine, theirs = self._comparable(), other._comparable()  # type: ignore[attr-defined]
+        mine, theirs = self._comparable(), other._comparable()
         return all(_same(mine[name], theirs[name]) for name in self._FIELDS)
 
     def __repr__(self) -> str:

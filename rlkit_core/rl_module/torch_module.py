@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -11,8 +12,9 @@ from torch import nn
 
 from rlkit_core.errors import ConfigError
 from rlkit_core.rl_module.apis.inference_only import InferenceOnlyAPI, strip
+from rlkit_core.rl_module.apis.target_network import TargetNetworkAPI, target_names, update_target_network
 from rlkit_core.rl_module.base import RLModule
-from rlkit_core.rl_module.state import load_nn_state, nn_state
+from rlkit_core.rl_module.state import load_nn_state, nn_state, under
 
 
 class TorchRLModule(nn.Module, RLModule):
@@ -121,17 +123,31 @@ class TorchRLModule(nn.Module, RLModule):
         Args:
             state: what ``get_state`` gave; numpy arrays or tensors.
             strict: refuse missing and unexpected names. Entries of attributes that an inference-only module has
-                dropped are ignored either way.
+                dropped are ignored either way. A state without target networks (from a module that was never
+                trained) is fine, they become copies of their main networks.
 
         Raises:
             StateError: names (when strict) or shapes differ; nothing is changed.
         """
-        load_nn_state(type(self).__name__, self, state, ignore=self._stripped_attributes(), strict=strict)
+        ignore = self._stripped_attributes()
+        lacking: list[str] = []
+        if isinstance(self, TargetNetworkAPI) and not self.inference_only:
+            own = self.state_dict()
+            if strict and any(name not in own and not under(name, ignore) for name in state):
+                # The state may be that of a trained module, whose Learner has made the target networks.
+                self.make_target_networks()
+            lacking = [name for name in target_names(self) if name not in state]
+        only = [name for name in self.state_dict() if name not in lacking] if lacking else None
+        load_nn_state(type(self).__name__, self, state, ignore=ignore, strict=strict, only=only)
+        if lacking and isinstance(self, TargetNetworkAPI):
+            for main, target in self.get_target_network_pairs():
+                update_target_network(main_net=main, target_net=target)
 
     def _non_inference(self) -> tuple[str, ...]:
-        if self.inference_only or not isinstance(self, InferenceOnlyAPI):
+        if self.inference_only:
             return ()
-        return tuple(self.get_non_inference_attributes())
+        attributes = tuple(self.get_non_inference_attributes()) if isinstance(self, InferenceOnlyAPI) else ()
+        return (*attributes, *target_names(self)) if isinstance(self, TargetNetworkAPI) else attributes
 
     def _stripped_attributes(self) -> tuple[str, ...]:
         return tuple(self.__dict__.get("_stripped", ()))
@@ -144,11 +160,8 @@ class TorchRLModule(nn.Module, RLModule):
     @property
     def device(self) -> torch.device:
         """Where the parameters (or buffers) are; the CPU for a module without any."""
-        for tensor in self.parameters():
-            return tensor.device
-        for tensor in self.buffers():
-            return tensor.device
-        return torch.device("cpu")
+        tensors = itertools.chain(self.parameters(), self.buffers())
+        return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
 
 def acting_call(module: Any, phase: str, batch: dict[str, Any], kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 from rlkit_core.errors import ModuleAPIError
 from rlkit_core.plugins.records import load_target
@@ -53,7 +53,7 @@ def drivers_for(module: Any, host: PluginHost | None = None) -> list[Any]:
     Returns:
         ``RegisteredModuleAPI`` records; ``record.api.driver`` is None where an API has no driver.
     """
-    return list(_apis_of(type(module.unwrapped()), host or _default_host()))
+    return list(_apis_of(cast("Hashable", type(module.unwrapped())), host or _default_host()))
 
 
 def driver_class(record: Any) -> Any:
@@ -124,7 +124,7 @@ def _default_host() -> PluginHost:
 
 
 @functools.lru_cache(maxsize=512)
-def _apis_of(module_class: type, host: PluginHost) -> tuple[Any, ...]:
+def _apis_of(module_class: Any, host: PluginHost) -> tuple[Any, ...]:
     found = []
     for record in host.module_apis:
         mixin = _mixin(record)

@@ -70,6 +70,16 @@ class TargetNetworkAPI(abc.ABC):
         """Run the target networks on a batch."""
 
 
+def target_names(module: Any) -> list[str]:
+    """State-dict names of a module's target networks; none before they are made."""
+    try:
+        pairs = module.get_target_network_pairs()
+    except AttributeError:  # not made yet
+        return []
+    targets = {id(tensor) for _, target in pairs for tensor in target.state_dict(keep_vars=True).values()}
+    return [name for name, tensor in module.state_dict(keep_vars=True).items() if id(tensor) in targets]
+
+
 class TargetNetworkDriver:
     """Makes target networks at build and syncs them by ``target_network_update_freq`` and ``tau``.
 

@@ -1,0 +1,50 @@
+"""Example modules and environments, for tests and as patterns to copy; they load on first use."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+_HOMES = {
+    "BCTorchMultiAgentModuleWithSharedEncoder": "rlkit_core.testing.bc_module",
+    "BCTorchRLModuleWithSharedGlobalEncoder": "rlkit_core.testing.bc_module",
+    "CartPoleHeuristicRLModule": "rlkit_core.testing.simple_modules",
+    "DiscreteBCTorchModule": "rlkit_core.testing.bc_module",
+    "MOBILENET_INPUT_SHAPE": "rlkit_core.testing.mobilenet",
+    "MobileNetV2EncoderConfig": "rlkit_core.testing.mobilenet",
+    "RandomEnv": "rlkit_core.testing.random_env",
+    "RandomRLModule": "rlkit_core.testing.simple_modules",
+    "StatelessCartPole": "rlkit_core.testing.stateless_cartpole",
+    "TemperatureCategorical": "rlkit_core.testing.custom_distribution",
+}
+
+__all__ = sorted(_HOMES)
+
+if TYPE_CHECKING:
+    from rlkit_core.testing.bc_module import (
+        BCTorchMultiAgentModuleWithSharedEncoder as BCTorchMultiAgentModuleWithSharedEncoder,
+    )
+    from rlkit_core.testing.bc_module import (
+        BCTorchRLModuleWithSharedGlobalEncoder as BCTorchRLModuleWithSharedGlobalEncoder,
+    )
+    from rlkit_core.testing.bc_module import DiscreteBCTorchModule as DiscreteBCTorchModule
+    from rlkit_core.testing.custom_distribution import TemperatureCategorical as TemperatureCategorical
+    from rlkit_core.testing.mobilenet import MOBILENET_INPUT_SHAPE as MOBILENET_INPUT_SHAPE
+    from rlkit_core.testing.mobilenet import MobileNetV2EncoderConfig as MobileNetV2EncoderConfig
+    from rlkit_core.testing.random_env import RandomEnv as RandomEnv
+    from rlkit_core.testing.simple_modules import CartPoleHeuristicRLModule as CartPoleHeuristicRLModule
+    from rlkit_core.testing.simple_modules import RandomRLModule as RandomRLModule
+    from rlkit_core.testing.stateless_cartpole import StatelessCartPole as StatelessCartPole
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'rlkit_core.testing' has no attribute {name!r}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
