@@ -188,7 +188,8 @@ METHODS: Final[dict[str, str]] = {
 
 
 def unknown_name_hint(name: str, known: Iterable[str]) -> str:
-    """What to say after "no setting NAME": the setting meant, or why it is gone. Starts with a blank, or is empty.
+    """What to say after "no setting NAME": the setting meant, or why it is gone. Starts with a blank, or is
+    empty.
 
     Args:
         name: the name that was given.

@@ -13,9 +13,9 @@ from rlkit_core.algorithm.converters import CALLBACK_EVENTS
 class Callbacks:
     """Calls the functions of ``config.callbacks(...)`` and the observer hooks of plugins.
 
-    A user's function is called with the keyword arguments that it takes. What it raises propagates as the type it has,
-    with a note that names the event and the function. What a plugin's observer raises is logged by the host and never
-    ends a run.
+    A user's function is called with the keyword arguments that it takes. What it raises propagates as the
+    type it has, with a note that names the event and the function. What a plugin's observer raises is logged
+    by the host and never ends a run.
 
     Args:
         config: an ``AlgorithmConfig``.

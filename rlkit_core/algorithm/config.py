@@ -30,13 +30,15 @@ _LEARNER_NEEDED = "has no learner: override get_default_learner_class() or set l
 class AlgorithmConfig(CoreSettings):
     """Settings of an algorithm; a subclass adds its own, one field line each.
 
-    Every fluent method takes the settings of its section by name, leaves the others alone and returns the config::
+    Every fluent method takes the settings of its section by name, leaves the others alone and returns the
+    config::
 
         config = PPOConfig().environment("CartPole-v1").training(lr=3e-4).debugging(seed=1)
         algo = config.build()
 
-    Unknown names raise ``UnknownSettingError`` (a KeyError and an AttributeError too) with a suggestion, bad values
-    ``ConfigError``. :meth:`validate` checks how settings fit together and reports every problem at once.
+    Unknown names raise ``UnknownSettingError`` (a KeyError and an AttributeError too) with a suggestion, bad
+    values ``ConfigError``. :meth:`validate` checks how settings fit together and reports every problem at
+    once.
 
     A subclass looks like this::
 
@@ -104,8 +106,9 @@ class AlgorithmConfig(CoreSettings):
     def get_rollout_fragment_length(self, worker_index: int = 0) -> int:
         """Steps that each env of a runner takes in one sample.
 
-        ``"auto"`` splits the train batch over all envs; where it does not divide, runners of lower index take one
-        step more, so that a sample is never smaller than the batch by more than the rounding of one runner.
+        ``"auto"`` splits the train batch over all envs; where it does not divide, runners of lower index take
+        one step more, so that a sample is never smaller than the batch by more than the rounding of one
+        runner.
 
         Args:
             worker_index: 0 is the runner in this process, 1 the first in a process of its own.
@@ -157,7 +160,7 @@ class AlgorithmConfig(CoreSettings):
             kept = self.copy(copy_frozen=False).update_from_dict(changes)
             kept.freeze()
             self._module_configs[module_id] = kept
-        return kept  # type: ignore[no-any-return]
+        return kept
 
     def get_evaluation_config_object(self: ConfigT) -> ConfigT:
         """The config as it is while evaluating: ``evaluation_config`` applied, not exploring unless that says so."""
@@ -175,7 +178,8 @@ class AlgorithmConfig(CoreSettings):
     def get_default_rl_module_spec(self) -> RLModuleSpec:
         """The algorithm's module: an ``RLModuleSpec`` with class and catalog."""
         raise NotImplementedError(
-            f"{type(self).__name__} has no module: override get_default_rl_module_spec() or give rl_module(rl_module_spec=...)"
+            f"{type(self).__name__} has no module: override get_default_rl_module_spec(), or give "
+            "rl_module(rl_module_spec=...)"
         )
 
     def problems(self) -> Iterator[str]:
@@ -196,19 +200,22 @@ class AlgorithmConfig(CoreSettings):
         """The complete spec of the one module of a single-agent run; see :meth:`get_multi_rl_module_spec`."""
         multi = self.get_multi_rl_module_spec(env=env, spaces=spaces, inference_only=inference_only)
         ids = self.policy_ids
-        return multi.rl_module_specs[ids[0] if DEFAULT_MODULE_ID not in ids else DEFAULT_MODULE_ID]  # type: ignore[no-any-return]
+        spec: RLModuleSpec = multi[ids[0] if DEFAULT_MODULE_ID not in ids else DEFAULT_MODULE_ID]
+        return spec
 
     def get_multi_rl_module_spec(
         self, *, env: Any = None, spaces: Any = None, inference_only: bool | None = None
     ) -> MultiRLModuleSpec:
         """The complete spec of all modules; the user's own specs are never changed.
 
-        A module's model config is the algorithm's, then ``rl_module(model_config=)``, then its spec's own. Missing
-        classes come from the algorithm; missing spaces from ``spaces``, the env's agents, the env, and the config.
+        A module's model config is the algorithm's, then ``rl_module(model_config=)``, then its spec's own.
+        Missing classes come from the algorithm; missing spaces from ``spaces``, the env's agents, the env,
+        and the config.
 
         Args:
             env: an env or vector env to read spaces from.
-            spaces: ``{module id: (observation space, action space)}``; the key ``"__env__"`` serves all modules.
+            spaces: ``{module id: (observation space, action space)}``; the key ``"__env__"`` serves all
+                modules.
             inference_only: True builds without training-only parts, and without learner-only modules.
 
         Raises:
@@ -260,7 +267,8 @@ class AlgorithmConfig(CoreSettings):
         """
         if self.algo_class is None:
             raise ConfigError(
-                f"{type(self).__name__} builds no algorithm: use an algorithm's config, or {type(self).__name__}(algo_class=...)"
+                f"{type(self).__name__} builds no algorithm: use an algorithm's config, or "
+                f"{type(self).__name__}(algo_class=...)"
             )
         return self.algo_class(self.prepared(env))
 

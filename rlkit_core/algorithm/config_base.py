@@ -28,8 +28,8 @@ ConfigT = TypeVar("ConfigT", bound="SettingsBase")
 class section_method:  # noqa: N801 - reads like the decorator it stands beside
     """A fluent method of a config: takes the settings of one section by name and returns the config.
 
-    Its signature and docstring are made from the settings of the class it is looked up on, so a plugin's settings
-    appear in ``help(PPOConfig.training)``.
+    Its signature and docstring are made from the settings of the class it is looked up on, so a plugin's
+    settings appear in ``help(PPOConfig.training)``.
     """
 
     def __init__(self, section: str) -> None:
@@ -133,7 +133,8 @@ class SettingsBase:
             return
         if self._is_frozen:
             raise AttributeError(
-                f"{type(self).__name__} is frozen, so {name!r} cannot be set; change a copy: config.copy(copy_frozen=False)"
+                f"{type(self).__name__} is frozen, so {name!r} cannot be set; change a copy: "
+                "config.copy(copy_frozen=False)"
             )
         known = settings_of(type(self))
         if name not in known and name.startswith("_"):

@@ -63,8 +63,8 @@ def _missing(ids: Any, known: set[str], what: str) -> Iterator[str]:
 def _model_config_problems(config: AlgorithmConfig) -> Iterator[str]:
     """Misspelt keys of ``model_config``, where the modules are the algorithm's own.
 
-    A module class, catalog or component of the user's reads what it likes from ``model_config``; so may a gap filler of
-    an installed plugin, so a key that resembles no known one passes.
+    A module class, catalog or component of the user's reads what it likes from ``model_config``; so may a gap
+    filler of an installed plugin, so a key that resembles no known one passes.
     """
     if config._rl_module_spec is not None or config.catalogs or config.components:
         return

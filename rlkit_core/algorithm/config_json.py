@@ -1,7 +1,7 @@
 """A config as JSON, and back.
 
-The data holds the class, the value of every setting, and which of them the user set. Code cannot be written: of a
-function only its name is, and it is passed again at load.
+The data holds the class, the value of every setting, and which of them the user set. Code cannot be written:
+of a function only its name is, and it is passed again at load.
 """
 
 from __future__ import annotations
@@ -102,7 +102,8 @@ def _decode(data: Mapping[str, Any], passed: Mapping[str, Any] | None = None) ->
     if dropped:
         names = ", ".join(dropped)
         warnings.warn(f"{names}: functions are not stored; set them again to have them called", stacklevel=2)
-    config: Any = config_class(data["algo_class"]) if data.get("algo_class") is not None else config_class()
+    make: Any = config_class
+    config = make(data["algo_class"]) if data.get("algo_class") is not None else make()
     config.update_from_dict({**settings, **passed})
     object.__setattr__(config, "_user_set", {*data.get("set", ()), *passed})
     return config

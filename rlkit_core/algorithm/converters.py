@@ -99,7 +99,7 @@ def catalogs(value: Any) -> list[Any]:
 
 
 def components(value: Any) -> dict[str, Any]:
-    """Components by place: ``encoder``, ``encoder:path.to.leaf``, ``head:pi``, ``distribution``, ``distribution:path``."""
+    """Components by place: ``encoder``, ``encoder:path.to.leaf``, ``head:pi``, ``distribution``."""
     if value is None:
         return {}
     if not isinstance(value, Mapping):
@@ -108,7 +108,8 @@ def components(value: Any) -> dict[str, Any]:
         kind, _, rest = str(place).partition(":")
         if kind not in ("encoder", "head", "distribution") or (":" in str(place) and not rest):
             raise ValueError(
-                f"{place!r} names no place; expected 'encoder', 'encoder:path', 'head:pi', 'head:vf' or 'distribution'"
+                f"{place!r} names no place; expected 'encoder', 'encoder:path', 'head:pi', 'head:vf' or "
+                "'distribution'"
             )
         if kind == "head" and not rest:
             raise ValueError("'head' needs a slot: 'head:pi' or 'head:vf'")
@@ -178,7 +179,8 @@ def callbacks_classes(value: Any) -> list[Any]:
         unknown = [name for name in events if name not in CALLBACK_EVENTS]
         if unknown:
             raise ValueError(
-                f"{unknown[0]} is never called; there are {', '.join(CALLBACK_EVENTS)} (nothing is called per episode or step)"
+                f"{unknown[0]} is never called; there are {', '.join(CALLBACK_EVENTS)} (nothing is called per episode "
+                "or step)"
             )
         if not events:
             raise ValueError(f"{item!r} has none of {', '.join(CALLBACK_EVENTS)}")

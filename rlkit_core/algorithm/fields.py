@@ -7,6 +7,7 @@ fluent method, attribute access, validation, the entry in ``config.json`` and th
 
 from __future__ import annotations
 
+import itertools
 import math
 import numbers
 from collections.abc import Callable, Mapping, Sequence
@@ -110,7 +111,8 @@ def setting(
         section: the fluent method that takes it: a key of :data:`SECTIONS`.
         help: one line for ``help(config.training)`` and the docs.
         converter: function from the given value to the stored one; its ValueError or TypeError becomes a
-            ``ConfigError`` that names the setting. See :func:`integer`, :func:`number`, :func:`one_of` and others.
+            ``ConfigError`` that names the setting. See :func:`integer`, :func:`number`, :func:`one_of` and
+            others.
         validator: attrs validator or a list of them, run on the converted value.
         only: values that can be honoured at present; any other is refused by ``validate()``, not when set.
         only_why: the reason for ``only``.
@@ -315,7 +317,7 @@ def schedule(*, ge: float | None = None, le: float | None = None) -> Converter:
             raise ValueError(f"a schedule needs at least two [step, value] pairs, got {len(pairs)}")
         if pairs[0][0] != 0:
             raise ValueError(f"a schedule starts at step 0, this one at {pairs[0][0]}")
-        if any(after[0] <= before[0] for before, after in zip(pairs, pairs[1:], strict=False)):
+        if any(after[0] <= before[0] for before, after in itertools.pairwise(pairs)):
             raise ValueError(f"the steps of a schedule must grow, got {[pair[0] for pair in pairs]}")
         return pairs
 

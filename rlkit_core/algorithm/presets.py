@@ -55,8 +55,8 @@ def preset_for(config_class: type, env_id: Any) -> dict[str, Any] | None:
 def apply_preset(config: AlgorithmConfig, env_id: Any) -> bool:
     """Set what the preset for ``env_id`` holds and the user has not set.
 
-    ``model_config`` is merged key by key, the user's keys winning. What a preset sets does not count as set by the
-    user, so that another preset can replace it.
+    ``model_config`` is merged key by key, the user's keys winning. What a preset sets does not count as set
+    by the user, so that another preset can replace it.
 
     Returns:
         Whether there is such a preset.

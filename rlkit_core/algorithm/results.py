@@ -41,8 +41,8 @@ def assemble_result(
         config: the algorithm's config.
 
     Returns:
-        A dict of the caller's own. ``evaluation`` is missing where there was none. ``config`` maps every setting to its
-        value.
+        A dict of the caller's own. ``evaluation`` is missing where there was none. ``config`` maps every
+        setting to its value.
     """
     result: dict[str, Any] = {
         ENV_RUNNER_RESULTS: dict(env_runners),
@@ -90,8 +90,8 @@ class Timers:
 def flatten_result(result: Mapping[str, Any], *, skip: tuple[str, ...] = ("config",)) -> dict[str, float]:
     """All numbers of a nested result by path, ``env_runners/episode_return_mean``.
 
-    Booleans and sizes-one arrays and tensors count as numbers; everything else (text, lists, None) is left out. NaN and
-    infinities stay.
+    Booleans and sizes-one arrays and tensors count as numbers; everything else (text, lists, None) is left
+    out. NaN and infinities stay.
 
     Args:
         result: a result of ``train()``.

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
 from attrs import frozen
 
 from rlkit_core.algorithm import run_folder as folder
@@ -80,7 +81,8 @@ class RunSummary:
     Attributes:
         reason: ``"solved"`` (the target return), ``"limit"`` or ``"interrupted"``.
         detail: the reason in words.
-        evaluation_return_mean: mean return over ``evaluation_episodes`` deterministic episodes; NaN if not evaluated.
+        evaluation_return_mean: mean return over ``evaluation_episodes`` deterministic episodes; NaN if not
+            evaluated.
         evaluation_episodes: how many.
         iterations: over the life of the algorithm.
         steps: env steps, over the life of the algorithm.
@@ -119,11 +121,13 @@ class Run:
     """Trains one algorithm and keeps its run folder.
 
     Args:
-        config: the config to build, or to continue with when ``resume`` is given (then only its class counts).
+        config: the config to build, or to continue with when ``resume`` is given (then only its class
+            counts).
         run_dir: the run folder; it must be new or empty unless resuming.
-        stop: when to end. With a target return, evaluation happens every ``evaluation_interval`` iterations (10 unless
-            the config says) and when the mean return of training reaches the target.
-        evaluation_episodes: how many deterministic episodes decide about the target and make the final figure.
+        stop: when to end. With a target return, evaluation happens every ``evaluation_interval`` iterations
+            (10 unless the config says) and when the mean return of training reaches the target.
+        evaluation_episodes: how many deterministic episodes decide about the target and make the final
+            figure.
         resume: a checkpoint (or run folder) to go on from.
         progress: what shows the run.
         plot: draw the learning curve at the end.
@@ -149,19 +153,26 @@ class Run:
         self._config = config.copy(copy_frozen=False)
         self._writers: list[tuple[str, Any]] = []
         self._signal: int | None = None
+        self._checked = False
         self._stop_at_once = True
         self._train_seconds = 0.0
         self._next_evaluation = 0
 
     def check(self) -> None:
-        """Check everything that can be checked before training, and create the run folder.
+        """Check everything that can be checked before training, and create the run folder. Done once.
 
         Raises:
-            ConfigError: settings that do not fit, cannot be stored, or a run folder that cannot be used.
+            ConfigError: settings that do not fit, cannot be stored, or a run folder that cannot be used;
+                another algorithm's or environment's checkpoint.
+            CheckpointError: there is no checkpoint to resume from, or it is damaged.
             EnvError: the env cannot be made.
         """
+        if self._checked:
+            return
         config = self._config
-        if self._resume is None:
+        if self._resume is not None:
+            self._check_resumed(self._resume)
+        else:
             if config.seed is None:
                 config.debugging(seed=SeedTree.from_seed(None).root)
             if self.stop.return_mean is not None and config.evaluation_interval is None:
@@ -174,11 +185,22 @@ class Run:
             env.close()
             to_data(config)
         folder.make_run_dir(self.run_dir, resumed=self._resume is not None)
+        self._checked = True
+
+    def _check_resumed(self, checkpoint: Path) -> None:
+        found, config = folder.stored_config(checkpoint), self._config
+        if type(found) is not type(config):
+            raise ConfigError(
+                f"{checkpoint} was made with {type(found).__name__}, not {type(config).__name__}"
+            )
+        if isinstance(found.env, str) and config.env is not None and found.env != config.env:
+            raise ConfigError(f"{checkpoint} was trained in {found.env!r}, not {config.env!r}")
 
     def execute(self) -> RunSummary:
         """Train to the end.
 
-        SIGINT and SIGTERM end the run after the iteration in progress, with a checkpoint; a second one ends it at once.
+        SIGINT and SIGTERM end the run after the iteration in progress, with a checkpoint; a second one ends
+        it at once.
 
         Raises:
             Interrupted: a signal came before training began.
@@ -224,7 +246,9 @@ class Run:
     def _build(self) -> Any:
         if self._resume is None:
             return self._config.build_algo()
-        return self._config.algo_class.from_checkpoint(self._resume)
+        own = self._config.env
+        functions = {} if own is None or isinstance(own, str) else {"env": own}
+        return self._config.algo_class.from_checkpoint(self._resume, **functions)
 
     def _describe(self, algorithm: Any) -> None:
         """Write the files that are known before training."""
@@ -319,8 +343,6 @@ class Run:
 
     def _finish(self, summary: RunSummary) -> RunSummary:
         """Draw the curve and write the summary."""
-        import attrs
-
         if self._plot:
             picture = self.run_dir / folder.CURVE
             title = f"{type(self._config).__name__.removesuffix('Config')} on {self._config.env}"

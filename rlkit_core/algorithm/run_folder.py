@@ -9,11 +9,15 @@ import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rlkit_core import __version__
 from rlkit_core.algorithm.writers import to_json_value
-from rlkit_core.errors import ConfigError
+from rlkit_core.checkpoint import from_jsonable, read_snapshot
+from rlkit_core.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from rlkit_core.algorithm.config import AlgorithmConfig
 
 CHECKPOINT = "checkpoint"
 CONFIG = "config.json"
@@ -68,13 +72,30 @@ def checkpoint_path(path: str | os.PathLike[str]) -> Path:
     """The checkpoint that ``path`` means: itself, or the one in a run folder."""
     path = Path(path)
     inside = path / CHECKPOINT
-    return inside if inside.is_dir() and not (path / "metadata.json").exists() else path
+    there = inside.is_dir() or inside.with_name(f"{CHECKPOINT}.old").is_dir()
+    return inside if there and not (path / "metadata.json").exists() else path
 
 
 def run_dir_of(checkpoint: Path) -> Path | None:
     """The run folder that a checkpoint lies in, or None."""
     parent = checkpoint.resolve().parent
     return parent if checkpoint.name == CHECKPOINT and (parent / CONFIG).exists() else None
+
+
+def stored_config(checkpoint: Path) -> AlgorithmConfig:
+    """The config in an algorithm's checkpoint.
+
+    Raises:
+        CheckpointError: nothing is there, it is damaged, or it is no checkpoint of an algorithm.
+    """
+    from rlkit_core.algorithm.config import AlgorithmConfig
+
+    snapshot, _ = read_snapshot(checkpoint)
+    args, kwargs = from_jsonable(snapshot.ctor, plugins=snapshot.plugins)
+    for value in (kwargs.get("config"), *args):
+        if isinstance(value, AlgorithmConfig):
+            return value
+    raise CheckpointError(f"{checkpoint} holds a {snapshot.class_ref}, not an algorithm")
 
 
 def versions() -> dict[str, Any]:

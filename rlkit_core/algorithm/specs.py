@@ -20,8 +20,9 @@ ENV_KEYS = ("__env__", "__env_single__")
 def policy_ids(config: AlgorithmConfig) -> list[str]:
     """Ids that agents can be mapped to.
 
-    ``policies`` where set. Otherwise the ids of a ``MultiRLModuleSpec`` with specs by id, and ``default_policy``
-    beside them only where several ids and no mapping function leave open who uses which. Otherwise ``default_policy``.
+    ``policies`` where set. Otherwise the ids of a ``MultiRLModuleSpec`` with specs by id, and
+    ``default_policy`` beside them only where several ids and no mapping function leave open who uses which.
+    Otherwise ``default_policy``.
     """
     if config.policies is not None:
         return list(config.policies)
@@ -36,8 +37,8 @@ def policy_ids(config: AlgorithmConfig) -> list[str]:
 def merged_spec(config: AlgorithmConfig) -> RLModuleSpec | MultiRLModuleSpec:
     """The user's spec completed from the algorithm's default, still without the env's spaces.
 
-    One spec (the user's or the default) gives an ``RLModuleSpec``; a ``MultiRLModuleSpec`` stays one, with a spec for
-    every module id.
+    One spec (the user's or the default) gives an ``RLModuleSpec``; a ``MultiRLModuleSpec`` stays one, with a
+    spec for every module id.
     """
     given = config._rl_module_spec
     if isinstance(given, MultiRLModuleSpec):
@@ -52,7 +53,7 @@ def multi_spec(
     multi = _merged_multi(config)
     found = _Spaces(config, env, spaces)
     complete: dict[str, RLModuleSpec] = {}
-    for module_id, spec in multi.rl_module_specs.items():
+    for module_id, spec in _specs_by_id(multi).items():
         if inference_only and spec.learner_only:
             continue
         if spec.observation_space is None or spec.action_space is None:
@@ -80,7 +81,7 @@ def _merged_multi(config: AlgorithmConfig) -> MultiRLModuleSpec:
     one: RLModuleSpec | None = None
     named: dict[str, RLModuleSpec] = {}
     if isinstance(given, MultiRLModuleSpec):
-        multi = given.copy()
+        multi: MultiRLModuleSpec = given.copy()
         named = _specs_by_id(given)
         if isinstance(given.rl_module_specs, RLModuleSpec):
             one = given.rl_module_specs
@@ -105,7 +106,7 @@ def _merged_single(
         given: the user's spec, or None.
         own_config: the config of this module (with its overrides), which knows its model config.
     """
-    spec = given.copy() if given is not None else RLModuleSpec()
+    spec: RLModuleSpec = given.copy() if given is not None else RLModuleSpec()
     written = plain_model_config(spec.model_config)
     below: dict[str, Any] = {}
     if spec.module_class is None or spec.catalog_class is None:

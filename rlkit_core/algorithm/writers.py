@@ -30,8 +30,9 @@ class ResultWriter(Protocol):
 class CSVWriter:
     """``progress.csv``: a row per iteration, a column per number of the result.
 
-    Columns keep their place. A number that appears later gets a new column at the end, and the file is rewritten once,
-    with empty cells above. A run that is resumed in the same folder goes on with the columns that are there.
+    Columns keep their place. A number that appears later gets a new column at the end, and the file is
+    rewritten once, with empty cells above. A run that is resumed in the same folder goes on with the columns
+    that are there.
 
     Args:
         path: the file; its folder exists.
@@ -107,7 +108,7 @@ class TensorBoardWriter:
     def __init__(self, log_dir: str | os.PathLike[str]) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer: Any = SummaryWriter(str(log_dir))  # type: ignore[no-untyped-call]
+        self._writer: Any = SummaryWriter(str(log_dir))
 
     def write(self, result: Mapping[str, Any]) -> None:
         """Add one point to each curve."""

@@ -83,8 +83,8 @@ def train(
 ) -> None:
     """Train ALGO (an installed algorithm, such as ppo) in ENV (a gymnasium id, such as CartPole-v1).
 
-    The algorithm's tuned settings for the environment are used where it has some. Ctrl-C ends the run after the
-    iteration in progress, with a checkpoint.
+    The algorithm's tuned settings for the environment are used where it has some. Ctrl-C ends the run after
+    the iteration in progress, with a checkpoint.
     """
     from rlkit_core.algorithm import get_algorithm_config
     from rlkit_core.algorithm.progress import make_progress
@@ -101,33 +101,27 @@ def train(
         else:
             if settings or seed is not None or no_preset:
                 raise click.UsageError(
-                    "--resume takes all settings from the checkpoint; leave out --set, --seed, --no-preset"
+                    "--resume takes all settings from the checkpoint; leave out --set, --seed and --no-preset"
                 )
+            config.environment(env)
             resume = checkpoint_path(resume)
-            check_resumed(resume, config, env)
             folder = run_dir or run_dir_of(resume) or default_run_dir(algo, env)
+            notes.append(f"resuming from {resume}")
         stop = stop_criteria(own, config, env, use_preset=not no_preset, notes=notes)
-        progress = make_progress(quiet=quiet, total_steps=stop.steps)
+        run = Run(config, folder, stop=stop, evaluation_episodes=episodes, resume=resume, plot=not no_plot)
+        run.check()
+        if not quiet:
+            for note in [*notes, f"run folder: {folder}"]:
+                click.echo(note)
+        run.progress = make_progress(quiet=quiet, total_steps=stop.steps)
         try:
-            for note in [f"run folder: {folder}", *notes]:
-                progress.line(note)
-            run = Run(
-                config,
-                folder,
-                stop=stop,
-                evaluation_episodes=episodes,
-                resume=resume,
-                progress=progress,
-                plot=not no_plot,
-            )
             summary = run.execute()
         except (Interrupted, KeyboardInterrupt) as error:
-            number = error.args[0] if error.args else 2
-            progress.close()
+            run.progress.close()
             click.echo("interrupted; no checkpoint was written", err=True)
-            sys.exit(128 + int(number))
+            sys.exit(128 + int(error.args[0] if error.args else 2))
         finally:
-            progress.close()
+            run.progress.close()
         print_summary(summary, stop)
         sys.exit(summary.exit_code)
 
@@ -260,39 +254,6 @@ def reward_threshold(env: str) -> float | None:
 
     spec = gym.registry.get(env)
     return None if spec is None else spec.reward_threshold
-
-
-def check_resumed(checkpoint: Path, config: AlgorithmConfig, env: str) -> None:
-    """Refuse a checkpoint of another algorithm or environment before anything is built.
-
-    Raises:
-        ConfigError: it holds something else than was asked for, or nothing is there.
-    """
-    found = stored_config(checkpoint)
-    if type(found) is not type(config):
-        raise ConfigError(f"{checkpoint} was made with {type(found).__name__}, not {type(config).__name__}")
-    if found.env != env:
-        raise ConfigError(f"{checkpoint} was trained in {found.env!r}, not {env!r}")
-
-
-def stored_config(checkpoint: Path) -> AlgorithmConfig:
-    """The config in an algorithm's checkpoint.
-
-    Raises:
-        ConfigError: nothing is there, or it is no checkpoint of an algorithm.
-    """
-    from rlkit_core.algorithm.config import AlgorithmConfig
-    from rlkit_core.algorithm.config_json import from_data
-
-    file = checkpoint / "class_and_ctor_args.json"
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-        kwargs = data.get("kwargs", data)
-        return from_data(kwargs["config"], AlgorithmConfig, {})  # type: ignore[no-any-return]
-    except OSError as error:
-        raise ConfigError(f"{checkpoint} is no checkpoint: {error.strerror or error}") from error
-    except (KeyError, AttributeError, TypeError, ValueError) as error:
-        raise ConfigError(f"{checkpoint} is no checkpoint of an algorithm: {error}") from error
 
 
 def print_summary(summary: RunSummary, stop: Stop) -> None:
