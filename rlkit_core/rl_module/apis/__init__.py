@@ -7,8 +7,8 @@ import warnings
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from rlkit_core.errors import ModuleAPIError
-from rlkit_core.plugins.records import load_target
+from rlkit_core.errors import ModuleAPIError, PluginError
+from rlkit_core.plugins import PluginWarning
 from rlkit_core.rl_module.apis.inference_only import InferenceOnlyAPI, InferenceOnlyDriver
 from rlkit_core.rl_module.apis.q_net import QNetAPI, QNetDriver
 from rlkit_core.rl_module.apis.self_supervised_loss import SelfSupervisedLossAPI, SelfSupervisedLossDriver
@@ -58,7 +58,7 @@ def drivers_for(module: Any, host: PluginHost | None = None) -> list[Any]:
 
 def driver_class(record: Any) -> Any:
     """Import and return the driver class of a registered API, or None."""
-    return None if record.api.driver is None else load_target(record.api.driver)
+    return record.driver
 
 
 def loss_replacement(module: Any, host: PluginHost | None = None) -> Any:
@@ -135,23 +135,8 @@ def _apis_of(module_class: Any, host: PluginHost) -> tuple[Any, ...]:
 
 def _mixin(record: Any) -> Any:
     """The mixin class of a registered API; one that cannot be used is reported once and left out."""
-    target = record.api.mixin
     try:
-        mixin = load_target(target)
-    except Exception as error:
-        warnings.warn(
-            f"API {record.origin.distribution}/{record.api.name}: mixin {target!r} cannot be imported "
-            f"({type(error).__name__}: {error}); modules are built without it",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+        return record.mixin
+    except PluginError as error:
+        warnings.warn(f"{error}; modules are built without it", PluginWarning, stacklevel=2)
         return None
-    if getattr(mixin, "_is_protocol", False) or "__init__" in vars(mixin):
-        warnings.warn(
-            f"API {record.origin.distribution}/{record.api.name}: mixin {mixin.__name__} must be a plain class or ABC "
-            "without __init__, and no Protocol; modules are built without it",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-        return None
-    return mixin

@@ -1,0 +1,106 @@
+"""``rlkit explain ALGO ENV``: build the module of a run and say where each of its components comes from, and why."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from typing import Any
+
+import click
+
+from rlkit_core.cli.train import configure
+
+
+@click.command(help="Show which components a run of ALGO on ENV would use, and why.")
+@click.argument("algo")
+@click.argument("env")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a setting, as for train: model_config.use_lstm=True. May be repeated.",
+)
+@click.option("--no-preset", is_flag=True, help="Leave out the algorithm's tuned settings, as for train.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def explain(algo: str, env: str, settings: tuple[str, ...], no_preset: bool, as_json: bool) -> None:
+    """Build the module for an environment and print the trace of its components."""
+    from rlkit_core.algorithm import get_algorithm_config
+
+    config = get_algorithm_config(algo)
+    notes: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        configure(config, env, None, settings, preset=not no_preset, notes=notes)
+        modules = explain_config(config)
+    notes += [str(warning.message) for warning in caught if warning.category is UserWarning]
+    if as_json:
+        click.echo(json.dumps({"algorithm": algo, "env": env, "modules": modules, "notes": notes}, indent=2))
+        return
+    for module_id, module in modules.items():
+        for line in _text(module_id, module):
+            click.echo(line)
+    for note in notes:
+        click.echo(f"note: {note}")
+
+
+def explain_config(config: Any) -> dict[str, dict[str, Any]]:
+    """Build the modules of a config.
+
+    Args:
+        config: an ``AlgorithmConfig`` with an environment.
+
+    Returns:
+        Module id -> its class, catalog, spaces, parameter count and component trace, as JSON values.
+    """
+    from rlkit_core.envs.make import make_env
+    from rlkit_core.plugins.host import default_host
+    from rlkit_core.spaces import describe
+
+    env = make_env(config.env, config.env_config)
+    try:
+        multi = config.get_multi_rl_module_spec(env=env).build()
+    finally:
+        env.close()
+    modules: dict[str, dict[str, Any]] = {}
+    for module_id, module in multi.items():
+        trace = module.component_trace()
+        catalog = module.__dict__.get("_catalog")
+        parts = {"module": type(module)} | ({"catalog": type(catalog)} if catalog is not None else {})
+        modules[module_id] = {
+            name: {"class": f"{cls.__module__}:{cls.__qualname__}", **_origin(default_host().origin_of(cls))}
+            for name, cls in parts.items()
+        }
+        modules[module_id] |= {
+            "observation_space": describe(module.observation_space),
+            "action_space": describe(module.action_space),
+            "parameters": sum(parameter.numel() for parameter in getattr(module, "parameters", tuple)()),
+            "components": trace,
+        }
+    return modules
+
+
+def _origin(origin: Any) -> dict[str, Any]:
+    return {"distribution": origin.distribution, "version": origin.version}
+
+
+def _text(module_id: str, module: dict[str, Any]) -> list[str]:
+    lines = [f"{module_id}: {module['parameters']:,} parameters"]
+    lines.append(f"  observations  {module['observation_space']}")
+    lines.append(f"  actions       {module['action_space']}")
+    for name in ("module", "catalog"):
+        if name in module:
+            part = module[name]
+            lines.append(f"  {name:<12}  {part['class']} ({part['distribution']} {part['version']})")
+    if not module["components"]:
+        lines.append("  the module makes its networks itself; no component was chosen")
+    for choice in module["components"]:
+        place = choice["kind"] if choice["kind"] == "encoder" else f"{choice['kind']} {choice['slot']}"
+        if choice["path"]:
+            place += f" at {'.'.join(choice['path'])}"
+        lines.append(f"  {place}")
+        lines.append(f"    {choice['id']} {choice['version']}: {choice['rule']}")
+        for other, why in choice["considered"]:
+            if other != choice["id"]:
+                lines.append(f"      not {other}: {why}")
+    return lines
