@@ -146,15 +146,14 @@ class Checkpointable(abc.ABC):
         parts = dict(self.get_checkpointable_components())
         for wanted in (*_listed(components), *_listed(not_components)):
             split_component(wanted, parts, where=type(self).__name__)
+        given = state if isinstance(state, dict) else {}
+        own = state
         if state is None:
             own = self.get_state(not_components=list(parts)) if parts else self.get_state()
-        else:
-            own = state
         if not isinstance(own, dict):
             raise CheckpointError(
                 f"the state of {type(self).__name__} is a {type(own).__name__}, expected a dict"
             )
-        given = {name: own[name] for name in parts if name in own} if state is not None else {}
         children: dict[str, Snapshot] = {}
         left_out: list[str] = []
         for name, part in parts.items():

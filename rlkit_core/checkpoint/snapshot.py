@@ -200,25 +200,28 @@ def read_snapshot(path: str | os.PathLike[str]) -> tuple[Snapshot, Path]:
         CheckpointNotFoundError: there is no checkpoint.
         CheckpointError: a file is missing, damaged or refused; the message names it.
     """
-    for attempt in range(4):
+    for attempt in range(20):
         before = None
         try:
             directory, fallback = files.locate(path)
             before = _identity(directory)
             snapshot = _read_component(directory)
+            if _identity(directory) == before:
+                break
         except CheckpointError:
-            if attempt == 3 or (before is not None and _identity(directory) == before):
+            absent = before is None and attempt >= 3  # else a save may be between its two renames
+            if absent or (before is not None and _identity(directory) == before):
                 raise
-            time.sleep(0.01)  # a save may be between its two renames
-            continue
-        if fallback:
-            warnings.warn(
-                f"{path} is missing, as after an interrupted save; loaded the previous one, {directory}",
-                UserWarning,
-                stacklevel=3,
-            )
-        return snapshot, directory
-    raise AssertionError("unreachable")
+        time.sleep(0.01)
+    else:
+        raise CheckpointError(f"{path} was replaced again and again while it was read")
+    if fallback:
+        warnings.warn(
+            f"{path} is missing, as after an interrupted save; loaded the previous one, {directory}",
+            UserWarning,
+            stacklevel=3,
+        )
+    return snapshot, directory
 
 
 def _identity(directory: Path) -> tuple[int, int] | None:
