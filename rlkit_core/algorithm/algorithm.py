@@ -231,6 +231,11 @@ class Algorithm(Checkpointable):
         self._push_restored_weights()
         self.callbacks.on_checkpoint_loaded(self, str(path))
 
+    def restore_snapshot(self, snapshot: Any, *, strict: bool = True) -> None:
+        """Restore all components, then give runners the restored weights."""
+        super().restore_snapshot(snapshot, strict=strict)
+        self._push_restored_weights()
+
     def _push_restored_weights(self) -> None:
         weights = self.learner_group.get_weights(inference_only=True)
         for group in (self.env_runner_group, self._evaluation_runners):
