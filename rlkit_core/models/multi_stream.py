@@ -1,0 +1,113 @@
+"""Encoders for Dict and Tuple observations: one encoder for each part, then an MLP over all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from attrs import define, field
+from gymnasium import spaces
+from torch import nn
+
+from rlkit_core.columns import ENCODER_OUT, Columns
+from rlkit_core.errors import ConfigError
+from rlkit_core.models.base import Encoder, ModelConfig, encoder_output
+from rlkit_core.models.default_config import effective_model_config
+from rlkit_core.models.mlp import MLPSettings, fcnet_settings, int_tuple, run_plan
+
+
+def _size(dims: Any) -> int:
+    size = 1
+    for n in dims:
+        size *= int(n)
+    return size
+
+
+@define(slots=False, kw_only=True)
+class MultiStreamEncoderConfig(MLPSettings):
+    """Encoders by name, whose outputs are joined and go through an MLP (fields as in ``MLPEncoderConfig``).
+
+    Args:
+        base_encoder_configs: a config for each part; the names are Dict keys, or Tuple indices as decimals.
+        hidden_layer_dims: sizes of the MLP; empty: the joined outputs as they are.
+    """
+
+    base_encoder_configs: dict[str, Any] = field(factory=dict)
+    hidden_layer_dims: tuple[int, ...] = field(default=(256, 256, 256), converter=int_tuple)
+
+    def __attrs_post_init__(self) -> None:
+        if self.input_dims is None and self.base_encoder_configs:
+            self.input_dims = (sum(_size(c.output_dims) for c in self.base_encoder_configs.values()),)
+
+    @classmethod
+    def from_space(
+        cls,
+        space: Any,
+        model_config: Mapping[str, Any],
+        child: Callable[[Any, tuple[str, ...]], ModelConfig],
+    ) -> MultiStreamEncoderConfig:
+        """Config for a Dict or Tuple space: ``child(sub_space, (key,))`` for each entry, ``fusionnet_*`` above.
+
+        Raises:
+            ConfigError: a space of another kind, or an empty one.
+        """
+        if isinstance(space, spaces.Dict):
+            entries = [(str(key), sub) for key, sub in space.spaces.items()]
+        elif isinstance(space, spaces.Tuple):
+            entries = [(str(i), sub) for i, sub in enumerate(space.spaces)]
+        else:
+            raise ConfigError(f"{cls.__name__}: expected a Dict or Tuple space, got {space}")
+        settings = fcnet_settings(effective_model_config(model_config), "fusionnet")
+        return cls(base_encoder_configs={key: child(sub, (key,)) for key, sub in entries}, **settings)
+
+    def _validate(self, framework: str = "torch") -> None:
+        name = type(self).__name__
+        if not self.base_encoder_configs:
+            raise ConfigError(f"{name}: no parts; base_encoder_configs is empty")
+        for key, config in self.base_encoder_configs.items():
+            if getattr(config, "recurrent", False):
+                raise ConfigError(
+                    f"{name}: part {key!r} is recurrent ({type(config).__name__}); put the recurrence round the "
+                    "whole (use_lstm, use_gru)"
+                )
+        super()._validate(framework)
+
+    def build(self, framework: str = "torch") -> MultiStreamEncoder:
+        """Return a new :class:`MultiStreamEncoder`."""
+        self._validate(framework)
+        return MultiStreamEncoder(self, framework)
+
+
+class MultiStreamEncoder(Encoder):
+    """``{"obs": dict or tuple}`` to ``{"encoder_out": (B, H)}``; entries without an encoder are ignored."""
+
+    def __init__(self, config: MultiStreamEncoderConfig, framework: str = "torch") -> None:
+        super().__init__(config)
+        self.streams = nn.Module()
+        parts = []
+        for key, part in config.base_encoder_configs.items():
+            name = _module_name(key)
+            self.streams.add_module(name, part.build(framework=framework))
+            parts.append((key, name, len(part.output_dims)))
+        self._parts = tuple(parts)
+        self.fusion = config.build_mlp()
+        self._plan = self.fusion.plan
+
+    def forward(self, batch: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """Encode each part of ``batch["obs"]`` and join them."""
+        obs = batch[Columns.OBS]
+        named = isinstance(obs, Mapping)
+        modules = self.streams._modules
+        outputs = []
+        for key, name, rank in self._parts:
+            encoder: Any = modules[name]
+            part = {**batch, Columns.OBS: obs[key] if named else obs[int(key)]}
+            out = encoder_output(encoder(part), encoder)
+            outputs.append(out if rank == 1 else out.flatten(-rank))
+        return {ENCODER_OUT: run_plan(self._plan, torch.cat(outputs, -1))}
+
+
+def _module_name(key: str) -> str:
+    """A name for ``add_module``, which takes no dots; the prefix keeps clear of attributes of a module."""
+    return "in_" + key.replace("%", "%25").replace(".", "%2E")

@@ -1,0 +1,207 @@
+"""Observation normalisation as part of the module: running mean and variance in its state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from attrs import define, field
+from gymnasium import spaces
+from torch import nn
+
+from rlkit_core.columns import Columns
+from rlkit_core.errors import ConfigError
+from rlkit_core.models.base import Encoder, ModelConfig, check_framework, initial_state_of
+from rlkit_core.models.default_config import effective_model_config
+from rlkit_core.spaces import flat_leaves
+
+
+class ObservationNormalizer(nn.Module):
+    """Shifts and scales the float Box leaves of observations by running statistics, then clips.
+
+    Acting and training never change the statistics; only :meth:`update_statistics` and :meth:`merge` do.
+    All are buffers (float64, with the float32 shift and scale that ``forward`` uses), so a restored module
+    computes exactly what the saved one did. Other leaves (integers, images of uint8) pass unchanged.
+
+    Args:
+        observation_space: space of one observation.
+        clip: bound of the normalised values; None or 0: unbounded.
+        epsilon: added to the variance.
+
+    Raises:
+        ConfigError: the space has no float Box leaf.
+    """
+
+    mean: torch.Tensor
+    var: torch.Tensor
+    count: torch.Tensor
+    shift: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self, observation_space: Any, clip: float | None = 10.0, epsilon: float = 1e-8) -> None:
+        super().__init__()
+        self.clip = clip
+        self.epsilon = epsilon
+        leaves = []
+        total = 0
+        for path, leaf in flat_leaves(observation_space):
+            if isinstance(leaf, spaces.Box) and np.issubdtype(leaf.dtype, np.floating):
+                size = int(np.prod(leaf.shape, dtype=np.int64))
+                leaves.append((path, slice(total, total + size), tuple(leaf.shape)))
+                total += size
+        if not leaves:
+            raise ConfigError(
+                f"normalize_observations: {observation_space} has no Box of floats to normalise; leave it off"
+            )
+        self._leaves = tuple(leaves)
+        self.register_buffer("mean", torch.zeros(total, dtype=torch.float64))
+        self.register_buffer("var", torch.ones(total, dtype=torch.float64))
+        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("shift", torch.zeros(total))
+        self.register_buffer("scale", torch.ones(total))
+
+    def forward(self, obs: Any) -> Any:
+        """Normalise observations with any leading axes; the structure stays."""
+        for path, part, shape in self._leaves:
+            shift, scale = self.shift[part].view(shape), self.scale[part].view(shape)
+            x = (_get(obs, path).to(shift.dtype) - shift) * scale
+            if self.clip:
+                x = x.clamp(-self.clip, self.clip)
+            obs = _replace(obs, path, x)
+        return obs
+
+    @torch.no_grad()
+    def moments(self, obs: Any, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Count, mean and sum of squared deviations of a batch, ``(1 + 2 D,)`` in float64, for :meth:`merge`.
+
+        Args:
+            obs: observations with any leading axes.
+            mask: of the leading axes; only rows where it is true count.
+        """
+        columns = []
+        for path, _, shape in self._leaves:
+            x = _get(obs, path)
+            lead = x.shape[: x.dim() - len(shape)]
+            rows = x.reshape(lead.numel(), -1).to(torch.float64)
+            columns.append(rows if mask is None else rows[mask.expand(lead).reshape(-1).to(torch.bool)])
+        rows = torch.cat(columns, -1)
+        count = rows.new_full((1,), rows.shape[0])
+        mean = rows.sum(0) / count.clamp(min=1.0)
+        return torch.cat((count, mean, (rows - mean).square_().sum(0)))
+
+    @torch.no_grad()
+    def merge(self, moments: torch.Tensor) -> None:
+        """Take in batches' :meth:`moments`, ``(1 + 2 D,)`` or several as ``(L, 1 + 2 D)`` (one of each learner).
+
+        Chan, Golub, LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances" (1979).
+        """
+        size = self.mean.numel()
+        for row in moments.to(self.mean).reshape(-1, 1 + 2 * size):
+            count, mean, squares = row[0], row[1 : 1 + size], row[1 + size :]
+            total = self.count + count
+            if total <= 0:
+                continue
+            delta = mean - self.mean
+            merged = self.var * self.count + squares + delta.square() * (self.count * count / total)
+            self.mean += delta * (count / total)
+            self.var.copy_(merged / total)
+            self.count.copy_(total)
+        self.shift.copy_(self.mean)
+        self.scale.copy_((self.var + self.epsilon).rsqrt())
+
+    def update_statistics(self, obs: Any, mask: torch.Tensor | None = None) -> None:
+        """Take in a batch of observations: ``merge(moments(obs, mask))``."""
+        self.merge(self.moments(obs, mask))
+
+
+@define(slots=False, kw_only=True)
+class NormalizedEncoderConfig(ModelConfig):
+    """Normalises observations before an encoder.
+
+    Args:
+        base_encoder_config: any encoder's config, an actor-critic or recurrent one included.
+        observation_space: space of one observation, as the encoder sees it.
+        clip: bound of the normalised values.
+        epsilon: added to the variance.
+    """
+
+    base_encoder_config: Any = field()
+    observation_space: Any = field()
+    clip: float | None = 10.0
+    epsilon: float = 1e-8
+    always_check_shapes: bool = False
+
+    @classmethod
+    def from_encoder(
+        cls, base_encoder_config: Any, observation_space: Any, model_config: Mapping[str, Any]
+    ) -> NormalizedEncoderConfig:
+        """Wrap an encoder's config, from ``observation_clip``."""
+        clip = effective_model_config(model_config)["observation_clip"]
+        return cls(base_encoder_config=base_encoder_config, observation_space=observation_space, clip=clip)
+
+    @property
+    def input_dims(self) -> Any:
+        """Input shape of the wrapped encoder."""
+        return getattr(self.base_encoder_config, "input_dims", None)
+
+    @property
+    def recurrent(self) -> bool:  # type: ignore[override]
+        """Whether the wrapped encoder is recurrent."""
+        return bool(getattr(self.base_encoder_config, "recurrent", False))
+
+    @property
+    def output_dims(self) -> Any:
+        """Output shape of the wrapped encoder."""
+        return self.base_encoder_config.output_dims
+
+    def build(self, framework: str = "torch") -> NormalizedEncoder:
+        """Return a new :class:`NormalizedEncoder`."""
+        check_framework(self, framework)
+        return NormalizedEncoder(self, framework)
+
+
+class NormalizedEncoder(Encoder):
+    """Runs ``self.encoder`` on observations that ``self.normalizer`` has normalised."""
+
+    def __init__(self, config: NormalizedEncoderConfig, framework: str = "torch") -> None:
+        super().__init__(config)
+        self.normalizer = ObservationNormalizer(config.observation_space, config.clip, config.epsilon)
+        self.encoder: nn.Module = config.base_encoder_config.build(framework=framework)
+        self.input_columns = tuple(getattr(self.encoder, "input_columns", (Columns.OBS,)))
+
+    def get_initial_state(self) -> dict[str, Any]:
+        """The wrapped encoder's."""
+        return initial_state_of(self.encoder)
+
+    def update_statistics(self, obs: Any, mask: torch.Tensor | None = None) -> None:
+        """Take a batch of raw observations into the running statistics."""
+        self.normalizer.update_statistics(obs, mask)
+
+    def forward(self, batch: Mapping[str, Any], **kwargs: Any) -> Any:
+        """Encode ``batch`` with normalised observations."""
+        return self.encoder({**batch, Columns.OBS: self.normalizer(batch[Columns.OBS])}, **kwargs)
+
+
+def observation_normalizers(module: nn.Module) -> list[ObservationNormalizer]:
+    """Every normaliser inside a module, in a fixed order."""
+    return [part for part in module.modules() if isinstance(part, ObservationNormalizer)]
+
+
+def _get(struct: Any, path: tuple[str, ...]) -> Any:
+    for key in path:
+        struct = struct[key] if isinstance(struct, Mapping) else struct[int(key)]
+    return struct
+
+
+def _replace(struct: Any, path: tuple[str, ...], value: Any) -> Any:
+    """A copy of the structure, as deep as the path, with another leaf."""
+    if not path:
+        return value
+    key, rest = path[0], path[1:]
+    if isinstance(struct, Mapping):
+        return {**struct, key: _replace(struct[key], rest, value)}
+    items = list(struct)
+    items[int(key)] = _replace(items[int(key)], rest, value)
+    return tuple(items)

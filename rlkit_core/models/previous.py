@@ -1,0 +1,162 @@
+"""The previous action and reward as inputs: appended to an encoder's output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from attrs import define, field
+from gymnasium import spaces
+from torch import nn
+
+from rlkit_core.columns import ENCODER_OUT, Columns
+from rlkit_core.errors import ConfigError
+from rlkit_core.models.base import (
+    PREV_ACTIONS,
+    PREV_REWARDS,
+    Encoder,
+    ModelConfig,
+    check_framework,
+    encoder_output,
+)
+from rlkit_core.models.default_config import effective_model_config
+from rlkit_core.spaces import flat_leaves
+
+
+@define(slots=False, kw_only=True)
+class PreviousInputsEncoderConfig(ModelConfig):
+    """Appends the previous raw action (integers as one-hot vectors) and reward to an encoder's output.
+
+    They come as the batch columns ``"prev_actions"`` (in the structure of the action space) and
+    ``"prev_rewards"``, with the leading axes of the observations. At the first step of an episode they are zero;
+    an integer action of -1 becomes a vector of zeros, so that "no action yet" differs from action 0.
+
+    Args:
+        base_encoder_config: a stateless encoder's config.
+        action_space: space of one action.
+        use_prev_action: append the action.
+        use_prev_reward: append the reward.
+    """
+
+    base_encoder_config: Any = field()
+    action_space: Any = field()
+    use_prev_action: bool = True
+    use_prev_reward: bool = True
+    always_check_shapes: bool = False
+
+    @classmethod
+    def from_encoder(
+        cls, base_encoder_config: Any, action_space: Any, model_config: Mapping[str, Any]
+    ) -> PreviousInputsEncoderConfig:
+        """Wrap an encoder's config, from ``lstm_use_prev_action`` and ``lstm_use_prev_reward``."""
+        config = effective_model_config(model_config)
+        return cls(
+            base_encoder_config=base_encoder_config,
+            action_space=action_space,
+            use_prev_action=config["lstm_use_prev_action"],
+            use_prev_reward=config["lstm_use_prev_reward"],
+        )
+
+    @property
+    def input_dims(self) -> Any:
+        """Input shape of the wrapped encoder."""
+        return getattr(self.base_encoder_config, "input_dims", None)
+
+    def action_parts(self) -> tuple[tuple[tuple[str, ...], tuple[int, ...] | None, int], ...]:
+        """For each leaf of the action: its path, the numbers of choices (None: plain numbers), its width.
+
+        Raises:
+            ConfigError: an action space of another kind.
+        """
+        parts: list[tuple[tuple[str, ...], tuple[int, ...] | None, int]] = []
+        for path, leaf in flat_leaves(self.action_space):
+            if isinstance(leaf, spaces.Discrete):
+                parts.append((path, (int(leaf.n),), int(leaf.n)))
+            elif isinstance(leaf, spaces.MultiDiscrete):
+                nvec = tuple(int(n) for n in leaf.nvec.reshape(-1))
+                parts.append((path, nvec, sum(nvec)))
+            elif isinstance(leaf, spaces.Box | spaces.MultiBinary):
+                size = 1
+                for n in leaf.shape:
+                    size *= int(n)
+                parts.append((path, None, size))
+            else:
+                raise ConfigError(f"{type(self).__name__}: cannot feed back actions of {leaf}")
+        return tuple(parts)
+
+    @property
+    def output_dims(self) -> tuple[int, ...]:
+        """Width of the wrapped encoder's output and what is appended."""
+        width = int(self.base_encoder_config.output_dims[0])
+        if self.use_prev_action:
+            width += sum(size for _, _, size in self.action_parts())
+        return (width + int(self.use_prev_reward),)
+
+    def _validate(self, framework: str = "torch") -> None:
+        check_framework(self, framework)
+        name = type(self).__name__
+        if getattr(self.base_encoder_config, "recurrent", False):
+            raise ConfigError(f"{name}: wrap the tokenizer, not the recurrent encoder")
+        if len(self.base_encoder_config.output_dims) != 1:
+            raise ConfigError(
+                f"{name}: the encoder's output must have one axis, got {self.base_encoder_config.output_dims}"
+            )
+
+    def build(self, framework: str = "torch") -> PreviousInputsEncoder:
+        """Return a new :class:`PreviousInputsEncoder`."""
+        self._validate(framework)
+        return PreviousInputsEncoder(self, framework)
+
+
+class PreviousInputsEncoder(Encoder):
+    """``{"obs", "prev_actions", "prev_rewards"}`` to ``{"encoder_out": (B, D)}``."""
+
+    def __init__(self, config: PreviousInputsEncoderConfig, framework: str = "torch") -> None:
+        super().__init__(config)
+        self.encoder: nn.Module = config.base_encoder_config.build(framework=framework)
+        self._parts = config.action_parts() if config.use_prev_action else ()
+        self._reward = config.use_prev_reward
+        added = [c for c, on in ((PREV_ACTIONS, config.use_prev_action), (PREV_REWARDS, self._reward)) if on]
+        self.input_columns = (*getattr(self.encoder, "input_columns", (Columns.OBS,)), *added)
+
+    def forward(self, batch: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """Encode observations and append.
+
+        Raises:
+            ConfigError: the batch lacks a column.
+        """
+        out = encoder_output(self.encoder(batch), self.encoder)
+        pieces = [out]
+        if self._parts:
+            actions = self._column(batch, PREV_ACTIONS)
+            for path, nvec, size in self._parts:
+                leaf = actions
+                for key in path:
+                    leaf = leaf[key] if isinstance(leaf, Mapping) else leaf[int(key)]
+                pieces.append(_encode(leaf, nvec, size, out))
+        if self._reward:
+            pieces.append(self._column(batch, PREV_REWARDS).to(out.dtype).unsqueeze(-1))
+        return {ENCODER_OUT: torch.cat(pieces, -1)}
+
+    def _column(self, batch: Mapping[str, Any], name: str) -> Any:
+        try:
+            return batch[name]
+        except KeyError:
+            raise ConfigError(
+                f"{type(self).__name__}: the batch has no {name!r} (zeros at an episode's first step); it has "
+                f"{sorted(batch)}"
+            ) from None
+
+
+def _encode(leaf: torch.Tensor, nvec: tuple[int, ...] | None, size: int, like: torch.Tensor) -> torch.Tensor:
+    """One leaf of the action as numbers ``(B, size)``."""
+    lead = like.shape[:-1]
+    if nvec is None:
+        return leaf.to(like.dtype).reshape(*lead, size)
+    columns = leaf.reshape(*lead, len(nvec)).unbind(-1)
+    hot = [
+        column.unsqueeze(-1) == torch.arange(n, device=leaf.device)
+        for column, n in zip(columns, nvec, strict=True)
+    ]
+    return torch.cat(hot, -1).to(like.dtype)
