@@ -16,7 +16,6 @@ from rlkit_core.checkpoint import (
     PassAtLoad,
     get_checkpoint_info,
     read_snapshot,
-    trust,
 )
 from rlkit_core.checkpoint.snapshot import directory_name
 from rlkit_core.errors import CheckpointError
@@ -220,7 +219,9 @@ def test_nothing_is_written_when_something_cannot_be(root, toys, tmp_path):
 
 
 def test_paths(root, toys, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     fresh = Path(root.save_to_path())
+    assert fresh.parent == tmp_path
     assert toys.Root.from_checkpoint(str(fresh)).group.leaves.keys() == {"p0", "p/1"}
     monkeypatch.chdir(tmp_path)
     assert root.save_to_path("a/b/c") == str(tmp_path / "a/b/c")
@@ -275,7 +276,6 @@ def test_another_plugin_version_is_said_and_migrated(toys, tmp_path, monkeypatch
             calls.append((component, from_version))
             return {"weight": state["weight"] + 1}
 
-    monkeypatch.setattr(trust, "distribution_of", lambda cls: ("rlkit-toy", "1.0"))
     monkeypatch.setattr(
         "rlkit_core.checkpoint.checkpointable.distribution_of", lambda cls: ("rlkit-toy", "1.0")
     )
