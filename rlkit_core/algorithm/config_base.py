@@ -124,7 +124,8 @@ class SettingsBase:
         except (ValueError, TypeError) as error:
             shown = repr(value)
             shown = shown if len(shown) <= 120 else shown[:117] + "..."
-            raise ConfigError(f"{item.section}({item.name}={shown}): {error}") from None
+            kind = type(error) if isinstance(error, ConfigError) else ConfigError
+            raise kind(f"{item.section}({item.name}={shown}): {error}") from None
         return result
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -313,6 +314,9 @@ class SettingsBase:
         if copy_frozen is not None:
             object.__setattr__(twin, "_is_frozen", copy_frozen)
         return twin
+
+    def __copy__(self: ConfigT) -> ConfigT:
+        return self.copy()
 
     def set_by_user(self) -> set[str]:
         """Names of the settings that were set since the config was made (presets leave these alone)."""
