@@ -140,8 +140,8 @@ class InlineVectorEnv:
 
     def reset(self, seeds: Sequence[int | None], obs_out: Rows) -> None:
         """Reset env n with ``seeds[n]``."""
-        for n, (env, seed) in enumerate(zip(self.envs, seeds, strict=True)):
-            self._write_row(obs_out, n, env.reset(seed=seed)[0])
+        for n, seed in enumerate(seeds):
+            self._write_row(obs_out, n, self._reset_one(n, seed))
 
     def step(
         self,
@@ -153,13 +153,12 @@ class InlineVectorEnv:
     ) -> list[tuple[int, Any]]:
         """Step every env once; see :class:`VectorEnv`."""
         finals: list[tuple[int, Any]] = []
-        write, plain = self._write, isinstance(obs_out, np.ndarray)
         for n, (step, action) in enumerate(zip(self._steps, self._split(actions), strict=True)):
             try:
                 observation, rewards_out[n], terminated, truncated, _ = step(action)
             except Exception as error:
                 raise EnvError(
-                    f"env {n} ({self.envs[n]}) raised {type(error).__name__} at step with action {action!r}: {error}"
+                    f"env {n} ({self.envs[n]}) raised {type(error).__name__} at a step with action {action!r}: {error}"
                 ) from error
             terminateds_out[n] = terminated
             truncateds_out[n] = truncated
@@ -167,13 +166,17 @@ class InlineVectorEnv:
                 if not terminated:
                     # Copied: an env may reuse its observation array when it is reset.
                     finals.append((n, nested_map(np.array, observation)))
-                seed = self._next_seed(n) if self._next_seed is not None else None
-                observation = self.envs[n].reset(seed=seed)[0]
-            if plain:
-                obs_out[n] = observation
-            else:
-                write(obs_out, n, observation)
+                observation = self._reset_one(n, self._next_seed(n) if self._next_seed is not None else None)
+            self._write_row(obs_out, n, observation)
         return finals
+
+    def _reset_one(self, n: int, seed: int | None) -> Any:
+        try:
+            return self.envs[n].reset(seed=seed)[0]
+        except Exception as error:
+            raise EnvError(
+                f"env {n} ({self.envs[n]}) raised {type(error).__name__} at a reset with seed {seed}: {error}"
+            ) from error
 
     def _write_row(self, obs_out: Rows, n: int, observation: Any) -> None:
         try:

@@ -1,0 +1,50 @@
+"""Environments whose values are known exactly."""
+
+from __future__ import annotations
+
+import gymnasium as gym
+import numpy as np
+
+
+class ConstantReward(gym.Env):
+    """Reward 1 at every step, cut after ``limit`` steps: the episode is truncated, the value is 1 / (1 - gamma)."""
+
+    observation_space = gym.spaces.Box(0.0, 1.0, (1,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, limit: int = 8) -> None:
+        self.limit, self.t = limit, 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        return np.ones(1, np.float32), {}
+
+    def step(self, action):
+        self.t += 1
+        return np.ones(1, np.float32), 1.0, False, self.t >= self.limit, {}
+
+
+class TwoKinds(gym.Env):
+    """Episodes of kind 0 pay nothing, those of kind 1 pay 1 per step; the observation tells the kind.
+
+    Nothing an episode of kind 0 holds may learn from the episode of kind 1 that follows it.
+    """
+
+    observation_space = gym.spaces.Box(0.0, 1.0, (2,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, limit: int = 5) -> None:
+        self.limit, self.t, self.kind = limit, 0, 1
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t, self.kind = 0, 1 - self.kind
+        return self._obs(), {}
+
+    def step(self, action):
+        self.t += 1
+        return self._obs(), float(self.kind), False, self.t >= self.limit, {}
+
+    def _obs(self):
+        return np.eye(2, dtype=np.float32)[self.kind]
