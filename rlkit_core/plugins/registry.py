@@ -21,7 +21,14 @@ from rlkit_core.errors import (
 )
 from rlkit_core.plugins.choices import ComponentChoices, key_for
 from rlkit_core.plugins.discovery import CORE, RESERVED, canonical
-from rlkit_core.plugins.records import LOCAL, Component, ComponentRequest, Origin, RegisteredComponent
+from rlkit_core.plugins.records import (
+    LOCAL,
+    Component,
+    ComponentRequest,
+    Origin,
+    RegisteredComponent,
+    load_target,
+)
 
 
 @frozen
@@ -155,7 +162,7 @@ def _names(target: Any, cls: type) -> bool:
     if attribute != cls.__qualname__ or module.partition(".")[0] != cls.__module__.partition(".")[0]:
         return False
     try:
-        return Component("x", "encoder", target, ()).load() is cls
+        return load_target(target) is cls
     except Exception:
         return False
 
