@@ -89,12 +89,12 @@ class RLModuleConfig:
         return {
             "observation_space": self.observation_space,
             "action_space": self.action_space,
-            "inference_only": self.inference_only,
-            "learner_only": self.learner_only,
+            "inference_only": self.inference_only or None,
+            "learner_only": self.learner_only or None,
             "model_config": self.model_config_dict,
             "catalog_class": self.catalog_class,
-            "catalogs": self.catalogs,
-            "components": self.components,
+            "catalogs": self.catalogs or None,
+            "components": self.components or None,
         }
 
     def __eq__(self, other: object) -> bool:
