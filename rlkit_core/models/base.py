@@ -110,16 +110,15 @@ def initial_state_of(module: Any) -> dict[str, Any]:
     return dict(getter() or {}) if getter is not None else {}
 
 
-def encoder_output(out: Mapping[str, Any], encoder: Any) -> Any:
+def encoder_output(out: Any, encoder: Any) -> Any:
     """Take ``encoder_out`` from what an encoder returned.
 
     Raises:
         ConfigError: the encoder returned something else.
     """
-    try:
+    if isinstance(out, Mapping) and ENCODER_OUT in out:
         return out[ENCODER_OUT]
-    except (KeyError, TypeError, IndexError):
-        seen = sorted(out) if isinstance(out, Mapping) else type(out).__name__
-        raise ConfigError(
-            f"encoder {type(encoder).__name__} must return a dict with {ENCODER_OUT!r}; it returned {seen}"
-        ) from None
+    seen = sorted(out) if isinstance(out, Mapping) else type(out).__name__
+    raise ConfigError(
+        f"encoder {type(encoder).__name__} must return a dict with {ENCODER_OUT!r}; it returned {seen}"
+    )

@@ -93,7 +93,7 @@ class CNNTransposeHead(Head):
             config.initial_dense_bias_initializer_config,
         )
         self.layers = nn.ModuleList()
-        self._sizes: list[tuple[int, int]] = []
+        plan: list[tuple[nn.Module, list[Any], int, int]] = []
         rows = config.cnn_transpose_filter_specifiers
         for i, row in enumerate(rows):
             out, kernel, stride = int(row[0]), pair(row[1]), pair(row[2])
@@ -116,35 +116,25 @@ class CNNTransposeHead(Head):
             initialize(
                 conv.bias, config.cnn_transpose_bias_initializer, config.cnn_transpose_bias_initializer_config
             )
-            after: list[nn.Module] = []
+            after: list[Any] = []
             if i < len(rows) - 1:
                 if config.cnn_transpose_use_layernorm:
                     after.append(nn.LayerNorm((out, height, width), eps=LAYERNORM_EPS))
                 activation = get_activation(config.cnn_transpose_activation)
                 if activation is not None:
-                    after.append(activation if isinstance(activation, nn.Module) else _Apply(activation))
-            self.layers.append(nn.ModuleList([conv, *after]))
-            self._sizes.append((height, width))
+                    after.append(activation)
+            self.layers.append(nn.ModuleList([conv, *(m for m in after if isinstance(m, nn.Module))]))
+            plan.append((conv, after, height, width))
             channels = out
+        self._plan = tuple(plan)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Draw images from features."""
         image = self.dense(x).unflatten(-1, self._first)
-        for layer, (height, width) in zip(self.layers, self._sizes, strict=True):
-            for i, module in enumerate(layer):  # type: ignore[arg-type]
-                image = module(image)
-                if i == 0:  # an odd overlap leaves one row or column more than wanted
-                    image = image[..., :height, :width]
+        for conv, after, height, width in self._plan:
+            # an odd overlap leaves one row or column more than wanted
+            image = conv(image)[..., :height, :width]
+            for function in after:
+                image = function(image)
         result: torch.Tensor = image.permute(0, 2, 3, 1) + 0.5
         return result
-
-
-class _Apply(nn.Module):
-    """An activation function as a module."""
-
-    def __init__(self, function: Any) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: torch.Tensor) -> Any:
-        return self.function(x)

@@ -81,10 +81,10 @@ class ObservationNormalizer(nn.Module):
             mask: of the leading axes; only rows where it is true count.
         """
         columns = []
-        for path, _, shape in self._leaves:
+        for path, part, shape in self._leaves:
             x = _get(obs, path)
             lead = x.shape[: x.dim() - len(shape)]
-            rows = x.reshape(lead.numel(), -1).to(torch.float64)
+            rows = x.reshape(lead.numel(), part.stop - part.start).to(torch.float64)
             columns.append(rows if mask is None else rows[mask.expand(lead).reshape(-1).to(torch.bool)])
         rows = torch.cat(columns, -1)
         count = rows.new_full((1,), rows.shape[0])
