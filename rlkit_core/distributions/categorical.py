@@ -123,7 +123,7 @@ class Categorical(Distribution):
         if noise is None:
             shape = logits.shape if sample_shape is None else (*sample_shape, *logits.shape)
             noise = gumbel(tuple(shape), dtype=logits.dtype, device=logits.device)
-        actions = torch.argmax(logits.detach() + noise, -1)
+        actions = torch.argmax((logits.detach() if logits.requires_grad else logits) + noise, -1)
         return (actions, self.logp(actions)) if return_logp else actions
 
     def rsample(self, *, sample_shape: Shape | None = None, return_logp: bool = False) -> Any:

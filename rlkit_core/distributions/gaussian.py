@@ -125,7 +125,9 @@ class DiagGaussian(Distribution):
         """Draw ``(..., k)``: ``loc + scale * noise``, without gradients."""
         if noise is None:
             noise = self._normal_like(sample_shape)
-        actions = self.loc.detach() + self.scale.detach() * noise
+        actions = self.loc + self.scale * noise
+        if actions.requires_grad:
+            actions = actions.detach()
         return (actions, self.logp(actions)) if return_logp else actions
 
     def rsample(self, *, sample_shape: Shape | None = None, return_logp: bool = False) -> Any:

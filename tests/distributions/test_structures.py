@@ -87,7 +87,7 @@ def row(struct, i):
     return struct[i]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(space=NESTED, seed=st.integers(0, 1000))
 def test_any_action_space(space, seed):
     torch.manual_seed(seed)
@@ -269,3 +269,11 @@ def test_names_of_other_libraries():
     for name in dists.__all__:
         if not name.startswith("Torch"):
             assert getattr(dists, f"Torch{name}") is getattr(dists, name)
+
+
+def test_module_paths_of_other_libraries():
+    from rlkit_core.models.torch import torch_distributions
+
+    assert torch_distributions.TorchCategorical is Categorical
+    with pytest.raises(ConfigError, match="TfCategorical.*torch"):
+        from rlkit_core.models.tf.tf_distributions import TfCategorical  # noqa: F401

@@ -1,0 +1,1 @@
+"""Import paths of RLlib's TensorFlow parts, which rlkit does not have."""

@@ -1,0 +1,1 @@
+"""Import paths that code written against RLlib uses."""
