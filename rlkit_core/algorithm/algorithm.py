@@ -44,12 +44,16 @@ class Algorithm(Checkpointable):
     STATE_FILE_NAME = "algorithm_state"
 
     def __init__(self, config: Any, env: Any = None) -> None:
-        self.config = config.prepared(env)
-        if self.config.env is None:
+        config = config.prepared(env)
+        if config.env is None:
             raise ConfigError(f"{type(self).__name__} needs an env: config.environment('CartPole-v1')")
         host = default_host()
         host.load()
-        self.seeds = SeedTree.from_seed(self.config.seed)
+        self.seeds = SeedTree.from_seed(config.seed)
+        if config.seed is None:  # the seed that was drawn is kept, so that a checkpoint continues with it
+            config = config.copy(copy_frozen=False).debugging(seed=self.seeds.root)
+            config.freeze()
+        self.config = config
         self.iteration = 0
         self._training_step_calls = 0
         self._timers = Timers()

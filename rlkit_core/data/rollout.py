@@ -28,6 +28,7 @@ class Rollout:
         loss_mask: ``[T, N]`` bool, False for steps that are no experience (the reset row of next-step reset); None
             when all are.
         weights_version: version of the weights that acted.
+        fresh_start: the envs were reset before the first step: nothing carries over from the rollout before.
     """
 
     columns: dict[str, Nested]
@@ -36,6 +37,7 @@ class Rollout:
     final_index: Tensor | None = None
     loss_mask: Tensor | None = None
     weights_version: int = 0
+    fresh_start: bool = False
 
     @property
     def num_steps(self) -> int:
@@ -82,6 +84,7 @@ class Rollout:
             final_index=None if self.final_index is None else move(self.final_index),
             loss_mask=None if self.loss_mask is None else move(self.loss_mask),
             weights_version=self.weights_version,
+            fresh_start=self.fresh_start,
         )
 
     def flat(self) -> dict[str, Nested]:

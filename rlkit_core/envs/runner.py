@@ -120,7 +120,10 @@ class EnvRunner:
         else:
             num_steps = -(-num_timesteps // self.num_envs)
         explore = self.config.explore if explore is None else explore
-        buffers = self._prepare(num_steps, force_reset)
+        if force_reset:
+            self.reset_envs()
+        fresh_start = self._reset_seeds is not None
+        buffers = self._prepare(num_steps)
         outputs: dict[str, list[Nested]] = {}
         finals: list[tuple[int, Any]] = []
         with torch.inference_mode(), self._rng.scope():
@@ -137,7 +140,9 @@ class EnvRunner:
                 if ended:
                     finals += [(t * self.num_envs + n, observation) for n, observation in ended]
         columns = {name: buffers.stack_output(name, steps) for name, steps in outputs.items()}
-        return {DEFAULT_MODULE_ID: self._finish(buffers, columns, finals)}
+        rollout = self._finish(buffers, columns, finals)
+        rollout.fresh_start = fresh_start
+        return {DEFAULT_MODULE_ID: rollout}
 
     def run_episodes(
         self, num_episodes: int, *, explore: bool = False, seeds: SeedTree | None = None
@@ -234,15 +239,13 @@ class EnvRunner:
 
     # -- around the steps -----------------------------------------------------------------------------------------
 
-    def _prepare(self, num_steps: int, force_reset: bool) -> RolloutBuffers:
+    def _prepare(self, num_steps: int) -> RolloutBuffers:
         buffers = self._buffers
         if buffers is None or buffers.num_steps != num_steps:
             fresh = RolloutBuffers(self.env.observation_space, num_steps, self.num_envs)
             if buffers is not None:
                 nested_map(np.copyto, fresh.obs_rows[-1], buffers.obs_rows[-1])
             self._buffers = buffers = fresh
-        if force_reset:
-            self.reset_envs()
         if self._reset_seeds is not None:
             self.env.reset(self._reset_seeds, buffers.obs_rows[0])
             self._reset_seeds = None

@@ -188,7 +188,8 @@ class GradientSteps:
             gradients = _pick(module_gradients_dict, registered)
             if not gradients:
                 continue
-            whole = _as_buffer(gradients, registered)
+            # Clipping each tensor by its own norm has to see the tensors; the others work on the buffer as a whole.
+            whole = gradients if config.grad_clip_by == "norm" else _as_buffer(gradients, registered)
             norm = clip(whole, grad_clip=config.grad_clip, grad_clip_by=config.grad_clip_by)
             if norm is None:
                 norm = opt.global_norm(whole.values())

@@ -6,12 +6,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from rlkit_ppo import PPOConfig
 
 from rlkit_core.envs import EnvRunner
 from rlkit_core.errors import EnvError, NonFiniteError
 from rlkit_core.learner.weights import Weights
 from rlkit_core.seeding import SeedTree
+from rlkit_ppo import PPOConfig
 
 
 class Counting(gym.Env):

@@ -50,7 +50,10 @@ class PPOTorchLearner(Learner):
         rewards, terminateds = rollout[Columns.REWARDS], rollout[Columns.TERMINATEDS]
         truncateds = rollout[Columns.TRUNCATEDS]
         if config.reward_scaling:
-            rewards = self._reward_scaler[module_id](rewards, terminateds | truncateds)
+            scaler = self._reward_scaler[module_id]
+            if rollout.fresh_start:
+                scaler.reset_open()
+            rewards = scaler(rewards, terminateds | truncateds)
         values, last_value, final_values = values_of_rollout(self.module[module_id].unwrapped(), rollout)
         advantages, value_targets = gae(
             rewards, values, last_value, terminateds, truncateds, final_values, config.gamma, config.lambda_
