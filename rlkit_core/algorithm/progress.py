@@ -13,6 +13,9 @@ from attrs import frozen
 PLAIN_INTERVAL_S = 2.0
 """Plain lines are at least this far apart."""
 
+ROOM_FOR_BAR = 104
+"""Columns of a terminal from which on a bar fits beside the figures."""
+
 
 @frozen
 class ProgressRow:
@@ -124,14 +127,15 @@ class RichProgress:
         from rich.progress import Progress as Bars
 
         self._console = console if console is not None else Console(highlight=False)
-        columns = [BarColumn(bar_width=20), TextColumn("{task.description}")]
+        text = TextColumn("{task.description}")
+        columns = (BarColumn(bar_width=20), text) if self._console.width >= ROOM_FOR_BAR else (text,)
         self._bars = Bars(*columns, console=self._console, transient=True)
         self._task = self._bars.add_task("starting", total=total_steps)
         self._bars.start()
 
     def line(self, text: str) -> None:
         """Print above the live line."""
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def update(self, row: ProgressRow) -> None:
         """Renew the live line."""

@@ -306,6 +306,8 @@ class CoreSettings(SettingsBase):
         section="reporting",
         help="One train() trains on at least so many env steps.",
         converter=integer(ge=0),
+        only=(0,),
+        only_why="not available in this version; use min_sample_timesteps_per_iteration",
     )
     min_sample_timesteps_per_iteration: int = setting(
         0,
@@ -313,10 +315,6 @@ class CoreSettings(SettingsBase):
         help="One train() samples at least so many env steps.",
         converter=integer(ge=0),
     )
-    log_gradients: bool = setting(
-        False, section="reporting", help="Report the global norm of gradients.", converter=boolean
-    )
-
     callbacks_class: list[Any] = setting(
         [],
         section="callbacks",

@@ -128,11 +128,14 @@ def train(
 
 @contextmanager
 def warnings_as_notes() -> Iterator[None]:
-    """Show warnings meant for users as one line each, and no others."""
+    """Show warnings meant for users as one line each, without control codes where that is no terminal."""
+    usual = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *args: Any, **kwargs: Any) -> None:
-        if issubclass(category, UserWarning):
+        if category is UserWarning:
             click.echo(f"note: {message}", err=True)
+        else:
+            usual(message, category, *args, **kwargs)
 
     with warnings.catch_warnings():
         warnings.showwarning = show

@@ -31,7 +31,9 @@ from rlkit_core.errors import ConfigError, UnknownSettingError
 @attrs.define
 class ToyConfig(AlgorithmConfig):
     lr: Any = redeclare(AlgorithmConfig, "lr", 3e-4)
-    beta: float = setting(0.5, section="training", help="How bold.", converter=number(ge=0), aliases=["boldness"])
+    beta: float = setting(
+        0.5, section="training", help="How bold.", converter=number(ge=0), aliases=["boldness"]
+    )
     modes: list[str] = setting(["a"], section="env_runners", help="A list.")
 
 
@@ -131,7 +133,11 @@ def test_every_core_setting_has_a_section_and_a_help() -> None:
 @pytest.mark.parametrize(
     ("converter", "good", "bad"),
     [
-        (integer(ge=1), [(1, 1), (2.0, 2), (np.int64(3), 3), (1e5, 100000)], [0, True, 1.5, "1", None, float("nan")]),
+        (
+            integer(ge=1),
+            [(1, 1), (2.0, 2), (np.int64(3), 3), (1e5, 100000)],
+            [0, True, 1.5, "1", None, float("nan")],
+        ),
         (number(gt=0, le=1), [(1, 1.0), (np.float32(0.5), 0.5)], [0, 1.1, True, "x", float("inf"), None]),
         (boolean, [(True, True), (np.bool_(False), False)], [1, 0, None, "True"]),
         (one_of("a", None), [("a", "a"), (None, None)], ["b", 0, False]),
@@ -139,8 +145,21 @@ def test_every_core_setting_has_a_section_and_a_help() -> None:
         (either(one_of("auto"), integer(ge=1)), [("auto", "auto"), (3, 3)], ["Auto", 0]),
         (
             schedule(ge=0),
-            [(0.1, 0.1), ([[0, 1], [10, 0.5]], [[0, 1.0], [10, 0.5]]), (((0, 1), (1e3, 0)), [[0, 1.0], [1000, 0.0]])],
-            [-1, [], [[0, 1]], [[1, 1], [2, 1]], [[0, 1], [0, 2]], [[0, 1], [5, -1]], [[0, 1, 2], [1, 1]], "linear"],
+            [
+                (0.1, 0.1),
+                ([[0, 1], [10, 0.5]], [[0, 1.0], [10, 0.5]]),
+                (((0, 1), (1e3, 0)), [[0, 1.0], [1000, 0.0]]),
+            ],
+            [
+                -1,
+                [],
+                [[0, 1]],
+                [[1, 1], [2, 1]],
+                [[0, 1], [0, 2]],
+                [[0, 1], [5, -1]],
+                [[0, 1, 2], [1, 1]],
+                "linear",
+            ],
         ),
     ],
 )

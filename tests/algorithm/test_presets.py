@@ -1,0 +1,95 @@
+"""Presets: a data file beside the config class, below what the user sets."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rlkit_core.algorithm import AlgorithmConfig
+from rlkit_core.algorithm.presets import load_presets, preset_for
+from rlkit_core.errors import ConfigError
+
+PRESETS = {
+    "CartPole-v1": {
+        "training": {"lr": 0.1, "gamma": 0.5, "beta": 7},
+        "env_runners": {"num_envs_per_env_runner": 4},
+        "rl_module": {"model_config": {"fcnet_hiddens": [4], "fcnet_activation": "relu"}},
+        "stop": {"return": 475, "steps": 1000},
+    }
+}
+MODULE = """
+import attrs
+from rlkit_core.algorithm import AlgorithmConfig, setting
+@attrs.define
+class LabConfig(AlgorithmConfig):
+    beta: int = setting(1, section="training", help="A setting.")
+"""
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    package = tmp_path / "preset_lab"
+    (package / "deep").mkdir(parents=True)
+    (package / "__init__.py").write_text(MODULE)
+    (package / "deep" / "__init__.py").write_text("")
+    (package / "presets.json").write_text(json.dumps(PRESETS))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import preset_lab  # type: ignore[import-not-found]
+
+    yield preset_lab
+    for name in [name for name in sys.modules if name.startswith("preset_lab")]:
+        del sys.modules[name]
+
+
+def test_a_preset_fills_what_the_user_left_open(lab: Any) -> None:
+    config = lab.LabConfig().training(gamma=0.9).rl_module(model_config={"fcnet_hiddens": [8]})
+    assert config.apply_preset("CartPole-v1")
+    assert (config.lr, config.gamma, config.beta, config.num_envs_per_env_runner) == (0.1, 0.9, 7, 4)
+    assert config.model_config == {"fcnet_hiddens": [8], "fcnet_activation": "relu"}
+    assert config.set_by_user() == {"gamma", "model_config"}
+
+
+def test_no_preset_changes_nothing(lab: Any) -> None:
+    config = lab.LabConfig()
+    assert not config.apply_preset("Pendulum-v1")
+    assert not config.apply_preset()
+    assert config == lab.LabConfig()
+    assert not AlgorithmConfig().apply_preset("CartPole-v1")
+
+
+def test_the_configs_own_env_is_the_default_and_subclasses_inherit(lab: Any) -> None:
+    class Mine(lab.LabConfig):  # type: ignore[misc,name-defined]
+        pass
+
+    assert Mine().environment("CartPole-v1").apply_preset()
+    assert preset_for(Mine, "CartPole-v1")["stop"] == {"return": 475, "steps": 1000}  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ("{", "not JSON"),
+        ("[]", "expected {environment id: sections}"),
+        ('{"E": {"trainin": {}}}', "no section 'trainin'"),
+        ('{"E": {"training": 3}}', "expected settings, got int"),
+        ('{"E": {"stop": {"reward": 1}}}', "stop has ['reward']"),
+    ],
+)
+def test_a_broken_file_is_named(lab: Any, data: str, says: str) -> None:
+    file = Path(lab.__file__).with_name("presets.json")
+    file.write_text(data)
+    with pytest.raises(ConfigError) as caught:
+        load_presets(lab.LabConfig)
+    assert says in str(caught.value)
+    assert str(file) in str(caught.value)
+
+
+def test_an_unknown_setting_in_a_preset_is_an_error(lab: Any) -> None:
+    Path(lab.__file__).with_name("presets.json").write_text('{"E": {"training": {"lrr": 1}}}')
+    with pytest.raises(ConfigError, match="Did you mean 'lr'"):
+        lab.LabConfig().apply_preset("E")

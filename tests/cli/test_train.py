@@ -1,0 +1,254 @@
+"""``rlkit train`` and ``rlkit evaluate``: the command line's own work in process, its ends in real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from rlkit_core.algorithm import AlgorithmConfig
+from rlkit_core.algorithm.run import Stop
+from rlkit_core.cli.app import cli
+from rlkit_core.cli.train import apply_setting, parse_value, reward_threshold, stop_criteria
+from rlkit_core.errors import ConfigError
+
+SMALL = [
+    "--no-preset",
+    "--set", "train_batch_size=64",
+    "--set", "minibatch_size=32",
+    "--set", "num_epochs=1",
+    "--set", "num_envs_per_env_runner=4",
+    "--set", "model_config.fcnet_hiddens=[8]",
+    "--evaluate", "2",
+    "--seed", "1",
+]  # fmt: skip
+COMMAND = [sys.executable, "-c", "from rlkit_core.cli import main; main()"]
+ENV = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+def rlkit(*args: Any, **kwargs: Any) -> Result:
+    return CliRunner().invoke(cli, [str(arg) for arg in args], **kwargs)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of one small run."""
+    folder = tmp_path_factory.mktemp("cli") / "run"
+    result = rlkit("train", "ppo", "CartPole-v1", "--run-dir", folder, "--stop-iters", 3, *SMALL)
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[:3] == [
+        "settings: PPOConfig's defaults",
+        "until: mean return 475 or 3 iterations",
+        f"run folder: {folder}",
+    ]
+    assert re.match(
+        r"iteration 1: return \S+ \| eval - \| 64 steps \| \S+ steps/s \| loss \S+ \| 0:0\d$", lines[3]
+    )
+    summary = {line[:11].strip(): line[12:] for line in lines if re.match(r"[a-z ]{11} \S", line)}
+    assert summary["result"].startswith("ended after 3 iterations: mean return ")
+    assert summary["result"].endswith(" over 2 deterministic evaluation episodes (target 475)")
+    assert summary["run folder"] == str(folder)
+    assert Path(summary["checkpoint"]) == folder / "checkpoint"
+    assert Path(summary["plot"]).read_bytes().startswith(b"\x89PNG")
+    assert not CONTROL.search(result.output)
+    return folder
+
+
+def test_the_run_folder_holds_what_was_asked_for(trained: Path) -> None:
+    config = AlgorithmConfig.from_json((trained / "config.json").read_text())
+    assert (config.env, config.seed, config.train_batch_size) == ("CartPole-v1", 1, 64)
+    assert config.model_config["fcnet_hiddens"] == [8]
+    assert len((trained / "progress.csv").read_text().splitlines()) == 4
+    assert list((trained / "tensorboard").iterdir())
+    assert "rlkit-ppo" in json.loads((trained / "versions.json").read_text())["plugins"]
+
+
+def test_evaluate_reads_checkpoint_and_run_folder(trained: Path) -> None:
+    said = rlkit("evaluate", trained, "--episodes", 3, "--seed", 7)
+    assert said.exit_code == 0, said.output
+    assert said.stdout.startswith(f"CartPole-v1, 3 deterministic episodes with {trained / 'checkpoint'}")
+    one, two = (
+        json.loads(rlkit("evaluate", path, "--episodes", 3, "--seed", 7, "--json").stdout)
+        for path in (trained, trained / "checkpoint")
+    )
+    assert one["num_episodes"] == 3
+    assert one["episode_return_mean"] == two["episode_return_mean"]
+    assert f"episode_return_mean  {one['episode_return_mean']:.1f}" in said.stdout
+
+
+def test_evaluate_in_another_env_of_the_same_spaces(trained: Path) -> None:
+    found = json.loads(rlkit("evaluate", trained, "--episodes", 2, "--env", "CartPole-v0", "--json").stdout)
+    assert found["env"] == "CartPole-v0"
+    assert found["episode_len_max"] <= 200
+    refused = rlkit("evaluate", trained, "--episodes", 2, "--env", "Acrobot-v1")
+    assert refused.exit_code == 2
+    assert "Error: " in refused.stderr
+
+
+def test_resume_goes_on_in_the_same_folder(trained: Path, tmp_path: Path) -> None:
+    args = ("--stop-iters", 5, "--evaluate", 2, "--no-plot", "--quiet")
+    result = rlkit("train", "ppo", "CartPole-v1", "--resume", trained, *args)
+    assert result.exit_code == 0, result.output
+    assert "320 steps, 5 iterations" in result.stdout
+    rows = (trained / "progress.csv").read_text().splitlines()
+    assert len(rows) == 6
+    config = AlgorithmConfig.from_json((trained / "config.json").read_text())
+    assert config.train_batch_size == 64
+    assert json.loads((trained / "seeds.json").read_text()) == {"seed": 1}
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["ppo", "CartPol-v1"], "Did you mean 'CartPole-v1'?"),
+        (["pppo", "CartPole-v1"], "No algorithm 'pppo'. Did you mean 'ppo'?"),
+        (["ppo", "CartPole-v1", "--set", "learning_rate=1"], "Did you mean 'lr'?"),
+        (["ppo", "CartPole-v1", "--set", "lr=fast"], "training(lr='fast'): expected a number"),
+        (["ppo", "CartPole-v1", "--set", "lr"], "expected KEY=VALUE"),
+        (["ppo", "CartPole-v1", "--set", "minibatch_size=9999"], "minibatch_size"),
+        (["ppo", "CartPole-v1", "--resume", "nowhere"], "no checkpoint at"),
+        (["ppo", "CartPole-v1", "--resume", "nowhere", "--seed", "1"], "leave out --set, --seed"),
+    ],
+)
+def test_mistakes_end_at_once_with_one_message(tmp_path: Path, args: list[str], says: str) -> None:
+    result = rlkit("train", *args, "--run-dir", tmp_path / "run")
+    assert result.exit_code == 2
+    assert says in result.stderr
+    assert "Traceback" not in result.output
+    assert result.stdout == ""
+    assert not (tmp_path / "run").exists()
+
+
+def test_resume_refuses_another_environment(trained: Path) -> None:
+    result = rlkit("train", "ppo", "Acrobot-v1", "--resume", trained)
+    assert result.exit_code == 2
+    assert "was trained in 'CartPole-v1', not 'Acrobot-v1'" in result.stderr
+
+
+def test_a_used_run_folder_is_not_overwritten(trained: Path) -> None:
+    before = (trained / "progress.csv").read_text()
+    result = rlkit("train", "ppo", "CartPole-v1", "--run-dir", trained, "--stop-iters", 1, *SMALL)
+    assert result.exit_code == 2
+    assert "is not empty" in result.stderr
+    assert (trained / "progress.csv").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3", 3),
+        ("3e-4", 3e-4),
+        ("[[0, 1e-3], [100, 0]]", [[0, 1e-3], [100, 0]]),
+        ("{'a': (1, 2)}", {"a": (1, 2)}),
+        ("True", True),
+        ("false", False),
+        ("None", None),
+        ("null", None),
+        ("auto", "auto"),
+        ("'quoted'", "quoted"),
+        ("", ""),
+    ],
+)
+def test_values_as_json_or_python_write_them(text: str, value: Any) -> None:
+    assert parse_value(text) == value
+    assert type(parse_value(text)) is type(value)
+
+
+def test_settings_from_texts() -> None:
+    config = AlgorithmConfig()
+    for text in (
+        "lr=3e-4",
+        "model_config.fcnet_hiddens=[4, 4]",
+        "env_config.a.b=1",
+        "env_config.a.c=x=y",
+        "seed = 3",
+    ):
+        apply_setting(config, text)
+    assert (config.lr, config.seed) == (3e-4, 3)
+    assert config.model_config["fcnet_hiddens"] == [4, 4]
+    assert config.env_config == {"a": {"b": 1, "c": "x=y"}}
+    for text in ("lr.x=1", "env_config.a.b.c=1", "=1"):
+        with pytest.raises(ConfigError):
+            apply_setting(config, text)
+
+
+def test_what_ends_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    notes: list[str] = []
+    config = AlgorithmConfig()
+
+    def criteria(own: Stop, env: str = "CartPole-v1", **kwargs: Any) -> Stop:
+        return stop_criteria(own, config, env, use_preset=kwargs.get("use_preset", True), notes=notes)
+
+    assert reward_threshold("CartPole-v1") == 475
+    assert criteria(Stop()) == Stop(return_mean=475.0, steps=1_000_000)
+    assert criteria(Stop(iterations=3), "Pendulum-v1") == Stop(iterations=3)
+    preset = {"CartPole-v1": {"stop": {"return": 400, "steps": 5000}}}
+    monkeypatch.setattr("rlkit_core.algorithm.presets.load_presets", lambda config_class: preset)
+    assert criteria(Stop()) == Stop(return_mean=400, steps=5000)
+    assert criteria(Stop(return_mean=10)) == Stop(return_mean=10, steps=5000)
+    assert criteria(Stop(seconds=9)) == Stop(return_mean=400, seconds=9)
+    assert criteria(Stop(), use_preset=False) == Stop(return_mean=475.0, steps=1_000_000)
+    assert notes[2] == "until: mean return 400 or 5,000 steps"
+
+
+def start(folder: Path, *args: str, **kwargs: Any) -> subprocess.Popen[str]:
+    command = [*COMMAND, "train", "ppo", "CartPole-v1", "--run-dir", str(folder), *SMALL, *args]
+    return subprocess.Popen(command, env=ENV, stderr=subprocess.PIPE, text=True, **kwargs)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_training_leaves_a_checkpoint_that_acts(tmp_path: Path, number: signal.Signals) -> None:
+    folder = tmp_path / "run"
+    with start(
+        folder, "--stop-steps", "100000000", "--stop-return", "1e9", stdout=subprocess.PIPE
+    ) as process:
+        deadline = time.monotonic() + 120
+        results = folder / "results.jsonl"
+        while time.monotonic() < deadline and not (results.exists() and results.stat().st_size > 0):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, err
+    assert "Traceback" not in err
+    assert "interrupted: not evaluated" in out
+    assert not CONTROL.search(out + err)
+    iterations = json.loads((folder / "summary.json").read_text())["iterations"]
+    assert len(results.read_text().splitlines()) == iterations >= 1
+    evaluated = rlkit("evaluate", folder, "--episodes", 2)
+    assert evaluated.exit_code == 0, evaluated.output
+
+
+def test_a_terminal_shows_a_live_line_and_the_same_summary(tmp_path: Path) -> None:
+    terminal, inner = pty.openpty()
+    with start(tmp_path / "run", "--stop-iters", "2", stdout=inner) as process:
+        os.close(inner)
+        shown = b""
+        while select.select([terminal], [], [], 120)[0]:
+            try:
+                chunk = os.read(terminal, 65536)
+            except OSError:  # the other end is closed
+                break
+            if not chunk:
+                break
+            shown += chunk
+        process.wait(60)
+    os.close(terminal)
+    text = shown.decode()
+    assert process.returncode == 0, text
+    assert "\x1b[" in text
+    assert "128 steps" in text
+    assert "ended after 2 iterations: mean return" in text
