@@ -200,18 +200,24 @@ def read_snapshot(path: str | os.PathLike[str]) -> tuple[Snapshot, Path]:
         CheckpointNotFoundError: there is no checkpoint.
         CheckpointError: a file is missing, damaged or refused; the message names it.
     """
-    for attempt in range(20):
-        before = None
+    absent = 0
+    for _ in range(20):
         try:
             directory, fallback = files.locate(path)
-            before = _identity(directory)
-            snapshot = _read_component(directory)
-            if _identity(directory) == before:
-                break
         except CheckpointError:
-            absent = before is None and attempt >= 3  # else a save may be between its two renames
-            if absent or (before is not None and _identity(directory) == before):
+            absent += 1  # or a save is between its two renames
+            if absent == 4:
                 raise
+        else:
+            absent = 0
+            before = _identity(directory)
+            try:
+                snapshot = _read_component(directory)
+                if _identity(directory) == before:
+                    break
+            except CheckpointError:
+                if before is not None and _identity(directory) == before:
+                    raise
         time.sleep(0.01)
     else:
         raise CheckpointError(f"{path} was replaced again and again while it was read")

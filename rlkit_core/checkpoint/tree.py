@@ -174,7 +174,7 @@ def read_tree(directory: Path, name: str) -> EncodedTree:
     path = directory / f"{name}.safetensors"
     try:
         loaded = safetensors.torch.load_file(path)
-    except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
     # Own memory: what is loaded must not change, or fault, when somebody touches the file later.
     return EncodedTree(document, {key: tensor.clone() for key, tensor in loaded.items()})
