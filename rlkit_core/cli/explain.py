@@ -33,7 +33,7 @@ def explain(algo: str, env: str, settings: tuple[str, ...], no_preset: bool, as_
         warnings.simplefilter("always", UserWarning)
         configure(config, env, None, settings, preset=not no_preset, notes=notes)
         modules = explain_config(config)
-    notes += [str(warning.message) for warning in caught if warning.category is UserWarning]
+    notes += [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
     if as_json:
         click.echo(json.dumps({"algorithm": algo, "env": env, "modules": modules, "notes": notes}, indent=2))
         return

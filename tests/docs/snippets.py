@@ -3,7 +3,8 @@
 - ``python`` blocks of one page share a namespace. A block, of any language, whose first line is a comment with a
   path (``# my_lab/encoder.py``) is a file: it is written, not run.
 - ``console`` blocks: lines that begin with ``$ `` are run; the others are output, each of which must appear
-  (``…`` stands for anything). ``pip install`` of the page's own package goes into a folder of the page.
+  (``…`` stands for anything). ``pip install`` of the page's own package goes into a folder of the page, and
+  ``python`` blocks after it begin a new interpreter.
 - A comment right before a block changes this: ``<!-- not run: why -->``, ``<!-- raises: ConfigError -->`` or
   ``<!-- exits: 1 -->``.
 """
@@ -95,9 +96,14 @@ class Page:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
+        self.end_interpreter()
+
+    def end_interpreter(self) -> None:
+        """The next ``python`` block begins a new one."""
         if self.child is not None:
             self.child.kill()
             self.child.communicate()
+            self.child = None
 
     def run(self, block: Block) -> None:
         """Run one block; AssertionError says what went otherwise than the page says."""
@@ -155,6 +161,7 @@ class Page:
         """Run one command line in the page's folder."""
         if re.match(r"pip install (-e )?\.", command):
             pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
+            self.end_interpreter()
             arguments: Any = [*pip, "--no-index", "--target", str(self.site), command.split()[-1]]
         else:
             arguments = ["bash", "-c", command]
