@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -81,11 +81,11 @@ class Algorithm(Checkpointable):
             ``training_iteration``, ``num_env_steps_sampled_lifetime``, and the config.
         """
         started = time.perf_counter()
-        calls = 0
+        calls, step = 0, cast(Callable[[], Any], self.training_step)
         start_steps = self.num_env_steps_sampled_lifetime
         with self._threads(), self._timers.time("iteration"):
             while calls == 0 or self._iteration_goes_on(started, start_steps):
-                returned = self.training_step()
+                returned = step()
                 if returned is not None:
                     raise ConfigError(
                         f"{type(self).__name__}.training_step() must return None; log metrics instead"
@@ -204,7 +204,8 @@ class Algorithm(Checkpointable):
 
     def get_module(self, module_id: str = DEFAULT_MODULE_ID) -> RLModule | None:
         """The module as runners act with it (inference-only), or None if there is none of that id."""
-        return self.env_runner.module.get(module_id)
+        module: RLModule | None = self.env_runner.module.get(module_id)
+        return module
 
     def compute_single_action(
         self,

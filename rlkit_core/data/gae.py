@@ -6,7 +6,7 @@ Estimation", https://arxiv.org/abs/1506.02438, equation 16.
 
 from __future__ import annotations
 
-from typing import Any, overload
+from typing import Any, cast, overload
 
 import numpy as np
 import torch
@@ -94,11 +94,11 @@ def gae(
         ``(advantages, value_targets)``, both ``[T, N]`` and float; tensors for tensors, arrays for arrays.
     """
     if not isinstance(rewards, Tensor):
-        as_tensors = [
+        tensors = [
             None if x is None else torch.from_numpy(np.ascontiguousarray(x))
             for x in (rewards, values, last_value, terminateds, truncateds, final_values)
         ]
-        advantages, targets = gae(*as_tensors, gamma=gamma, lambda_=lambda_)  # type: ignore[arg-type]
+        advantages, targets = cast(Any, gae)(*tensors, gamma, lambda_)
         return advantages.numpy(), targets.numpy()
 
     next_values = torch.empty_like(values)

@@ -45,7 +45,8 @@ class RewardScaler:
         returns = discounted_suffix_sum(x_t.flip(0), goes_on.to(x_t.dtype).mul(self.gamma).flip(0)).flip(0)
         self._open = returns[-1] * (~dones[-1])
         self._merge(returns)
-        return rewards / (self.variance + self.epsilon) ** 0.5
+        scaled: Tensor = rewards / (self.variance + self.epsilon) ** 0.5
+        return scaled
 
     @property
     def variance(self) -> float:

@@ -58,7 +58,8 @@ class Rollout:
 
     @property
     def _rewards(self) -> Tensor:
-        return self.columns[Columns.REWARDS]  # type: ignore[return-value]
+        rewards: Tensor = self.columns[Columns.REWARDS]
+        return rewards
 
     def __getitem__(self, column: str) -> Nested:
         try:

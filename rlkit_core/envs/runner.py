@@ -90,7 +90,8 @@ class EnvRunner:
     @property
     def acting_module(self) -> RLModule:
         """The module that acts."""
-        return self.module[DEFAULT_MODULE_ID]
+        module: RLModule = self.module[DEFAULT_MODULE_ID]
+        return module
 
     # -- sampling -------------------------------------------------------------------------------------------------
 

@@ -64,7 +64,7 @@ class FlatParameters:
 
     def split(self, flat: Tensor) -> list[Tensor]:
         """Cut a ``[total]`` tensor (an optimizer's moment, say) into the parameters' shapes, as views."""
-        parts = flat.split([p.numel() for p in self.parameters])
+        parts = torch.split(flat, [p.numel() for p in self.parameters])
         return [part.view(p.shape) for part, p in zip(parts, self.parameters, strict=True)]
 
     @staticmethod

@@ -64,7 +64,7 @@ class GradientSteps:
         module_id: str = ALL_MODULES,
         optimizer_name: str = DEFAULT_OPTIMIZER,
         optimizer: torch.optim.Optimizer,
-        params: Sequence[Tensor],
+        params: Sequence[nn.Parameter],
         lr_or_lr_schedule: Schedule | None = None,
     ) -> None:
         """Put an optimizer in charge of parameters.
@@ -83,7 +83,7 @@ class GradientSteps:
         self._check_registered_optimizer(optimizer, params)
         registered = opt.make_registered(
             module_id, optimizer_name, optimizer, list(params), lr_or_lr_schedule
-        )  # type: ignore[arg-type]
+        )
         if registered.name in self._optimizers:
             raise ConfigError(
                 f"register_optimizer: {registered.name!r} is registered already; give another name"
@@ -153,7 +153,7 @@ class GradientSteps:
         total = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
         if not total.requires_grad:
             return {}
-        total.backward()
+        torch.autograd.backward(total)
         return {p: p.grad for p in self._parameters if p.grad is not None}
 
     def postprocess_gradients(self, gradients_dict: ParamDict) -> ParamDict:

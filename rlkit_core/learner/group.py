@@ -56,7 +56,7 @@ class LearnerGroup(Checkpointable):
     @property
     def is_local(self) -> bool:
         """Whether the learner is in this process."""
-        return self.config.num_learners == 0
+        return bool(self.config.num_learners == 0)
 
     @property
     def is_remote(self) -> bool:

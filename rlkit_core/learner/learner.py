@@ -103,7 +103,7 @@ class Learner(GradientSteps, Checkpointable):
         if self._given_module is not None:
             return self._given_module.as_multi_rl_module()
         spec = self._module_spec or self.config.get_multi_rl_module_spec()
-        return spec.build().as_multi_rl_module()  # type: ignore[no-any-return]
+        return spec.build().as_multi_rl_module()
 
     @property
     def module(self) -> MultiRLModule:

@@ -84,7 +84,7 @@ class Metrics:
         """Forget everything below a top-level key (a removed module)."""
         for store in (self._values, self._how, self._lifetime):
             for path in [p for p in store if p[0] == key]:
-                del store[path]  # type: ignore[attr-defined]
+                del store[path]
 
     def _combine(self, path: Key, values: list[float], *, commit: bool) -> float:
         how = self._how[path]
@@ -113,8 +113,8 @@ def _read(tensors: list[Tensor]) -> list[float]:
     if not tensors:
         return []
     if all(t.dtype == torch.float32 and t.device == tensors[0].device and t.dim() == 0 for t in tensors):
-        return torch.stack(tensors).tolist()  # type: ignore[no-any-return]
-    return torch.stack([t.reshape(()).to("cpu", torch.float64) for t in tensors]).tolist()  # type: ignore[no-any-return]
+        return torch.stack(tensors).tolist()
+    return torch.stack([t.reshape(()).to("cpu", torch.float64) for t in tensors]).tolist()
 
 
 def _put(nested: dict[str, Any], path: Key, value: float) -> None:

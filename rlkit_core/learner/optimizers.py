@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -222,23 +221,23 @@ def clip_gradients(gradients: ParamDict, *, grad_clip: float | None, grad_clip_b
     if grad_clip_by not in CLIP_KINDS:
         raise ConfigError(f"grad_clip_by={grad_clip_by!r}: expected one of {', '.join(CLIP_KINDS)}")
     tensors = list(gradients.values())
-    if not tensors or (grad_clip is None and grad_clip_by != "global_norm"):
+    if not tensors:
         return None
+    if grad_clip is None:
+        return global_norm(tensors) if grad_clip_by == "global_norm" else None
     if grad_clip_by == "value":
         torch._foreach_clamp_max_(tensors, grad_clip)
-        torch._foreach_clamp_min_(tensors, -math.inf if grad_clip is None else -grad_clip)
+        torch._foreach_clamp_min_(tensors, -grad_clip)
         return None
     if grad_clip_by == "norm":
         for tensor in tensors:
             tensor.mul_(_scale_to(torch.linalg.vector_norm(tensor), grad_clip))
         return None
     norm = global_norm(tensors)
-    if grad_clip is not None:
-        torch._foreach_mul_(tensors, _scale_to(norm, grad_clip))
+    torch._foreach_mul_(tensors, _scale_to(norm, grad_clip))
     return norm
 
 
-def _scale_to(norm: Tensor, limit: float | None) -> Tensor:
+def _scale_to(norm: Tensor, limit: float) -> Tensor:
     """Factor that brings ``norm`` to at most ``limit``; exactly one where it is below it already."""
-    assert limit is not None
     return (limit / (norm + 1e-12)).clamp_(max=1.0)

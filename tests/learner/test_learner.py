@@ -184,7 +184,7 @@ def test_what_update_refuses():
     learner = built()
     with pytest.raises(ConfigError, match="exactly one"):
         learner.update()
-    with pytest.raises(ConfigError, match="unknown modules.*other"):
+    with pytest.raises(ConfigError, match=r"unknown modules.*other"):
         learner.update({"other": {}})
     with pytest.raises(RLKitError, match="not built"):
         config_for().build_learner(spaces=SPACES).update(rows())
@@ -213,7 +213,7 @@ def test_optimizers_by_name():
         learner.get_optimizer("default_policy", "second")
     with pytest.raises(ConfigError, match="must be a list"):
         learner.register_optimizer(optimizer=torch.optim.SGD([torch.nn.Parameter(torch.ones(1))]), params=())
-    with pytest.raises(ConfigError, match="torch.optim.Optimizer"):
+    with pytest.raises(ConfigError, match=r"torch\.optim\.Optimizer"):
         learner.register_optimizer(optimizer=object(), params=[])
 
 
