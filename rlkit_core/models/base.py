@@ -27,6 +27,8 @@ class ModelConfig(ABC):
     """
 
     input_dims: Any = None
+
+    #: Compare the shape of every input with ``input_dims`` and name both where they differ (slower).
     always_check_shapes: bool = False
 
     #: True where the built encoder carries state from step to step and takes ``(B, T, ...)``.
@@ -41,6 +43,10 @@ class ModelConfig(ABC):
     def build(self, framework: str = "torch") -> Any:
         """Return a new ``nn.Module`` on every call."""
 
+    def checked_dims(self) -> Any:
+        """Trailing shape that ``always_check_shapes`` asks of an input; None: it cannot be told."""
+        return self.input_dims
+
 
 class Model(nn.Module):
     """Base of the networks that configs build.
@@ -54,6 +60,8 @@ class Model(nn.Module):
     def __init__(self, config: Any = None) -> None:
         super().__init__()
         self.config = config
+        if getattr(config, "always_check_shapes", False):
+            self.register_forward_pre_hook(_check_input_shape)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run ``_forward``."""
@@ -88,6 +96,20 @@ class Encoder(Model):
 
 class Head(Model):
     """A network from an encoder's output tensor to a tensor (action distribution inputs, values, ...)."""
+
+
+def _check_input_shape(module: nn.Module, args: tuple[Any, ...]) -> None:
+    config: Any = module.config
+    dims = config.checked_dims()
+    x = args[0].get(Columns.OBS) if isinstance(args[0], Mapping) else args[0]
+    if dims is None or not isinstance(x, torch.Tensor):
+        return
+    expected, lead = tuple(dims), max(x.dim() - len(dims), 0)
+    if tuple(x.shape[lead:]) != expected:
+        raise ConfigError(
+            f"{type(module).__name__}: expected an input of shape (..., {', '.join(map(str, expected))}), "
+            f"got {tuple(x.shape)}"
+        )
 
 
 def check_framework(config: ModelConfig, framework: str) -> None:

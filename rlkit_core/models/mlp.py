@@ -211,6 +211,10 @@ class MLPEncoderConfig(MLPSettings):
             **settings,
         )
 
+    def checked_dims(self) -> Any:
+        """``input_dims``, unless observations are flattened first."""
+        return self.input_dims if self.observation_rank == 1 else None
+
     def build(self, framework: str = "torch") -> MLPEncoder:
         """Return a new :class:`MLPEncoder`."""
         self._validate(framework)

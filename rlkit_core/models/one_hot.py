@@ -57,6 +57,10 @@ class OneHotEncoderConfig(MLPSettings):
             return cls(input_dims=(size,), observation_rank=rank, **settings)
         raise ConfigError(f"{cls.__name__}: expected Discrete, MultiDiscrete or MultiBinary, got {space}")
 
+    def checked_dims(self) -> Any:
+        """None: observations are integers, ``input_dims`` is the width of their one-hot form."""
+        return None
+
     def build(self, framework: str = "torch") -> OneHotEncoder:
         """Return a new :class:`OneHotEncoder`."""
         self._validate(framework)

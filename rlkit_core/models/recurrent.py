@@ -93,6 +93,10 @@ class RecurrentEncoderConfig(ModelConfig):
                 f"{name}: expected inputs of one axis, got dims {dims!r}; give a tokenizer_config that flattens"
             )
 
+    def checked_dims(self) -> Any:
+        """``input_dims``; with a tokenizer, that one checks."""
+        return self.input_dims if self.tokenizer_config is None else None
+
     def build(self, framework: str = "torch") -> RecurrentEncoder:
         """Return a new :class:`RecurrentEncoder`."""
         self._validate(framework)

@@ -275,5 +275,5 @@ def test_module_paths_of_other_libraries():
     from rlkit_core.models.torch import torch_distributions
 
     assert torch_distributions.TorchCategorical is Categorical
-    with pytest.raises(ConfigError, match="TfCategorical.*torch"):
+    with pytest.raises(ConfigError, match=r"TfCategorical.*torch"):
         from rlkit_core.models.tf.tf_distributions import TfCategorical  # noqa: F401

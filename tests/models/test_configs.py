@@ -71,6 +71,22 @@ def test_defaults_are_not_shared_between_instances():
     assert DefaultModelConfig().fcnet_hiddens == [256, 256]
 
 
+def test_figures_of_rllib():
+    config = DefaultModelConfig()
+    figures = {
+        "fcnet_hiddens": [256, 256], "fcnet_activation": "tanh", "fcnet_use_layernorm": False,
+        "conv_filters": None, "conv_activation": "relu", "head_fcnet_hiddens": [],
+        "head_fcnet_activation": "relu", "free_log_std": False, "log_std_clip_param": 20.0,
+        "vf_share_layers": True, "use_lstm": False, "max_seq_len": 20, "lstm_cell_size": 256,
+        "lstm_use_prev_action": False, "lstm_use_prev_reward": False, "fusionnet_hiddens": [256, 256],
+        "fusionnet_activation": "tanh",
+    }  # fmt: skip
+    assert {name: config[name] for name in figures} == figures
+    for group in ("fcnet", "conv", "head_fcnet", "lstm", "fusionnet"):
+        for part, end in (("kernel", ""), ("kernel", "_kwargs"), ("bias", ""), ("bias", "_kwargs")):
+            assert config[f"{group}_{part}_initializer{end}"] is None
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -362,3 +378,32 @@ def test_any_model_config_may_be_the_base():
 
     with pytest.raises(ConfigError, match="must return a dict with 'encoder_out'"):
         ActorCriticEncoderConfig(base_encoder_config=WrongConfig()).build()({"obs": torch.zeros(1, 2)})
+
+
+def test_shapes_are_checked_on_request():
+    for config, good, bad in (
+        (
+            MLPEncoderConfig(input_dims=(3,), always_check_shapes=True),
+            {"obs": torch.zeros(2, 3)},
+            {"obs": torch.zeros(2, 4)},
+        ),
+        (
+            MLPHeadConfig(input_dims=(3,), output_layer_dim=1, always_check_shapes=True),
+            torch.zeros(3),
+            torch.zeros(4),
+        ),
+    ):
+        net = config.build()
+        net(good)
+        with pytest.raises(ConfigError, match=r"expected an input of shape \(\.\.\., 3\), got"):
+            net(bad)
+    flat = MLPEncoderConfig.from_space(box(2, 3), {})
+    flat.always_check_shapes = True
+    flat.build()({"obs": torch.zeros(4, 2, 3)})
+
+
+def test_compiled_forward_is_callable():
+    net = MLPEncoderConfig(input_dims=(3,), hidden_layer_dims=(4,)).build()
+    x = {"obs": torch.randn(2, 3)}
+    compiled = torch.compile(net, backend="eager")
+    torch.testing.assert_close(compiled(x)["encoder_out"], net(x)["encoder_out"])

@@ -9,6 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from gymnasium import spaces
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from rlkit_core.errors import ConfigError
@@ -217,6 +219,36 @@ def test_multi_stream_over_nested_spaces():
     changed = {**obs, "keys": obs["keys"] + 1}
     assert not torch.equal(net({"obs": changed})["encoder_out"], out)
     assert config_for(NESTED, {"fusionnet_hiddens": []}).output_dims == (256 * 2 + 256 * 3,)
+
+
+LEAVES = st.one_of(
+    st.builds(lambda n, s: spaces.Discrete(n, start=s), st.integers(1, 4), st.integers(-2, 2)),
+    st.builds(lambda n: spaces.Box(-1.0, 1.0, (n,)), st.integers(1, 4)),
+    st.builds(lambda h, w: image(h, w, 3), st.integers(1, 14), st.integers(1, 14)),
+    st.builds(spaces.MultiDiscrete, st.lists(st.integers(1, 3), min_size=1, max_size=3)),
+    st.builds(spaces.MultiBinary, st.integers(1, 3)),
+)
+SPACES = st.recursive(
+    LEAVES,
+    lambda inner: st.one_of(
+        st.lists(inner, min_size=1, max_size=3).map(spaces.Tuple),
+        st.dictionaries(st.sampled_from(["keys", "train", "a.b", "%"]), inner, min_size=1).map(spaces.Dict),
+    ),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(space=SPACES)
+def test_any_observation_space(space):
+    config = config_for(space, {"fcnet_hiddens": [4], "fusionnet_hiddens": [5]})
+    net, twin = config.build(), config.build()
+    obs = batch_of(space, 3)
+    out = net({"obs": obs})["encoder_out"]
+    assert tuple(out.shape) == (3, *config.output_dims)
+    twin.load_state_dict(net.state_dict())
+    torch.testing.assert_close(twin({"obs": obs})["encoder_out"], out)
+    out.sum().backward()
 
 
 def test_multi_stream_refusals():
