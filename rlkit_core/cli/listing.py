@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +16,8 @@ def show(what: str, *, as_json: bool = False) -> None:
     rows = plugin_rows(snapshot) if what == "plugins" else algorithm_rows(snapshot)
     if as_json:
         core = {"version": rlkit_core.__version__, "api": ".".join(map(str, API_VERSION))}
+        import json
+
         print(json.dumps({"core": core, what: rows}, indent=2))
     elif what == "plugins":
         print(

@@ -6,8 +6,6 @@ from here and should answer in the time a shell command takes.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 import warnings
@@ -108,6 +106,9 @@ class Snapshot:
 
     def digest(self) -> str:
         """Return a SHA-256 over :meth:`usable`: equal in two processes that use the same plugins."""
+        import hashlib  # not at the top: listings need neither
+        import json
+
         return hashlib.sha256(json.dumps(self.usable()).encode()).hexdigest()
 
     def diff(self, other: Snapshot) -> str:
@@ -185,27 +186,35 @@ def scan(
 
 def _read(path: list[str] | None) -> Snapshot:
     context = {} if path is None else {"path": path}
-    first: dict[str, str] = {}
+    first: dict[str, Any] = {}
     infos: list[DistributionInfo] = []
+    seen: set[tuple[str, str]] = set()
     for dist in importlib_metadata.distributions(**context):
         try:
-            location = os.path.realpath(str(dist.locate_file("")))
             text = dist.read_text("entry_points.txt") or ""
             name = _name_of(dist)
         except Exception:
             continue  # an unreadable leftover in site-packages is no plugin
-        earlier = first.setdefault(name, location)
+        earlier = first.setdefault(name, dist)
         if "[rlkit." not in text.replace(" ", ""):
             continue
-        if earlier != location:
-            info = _inspect(dist, name, location)
-            reason = f"the copy in {earlier} comes first on sys.path; uninstall one of the two"
-            infos.append(_with_state(info, SHADOWED, reason))
-        elif not any(i.name == name and i.location == location for i in infos):
-            infos.append(_inspect(dist, name, location))
+        location = _location(dist)
+        if (name, location) in seen:
+            continue  # the same folder, twice on sys.path
+        seen.add((name, location))
+        info = _inspect(dist, name, location)
+        winner = location if earlier is dist else _location(earlier)
+        if winner != location:
+            reason = f"the copy in {winner} comes first on sys.path; uninstall one of the two"
+            info = _with_state(info, SHADOWED, reason)
+        infos.append(info)
     if not any(i.name == CORE and i.state != SHADOWED for i in infos):
         infos.append(_uninstalled_core())
     return Snapshot(infos)
+
+
+def _location(dist: Any) -> str:
+    return os.path.realpath(str(dist.locate_file("")))
 
 
 def _name_of(dist: Any) -> str:
