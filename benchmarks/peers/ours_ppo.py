@@ -24,6 +24,7 @@ from _span import (
     measure,
     parse_work,
 )
+
 from rlkit_ppo import PPOConfig
 
 
