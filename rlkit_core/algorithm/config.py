@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
 from rlkit_core.algorithm import config_json, specs
-from rlkit_core.algorithm.config_base import SettingsBase
 from rlkit_core.algorithm.config_checks import core_problems, only_problems, plugin_problems
 from rlkit_core.algorithm.fields import Setting, settings_of
 from rlkit_core.algorithm.presets import apply_preset
@@ -142,13 +141,6 @@ class AlgorithmConfig(CoreSettings):
     def is_multi_agent(self) -> bool:
         """Whether there is any module but the one ``default_policy``."""
         return self.policy_ids != [DEFAULT_MODULE_ID]
-
-    def is_trained(self, module_id: str, batch: Any = None) -> bool:
-        """Whether ``policies_to_train`` lets this module learn."""
-        chosen = self.policies_to_train
-        if chosen is None:
-            return True
-        return bool(chosen(module_id, batch)) if callable(chosen) else module_id in chosen
 
     def get_config_for_module(self: ConfigT, module_id: str) -> ConfigT:
         """The config as it is for one module: this very object where nothing differs, else a frozen copy (kept)."""
@@ -341,15 +333,3 @@ class AlgorithmConfig(CoreSettings):
     def known_settings(cls) -> dict[str, Setting]:
         """All settings of this class by name."""
         return settings_of(cls)
-
-
-def as_config(value: Any) -> AlgorithmConfig:
-    """``value`` if it is a config; a mapping becomes an ``AlgorithmConfig``."""
-    if isinstance(value, AlgorithmConfig):
-        return value
-    if isinstance(value, Mapping):
-        return AlgorithmConfig.from_dict(value)
-    raise ConfigError(f"expected an AlgorithmConfig, got {type(value).__name__}")
-
-
-__all__ = ["AlgorithmConfig", "SettingsBase", "as_config"]

@@ -71,7 +71,7 @@ def _section_doc(section: str, known: list[Setting]) -> str:
     if known:
         lines.append("Args:")
         for item in known:
-            lines.append(f"    {item.name}: {item.help} Default: {item.make_default()!r}.")
+            lines.append(f"    {item.name} ({item.type}): {item.help} Default: {item.make_default()!r}.")
     return "\n".join(lines) + "\n"
 
 

@@ -206,11 +206,6 @@ def copy_containers(value: Any) -> Any:
 # Converters. Each returns a function that gives the stored value, or raises ValueError saying what was expected.
 
 
-def anything(value: Any) -> Any:
-    """Every value is taken as it is."""
-    return value
-
-
 def boolean(value: Any) -> bool:
     """True or False (numpy's too), nothing that is merely truthy."""
     if isinstance(value, bool):

@@ -11,8 +11,8 @@ The file maps environment ids to sections::
 
 from __future__ import annotations
 
-import importlib
 import json
+import sys
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -80,8 +80,7 @@ def _package_of(owner: type) -> str | None:
     """The package a class lives in; None for scripts, builtins and the core."""
     if owner.__module__ in ("builtins", "__main__") or owner.__module__.split(".")[0] == "rlkit_core":
         return None
-    module = importlib.import_module(owner.__module__)
-    return getattr(module, "__package__", None) or None
+    return getattr(sys.modules.get(owner.__module__), "__package__", None) or None
 
 
 def _check(data: Any, where: str) -> None:

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -209,18 +209,21 @@ class Run:
         self.check()
         started = time.monotonic()
         with self._signals():
-            algorithm = self._build()
+            algorithm = self._built()
             try:
                 self._describe(algorithm)
                 self._open_writers(algorithm)
                 steps_before = self._steps(algorithm)
                 self._stop_at_once = False
                 reason, detail, evaluation = self._train(algorithm, started)
-                checkpoint = Path(algorithm.save_to_path(self.run_dir / folder.CHECKPOINT))
+                checkpoint = self.run_dir / folder.CHECKPOINT
+                algorithm.save_to_path(checkpoint)
                 if evaluation is None and reason != "interrupted":
                     evaluation = self._evaluate(algorithm, self.evaluation_episodes)
                     if evaluation is None:
                         reason, detail = "interrupted", "interrupted in the last evaluation"
+                    elif self.stop.return_mean is not None and evaluation >= self.stop.return_mean:
+                        reason = "solved"
                 summary = RunSummary(
                     reason=reason,
                     detail=detail,
@@ -242,6 +245,16 @@ class Run:
         return self._finish(summary)
 
     # The parts of execute(), in order
+
+    def _built(self) -> Any:
+        """Build the algorithm; where that fails, a new run folder does not stay behind."""
+        try:
+            return self._build()
+        except BaseException:
+            if self._resume is None:
+                with suppress(OSError):
+                    self.run_dir.rmdir()
+            raise
 
     def _build(self) -> Any:
         if self._resume is None:

@@ -144,19 +144,28 @@ def test_one_bad_value_changes_nothing() -> None:
     assert config.set_by_user() == set()
 
 
-def test_older_names_are_taken_with_a_note() -> None:
+@pytest.mark.parametrize(
+    ("section", "old", "value", "new"),
+    [
+        ("training", "num_sgd_iter", 4, "num_epochs"),
+        ("training", "sgd_minibatch_size", 8, "minibatch_size"),
+        ("training", "model", {"fcnet_hiddens": [8]}, "model_config"),
+        ("rl_module", "model_config_dict", {"fcnet_hiddens": [8]}, "model_config"),
+        ("resources", "num_learner_workers", 0, "num_learners"),
+        ("env_runners", "num_workers", 0, "num_env_runners"),
+    ],
+)
+def test_older_names_are_taken_with_a_note(section: str, old: str, value: Any, new: str) -> None:
     config = AlgorithmConfig()
-    with pytest.warns(UserWarning) as notes:
-        config.training(num_sgd_iter=4, sgd_minibatch_size=8, model={"fcnet_hiddens": [8]})
-        config.resources(num_learner_workers=0)
-    assert (config.num_epochs, config.minibatch_size, config.num_learners) == (4, 8, 0)
-    assert config.model_config["fcnet_hiddens"] == [8]
-    assert len(notes) == 4
-    with (
-        pytest.raises(ConfigError, match="means 'num_epochs', which is given too"),
-        pytest.warns(UserWarning),
-    ):
-        config.training(num_epochs=1, num_sgd_iter=2)
+    with pytest.warns(UserWarning, match=f"'{old}' is an older name of '{new}'"):
+        getattr(config, section)(**{old: value})
+    assert config[new] == value
+
+
+@pytest.mark.filterwarnings("ignore:'num_sgd_iter' is an older name")
+def test_an_older_name_beside_the_present_one_is_refused() -> None:
+    with pytest.raises(ConfigError, match="means 'num_epochs', which is given too"):
+        AlgorithmConfig().training(num_epochs=1, num_sgd_iter=2)
 
 
 def test_frozen_configs_refuse_and_copies_thaw() -> None:
@@ -422,5 +431,5 @@ def test_json_refuses_live_networks_and_other_classes() -> None:
     with pytest.raises(ConfigError, match="this is a AlgorithmConfig, expected a DemoConfig"):
         DemoConfig.from_json(AlgorithmConfig().to_json())
     for text in ("{", "[]", "{}", '{"class": {"$class": "os:system"}, "settings": {}}'):
-        with pytest.raises(ConfigError, match="this is no config|cannot read this config"):
+        with pytest.raises(ConfigError, match=r"this is no config|cannot read this config"):
             DemoConfig.from_json(text)

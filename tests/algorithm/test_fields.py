@@ -48,7 +48,7 @@ def test_one_line_gives_everything() -> None:
     assert (config.beta, config["beta"], config.lr, config.num_envs_per_env_runner) == (2.0, 2.0, 3e-4, 4)
     assert "beta" in inspect.signature(ToyConfig.training).parameters
     assert "beta" not in inspect.signature(AlgorithmConfig.training).parameters
-    assert "How bold. Default: 0.5." in (ToyConfig.training.__doc__ or "")
+    assert "beta (float): How bold. Default: 0.5." in (ToyConfig.training.__doc__ or "")
     with pytest.raises(ConfigError, match=r"training\(beta=-1\): expected a number >= 0"):
         config.training(beta=-1)
     assert config.beta == 2.0
@@ -169,7 +169,7 @@ def test_converters(converter: Any, good: list[tuple[Any, Any]], bad: list[Any])
         assert result == stored
         assert type(result) is type(stored)
     for value in bad:
-        with pytest.raises(ValueError, match="expected|schedule"):
+        with pytest.raises(ValueError, match=r"expected|schedule"):
             converter(value)
 
 

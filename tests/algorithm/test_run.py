@@ -281,6 +281,21 @@ def test_two_signals_stop_at_once(tmp_path: Path) -> None:
     assert Scripted.made[0].stopped == 1
 
 
+def test_an_algorithm_that_cannot_be_built_leaves_no_folder(tmp_path: Path) -> None:
+    class Unbuildable(Scripted):
+        def __init__(self, config: Any, env: Any = None) -> None:
+            raise ConfigError("no component serves this space")
+
+    with pytest.raises(ConfigError, match="no component"):
+        run(tmp_path, ScriptedConfig(Unbuildable).environment("CartPole-v1"), Stop(iterations=1))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_last_evaluation_may_still_reach_the_target(tmp_path: Path) -> None:
+    summary = run(tmp_path, config(evaluation_returns=[0, 9]), Stop(return_mean=9, iterations=2))
+    assert (summary.reason, summary.detail) == ("solved", "2 iterations")
+
+
 def test_a_signal_while_building_writes_no_checkpoint(tmp_path: Path) -> None:
     class Slow(Scripted):
         def __init__(self, config: Any, env: Any = None) -> None:

@@ -1,4 +1,4 @@
-"""From a config to specs: what wins, which modules there are, where spaces come from, and nothing of the user's changes."""
+"""From a config to specs: what wins, which modules there are, where spaces come from; the user's stay as they are."""
 
 from __future__ import annotations
 

@@ -89,6 +89,7 @@ def test_evaluate_reads_checkpoint_and_run_folder(trained: Path) -> None:
     assert f"episode_return_mean  {one['episode_return_mean']:.1f}" in said.stdout
 
 
+@pytest.mark.filterwarnings("ignore:.*CartPole-v0 is out of date:DeprecationWarning")
 def test_evaluate_in_another_env_of_the_same_spaces(trained: Path) -> None:
     found = json.loads(rlkit("evaluate", trained, "--episodes", 2, "--env", "CartPole-v0", "--json").stdout)
     assert found["env"] == "CartPole-v0"
