@@ -62,9 +62,9 @@ class Categorical(Distribution):
         self._log_probs: torch.Tensor | None = None
 
     @classmethod
-    def from_logits(cls, logits: torch.Tensor, temperature: float = 1.0, **kwargs: Any) -> Categorical:
-        """Build from logits ``(..., n)``."""
-        return cls(logits, None, temperature)
+    def from_logits(cls, logits: torch.Tensor, **kwargs: Any) -> Categorical:
+        """Build from logits ``(..., n)``; ``temperature`` may be given."""
+        return cls(logits, **kwargs)
 
     @classmethod
     def required_input_dim(
