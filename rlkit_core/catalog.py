@@ -12,6 +12,9 @@ from rlkit_core.errors import ConfigError
 from rlkit_core.models import (
     ActorCriticEncoderConfig,
     ModelConfig,
+    NormalizedEncoderConfig,
+    PreviousInputsEncoderConfig,
+    RecurrentEncoderConfig,
     effective_model_config,
     slot_model_config,
 )
@@ -263,17 +266,21 @@ class ActorCriticCatalog(Catalog):
 
 
 def wrapped(config: Any, observation_space: Any, action_space: Any, settings: Mapping[str, Any]) -> Any:
-    """Put what the settings ask for round an encoder's config: normalisation, previous action, recurrence."""
-    from rlkit_core import models
+    """Put what the settings ask for round an encoder's config: normalisation, previous inputs, recurrence.
 
-    kind = "lstm" if settings["use_lstm"] else "gru" if settings.get("use_gru") else None
-    if kind is None:
-        return config
-    if getattr(config, "recurrent", False):
-        raise ConfigError(
-            f"use_{kind}=True, but the encoder {type(config).__name__} is recurrent already; turn one of them off"
-        )
-    return models.RecurrentEncoderConfig.from_tokenizer(config, settings)
+    Raises:
+        ConfigError: recurrence is asked for twice.
+    """
+    kinds = [name for name in ("use_lstm", "use_gru") if settings[name]]
+    recurrent = bool(getattr(config, "recurrent", False))
+    if len(kinds) > 1 or (kinds and recurrent):
+        other = kinds[1] if len(kinds) > 1 else f"the recurrent encoder {type(config).__name__}"
+        raise ConfigError(f"{kinds[0]}=True together with {other}: use one of them")
+    if settings["normalize_observations"]:
+        config = NormalizedEncoderConfig.from_encoder(config, observation_space, settings)
+    if settings["lstm_use_prev_action"] or settings["lstm_use_prev_reward"]:
+        config = PreviousInputsEncoderConfig.from_encoder(config, action_space, settings)
+    return RecurrentEncoderConfig.from_tokenizer(config, settings) if kinds else config
 
 
 def with_rl_initializers(settings: Mapping[str, Any]) -> dict[str, Any]:

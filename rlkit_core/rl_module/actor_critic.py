@@ -12,7 +12,7 @@ from rlkit_core.columns import ACTOR, CRITIC, ENCODER_OUT, Columns
 from rlkit_core.models.base import initial_state_of
 from rlkit_core.rl_module.apis.inference_only import InferenceOnlyAPI
 from rlkit_core.rl_module.apis.value_function import ValueFunctionAPI
-from rlkit_core.rl_module.construction import ignores_kwargs
+from rlkit_core.rl_module.construction import accepted_names, ignores_kwargs
 from rlkit_core.rl_module.torch_module import TorchRLModule
 
 
@@ -35,9 +35,14 @@ class ActorCriticTorchRLModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI
     def setup(self) -> None:
         """Build encoder and heads with the catalog."""
         catalog: Any = self.catalog
-        self.encoder = catalog.build_actor_critic_encoder(framework=self.framework)
-        self.pi = catalog.build_pi_head(framework=self.framework)
-        self.vf = catalog.build_vf_head(framework=self.framework)
+        self.encoder = self._built(catalog.build_actor_critic_encoder)
+        self.pi = self._built(catalog.build_pi_head)
+        self.vf = self._built(catalog.build_vf_head)
+
+    def _built(self, build: Any) -> Any:
+        """Call a catalog's method; an override may leave the framework argument out."""
+        accepted = accepted_names(build)
+        return build(framework=self.framework) if accepted is None or "framework" in accepted else build()
 
     def _prepare(self) -> None:
         super()._prepare()

@@ -210,7 +210,7 @@ def test_initial_state_must_be_a_dict() -> None:
         def get_initial_state(self):
             return [torch.zeros(3)]
 
-    with pytest.raises(TypeError, match="Wrong.get_initial_state.*list"):
+    with pytest.raises(TypeError, match=r"Wrong\.get_initial_state.*list"):
         Wrong(**KW).is_stateful()
 
 

@@ -80,7 +80,7 @@ def test_update_does_not_alias_and_refuses_others() -> None:
 def test_unknown_fields_and_wrong_values() -> None:
     with pytest.raises(UnknownSettingError, match=r"'model_confg'.*'model_config'"):
         FULL.copy().model_confg = {}
-    with pytest.raises(SpecError, match="module_class.*expected a class"):
+    with pytest.raises(SpecError, match=r"module_class.*expected a class"):
         RLModuleSpec(
             module_class=DiscreteBCTorchModule(
                 observation_space=OBS, action_space=ACT, model_config={"fcnet_hiddens": [1]}
@@ -115,7 +115,7 @@ def test_from_module_gives_the_spec_back() -> None:
     module = multi.build()
     assert MultiRLModuleSpec.from_module(module) == multi
     assert RLModuleSpec.from_module(module["a"]) == FULL
-    with pytest.raises(SpecError, match="MultiRLModuleSpec.from_module"):
+    with pytest.raises(SpecError, match=r"MultiRLModuleSpec\.from_module"):
         RLModuleSpec.from_module(module)
     with pytest.raises(SpecError, match="as_multi_rl_module"):
         MultiRLModuleSpec.from_module(module["a"])
@@ -149,7 +149,7 @@ def test_multi_spec_builds_everything_or_one() -> None:
     assert "a" in spec
     assert spec["a"] == FULL
     assert spec.as_multi_rl_module_spec() is spec
-    with pytest.raises(KeyError, match="no module 'c'.*a, b"):
+    with pytest.raises(KeyError, match=r"no module 'c'.*a, b"):
         spec.build("c")
     incomplete = MultiRLModuleSpec(rl_module_specs={"a": RLModuleSpec(DiscreteBCTorchModule)})
     with pytest.raises(SpecError, match=r"module 'a'.*observation_space"):
