@@ -416,7 +416,8 @@ class Run:
             self._signal = number
             if self._stop_at_once:
                 raise Interrupted(number)
-            self.progress.line("stopping after this iteration (once more to stop at once)")
+            with suppress(Exception):  # the stream may be in the middle of a write
+                self.progress.line("stopping after this iteration (once more to stop at once)")
 
         before = {number: signal.signal(number, take) for number in (signal.SIGINT, signal.SIGTERM)}
         try:

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rlkit_core.errors import ConfigError
+from rlkit_core.plugins import PluginWarning
 
 if TYPE_CHECKING:
     from rlkit_core.algorithm.config import AlgorithmConfig
     from rlkit_core.algorithm.run import RunSummary, Stop
 
 DEFAULT_STEPS = 1_000_000
-NESTED = ("model_config", "env_config", "learner_config_dict", "evaluation_config")
+NESTED = ("model_config", "env_config", "learner_config_dict", "evaluation_config", "components")
 
 
 @click.command()
@@ -128,14 +129,16 @@ def train(
 
 @contextmanager
 def warnings_as_notes() -> Iterator[None]:
-    """Show warnings meant for users as one line each, without control codes where that is no terminal."""
-    usual = warnings.showwarning
+    """Show each warning once, as one line without control codes (gymnasium colours its own)."""
+    usual, seen = warnings.showwarning, set[str]()
 
     def show(message: Warning | str, category: type[Warning], *args: Any, **kwargs: Any) -> None:
-        if category is UserWarning:
-            click.echo(f"note: {message}", err=True)
-        else:
+        text = click.unstyle(str(message))
+        if issubclass(category, PluginWarning):
             usual(message, category, *args, **kwargs)
+        elif text not in seen:
+            seen.add(text)
+            click.echo(f"note: {text}", err=True)
 
     with warnings.catch_warnings():
         warnings.showwarning = show
@@ -198,7 +201,9 @@ def apply_setting(config: AlgorithmConfig, text: str) -> None:
         raise ConfigError(f"--set {text!r}: only {', '.join(NESTED)} have entries of their own")
     whole = config.to_dict()[name]
     entry = whole
-    *parents, last = inner.split(".")
+    *parents, last = (
+        [inner] if name == "components" else inner.split(".")
+    )  # places hold dots: encoder:camera.front
     for parent in parents:
         entry = entry.setdefault(parent, {})
         if not isinstance(entry, dict):

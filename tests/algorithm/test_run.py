@@ -135,10 +135,8 @@ def test_training_that_reaches_the_target_is_probed_then_confirmed(tmp_path: Pat
     made = config(training_returns=[0, 9], evaluation_returns=[0, 0, 0, 0, 9]).evaluation(
         evaluation_interval=100
     )
-    summary = run(tmp_path, made, Stop(return_mean=9, iterations=5), evaluation_episodes=20)
-    evaluations = Scripted.made[0].evaluations
-    assert evaluations[0] == (2, PROBE_EPISODES)
-    assert all(episodes != 20 for _, episodes in evaluations[:-1])
+    summary = run(tmp_path, made, Stop(return_mean=9, iterations=4), evaluation_episodes=20)
+    assert Scripted.made[0].evaluations == [(2, PROBE_EPISODES), (4, 20)]
     assert summary.reason == "limit"
     again = config(training_returns=[0, 9], evaluation_returns=[0, 9]).evaluation(evaluation_interval=100)
     summary = Run(again, tmp_path / "again", stop=Stop(return_mean=9), plot=False).execute()

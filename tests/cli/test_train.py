@@ -89,7 +89,6 @@ def test_evaluate_reads_checkpoint_and_run_folder(trained: Path) -> None:
     assert f"episode_return_mean  {one['episode_return_mean']:.1f}" in said.stdout
 
 
-@pytest.mark.filterwarnings("ignore:.*CartPole-v0 is out of date:DeprecationWarning")
 def test_evaluate_in_another_env_of_the_same_spaces(trained: Path) -> None:
     found = json.loads(rlkit("evaluate", trained, "--episodes", 2, "--env", "CartPole-v0", "--json").stdout)
     assert found["env"] == "CartPole-v0"
@@ -97,6 +96,27 @@ def test_evaluate_in_another_env_of_the_same_spaces(trained: Path) -> None:
     refused = rlkit("evaluate", trained, "--episodes", 2, "--env", "Acrobot-v1")
     assert refused.exit_code == 2
     assert "Error: " in refused.stderr
+
+
+def test_warnings_are_one_plain_line(tmp_path: Path) -> None:
+    result = rlkit(
+        "train", "ppo", "CartPole-v0", "--run-dir", tmp_path / "run", "--stop-iters", 1, "--no-plot", *SMALL
+    )
+    assert result.exit_code == 0, result.output
+    assert result.stderr.splitlines() == [
+        line for line in result.stderr.splitlines() if line.startswith("note: ")
+    ]
+    assert result.stderr.count("CartPole-v0 is out of date") == 1
+    assert not CONTROL.search(result.stderr)
+
+
+def test_a_component_that_does_not_exist_is_refused_before_training(tmp_path: Path) -> None:
+    result = rlkit(
+        "train", "ppo", "Blackjack-v1", "--run-dir", tmp_path / "run", "--set", "components.encoder=nobody/x"
+    )
+    assert result.exit_code == 2
+    assert "nobody/x" in result.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_resume_goes_on_in_the_same_folder(trained: Path, tmp_path: Path) -> None:
@@ -181,6 +201,8 @@ def test_settings_from_texts() -> None:
     assert (config.lr, config.seed) == (3e-4, 3)
     assert config.model_config["fcnet_hiddens"] == [4, 4]
     assert config.env_config == {"a": {"b": 1, "c": "x=y"}}
+    apply_setting(config, "components.encoder:camera.front=lab/depth")
+    assert config.components == {"encoder:camera.front": "lab/depth"}
     for text in ("lr.x=1", "env_config.a.b.c=1", "=1"):
         with pytest.raises(ConfigError):
             apply_setting(config, text)
