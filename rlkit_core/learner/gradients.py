@@ -236,7 +236,7 @@ class GradientSteps:
                     else:
                         parameter.grad.copy_(gradient)
             if stepped:
-                registered.optimizer.step()
+                registered.step()
 
     # -- state ---------------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from rlkit_core.columns import (
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.errors import ConfigError, RLKitError
 from rlkit_core.learner.drivers import DriverSet
+from rlkit_core.learner.fused import without_compiler_import
 from rlkit_core.learner.gradients import GradientSteps
 from rlkit_core.learner.metrics import Metrics
 from rlkit_core.learner.minibatch import ModuleBatch, as_tensors, minibatches, num_rows
@@ -85,7 +86,8 @@ class Learner(GradientSteps, Checkpointable):
             self._module = module
             for module_id, member in module.items():
                 self._drivers.add(module_id, member.unwrapped())
-            self.configure_optimizers()
+            with without_compiler_import():
+                self.configure_optimizers()
         for registered in self._optimizers.values():
             registered.flatten()
         self._parameters = [p for _, _, p in module.unique_parameters() if p.requires_grad]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from rlkit_core.columns import DEFAULT_OPTIMIZER
 from rlkit_core.errors import CheckpointError, ConfigError
 from rlkit_core.learner.flat import FlatParameters
+from rlkit_core.learner.fused import fused_step
 from rlkit_core.learner.schedule import Schedule, Scheduler
 
 ParamDict = dict[Any, Tensor]
@@ -30,6 +31,7 @@ class RegisteredOptimizer:
         parameters: the module's own parameters, in order (with a flat buffer, the optimizer itself holds the buffer).
         schedule: of its learning rate.
         flat: one flat buffer per parameter group, or None for a group that cannot be flattened.
+        step: does what ``optimizer.step()`` does.
     """
 
     name: str
@@ -39,10 +41,12 @@ class RegisteredOptimizer:
     parameters: list[nn.Parameter]
     schedule: Scheduler | None
     flat: list[FlatParameters | None] = field(factory=list)
+    step: Callable[[], Any] = field(init=False)
     _ids: frozenset[int] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._ids = frozenset(id(p) for p in self.parameters)
+        self.step = self.optimizer.step
 
     def owns(self, parameter: Any) -> bool:
         """Whether it steps ``parameter``."""
@@ -62,6 +66,7 @@ class RegisteredOptimizer:
             if buffer is not None:
                 group["params"] = [buffer.parameter]
             self.flat.append(buffer)
+        self.step = fused_step(self.optimizer, self.flat)
 
     def zero_grad(self) -> None:
         """Clear gradients: flat ones to zero, others to None."""
