@@ -167,8 +167,8 @@ BROKEN = {
 
 @pytest.fixture(scope="session")
 def broken(make_venv) -> Environment:
-    """The core, PPO, a good plugin and one plugin for each fault. Do not install into it."""
-    return make_venv("rlkit-ppo", "fx-good", *BROKEN)
+    """The core, PPO, a good plugin, an observer that raises and a plugin for each fault. Do not install into it."""
+    return make_venv("rlkit-ppo", "fx-good", "fx-observer", *BROKEN)
 
 
 @pytest.fixture(scope="session")
