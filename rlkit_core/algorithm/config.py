@@ -229,14 +229,15 @@ class AlgorithmConfig(CoreSettings):
             if len(found) > 1:
                 head = f"{type(self).__name__} has {len(found)} problems:\n  - " + "\n  - ".join(found)
             raise ConfigError(head)
+        object.__setattr__(self, "_validated", True)
 
     def _value_error(self, message: str) -> None:
         """Report one problem at once (RLlib's way; :meth:`problems` collects them instead)."""
         raise ConfigError(f"{type(self).__name__}: {message}")
 
     def prepared(self: ConfigT, env: Any = None) -> ConfigT:
-        """A validated, frozen copy: what an ``Algorithm`` works with. A frozen config without ``env`` is its own."""
-        if self.is_frozen and env is None:
+        """A validated, frozen copy: what an ``Algorithm`` works with. One that is that already is its own."""
+        if self.is_frozen and self._validated and env is None:
             return self
         config = self.copy(copy_frozen=False)
         if env is not None:

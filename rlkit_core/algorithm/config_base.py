@@ -81,6 +81,7 @@ class SettingsBase:
 
     _ready: bool = attrs.field(default=False, init=False)
     _is_frozen: bool = attrs.field(default=False, init=False)
+    _validated: bool = attrs.field(default=False, init=False)
     _user_set: set[str] = attrs.field(factory=set, init=False)
     _module_configs: dict[str, Any] = attrs.field(factory=dict, init=False)
 
@@ -143,6 +144,7 @@ class SettingsBase:
             return
         item = known[self._setting_name(name)]
         object.__setattr__(self, item.attribute, self._checked(item, value))
+        object.__setattr__(self, "_validated", False)
         self._user_set.add(item.name)
         self._module_configs.clear()
 

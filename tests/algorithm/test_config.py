@@ -326,6 +326,20 @@ def test_build_gives_the_algorithm_a_frozen_validated_copy() -> None:
         AlgorithmConfig().build()
 
 
+def test_prepared_validates_once_and_never_trusts_a_frozen_config_unseen() -> None:
+    bad = AlgorithmConfig().training(train_batch_size=1, minibatch_size=2)
+    bad.freeze()
+    with pytest.raises(ConfigError, match="minibatch_size"):
+        bad.prepared()
+    ready = AlgorithmConfig().prepared()
+    assert ready.prepared() is ready
+    assert ready.prepared("CartPole-v1") is not ready
+    changed = ready.copy(copy_frozen=False).training(train_batch_size=1, minibatch_size=2)
+    changed.freeze()
+    with pytest.raises(ConfigError, match="minibatch_size"):
+        changed.prepared()
+
+
 def test_algo_class_by_name_by_argument_and_by_property() -> None:
     class ByName(AlgorithmConfig):
         algo_class = "collections:OrderedDict"
