@@ -26,7 +26,8 @@ from rlkit_core.plugins.discovery import (
     EntryPointInfo,
     scan,
 )
-from rlkit_core.plugins.host import FAILED, PluginHost, PluginState
+from rlkit_core.plugins.host import PluginHost
+from rlkit_core.plugins.states import FAILED, PluginState
 
 OK = "ok"
 _TAIL = 6  # lines of a traceback that text output shows; JSON has all of it

@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import pluggy
-from attrs import field, frozen
 
 from rlkit_core.errors import (
     AmbiguousComponentError,
@@ -27,7 +26,7 @@ from rlkit_core.errors import (
     PluginVersionError,
     did_you_mean,
 )
-from rlkit_core.plugins import PluginWarning, contributions, lookup
+from rlkit_core.plugins import contributions, lookup
 from rlkit_core.plugins.contributions import RegisteredExecutor, RegisteredModuleAPI
 from rlkit_core.plugins.discovery import (
     CORE,
@@ -44,38 +43,9 @@ from rlkit_core.plugins.discovery import (
 )
 from rlkit_core.plugins.hookspecs import RLKitSpecs
 from rlkit_core.plugins.registry import ComponentRegistry, Origin, Unavailable
-
-LOADED, FAILED = "loaded", "failed"
+from rlkit_core.plugins.states import FAILED, LOADED, PluginState, report_once, state_from_metadata
 
 _log = logging.getLogger("rlkit.plugins")
-
-
-@frozen
-class PluginState:
-    """What became of one ``rlkit.plugins`` entry point.
-
-    Attributes:
-        state: ``"loaded"``, ``"failed"``, ``"disabled"``, ``"incompatible"`` or ``"shadowed"``.
-        reason: why it is not loaded, in one line.
-        remedy: what to do about it.
-        traceback: of the failure, as text.
-        seconds: how long importing and registering took.
-    """
-
-    distribution: str
-    version: str
-    entry_point: str
-    value: str
-    state: str
-    reason: str | None = None
-    remedy: str | None = None
-    traceback: str | None = None
-    seconds: float = 0.0
-    exception: BaseException | None = field(default=None, eq=False, repr=False)
-
-    def __str__(self) -> str:
-        text = f"plugin {self.distribution} {self.version} ({self.entry_point}) {self.state}"
-        return text + (f": {self.reason}" if self.reason else "")
 
 
 class _Manager(pluggy.PluginManager):
@@ -132,7 +102,7 @@ class PluginHost:
                 if self.strict:
                     self._complete = False
                     raise self._error(state, str(state))
-                _report_once(state)
+                report_once(state)
 
     def _load(self, entry: EntryPointInfo) -> None:
         key = (entry.distribution, entry.name)
@@ -202,10 +172,10 @@ class PluginHost:
         for info in self.snapshot.distributions:
             for entry in info.entry_points:
                 if entry.group == GROUP_PLUGINS and entry.state in (DISABLED, INCOMPATIBLE, SHADOWED):
-                    states.append(_from_metadata(entry, info.reason))
+                    states.append(state_from_metadata(entry, info.reason))
             if info.state == INCOMPATIBLE and not any(e.group == GROUP_PLUGINS for e in info.entry_points):
                 states.append(
-                    _from_metadata(
+                    state_from_metadata(
                         EntryPointInfo("", "-", "", info.name, info.version, info.state), info.reason
                     )
                 )
@@ -443,27 +413,6 @@ class PluginHost:
     def _trace(self, text: str) -> None:
         if self._env.get("RLKIT_TRACE_PLUGINS", "") not in ("", "0"):
             print(f"[rlkit plugins] {text}", file=sys.stderr)
-
-
-def _from_metadata(entry: EntryPointInfo, reason: str | None) -> PluginState:
-    return PluginState(entry.distribution, entry.version, entry.name, entry.value, entry.state, reason)
-
-
-_reported: set[tuple[str, str, str | None]] = set()
-
-
-def _report_once(state: PluginState) -> None:
-    import warnings
-
-    key = (state.distribution, state.entry_point, state.reason)
-    if key not in _reported:
-        _reported.add(key)
-        remedy = f" {state.remedy}." if state.remedy else ""
-        warnings.warn(
-            f"{state}.{remedy} Everything else works; 'rlkit doctor' shows the traceback.",
-            PluginWarning,
-            stacklevel=3,
-        )
 
 
 # ------------------------------------------------------------------ the host of this process
