@@ -1,8 +1,8 @@
 """Adam on a flat buffer, without what ``Optimizer.step`` does around it.
 
-``torch.optim``'s ``step`` spends more time in Python than in arithmetic when there is one small tensor, and its first call
-imports the compiler (some 80 MB and over a second). The kernel and the state used here are torch's own, so a run can go
-back to ``optimizer.step()`` at any point and continue alike.
+``torch.optim`` spends more time in Python than in arithmetic when there is one small tensor, and its first call imports
+the compiler (some 80 MB and over a second). The kernel and the state used here are its own, so a run can go back to
+``optimizer.step()`` at any point and continue alike.
 """
 
 from __future__ import annotations
