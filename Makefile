@@ -81,9 +81,9 @@ format: $(VENV)/.installed  ## let ruff fix and format
 
 # ---- wheels ----------------------------------------------------------------------------------------------
 
-wheels: $(VENV)/.installed  ## build every distribution's wheel into dist/
+wheels: $(VENV)/.installed  ## build every distribution's wheel into dist/ (with the pinned hatchling)
 	rm -rf dist
-	set -e; for project in $(PROJECTS); do $(BIN)/python -m build --wheel --outdir dist $$project; done
+	set -e; for project in $(PROJECTS); do $(BIN)/python -m build --wheel --no-isolation --outdir dist $$project; done
 
 # Tests the wheels in dist/ with PYTHON, in an environment of their own. `pytest` is called as a script and not
 # with `python -m`, which would put the source tree in front of what is installed.
