@@ -149,7 +149,6 @@ class PluginHost:
 
     def _roll_back(self, key: tuple[str, str]) -> None:
         """Take back everything a plugin registered, whatever step it failed at."""
-        self._held.pop(key, None)
         name = ":".join(key)
         plugin = self._manager.get_plugin(name)
         if plugin is not None:
