@@ -35,7 +35,7 @@ _LAZY = {
     "hookimpl": "rlkit_core.plugins.hookspecs",
 }
 
-__all__ = ["__version__", *sorted(_LAZY)]  # noqa: PLE0604
+__all__ = ["__version__", *sorted(_LAZY)]
 
 if TYPE_CHECKING:
     from rlkit_core.algorithm import Algorithm as Algorithm

@@ -183,6 +183,7 @@ class Algorithm(Checkpointable):
                 num_envs=None if written else min(EVALUATION_ENVS, num_episodes),
             )
         runners = self._evaluation_runners
+        self.callbacks.on_evaluate_start(self)
         with self._threads(), self._timers.time("evaluation"):
             runners.sync_weights(self.learner_group.get_weights(inference_only=True))
             seeds = SeedTree(seed) if seed is not None else self.seeds.child("evaluation", self.iteration)

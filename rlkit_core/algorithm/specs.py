@@ -114,7 +114,8 @@ def _merged_single(
         if default is not None:
             below = plain_model_config(default.model_config)
             spec.module_class = spec.module_class or default.module_class
-            spec.catalog_class = spec.catalog_class or default.catalog_class
+            if getattr(spec.module_class, "default_catalog_class", None) is None:
+                spec.catalog_class = spec.catalog_class or default.catalog_class
     spec.model_config = below | own_config.model_config | written
     if own_config.catalogs and not spec.catalogs:
         spec.catalogs = tuple(own_config.catalogs)
