@@ -183,7 +183,7 @@ def replacing_directory(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(target)
     fresh = _beside(target, "new")
-    fresh.mkdir()
+    os.mkdir(fresh)
     try:
         yield fresh
         _sync_tree(fresh)

@@ -175,7 +175,7 @@ def _write_component(snapshot: Snapshot, directory: Path) -> None:
     written = [CLASS_FILE, *write_tree(snapshot.tree, directory, snapshot.state_name)]
     for name, child in snapshot.components.items():
         path = directory / directory_name(name)
-        path.mkdir()
+        os.mkdir(path)
         _write_component(child, path)
     metadata = {
         **snapshot.metadata,

@@ -166,7 +166,9 @@ def test_a_fault_costs_only_its_plugin_and_leaves_nothing_behind(site, fault):
 def test_an_entry_point_that_names_nothing_usable(site, value):
     source = 'rlkit_api = "1.0"\nNOTHING = None\nTEXT = "hooks"\nclass Class:\n    rlkit_api = "1.0"\n'
     site.add("lab-x", source, groups={"rlkit.plugins": {"x": value}})
-    assert state_of(load(site), "lab-x").state == "failed"
+    # Python 3.10's importlib-metadata refuses "???" while it is read, newer ones when it is loaded.
+    refused = ("failed", "incompatible") if value == "???" else ("failed",)
+    assert state_of(load(site), "lab-x").state in refused
 
 
 def test_two_entry_points_of_one_distribution_fail_apart(site):
