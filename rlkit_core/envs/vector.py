@@ -153,6 +153,7 @@ class InlineVectorEnv:
     ) -> list[tuple[int, Any]]:
         """Step every env once; see :class:`VectorEnv`."""
         finals: list[tuple[int, Any]] = []
+        plain = isinstance(obs_out, np.ndarray)  # the common case goes without two calls
         for n, (step, action) in enumerate(zip(self._steps, self._split(actions), strict=True)):
             try:
                 observation, rewards_out[n], terminated, truncated, _ = step(action)
@@ -167,7 +168,13 @@ class InlineVectorEnv:
                     # Copied: an env may reuse its observation array when it is reset.
                     finals.append((n, nested_map(np.array, observation)))
                 observation = self._reset_one(n, self._next_seed(n) if self._next_seed is not None else None)
-            self._write_row(obs_out, n, observation)
+            if plain:
+                try:
+                    obs_out[n] = observation
+                except (ValueError, TypeError) as error:
+                    raise self._misfit(n, error) from error
+            else:
+                self._write_row(obs_out, n, observation)
         return finals
 
     def _reset_one(self, n: int, seed: int | None) -> Any:
@@ -182,10 +189,13 @@ class InlineVectorEnv:
         try:
             self._write(obs_out, n, observation)
         except (ValueError, TypeError, KeyError, IndexError) as error:
-            raise EnvError(
-                f"env {n} ({self.envs[n]}): its observation does not fit its observation_space "
-                f"{self.observation_space}: {error}"
-            ) from error
+            raise self._misfit(n, error) from error
+
+    def _misfit(self, n: int, error: Exception) -> EnvError:
+        return EnvError(
+            f"env {n} ({self.envs[n]}): its observation does not fit its observation_space "
+            f"{self.observation_space}: {error}"
+        )
 
     def close(self) -> None:
         """Close every env."""
