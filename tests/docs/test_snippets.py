@@ -16,7 +16,11 @@ snippets = importlib.util.module_from_spec(_SPEC)
 sys.modules[_SPEC.name] = snippets
 _SPEC.loader.exec_module(snippets)
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted(ROOT.glob("plugins/*/README.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 PAGES = [page for page in PAGES if "_build" not in page.parts]
 
 
@@ -25,7 +29,9 @@ def runnable(page: Path) -> bool:
     return any(block.language in ("python", "console") and "not run" not in block.marks for block in blocks)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if runnable(page)], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if runnable(page)], ids=lambda p: p.relative_to(ROOT).as_posix()
+)
 def test_page(page, tmp_path):
     with snippets.Page(page.relative_to(ROOT).as_posix(), tmp_path) as runner:
         for block in snippets.read_blocks(page.read_text(encoding="utf-8")):
