@@ -1,0 +1,221 @@
+"""Recording a computation once and replaying it without Python or autograd, on the CPU.
+
+A dispatch mode sees every operation below autograd, those of the backward pass included. They become one TorchScript
+graph, whose interpreter runs them one after the other in C++: the same kernels in the same order, so the results are
+those of the eager run.
+
+What a recording freezes: shapes and dtypes, Python numbers, and the branches that Python took. What it follows: the
+inputs it is replayed with, and every tensor that existed before (parameters, gradients, schedules held in 0-dim
+tensors), as long as they are changed in place.
+
+The interfaces used here are torch's own and not public, so callers treat a :class:`NotTraceableError` as "run eagerly".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from rlkit_core.errors import RLKitError
+
+Call = tuple[Any, tuple[Any, ...], dict[str, Any], Any]
+
+#: TorchScript writes these as numbers.
+_ENUMS: dict[Any, int] = {
+    torch.contiguous_format: 0,
+    torch.preserve_format: 1,
+    torch.channels_last: 2,
+    torch.channels_last_3d: 3,
+    torch.strided: 0,
+}
+_ENUM_TYPES = (torch.memory_format, torch.layout)
+
+
+class NotTraceableError(RLKitError):
+    """A computation cannot be recorded; the message says what stands in the way."""
+
+
+class _Recorder(TorchDispatchMode):
+    """Runs operations as usual and notes each with its arguments and results (which keeps their memory apart)."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # asking the compiler to stay away would import it first
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.calls: list[Call] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if _depends_on_values(func, args):
+            raise NotTraceableError(
+                f"{func._schema.name} reads a tensor's value on the host (an .item(), an if on a tensor, a boolean "
+                "index); keep such decisions in tensors (torch.where, masks), or run eagerly"
+            )
+        out = func(*args, **kwargs)
+        self.calls.append((func, args, kwargs, out))
+        return out
+
+
+class Recording:
+    """A recorded computation.
+
+    Args:
+        function: takes the inputs and returns a list of tensors. It is run once, for real.
+        inputs: tensors by name; a replay takes others of the same shapes.
+
+    Attributes:
+        outputs: what the recorded run returned.
+
+    Raises:
+        NotTraceableError: the computation reads values on the host, moves between devices, or uses an operation that
+            TorchScript does not have.
+    """
+
+    def __init__(self, function: Callable[[], Sequence[Tensor]], inputs: Mapping[str, Tensor]) -> None:
+        recorder = _Recorder()
+        with recorder:
+            self.outputs = list(function())
+        self.names = list(inputs)
+        builder = _GraphBuilder(inputs)
+        for call in recorder.calls:
+            builder.add(call)
+        try:
+            self._run = builder.finish(self.outputs)
+        except (RuntimeError, TypeError) as error:
+            raise NotTraceableError(f"TorchScript refuses the recorded graph: {error}") from error
+        self._outer = builder.outer
+        self.num_operations = len(recorder.calls)
+
+    def replay(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """Run the recorded operations on other inputs, in the order of :attr:`names`.
+
+        Returns:
+            The outputs, new tensors each time (one that was there before the recording is returned as it is).
+        """
+        with torch.no_grad():
+            out = self._run(*inputs, *self._outer)
+        return list(out) if isinstance(out, tuple) else [] if out is None else [out]
+
+
+class _GraphBuilder:
+    """Turns recorded calls into a TorchScript graph. Tensors are told apart by the memory they look at."""
+
+    def __init__(self, inputs: Mapping[str, Tensor]) -> None:
+        self._graph: Any = torch._C.Graph()
+        self._values: dict[Any, Any] = {}
+        self.outer: list[Tensor] = []
+        self._outer_values: list[Any] = []
+        for name, tensor in inputs.items():
+            self._values[_place(tensor)] = self._graph.addInput(
+                f"in_{name}".replace("/", "_").replace(".", "_")
+            )
+
+    def add(self, call: Call) -> None:
+        func, args, kwargs, out = call
+        schema = func._schema
+        values = []
+        for index, argument in enumerate(schema.arguments):
+            if index < len(args):
+                given = args[index]
+            elif argument.name in kwargs:
+                given = kwargs[argument.name]
+            else:
+                given = argument.default_value
+            values.append(self._value(given, argument.type, schema.name))
+        returns = schema.returns
+        node = self._graph.create(schema.name, values, len(returns))
+        self._graph.insertNode(node)
+        results = [out] if len(returns) == 1 else list(out or ())
+        for produced, declared, result in zip(node.outputs(), returns, results, strict=True):
+            produced.setType(declared.type)
+            if isinstance(result, Tensor):
+                self._values[_place(result)] = produced
+            elif isinstance(result, (list, tuple)) and all(isinstance(item, Tensor) for item in result):
+                unpack = self._graph.create("prim::ListUnpack", [produced], len(result))
+                self._graph.insertNode(unpack)
+                for item, value in zip(result, unpack.outputs(), strict=True):
+                    self._values[_place(item)] = value
+            else:
+                raise NotTraceableError(f"{schema.name} returns a {type(result).__name__} to Python")
+
+    def _value(self, given: Any, kind: Any, operation: str) -> Any:
+        if isinstance(given, Tensor):
+            return self._tensor(given)
+        text = str(kind)
+        if isinstance(given, (list, tuple)):
+            if any(isinstance(item, Tensor) for item in given):
+                if any(item is None for item in given):
+                    raise NotTraceableError(f"{operation} takes a list of optional tensors")
+                node = self._graph.create("prim::ListConstruct", [self._tensor(item) for item in given], 1)
+                self._graph.insertNode(node)
+                value = next(iter(node.outputs()))
+                value.setType(torch._C.ListType(torch._C.TensorType.get()))
+                return value
+            given = [float(item) for item in given] if "float" in text else list(given)
+        elif "float" in text and isinstance(given, int) and not isinstance(given, bool):
+            given = float(given)
+        if isinstance(given, torch.Generator):
+            raise NotTraceableError(f"{operation} draws from a generator of its own")
+        try:
+            return self._graph.insertConstant(
+                _ENUMS.get(given, given) if type(given) in _ENUM_TYPES else given
+            )
+        except TypeError as error:
+            raise NotTraceableError(
+                f"{operation} takes {given!r}, which a TorchScript graph cannot hold"
+            ) from error
+
+    def _tensor(self, tensor: Tensor) -> Any:
+        place = _place(tensor)
+        if place not in self._values:
+            value = self._graph.addInput(f"outer_{len(self.outer)}")
+            self._values[place] = value
+            self.outer.append(tensor)
+        return self._values[place]
+
+    def finish(self, outputs: Sequence[Tensor]) -> Callable[..., Any]:
+        for tensor in outputs:
+            self._graph.registerOutput(self._tensor(tensor))
+        if not outputs:
+            self._graph.registerOutput(self._graph.insertConstant(None))
+        if len(outputs) > 1:
+            self._graph.makeMultiOutputIntoTuple()
+        self._graph.lint()
+        run: Callable[..., Any] = torch._C._create_function_from_graph("recorded", self._graph)
+        return run
+
+
+def _depends_on_values(func: Any, args: tuple[Any, ...]) -> bool:
+    """Whether an operation hands a value to Python, or makes a shape from values: a replay could follow neither."""
+    if torch.Tag.data_dependent_output in func.tags:
+        return True
+    if torch.Tag.dynamic_output_shape not in func.tags:
+        return False
+    if func._schema.name != "aten::index":
+        return True
+    return any(i is not None and i.dtype in (torch.bool, torch.uint8) for i in args[1])
+
+
+def _place(tensor: Tensor) -> Any:
+    """What a tensor looks at: two tensors of one place are the same values, now and later.
+
+    Raises:
+        NotTraceableError: it is no plain tensor on the CPU.
+    """
+    if tensor.device.type != "cpu" or tensor.layout != torch.strided:
+        raise NotTraceableError(f"a {tensor.device.type} tensor of layout {tensor.layout} takes part")
+    return (
+        tensor.untyped_storage().data_ptr(),
+        tensor.storage_offset(),
+        tuple(tensor.shape),
+        tuple(tensor.stride()),
+        tensor.dtype,
+    )

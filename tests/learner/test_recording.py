@@ -1,0 +1,126 @@
+"""Recorded computations against the eager ones they were recorded from, to the last bit."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from rlkit_core.learner.flat import FlatParameters
+from rlkit_core.learner.recording import NotTraceableError, Recording
+
+
+class Step:
+    """Forward, loss, backward and clipping over current inputs."""
+
+    def __init__(self, net, loss):
+        torch.manual_seed(0)
+        self.net, self.loss = net, loss
+        self.flat = FlatParameters(list(net.parameters()))
+        self.coefficient = torch.tensor(0.5)
+        self.inputs = self.draw()
+
+    def draw(self):
+        return {"x": torch.randn(16, 4), "a": torch.randint(3, (16,)), "w": torch.rand(16)}
+
+    def __call__(self):
+        self.flat.zero_grad()
+        loss = self.loss(self.net(self.inputs["x"]), self.inputs, self.coefficient)
+        loss.backward()
+        norm = torch.linalg.vector_norm(self.flat.gradient)
+        self.flat.gradient.mul_((0.5 / (norm + 1e-12)).clamp_(max=1.0))
+        return [loss.detach(), norm]
+
+
+def surrogate(out, inputs, coefficient):
+    logp = F.log_softmax(out, -1).gather(-1, inputs["a"].unsqueeze(-1)).squeeze(-1)
+    ratio = (logp + 1.0).exp()
+    advantages = (inputs["w"] - inputs["w"].mean()) / inputs["w"].std()
+    entropy = -(logp.exp() * logp).sum()
+    return (
+        -torch.minimum(ratio * advantages, ratio.clamp(0.8, 1.2) * advantages).mean() - coefficient * entropy
+    )
+
+
+def many_ops(out, inputs, coefficient):
+    a, b = out.chunk(2, -1) if out.shape[-1] % 2 == 0 else (out, out)
+    parts = torch.cat([a, b], -1).split([1, a.shape[-1] + b.shape[-1] - 1], -1)
+    mask = inputs["w"] > 0.5
+    picked = torch.where(mask.unsqueeze(-1), parts[0], -parts[0].abs())
+    one_hot = torch.zeros(16, 3).scatter_(-1, inputs["a"].unsqueeze(-1), 1.0)
+    var = out.var(0, correction=0).sum()
+    return (
+        picked.mean()
+        + (one_hot * out[..., :3]).sum(-1).square().mean()
+        + coefficient * var
+        + F.mse_loss(a, b)
+    )
+
+
+@pytest.mark.parametrize("loss", [surrogate, many_ops])
+@pytest.mark.parametrize(
+    "net",
+    [
+        lambda: nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3)),
+        lambda: nn.Sequential(
+            nn.Linear(4, 8), nn.LayerNorm(8), nn.ReLU(), nn.Linear(8, 4), nn.ELU(), nn.Linear(4, 3)
+        ),
+        lambda: nn.Sequential(nn.Linear(4, 8), nn.SiLU(), nn.GELU(), nn.Linear(8, 3, bias=False)),
+    ],
+)
+def test_replays_equal_eager_steps(net, loss):
+    step = Step(net(), loss)
+    recording = Recording(step, step.inputs)
+    for k in range(3):
+        step.inputs = step.draw()
+        step.coefficient.fill_(0.1 * k)  # a value in a tensor is followed
+        step.flat.parameter.data.add_(0.01)
+        expected = [x.clone() for x in step()]
+        gradient = step.flat.gradient.clone()
+        step.flat.gradient.fill_(99.0)
+        replayed = recording.replay(list(step.inputs.values()))
+        assert all(torch.equal(a, b) for a, b in zip(expected, replayed, strict=True))
+        assert torch.equal(step.flat.gradient, gradient)
+
+
+def test_an_output_that_is_an_input_and_no_outputs_at_all():
+    x = torch.ones(2)
+    target = torch.zeros(2)
+    recording = Recording(lambda: [target.add_(x), x], {"x": x})
+    out = recording.replay([torch.full((2,), 5.0)])
+    assert [o.tolist() for o in out] == [[6.0, 6.0], [5.0, 5.0]]
+    assert target.tolist() == [6.0, 6.0]
+    silent = Recording(lambda: (target.add_(x), [])[1], {"x": x})
+    assert silent.replay([x]) == []
+    assert target.tolist() == [8.0, 8.0]
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (lambda x: [x * x.sum().item()], "reads a tensor's value"),
+        (lambda x: [x if bool(x.sum() > 0) else -x], "reads a tensor's value"),
+        (lambda x: [x[x > 0].sum()], "reads a tensor's value"),
+        (lambda x: [x.bernoulli(generator=torch.Generator())], "generator"),
+        (lambda x: [x.to_sparse().to_dense()], "layout torch.sparse|reads"),
+    ],
+)
+def test_what_cannot_be_recorded_says_why(function, words):
+    x = torch.ones(3)
+    with pytest.raises(NotTraceableError, match=words):
+        Recording(lambda: function(x), {"x": x})
+
+
+def test_recording_is_quick_and_does_not_load_the_compiler():
+    code = (
+        "import sys, torch\n"
+        "from rlkit_core.learner.recording import Recording\n"
+        "x = torch.ones(3)\n"
+        "print(Recording(lambda: [x + 1], {'x': x}).replay([x])[0].tolist(), 'torch._dynamo' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[0] == "[2.0, 2.0, 2.0] False"
