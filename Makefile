@@ -60,7 +60,7 @@ test-slow: $(VENV)/.installed  ## the tests marked slow
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
 learn: $(VENV)/.installed  ## the tests that train to a published level (minutes)
-	$(BIN)/python -m pytest -m learn $(ARGS)
+	RLKIT_RESULTS=benchmarks/results $(BIN)/python -m pytest -m learn $(ARGS)
 
 bench: $(VENV)/.installed $(BENCH_VENV)/.installed  ## PPO beside its peers, in one run
 	$(BIN)/python benchmarks/ppo_cartpole.py $(ARGS)
