@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from rlkit_core.data.nested import Nested, map_leaves
-from rlkit_core.spaces import batch_zeros, nested_map
+from rlkit_core.data.storage import storage
+from rlkit_core.spaces import nested_map
 
 
 class RolloutBuffers:
@@ -19,7 +20,8 @@ class RolloutBuffers:
     Every row is sliced once, here, so the step loop indexes lists instead of slicing arrays.
 
     Attributes:
-        obs: ``[T + 1, N, ...]`` torch views, nested as the space is.
+        obs: ``[T + 1, N, ...]`` torch views, nested as the space is; arrays of objects ``[T + 1, N]`` for leaves that
+            have no fixed array.
         obs_rows: ``T + 1`` numpy row blocks ``[N, ...]``; envs write here.
         obs_inputs: the same blocks as torch tensors; modules read here.
         rewards, terminateds, truncateds: ``[T, N]`` numpy; ``*_rows`` are their rows.
@@ -27,8 +29,8 @@ class RolloutBuffers:
 
     def __init__(self, observation_space: gym.Space[Any], num_steps: int, num_envs: int) -> None:
         self.num_steps, self.num_envs = num_steps, num_envs
-        arrays = batch_zeros(observation_space, (num_steps + 1, num_envs))
-        self.obs: Nested = nested_map(torch.from_numpy, arrays)
+        arrays = storage(observation_space, (num_steps + 1, num_envs))
+        self.obs: Nested = nested_map(lambda a: a if a.dtype == object else torch.from_numpy(a), arrays)
         self.obs_rows = [nested_map(lambda a, t=t: a[t], arrays) for t in range(num_steps + 1)]
         self.obs_inputs = [map_leaves(lambda a, t=t: a[t], self.obs) for t in range(num_steps + 1)]
         self.rewards = np.zeros((num_steps, num_envs), np.float32)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import define
+from attrs import define, field
 from torch import Tensor
 
-from rlkit_core.columns import Columns
-from rlkit_core.data.nested import Nested, flatten_time, leaves, map_leaves
+from rlkit_core.data.nested import Nested, first_leaf, flatten_time, leaves, map_leaves
 
 
 @define(eq=False)
@@ -29,6 +28,14 @@ class Rollout:
             when all are.
         weights_version: version of the weights that acted.
         fresh_start: the envs were reset before the first step: nothing carries over from the rollout before.
+        state_in: of a recurrent module, its state before rows ``0, seq_len, 2 * seq_len, ...``, ``[G, N, ...]``; the
+            initial state where an episode begins there.
+        seq_len: of a recurrent module, the steps it is trained with at once.
+        episode_starts: of a recurrent module, ``[T, N]`` bool, the row is an episode's first (False in row 0, whose
+            state is ``state_in[0]`` either way).
+        bootstrap_inputs: ``{column: [N, ...]}``, what belongs to ``bootstrap_obs`` where the module reads more
+            than observations (``prev_actions``, ``prev_rewards``).
+        final_inputs: the same for ``final_obs``, ``[K, ...]``.
     """
 
     columns: dict[str, Nested]
@@ -38,16 +45,21 @@ class Rollout:
     loss_mask: Tensor | None = None
     weights_version: int = 0
     fresh_start: bool = False
+    state_in: Nested | None = None
+    seq_len: int | None = None
+    episode_starts: Tensor | None = None
+    bootstrap_inputs: dict[str, Nested] = field(factory=dict)
+    final_inputs: dict[str, Nested] = field(factory=dict)
 
     @property
     def num_steps(self) -> int:
         """T."""
-        return int(self._rewards.shape[0])
+        return int(first_leaf(self.columns).shape[0])
 
     @property
     def num_envs(self) -> int:
         """N."""
-        return int(self._rewards.shape[1])
+        return int(first_leaf(self.columns).shape[1])
 
     @property
     def num_env_steps(self) -> int:
@@ -55,11 +67,6 @@ class Rollout:
         if self.loss_mask is not None:
             return int(self.loss_mask.sum())
         return self.num_steps * self.num_envs
-
-    @property
-    def _rewards(self) -> Tensor:
-        rewards: Tensor = self.columns[Columns.REWARDS]
-        return rewards
 
     def __getitem__(self, column: str) -> Nested:
         try:
@@ -86,6 +93,11 @@ class Rollout:
             loss_mask=None if self.loss_mask is None else move(self.loss_mask),
             weights_version=self.weights_version,
             fresh_start=self.fresh_start,
+            state_in=None if self.state_in is None else map_leaves(move, self.state_in),
+            seq_len=self.seq_len,
+            episode_starts=None if self.episode_starts is None else move(self.episode_starts),
+            bootstrap_inputs=map_leaves(move, self.bootstrap_inputs),
+            final_inputs=map_leaves(move, self.final_inputs),
         )
 
     def flat(self) -> dict[str, Nested]:

@@ -15,14 +15,18 @@ import torch
 
 from rlkit_core.columns import DEFAULT_MODULE_ID, Columns
 from rlkit_core.data.buffers import RolloutBuffers
-from rlkit_core.data.nested import Nested, leaves, map_leaves
+from rlkit_core.data.nested import Nested, flatten_time, index_rows, leaves, map_leaves, stack
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.envs.episodes import EpisodeStats
-from rlkit_core.envs.vector import Rows, VectorEnv, make_vector_env
-from rlkit_core.errors import EnvError, ModuleAPIError, NonFiniteError
+from rlkit_core.envs.memory import ActingMemory
+from rlkit_core.envs.vector import Rows, VectorEnv, make_vector_env, stack_observations
+from rlkit_core.errors import EnvError, NonFiniteError
+from rlkit_core.learner.sequences import max_seq_len
 from rlkit_core.learner.weights import Weights
+from rlkit_core.models.base import PREV_ACTIONS, PREV_REWARDS
 from rlkit_core.rl_module import MultiRLModule, RLModule
 from rlkit_core.rl_module.acting import ActionSampler
+from rlkit_core.rl_module.packing import ObservationPacker
 from rlkit_core.seeding import SeedTree, TorchRNG
 from rlkit_core.spaces import nested_map
 
@@ -73,6 +77,10 @@ class EnvRunner:
             self.module.eval()
         self._buffers: RolloutBuffers | None = None
         self._samplers: dict[bool, ActionSampler] = {}
+        acting = self.acting_module.unwrapped()
+        self._memory = ActingMemory.of(acting, self.num_envs)
+        self._seq_len = max_seq_len(acting) if self._memory is not None and self._memory.stateful else None
+        self._packer = ObservationPacker.of(acting, self.observation_space)
         self._resets = 0
         self._reset_seeds: list[int] | None = None
         self._in_reset_row = np.zeros(self.num_envs, np.bool_)
@@ -125,6 +133,8 @@ class EnvRunner:
             self.reset_envs()
         fresh_start = self._reset_seeds is not None
         buffers = self._prepare(num_steps)
+        memory, packer = self._memory, self._packer
+        states: list[Nested] = []
         outputs: dict[str, list[Nested]] = {}
         finals: list[tuple[int, Any]] = []
         with torch.inference_mode(), self._rng.scope():
@@ -132,17 +142,29 @@ class EnvRunner:
             noise = self._noise(sampler, num_steps)
             start = self.stats.num_env_steps_lifetime
             for t in range(num_steps):
-                out = sampler(
-                    {Columns.OBS: buffers.obs_inputs[t]}, noise=noise[t], t=start + t * self.num_envs
-                )
+                batch = {Columns.OBS: buffers.obs_inputs[t]}
+                if packer is not None:
+                    batch[Columns.OBS] = packer(batch[Columns.OBS])
+                if memory is not None:
+                    batch.update(memory.inputs)
+                    if self._seq_len is not None and t % self._seq_len == 0:
+                        states.append(memory.inputs[Columns.STATE_IN])
+                    for name in memory.previous:
+                        outputs.setdefault(name, []).append(memory.inputs[name])
+                out = sampler(batch, noise=noise[t], t=start + t * self.num_envs)
+                ended = self._step(buffers, t, out[Columns.ACTIONS])
+                if memory is not None:
+                    starts = self._next_starts(buffers, t, self._in_reset_row)
+                    memory.remember(out, buffers.reward_rows[t], starts)
                 for name, value in out.items():
                     outputs.setdefault(name, []).append(value)
-                ended = self._step(buffers, t, out[Columns.ACTIONS])
                 if ended:
                     finals += [(t * self.num_envs + n, observation) for n, observation in ended]
         columns = {name: buffers.stack_output(name, steps) for name, steps in outputs.items()}
         rollout = self._finish(buffers, columns, finals)
         rollout.fresh_start = fresh_start
+        if memory is not None:
+            self._add_memory(rollout, buffers, states)
         return {DEFAULT_MODULE_ID: rollout}
 
     def run_episodes(
@@ -171,6 +193,7 @@ class EnvRunner:
         buffers = RolloutBuffers(self.env.observation_space, 1, self.num_envs)
         finished = np.zeros(self.num_envs, np.int64)
         in_reset_row = np.zeros(self.num_envs, np.bool_)
+        memory = None if self._memory is None else ActingMemory.of(self.acting_module.unwrapped(), self.num_envs)
         try:
             first = [queue.pop() if queue else None for queue in self._episode_seeds.values()]
             self.env.reset(first, buffers.obs_rows[0])
@@ -180,8 +203,15 @@ class EnvRunner:
                 while (finished < quota).any():
                     if explore:
                         noise = self._noise(sampler, 1)
-                    out = sampler({Columns.OBS: buffers.obs_inputs[0]}, noise=noise[0], t=0)
+                    batch = {Columns.OBS: buffers.obs_inputs[0]}
+                    if self._packer is not None:
+                        batch[Columns.OBS] = self._packer(batch[Columns.OBS])
+                    if memory is not None:
+                        batch.update(memory.inputs)
+                    out = sampler(batch, noise=noise[0], t=0)
                     self._step(buffers, 0, out[Columns.ACTIONS])
+                    if memory is not None:
+                        memory.remember(out, buffers.rewards[0], self._next_starts(buffers, 0, in_reset_row))
                     dones = buffers.terminateds | buffers.truncateds
                     counts = (finished < quota)[None] & ~in_reset_row[None]
                     stats.add(buffers.rewards, dones & counts, counts)
@@ -220,6 +250,15 @@ class EnvRunner:
             self._report_non_finite(obs_out, rewards, raw, t)
         return finals
 
+    def _next_starts(
+        self, buffers: RolloutBuffers, t: int, in_reset_row: np.ndarray[Any, Any]
+    ) -> np.ndarray[Any, Any]:
+        """``[N]`` bool: the row after step t is an episode's first. ``in_reset_row`` says so much of step 0."""
+        if self.env.same_step_reset:
+            starts: np.ndarray[Any, Any] = buffers.terminated_rows[t] | buffers.truncated_rows[t]
+            return starts
+        return buffers.terminated_rows[t - 1] | buffers.truncated_rows[t - 1] if t else in_reset_row
+
     def _report_non_finite(self, obs: Rows, rewards: np.ndarray[Any, Any], actions: Any, t: int) -> None:
         # The sums were not finite; look for the culprit (a sum may also overflow with all its terms finite).
         for n in range(self.num_envs):
@@ -250,12 +289,16 @@ class EnvRunner:
         if self._reset_seeds is not None:
             self.env.reset(self._reset_seeds, buffers.obs_rows[0])
             self._reset_seeds = None
+            if self._memory is not None:
+                self._memory.begin()
             if not _finite(buffers.obs_rows[0]):
                 self._report_non_finite(
                     buffers.obs_rows[0], np.zeros(self.num_envs), np.zeros(self.num_envs), -1
                 )
         else:
             buffers.carry_over()
+            if self._memory is not None:
+                self._memory.refresh()
         return buffers
 
     def reset_envs(self) -> None:
@@ -263,7 +306,7 @@ class EnvRunner:
         seeds = self._seeds.child("reset", self._resets)
         self._reset_seeds = [seeds.child(n).seed() for n in range(self.num_envs)]
         self._resets += 1
-        self._in_reset_row[:] = False
+        self._in_reset_row = np.zeros(self.num_envs, np.bool_)
         self.stats.drop_open()
 
     def _next_episode_seed(self, n: int) -> int | None:
@@ -273,13 +316,7 @@ class EnvRunner:
 
     def _sampler(self, explore: bool) -> ActionSampler:
         if explore not in self._samplers:
-            module = self.acting_module
-            if module.is_stateful():
-                raise ModuleAPIError(
-                    f"{type(module).__name__} is recurrent (get_initial_state() is not empty); "
-                    "this version of rlkit trains and runs modules without state only"
-                )
-            self._samplers[explore] = ActionSampler(module, explore=explore)
+            self._samplers[explore] = ActionSampler(self.acting_module, explore=explore)
         return self._samplers[explore]
 
     def _noise(self, sampler: ActionSampler, num_steps: int) -> Any:
@@ -307,20 +344,47 @@ class EnvRunner:
             with torch.no_grad():
                 logp = dist_cls.from_logits(dist_inputs).logp(columns[Columns.ACTIONS])
             columns[Columns.ACTION_LOGP], columns[Columns.ACTION_PROB] = logp, logp.exp()
+        obs = map_leaves(lambda x: x[:-1], buffers.obs)
+        bootstrap_obs = map_leaves(lambda x: x[-1], buffers.obs)
+        final_obs = stack_observations(self.env.observation_space, [final for _, final in finals])
+        if self._packer is not None:
+            parts = [obs, bootstrap_obs, *([] if final_obs is None else [final_obs])]
+            obs, bootstrap_obs, *rest = self._packer.together(parts)
+            final_obs = rest[0] if rest else None
         return Rollout(
             columns={
-                Columns.OBS: map_leaves(lambda x: x[:-1], buffers.obs),
+                Columns.OBS: obs,
                 **columns,
                 Columns.REWARDS: rewards,
                 Columns.TERMINATEDS: torch.from_numpy(buffers.terminateds),
                 Columns.TRUNCATEDS: torch.from_numpy(buffers.truncateds),
             },
-            bootstrap_obs=map_leaves(lambda x: x[-1], buffers.obs),
-            final_obs=_stack_observations(self.env.observation_space, [obs for _, obs in finals]),
+            bootstrap_obs=bootstrap_obs,
+            final_obs=final_obs,
             final_index=torch.tensor([index for index, _ in finals], dtype=torch.int64) if finals else None,
             loss_mask=None if valid is None else torch.from_numpy(valid),
             weights_version=self._weights_version,
         )
+
+    def _add_memory(self, rollout: Rollout, buffers: RolloutBuffers, states: list[Nested]) -> None:
+        """What the learner needs to see a rollout as the module saw it."""
+        memory = self._memory
+        assert memory is not None
+        if self._seq_len is not None:
+            # The row after an episode's last: after its end, or after the row that shows the final observation.
+            last = rollout[Columns.TERMINATEDS] | rollout[Columns.TRUNCATEDS]
+            if rollout.loss_mask is not None:
+                last = ~rollout.loss_mask
+            rollout.state_in = stack(states)
+            rollout.seq_len = self._seq_len
+            rollout.episode_starts = torch.cat((torch.zeros_like(last[:1]), last[:-1]))
+        rollout.bootstrap_inputs = {name: memory.copied(name) for name in memory.previous}
+        if rollout.final_index is not None:
+            done_at = {PREV_ACTIONS: rollout[Columns.ACTIONS], PREV_REWARDS: torch.from_numpy(buffers.rewards)}
+            rows = rollout.final_index
+            rollout.final_inputs = {
+                name: index_rows(flatten_time(done_at[name]), rows) for name in memory.previous
+            }
 
     # -- weights, state, end --------------------------------------------------------------------------------------
 
@@ -363,16 +427,3 @@ def _finite(rows: Rows) -> bool:
     if isinstance(rows, np.ndarray):
         return rows.dtype.kind != "f" or math.isfinite(rows.sum())
     return all(leaf.dtype.kind != "f" or math.isfinite(leaf.sum()) for leaf in leaves(rows))
-
-
-def _stack_observations(space: gym.Space[Any], observations: list[Any]) -> Nested | None:
-    if not observations:
-        return None
-    from rlkit_core.envs.vector import row_writer
-    from rlkit_core.spaces import batch_zeros
-
-    rows = batch_zeros(space, (len(observations),))
-    write = row_writer(space)
-    for index, observation in enumerate(observations):
-        write(rows, index, observation)
-    return nested_map(torch.from_numpy, rows)

@@ -12,7 +12,9 @@ from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
+import torch
 
+from rlkit_core.data.storage import has_array, own_copy, storage
 from rlkit_core.envs.make import make_env, spaces_of
 from rlkit_core.errors import ConfigError, EnvError
 from rlkit_core.spaces import nested_map
@@ -86,10 +88,56 @@ def row_writer(space: gym.Space[Any]) -> RowWriter:
 
         return write_tuple
 
+    if not has_array(space):
+
+        def write_object(rows: Rows, n: int, observation: Any) -> None:
+            rows[n] = own_copy(space, observation)
+
+        return write_object
+
     def write_leaf(rows: Rows, n: int, observation: Any) -> None:
         rows[n] = observation
 
     return write_leaf
+
+
+def batch_writer(space: gym.Space[Any]) -> Callable[[Rows, Any], None]:
+    """A function ``write(rows, observations)`` for the batched observations of a gymnasium vector env."""
+    if isinstance(space, gym.spaces.Dict):
+        writers = {key: batch_writer(child) for key, child in space.spaces.items()}
+
+        def write_dict(rows: Rows, observations: Any) -> None:
+            for key, write in writers.items():
+                write(rows[key], observations[key])
+
+        return write_dict
+    if isinstance(space, gym.spaces.Tuple):
+        parts = [batch_writer(child) for child in space.spaces]
+
+        def write_tuple(rows: Rows, observations: Any) -> None:
+            for index, write in enumerate(parts):
+                write(rows[index], observations[index])
+
+        return write_tuple
+    if has_array(space):
+        return np.copyto
+
+    def write_objects(rows: Rows, observations: Any) -> None:
+        for n, observation in enumerate(observations):
+            rows[n] = own_copy(space, observation)
+
+    return write_objects
+
+
+def stack_observations(space: gym.Space[Any], observations: list[Any]) -> Any:
+    """One batch of tensors (arrays of objects where a leaf has no array) from several observations; None of none."""
+    if not observations:
+        return None
+    rows = storage(space, (len(observations),))
+    write = row_writer(space)
+    for index, observation in enumerate(observations):
+        write(rows, index, observation)
+    return nested_map(lambda a: a if a.dtype == object else torch.from_numpy(a), rows)
 
 
 def action_splitter(space: gym.Space[Any]) -> Callable[[Any], Sequence[Any]]:
@@ -135,6 +183,8 @@ class InlineVectorEnv:
                 raise EnvError(f"envs of one runner must have equal spaces: {self.envs[0]} and {env} differ")
         self._next_seed = next_seed
         self._write = row_writer(self.observation_space)
+        composed = isinstance(self.observation_space, (gym.spaces.Dict, gym.spaces.Tuple))
+        self._plain = not composed and has_array(self.observation_space)
         self._split = action_splitter(self.action_space)
         self._steps = [env.step for env in self.envs]
 
@@ -153,7 +203,7 @@ class InlineVectorEnv:
     ) -> list[tuple[int, Any]]:
         """Step every env once; see :class:`VectorEnv`."""
         finals: list[tuple[int, Any]] = []
-        plain = isinstance(obs_out, np.ndarray)  # the common case goes without two calls
+        plain = self._plain  # the common case goes without two calls
         for n, (step, action) in enumerate(zip(self._steps, self._split(actions), strict=True)):
             try:
                 observation, rewards_out[n], terminated, truncated, _ = step(action)
@@ -166,7 +216,7 @@ class InlineVectorEnv:
             if terminated or truncated:
                 if not terminated:
                     # Copied: an env may reuse its observation array when it is reset.
-                    finals.append((n, nested_map(np.array, observation)))
+                    finals.append((n, own_copy(self.observation_space, observation)))
                 observation = self._reset_one(n, self._next_seed(n) if self._next_seed is not None else None)
             if plain:
                 try:
@@ -222,6 +272,7 @@ class GymVectorEnv:
         self.observation_space = envs.single_observation_space
         self.action_space = envs.single_action_space
         self.same_step_reset = mode == gym.vector.AutoresetMode.SAME_STEP
+        self._write = batch_writer(self.observation_space)
 
     def reset(self, seeds: Sequence[int | None], obs_out: Rows) -> None:
         """Reset every env; envs with a vector entry point take one seed, the first."""
@@ -229,7 +280,7 @@ class GymVectorEnv:
             observations, _ = self.envs.reset(seed=list(seeds))  # type: ignore[arg-type]
         except (TypeError, ValueError):
             observations, _ = self.envs.reset(seed=seeds[0])
-        nested_map(np.copyto, obs_out, observations)
+        self._write(obs_out, observations)
 
     def step(
         self,
@@ -241,7 +292,7 @@ class GymVectorEnv:
     ) -> list[tuple[int, Any]]:
         """Step the vector env once; see :class:`VectorEnv`."""
         observations, rewards, terminateds, truncateds, infos = self.envs.step(actions)
-        nested_map(np.copyto, obs_out, observations)
+        self._write(obs_out, observations)
         rewards_out[:] = rewards
         terminateds_out[:] = terminateds
         truncateds_out[:] = truncateds

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from rlkit_core.learner.learner import Learner as Learner
     from rlkit_core.learner.learner import TorchLearner as TorchLearner
     from rlkit_core.learner.schedule import Scheduler as Scheduler
+    from rlkit_core.learner.sequences import masked_mean as masked_mean
+    from rlkit_core.learner.sequences import train_rows as train_rows
     from rlkit_core.learner.values import values_of_rollout as values_of_rollout
     from rlkit_core.rl_module.apis.target_network import make_target_network as make_target_network
     from rlkit_core.rl_module.apis.target_network import update_target_network as update_target_network
@@ -20,6 +22,8 @@ _LAZY = {
     "Scheduler": "rlkit_core.learner.schedule",
     "TorchLearner": "rlkit_core.learner.learner",
     "make_target_network": "rlkit_core.rl_module.apis.target_network",
+    "masked_mean": "rlkit_core.learner.sequences",
+    "train_rows": "rlkit_core.learner.sequences",
     "update_target_network": "rlkit_core.rl_module.apis.target_network",
     "values_of_rollout": "rlkit_core.learner.values",
 }
@@ -30,6 +34,8 @@ __all__ = [
     "Scheduler",
     "TorchLearner",
     "make_target_network",
+    "masked_mean",
+    "train_rows",
     "update_target_network",
     "values_of_rollout",
 ]

@@ -2,44 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
-from rlkit_core.checkpoint import Checkpointable
-from rlkit_core.columns import (
-    ALL_MODULES,
-    COMPONENT_RL_MODULE,
-)
+from rlkit_core.columns import ALL_MODULES
 from rlkit_core.data.rollout import Rollout
-from rlkit_core.errors import ConfigError, RLKitError
+from rlkit_core.errors import ConfigError, NonFiniteError
 from rlkit_core.learner.drivers import DriverSet
+from rlkit_core.learner.episodes import add_action_logp, rollout_from_episodes
 from rlkit_core.learner.fused import without_compiler_import
-from rlkit_core.learner.gradients import GradientSteps
 from rlkit_core.learner.metrics import Metrics
 from rlkit_core.learner.minibatch import ModuleBatch, as_tensors, minibatches, num_rows
+from rlkit_core.learner.nonfinite import write_report
 from rlkit_core.learner.optimizers import RegisteredOptimizer
-from rlkit_core.learner.weights import Weights
+from rlkit_core.learner.state import LearnerState
 from rlkit_core.rl_module import MultiRLModule, MultiRLModuleSpec, RLModule, RLModuleSpec
-from rlkit_core.rl_module.apis import check_required_apis
 from rlkit_core.seeding import SeedTree, TorchRNG
 
 TOTAL_LOSS_KEY: Final = "total_loss"
+DIFF_NUM_GRAD_UPDATES: Final = "diff_num_grad_updates_vs_sampler_policy"
 
 
-class Learner(GradientSteps, Checkpointable):
+class Learner(LearnerState):
     """Turns batches into better weights.
 
-    An algorithm overrides :meth:`compute_loss_for_module`, and :meth:`build_train_batch` where its loss needs more
-    columns than the rollout has. Everything else has a working default and is an override point of its own.
+    An algorithm overrides :meth:`compute_loss_for_module`, :meth:`build_train_batch` where its loss needs more columns
+    than the rollout has, and :meth:`on_module_added` for what it keeps per module. Everything else has a working
+    default and is an override point of its own.
 
     Args:
         config: the algorithm's config.
         module_spec: spec of the module to train; the config's unless given.
         module: the module itself, instead of a spec.
         seeds: node of the seed tree that this learner draws from.
+
+    Attributes:
+        config: a copy of its own; changes of the set of modules replace it.
+        metrics: what is logged here is in the next result of :meth:`update`.
+        device: where modules and batches are.
+        weights_seq_no: the number of updates so far.
+        report_dir: where the minibatch of a ``NonFiniteError`` is saved; None is a new temporary folder each time.
     """
 
     framework: Final = "torch"
@@ -55,16 +61,20 @@ class Learner(GradientSteps, Checkpointable):
     ) -> None:
         self.config = config.copy()
         self._module_spec, self._given_module = module_spec, module
-        self._rng = TorchRNG(
-            (seeds or SeedTree.from_seed(config.seed).child("learner", 0)).child("torch").seed()
-        )
+        self.seeds = seeds or SeedTree.from_seed(config.seed).child("learner", 0)
+        self._rng = TorchRNG(self.seeds.child("torch").seed())
         self.metrics = Metrics()
         self.device = torch.device("cpu")
         self.weights_seq_no = 0
         self._optimizers: dict[str, RegisteredOptimizer] = {}
         self._drivers = DriverSet(self)
+        self._observation_statistics = ObservationStatistics()
         self._parameters: list[nn.Parameter] = []
+        self._steppable: set[str] = set()
+        self._trained: tuple[str, ...] | None = None
+        self._losses: Mapping[str, Tensor] = {}
         self._module: MultiRLModule | None = None
+        self.report_dir: Path | None = Path(config.nonfinite_dir) if config.nonfinite_dir else None
 
     # -- build --------------------------------------------------------------------------------------------------------
 
@@ -81,17 +91,15 @@ class Learner(GradientSteps, Checkpointable):
         with self._rng.scope():
             module = self._make_module()
             for module_id, member in module.items():
-                check_required_apis(member.unwrapped(), module_id, self.rl_module_required_apis())
+                self._check_module(module_id, member)
             module.to(self.device)
             self._module = module
             for module_id, member in module.items():
                 self._drivers.add(module_id, member.unwrapped())
+                self.on_module_added(module_id)
             with without_compiler_import():
                 self.configure_optimizers()
-        for registered in self._optimizers.values():
-            registered.flatten()
-        self._parameters = [p for _, _, p in module.unique_parameters() if p.requires_grad]
-        self._count_parameters()
+        self._modules_changed()
 
     def _pick_device(self) -> torch.device:
         if not getattr(self.config, "num_gpus_per_learner", 0):
@@ -107,45 +115,12 @@ class Learner(GradientSteps, Checkpointable):
         spec = self._module_spec or self.config.get_multi_rl_module_spec()
         return spec.build().as_multi_rl_module()
 
-    @property
-    def module(self) -> MultiRLModule:
-        """The modules that are trained (and those that only act), by id.
-
-        Raises:
-            RLKitError: :meth:`build` was not called.
-        """
-        self._check_is_built()
-        assert self._module is not None
-        return self._module
-
-    def _check_is_built(self) -> None:
-        if self._module is None:
-            raise RLKitError(f"{type(self).__name__} is not built yet; call its build() first")
-
-    @classmethod
-    def rl_module_required_apis(cls) -> list[type]:
-        """API mixins that every module of this learner must implement."""
-        return []
-
-    def rl_module_is_compatible(self, module: RLModule) -> bool:
-        """Whether this learner can train ``module``."""
-        required = tuple(self.rl_module_required_apis())
-        return isinstance(module, nn.Module) and all(isinstance(module.unwrapped(), api) for api in required)
-
     def _get_tensor_variable(
         self, value: Any, dtype: torch.dtype | None = None, trainable: bool = False
     ) -> Tensor:
         """A tensor (a Parameter if ``trainable``) on this learner's device."""
         tensor = torch.as_tensor(value, dtype=dtype or torch.float32, device=self.device).clone()
         return nn.Parameter(tensor) if trainable else tensor
-
-    def _count_parameters(self) -> None:
-        trainable = sum(p.numel() for p in self._parameters)
-        total = sum(p.numel() for _, _, p in self.module.unique_parameters())
-        self._parameter_counts = {
-            "num_trainable_parameters": trainable,
-            "num_non_trainable_parameters": total - trainable,
-        }
 
     # -- update -------------------------------------------------------------------------------------------------------
 
@@ -154,6 +129,7 @@ class Learner(GradientSteps, Checkpointable):
         batch: Mapping[str, Mapping[str, Any]] | None = None,
         *,
         rollouts: Mapping[str, Rollout] | None = None,
+        episodes: Mapping[str, Sequence[Any]] | Sequence[Any] | None = None,
         timesteps: Mapping[str, int] | None = None,
         num_epochs: int = 1,
         minibatch_size: int | None = None,
@@ -162,10 +138,15 @@ class Learner(GradientSteps, Checkpointable):
     ) -> dict[str, Any]:
         """One update: prepare the data, step through epochs of minibatches, move schedules and targets on.
 
+        Exactly one of ``batch``, ``rollouts`` and ``episodes`` is given. Modules that are not trained, and those
+        without rows, are left out; with nothing left the update does nothing but count itself.
+
         Args:
-            batch: ``{module id: columns}``, rows ``[B, ...]``, ready for the loss. Exactly one of ``batch`` and
-                ``rollouts`` is given.
+            batch: ``{module id: columns}``, rows ``[B, ...]``, ready for the loss.
             rollouts: ``{module id: Rollout}``, which :meth:`build_train_batch` makes ready.
+            episodes: ``{module id: episodes}``, or the episodes of the only module; see
+                :func:`~rlkit_core.learner.episodes.rollout_from_episodes` for what an episode may be. They become a
+                rollout each module.
             timesteps: lifetime counts; ``num_env_steps_sampled_lifetime`` moves the schedules.
             num_epochs: passes over the data.
             minibatch_size: rows per minibatch and module; None takes each module's whole batch at once.
@@ -177,28 +158,32 @@ class Learner(GradientSteps, Checkpointable):
 
         Raises:
             ConfigError: not exactly one data source, or a module id that is not here.
-            NonFiniteError: a gradient is NaN or infinite and ``on_nonfinite`` is ``"raise"``; the weights are those
-                before that minibatch.
+            NonFiniteError: a loss or gradient is NaN or infinite and ``on_nonfinite`` is ``"raise"``; the weights are
+                those before that minibatch, and a folder that the message names holds what replays it.
         """
         self._check_is_built()
         timesteps = dict(timesteps or {})
-        if (batch is None) == (rollouts is None):
-            raise ConfigError("Learner.update: give exactly one of batch= and rollouts=")
-        self._check_module_ids(batch if batch is not None else rollouts or {})
+        given = [source for source in (batch, rollouts, episodes) if source is not None]
+        if len(given) != 1:
+            raise ConfigError("Learner.update: give exactly one of batch=, rollouts= and episodes=")
+        data = self._by_module(given[0])
+        self._set_trained(tuple(mid for mid in self.module if self.should_module_be_updated(mid, data.get(mid))))
+        wanted = {mid: part for mid, part in data.items() if self._is_updated(mid, part) and _has_rows(part)}
+        if not wanted:
+            return self._nothing_to_do()
         with self._rng.scope():
             self.before_gradient_based_update(timesteps=timesteps)
-            if rollouts is not None:
-                ready = {mid: self._prepare(mid, r) for mid, r in rollouts.items() if self._is_updated(mid)}
+            if batch is not None:
+                ready = {mid: as_tensors(rows, self.device) for mid, rows in wanted.items()}
             else:
-                ready = {
-                    mid: as_tensors(rows, self.device)
-                    for mid, rows in (batch or {}).items()
-                    if self._is_updated(mid)
-                }
-            ready = {mid: rows for mid, rows in ready.items() if num_rows(rows)}
-            if not ready:
-                self.metrics.log_value((ALL_MODULES, "num_empty_updates_lifetime"), 1, reduce="lifetime_sum")
-                return self.metrics.reduce()
+                if episodes is not None:
+                    wanted = {mid: self._rollout_from_episodes(mid, part) for mid, part in wanted.items()}
+                for module_id, difference in self._compute_off_policyness(wanted).items():
+                    self.metrics.log_value((module_id, DIFF_NUM_GRAD_UPDATES), difference)
+                ready = {mid: self._prepare(mid, rollout) for mid, rollout in wanted.items()}
+                ready = {mid: rows for mid, rows in ready.items() if num_rows(rows)}
+                if not ready:
+                    return self._nothing_to_do()
             for minibatch in minibatches(
                 ready,
                 num_epochs=num_epochs,
@@ -206,7 +191,10 @@ class Learner(GradientSteps, Checkpointable):
                 shuffle=shuffle_batch_per_epoch,
                 num_total_minibatches=num_total_minibatches,
             ):
-                self._update(minibatch)
+                try:
+                    self._update(minibatch)
+                except NonFiniteError as error:
+                    raise write_report(self, error, minibatch) from None
             self.weights_seq_no += 1
             self.after_gradient_based_update(timesteps=timesteps)
             for module_id in ready:
@@ -218,50 +206,68 @@ class Learner(GradientSteps, Checkpointable):
         """:meth:`update` with ready columns."""
         return self.update(batch=batch, **kwargs)
 
-    def _check_module_ids(self, data: Mapping[str, Any]) -> None:
+    def update_from_episodes(
+        self, episodes: Mapping[str, Sequence[Any]] | Sequence[Any], **kwargs: Any
+    ) -> dict[str, Any]:
+        """:meth:`update` with episodes."""
+        return self.update(episodes=episodes, **kwargs)
+
+    def _nothing_to_do(self) -> dict[str, Any]:
+        self.metrics.log_value((ALL_MODULES, "num_empty_updates_lifetime"), 1, reduce="lifetime_sum")
+        return self.metrics.reduce()
+
+    def _by_module(self, data: Any) -> Mapping[str, Any]:
+        """Data by module id; episodes without one are the only module's."""
+        if not isinstance(data, Mapping):
+            ids = list(self.module.keys())
+            if len(ids) != 1:
+                raise ConfigError(
+                    f"Learner.update: there are modules {ids}; give the episodes as {{module id: [episode, ...]}}"
+                )
+            data = {ids[0]: data}
         unknown = [mid for mid in data if mid not in self.module]
         if unknown:
             raise ConfigError(
                 f"batch has data of unknown modules {unknown}; this learner has {list(self.module.keys())}"
             )
+        return data
 
-    def should_module_be_updated(self, module_id: str, batch: Any = None) -> bool:
-        """Whether ``policies_to_train`` names the module (None: all are trained)."""
-        to_train = getattr(self.config, "policies_to_train", None)
-        if to_train is None:
-            return True
-        return bool(to_train(module_id, batch)) if callable(to_train) else module_id in to_train
+    def _rollout_from_episodes(self, module_id: str, episodes: Sequence[Any]) -> Rollout:
+        rollout = rollout_from_episodes(episodes, self.module[module_id].observation_space)
+        add_action_logp(self.module[module_id], rollout.to(self.device))
+        return rollout
 
-    def _is_updated(self, module_id: str) -> bool:
-        return self.should_module_be_updated(module_id) and any(
-            r.module_id in (module_id, ALL_MODULES) for r in self._optimizers.values()
-        )
+    def _compute_off_policyness(self, rollouts: Mapping[str, Rollout]) -> dict[str, int]:
+        """``{module id: updates between the weights that acted and those here}``."""
+        return {
+            mid: self.weights_seq_no - rollout.weights_version
+            for mid, rollout in rollouts.items()
+            if rollout.weights_version is not None
+        }
 
     def _prepare(self, module_id: str, rollout: Rollout) -> ModuleBatch:
         rollout = rollout.to(self.device)
-        self.module[module_id].eval()
+        module = self.module[module_id]
+        module.eval()
+        self._observation_statistics.gather(module, rollout[Columns.OBS], rollout.loss_mask)
         self._drivers.before_update(module_id, self.module[module_id].unwrapped(), rollout.columns)
         with torch.no_grad():
             return self.build_train_batch(module_id, rollout)
 
     def build_train_batch(self, module_id: str, rollout: Rollout) -> ModuleBatch:
-        """Rows ``[B, ...]`` for the loss from a time-major rollout; override to add columns (advantages, ...)."""
-        return rollout.flat()
+        """Columns for the loss from a time-major rollout; override to add some (advantages, ...).
+
+        Rows ``[B, ...]``, or whole sequences ``[B, L, ...]`` of a recurrent module; see
+        :func:`~rlkit_core.learner.sequences.train_rows`.
+        """
+        return train_rows(self.module[module_id].unwrapped(), rollout)
 
     def before_gradient_based_update(self, *, timesteps: Mapping[str, int]) -> None:
         """Called once per update, before its data is prepared."""
 
     def after_gradient_based_update(self, *, timesteps: Mapping[str, int]) -> None:
         """Called once per update, after its last minibatch: moves learning-rate schedules. Call super()."""
-        now = timesteps.get("num_env_steps_sampled_lifetime", 0)
-        for registered in self._optimizers.values():
-            if registered.schedule is not None and not registered.schedule.is_constant:
-                registered.set_lr(registered.schedule.update(now))
-            self.metrics.log_value(
-                (registered.module_id, f"{registered.short_name}_learning_rate"),
-                registered.get_lr(),
-                reduce="last",
-            )
+        self._move_schedules(timesteps.get("num_env_steps_sampled_lifetime", 0))
 
     def _update(self, batch: dict[str, ModuleBatch]) -> tuple[dict[str, Any], dict[str, Tensor], Metrics]:
         """One gradient step on one minibatch."""
@@ -303,7 +309,7 @@ class Learner(GradientSteps, Checkpointable):
     def _log_counts(self, ready: Mapping[str, ModuleBatch]) -> None:
         total = 0
         for module_id, rows in ready.items():
-            count = num_rows(rows)
+            count = num_steps(rows)
             total += count
             self.metrics.log_value((module_id, "num_module_steps_trained"), count, reduce="sum")
             self.metrics.log_value(
@@ -316,58 +322,14 @@ class Learner(GradientSteps, Checkpointable):
         )
         self.metrics.log_dict(self._parameter_counts, key=ALL_MODULES, reduce="last")
 
-    # -- weights and state --------------------------------------------------------------------------------------------
-
-    def get_weights(self, *, inference_only: bool = True) -> Weights:
-        """The modules' weights, copied, with their version."""
-        return Weights(self.weights_seq_no, self.module.get_state(inference_only=inference_only))
-
-    def get_checkpointable_components(self) -> list[tuple[str, Checkpointable]]:
-        """The module, under ``rl_module``."""
-        return [(COMPONENT_RL_MODULE, self.module)]
-
-    def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Config and module spec."""
-        return (), {"config": self.config, "module_spec": MultiRLModuleSpec.from_module(self.module)}
-
-    def get_state(
-        self,
-        components: str | Collection[str] | None = None,
-        *,
-        not_components: str | Collection[str] | None = None,
-        inference_only: bool = False,
-        **kwargs: Any,
-    ) -> dict[str, Any]:
-        """Everything a continued run needs; the module's part under ``rl_module``."""
-        self._check_is_built()
-        state: dict[str, Any] = {
-            "weights_seq_no": self.weights_seq_no,
-            "optimizer": self._get_optimizer_state(),
-            "metrics_logger": self.metrics.get_state(),
-            "rng": self._rng.get_state(),
-            "drivers": self._drivers.get_state(),
-        }
-        if self._check_component(COMPONENT_RL_MODULE, components, not_components):
-            state[COMPONENT_RL_MODULE] = self.module.get_state(inference_only=inference_only)
-        return state
-
-    def set_state(self, state: Mapping[str, Any], *, strict: bool = True) -> None:
-        """Continue from :meth:`get_state`; parts that are absent are left as they are."""
-        self._check_is_built()
-        if COMPONENT_RL_MODULE in state:
-            self.module.set_state(state[COMPONENT_RL_MODULE], strict=strict)
-        if "optimizer" in state:
-            self._set_optimizer_state(state["optimizer"])
-        if "metrics_logger" in state:
-            self.metrics.set_state(state["metrics_logger"])
-        if "rng" in state:
-            self._rng.set_state(state["rng"])
-        if "drivers" in state:
-            self._drivers.set_state(state["drivers"])
-        self.weights_seq_no = int(state.get("weights_seq_no", self.weights_seq_no))
-
     def shutdown(self) -> None:
         """Free what the learner holds."""
+
+
+def _has_rows(data: Any) -> bool:
+    if isinstance(data, Rollout):
+        return data.num_env_steps > 0
+    return num_rows(data) > 0 if isinstance(data, Mapping) else len(data) > 0
 
 
 TorchLearner = Learner

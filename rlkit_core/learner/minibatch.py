@@ -9,6 +9,7 @@ import torch
 
 from rlkit_core.data.nested import Nested, cat, first_leaf, index_rows, slice_rows
 from rlkit_core.errors import ConfigError
+from rlkit_core.learner.sequences import is_sequence_batch, sequence_length
 
 ModuleBatch = dict[str, Nested]
 """Rows of one module: column name to ``[B, ...]``."""
@@ -82,7 +83,8 @@ def minibatches(
     Args:
         batch: ``{module id: columns}``, none of them empty.
         num_epochs: passes.
-        minibatch_size: rows of every module in every minibatch; None means each module's whole batch.
+        minibatch_size: rows of every module in every minibatch, of a recurrent one in whole sequences (see
+            :func:`rows_per_minibatch`); None means each module's whole batch.
         shuffle: shuffle each pass.
         num_total_minibatches: stop after that many; 0 means no limit.
 
@@ -96,13 +98,23 @@ def minibatches(
         total = num_epochs
         streams = {mid: ModuleStream(rows, num_rows(rows), shuffle=shuffle) for mid, rows in batch.items()}
     else:
-        largest = max((num_rows(rows) for rows in batch.values()), default=0)
-        total = -(-largest * num_epochs // minibatch_size)
-        streams = {mid: ModuleStream(rows, minibatch_size, shuffle=shuffle) for mid, rows in batch.items()}
+        sizes = {mid: rows_per_minibatch(rows, minibatch_size) for mid, rows in batch.items()}
+        total = max((-(-num_rows(rows) * num_epochs // sizes[mid]) for mid, rows in batch.items()), default=0)
+        streams = {mid: ModuleStream(rows, sizes[mid], shuffle=shuffle) for mid, rows in batch.items()}
     if num_total_minibatches:
         total = min(total, num_total_minibatches)
     for _ in range(total):
         yield {mid: stream.next() for mid, stream in streams.items()}
+
+
+def rows_per_minibatch(batch: ModuleBatch, minibatch_size: int) -> int:
+    """How many rows of ``batch`` a minibatch holds: ``minibatch_size``, or that many steps in whole sequences.
+
+    Padding counts, so that every minibatch of every update has the same shape.
+    """
+    if not is_sequence_batch(batch):
+        return minibatch_size
+    return max(1, minibatch_size // sequence_length(batch))
 
 
 def as_tensors(columns: Mapping[str, Any], device: Any) -> ModuleBatch:

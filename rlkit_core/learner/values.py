@@ -10,6 +10,7 @@ from torch import Tensor
 from rlkit_core.columns import Columns
 from rlkit_core.data.nested import Nested, cat, first_leaf, flatten_time, slice_rows
 from rlkit_core.data.rollout import Rollout
+from rlkit_core.learner.sequences import ChunkLayout
 
 MAX_ROWS = 8192
 
@@ -18,6 +19,9 @@ MAX_ROWS = 8192
 def values_of_rollout(module: Any, rollout: Rollout) -> tuple[Tensor, Tensor, Tensor | None]:
     """State values of every observation of a rollout.
 
+    A recurrent module (a rollout with ``state_in``) gets sequences, each with the observation that followed its last
+    step, so every value is that of the state in which the module would have been.
+
     Args:
         module: implements ``ValueFunctionAPI``.
         rollout: of that module.
@@ -25,22 +29,48 @@ def values_of_rollout(module: Any, rollout: Rollout) -> tuple[Tensor, Tensor, Te
     Returns:
         ``values [T, N]``, ``last_value [N]`` of the observation after the last step, and ``final_values [T, N]``, which
         holds the value of the final observation where a step was truncated and reset at once (zero elsewhere); None
-        where the rollout has no final observations.
+        where the rollout has no final observations. Of a recurrent module, ``last_value`` means nothing where the last
+        step ended its episode.
     """
+    if rollout.state_in is not None:
+        return _sequence_values(module, rollout)
     num_steps, num_envs = rollout.num_steps, rollout.num_envs
-    values = _values(module, flatten_time(rollout[Columns.OBS])).view(num_steps, num_envs)
+    extra = list(rollout.bootstrap_inputs)
+    steps = {name: flatten_time(rollout[name]) for name in (Columns.OBS, *extra)}
+    values = _values(module, steps).view(num_steps, num_envs)
+    after = {Columns.OBS: rollout.bootstrap_obs, **rollout.bootstrap_inputs}
     if rollout.final_obs is None or rollout.final_index is None:
-        return values, _values(module, rollout.bootstrap_obs), None
-    both = _values(module, cat([rollout.bootstrap_obs, rollout.final_obs]))
+        return values, _values(module, after), None
+    finals = {Columns.OBS: rollout.final_obs, **rollout.final_inputs}
+    both = _values(module, {name: cat([after[name], finals[name]]) for name in after})
     final_values = torch.zeros(num_steps * num_envs, dtype=values.dtype, device=values.device)
     final_values[rollout.final_index] = both[num_envs:]
     return values, both[:num_envs], final_values.view(num_steps, num_envs)
 
 
-def _values(module: Any, obs: Nested) -> Tensor:
-    rows = int(first_leaf(obs).shape[0])
+def _sequence_values(module: Any, rollout: Rollout) -> tuple[Tensor, Tensor, Tensor | None]:
+    layout = ChunkLayout.of(rollout)
+    finals = rollout.final_inputs
+    batch = {Columns.OBS: layout.gather_with_next(rollout[Columns.OBS], rollout.bootstrap_obs, rollout.final_obs)}
+    for name, bootstrap in rollout.bootstrap_inputs.items():
+        batch[name] = layout.gather_with_next(rollout[name], bootstrap, finals.get(name))
+    batch[Columns.STATE_IN] = layout.state(rollout.state_in, module.get_initial_state())
+    values = _values(module, batch, max(1, MAX_ROWS // (layout.rows.shape[1] + 1))).reshape(-1)
+    of_steps, last_value = values[layout.place], values[layout.place[-1] + 1]
+    if rollout.final_index is None:
+        return of_steps, last_value, None
+    final_values = torch.zeros_like(of_steps).view(-1)
+    final_values[rollout.final_index] = values[layout.place.reshape(-1)[rollout.final_index] + 1]
+    return of_steps, last_value, final_values.view_as(of_steps)
+
+
+def _values(module: Any, batch: dict[str, Nested], max_rows: int = MAX_ROWS) -> Tensor:
+    rows = int(first_leaf(batch[Columns.OBS]).shape[0])
+    if rows <= max_rows:
+        result: Tensor = module.compute_values(batch)
+        return result
     parts = [
-        module.compute_values({Columns.OBS: slice_rows(obs, start, min(start + MAX_ROWS, rows))})
-        for start in range(0, rows, MAX_ROWS)
+        module.compute_values({name: slice_rows(c, start, min(start + max_rows, rows)) for name, c in batch.items()})
+        for start in range(0, rows, max_rows)
     ]
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+    return torch.cat(parts)

@@ -111,6 +111,10 @@ class ObservationNormalizer(nn.Module):
         self.shift.copy_(self.mean)
         self.scale.copy_((self.var + self.epsilon).rsqrt())
 
+    def covers_the_same_as(self, other: ObservationNormalizer) -> bool:
+        """Whether ``other`` normalises the same leaves, so that :meth:`moments` of one serve both."""
+        return self._leaves == other._leaves and self.mean.device == other.mean.device
+
     def update_statistics(self, obs: Any, mask: torch.Tensor | None = None) -> None:
         """Take in a batch of observations: ``merge(moments(obs, mask))``."""
         self.merge(self.moments(obs, mask))

@@ -49,6 +49,8 @@ class ActorCriticTorchRLModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI
         self._mask_with: Any = None
         if has_action_mask(self.observation_space):
             self._mask_with = self.get_train_action_dist_cls().mask_logits
+        #: Columns of a batch that the networks read; whoever acts and trains supplies them.
+        self.input_columns = tuple(getattr(self.encoder, "input_columns", (Columns.OBS,)))
         stateful = self.is_stateful()
         takes_only = "only" in inspect.signature(type(self.encoder).forward).parameters
         # A recurrent critic of its own has state to carry along while acting.

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import attrs
 import torch
 from torch import Tensor
 
 from rlkit_core import Algorithm, Columns, Learner
 from rlkit_core.apis import ValueFunctionAPI
 from rlkit_core.data import RewardScaler, Rollout, gae
-from rlkit_core.learner import Scheduler, values_of_rollout
+from rlkit_core.learner import Scheduler, masked_mean, train_rows, values_of_rollout
 
 
 class PPO(Algorithm):
@@ -45,7 +46,8 @@ class PPOTorchLearner(Learner):
     # -- once per update: advantages ----------------------------------------------------------------------------------
 
     def build_train_batch(self, module_id: str, rollout: Rollout) -> dict[str, Any]:
-        """Rows with advantages (GAE, https://arxiv.org/abs/1506.02438) and value targets."""
+        """Rows, or sequences of a recurrent module, with advantages (GAE, https://arxiv.org/abs/1506.02438) and
+        value targets."""
         config = self.config.get_config_for_module(module_id)
         rewards, terminateds = rollout[Columns.REWARDS], rollout[Columns.TERMINATEDS]
         truncateds = rollout[Columns.TRUNCATEDS]
@@ -54,30 +56,30 @@ class PPOTorchLearner(Learner):
             if rollout.fresh_start:
                 scaler.reset_open()
             rewards = scaler(rewards, terminateds | truncateds)
-        values, last_value, final_values = values_of_rollout(self.module[module_id].unwrapped(), rollout)
+        module = self.module[module_id].unwrapped()
+        values, last_value, final_values = values_of_rollout(module, rollout)
         advantages, value_targets = gae(
             rewards, values, last_value, terminateds, truncateds, final_values, config.gamma, config.lambda_
         )
-        rollout.columns.update(
-            {
-                Columns.VF_PREDS: values,
-                Columns.ADVANTAGES: advantages,
-                Columns.VALUE_TARGETS: value_targets,
-            }
-        )
-        rows = rollout.flat()
+        mask = rollout.loss_mask
         self.metrics.log_value(
-            (module_id, "vf_explained_var"),
-            explained_variance(rows[Columns.VALUE_TARGETS], rows[Columns.VF_PREDS]),
+            (module_id, "vf_explained_var"), explained_variance(value_targets, values, mask)
         )
         if config.normalize_advantages == "batch":
-            rows[Columns.ADVANTAGES] = standardized(rows[Columns.ADVANTAGES])
+            advantages = standardized(advantages, mask)
+        columns = {
+            **rollout.columns,
+            Columns.VF_PREDS: values,
+            Columns.ADVANTAGES: advantages,
+            Columns.VALUE_TARGETS: value_targets,
+        }
         unused = set(_ROLLOUT_ONLY)
         if config.use_kl_loss:
             unused.discard(Columns.ACTION_DIST_INPUTS)
         if config.value_clip is not None:
             unused.discard(Columns.VF_PREDS)
-        return {name: column for name, column in rows.items() if name not in unused}
+        columns = {name: column for name, column in columns.items() if name not in unused}
+        return train_rows(module, attrs.evolve(rollout, columns=columns))
 
     # -- every minibatch: the loss ------------------------------------------------------------------------------------
 
@@ -91,14 +93,14 @@ class PPOTorchLearner(Learner):
         module = self.module[module_id].unwrapped()
         dist_cls = module.get_train_action_dist_cls()
         dist = dist_cls.from_logits(fwd_out[Columns.ACTION_DIST_INPUTS])
-        advantages = batch[Columns.ADVANTAGES]
+        advantages, mask = batch[Columns.ADVANTAGES], batch.get(Columns.LOSS_MASK)
         if config.normalize_advantages == "minibatch":
-            advantages = standardized(advantages)
+            advantages = standardized(advantages, mask)
 
         log_ratio = dist.logp(batch[Columns.ACTIONS]) - batch[Columns.ACTION_LOGP]
         ratio = log_ratio.exp()
         clipped = ratio.clamp(1.0 - config.clip_param, 1.0 + config.clip_param)
-        policy_loss = -torch.minimum(advantages * ratio, advantages * clipped).mean()
+        policy_loss = -masked_mean(torch.minimum(advantages * ratio, advantages * clipped), mask)
         loss = policy_loss
         log = {"policy_loss": policy_loss}
 
@@ -110,20 +112,20 @@ class PPOTorchLearner(Learner):
         scheduler = self._entropy[module_id]
         if scheduler.is_constant and scheduler.get_current_value() == 0.0:
             with torch.no_grad():
-                log["entropy"] = dist.entropy().mean()
+                log["entropy"] = masked_mean(dist.entropy(), mask)
         else:
-            log["entropy"] = entropy = dist.entropy().mean()
+            log["entropy"] = entropy = masked_mean(dist.entropy(), mask)
             loss = loss - scheduler.value * entropy
 
         if config.use_kl_loss:
             old = dist_cls.from_logits(batch[Columns.ACTION_DIST_INPUTS])
-            kl = old.kl(dist).mean()
+            kl = masked_mean(old.kl(dist), mask)
             loss = loss + self._kl_coeff[module_id] * kl
         else:
             with (
                 torch.no_grad()
             ):  # an estimate without the old distribution: http://joschu.net/blog/kl-approx.html
-                kl = (ratio - 1.0 - log_ratio).mean()
+                kl = masked_mean(ratio - 1.0 - log_ratio, mask)
         log["mean_kl_loss"] = kl
         self.metrics.log_dict(log, key=module_id)
         return loss
@@ -131,6 +133,7 @@ class PPOTorchLearner(Learner):
     def _value_loss(
         self, config: Any, batch: dict[str, Any], values: Tensor, log: dict[str, Tensor]
     ) -> Tensor:
+        mask = batch.get(Columns.LOSS_MASK)
         error = (values - batch[Columns.VALUE_TARGETS]).square()
         if config.value_clip is not None:
             # Clipping around the rollout's value, as in the first implementation of PPO.
@@ -138,10 +141,10 @@ class PPOTorchLearner(Learner):
             near = old + (values - old).clamp(-config.value_clip, config.value_clip)
             error = torch.maximum(error, (near - batch[Columns.VALUE_TARGETS]).square())
         if config.vf_clip_param is None:
-            log["vf_loss"] = vf_loss = error.mean()
+            log["vf_loss"] = vf_loss = masked_mean(error, mask)
             return vf_loss
-        log["vf_loss_unclipped"] = error.mean()
-        log["vf_loss"] = vf_loss = error.clamp(max=config.vf_clip_param).mean()
+        log["vf_loss_unclipped"] = masked_mean(error, mask)
+        log["vf_loss"] = vf_loss = masked_mean(error.clamp(max=config.vf_clip_param), mask)
         return vf_loss
 
     # -- after the last minibatch: what changes while training --------------------------------------------------------
@@ -206,13 +209,15 @@ _ROLLOUT_ONLY = frozenset(
 )
 
 
-def standardized(x: Tensor) -> Tensor:
-    """``x`` with mean 0 and deviation 1; one row stays 0."""
-    centered = x - x.mean()
-    return centered / centered.square().mean().sqrt().clamp(min=1e-8)
+def standardized(x: Tensor, mask: Tensor | None = None) -> Tensor:
+    """``x`` with mean 0 and deviation 1 over the steps where ``mask`` holds; one step stays 0."""
+    centered = x - masked_mean(x, mask)
+    return centered / masked_mean(centered.square(), mask).sqrt().clamp(min=1e-8)
 
 
-def explained_variance(targets: Tensor, predictions: Tensor) -> Tensor:
+def explained_variance(targets: Tensor, predictions: Tensor, mask: Tensor | None = None) -> Tensor:
     """``1 - Var[targets - predictions] / Var[targets]``, a 0-dim tensor: 1 is perfect, 0 no better than the mean."""
-    variance = targets.var(correction=0)
-    return 1.0 - (targets - predictions).var(correction=0) / variance.clamp(min=1e-8)
+    errors = targets - predictions
+    if mask is not None:
+        targets, errors = targets[mask], errors[mask]
+    return 1.0 - errors.var(correction=0) / targets.var(correction=0).clamp(min=1e-8)

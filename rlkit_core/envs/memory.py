@@ -1,0 +1,111 @@
+"""What acting carries from one step to the next: recurrent state, and the previous action and reward."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlkit_core.columns import Columns
+from rlkit_core.data.nested import Nested, map_leaves
+from rlkit_core.models.base import PREV_ACTIONS, PREV_REWARDS
+
+Bools = np.ndarray[Any, np.dtype[np.bool_]]
+
+
+class ActingMemory:
+    """Memory of N envs; where an episode begins, it is that of an episode's start.
+
+    A previous action is the raw one. At an episode's start it is zero, and -1 for integers that name a choice
+    (Discrete, MultiDiscrete), which stands for none; the previous reward is zero.
+
+    Args:
+        module: the module that acts.
+        num_envs: N.
+    """
+
+    def __init__(self, module: Any, num_envs: int) -> None:
+        self._module, self._num_envs = module, num_envs
+        self.stateful: bool = module.is_stateful()
+        columns = getattr(module, "input_columns", ())
+        self.previous = tuple(name for name in (PREV_ACTIONS, PREV_REWARDS) if name in columns)
+        self._none = none_yet(module.action_space, num_envs) if PREV_ACTIONS in columns else None
+        self._inputs: dict[str, Nested] = {}
+        self._initial: Nested = {}
+        self.begin()
+
+    @classmethod
+    def of(cls, module: Any, num_envs: int) -> ActingMemory | None:
+        """The memory that a module wants; None where it wants none."""
+        memory = cls(module, num_envs)
+        return memory if memory.stateful or memory.previous else None
+
+    def begin(self) -> None:
+        """Let every env be at an episode's start."""
+        self.refresh()
+        if self.stateful:
+            self._inputs[Columns.STATE_IN] = self._initial
+        if PREV_ACTIONS in self.previous:
+            self._inputs[PREV_ACTIONS] = self._none
+        if PREV_REWARDS in self.previous:
+            self._inputs[PREV_REWARDS] = torch.zeros(self._num_envs)
+
+    def refresh(self) -> None:
+        """Read the module's initial state anew; it may be learned."""
+        if self.stateful:
+
+            def rows(leaf: Any) -> Tensor:
+                tensor = torch.as_tensor(leaf).detach()
+                return tensor.expand(self._num_envs, *tensor.shape).clone()
+
+            self._initial = map_leaves(rows, self._module.get_initial_state())
+
+    @property
+    def inputs(self) -> dict[str, Nested]:
+        """Columns that the next step's batch has beside ``obs``, ``[N, ...]``."""
+        return self._inputs
+
+    def remember(self, out: dict[str, Nested], rewards: np.ndarray[Any, Any], starts: Bools) -> None:
+        """Take in a step.
+
+        Args:
+            out: what the sampler returned; the state is taken out of it.
+            rewards: ``[N]``.
+            starts: ``[N]`` bool, the next row is an episode's first.
+        """
+        inputs: dict[str, Nested] = {}
+        any_start = bool(starts.any())
+        fresh = torch.from_numpy(starts.copy()) if any_start else None
+
+        def reset(new: Tensor, old: Tensor) -> Tensor:
+            if fresh is None:
+                return new
+            return torch.where(fresh.view(-1, *(1,) * (new.dim() - 1)), old.to(new.dtype), new)
+
+        if self.stateful:
+            inputs[Columns.STATE_IN] = map_leaves(reset, out.pop(Columns.STATE_OUT), self._initial)
+        if PREV_ACTIONS in self.previous:
+            inputs[PREV_ACTIONS] = map_leaves(reset, out[Columns.ACTIONS], self._none)
+        if PREV_REWARDS in self.previous:
+            previous = torch.from_numpy(rewards.copy())
+            inputs[PREV_REWARDS] = reset(previous, torch.zeros_like(previous))
+        self._inputs = inputs
+
+    def copied(self, name: str) -> Nested:
+        """A copy of one input column, outside of inference mode."""
+        return map_leaves(lambda x: torch.empty_like(x).copy_(x), self._inputs[name])
+
+
+def none_yet(space: gym.Space[Any], num_envs: int) -> Nested:
+    """The previous action of N envs at an episode's start."""
+    if isinstance(space, gym.spaces.Dict):
+        return {key: none_yet(child, num_envs) for key, child in space.spaces.items()}
+    if isinstance(space, gym.spaces.Tuple):
+        return tuple(none_yet(child, num_envs) for child in space.spaces)
+    shape = (num_envs, *(space.shape or ()))
+    if isinstance(space, (gym.spaces.Discrete, gym.spaces.MultiDiscrete)):
+        return torch.full(shape, -1, dtype=torch.int64)
+    return torch.zeros(shape)

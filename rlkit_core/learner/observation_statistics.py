@@ -1,0 +1,48 @@
+"""Running observation statistics of modules: gathered with an update's data, taken in after its last minibatch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rlkit_core.data.nested import Nested
+from rlkit_core.models.normalizer import ObservationNormalizer, observation_normalizers
+
+
+class ObservationStatistics:
+    """Moments of one update's observations, per module.
+
+    A module acts and trains with the statistics of the updates before; those of this update's observations come in
+    when it is over. All normalisers of a module (an actor's and a critic's) see the same observations.
+    """
+
+    def __init__(self) -> None:
+        self._gathered: list[tuple[ObservationNormalizer, Tensor]] = []
+
+    def gather(self, module: Any, obs: Nested, mask: Tensor | None = None) -> None:
+        """Compute the moments of raw observations; modules without normalisers cost a look.
+
+        Args:
+            module: the module.
+            obs: observations with any leading axes.
+            mask: of the leading axes; only rows where it is True count.
+        """
+        normalizers = observation_normalizers(module) if isinstance(module, nn.Module) else []
+        moments: Tensor | None = None
+        for index, normalizer in enumerate(normalizers):
+            if moments is None or not normalizer.covers_the_same_as(normalizers[index - 1]):
+                moments = normalizer.moments(obs, mask)
+            self._gathered.append((normalizer, moments))
+
+    @torch.no_grad()
+    def take_in(self) -> None:
+        """Merge what was gathered into the modules' statistics."""
+        for normalizer, moments in self._gathered:
+            normalizer.merge(moments)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget what was gathered."""
+        self._gathered = []

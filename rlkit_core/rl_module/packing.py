@@ -1,0 +1,126 @@
+"""Observations without a fixed array (Text, Sequence, Graph, ...) as arrays, by the ``pack`` of the encoder chosen.
+
+``pack(space, observations)`` gets a list of B observations of one leaf and returns a dict of arrays, each with a leading
+axis of B. It is called with the N observations of a step, when acting, and once more with all those of a rollout, when
+that is handed to the learner; arrays may be padded to the largest observation of each list, so an encoder that pads
+has to tell padding from content (by a mask or a count among its arrays). In a batch, the leaf is that dict of tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from rlkit_core.data.storage import has_array
+from rlkit_core.errors import ConfigError
+from rlkit_core.spaces import describe, flat_leaves
+
+Pack = Callable[[Any, list[Any]], Mapping[str, Any]]
+Path = tuple[str, ...]
+
+
+class ObservationPacker:
+    """Packs the leaves of observations that have no fixed array.
+
+    Args:
+        space: space of one observation.
+        packs: path of a leaf to its encoder's ``pack``.
+
+    Raises:
+        ConfigError: a leaf without a fixed array has no ``pack``.
+    """
+
+    def __init__(self, space: gym.Space[Any], packs: Mapping[Path, Pack]) -> None:
+        self._leaves: list[tuple[Path, gym.Space[Any], Pack]] = []
+        for path, leaf in flat_leaves(space):
+            if has_array(leaf):
+                continue
+            pack = packs.get(path)
+            if pack is None:
+                raise ConfigError(
+                    f"observation {'.'.join(path) or 'space'}: {describe(leaf)} has no array of fixed shape, and the "
+                    "module has nothing that packs it; the encoder chosen for it needs a class method "
+                    "pack(space, observations) -> dict of arrays (a module without catalog: observation_packs())"
+                )
+            self._leaves.append((path, leaf, pack))
+
+    @classmethod
+    def of(cls, module: Any, space: gym.Space[Any] | None) -> ObservationPacker | None:
+        """The packer of a module's observations; None where all are arrays."""
+        if space is None or all(has_array(leaf) for _, leaf in flat_leaves(space)):
+            return None
+        return cls(space, observation_packs(module))
+
+    def __call__(self, obs: Any) -> Any:
+        """Pack observations with leading axes ``[...]``: the leaf's object array becomes a dict of ``[..., *rest]``."""
+        return self.together([obs])[0]
+
+    def together(self, parts: list[Any]) -> list[Any]:
+        """Pack several batches of observations in one call each, so that all are padded alike."""
+        for path, space, pack in self._leaves:
+            batches = [_objects(_get(part, path)) for part in parts]
+            listed = [item for batch in batches for item in batch.reshape(-1)]
+            arrays = self._checked(path, pack, pack(space, listed), len(listed))
+            start, packed = 0, []
+            for batch in batches:
+                stop = start + batch.size
+                packed.append({k: a[start:stop].reshape(*batch.shape, *a.shape[1:]) for k, a in arrays.items()})
+                start = stop
+            parts = [_replaced(part, path, new) for part, new in zip(parts, packed, strict=True)]
+        return parts
+
+    def _checked(self, path: Path, pack: Pack, packed: Any, count: int) -> dict[str, torch.Tensor]:
+        name = getattr(pack, "__qualname__", repr(pack))
+        if not isinstance(packed, Mapping) or not packed:
+            raise ConfigError(f"{name} must return a dict of arrays, it returned {type(packed).__name__}")
+        arrays = {key: torch.as_tensor(value) for key, value in packed.items()}
+        for key, array in arrays.items():
+            if not array.dim() or array.shape[0] != count:
+                raise ConfigError(
+                    f"{name}: array {key!r} has shape {tuple(array.shape)}; expected {count} rows, one for each "
+                    f"observation of {'.'.join(path) or 'the root'}"
+                )
+        return {k: a.float() if a.dtype is torch.float64 else a for k, a in arrays.items()}
+
+
+def observation_packs(module: Any) -> dict[Path, Pack]:
+    """``{path: pack}``: the module's own ``observation_packs()``, else those of the encoders that its catalog chose."""
+    inner = module.unwrapped()
+    own = getattr(inner, "observation_packs", None)
+    if own is not None:
+        return dict(own())
+    if not inner.component_trace():
+        return {}
+    chosen = [(c.path, c.component.load()) for c in inner.catalog.trace if c.kind == "encoder"]
+    return {tuple(path): target.pack for path, target in chosen if hasattr(target, "pack")}
+
+
+def _objects(value: Any) -> np.ndarray[Any, Any]:
+    """An array of objects, one for each observation."""
+    if isinstance(value, np.ndarray):
+        return value
+    array = np.empty(len(value), dtype=object)
+    for index, item in enumerate(value):
+        array[index] = item
+    return array
+
+
+def _get(struct: Any, path: Path) -> Any:
+    for key in path:
+        struct = struct[key] if isinstance(struct, Mapping) else struct[int(key)]
+    return struct
+
+
+def _replaced(struct: Any, path: Path, value: Any) -> Any:
+    if not path:
+        return value
+    key, rest = path[0], path[1:]
+    if isinstance(struct, Mapping):
+        return {**struct, key: _replaced(struct[key], rest, value)}
+    items = list(struct)
+    items[int(key)] = _replaced(items[int(key)], rest, value)
+    return tuple(items)
