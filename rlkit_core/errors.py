@@ -61,7 +61,15 @@ class EnvError(RLKitError, RuntimeError):
 
 
 class NonFiniteError(RLKitError, FloatingPointError):
-    """A loss, gradient, reward or observation is NaN or infinite."""
+    """A loss, gradient, reward or observation is NaN or infinite.
+
+    Attributes:
+        module_id: the module it was found in, where one is to blame.
+        report_path: the folder that holds the minibatch and a script that replays it, where one was written.
+    """
+
+    module_id: str | None = None
+    report_path: str | None = None
 
 
 class CheckpointError(RLKitError, ValueError):

@@ -148,7 +148,6 @@ REFUSED: Final[dict[str, str]] = {
     ),
     "lr_schedule": "write the schedule as lr=[[0, start], [step, end]]",
     "entropy_coeff_schedule": "write the schedule as entropy_coeff=[[0, start], [step, end]]",
-    "log_gradients": "the global norm of gradients is always reported, in result['learners']",
     "torch_skip_nan_gradients": "use learners(on_nonfinite='skip')",
     "optimizer": "override configure_optimizers_for_module() in a Learner subclass and pass learner_class",
     "render_env": "pass env_config={'render_mode': 'human'}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -159,6 +160,13 @@ def function(value: Any) -> Any:
     if callable(value):
         return value
     raise ValueError(f"expected a function, got {type(value).__name__}")
+
+
+def path(value: Any) -> str:
+    """A path, as text."""
+    if isinstance(value, str | os.PathLike) and str(value).strip():
+        return os.fspath(value)
+    raise ValueError(f"expected a path, got {value!r}")
 
 
 def functions(value: Any) -> list[Any]:

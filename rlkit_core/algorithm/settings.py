@@ -178,6 +178,13 @@ class CoreSettings(SettingsBase):
     lr: float | list[list[float]] = setting(
         0.001, section="training", help="Learning rate, or [[step, value], ...].", converter=schedule(ge=0)
     )
+    torch_lr_scheduler_classes: list[Any] = setting(
+        [],
+        section="experimental",
+        help="Torch learning-rate schedulers, (optimizer) -> scheduler, stepped once per update, that start from lr.",
+        converter=to.functions,
+        aliases=("_torch_lr_scheduler_classes",),
+    )
     grad_clip: float | None = setting(
         section="training", help="Bound on gradients; None does not clip.", converter=optional(number(gt=0))
     )
@@ -315,6 +322,12 @@ class CoreSettings(SettingsBase):
         help="One train() samples at least so many env steps.",
         converter=integer(ge=0),
     )
+    log_gradients: bool = setting(
+        False,
+        section="reporting",
+        help="Report the norm of every parameter's gradient, beside the joint norm that is always there.",
+        converter=boolean,
+    )
     callbacks_class: list[Any] = setting(
         [],
         section="callbacks",
@@ -349,6 +362,12 @@ class CoreSettings(SettingsBase):
         section="debugging",
         help="Level of the 'rlkit_core' logger; None leaves it alone.",
         converter=one_of(None, "DEBUG", "INFO", "WARN", "WARNING", "ERROR"),
+    )
+
+    nonfinite_dir: str | None = setting(
+        section="debugging",
+        help="Where a minibatch with a non-finite loss or gradient is saved; None is a new temporary folder.",
+        converter=optional(to.path),
     )
 
     executor: str = setting(

@@ -6,9 +6,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rlkit_core.learner.episodes import rollout_from_episodes as rollout_from_episodes
     from rlkit_core.learner.group import LearnerGroup as LearnerGroup
     from rlkit_core.learner.learner import Learner as Learner
     from rlkit_core.learner.learner import TorchLearner as TorchLearner
+    from rlkit_core.learner.nonfinite import replay_nonfinite as replay_nonfinite
     from rlkit_core.learner.schedule import Scheduler as Scheduler
     from rlkit_core.learner.sequences import masked_mean as masked_mean
     from rlkit_core.learner.sequences import train_rows as train_rows
@@ -22,6 +24,8 @@ _LAZY = {
     "Scheduler": "rlkit_core.learner.schedule",
     "TorchLearner": "rlkit_core.learner.learner",
     "make_target_network": "rlkit_core.rl_module.apis.target_network",
+    "replay_nonfinite": "rlkit_core.learner.nonfinite",
+    "rollout_from_episodes": "rlkit_core.learner.episodes",
     "masked_mean": "rlkit_core.learner.sequences",
     "train_rows": "rlkit_core.learner.sequences",
     "update_target_network": "rlkit_core.rl_module.apis.target_network",
@@ -35,6 +39,8 @@ __all__ = [
     "TorchLearner",
     "make_target_network",
     "masked_mean",
+    "replay_nonfinite",
+    "rollout_from_episodes",
     "train_rows",
     "update_target_network",
     "values_of_rollout",

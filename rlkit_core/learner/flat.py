@@ -62,6 +62,17 @@ class FlatParameters:
             if parameter.grad is not gradient:
                 parameter.grad = gradient
 
+    def collect(self) -> None:
+        """Copy gradients that autograd put elsewhere into the buffer, and put the views back."""
+        for parameter, gradient in zip(self.parameters, self.gradients, strict=True):
+            if parameter.grad is gradient:
+                continue
+            if parameter.grad is None:
+                gradient.zero_()
+            else:
+                gradient.copy_(parameter.grad)
+            parameter.grad = gradient
+
     def split(self, flat: Tensor) -> list[Tensor]:
         """Cut a ``[total]`` tensor (an optimizer's moment, say) into the parameters' shapes, as views."""
         parts = torch.split(flat, [p.numel() for p in self.parameters])

@@ -14,7 +14,7 @@ from rlkit_core.errors import ConfigError, NonFiniteError
 from rlkit_core.learner import optimizers as opt
 from rlkit_core.learner.metrics import Metrics
 from rlkit_core.learner.optimizers import ParamDict, RegisteredOptimizer
-from rlkit_core.learner.schedule import Schedule
+from rlkit_core.learner.schedule import Scheduler
 from rlkit_core.rl_module import MultiRLModule, RLModule
 
 
@@ -26,6 +26,7 @@ class GradientSteps:
     weights_seq_no: int
     _optimizers: dict[str, RegisteredOptimizer]
     _parameters: list[nn.Parameter]
+    _losses: Mapping[str, Tensor]
 
     @property
     def module(self) -> MultiRLModule:
@@ -36,12 +37,20 @@ class GradientSteps:
         """Whether this learner can train ``module``."""
         raise NotImplementedError
 
+    def should_module_be_updated(self, module_id: str, batch: Any = None) -> bool:
+        """Whether a module is trained."""
+        raise NotImplementedError
+
     # -- optimizers ---------------------------------------------------------------------------------------------------
 
     def configure_optimizers(self) -> None:
-        """Register the optimizers of every compatible module; override for optimizers that span modules."""
-        for module_id, module in self.module.items():
-            if self.rl_module_is_compatible(module):
+        """Register the optimizers of every compatible module; override for optimizers that span modules.
+
+        Modules that are trained come first, so that a parameter they share with others is theirs.
+        """
+        ids = sorted(self.module.keys(), key=lambda mid: not self.should_module_be_updated(mid))
+        for module_id in ids:
+            if self.rl_module_is_compatible(self.module[module_id]):
                 self.configure_optimizers_for_module(module_id, self.config.get_config_for_module(module_id))
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
@@ -51,8 +60,14 @@ class GradientSteps:
         if mine:
             eps = float(getattr(config, "adam_epsilon", None) or 1e-8)
             adam = torch.optim.Adam(mine, lr=1e-3, eps=eps, fused=True)
+            schedulers = config.get("torch_lr_scheduler_classes")
+            if schedulers:
+                opt.set_lr(adam, float(Scheduler(config.lr).get_current_value()))
             self.register_optimizer(
-                module_id=module_id, optimizer=adam, params=mine, lr_or_lr_schedule=config.lr
+                module_id=module_id,
+                optimizer=adam,
+                params=mine,
+                lr_or_lr_schedule=schedulers or config.lr,
             )
 
     def _is_registered(self, parameter: nn.Parameter) -> bool:
@@ -65,7 +80,7 @@ class GradientSteps:
         optimizer_name: str = DEFAULT_OPTIMIZER,
         optimizer: torch.optim.Optimizer,
         params: Sequence[nn.Parameter],
-        lr_or_lr_schedule: Schedule | None = None,
+        lr_or_lr_schedule: Any = None,
     ) -> None:
         """Put an optimizer in charge of parameters.
 
@@ -74,8 +89,9 @@ class GradientSteps:
             optimizer_name: tells several optimizers of one module apart.
             optimizer: a torch optimizer over exactly ``params``.
             params: list of parameters.
-            lr_or_lr_schedule: a number or ``[[0, v0], [t1, v1], ...]`` in sampled env steps; None leaves the
-                optimizer's own learning rate.
+            lr_or_lr_schedule: a number, ``[[0, v0], [t1, v1], ...]`` in sampled env steps, or, stepped once per
+                update, a torch scheduler of this optimizer, a class or function ``(optimizer) -> scheduler``, or a
+                list of these; None leaves the optimizer's own learning rate.
 
         Raises:
             ConfigError: a wrong type, or the name is taken.
@@ -88,9 +104,18 @@ class GradientSteps:
             raise ConfigError(
                 f"register_optimizer: {registered.name!r} is registered already; give another name"
             )
+        twice = [r.name for r in self._optimizers.values() if any(r.owns(p) for p in params)]
+        if twice:
+            raise ConfigError(
+                f"register_optimizer: {registered.name!r} has parameters that {twice[0]!r} steps already; a parameter "
+                "belongs to one optimizer"
+            )
+        if registered.schedule is not None:
+            self._set_optimizer_lr(optimizer, registered.schedule.get_current_value())
         self._optimizers[registered.name] = registered
 
     def _check_registered_optimizer(self, optimizer: Any, params: Any) -> None:
+        """Raise ConfigError unless ``optimizer`` is torch's and ``params`` a list of tensors."""
         opt.check_optimizer(optimizer, params)
 
     def get_optimizers_for_module(
@@ -129,11 +154,29 @@ class GradientSteps:
         raise KeyError("the optimizer is not registered with this learner")
 
     def _set_optimizer_lr(self, optimizer: torch.optim.Optimizer, lr: float) -> None:
-        for group in optimizer.param_groups:
-            group["lr"] = lr
+        """Set the learning rate of an optimizer; schedules go through here."""
+        opt.set_lr(optimizer, lr)
 
     def _get_optimizer_lr(self, optimizer: torch.optim.Optimizer) -> float:
-        return float(optimizer.param_groups[0]["lr"])
+        """The learning rate of an optimizer."""
+        return opt.get_lr(optimizer)
+
+    def _move_schedules(self, timestep: int) -> None:
+        """Move the learning rates of all optimizers on, and log them."""
+        for registered in self._optimizers.values():
+            if registered.schedule is not None and not registered.schedule.is_constant:
+                self._set_optimizer_lr(registered.optimizer, registered.schedule.update(timestep))
+            schedules = registered.torch_schedules
+            if schedules is not None:
+                loss = None
+                if schedules.needs_loss:
+                    loss = self.metrics.peek((registered.module_id, "total_loss"), default=float("nan"))
+                schedules.step(loss)
+            self.metrics.log_value(
+                (registered.module_id, f"{registered.short_name}_learning_rate"),
+                self._get_optimizer_lr(registered.optimizer),
+                reduce="last",
+            )
 
     def _get_clip_function(self) -> Callable[..., Tensor | None]:
         """The function that clips gradients: :func:`~rlkit_core.learner.optimizers.clip_gradients`."""
@@ -144,12 +187,15 @@ class GradientSteps:
     def compute_gradients(self, loss_per_module: Mapping[str, Tensor], **kwargs: Any) -> ParamDict:
         """Gradients of the summed losses: ``{parameter: gradient}``.
 
-        Parameters of a flat buffer that the loss does not depend on have gradient zero; others are absent. A loss that
-        depends on no parameter gives ``{}``.
+        Parameters that no loss here reaches are absent, as are those of modules that are not trained; within the flat
+        buffer of a module that has a loss, they have gradient zero. Losses that depend on no parameter give ``{}``.
         """
         for registered in self._optimizers.values():
-            registered.zero_grad()
+            registered.zero_grad(all_reached=registered.serves(loss_per_module))
+        self._losses = loss_per_module
         losses = list(loss_per_module.values())
+        if not losses:
+            return {}
         total = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
         if not total.requires_grad:
             return {}
@@ -157,9 +203,7 @@ class GradientSteps:
         return {p: p.grad for p in self._parameters if p.grad is not None}
 
     def postprocess_gradients(self, gradients_dict: ParamDict) -> ParamDict:
-        """Clip (and check) the gradients of every module."""
-        if not gradients_dict:
-            return gradients_dict
+        """Clip (and check) the gradients of every module; optimizers of ``ALL_MODULES`` count as one more."""
         result: ParamDict = {}
         for module_id in dict.fromkeys(r.module_id for r in self._optimizers.values()):
             config = self.config if module_id == ALL_MODULES else self.config.get_config_for_module(module_id)
@@ -179,9 +223,18 @@ class GradientSteps:
     ) -> ParamDict:
         """Clip one module's gradients per optimizer, as ``grad_clip`` and ``grad_clip_by`` say, and log their norm.
 
+        Returns:
+            The gradients to apply; none where ``on_nonfinite`` is ``"skip"`` and one of them or the loss is not finite.
+
         Raises:
-            NonFiniteError: a gradient is NaN or infinite, and ``on_nonfinite`` is ``"raise"``.
+            NonFiniteError: the loss or a gradient is NaN or infinite, and ``on_nonfinite`` is ``"raise"``.
         """
+        what = config.on_nonfinite
+        bad_loss = self._bad_loss(module_id)
+        if bad_loss is not None:
+            self._report_non_finite(bad_loss, module_gradients_dict, what)
+            if what == "skip":
+                return {}
         clip = self._get_clip_function()
         result: ParamDict = {}
         for registered in self._registered_by(module_id):
@@ -190,52 +243,96 @@ class GradientSteps:
                 continue
             # Clipping each tensor by its own norm has to see the tensors; the others work on the buffer as a whole.
             whole = gradients if config.grad_clip_by == "norm" else _as_buffer(gradients, registered)
+            if config.log_gradients:
+                self._log_gradients(module_id, gradients)
+            if what == "zero":
+                self._zero_non_finite(module_id, whole, counted=bad_loss is not None)
             norm = clip(whole, grad_clip=config.grad_clip, grad_clip_by=config.grad_clip_by)
             if norm is None:
                 norm = opt.global_norm(whole.values())
-            if not math.isfinite(norm) and not self._keep_non_finite(
-                gradients, registered, config.on_nonfinite
-            ):
-                continue
+            if what != "zero" and not self._is_finite(norm):
+                self._report_non_finite(module_id, gradients, what)
+                return {}
             self.metrics.log_value((module_id, f"gradients_{registered.short_name}_global_norm"), norm)
             result.update(gradients)
         return result
 
-    def _keep_non_finite(self, gradients: ParamDict, registered: RegisteredOptimizer, what: str) -> bool:
-        """Whether to step all the same, after gradients were found non-finite."""
-        self.metrics.log_value(
-            (registered.module_id, "num_nonfinite_updates_lifetime"), 1, reduce="lifetime_sum"
-        )
-        if what == "zero":
-            for gradient in gradients.values():
-                gradient.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
-            return True
-        if what == "skip":
-            return False
-        names = {id(p): f"{mid}.{name}" for mid, name, p in self.module.unique_parameters()}
+    def _is_finite(self, value: Tensor) -> bool:
+        """Whether a 0-dim tensor is finite; the one place where a gradient step waits for the device."""
+        return math.isfinite(value.item())
+
+    def _bad_loss(self, module_id: str) -> str | None:
+        """The module whose loss is not finite: ``module_id``, or any for ``ALL_MODULES``; None if all is well."""
+        for key in self._losses if module_id == ALL_MODULES else (module_id,):
+            loss = self._losses.get(key)
+            if loss is not None and not self._is_finite(loss):
+                return key
+        return None
+
+    def _zero_non_finite(self, module_id: str, gradients: ParamDict, *, counted: bool) -> None:
+        """Set elements that are not finite to zero, so that clipping sees the others as they are."""
+        if self._is_finite(opt.global_norm(gradients.values())):
+            return
+        if not counted:
+            self._report_non_finite(module_id, gradients, "zero")
+        for gradient in gradients.values():
+            gradient.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
+
+    def _report_non_finite(self, module_id: str, gradients: ParamDict, what: str) -> None:
+        """Count a minibatch of a module whose loss or gradients are not finite.
+
+        Raises:
+            NonFiniteError: ``what`` is ``"raise"``.
+        """
+        self.metrics.log_value((module_id, "num_nonfinite_updates_lifetime"), 1, reduce="lifetime_sum")
+        if what != "raise":
+            return
+        loss = self._losses.get(module_id)
+        names = self._parameter_names()
         bad = [names.get(id(p), "?") for p, g in gradients.items() if not bool(torch.isfinite(g).all())]
-        raise NonFiniteError(
-            f"update {self.weights_seq_no + 1}: NaN or infinite gradients of module {registered.module_id!r}, "
-            f"optimizer {registered.short_name!r}, in {', '.join(bad[:4]) or 'the norm'}"
-            f"{f' and {len(bad) - 4} more' if len(bad) > 4 else ''}. The weights are unchanged by this minibatch. "
-            "Lower the learning rate, set grad_clip, or set on_nonfinite='skip' or 'zero'"
+        found = []
+        if loss is not None and not math.isfinite(loss.item()):
+            found.append(f"the loss is {loss.item()}")
+        if bad or not found:
+            more = f" and {len(bad) - 4} more" if len(bad) > 4 else ""
+            found.append(f"NaN or infinite gradients in {', '.join(bad[:4]) or 'their joint norm'}{more}")
+        error = NonFiniteError(
+            f"update {self.weights_seq_no + 1}, module {module_id!r}: {'; '.join(found)}. The weights are unchanged "
+            "by this minibatch. Lower the learning rate, set grad_clip, or set on_nonfinite='skip' or 'zero'"
         )
+        error.module_id = module_id
+        raise error
+
+    def _log_gradients(self, module_id: str, gradients: ParamDict) -> None:
+        names = self._parameter_names()
+        norms = torch._foreach_norm(list(gradients.values()), 2.0)
+        for parameter, norm in zip(gradients, norms, strict=True):
+            name = names.get(id(parameter), "?").partition(".")[2]
+            self.metrics.log_value((module_id, f"gradients_{name}_norm"), norm)
+
+    def _parameter_names(self) -> dict[int, str]:
+        """``"module_id.name"`` of every parameter, by its identity."""
+        return {id(p): f"{mid}.{name}" for mid, name, p in self.module.unique_parameters()}
 
     def apply_gradients(self, gradients_dict: ParamDict) -> None:
-        """Give the parameters their gradients and step every optimizer that has any."""
+        """Give the parameters their gradients and step every optimizer that has any.
+
+        Parameters that are not in ``gradients_dict`` keep their values, whatever their optimizer's momentum.
+        """
         for registered in self._optimizers.values():
-            stepped = False
+            count = 0
             for parameter in registered.parameters:
                 gradient = gradients_dict.get(parameter)
                 if gradient is None:
                     continue
-                stepped = True
+                count += 1
                 if parameter.grad is not gradient:
                     if parameter.grad is None:
                         parameter.grad = gradient
                     else:
                         parameter.grad.copy_(gradient)
-            if stepped:
+            if count:
+                registered.prepare_step(count, gradients_dict)
                 registered.step()
 
     # -- state ---------------------------------------------------------------------------------------------------------
@@ -245,8 +342,18 @@ class GradientSteps:
         return {name: registered.get_state() for name, registered in self._optimizers.items()}
 
     def _set_optimizer_state(self, state: Mapping[str, Any]) -> None:
-        """Give optimizers their state back; names that are not registered are left aside."""
+        """Give optimizers their state back.
+
+        A module without any optimizer gets its own first; names that are not registered then are left aside.
+        """
         for name, optimizer_state in state.items():
+            module_id = optimizer_state["module_id"]
+            if (
+                name not in self._optimizers
+                and module_id in self.module
+                and not self._registered_by(module_id)
+            ):
+                self.configure_optimizers_for_module(module_id)
             if name in self._optimizers:
                 self._optimizers[name].set_state(optimizer_state)
 

@@ -9,16 +9,18 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from rlkit_core.columns import ALL_MODULES
+from rlkit_core.columns import ALL_MODULES, Columns
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.errors import ConfigError, NonFiniteError
 from rlkit_core.learner.drivers import DriverSet
-from rlkit_core.learner.episodes import add_action_logp, rollout_from_episodes
+from rlkit_core.learner.episodes import complete_rollout, rollout_from_episodes
 from rlkit_core.learner.fused import without_compiler_import
 from rlkit_core.learner.metrics import Metrics
 from rlkit_core.learner.minibatch import ModuleBatch, as_tensors, minibatches, num_rows
 from rlkit_core.learner.nonfinite import write_report
+from rlkit_core.learner.observation_statistics import ObservationStatistics
 from rlkit_core.learner.optimizers import RegisteredOptimizer
+from rlkit_core.learner.sequences import num_steps, train_rows
 from rlkit_core.learner.state import LearnerState
 from rlkit_core.rl_module import MultiRLModule, MultiRLModuleSpec, RLModule, RLModuleSpec
 from rlkit_core.seeding import SeedTree, TorchRNG
@@ -167,14 +169,21 @@ class Learner(LearnerState):
         if len(given) != 1:
             raise ConfigError("Learner.update: give exactly one of batch=, rollouts= and episodes=")
         data = self._by_module(given[0])
-        self._set_trained(tuple(mid for mid in self.module if self.should_module_be_updated(mid, data.get(mid))))
+        self._set_trained(
+            tuple(mid for mid in self.module if self.should_module_be_updated(mid, data.get(mid)))
+        )
         wanted = {mid: part for mid, part in data.items() if self._is_updated(mid, part) and _has_rows(part)}
         if not wanted:
             return self._nothing_to_do()
         with self._rng.scope():
             self.before_gradient_based_update(timesteps=timesteps)
+            self._observation_statistics.clear()
             if batch is not None:
                 ready = {mid: as_tensors(rows, self.device) for mid, rows in wanted.items()}
+                for mid, rows in ready.items():
+                    self._observation_statistics.gather(
+                        self.module[mid], rows.get(Columns.OBS), rows.get(Columns.LOSS_MASK)
+                    )
             else:
                 if episodes is not None:
                     wanted = {mid: self._rollout_from_episodes(mid, part) for mid, part in wanted.items()}
@@ -195,6 +204,7 @@ class Learner(LearnerState):
                     self._update(minibatch)
                 except NonFiniteError as error:
                     raise write_report(self, error, minibatch) from None
+            self._observation_statistics.take_in()
             self.weights_seq_no += 1
             self.after_gradient_based_update(timesteps=timesteps)
             for module_id in ready:
@@ -234,8 +244,7 @@ class Learner(LearnerState):
 
     def _rollout_from_episodes(self, module_id: str, episodes: Sequence[Any]) -> Rollout:
         rollout = rollout_from_episodes(episodes, self.module[module_id].observation_space)
-        add_action_logp(self.module[module_id], rollout.to(self.device))
-        return rollout
+        return complete_rollout(self.module[module_id], rollout.to(self.device))
 
     def _compute_off_policyness(self, rollouts: Mapping[str, Rollout]) -> dict[str, int]:
         """``{module id: updates between the weights that acted and those here}``."""

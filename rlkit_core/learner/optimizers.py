@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,8 @@ from rlkit_core.columns import DEFAULT_OPTIMIZER
 from rlkit_core.errors import CheckpointError, ConfigError
 from rlkit_core.learner.flat import FlatParameters
 from rlkit_core.learner.fused import fused_step
-from rlkit_core.learner.schedule import Schedule, Scheduler
+from rlkit_core.learner.schedule import Scheduler
+from rlkit_core.learner.torch_schedule import TorchSchedules, is_torch_schedule
 
 ParamDict = dict[Any, Tensor]
 CLIP_KINDS = ("value", "norm", "global_norm")
@@ -29,7 +30,10 @@ class RegisteredOptimizer:
         short_name: the name it was registered under.
         optimizer: the torch optimizer.
         parameters: the module's own parameters, in order (with a flat buffer, the optimizer itself holds the buffer).
-        schedule: of its learning rate.
+        schedule: of its learning rate, by sampled env steps.
+        torch_schedules: torch's own schedulers, stepped once per update.
+        holders: for each parameter the ids of the modules that hold it.
+        module_parameters: identities of the parameters that are modules'.
         flat: one flat buffer per parameter group, or None for a group that cannot be flattened.
         step: does what ``optimizer.step()`` does.
     """
@@ -40,17 +44,23 @@ class RegisteredOptimizer:
     optimizer: torch.optim.Optimizer
     parameters: list[nn.Parameter]
     schedule: Scheduler | None
+    torch_schedules: TorchSchedules | None = None
+    holders: frozenset[frozenset[str]] = frozenset()
+    module_parameters: set[int] = field(factory=set)
     flat: list[FlatParameters | None] = field(factory=list)
     step: Callable[[], Any] = field(init=False)
-    _ids: frozenset[int] = field(init=False)
+    _loose: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._ids = frozenset(id(p) for p in self.parameters)
         self.step = self.optimizer.step
 
     def owns(self, parameter: Any) -> bool:
         """Whether it steps ``parameter``."""
-        return id(parameter) in self._ids
+        return any(own is parameter for own in self.parameters)
+
+    def serves(self, module_ids: Collection[str]) -> bool:
+        """Whether losses of ``module_ids`` reach all its parameters, as far as modules tell."""
+        return all(any(mid in module_ids for mid in holders) for holders in self.holders)
 
     @property
     def buffer(self) -> FlatParameters | None:
@@ -68,26 +78,75 @@ class RegisteredOptimizer:
             self.flat.append(buffer)
         self.step = fused_step(self.optimizer, self.flat)
 
-    def zero_grad(self) -> None:
-        """Clear gradients: flat ones to zero, others to None."""
+    def unflatten(self) -> None:
+        """Go back to one tensor per parameter, state included; for steps that only some parameters take part in."""
         for group, buffer in zip(self.optimizer.param_groups, self._buffers(), strict=True):
-            if buffer is not None:
+            if buffer is None:
+                continue
+            state = self.optimizer.state.pop(buffer.parameter, {})
+            group["params"] = list(buffer.parameters)
+            for index, parameter in enumerate(buffer.parameters if state else ()):
+                self.optimizer.state[parameter] = {
+                    name: _part(value, buffer, index).clone() if isinstance(value, Tensor) else value
+                    for name, value in state.items()
+                }
+        self.flat, self._loose = [], False
+        self.step = self.optimizer.step
+
+    def zero_grad(self, *, all_reached: bool = True) -> None:
+        """Clear gradients: flat ones to zero, others to None.
+
+        Args:
+            all_reached: False lets parameters of a flat buffer have None too, so that those which the coming losses
+                do not reach can be told from those with gradient zero.
+        """
+        for group, buffer in zip(self.optimizer.param_groups, self._buffers(), strict=True):
+            if buffer is not None and all_reached:
                 buffer.zero_grad()
             else:
-                for parameter in group["params"]:
+                for parameter in buffer.parameters if buffer is not None else group["params"]:
                     parameter.grad = None
+        self._loose = not all_reached
 
-    def set_lr(self, lr: float) -> None:
-        """Set the learning rate of every parameter group."""
+    def prepare_step(self, num_gradients: int, gradients: ParamDict) -> None:
+        """Bring gradients to where the optimizer looks for them.
+
+        Args:
+            num_gradients: how many of its parameters have one.
+            gradients: parameter to gradient; parameters that are missing are not stepped.
+        """
+        if num_gradients < len(self.parameters):
+            if self.flat:
+                self.unflatten()
+            for parameter in self.parameters:
+                if parameter not in gradients:
+                    parameter.grad = None
+        elif self._loose:
+            for buffer in self.flat:
+                if buffer is not None:
+                    buffer.collect()
+            self._loose = False
+
+    def adopt(self, parameter: nn.Parameter, state: dict[str, Any]) -> None:
+        """Take charge of one more parameter, with the state that another optimizer of the same class had for it."""
+        self.unflatten()
+        self.optimizer.param_groups[0]["params"].append(parameter)
+        self.parameters.append(parameter)
+        if state:
+            self.optimizer.state[parameter] = state
+
+    def release(self, parameters: Collection[nn.Parameter]) -> dict[nn.Parameter, dict[str, Any]]:
+        """Give up parameters, and return their states."""
+        self.unflatten()
+        leaving = {id(p) for p in parameters}
         for group in self.optimizer.param_groups:
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(lr)
-            else:
-                group["lr"] = lr
+            group["params"] = [p for p in group["params"] if id(p) not in leaving]
+        self.parameters = [p for p in self.parameters if id(p) not in leaving]
+        return {p: self.optimizer.state.pop(p, {}) for p in parameters}
 
     def get_lr(self) -> float:
         """The learning rate of the first parameter group."""
-        return float(self.optimizer.param_groups[0]["lr"])
+        return get_lr(self.optimizer)
 
     # -- state, one entry per parameter whatever the buffers ---------------------------------------------------------
 
@@ -97,7 +156,10 @@ class RegisteredOptimizer:
         for group, buffer in zip(self.optimizer.param_groups, self._buffers(), strict=True):
             options = {k: _plain(v) for k, v in group.items() if k != "params"}
             groups.append({"options": options, "state": self._group_state(group, buffer)})
-        return {"module_id": self.module_id, "groups": groups}
+        state: dict[str, Any] = {"module_id": self.module_id, "groups": groups}
+        if self.torch_schedules is not None:
+            state["torch_schedules"] = self.torch_schedules.get_state()
+        return state
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Continue from :meth:`get_state`.
@@ -123,6 +185,8 @@ class RegisteredOptimizer:
                 if option in group and not isinstance(group[option], Tensor):
                     group[option] = tuple(value) if isinstance(group[option], tuple) else value
             self._set_group_state(group, buffer, saved["state"])
+        if self.torch_schedules is not None and "torch_schedules" in state:
+            self.torch_schedules.set_state(state["torch_schedules"])
 
     def _buffers(self) -> list[FlatParameters | None]:
         return self.flat or [None] * len(self.optimizer.param_groups)
@@ -159,6 +223,24 @@ class RegisteredOptimizer:
             self.optimizer.state[parameter] = restored
 
 
+def _part(value: Tensor, buffer: FlatParameters, index: int) -> Tensor:
+    return buffer.split(value)[index] if value.shape == buffer.parameter.shape else value
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Set the learning rate of every parameter group; one that is a tensor is changed in place."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(lr)
+        else:
+            group["lr"] = lr
+
+
+def get_lr(optimizer: torch.optim.Optimizer) -> float:
+    """The learning rate of the first parameter group."""
+    return float(optimizer.param_groups[0]["lr"])
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, Tensor):
         return float(value)
@@ -185,21 +267,25 @@ def make_registered(
     optimizer_name: str,
     optimizer: torch.optim.Optimizer,
     params: Sequence[nn.Parameter],
-    lr_or_lr_schedule: Schedule | None,
+    lr_or_lr_schedule: Any,
 ) -> RegisteredOptimizer:
-    """A record for an optimizer, its learning rate set to the schedule's first value."""
-    schedule = Scheduler(lr_or_lr_schedule) if lr_or_lr_schedule is not None else None
-    registered = RegisteredOptimizer(
-        name=f"{module_id}_{optimizer_name or DEFAULT_OPTIMIZER}",
+    """A record for an optimizer; see ``Learner.register_optimizer``. The learning rate is not set here."""
+    torch_schedules: TorchSchedules | None = None
+    schedule: Scheduler | None = None
+    if is_torch_schedule(lr_or_lr_schedule):
+        torch_schedules = TorchSchedules(optimizer, lr_or_lr_schedule)
+    elif lr_or_lr_schedule is not None:
+        schedule = Scheduler(lr_or_lr_schedule)
+    name = optimizer_name or DEFAULT_OPTIMIZER
+    return RegisteredOptimizer(
+        name=f"{module_id}_{name}",
         module_id=module_id,
-        short_name=optimizer_name or DEFAULT_OPTIMIZER,
+        short_name=name,
         optimizer=optimizer,
         parameters=list(params),
         schedule=schedule,
+        torch_schedules=torch_schedules,
     )
-    if schedule is not None:
-        registered.set_lr(schedule.get_current_value())
-    return registered
 
 
 def global_norm(gradients: Iterable[Tensor]) -> Tensor:
