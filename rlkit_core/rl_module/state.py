@@ -92,7 +92,7 @@ def load_nn_state(
             continue
         value = state[name]
         if isinstance(target, torch.Tensor):
-            value = value if isinstance(value, torch.Tensor) else torch.from_numpy(np.array(value))
+            value = value if isinstance(value, torch.Tensor) else torch.from_numpy(_writable(value))
             if value.shape != target.shape:
                 wrong.append(f"{name} is {tuple(target.shape)} here and {tuple(value.shape)} in the state")
         values[name] = value
@@ -101,7 +101,18 @@ def load_nn_state(
             f"state does not fit {what}: size mismatch: {'; '.join(wrong)}. Build the module with the model config "
             "(layer widths) and the spaces that the state was saved with."
         )
-    module.load_state_dict(values, strict=False)
+    if all(isinstance(target, torch.Tensor) for target in own.values()):
+        with torch.no_grad():
+            for name, value in values.items():
+                own[name].copy_(value)  # state_dict() gives views of the memory in use
+    else:  # extra state, which only its module knows how to take
+        module.load_state_dict(values, strict=False)
+
+
+def _writable(value: Any) -> np.ndarray[Any, Any]:
+    """``value`` as an array that torch takes without a warning; a copy only where it is read-only."""
+    array = np.asarray(value)
+    return array if array.flags.writeable else array.copy()
 
 
 def _listed(names: list[str]) -> str:
