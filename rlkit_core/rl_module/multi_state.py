@@ -20,11 +20,20 @@ _MEMBERS = "_rl_modules."
 
 def own_names(multi: MultiRLModule) -> list[str]:
     """State-dict names that belong to the MultiRLModule itself."""
+    if not _has_own(multi):
+        return []
     return [name for name in multi.state_dict() if not name.startswith(_MEMBERS)]
+
+
+def _has_own(multi: MultiRLModule) -> bool:
+    """Whether there may be parameters or buffers beside the members' (most have none, and need no search)."""
+    return bool(multi._parameters or multi._buffers or len(multi._modules) > 1)
 
 
 def shared_groups(multi: MultiRLModule) -> list[list[str]]:
     """Groups of ``"module_id/name"`` that are one parameter or buffer, in order of first appearance."""
+    if len(multi) < 2 and not _has_own(multi):
+        return []
     places: dict[int, list[str]] = {}
     owners = [(f"{key}/", module) for key, module in multi.items() if isinstance(module, nn.Module)]
     for prefix, module in owners:
@@ -56,10 +65,10 @@ def get_multi_state(
                 **kwargs,
             )
     if components is None:
-        tensors = multi.state_dict()
-        own = {name: to_array(tensors[name]) for name in own_names(multi)}
-        if own:
-            state[SELF] = own
+        names = own_names(multi)
+        if names:
+            tensors = multi.state_dict()
+            state[SELF] = {name: to_array(tensors[name]) for name in names}
         shared = shared_groups(multi)
         if shared:
             state[SHARED] = shared
