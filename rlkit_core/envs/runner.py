@@ -7,13 +7,14 @@ episode statistics, masks) is computed once per rollout over whole arrays.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch
 
-from rlkit_core.columns import DEFAULT_MODULE_ID, Columns
+from rlkit_core.columns import DEFAULT_AGENT_ID, Columns
 from rlkit_core.data.buffers import RolloutBuffers
 from rlkit_core.data.nested import Nested, flatten_time, index_rows, leaves, map_leaves, stack
 from rlkit_core.data.rollout import Rollout
@@ -24,7 +25,7 @@ from rlkit_core.errors import EnvError, NonFiniteError
 from rlkit_core.learner.sequences import max_seq_len
 from rlkit_core.learner.weights import Weights
 from rlkit_core.models.base import PREV_ACTIONS, PREV_REWARDS
-from rlkit_core.rl_module import MultiRLModule, RLModule
+from rlkit_core.rl_module import MultiRLModule, RLModule, RLModuleSpec
 from rlkit_core.rl_module.acting import ActionSampler
 from rlkit_core.rl_module.packing import ObservationPacker
 from rlkit_core.seeding import SeedTree, TorchRNG
@@ -56,6 +57,7 @@ class EnvRunner:
         num_envs: int | None = None,
     ) -> None:
         self.config = config
+        self._acting_id = self.maps_to(config)
         self.worker_index = worker_index
         self.num_envs = num_envs or config.num_envs_per_env_runner
         self._seeds = seeds or SeedTree.from_seed(config.seed).child("env_runner", worker_index)
@@ -77,10 +79,7 @@ class EnvRunner:
             self.module.eval()
         self._buffers: RolloutBuffers | None = None
         self._samplers: dict[bool, ActionSampler] = {}
-        acting = self.acting_module.unwrapped()
-        self._memory = ActingMemory.of(acting, self.num_envs)
-        self._seq_len = max_seq_len(acting) if self._memory is not None and self._memory.stateful else None
-        self._packer = ObservationPacker.of(acting, self.observation_space)
+        self._begin_to_act()
         self._resets = 0
         self._reset_seeds: list[int] | None = None
         self._in_reset_row = np.zeros(self.num_envs, np.bool_)
@@ -93,13 +92,73 @@ class EnvRunner:
 
     def get_spaces(self) -> Spaces:
         """``{module id: (observation space, action space)}`` as modules see them."""
-        return {DEFAULT_MODULE_ID: (self.observation_space, self.action_space)}
+        return {self.acting_id: (self.observation_space, self.action_space)}
+
+    @property
+    def acting_id(self) -> str:
+        """Id of the module that acts: the one that the config maps the sole agent to."""
+        return self._acting_id
+
+    @staticmethod
+    def maps_to(config: Any) -> str:
+        """Id of the module that a config maps the sole agent to."""
+        return str(config.policy_mapping_fn(DEFAULT_AGENT_ID, None))
 
     @property
     def acting_module(self) -> RLModule:
         """The module that acts."""
-        module: RLModule = self.module[DEFAULT_MODULE_ID]
+        module: RLModule = self.module[self.acting_id]
         return module
+
+    def _begin_to_act(self) -> None:
+        """Make what depends on the acting module."""
+        acting = self.acting_module.unwrapped()
+        self._samplers.clear()
+        self._memory = ActingMemory.of(acting, self.num_envs)
+        self._seq_len = max_seq_len(acting) if self._memory is not None and self._memory.stateful else None
+        self._packer = ObservationPacker.of(acting, self.observation_space)
+        self._acts = acting
+
+    def set_modules(
+        self, config: Any, specs: Mapping[str, RLModuleSpec], *, anew: Collection[str] = ()
+    ) -> None:
+        """Have another set of modules from now on; new ones have fresh weights until the next ones arrive.
+
+        The envs begin with fresh episodes if another module acts.
+
+        Args:
+            config: says which module acts.
+            specs: what to build, by module id; modules that are here stay as they are.
+            anew: ids that are built again all the same.
+        """
+        with self._rng.scope():
+            for module_id in [mid for mid in self.module if mid not in specs or mid in anew]:
+                self.module.remove_module(module_id)
+            for module_id, given in specs.items():
+                if module_id not in self.module and not given.learner_only:
+                    spec = given.copy()
+                    spec.inference_only = True
+                    self.module.add_module(module_id, spec.build())
+        self.module.eval()
+        self.config = config
+        self._acting_id = self.maps_to(config)
+        if self.acting_module.unwrapped() is not self._acts:
+            self._begin_to_act()
+            self._buffers = None
+            self.reset_envs()
+
+    def match_modules(self, config: Any, specs: Mapping[str, RLModuleSpec], state: Mapping[str, Any]) -> None:
+        """Have the modules of ``specs``; one that ``state`` does not fit is built again."""
+        anew = []
+        for module_id, module in self.module.items():
+            own = {name: value.shape for name, value in module.get_state().items()}
+            given = state.get(module_id, {})
+            if module_id in specs and any(
+                name not in given or given[name].shape != shape for name, shape in own.items()
+            ):
+                anew.append(module_id)
+        if anew or set(specs) != set(self.module.keys()) or config is not self.config:
+            self.set_modules(config, specs, anew=anew)
 
     # -- sampling -------------------------------------------------------------------------------------------------
 
@@ -165,7 +224,7 @@ class EnvRunner:
         rollout.fresh_start = fresh_start
         if memory is not None:
             self._add_memory(rollout, buffers, states)
-        return {DEFAULT_MODULE_ID: rollout}
+        return {self.acting_id: rollout}
 
     def run_episodes(
         self, num_episodes: int, *, explore: bool = False, seeds: SeedTree | None = None
@@ -193,7 +252,9 @@ class EnvRunner:
         buffers = RolloutBuffers(self.env.observation_space, 1, self.num_envs)
         finished = np.zeros(self.num_envs, np.int64)
         in_reset_row = np.zeros(self.num_envs, np.bool_)
-        memory = None if self._memory is None else ActingMemory.of(self.acting_module.unwrapped(), self.num_envs)
+        memory = (
+            None if self._memory is None else ActingMemory.of(self.acting_module.unwrapped(), self.num_envs)
+        )
         try:
             first = [queue.pop() if queue else None for queue in self._episode_seeds.values()]
             self.env.reset(first, buffers.obs_rows[0])
@@ -380,7 +441,10 @@ class EnvRunner:
             rollout.episode_starts = torch.cat((torch.zeros_like(last[:1]), last[:-1]))
         rollout.bootstrap_inputs = {name: memory.copied(name) for name in memory.previous}
         if rollout.final_index is not None:
-            done_at = {PREV_ACTIONS: rollout[Columns.ACTIONS], PREV_REWARDS: torch.from_numpy(buffers.rewards)}
+            done_at = {
+                PREV_ACTIONS: rollout[Columns.ACTIONS],
+                PREV_REWARDS: torch.from_numpy(buffers.rewards),
+            }
             rows = rollout.final_index
             rollout.final_inputs = {
                 name: index_rows(flatten_time(done_at[name]), rows) for name in memory.previous
@@ -392,7 +456,11 @@ class EnvRunner:
         """Act with ``weights`` from now on; older ones than it has are ignored."""
         if weights.version < self._weights_version:
             return
-        self.module.set_state(weights.state)
+        state = weights.state
+        if len(state) != len(self.module):  # modules that only learners have, or only runners
+            here = {mid: part for mid, part in state.items() if mid in self.module or mid.startswith("__")}
+            state = {**{mid: self.module[mid].get_state() for mid in self.module if mid not in here}, **here}
+        self.module.set_state(state)
         self._weights_version = weights.version
 
     def accept_any_version(self) -> None:

@@ -26,10 +26,12 @@ class ObservationStatistics:
 
         Args:
             module: the module.
-            obs: observations with any leading axes.
+            obs: observations with any leading axes; None: there are none.
             mask: of the leading axes; only rows where it is True count.
         """
-        normalizers = observation_normalizers(module) if isinstance(module, nn.Module) else []
+        normalizers = (
+            observation_normalizers(module) if isinstance(module, nn.Module) and obs is not None else []
+        )
         moments: Tensor | None = None
         for index, normalizer in enumerate(normalizers):
             if moments is None or not normalizer.covers_the_same_as(normalizers[index - 1]):

@@ -33,8 +33,8 @@ def max_seq_len(module: Any) -> int:
         length = module.catalog._model_config_dict["max_seq_len"]
     if length is None:
         raise ConfigError(
-            f"{type(module).__name__} is recurrent, and its model_config has no 'max_seq_len': the number of steps that "
-            'it is trained with at once; add model_config={"max_seq_len": 20}'
+            f"{type(module).__name__} is recurrent, and its model_config has no 'max_seq_len': how many steps "
+            'it is trained on at once; add model_config={"max_seq_len": 20}'
         )
     if not isinstance(length, int) or length < 1:
         raise ConfigError(f"model_config['max_seq_len']={length!r}: expected a positive integer")
@@ -71,7 +71,7 @@ class ChunkLayout:
         """
         if rollout.state_in is None or rollout.seq_len is None or rollout.episode_starts is None:
             raise ConfigError(
-                "this rollout holds no recurrent state, but the module is recurrent; let an EnvRunner sample it, or give "
+                "the module is recurrent, but this rollout holds no state; let an EnvRunner sample it, or give "
                 "Rollout(state_in=..., seq_len=..., episode_starts=...)"
             )
         steps, envs = rollout.num_steps, rollout.num_envs
@@ -92,7 +92,9 @@ class ChunkLayout:
         t, n = begin % steps, begin.div(steps, rounding_mode="floor")
         grid = -(-steps // rollout.seq_len)
         stored = t % rollout.seq_len == 0
-        state_rows = torch.where(stored, t.div(rollout.seq_len, rounding_mode="floor") * envs + n, grid * envs)
+        state_rows = torch.where(
+            stored, t.div(rollout.seq_len, rounding_mode="floor") * envs + n, grid * envs
+        )
 
         last = rows.gather(1, lengths.unsqueeze(-1) - 1).squeeze(-1)
         follow = torch.where(last >= (steps - 1) * envs, last + envs, last)
@@ -104,7 +106,7 @@ class ChunkLayout:
 
         chunk = cut.cumsum(0) - 1
         within = torch.arange(steps * envs, device=device) - begin[chunk]
-        place = (chunk * (length + 1) + within).view(envs, steps).t()
+        place = (chunk * (length + 1) + within).view(envs, steps).t().contiguous()
         return cls(rows, follow, real, lengths, state_rows, place)
 
     def gather(self, column: Nested) -> Nested:
@@ -122,7 +124,9 @@ class ChunkLayout:
         source = cat([flatten_time(column), bootstrap, *([] if final is None else [final])])
         step = torch.arange(self.rows.shape[1] + 1, device=self.rows.device)
         padded = torch.cat((self.rows, self.rows[:, -1:]), 1)
-        return _rows_of(source, torch.where(step < self.lengths.unsqueeze(-1), padded, self.follow.unsqueeze(-1)))
+        return _rows_of(
+            source, torch.where(step < self.lengths.unsqueeze(-1), padded, self.follow.unsqueeze(-1))
+        )
 
     def state(self, stored: Nested, initial: Nested) -> Nested:
         """The state before each chunk, ``[B, ...]``.
@@ -144,7 +148,9 @@ def _rows_of(flat: Nested, rows: Tensor) -> Nested:
     return map_leaves(lambda x: x.view(*rows.shape, *x.shape[1:]), picked)
 
 
-def sequence_batch(module: Any, rollout: Rollout, columns: dict[str, Nested] | None = None) -> dict[str, Nested]:
+def sequence_batch(
+    module: Any, rollout: Rollout, columns: dict[str, Nested] | None = None
+) -> dict[str, Nested]:
     """Columns of a recurrent module's rollout for the loss.
 
     Args:

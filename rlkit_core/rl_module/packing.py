@@ -1,6 +1,6 @@
 """Observations without a fixed array (Text, Sequence, Graph, ...) as arrays, by the ``pack`` of the encoder chosen.
 
-``pack(space, observations)`` gets a list of B observations of one leaf and returns a dict of arrays, each with a leading
+``pack(space, observations)`` gets a list of B observations of a leaf and returns a dict of arrays, each with a leading
 axis of B. It is called with the N observations of a step, when acting, and once more with all those of a rollout, when
 that is handed to the learner; arrays may be padded to the largest observation of each list, so an encoder that pads
 has to tell padding from content (by a mask or a count among its arrays). In a batch, the leaf is that dict of tensors.
@@ -68,7 +68,9 @@ class ObservationPacker:
             start, packed = 0, []
             for batch in batches:
                 stop = start + batch.size
-                packed.append({k: a[start:stop].reshape(*batch.shape, *a.shape[1:]) for k, a in arrays.items()})
+                packed.append(
+                    {k: a[start:stop].reshape(*batch.shape, *a.shape[1:]) for k, a in arrays.items()}
+                )
                 start = stop
             parts = [_replaced(part, path, new) for part, new in zip(parts, packed, strict=True)]
         return parts

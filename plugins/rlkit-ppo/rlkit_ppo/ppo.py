@@ -31,17 +31,25 @@ class PPOTorchLearner(Learner):
         """PPO needs a value function."""
         return [ValueFunctionAPI]
 
-    def build(self) -> None:
-        """Make modules and optimizers, and per module what changes while training."""
-        super().build()
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self._entropy: dict[str, Scheduler] = {}
         self._kl_coeff: dict[str, Tensor] = {}
         self._reward_scaler: dict[str, RewardScaler] = {}
-        for module_id in list(self.module.keys()):
-            config = self.config.get_config_for_module(module_id)
-            self._entropy[module_id] = Scheduler(config.entropy_coeff, device=self.device)
-            self._kl_coeff[module_id] = self._get_tensor_variable(config.kl_coeff)
-            self._reward_scaler[module_id] = RewardScaler(config.gamma)
+
+    def on_module_added(self, module_id: str) -> None:
+        """Make what changes per module while training: entropy weight, KL weight, reward statistics."""
+        super().on_module_added(module_id)
+        config = self.config.get_config_for_module(module_id)
+        self._entropy[module_id] = Scheduler(config.entropy_coeff, device=self.device)
+        self._kl_coeff[module_id] = self._get_tensor_variable(config.kl_coeff)
+        self._reward_scaler[module_id] = RewardScaler(config.gamma)
+
+    def on_module_removed(self, module_id: str) -> None:
+        """Forget them."""
+        super().on_module_removed(module_id)
+        for kept in (self._entropy, self._kl_coeff, self._reward_scaler):
+            kept.pop(module_id, None)
 
     # -- once per update: advantages ----------------------------------------------------------------------------------
 
@@ -155,6 +163,8 @@ class PPOTorchLearner(Learner):
         now = timesteps.get("num_env_steps_sampled_lifetime", 0)
         for module_id, scheduler in self._entropy.items():
             scheduler.update(now)
+            if module_id not in self.trained_modules:
+                continue
             self.metrics.log_value(
                 (module_id, "curr_entropy_coeff"), scheduler.get_current_value(), reduce="last"
             )
@@ -179,8 +189,10 @@ class PPOTorchLearner(Learner):
         not_components: str | Collection[str] | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """The learner's state, with KL weights and reward statistics."""
+        """The learner's state; with KL weights and reward statistics, unless only some components are asked for."""
         state = super().get_state(components, not_components=not_components, **kwargs)
+        if components is not None:
+            return state
         state["kl_coeff"] = {mid: float(coeff) for mid, coeff in self._kl_coeff.items()}
         state["reward_scaler"] = {mid: scaler.get_state() for mid, scaler in self._reward_scaler.items()}
         return state

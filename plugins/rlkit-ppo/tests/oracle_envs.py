@@ -48,3 +48,23 @@ class TwoKinds(gym.Env):
 
     def _obs(self):
         return np.eye(2, dtype=np.float32)[self.kind]
+
+
+class Ragged(gym.Env):
+    """Random observations and rewards; episodes of 1 to 7 steps, terminated or truncated, as their seed has it."""
+
+    observation_space = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
+    action_space = gym.spaces.Discrete(3)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t, self.limit, self.cut = 0, int(self.np_random.integers(1, 8)), bool(self.np_random.integers(2))
+        return self._obs(), {}
+
+    def step(self, action):
+        self.t += 1
+        over = self.t >= self.limit
+        return self._obs(), float(self.np_random.normal()), over and not self.cut, over and self.cut, {}
+
+    def _obs(self):
+        return self.np_random.uniform(-1, 1, 2).astype(np.float32)
