@@ -112,7 +112,7 @@ class _GraphBuilder:
         self._graph: Any = torch._C.Graph()
         self._values: dict[Any, Any] = {}
         self.outer: list[Tensor] = []
-        self._outer_values: list[Any] = []
+        self._outer_places: set[Any] = set()
         for name, tensor in inputs.items():
             self._values[_place(tensor)] = self._graph.addInput(
                 f"in_{name}".replace("/", "_").replace(".", "_")
@@ -120,7 +120,13 @@ class _GraphBuilder:
 
     def add(self, call: Call) -> None:
         func, args, kwargs, out = call
+        if self._is_known_view(func, args, out):
+            return
         schema = func._schema
+        if any(a.alias_info is not None and "List" in str(a.type) for a in schema.arguments):
+            raise NotTraceableError(
+                f"{schema.name} changes a list of tensors in place, which TorchScript may leave out"
+            )
         values = []
         for index, argument in enumerate(schema.arguments):
             if index < len(args):
@@ -145,6 +151,20 @@ class _GraphBuilder:
                     self._values[_place(item)] = value
             else:
                 raise NotTraceableError(f"{schema.name} returns a {type(result).__name__} to Python")
+
+    def _is_known_view(self, func: Any, args: tuple[Any, ...], out: Any) -> bool:
+        """Whether an operation needs no node, as its result only looks at memory that is known already."""
+        if not func.is_view or not isinstance(out, Tensor):
+            return False
+        place = _place(out)
+        if place in self._values:
+            return True
+        if isinstance(args[0], Tensor) and _place(args[0]) in self._outer_places:
+            self._tensor(
+                out
+            )  # a view of a tensor that stays where it is (a parameter, say) is made once, here
+            return True
+        return False
 
     def _value(self, given: Any, kind: Any, operation: str) -> Any:
         if isinstance(given, Tensor):
@@ -178,6 +198,7 @@ class _GraphBuilder:
         if place not in self._values:
             value = self._graph.addInput(f"outer_{len(self.outer)}")
             self._values[place] = value
+            self._outer_places.add(place)
             self.outer.append(tensor)
         return self._values[place]
 
