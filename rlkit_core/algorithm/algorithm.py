@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 
 from rlkit_core.algorithm.callbacks import Callbacks
+from rlkit_core.algorithm.module_changes import ModuleChanges
 from rlkit_core.algorithm.results import Timers, assemble_result
 from rlkit_core.checkpoint import Checkpointable
 from rlkit_core.columns import COMPONENT_LEARNER_GROUP, DEFAULT_MODULE_ID
@@ -25,7 +26,7 @@ from rlkit_core.seeding import SeedTree
 EVALUATION_ENVS = 16
 
 
-class Algorithm(Checkpointable):
+class Algorithm(ModuleChanges, Checkpointable):
     """Trains modules in an environment.
 
     A subclass overrides :meth:`training_step`, built from the core's verbs: ``self.env_runner_group.sample``,
@@ -243,6 +244,7 @@ class Algorithm(Checkpointable):
         self._push_restored_weights()
 
     def _push_restored_weights(self) -> None:
+        self.match_modules_to_learner()
         weights = self.learner_group.get_weights(inference_only=True)
         for group in (self.env_runner_group, self._evaluation_runners):
             if group is not None:

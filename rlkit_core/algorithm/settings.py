@@ -158,7 +158,7 @@ class CoreSettings(SettingsBase):
         section="learners",
         help="None runs eagerly; 'capture', 'inductor' or 'auto'.",
         converter=one_of(None, "capture", "inductor", "auto"),
-        only=(None,),
+        only=(None, "capture", "auto"),
         only_why=_SPEED,
     )
     on_nonfinite: str = setting(

@@ -7,25 +7,25 @@ episode statistics, masks) is computed once per rollout over whole arrays.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch
 
-from rlkit_core.columns import DEFAULT_AGENT_ID, Columns
+from rlkit_core.columns import Columns
 from rlkit_core.data.buffers import RolloutBuffers
 from rlkit_core.data.nested import Nested, flatten_time, index_rows, leaves, map_leaves, stack
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.envs.episodes import EpisodeStats
 from rlkit_core.envs.memory import ActingMemory
+from rlkit_core.envs.runner_modules import RunnerModules
 from rlkit_core.envs.vector import Rows, VectorEnv, make_vector_env, stack_observations
 from rlkit_core.errors import EnvError, NonFiniteError
 from rlkit_core.learner.sequences import max_seq_len
 from rlkit_core.learner.weights import Weights
 from rlkit_core.models.base import PREV_ACTIONS, PREV_REWARDS
-from rlkit_core.rl_module import MultiRLModule, RLModule, RLModuleSpec
+from rlkit_core.rl_module import MultiRLModule, RLModule
 from rlkit_core.rl_module.acting import ActionSampler
 from rlkit_core.rl_module.packing import ObservationPacker
 from rlkit_core.seeding import SeedTree, TorchRNG
@@ -34,7 +34,7 @@ from rlkit_core.spaces import nested_map
 Spaces = dict[str, tuple[gym.Space[Any], gym.Space[Any]]]
 
 
-class EnvRunner:
+class EnvRunner(RunnerModules):
     """Steps N envs with one module.
 
     Args:
@@ -99,11 +99,6 @@ class EnvRunner:
         """Id of the module that acts: the one that the config maps the sole agent to."""
         return self._acting_id
 
-    @staticmethod
-    def maps_to(config: Any) -> str:
-        """Id of the module that a config maps the sole agent to."""
-        return str(config.policy_mapping_fn(DEFAULT_AGENT_ID, None))
-
     @property
     def acting_module(self) -> RLModule:
         """The module that acts."""
@@ -118,47 +113,6 @@ class EnvRunner:
         self._seq_len = max_seq_len(acting) if self._memory is not None and self._memory.stateful else None
         self._packer = ObservationPacker.of(acting, self.observation_space)
         self._acts = acting
-
-    def set_modules(
-        self, config: Any, specs: Mapping[str, RLModuleSpec], *, anew: Collection[str] = ()
-    ) -> None:
-        """Have another set of modules from now on; new ones have fresh weights until the next ones arrive.
-
-        The envs begin with fresh episodes if another module acts.
-
-        Args:
-            config: says which module acts.
-            specs: what to build, by module id; modules that are here stay as they are.
-            anew: ids that are built again all the same.
-        """
-        with self._rng.scope():
-            for module_id in [mid for mid in self.module if mid not in specs or mid in anew]:
-                self.module.remove_module(module_id)
-            for module_id, given in specs.items():
-                if module_id not in self.module and not given.learner_only:
-                    spec = given.copy()
-                    spec.inference_only = True
-                    self.module.add_module(module_id, spec.build())
-        self.module.eval()
-        self.config = config
-        self._acting_id = self.maps_to(config)
-        if self.acting_module.unwrapped() is not self._acts:
-            self._begin_to_act()
-            self._buffers = None
-            self.reset_envs()
-
-    def match_modules(self, config: Any, specs: Mapping[str, RLModuleSpec], state: Mapping[str, Any]) -> None:
-        """Have the modules of ``specs``; one that ``state`` does not fit is built again."""
-        anew = []
-        for module_id, module in self.module.items():
-            own = {name: value.shape for name, value in module.get_state().items()}
-            given = state.get(module_id, {})
-            if module_id in specs and any(
-                name not in given or given[name].shape != shape for name, shape in own.items()
-            ):
-                anew.append(module_id)
-        if anew or set(specs) != set(self.module.keys()) or config is not self.config:
-            self.set_modules(config, specs, anew=anew)
 
     # -- sampling -------------------------------------------------------------------------------------------------
 
@@ -456,11 +410,7 @@ class EnvRunner:
         """Act with ``weights`` from now on; older ones than it has are ignored."""
         if weights.version < self._weights_version:
             return
-        state = weights.state
-        if len(state) != len(self.module):  # modules that only learners have, or only runners
-            here = {mid: part for mid, part in state.items() if mid in self.module or mid.startswith("__")}
-            state = {**{mid: self.module[mid].get_state() for mid in self.module if mid not in here}, **here}
-        self.module.set_state(state)
+        self.module.set_state(self.state_for_here(weights.state))
         self._weights_version = weights.version
 
     def accept_any_version(self) -> None:

@@ -11,6 +11,7 @@ from rlkit_core.errors import ConfigError
 from rlkit_core.execution import ActorHandle, Executor, LocalExecutor
 from rlkit_core.learner.learner import Learner
 from rlkit_core.learner.weights import Weights
+from rlkit_core.rl_module import MultiRLModuleSpec, RLModuleSpec
 from rlkit_core.seeding import SeedTree
 
 
@@ -45,13 +46,17 @@ class LearnerGroup(Checkpointable):
             raise ConfigError(
                 f"num_learners={config.num_learners}: this version of rlkit has local learners only; use 0"
             )
-        self.config = config
         self._module_spec = module_spec
         self._executor = executor or LocalExecutor()
         seeds = seeds or SeedTree.from_seed(config.seed)
         self._actors: list[ActorHandle] = [
             self._executor.spawn(_make_learner, config, module_spec, seeds.child("learner", 0))
         ]
+
+    @property
+    def config(self) -> Any:
+        """The learners' config, which knows the modules that were added and removed."""
+        return self.learner.config
 
     @property
     def is_local(self) -> bool:
@@ -83,13 +88,58 @@ class LearnerGroup(Checkpointable):
         """:meth:`update` with ready columns."""
         return self.update(batch=batch, **kwargs)
 
+    def update_from_episodes(self, episodes: Any, **kwargs: Any) -> dict[str, Any]:
+        """:meth:`update` with episodes."""
+        return self.update(episodes=episodes, **kwargs)
+
+    def async_update(self, *args: Any, **kwargs: Any) -> Any:
+        """Updates that are not waited for.
+
+        Raises:
+            ValueError: always, for learners in this process.
+        """
+        raise ValueError("async_update: learners in this process update at once; use update()")
+
+    def add_module(
+        self,
+        *,
+        module_id: str,
+        module_spec: RLModuleSpec,
+        config_overrides: Mapping[str, Any] | None = None,
+        new_should_module_be_updated: Any = None,
+    ) -> MultiRLModuleSpec:
+        """:meth:`Learner.add_module` on every learner; the spec of all modules."""
+        return self._call(  # type: ignore[no-any-return]
+            "add_module",
+            module_id=module_id,
+            module_spec=module_spec,
+            config_overrides=config_overrides,
+            new_should_module_be_updated=new_should_module_be_updated,
+        )
+
+    def remove_module(self, module_id: str, *, new_should_module_be_updated: Any = None) -> MultiRLModuleSpec:
+        """:meth:`Learner.remove_module` on every learner; the spec of the modules left."""
+        return self._call(  # type: ignore[no-any-return]
+            "remove_module", module_id, new_should_module_be_updated=new_should_module_be_updated
+        )
+
     def foreach_learner(self, func: Callable[[Learner], Any]) -> list[Any]:
         """``func(learner)`` for each learner."""
         return [func(self.learner)]
 
-    def get_weights(self, *, inference_only: bool = True) -> Weights:
-        """Weights of the modules with their version."""
-        return self._call("get_weights", inference_only=inference_only)  # type: ignore[no-any-return]
+    def get_weights(
+        self, module_ids: Collection[str] | None = None, *, inference_only: bool = True
+    ) -> Weights:
+        """Weights of the modules (or of those given) with their version."""
+        return self._call("get_weights", module_ids, inference_only=inference_only)  # type: ignore[no-any-return]
+
+    def set_weights(self, weights: Any) -> None:
+        """Let every learner take over full weights (``inference_only=False``) of some modules, or all."""
+        self._call("set_weights", weights)
+
+    def get_stats(self) -> dict[str, Any]:
+        """What is under way: nothing, for learners in this process."""
+        return {"learner_group_ts_dropped_lifetime": 0, "actor_manager_num_outstanding_async_reqs": 0}
 
     def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
         futures = [actor.call(method, *args, **kwargs) for actor in self._actors]

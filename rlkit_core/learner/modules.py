@@ -61,6 +61,11 @@ class ModuleChanges(GradientSteps):
             return True
         return bool(to_train(module_id, batch)) if callable(to_train) else module_id in to_train
 
+    @property
+    def trained_modules(self) -> tuple[str, ...]:
+        """Ids of the modules that the latest update (or the next, before the first) steps if they have rows."""
+        return tuple(mid for mid in self._trained or () if mid in self._steppable)
+
     def _is_updated(self, module_id: str, batch: Any = None) -> bool:
         """Whether an update steps anything of the module."""
         return module_id in self._steppable and self.should_module_be_updated(module_id, batch)
@@ -117,11 +122,12 @@ class ModuleChanges(GradientSteps):
         before = self.config
         spec = RLModuleSpec.from_module(module) if module is not None else module_spec
         assert spec is not None
-        config = self._config_with(module_id, spec, config_overrides, new_should_module_be_updated)
+        changes = {"overrides": config_overrides, "to_train": new_should_module_be_updated}
+        config = config_with_module(before, self.module, module_id, spec, **changes)
         with self._rng.scope():
             if module is None:
                 spec = self._complete_spec(config, module_id, spec)
-                config = self._config_with(module_id, spec, config_overrides, new_should_module_be_updated)
+                config = config_with_module(before, self.module, module_id, spec, **changes)
                 module = spec.build()
             self.config = config
             try:
@@ -157,7 +163,9 @@ class ModuleChanges(GradientSteps):
             KeyError: there is no such module.
         """
         self.module[module_id]
-        self.config = self._config_without(module_id, new_should_module_be_updated)
+        self.config = config_without_module(
+            self.config, self.module, module_id, to_train=new_should_module_be_updated
+        )
         self._forget(module_id)
         self._modules_changed()
         return MultiRLModuleSpec.from_module(self.module)
@@ -251,43 +259,6 @@ class ModuleChanges(GradientSteps):
             "num_non_trainable_parameters": max(0, total - trainable),
         }
 
-    # -- config -------------------------------------------------------------------------------------------------------
-
-    def _config_with(
-        self, module_id: str, spec: RLModuleSpec, overrides: Mapping[str, Any] | None, to_train: Any
-    ) -> Any:
-        """A frozen copy of the config that knows one more module."""
-        config = self.config.copy(copy_frozen=False)
-        specs = {**_specs_by_id(config, self.module), module_id: spec.copy()}
-        config.multi_agent(policies=[*self.module.keys(), module_id])
-        config.rl_module(rl_module_spec=_multi_spec(config, specs))
-        if overrides:
-            per_module = {**config.algorithm_config_overrides_per_module, module_id: dict(overrides)}
-            config.rl_module(algorithm_config_overrides_per_module=per_module)
-        if to_train is not None:
-            config.multi_agent(policies_to_train=to_train)
-        config.freeze()
-        return config
-
-    def _config_without(self, module_id: str, to_train: Any) -> Any:
-        """A frozen copy of the config that has forgotten a module."""
-        config = self.config.copy(copy_frozen=False)
-        specs = _specs_by_id(config, self.module)
-        specs.pop(module_id, None)
-        per_module = dict(config.algorithm_config_overrides_per_module)
-        per_module.pop(module_id, None)
-        config.multi_agent(policies=[mid for mid in self.module if mid != module_id] or None)
-        config.rl_module(
-            rl_module_spec=_multi_spec(config, specs), algorithm_config_overrides_per_module=per_module
-        )
-        trained = config.policies_to_train
-        if to_train is None and trained is not None and not callable(trained):
-            to_train = [mid for mid in trained if mid != module_id]
-        if to_train is not None:
-            config.multi_agent(policies_to_train=to_train)
-        config.freeze()
-        return config
-
     def _complete_spec(self, config: Any, module_id: str, spec: RLModuleSpec) -> RLModuleSpec:
         """The spec with what the algorithm and the config add."""
         alone = config.copy(copy_frozen=False)
@@ -297,15 +268,67 @@ class ModuleChanges(GradientSteps):
         return complete
 
 
-def _specs_by_id(config: Any, module: MultiRLModule) -> dict[str, RLModuleSpec]:
+def config_with_module(
+    config: Any,
+    members: Any,
+    module_id: str,
+    spec: RLModuleSpec,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    to_train: Any = None,
+) -> Any:
+    """A frozen copy of a config that knows one more module.
+
+    Args:
+        config: the config so far.
+        members: the modules that it knows already, by id.
+        module_id: the new one's id.
+        spec: what the new one is built from.
+        overrides: settings that differ for it.
+        to_train: the new ``policies_to_train``; None leaves it.
+    """
+    config = config.copy(copy_frozen=False)
+    specs = {**_specs_by_id(config, members), module_id: spec.copy()}
+    config.multi_agent(policies=list(specs))
+    config.rl_module(rl_module_spec=_multi_spec(config, specs))
+    if overrides:
+        per_module = {**config.algorithm_config_overrides_per_module, module_id: dict(overrides)}
+        config.rl_module(algorithm_config_overrides_per_module=per_module)
+    if to_train is not None:
+        config.multi_agent(policies_to_train=to_train)
+    config.freeze()
+    return config
+
+
+def config_without_module(config: Any, members: Any, module_id: str, *, to_train: Any = None) -> Any:
+    """A frozen copy of a config that has forgotten a module; see :func:`config_with_module`."""
+    config = config.copy(copy_frozen=False)
+    specs = _specs_by_id(config, members)
+    specs.pop(module_id, None)
+    per_module = dict(config.algorithm_config_overrides_per_module)
+    per_module.pop(module_id, None)
+    config.multi_agent(policies=list(specs) or None)
+    config.rl_module(
+        rl_module_spec=_multi_spec(config, specs), algorithm_config_overrides_per_module=per_module
+    )
+    trained = config.policies_to_train
+    if to_train is None and trained is not None and not callable(trained):
+        to_train = [mid for mid in trained if mid != module_id]
+    if to_train is not None:
+        config.multi_agent(policies_to_train=to_train)
+    config.freeze()
+    return config
+
+
+def _specs_by_id(config: Any, members: Any) -> dict[str, RLModuleSpec]:
     """The config's own specs, one for each module there is."""
     given = config._rl_module_spec
     specs = getattr(given, "rl_module_specs", given)
     found: dict[str, RLModuleSpec] = {}
-    for module_id in module:
+    for module_id in members:
         one = specs.get(module_id) if isinstance(specs, dict) else specs
         if one is None and isinstance(specs, dict):
-            one = RLModuleSpec.from_module(module[module_id])
+            one = RLModuleSpec.from_module(members[module_id])
         found[module_id] = one.copy() if one is not None else RLModuleSpec()
     return found
 

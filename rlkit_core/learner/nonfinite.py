@@ -52,15 +52,15 @@ def write_report(learner: Any, error: NonFiniteError, minibatch: Any) -> NonFini
 
 def _write(learner: Any, error: NonFiniteError, minibatch: Any) -> Path:
     folder = _new_folder(learner)
-    save_tree(folder / "minibatch", dict(minibatch))
-    save_tree(folder / "random_state", {"torch": learner._rng.get_state()})
+    save_tree(dict(minibatch), folder, "minibatch")
+    save_tree({"torch": learner._rng.get_state()}, folder, "random_state")
     try:
         learner.save_to_path(folder / "learner")
         whole = None
     except (
         CheckpointError
     ) as problem:  # a network among its settings, say: the weights alone can still be saved
-        save_tree(folder / "learner_state", learner.get_state())
+        save_tree(learner.get_state(), folder, "learner_state")
         whole = str(problem)
     report = {
         "error": str(error),
@@ -135,9 +135,9 @@ def replay_nonfinite(folder: Any, *, learner: Any = None, classes: Iterable[type
             f"did and call rlkit_core.learner.replay_nonfinite({str(folder)!r}, learner=learner)"
         )
     else:
-        learner.set_state(load_tree(folder / "learner_state"))
-    learner._rng.set_state(load_tree(folder / "random_state")["torch"])
-    minibatch = load_tree(folder / "minibatch")
+        learner.set_state(load_tree(folder, "learner_state"))
+    learner._rng.set_state(load_tree(folder, "random_state")["torch"])
+    minibatch = load_tree(folder, "minibatch")
     print(
         f"update {report['update']}, seed {report['seed']}, module {report['module_id']!r}: {report['error']}"
     )

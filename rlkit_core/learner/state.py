@@ -21,6 +21,10 @@ class LearnerState(ModuleChanges, Checkpointable):
 
     config: Any
 
+    def build(self) -> None:
+        """Make the modules and what belongs to them."""
+        raise NotImplementedError
+
     def get_weights(
         self, module_ids: Collection[str] | None = None, *, inference_only: bool = True
     ) -> Weights:
@@ -159,7 +163,7 @@ class LearnerState(ModuleChanges, Checkpointable):
                 if not self._is_alike(module_id, saved):
                     warnings.warn(
                         f"module {module_id!r} was built differently from the saved one, and is built anew as that "
-                        f"one was: {saved.module_class.__name__}, model_config={saved.model_config!r}",
+                        f"one was: {saved!r}",
                         UserWarning,
                         stacklevel=4,
                     )
