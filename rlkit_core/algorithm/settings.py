@@ -156,10 +156,9 @@ class CoreSettings(SettingsBase):
     )
     compile: str | None = setting(
         section="learners",
-        help="None runs eagerly; 'capture', 'inductor' or 'auto'.",
+        help="The gradient step: None runs it eagerly, 'capture' records it once and replays it, 'inductor' compiles it "
+        "(slow to start), 'auto' captures where it can.",
         converter=one_of(None, "capture", "inductor", "auto"),
-        only=(None, "capture", "auto"),
-        only_why=_SPEED,
     )
     on_nonfinite: str = setting(
         "raise",

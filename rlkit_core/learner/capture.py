@@ -1,8 +1,8 @@
 """Gradient steps that are recorded once per shape of minibatch and then replayed.
 
-The recorded part of ``Learner._update`` is everything from the forward pass to clipped gradients. What stays outside is
-small: the check for non-finite values, and the optimizer's step. A minibatch whose loss or gradient is not finite is done
-again eagerly, so ``on_nonfinite`` means the same in both.
+The recorded part of ``Learner._update`` is everything from the forward pass to clipped gradients. What stays outside
+is small: the check for non-finite values, and the optimizer's step. A minibatch whose loss or gradient is not finite is
+done again eagerly, so ``on_nonfinite`` means the same in both.
 """
 
 from __future__ import annotations
@@ -19,13 +19,19 @@ from torch import Tensor, nn
 from rlkit_core.data.nested import Nested
 from rlkit_core.errors import ConfigError
 from rlkit_core.learner.metrics import Key, Metrics, Reduce
-from rlkit_core.learner.recording import NotTraceableError, Recording
+from rlkit_core.learner.recording import (
+    InductorBuilder,
+    NotTraceableError,
+    Recording,
+    TorchScriptBuilder,
+)
 
 if TYPE_CHECKING:
     from rlkit_core.learner.learner import Learner
 
 _LOG = logging.getLogger(__name__)
 Batch = dict[str, dict[str, Nested]]
+_BUILDERS = {"capture": TorchScriptBuilder, "auto": TorchScriptBuilder, "inductor": InductorBuilder}
 
 
 class MetricsTap(Metrics):
@@ -47,11 +53,12 @@ class CapturedStep:
 
     Args:
         learner: the learner whose step this is.
-        strict: raise where a step cannot be recorded; else say so once and go on eagerly.
+        mode: ``"capture"`` replays the operations as they are, ``"inductor"`` compiles them; ``"auto"`` is ``"capture"``
+            where a step can be recorded, and says so once where it cannot and goes on eagerly.
     """
 
-    def __init__(self, learner: Learner, *, strict: bool) -> None:
-        self._learner, self._strict = learner, strict
+    def __init__(self, learner: Learner, mode: str) -> None:
+        self._learner, self._mode = learner, mode
         self._steps: dict[Any, _RecordedStep | None] = {}
 
     def __call__(self, batch: Batch) -> None:
@@ -74,10 +81,10 @@ class CapturedStep:
     def _record(self, batch: Batch, leaves: dict[str, Tensor]) -> _RecordedStep | None:
         """Take this step for real while recording it; None where it cannot be recorded (the step is taken eagerly)."""
         try:
-            return _RecordedStep(self._learner, batch, leaves)
+            return _RecordedStep(self._learner, batch, leaves, _BUILDERS[self._mode])
         except NotTraceableError as error:
-            if self._strict:
-                raise NotTraceableError(f"learners(compile='capture'): {error}") from error
+            if self._mode != "auto":
+                raise NotTraceableError(f"learners(compile={self._mode!r}): {error}") from error
             _LOG.warning("learners(compile='auto'): this step runs eagerly: %s", error)
             self._learner._update(batch)
             return None
@@ -86,7 +93,7 @@ class CapturedStep:
 class _RecordedStep:
     """One recording: made while the learner takes its first step on such a minibatch."""
 
-    def __init__(self, learner: Learner, batch: Batch, leaves: dict[str, Tensor]) -> None:
+    def __init__(self, learner: Learner, batch: Batch, leaves: dict[str, Tensor], builder: Any) -> None:
         self._learner = learner
         modules = [m for m in learner.module.values() if isinstance(m, nn.Module)]
         buffers = [b for m in modules for b in m.buffers()]
@@ -104,7 +111,7 @@ class _RecordedStep:
             return [*losses, *tensors, *(self.gradients[p] for p in self._loose)]
 
         with _tapped(learner, tap):
-            self._recording = Recording(gradient_step, leaves)
+            self._recording = Recording(gradient_step, leaves, builder)
         self._logged = tap.logged
         random_after, after = torch.get_rng_state(), [b.clone() for b in buffers]
         first = self._recording.outputs
@@ -127,8 +134,8 @@ class _RecordedStep:
         _copy(buffers, after)
         if not equal:
             raise NotTraceableError(
-                "the replay differs from the eager step it was recorded from; something in the loss or the forward pass "
-                "changes from call to call without a tensor showing it"
+                "the replay differs from the eager step it was recorded from; something in the loss or the forward "
+                "pass changes from call to call without a tensor showing it"
             )
         if self._finish(first):
             return
@@ -177,10 +184,10 @@ def make_step(learner: Learner) -> Any:
         if mode == "auto":
             return learner._update
         raise ConfigError(
-            f"learners(compile={mode!r}): {type(learner).__name__} overrides _update(), which a recording would bypass; "
-            "override compute_losses() or postprocess_gradients() instead, or use compile=None"
+            f"learners(compile={mode!r}): {type(learner).__name__} overrides _update(), which a recording would "
+            "bypass; override compute_losses() or postprocess_gradients() instead, or use compile=None"
         )
-    return CapturedStep(learner, strict=mode != "auto")
+    return CapturedStep(learner, mode)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ The interfaces used here are torch's own and not public, so callers treat a :cla
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from rlkit_core.data.nested import map_leaves
 from rlkit_core.errors import RLKitError
 
 Call = tuple[Any, tuple[Any, ...], dict[str, Any], Any]
@@ -70,6 +72,7 @@ class Recording:
     Args:
         function: takes the inputs and returns a list of tensors. It is run once, for real.
         inputs: tensors by name; a replay takes others of the same shapes.
+        builder: what makes a function of the recorded calls; :class:`TorchScriptBuilder` unless given.
 
     Attributes:
         outputs: what the recorded run returned.
@@ -79,19 +82,25 @@ class Recording:
             TorchScript does not have.
     """
 
-    def __init__(self, function: Callable[[], Sequence[Tensor]], inputs: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self,
+        function: Callable[[], Sequence[Tensor]],
+        inputs: Mapping[str, Tensor],
+        builder: type[_Builder] | None = None,
+    ) -> None:
+        builder = builder or TorchScriptBuilder
         recorder = _Recorder()
         with recorder:
             self.outputs = list(function())
         self.names = list(inputs)
-        builder = _GraphBuilder(inputs)
+        built = builder(inputs)
         for call in recorder.calls:
-            builder.add(call)
+            built.add(call)
         try:
-            self._run = builder.finish(self.outputs)
+            self._run = built.finish(self.outputs)
         except (RuntimeError, TypeError) as error:
-            raise NotTraceableError(f"TorchScript refuses the recorded graph: {error}") from error
-        self._outer = builder.outer
+            raise NotTraceableError(f"torch refuses the recorded graph: {error}") from error
+        self._outer = built.outer
         self.num_operations = len(recorder.calls)
 
     def replay(self, inputs: Sequence[Tensor]) -> list[Tensor]:
@@ -105,23 +114,68 @@ class Recording:
         return list(out) if isinstance(out, tuple) else [] if out is None else [out]
 
 
-class _GraphBuilder:
-    """Turns recorded calls into a TorchScript graph. Tensors are told apart by the memory they look at."""
+class _Builder:
+    """Puts recorded calls into a graph. Tensors are told apart by the memory they look at.
+
+    Attributes:
+        outer: tensors that existed before the recording, which the graph takes after its own inputs.
+    """
+
+    def __init__(self, inputs: Mapping[str, Tensor]) -> None:
+        self.outer: list[Tensor] = []
+        self._values: dict[Any, Any] = {}
+        self._outer_places: set[Any] = set()
+        for index, tensor in enumerate(inputs.values()):
+            self._values[_place(tensor)] = self.add_input(f"in_{index}")
+
+    def add_input(self, name: str) -> Any:
+        """A further input of the graph."""
+        raise NotImplementedError
+
+    def add_node(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
+        """Add one operation, and note under :attr:`_values` what it gives."""
+        raise NotImplementedError
+
+    def finish(self, outputs: Sequence[Tensor]) -> Callable[..., Any]:
+        """The graph as a function of inputs and outer tensors."""
+        raise NotImplementedError
+
+    def add(self, call: Call) -> None:
+        """Add a recorded call, unless its result only looks at memory that is known already."""
+        func, args, kwargs, out = call
+        if func.is_view and isinstance(out, Tensor):
+            if _place(out) in self._values:
+                return
+            if isinstance(args[0], Tensor) and _place(args[0]) in self._outer_places:
+                self.value_of(
+                    out
+                )  # a view of a tensor that stays where it is (a parameter, say) is made once, here
+                return
+        self.add_node(func, args, kwargs, out)
+
+    def value_of(self, tensor: Tensor) -> Any:
+        """What stands for a tensor in the graph; one not seen before is an outer tensor."""
+        place = _place(tensor)
+        if place not in self._values:
+            self._values[place] = self.add_input(f"outer_{len(self.outer)}")
+            self._outer_places.add(place)
+            self.outer.append(tensor)
+        return self._values[place]
+
+
+class TorchScriptBuilder(_Builder):
+    """A TorchScript graph, ready at once; its interpreter runs the operations in C++."""
 
     def __init__(self, inputs: Mapping[str, Tensor]) -> None:
         self._graph: Any = torch._C.Graph()
-        self._values: dict[Any, Any] = {}
-        self.outer: list[Tensor] = []
-        self._outer_places: set[Any] = set()
-        for name, tensor in inputs.items():
-            self._values[_place(tensor)] = self._graph.addInput(
-                f"in_{name}".replace("/", "_").replace(".", "_")
-            )
+        super().__init__(inputs)
 
-    def add(self, call: Call) -> None:
-        func, args, kwargs, out = call
-        if self._is_known_view(func, args, out):
-            return
+    def add_input(self, name: str) -> Any:
+        """An input of the graph."""
+        return self._graph.addInput(name)
+
+    def add_node(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
+        """Add a node; every argument of the schema is given, defaults included."""
         schema = func._schema
         if any(a.alias_info is not None and "List" in str(a.type) for a in schema.arguments):
             raise NotTraceableError(
@@ -135,12 +189,11 @@ class _GraphBuilder:
                 given = kwargs[argument.name]
             else:
                 given = argument.default_value
-            values.append(self._value(given, argument.type, schema.name))
-        returns = schema.returns
-        node = self._graph.create(schema.name, values, len(returns))
+            values.append(self._argument(given, argument.type, schema.name))
+        node = self._graph.create(schema.name, values, len(schema.returns))
         self._graph.insertNode(node)
-        results = [out] if len(returns) == 1 else list(out or ())
-        for produced, declared, result in zip(node.outputs(), returns, results, strict=True):
+        results = [out] if len(schema.returns) == 1 else list(out or ())
+        for produced, declared, result in zip(node.outputs(), schema.returns, results, strict=True):
             produced.setType(declared.type)
             if isinstance(result, Tensor):
                 self._values[_place(result)] = produced
@@ -152,29 +205,15 @@ class _GraphBuilder:
             else:
                 raise NotTraceableError(f"{schema.name} returns a {type(result).__name__} to Python")
 
-    def _is_known_view(self, func: Any, args: tuple[Any, ...], out: Any) -> bool:
-        """Whether an operation needs no node, as its result only looks at memory that is known already."""
-        if not func.is_view or not isinstance(out, Tensor):
-            return False
-        place = _place(out)
-        if place in self._values:
-            return True
-        if isinstance(args[0], Tensor) and _place(args[0]) in self._outer_places:
-            self._tensor(
-                out
-            )  # a view of a tensor that stays where it is (a parameter, say) is made once, here
-            return True
-        return False
-
-    def _value(self, given: Any, kind: Any, operation: str) -> Any:
+    def _argument(self, given: Any, kind: Any, operation: str) -> Any:
         if isinstance(given, Tensor):
-            return self._tensor(given)
+            return self.value_of(given)
         text = str(kind)
         if isinstance(given, (list, tuple)):
             if any(isinstance(item, Tensor) for item in given):
                 if any(item is None for item in given):
                     raise NotTraceableError(f"{operation} takes a list of optional tensors")
-                node = self._graph.create("prim::ListConstruct", [self._tensor(item) for item in given], 1)
+                node = self._graph.create("prim::ListConstruct", [self.value_of(item) for item in given], 1)
                 self._graph.insertNode(node)
                 value = next(iter(node.outputs()))
                 value.setType(torch._C.ListType(torch._C.TensorType.get()))
@@ -193,18 +232,10 @@ class _GraphBuilder:
                 f"{operation} takes {given!r}, which a TorchScript graph cannot hold"
             ) from error
 
-    def _tensor(self, tensor: Tensor) -> Any:
-        place = _place(tensor)
-        if place not in self._values:
-            value = self._graph.addInput(f"outer_{len(self.outer)}")
-            self._values[place] = value
-            self._outer_places.add(place)
-            self.outer.append(tensor)
-        return self._values[place]
-
     def finish(self, outputs: Sequence[Tensor]) -> Callable[..., Any]:
+        """The graph as a function."""
         for tensor in outputs:
-            self._graph.registerOutput(self._tensor(tensor))
+            self._graph.registerOutput(self.value_of(tensor))
         if not outputs:
             self._graph.registerOutput(self._graph.insertConstant(None))
         if len(outputs) > 1:
@@ -212,6 +243,45 @@ class _GraphBuilder:
         self._graph.lint()
         run: Callable[..., Any] = torch._C._create_function_from_graph("recorded", self._graph)
         return run
+
+
+class InductorBuilder(_Builder):
+    """The same calls as a torch.fx graph, compiled by torch's inductor: slow to make, for long runs."""
+
+    def __init__(self, inputs: Mapping[str, Tensor]) -> None:
+        self._graph = torch.fx.Graph()
+        super().__init__(inputs)
+
+    def add_input(self, name: str) -> Any:
+        """An input of the graph."""
+        return self._graph.placeholder(name)
+
+    def add_node(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
+        """Add a node."""
+        node = self._graph.call_function(
+            func,
+            map_leaves(self._argument, tuple(args)),
+            {k: map_leaves(self._argument, v) for k, v in kwargs.items()},
+        )
+        if isinstance(out, Tensor):
+            self._values[_place(out)] = node
+            return
+        for index, item in enumerate(out or ()):
+            if not isinstance(item, Tensor):
+                raise NotTraceableError(f"{func._schema.name} returns a {type(item).__name__} to Python")
+            self._values[_place(item)] = self._graph.call_function(operator.getitem, (node, index))
+
+    def _argument(self, given: Any) -> Any:
+        if isinstance(given, torch.Generator):
+            raise NotTraceableError("an operation draws from a generator of its own")
+        return self.value_of(given) if isinstance(given, Tensor) else given
+
+    def finish(self, outputs: Sequence[Tensor]) -> Callable[..., Any]:
+        """The graph as a compiled function (compiled when it is first called)."""
+        self._graph.output(tuple(self.value_of(tensor) for tensor in outputs))
+        module = torch.fx.GraphModule(torch.nn.Module(), self._graph)
+        compiled: Callable[..., Any] = torch.compile(module, dynamic=False)
+        return compiled
 
 
 def _depends_on_values(func: Any, args: tuple[Any, ...]) -> bool:

@@ -6,13 +6,13 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from rlkit_ppo import PPOConfig, PPOTorchLearner, PPOTorchRLModule
 from torch import nn
 
 from rlkit_core import RLModuleSpec
 from rlkit_core.errors import ConfigError, NonFiniteError
 from rlkit_core.learner.capture import CapturedStep
 from rlkit_core.learner.recording import NotTraceableError
+from rlkit_ppo import PPOConfig, PPOTorchLearner, PPOTorchRLModule
 
 BOX = gym.spaces.Box(-1.0, 1.0, (4,), np.float32)
 SPACES = {
@@ -139,9 +139,10 @@ class ReadsValues(PPOTorchLearner):
 
 
 def test_what_cannot_be_captured_is_refused_or_run_eagerly(caplog):
+    strict = build("capture", SPACES["discrete"], learner_class=ReadsValues)
+    batch = rows(strict)
     with pytest.raises(NotTraceableError, match=r"compile='capture'.*reads a tensor's value"):
-        strict = build("capture", SPACES["discrete"], learner_class=ReadsValues)
-        update(strict, rows(strict))
+        update(strict, batch)
     eager = build(None, SPACES["discrete"], learner_class=ReadsValues)
     auto = build("auto", SPACES["discrete"], learner_class=ReadsValues)
     batch = rows(eager)
@@ -225,3 +226,17 @@ def test_several_optimizers_and_gradients_outside_of_flat_buffers():
         batch = rows(eager, seed=k)
         assert str(update(eager, batch)) == str(update(captured, batch))
     assert_equal_weights(eager, captured)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_inductor_equals_eager_to_float_tolerance():
+    eager = build(None, SPACES["discrete"], entropy_coeff=[[0, 0.5], [100, 0.0]])
+    compiled = build("inductor", SPACES["discrete"], entropy_coeff=[[0, 0.5], [100, 0.0]])
+    for k, steps in enumerate((0, 60)):
+        batch = rows(eager, seed=k)
+        update(eager, batch, steps)
+        update(compiled, batch, steps)
+    ours = compiled.module["default_policy"].get_state()
+    for name, value in eager.module["default_policy"].get_state().items():
+        np.testing.assert_allclose(ours[name], value, atol=1e-4)
