@@ -156,8 +156,8 @@ class CoreSettings(SettingsBase):
     )
     compile: str | None = setting(
         section="learners",
-        help="The gradient step: None runs it eagerly, 'capture' records it once and replays it, 'inductor' compiles it "
-        "(slow to start), 'auto' captures where it can.",
+        help="The gradient step: None runs it eagerly, 'capture' records it once and replays it, 'inductor' compiles "
+        "it (slow to start), 'auto' captures where it can.",
         converter=one_of(None, "capture", "inductor", "auto"),
     )
     on_nonfinite: str = setting(

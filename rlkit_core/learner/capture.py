@@ -53,8 +53,8 @@ class CapturedStep:
 
     Args:
         learner: the learner whose step this is.
-        mode: ``"capture"`` replays the operations as they are, ``"inductor"`` compiles them; ``"auto"`` is ``"capture"``
-            where a step can be recorded, and says so once where it cannot and goes on eagerly.
+        mode: ``"capture"`` replays the operations as they are, ``"inductor"`` compiles them; ``"auto"`` is
+            ``"capture"`` where a step can be recorded, and says so once where it cannot and goes on eagerly.
     """
 
     def __init__(self, learner: Learner, mode: str) -> None:

@@ -109,7 +109,7 @@ def rollout_from_episodes(
         bootstrap_obs=map_leaves(lambda x: torch.from_numpy(x[-1:].copy()), read[-1].obs),
         final_obs=map_leaves(lambda x: x.squeeze(1), joined(finals)) if finals else None,
         final_index=torch.tensor(final_index, dtype=torch.int64) if finals else None,
-        weights_version=min(versions) if versions else None,  # type: ignore[arg-type]
+        weights_version=min(versions) if versions else None,
         fresh_start=True,
         episode_starts=starts,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from rlkit_core.columns import ALL_MODULES, Columns
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.errors import ConfigError, NonFiniteError
+from rlkit_core.learner.capture import make_step
 from rlkit_core.learner.drivers import DriverSet
 from rlkit_core.learner.episodes import complete_rollout, rollout_from_episodes
 from rlkit_core.learner.fused import without_compiler_import
@@ -75,6 +76,8 @@ class Learner(LearnerState):
         self._steppable: set[str] = set()
         self._trained: tuple[str, ...] | None = None
         self._losses: Mapping[str, Tensor] = {}
+        self._step: Callable[[Any], Any] = self._update
+        self.reads_values = True
         self._module: MultiRLModule | None = None
         self.report_dir: Path | None = Path(config.nonfinite_dir) if config.nonfinite_dir else None
 
@@ -102,6 +105,7 @@ class Learner(LearnerState):
             with without_compiler_import():
                 self.configure_optimizers()
         self._modules_changed()
+        self._step = make_step(self)
 
     def _pick_device(self) -> torch.device:
         if not getattr(self.config, "num_gpus_per_learner", 0):
@@ -201,7 +205,7 @@ class Learner(LearnerState):
                 num_total_minibatches=num_total_minibatches,
             ):
                 try:
-                    self._update(minibatch)
+                    self._step(minibatch)
                 except NonFiniteError as error:
                     raise write_report(self, error, minibatch) from None
             self._observation_statistics.take_in()
@@ -226,7 +230,7 @@ class Learner(LearnerState):
         self.metrics.log_value((ALL_MODULES, "num_empty_updates_lifetime"), 1, reduce="lifetime_sum")
         return self.metrics.reduce()
 
-    def _by_module(self, data: Any) -> Mapping[str, Any]:
+    def _by_module(self, data: Any) -> dict[str, Any]:
         """Data by module id; episodes without one are the only module's."""
         if not isinstance(data, Mapping):
             ids = list(self.module.keys())
@@ -240,7 +244,7 @@ class Learner(LearnerState):
             raise ConfigError(
                 f"batch has data of unknown modules {unknown}; this learner has {list(self.module.keys())}"
             )
-        return data
+        return dict(data)
 
     def _rollout_from_episodes(self, module_id: str, episodes: Sequence[Any]) -> Rollout:
         rollout = rollout_from_episodes(episodes, self.module[module_id].observation_space)

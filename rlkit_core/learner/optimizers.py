@@ -290,8 +290,12 @@ def make_registered(
 
 def global_norm(gradients: Iterable[Tensor]) -> Tensor:
     """L2 norm over all gradients together, a 0-dim tensor."""
-    norms = torch._foreach_norm(list(gradients), 2.0)
-    return norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
+    tensors = list(gradients)
+    if len(tensors) == 1:  # a flat buffer
+        norm: Tensor = torch.linalg.vector_norm(tensors[0])
+    else:
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors, 2.0)))
+    return norm
 
 
 def clip_gradients(gradients: ParamDict, *, grad_clip: float | None, grad_clip_by: str) -> Tensor | None:
@@ -317,15 +321,17 @@ def clip_gradients(gradients: ParamDict, *, grad_clip: float | None, grad_clip_b
     if grad_clip is None:
         return global_norm(tensors) if grad_clip_by == "global_norm" else None
     if grad_clip_by == "value":
-        torch._foreach_clamp_max_(tensors, grad_clip)
-        torch._foreach_clamp_min_(tensors, -grad_clip)
+        for tensor in tensors:
+            tensor.clamp_(-grad_clip, grad_clip)
         return None
     if grad_clip_by == "norm":
         for tensor in tensors:
             tensor.mul_(_scale_to(torch.linalg.vector_norm(tensor), grad_clip))
         return None
     norm = global_norm(tensors)
-    torch._foreach_mul_(tensors, _scale_to(norm, grad_clip))
+    scale = _scale_to(norm, grad_clip)
+    for tensor in tensors:
+        tensor.mul_(scale)
     return norm
 
 

@@ -93,13 +93,15 @@ class Recording:
         with recorder:
             self.outputs = list(function())
         self.names = list(inputs)
-        built = builder(inputs)
-        for call in recorder.calls:
-            built.add(call)
         try:
+            built = builder(inputs)
+            for call in recorder.calls:
+                built.add(call)
             self._run = built.finish(self.outputs)
-        except (RuntimeError, TypeError) as error:
-            raise NotTraceableError(f"torch refuses the recorded graph: {error}") from error
+        except (AttributeError, RuntimeError, TypeError) as error:  # another torch may do it in another way
+            raise NotTraceableError(
+                f"torch {torch.__version__} refuses the recorded graph: {error}"
+            ) from error
         self._outer = built.outer
         self.num_operations = len(recorder.calls)
 
