@@ -26,7 +26,7 @@ class Rollout:
         final_index: ``[K]`` int64, where they belong: ``t * N + n``.
         loss_mask: ``[T, N]`` bool, False for steps that are no experience (the reset row of next-step reset); None
             when all are.
-        weights_version: version of the weights that acted.
+        weights_version: version of the weights that acted; None where nobody knows.
         fresh_start: the envs were reset before the first step: nothing carries over from the rollout before.
         state_in: of a recurrent module, its state before rows ``0, seq_len, 2 * seq_len, ...``, ``[G, N, ...]``; the
             initial state where an episode begins there.
@@ -43,7 +43,7 @@ class Rollout:
     final_obs: Nested | None = None
     final_index: Tensor | None = None
     loss_mask: Tensor | None = None
-    weights_version: int = 0
+    weights_version: int | None = 0
     fresh_start: bool = False
     state_in: Nested | None = None
     seq_len: int | None = None

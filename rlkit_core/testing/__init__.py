@@ -6,6 +6,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {
+    "BC": "rlkit_core.testing.bc_algorithm",
+    "BCConfigTest": "rlkit_core.testing.bc_algorithm",
+    "BCTorchLearner": "rlkit_core.testing.bc_algorithm",
     "BCTorchMultiAgentModuleWithSharedEncoder": "rlkit_core.testing.bc_module",
     "BCTorchRLModuleWithSharedGlobalEncoder": "rlkit_core.testing.bc_module",
     "CartPoleHeuristicRLModule": "rlkit_core.testing.simple_modules",
@@ -21,6 +24,9 @@ _HOMES = {
 __all__ = sorted(_HOMES)
 
 if TYPE_CHECKING:
+    from rlkit_core.testing.bc_algorithm import BC as BC
+    from rlkit_core.testing.bc_algorithm import BCConfigTest as BCConfigTest
+    from rlkit_core.testing.bc_algorithm import BCTorchLearner as BCTorchLearner
     from rlkit_core.testing.bc_module import (
         BCTorchMultiAgentModuleWithSharedEncoder as BCTorchMultiAgentModuleWithSharedEncoder,
     )

@@ -67,8 +67,11 @@ def test_add_then_remove_leaves_only_the_new_module():
         module_id="test", module_spec=spec(4), config_overrides={"lr": 0.5, "grad_clip": 1.0}
     )
     assert list(new.rl_module_specs) == list(learner.module.keys()) == ["p0", "test"]
-    assert learner.config is not frozen and learner.config.is_frozen and frozen.policy_ids == ["p0"]
-    assert learner.config.policy_ids == ["p0", "test"] and "test" in learner.config._rl_module_spec
+    assert learner.config is not frozen
+    assert learner.config.is_frozen
+    assert frozen.policy_ids == ["p0"]
+    assert learner.config.policy_ids == ["p0", "test"]
+    assert "test" in learner.config._rl_module_spec
     assert learner.config.get_config_for_module("test").grad_clip == 1.0
     result = learner.update(batch_for("p0", "test"))
     assert result["test"]["default_optimizer_learning_rate"] == 0.5
@@ -78,7 +81,8 @@ def test_add_then_remove_leaves_only_the_new_module():
     assert list(new.rl_module_specs) == ["test"] == learner.config.policy_ids
     assert [name for name, _ in learner.get_optimizers_for_module()] == ["test_default_optimizer"]
     result = learner.update(batch_for("test"))
-    assert "p0" not in result and result["test"]["num_module_steps_trained_lifetime"] == 64
+    assert "p0" not in result
+    assert result["test"]["num_module_steps_trained_lifetime"] == 64
     before = {name: p.detach().clone() for name, p in learner.module["test"].named_parameters()}
     learner._set_optimizer_lr(learner.get_optimizer("test"), 1.0)
     learner.apply_gradients(
@@ -100,7 +104,8 @@ def test_an_added_module_takes_what_it_lacks_from_the_algorithm():
     assert float(learner._kl_coeff["other"]) == pytest.approx(0.7)
     assert learner._entropy["other"].get_current_value() == 0.3
     learner.remove_module("other")
-    assert "other" not in learner._kl_coeff and "other" not in learner._entropy
+    assert "other" not in learner._kl_coeff
+    assert "other" not in learner._entropy
 
 
 def test_what_adding_and_removing_refuse_changes_nothing():
@@ -125,7 +130,8 @@ def test_what_adding_and_removing_refuse_changes_nothing():
 
     with pytest.raises(RuntimeError, match="no targets"):
         learner.add_module(module_id="p1", module_spec=spec(module_class=Broken))
-    assert learner.config is config and list(learner.module.keys()) == ["p0"]
+    assert learner.config is config
+    assert list(learner.module.keys()) == ["p0"]
     assert learner.get_optimizers_for_module() == optimizers
 
 
@@ -207,7 +213,8 @@ def test_restoring_brings_the_module_set_of_the_checkpoint(tmp_path):
 def test_component_filters():
     learner = learner_for("p0", "p1")
     part = learner.get_state("rl_module/p0")
-    assert set(part) == {"weights_seq_no", "rl_module"} and set(part["rl_module"]) == {"p0"}
+    assert set(part) == {"weights_seq_no", "rl_module"}
+    assert set(part["rl_module"]) == {"p0"}
     assert set(learner.get_state(["optimizer"])) == {"weights_seq_no", "optimizer"}
     assert "optimizer" not in learner.get_state(not_components="optimizer")
     assert set(learner.get_state(not_components="rl_module/p1")["rl_module"]) == {"p0"}
@@ -242,7 +249,8 @@ def test_a_group_follows_its_learner():
     assert {mid: r["total_loss"] for mid, r in a.items() if mid != "__all_modules__"} == {
         mid: r["total_loss"] for mid, r in b.items() if mid != "__all_modules__"
     }
-    assert group.config.policy_ids == ["p0", "p1"] and bool(group)
+    assert group.config.policy_ids == ["p0", "p1"]
+    assert bool(group)
     group.remove_module("p0")
     assert list(group.get_weights().state) == ["p1"]
     with pytest.raises(ValueError, match="async"):

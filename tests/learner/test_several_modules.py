@@ -97,7 +97,8 @@ def test_settings_of_each_module():
     largest = {
         mid: max(float(gradients[p].abs().max()) for p in learner.module[mid].parameters()) for mid in losses
     }
-    assert largest["p0"] > 1e-3 and largest["p1"] <= 1e-9
+    assert largest["p0"] > 1e-3
+    assert largest["p1"] <= 1e-9
 
 
 def test_small_modules_cycle_through_exact_minibatches():
@@ -112,7 +113,8 @@ def test_modules_without_parameters_act_and_are_never_stepped():
     learner = learner_for({"p0": bc(), "rnd": bc(RandomRLModule)})
     assert [name for name, _ in learner.get_optimizers_for_module()] == ["p0_default_optimizer"]
     result = learner.update({"p0": rows(), "rnd": rows()})
-    assert "rnd" not in result and learner.sizes == [("p0", 32)]
+    assert "rnd" not in result
+    assert learner.sizes == [("p0", 32)]
     action, _ = learner.module["rnd"].compute_actions(np.zeros((3, 4), np.float32))
     assert all(a in (0, 1) for a in action)
 
@@ -125,8 +127,10 @@ def test_modules_that_are_not_trained_stay_bit_for_bit(to_train):
     learner.config = config
     before = arrays(learner, "p1")
     result = learner.update({"p0": rows(seed=1), "p1": rows(seed=1)})
-    assert unchanged(before, arrays(learner, "p1")) and not learner.trained_modules == ("p0", "p1")
-    assert "total_loss" in result["p0"] and "total_loss" not in result.get("p1", {})
+    assert unchanged(before, arrays(learner, "p1"))
+    assert learner.trained_modules != ("p0", "p1")
+    assert "total_loss" in result["p0"]
+    assert "total_loss" not in result.get("p1", {})
 
 
 class ReadsTheOther(BCLearner):
@@ -174,7 +178,8 @@ def test_an_update_with_nothing_to_do_calls_no_hook():
     for number, batch in enumerate(({}, {"p0": rows(0)}, {"p1": rows()}, {"p0": rows(0), "p1": rows()})):
         result = learner.update(batch)
         assert result["__all_modules__"]["num_empty_updates_lifetime"] == number + 1
-    assert learner.calls == [] and learner.weights_seq_no == 1
+    assert learner.calls == []
+    assert learner.weights_seq_no == 1
     after = learner.get_state()
     assert np.array_equal(before["rng"], after["rng"])
 
@@ -211,7 +216,8 @@ def test_a_shared_encoder_trains():
         for k in range(120)
     ]
     for mid in ("p0", "p1"):
-        assert losses[0][mid]["total_loss"] > 0.6 and losses[-1][mid]["total_loss"] < 0.3
+        assert losses[0][mid]["total_loss"] > 0.6
+        assert losses[-1][mid]["total_loss"] < 0.3
 
 
 def test_shared_parameters_are_counted_stepped_and_clipped_once():
@@ -220,9 +226,8 @@ def test_shared_parameters_are_counted_stepped_and_clipped_once():
     modules = [learner.module["p0"], learner.module["p1"]]
     encoder = list(modules[0].encoder.parameters())
     first, second = (learner._optimizers[f"{mid}_default_optimizer"].parameters for mid in ("p0", "p1"))
-    assert all(any(p is q for q in first) for p in encoder) and not any(
-        p is q for q in second for p in encoder
-    )
+    assert all(any(p is q for q in first) for p in encoder)
+    assert not any(p is q for q in second for p in encoder)
     counted = learner.update({"p0": shared_rows(0), "p1": shared_rows(0)})  # nothing: no rows
     assert "p0" not in counted
     assert learner._parameter_counts["num_trainable_parameters"] == len(
