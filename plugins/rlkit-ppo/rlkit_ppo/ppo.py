@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from rlkit_core import Algorithm, Columns, Learner
 from rlkit_core.apis import ValueFunctionAPI
@@ -107,8 +108,10 @@ class PPOTorchLearner(Learner):
 
         log_ratio = dist.logp(batch[Columns.ACTIONS]) - batch[Columns.ACTION_LOGP]
         ratio = log_ratio.exp()
-        clipped = ratio.clamp(1.0 - config.clip_param, 1.0 + config.clip_param)
-        policy_loss = -masked_mean(torch.minimum(advantages * ratio, advantages * clipped), mask)
+        # min(r A, clip(r) A) = |A| min(s r, s + c) with s = sign(A): half the operations, forwards and backwards.
+        sign = advantages.sign()
+        surrogate = advantages.abs() * (sign * ratio).clamp(max=sign + config.clip_param)
+        policy_loss = -masked_mean(surrogate, mask)
         loss = policy_loss
         log = {"policy_loss": policy_loss}
 
@@ -132,7 +135,7 @@ class PPOTorchLearner(Learner):
         else:
             with (
                 torch.no_grad()
-            ):  # an estimate without the old distribution: http://joschu.net/blog/kl-approx.html
+            ):  # k3 of http://joschu.net/blog/kl-approx.html, which needs no old distribution
                 kl = masked_mean(ratio - 1.0 - log_ratio, mask)
         log["mean_kl_loss"] = kl
         self.metrics.log_dict(log, key=module_id)
@@ -142,6 +145,9 @@ class PPOTorchLearner(Learner):
         self, config: Any, batch: dict[str, Any], values: Tensor, log: dict[str, Tensor]
     ) -> Tensor:
         mask = batch.get(Columns.LOSS_MASK)
+        if mask is None and config.value_clip is None and config.vf_clip_param is None:
+            log["vf_loss"] = vf_loss = F.mse_loss(values, batch[Columns.VALUE_TARGETS])
+            return vf_loss
         error = (values - batch[Columns.VALUE_TARGETS]).square()
         if config.value_clip is not None:
             # Clipping around the rollout's value, as in the first implementation of PPO.
