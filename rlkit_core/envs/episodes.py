@@ -65,14 +65,24 @@ class EpisodeStats:
 
         back = np.argsort(order)
         ended_returns, ended_lengths = ended_returns[back], ended_lengths[back].astype(np.int64)
-        self._returns.extend(ended_returns.tolist())
-        self._lengths.extend(ended_lengths.tolist())
-        self._new += len(ended_returns)
-        self.num_episodes_lifetime += len(ended_returns)
-        steps = int(lengths.sum())
+        self.record(ended_returns.tolist(), ended_lengths.tolist(), steps=int(lengths.sum()))
+        return ended_returns, ended_lengths
+
+    def record(self, returns: list[float], lengths: list[int], *, steps: int | None = None) -> None:
+        """Take in finished episodes.
+
+        Args:
+            returns: of each episode.
+            lengths: of each episode.
+            steps: env steps that were taken; those of the episodes unless given.
+        """
+        self._returns.extend(returns)
+        self._lengths.extend(lengths)
+        self._new += len(returns)
+        self.num_episodes_lifetime += len(returns)
+        steps = sum(lengths) if steps is None else steps
         self._steps += steps
         self.num_env_steps_lifetime += steps
-        return ended_returns, ended_lengths
 
     def drop_open(self) -> None:
         """Forget episodes that have not ended (the envs are about to be reset)."""
@@ -114,6 +124,46 @@ class EpisodeStats:
         self.num_episodes_lifetime = int(state["num_episodes_lifetime"])
         self.num_env_steps_lifetime = int(state["num_env_steps_lifetime"])
         self.drop_open()
+
+
+class EpisodeCounter:
+    """Counts a fixed number of whole episodes per env, step by step; what comes after an env's last one is not counted.
+
+    Args:
+        quota: episodes of each env.
+
+    Attributes:
+        returns, lengths: of the episodes that have ended.
+        missing: how many have not.
+    """
+
+    def __init__(self, quota: list[int]) -> None:
+        self._left = np.asarray(quota, np.int64)
+        self._counts = self._left > 0
+        self._return = np.zeros(len(quota), np.float64)
+        self._length = np.zeros(len(quota), np.int64)
+        self.returns: list[float] = []
+        self.lengths: list[int] = []
+        self.missing = int(self._left.sum())
+
+    def add(self, rewards: Floats, dones: Bools, in_reset_row: Bools) -> None:
+        """Take in one step of every env.
+
+        Args:
+            rewards: ``[N]``.
+            dones: ``[N]``, the step ended its episode.
+            in_reset_row: ``[N]``, the step was a reset and is no experience.
+        """
+        counts = self._counts & ~in_reset_row
+        self._return += np.where(counts, rewards, 0.0)
+        self._length += counts
+        for n in np.flatnonzero(dones & counts):
+            self.returns.append(float(self._return[n]))
+            self.lengths.append(int(self._length[n]))
+            self._return[n], self._length[n] = 0.0, 0
+            self._left[n] -= 1
+            self._counts[n] = self._left[n] > 0
+            self.missing -= 1
 
 
 def _between(sums: NDArray[Any], first: Bools, carried: NDArray[Any]) -> NDArray[Any]:

@@ -17,7 +17,7 @@ from rlkit_core.columns import Columns
 from rlkit_core.data.buffers import RolloutBuffers
 from rlkit_core.data.nested import Nested, flatten_time, index_rows, leaves, map_leaves, stack
 from rlkit_core.data.rollout import Rollout
-from rlkit_core.envs.episodes import EpisodeStats
+from rlkit_core.envs.episodes import EpisodeCounter, EpisodeStats
 from rlkit_core.envs.memory import ActingMemory
 from rlkit_core.envs.runner_modules import RunnerModules
 from rlkit_core.envs.vector import Rows, VectorEnv, make_vector_env, stack_observations
@@ -202,9 +202,8 @@ class EnvRunner(RunnerModules):
             n: [seeds.child(k).seed() for k in range(n, num_episodes, self.num_envs)][::-1]
             for n in range(self.num_envs)
         }
-        stats = EpisodeStats(self.num_envs, num_episodes)
+        counter = EpisodeCounter(quota)
         buffers = RolloutBuffers(self.env.observation_space, 1, self.num_envs)
-        finished = np.zeros(self.num_envs, np.int64)
         in_reset_row = np.zeros(self.num_envs, np.bool_)
         memory = (
             None if self._memory is None else ActingMemory.of(self.acting_module.unwrapped(), self.num_envs)
@@ -215,7 +214,7 @@ class EnvRunner(RunnerModules):
             with torch.inference_mode(), self._rng.scope():
                 sampler = self._sampler(explore)
                 noise: list[Any] = [None]
-                while (finished < quota).any():
+                while counter.missing:
                     if explore:
                         noise = self._noise(sampler, 1)
                     batch = {Columns.OBS: buffers.obs_inputs[0]}
@@ -227,16 +226,16 @@ class EnvRunner(RunnerModules):
                     self._step(buffers, 0, out[Columns.ACTIONS])
                     if memory is not None:
                         memory.remember(out, buffers.rewards[0], self._next_starts(buffers, 0, in_reset_row))
-                    dones = buffers.terminateds | buffers.truncateds
-                    counts = (finished < quota)[None] & ~in_reset_row[None]
-                    stats.add(buffers.rewards, dones & counts, counts)
-                    finished += (dones & counts)[0]
+                    dones = buffers.terminateds[0] | buffers.truncateds[0]
+                    counter.add(buffers.rewards[0], dones, in_reset_row)
                     if not self.env.same_step_reset:
-                        in_reset_row = dones[0].copy()
+                        in_reset_row = dones
                     buffers.carry_over()
         finally:
             self._episode_seeds = None
             self.reset_envs()
+        stats = EpisodeStats(self.num_envs, num_episodes)
+        stats.record(counter.returns, counter.lengths)
         return stats.result()
 
     def get_metrics(self) -> dict[str, Any]:
@@ -246,12 +245,12 @@ class EnvRunner(RunnerModules):
     # -- one step -------------------------------------------------------------------------------------------------
 
     def _step(self, buffers: RolloutBuffers, t: int, actions: Nested) -> list[tuple[int, Any]]:
-        module = self.acting_module
-        raw = map_leaves(lambda x: x.numpy(), actions)
+        plain = isinstance(actions, torch.Tensor)
+        raw = actions.numpy() if plain else map_leaves(lambda x: x.numpy(), actions)
         obs_out, rewards = buffers.obs_rows[t + 1], buffers.reward_rows[t]
         try:
             finals = self.env.step(
-                module.actions_to_env(raw),
+                self._acts.actions_to_env(raw),
                 obs_out,
                 rewards,
                 buffers.terminated_rows[t],
