@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
+
+from rlkit_core.errors import ActorError
+from rlkit_core.execution.published import LocalPublished
+
+_log = logging.getLogger("rlkit_core.execution")
 
 
 class LocalActor:
@@ -12,17 +18,26 @@ class LocalActor:
 
     Attributes:
         instance: the actor itself; only code that knows it is in the same process may touch it.
+        ready: complete.
     """
 
     def __init__(self, factory: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._recipe = (factory, args, kwargs)
         self.instance = factory(*args, **kwargs)
+        self.ready: Future[None] = Future()
+        self.ready.set_result(None)
+        self.alive = True
 
-    def call(self, method: str, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Call a method now; what it raises is in the future, as from any other executor."""
+    def call(self, method: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Call a method, or a function with the actor, now; what it raises is in the future, as from any executor."""
         future: Future[Any] = Future()
         try:
-            future.set_result(getattr(self.instance, method)(*args, **kwargs))
+            if not self.alive:
+                raise ActorError(f"actor {type(self.instance).__name__} was stopped")
+            if isinstance(method, str):
+                future.set_result(getattr(self.instance, method)(*args, **kwargs))
+            else:
+                future.set_result(method(self.instance, *args, **kwargs))
         except Exception as error:
             future.set_exception(error)
         return future
@@ -45,6 +60,10 @@ class LocalExecutor:
         self._actors.append(actor)
         return actor
 
+    def published(self) -> LocalPublished:
+        """A place for arrays; its readers share one snapshot, which they leave unchanged."""
+        return LocalPublished()
+
     def wait(
         self, futures: Sequence[Future[Any]], *, timeout: float | None = None
     ) -> tuple[list[Future[Any]], list[Future[Any]]]:
@@ -63,6 +82,16 @@ class LocalExecutor:
         for actor in [handle] if handle is not None else list(self._actors):
             if actor in self._actors:
                 self._actors.remove(actor)
+                actor.alive = False
                 stop = getattr(actor.instance, "stop", None)
                 if stop is not None:
-                    stop()
+                    try:
+                        stop()
+                    except Exception:
+                        _log.warning("stop() of %r failed", actor.instance, exc_info=True)
+
+    def __enter__(self) -> LocalExecutor:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()

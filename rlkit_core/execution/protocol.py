@@ -3,7 +3,19 @@
 An *actor* is any object; an *executor* makes it somewhere (this process, another one, another machine) and gives a
 handle whose calls return futures. The core calls runners and learners only in this way, so a plugin that registers
 another executor (hook ``rlkit_executors``) moves a run without a change to any algorithm. Nothing here knows of
-reinforcement learning.
+reinforcement learning. What every executor must keep is written as tests in
+:mod:`rlkit_core.execution.conformance`, which a plugin runs over its own.
+
+Rules that types do not show:
+
+- Calls of one actor run one at a time, in the order in which they were made; actors run beside each other.
+- Whatever a call raises is in its future, in its own type where that can be imported, with the remote traceback as its
+  cause. When the actor itself is gone, all its open futures and all later ones hold
+  :class:`~rlkit_core.errors.ActorError`, soon.
+- What is passed belongs to the receiver as if it had been copied: neither side sees the other's later changes. The
+  executor in this process is the exception, it passes references; so leave alone what you have passed on.
+- Functions and classes of ``__main__`` and of notebooks may be passed; nothing has to be guarded by
+  ``if __name__ == "__main__"``.
 """
 
 from __future__ import annotations
@@ -17,29 +29,77 @@ from typing import Any, Protocol, runtime_checkable
 class ActorHandle(Protocol):
     """One actor, wherever it lives."""
 
-    def call(self, method: str, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Call a method of the actor; the future holds its result or the exception it raised."""
+    @property
+    def ready(self) -> Future[None]:
+        """Complete when the actor is made; holds what its constructor raised."""
+        ...
+
+    @property
+    def alive(self) -> bool:
+        """Whether calls can be answered, as far as is known here."""
+        ...
+
+    def call(self, method: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Call a method of the actor, or a function with the actor as its first argument.
+
+        The future holds the result or the exception; this method itself raises nothing.
+        """
+        ...
+
+
+@runtime_checkable
+class Published(Protocol):
+    """A place for arrays that the driver writes by version and any actor reads: how weights reach runners.
+
+    It is passed to actors as an argument, by itself or inside of another. A reader finds the latest version, whole.
+    """
+
+    @property
+    def version(self) -> int | None:
+        """The latest version, or None before the first."""
+        ...
+
+    def publish(self, version: int, content: Any) -> None:
+        """Make a snapshot of ``content`` (arrays and tensors at any depth) the latest version; the driver only."""
+        ...
+
+    def read(self, known: int | None = None) -> tuple[int, Any] | None:
+        """Return the latest version and its content; None before the first, or when ``known`` is the latest."""
         ...
 
 
 @runtime_checkable
 class Executor(Protocol):
-    """Makes actors and ends them."""
+    """Makes actors and ends them. A context manager whose end stops all of them."""
 
     def spawn(self, factory: Callable[..., Any], /, *args: Any, **kwargs: Any) -> ActorHandle:
-        """Make an actor by ``factory(*args, **kwargs)``; an error in it is raised here or by the first call."""
+        """Make an actor by ``factory(*args, **kwargs)``, or begin to.
+
+        An error in it is raised here, or is in ``ready`` and in every call.
+        """
+        ...
+
+    def published(self) -> Published:
+        """Make a place for arrays that all actors of this executor can read."""
         ...
 
     def wait(
         self, futures: Sequence[Future[Any]], *, timeout: float | None = None
     ) -> tuple[list[Future[Any]], list[Future[Any]]]:
-        """Wait for at least one future: ``(done, not_done)``, both in the given order."""
+        """Wait for at least one future, or ``timeout`` seconds: ``(done, not_done)``, both in the given order."""
         ...
 
-    def restart(self, handle: ActorHandle) -> ActorHandle:
-        """Make a dead actor anew with its original arguments."""
+    def restart(self, handle: Any) -> ActorHandle:
+        """Make an actor anew with its original arguments, whether it is dead or alive; the old handle is of no use."""
         ...
 
-    def stop(self, handle: ActorHandle | None = None) -> None:
-        """End one actor, or all of this executor's; an actor's ``stop()`` is called if it has one."""
+    def stop(self, handle: Any = None) -> None:
+        """End one actor, or all of this executor's; an actor's ``stop()`` is called if it has one.
+
+        One that is stopped already is left alone. What a ``stop()`` raises is reported and keeps no other from its end.
+        """
         ...
+
+    def __enter__(self) -> Any: ...
+
+    def __exit__(self, *exc: Any) -> Any: ...

@@ -93,8 +93,11 @@ def rlkit_module_apis() -> Iterable[ModuleAPI]:
 
 @hookimpl
 def rlkit_executors() -> Iterable[ExecutorRecord]:
-    """The executor that runs everything in this process."""
-    return [ExecutorRecord("local", "rlkit_core.execution:LocalExecutor")]
+    """Actors in this process, and in processes of their own."""
+    return [
+        ExecutorRecord("local", "rlkit_core.execution:LocalExecutor"),
+        ExecutorRecord("process", "rlkit_core.execution:ProcessExecutor"),
+    ]
 
 
 @hookimpl
