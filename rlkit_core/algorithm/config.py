@@ -294,7 +294,7 @@ class AlgorithmConfig(CoreSettings):
             config = self.copy(copy_frozen=False)
             config._set_section("rl_module", (), {"rl_module_spec": rl_module_spec})
         spec = config.get_multi_rl_module_spec(env=env, spaces=spaces, inference_only=False)
-        return LearnerGroup(config=self, module_spec=spec)
+        return LearnerGroup(config=config, module_spec=spec)
 
     # Presets and JSON
 

@@ -176,51 +176,71 @@ class RegisteredOptimizer:
             members = buffer.parameters if buffer is not None else group["params"]
             shapes = [tuple(p.shape) for p in members]
             for name, parts in saved["state"].items():
-                seen = [tuple(part.shape) for part in parts]
-                if name != "step" and seen != shapes:
+                seen = [shape if part is None else tuple(part.shape) for part, shape in _zip(parts, shapes)]
+                if len(parts) != len(shapes) or any(one and one != own for one, own in _zip(seen, shapes)):
                     raise CheckpointError(
                         f"optimizer {self.name!r}: {name!r} in the state has shapes {seen}, expected {shapes}"
                     )
             for option, value in saved["options"].items():
                 if option in group and not isinstance(group[option], Tensor):
                     group[option] = tuple(value) if isinstance(group[option], tuple) else value
-            self._set_group_state(group, buffer, saved["state"])
+        saved_states = [saved["state"] for saved in state["groups"]]
+        if not all(_is_uniform(saved) for saved in saved_states):
+            self.unflatten()
+        for group, buffer, saved in zip(groups, self._buffers(), saved_states, strict=True):
+            self._set_group_state(group, buffer, saved)
         if self.torch_schedules is not None and "torch_schedules" in state:
             self.torch_schedules.set_state(state["torch_schedules"])
 
     def _buffers(self) -> list[FlatParameters | None]:
         return self.flat or [None] * len(self.optimizer.param_groups)
 
-    def _group_state(self, group: dict[str, Any], buffer: FlatParameters | None) -> dict[str, list[Tensor]]:
-        per_name: dict[str, list[Tensor]] = {}
-        for parameter in group["params"]:
+    def _group_state(
+        self, group: dict[str, Any], buffer: FlatParameters | None
+    ) -> dict[str, list[Tensor | None]]:
+        """``{name: one value per parameter}``; None for a parameter that was never stepped."""
+        count = len(buffer.parameters) if buffer is not None else len(group["params"])
+        per_name: dict[str, list[Tensor | None]] = {}
+        for index, parameter in enumerate(group["params"]):
             for name, value in self.optimizer.state.get(parameter, {}).items():
-                if not isinstance(value, Tensor):
-                    value = torch.tensor(float(value)) if value is not None else None
                 if value is None:
                     continue
-                split = buffer is not None and value.shape == parameter.shape
-                parts = buffer.split(value) if split and buffer is not None else [value]
-                per_name.setdefault(name, []).extend(part.detach().cpu().clone() for part in parts)
+                value = value if isinstance(value, Tensor) else torch.tensor(float(value))
+                values = per_name.setdefault(name, [None] * count)
+                if buffer is None:
+                    values[index] = value.detach().cpu().clone()
+                else:
+                    parts = [_part(value, buffer, k) for k in range(count)]
+                    values[:] = [part.detach().cpu().clone() for part in parts]
         return per_name
 
     def _set_group_state(
         self, group: dict[str, Any], buffer: FlatParameters | None, saved: dict[str, list[Any]]
     ) -> None:
-        if not saved:
-            for parameter in group["params"]:
-                self.optimizer.state.pop(parameter, None)
-            return
+        on_device = bool(group.get("fused") or group.get("capturable"))
         for index, parameter in enumerate(group["params"]):
             restored: dict[str, Any] = {}
             for name, parts in saved.items():
-                tensors = [torch.as_tensor(part) for part in parts]
+                if parts[index] is None:
+                    continue
+                value = torch.as_tensor(parts[index]).clone()
                 if buffer is not None and name != "step":
-                    value = torch.cat([t.reshape(-1) for t in tensors])
-                else:
-                    value = tensors[0 if buffer is not None else index].clone()
-                restored[name] = value.to(parameter.device) if name != "step" else value.to(torch.float32)
-            self.optimizer.state[parameter] = restored
+                    value = torch.cat([torch.as_tensor(part).reshape(-1) for part in parts])
+                restored[name] = value.to(parameter.device if on_device or value.dim() else "cpu")
+            if restored:
+                self.optimizer.state[parameter] = restored
+            else:
+                self.optimizer.state.pop(parameter, None)
+
+
+def _zip(one: Sequence[Any], other: Sequence[Any]) -> Iterable[tuple[Any, Any]]:
+    return zip(one, other, strict=False)
+
+
+def _is_uniform(saved: dict[str, list[Any]]) -> bool:
+    """Whether all parameters have been stepped equally often, as those of a flat buffer are."""
+    stepped = all(part is not None for parts in saved.values() for part in parts)
+    return stepped and len({float(part) for part in saved.get("step", ())}) <= 1
 
 
 def _part(value: Tensor, buffer: FlatParameters, index: int) -> Tensor:
