@@ -24,6 +24,8 @@ from rlkit_core.seeding import SeedTree
 
 #: Envs of one evaluation runner, where the config's evaluation settings say nothing else.
 EVALUATION_ENVS = 16
+#: Parameters up to which a network without convolutions is quicker on one thread.
+SMALL_NETWORK = 1_000_000
 
 
 class Algorithm(ModuleChanges, Checkpointable):
@@ -152,6 +154,8 @@ class Algorithm(ModuleChanges, Checkpointable):
         """Torch's thread count while training, as the config says; put back afterwards."""
         wanted = self.config.torch_threads
         before = torch.get_num_threads()
+        if wanted == "auto":
+            wanted = 1 if is_small(self.env_runner.module) else None
         if wanted is None or wanted == before:
             yield
             return
@@ -302,3 +306,15 @@ class Algorithm(ModuleChanges, Checkpointable):
 
     def __exit__(self, *exc_info: object) -> None:
         self.stop()
+
+
+def is_small(module: Any) -> bool:
+    """Whether a network has no convolutions and at most :data:`SMALL_NETWORK` parameters.
+
+    A layer of such a network takes microseconds. Split over threads it gains nothing where the machine is idle, and
+    waits for a time slice, a thousand times as long, where another program has the second thread's core.
+    """
+    convolutions = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
+    if any(isinstance(part, convolutions) for part in module.modules()):
+        return False
+    return sum(p.numel() for p in module.parameters()) <= SMALL_NETWORK

@@ -167,10 +167,12 @@ class CoreSettings(SettingsBase):
         converter=one_of("raise", "skip", "zero"),
     )
 
-    torch_threads: int | None = setting(
+    torch_threads: int | str | None = setting(
+        "auto",
         section="resources",
-        help="Torch threads during train(), restored after it; None leaves them alone.",
-        converter=optional(integer(ge=1)),
+        help="Torch threads while training and evaluating, put back afterwards; 'auto' is 1 for small networks, whose "
+        "layers are quicker than the hand-over to a second thread; None leaves them alone.",
+        converter=optional(either(one_of("auto"), integer(ge=1))),
     )
 
     gamma: float = setting(0.99, section="training", help="Discount factor.", converter=number(ge=0, le=1))

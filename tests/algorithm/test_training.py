@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import torch
 
 from rlkit_core import Algorithm, RLModule
 from rlkit_core.errors import CheckpointError, ConfigError, EnvError, NoComponentError
-from rlkit_ppo import PPO, PPOConfig, PPOTorchRLModule
+from rlkit_ppo import PPO, PPOConfig, PPOTorchLearner, PPOTorchRLModule
 
 
 def small(env="CartPole-v1", **training):
@@ -188,18 +190,30 @@ def test_callbacks_hear_of_it(tmp_path):
     assert heard == ["init", 1, "evaluated", "here"]
 
 
-def test_torch_threads_are_put_back():
+class ThreadsPPO(PPOTorchLearner):
+    seen: ClassVar[list] = []
+
+    def before_gradient_based_update(self, *, timesteps):
+        super().before_gradient_based_update(timesteps=timesteps)
+        self.seen.append(torch.get_num_threads())
+
+
+@pytest.mark.parametrize(
+    ("setting", "hiddens", "expected"),
+    [("auto", [8], 1), ("auto", [1000, 1000], 3), (2, [8], 2), (None, [8], 3)],
+)
+def test_torch_threads_while_training_and_put_back(setting, hiddens, expected):
     before = torch.get_num_threads()
-    seen = []
-    config = (
-        small()
-        .resources(torch_threads=before + 1)
-        .callbacks(on_train_result=lambda algorithm: seen.append(torch.get_num_threads()))
-    )
-    with config.build_algo() as algo:
-        algo.train()
-    assert torch.get_num_threads() == before
-    assert seen == [before]
+    torch.set_num_threads(3)
+    ThreadsPPO.seen.clear()
+    try:
+        config = small().resources(torch_threads=setting).learners(learner_class=ThreadsPPO)
+        with config.rl_module(model_config={"fcnet_hiddens": hiddens}).build_algo() as algo:
+            algo.train()
+        assert ThreadsPPO.seen == [expected]
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize(
