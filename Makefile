@@ -23,7 +23,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-slow learn test-wheels bench docs lint format wheels clean distclean
+.PHONY: help install train test test-slow learn test-wheels bench bench-image docs lint format wheels clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -64,6 +64,9 @@ learn: $(VENV)/.installed  ## the tests that train to a published level (minutes
 
 bench: $(VENV)/.installed $(BENCH_VENV)/.installed  ## PPO beside its peers, in one run
 	$(BIN)/python benchmarks/ppo_cartpole.py $(ARGS)
+
+bench-image: $(VENV)/.installed  ## PPO on frames beside a bare loop, in one run
+	$(BIN)/python benchmarks/ppo_image.py $(ARGS)
 
 docs: $(VENV)/.docs-installed  ## build the documentation; a warning is an error
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html $(ARGS)

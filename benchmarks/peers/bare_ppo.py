@@ -77,6 +77,8 @@ class Agent(nn.Module):
 class BarePPO:
     """The loop, with its envs, networks and storage built in the constructor."""
 
+    obs_dtype = torch.float32
+
     def __init__(self, work: Work) -> None:
         torch.set_num_threads(work.threads)
         torch.manual_seed(work.seed)
@@ -99,7 +101,7 @@ class BarePPO:
     def train(self) -> tuple[int, float]:
         """Train for the whole work; return the steps done and the mean of the last 100 returns."""
         first, _ = self.envs.reset(seed=self.work.seed)
-        next_obs = torch.as_tensor(first, dtype=torch.float32)
+        next_obs = torch.as_tensor(first, dtype=self.obs_dtype)
         next_done = torch.zeros(NUM_ENVS)
         for _ in range(self.work.iterations):
             next_obs, next_done = self.sample(next_obs, next_done)
@@ -115,7 +117,7 @@ class BarePPO:
             obs, reward, terminated, truncated, _ = self.envs.step(self.actions[t].numpy())
             done = terminated | truncated
             self.rewards[t] = torch.as_tensor(reward, dtype=torch.float32)
-            next_obs = torch.as_tensor(obs, dtype=torch.float32)
+            next_obs = torch.as_tensor(obs, dtype=self.obs_dtype)
             next_done = torch.as_tensor(done, dtype=torch.float32)
             self.running_return += reward
             if done.any():
@@ -141,7 +143,7 @@ class BarePPO:
         """Four epochs of minibatches of 256 over the rollout."""
         targets = (advantages + self.values).reshape(-1)
         advantages = advantages.reshape(-1)
-        obs = self.obs.reshape(ROLLOUT, -1)
+        obs = self.obs.reshape(ROLLOUT, *self.obs.shape[2:])
         actions, logps = self.actions.reshape(-1), self.logps.reshape(-1)
         for _ in range(NUM_EPOCHS):
             for rows in torch.randperm(ROLLOUT).split(MINIBATCH_SIZE):

@@ -8,15 +8,19 @@ import torch
 from torch import Tensor
 
 from rlkit_core.columns import Columns
-from rlkit_core.data.nested import Nested, cat, first_leaf, flatten_time, slice_rows
+from rlkit_core.data.nested import Nested, cat, first_leaf, flatten_time, leaves, slice_rows
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.learner.sequences import ChunkLayout
 
 MAX_ROWS = 8192
+#: Numbers in the observations of one call: images in pieces that stay in the caches are a quarter faster.
+MAX_NUMBERS = 2**21
 
 
 @torch.no_grad()
-def values_of_rollout(module: Any, rollout: Rollout) -> tuple[Tensor, Tensor, Tensor | None]:
+def values_of_rollout(
+    module: Any, rollout: Rollout, *, same_weights: bool = False
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """State values of every observation of a rollout.
 
     A recurrent module (a rollout with ``state_in``) gets sequences, each with the observation that followed its last
@@ -25,6 +29,7 @@ def values_of_rollout(module: Any, rollout: Rollout) -> tuple[Tensor, Tensor, Te
     Args:
         module: implements ``ValueFunctionAPI``.
         rollout: of that module.
+        same_weights: the module has the weights that acted; ``embeddings`` in the rollout are then used.
 
     Returns:
         ``values [T, N]``, ``last_value [N]`` of the observation after the last step, and ``final_values [T, N]``, which
@@ -37,7 +42,11 @@ def values_of_rollout(module: Any, rollout: Rollout) -> tuple[Tensor, Tensor, Te
     num_steps, num_envs = rollout.num_steps, rollout.num_envs
     extra = list(rollout.bootstrap_inputs)
     steps = {name: flatten_time(rollout[name]) for name in (Columns.OBS, *extra)}
-    values = _values(module, steps).view(num_steps, num_envs)
+    if same_weights and Columns.EMBEDDINGS in rollout:
+        values = module.compute_values(steps, embeddings=flatten_time(rollout[Columns.EMBEDDINGS]))
+    else:
+        values = _values(module, steps)
+    values = values.view(num_steps, num_envs)
     after = {Columns.OBS: rollout.bootstrap_obs, **rollout.bootstrap_inputs}
     if rollout.final_obs is None or rollout.final_index is None:
         return values, _values(module, after), None
@@ -57,7 +66,7 @@ def _sequence_values(module: Any, rollout: Rollout) -> tuple[Tensor, Tensor, Ten
     for name, bootstrap in rollout.bootstrap_inputs.items():
         batch[name] = layout.gather_with_next(rollout[name], bootstrap, finals.get(name))
     batch[Columns.STATE_IN] = layout.state(rollout.state_in, module.get_initial_state())
-    values = _values(module, batch, max(1, MAX_ROWS // (layout.rows.shape[1] + 1))).reshape(-1)
+    values = _values(module, batch).reshape(-1)
     of_steps, last_value = values[layout.place], values[layout.place[-1] + 1]
     if rollout.final_index is None:
         return of_steps, last_value, None
@@ -66,8 +75,10 @@ def _sequence_values(module: Any, rollout: Rollout) -> tuple[Tensor, Tensor, Ten
     return of_steps, last_value, final_values.view_as(of_steps)
 
 
-def _values(module: Any, batch: dict[str, Nested], max_rows: int = MAX_ROWS) -> Tensor:
+def _values(module: Any, batch: dict[str, Nested]) -> Tensor:
     rows = int(first_leaf(batch[Columns.OBS]).shape[0])
+    numbers = sum(leaf.numel() for leaf in leaves(batch[Columns.OBS])) // max(1, rows)
+    max_rows = max(1, min(MAX_ROWS, MAX_NUMBERS // max(1, numbers)))
     if rows <= max_rows:
         result: Tensor = module.compute_values(batch)
         return result

@@ -257,7 +257,9 @@ class CNNEncoder(Encoder):
         x = batch[Columns.OBS]
         if self._rank == 2:
             x = x.unsqueeze(1)
-        elif not self._channels_first:
+        elif self._channels_first:  # the kernels are about twice as fast with channels last in memory
+            x = x.contiguous(memory_format=torch.channels_last)
+        else:
             x = x.permute(0, 3, 1, 2)
         scale = self._uint8_scale if x.dtype is torch.uint8 else None
         dtype = self._plan[0][0].weight.dtype if self._plan else torch.float32
@@ -277,8 +279,9 @@ class CNNEncoder(Encoder):
                 x = activation(x)
         if scale is not None:
             x = x * scale
+        x = x.permute(0, 2, 3, 1)  # flattened as it lies in memory: no copy here, none in the backward pass
         if not self._flatten:
-            return {ENCODER_OUT: x.permute(0, 2, 3, 1)}
+            return {ENCODER_OUT: x}
         x = x.flatten(1)
         return {ENCODER_OUT: x if self._dense is None else run_plan(self._dense, x)}
 

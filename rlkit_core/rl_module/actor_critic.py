@@ -52,6 +52,8 @@ class ActorCriticTorchRLModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI
         #: Columns of a batch that the networks read; whoever acts and trains supplies them.
         self.input_columns = tuple(getattr(self.encoder, "input_columns", (Columns.OBS,)))
         stateful = self.is_stateful()
+        # One encoder for both: what acting computed of a step is what its value needs, so the learner need not.
+        self._keeps_embeddings = not stateful and bool(getattr(self.encoder, "_shared", False))
         takes_only = "only" in inspect.signature(type(self.encoder).forward).parameters
         # A recurrent critic of its own has state to carry along while acting.
         both = stateful and getattr(self.encoder, "critic_encoder", None) is not None
@@ -83,7 +85,15 @@ class ActorCriticTorchRLModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI
 
     @ignores_kwargs
     def _forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        return self._forward(batch)
+        """As :meth:`_forward`, with ``embeddings`` for :meth:`compute_values` where one encoder serves both."""
+        if not self._keeps_embeddings:
+            return self._forward(batch)
+        encoded = self.encoder(batch, **self._actor_kwargs)
+        embeddings = encoded[ENCODER_OUT][ACTOR]
+        logits = self.pi(embeddings)
+        if self._mask_with is not None:
+            logits = self._mask_with(logits, batch[Columns.OBS][Columns.ACTION_MASK])
+        return {Columns.ACTION_DIST_INPUTS: logits, Columns.EMBEDDINGS: embeddings}
 
     @ignores_kwargs
     def _forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:

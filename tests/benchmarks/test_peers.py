@@ -135,6 +135,26 @@ def test_ours_does_the_same_work(driver):
     assert row["steps"] == 1024
 
 
+@pytest.mark.parametrize("name", ["ours", "bare"])
+def test_the_image_workers_do_the_same_work(name, monkeypatch):
+    image = load("ppo_image.py", monkeypatch)
+    row = image.run_worker(name, Path(sys.executable), steps=1024, threads=1, seed=1)
+    assert row["name"] == name
+    assert row["steps"] == 1024
+
+
+def test_the_image_peer_learns(monkeypatch):
+    bare = load("peers/bare_ppo_image.py", monkeypatch)
+    span = sys.modules["_span"]
+    loop = bare.BareImagePPO(span.Work(steps=3072, threads=1, seed=1))
+    frames = torch.from_numpy(loop.envs.reset(seed=1)[0])
+    assert frames.shape == (8, 84, 84, 4)
+    assert loop.obs.dtype is frames.dtype is torch.uint8
+    steps, mean_return = loop.train()
+    assert steps == 3072
+    assert mean_return > 34  # chance earns 33.3 of 200
+
+
 def test_worker_arguments_have_the_published_defaults(monkeypatch):
     span = load("peers/_span.py", monkeypatch)
     work = span.parse_work([])

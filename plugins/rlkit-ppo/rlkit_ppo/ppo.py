@@ -66,7 +66,9 @@ class PPOTorchLearner(Learner):
                 scaler.reset_open()
             rewards = scaler(rewards, terminateds | truncateds)
         module = self.module[module_id].unwrapped()
-        values, last_value, final_values = values_of_rollout(module, rollout)
+        values, last_value, final_values = values_of_rollout(
+            module, rollout, same_weights=rollout.weights_version == self.weights_seq_no
+        )
         advantages, value_targets = gae(
             rewards, values, last_value, terminateds, truncateds, final_values, config.gamma, config.lambda_
         )
@@ -222,6 +224,7 @@ _ROLLOUT_ONLY = frozenset(
         Columns.TRUNCATEDS,
         Columns.ACTION_DIST_INPUTS,
         Columns.ACTION_PROB,
+        Columns.EMBEDDINGS,
         Columns.VF_PREDS,
     }
 )

@@ -1,0 +1,154 @@
+"""What the side-by-side benchmarks share: workers in fresh processes, rounds, ratios, the machine, the report.
+
+The workers take turns within each round, so that a machine that warms up or gets busy touches all of them alike. Ratios
+are taken within a round, then the median over rounds; their range is printed beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).resolve().parent.parent
+
+RunWorker = Callable[..., dict[str, Any]]
+
+
+def run_script(
+    script: Path, name: str, python: Path, *, steps: int, threads: int, seed: int
+) -> dict[str, Any]:
+    """Run one worker to its end in a new process and return what it measured."""
+    env = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    command = [str(python), str(script)]
+    command += ["--steps", str(steps), "--threads", str(threads), "--seed", str(seed)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise click.ClickException(
+            f"worker '{name}' ended with status {done.returncode}:\n{done.stderr[-4000:]}"
+        )
+    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return result
+
+
+def rounds_of(
+    run: RunWorker, pythons: dict[str, Path], *, rounds: int, steps: int, threads: int, seed: int
+) -> list[dict[str, Any]]:
+    """All rounds; round ``r`` uses seed ``seed + r`` for everybody and starts with another worker."""
+    names = list(pythons)
+    results = []
+    for r in range(rounds):
+        turn = r % len(names)
+        for name in names[turn:] + names[:turn]:
+            result = run(name, pythons[name], steps=steps, threads=threads, seed=seed + r)
+            click.echo(
+                f"round {r + 1}/{rounds}  {name:>4}  {result['steps_per_second']:>9,.0f} steps/s", err=True
+            )
+            results.append({**result, "round": r, "seed": seed + r})
+    return results
+
+
+def summarise(results: list[dict[str, Any]]) -> dict[str, Any]:
+    """Medians per worker, and ratios of ours to each peer."""
+    names = list(dict.fromkeys(result["name"] for result in results))
+    workers = {}
+    for name in names:
+        rows = [result for result in results if result["name"] == name]
+        returns = [row["mean_return"] for row in rows if row["mean_return"] is not None]
+        workers[name] = {
+            "steps_per_second": statistics.median(row["steps_per_second"] for row in rows),
+            "peak_memory_mib": statistics.median(row["peak_memory_mib"] for row in rows),
+            "mean_return": statistics.median(returns) if returns else None,
+            "versions": rows[0]["versions"],
+        }
+    ratios = {}
+    for peer in names:
+        if peer == "ours" or "ours" not in workers:
+            continue
+        ratios[f"ours/{peer}"] = {
+            key: ratio_by_round(results, peer, key) for key in ("steps_per_second", "peak_memory_mib")
+        }
+    return {"workers": workers, "ratios": ratios}
+
+
+def ratio_by_round(results: list[dict[str, Any]], peer: str, key: str) -> dict[str, float]:
+    """Ours divided by ``peer``, round by round: median, least and greatest."""
+    by_round: dict[int, dict[str, float]] = {}
+    for result in results:
+        by_round.setdefault(result["round"], {})[result["name"]] = result[key]
+    ratios = [values["ours"] / values[peer] for values in by_round.values()]
+    return {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)}
+
+
+def describe_machine() -> dict[str, Any]:
+    """The processor, its load now, the Python, and the commit that is measured."""
+    cpu = platform.processor()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [
+            line for line in cpuinfo.read_text(encoding="utf-8").splitlines() if line.startswith("model name")
+        ]
+        cpu = names[0].split(":", 1)[1].strip() if names else cpu
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "load_average": list(os.getloadavg()),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "commit": git("rev-parse", "HEAD"),
+        "uncommitted_changes": bool(git("status", "--porcelain", "--untracked-files=no")),
+    }
+
+
+def git(*arguments: str) -> str | None:
+    """What git says, or None outside of a checkout."""
+    try:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def print_report(report: dict[str, Any], title: str) -> None:
+    """The table, with the ratios below it."""
+    table = Table(title=f"{title}, {report['steps']:,} steps, {report['threads']} thread(s)")
+    for heading in ("worker", "steps/s", "peak MiB", "mean return"):
+        table.add_column(heading, justify="left" if heading == "worker" else "right")
+    for name, worker in report["workers"].items():
+        mean_return = "-" if worker["mean_return"] is None else f"{worker['mean_return']:.0f}"
+        table.add_row(
+            name, f"{worker['steps_per_second']:,.0f}", f"{worker['peak_memory_mib']:.0f}", mean_return
+        )
+    console = Console()
+    console.print(table)
+    for name, ratio in report["ratios"].items():
+        speed, memory = ratio["steps_per_second"], ratio["peak_memory_mib"]
+        console.print(
+            f"{name}: steps/s x {speed['median']:.2f} ({speed['min']:.2f} to {speed['max']:.2f}), "
+            f"memory x {memory['median']:.2f}",
+            highlight=False,
+        )
+    machine = report["machine"]
+    console.print(
+        f"{machine['cpu']}, {machine['cores']} cores, load {machine['load_average'][0]:.2f} at the start, "
+        f"Python {machine['python']}, commit {machine['commit']}"
+        + (" with uncommitted changes" if machine["uncommitted_changes"] else ""),
+        highlight=False,
+    )
+
+
+def report_of(
+    results: list[dict[str, Any]], machine: dict[str, Any], *, steps: int, rounds: int, threads: int
+) -> dict[str, Any]:
+    """Everything that is worth keeping of a run, JSON values."""
+    about = {"machine": machine, "steps": steps, "rounds": rounds, "threads": threads}
+    return {**about, **summarise(results), "results": results}
