@@ -49,7 +49,6 @@ class RegisteredOptimizer:
     module_parameters: set[int] = field(factory=set)
     flat: list[FlatParameters | None] = field(factory=list)
     step: Callable[[], Any] = field(init=False)
-    _loose: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.step = self.optimizer.step
@@ -90,7 +89,7 @@ class RegisteredOptimizer:
                     name: _part(value, buffer, index).clone() if isinstance(value, Tensor) else value
                     for name, value in state.items()
                 }
-        self.flat, self._loose = [], False
+        self.flat = []
         self.step = self.optimizer.step
 
     def zero_grad(self, *, all_reached: bool = True) -> None:
@@ -106,7 +105,6 @@ class RegisteredOptimizer:
             else:
                 for parameter in buffer.parameters if buffer is not None else group["params"]:
                     parameter.grad = None
-        self._loose = not all_reached
 
     def prepare_step(self, num_gradients: int, gradients: ParamDict) -> None:
         """Bring gradients to where the optimizer looks for them.
@@ -121,11 +119,10 @@ class RegisteredOptimizer:
             for parameter in self.parameters:
                 if parameter not in gradients:
                     parameter.grad = None
-        elif self._loose:
-            for buffer in self.flat:
-                if buffer is not None:
-                    buffer.collect()
-            self._loose = False
+            return
+        for buffer in self.flat:
+            if buffer is not None:
+                buffer.collect()
 
     def adopt(self, parameter: nn.Parameter, state: dict[str, Any]) -> None:
         """Take charge of one more parameter, with the state that another optimizer of the same class had for it."""
@@ -357,4 +354,4 @@ def clip_gradients(gradients: ParamDict, *, grad_clip: float | None, grad_clip_b
 
 def _scale_to(norm: Tensor, limit: float) -> Tensor:
     """Factor that brings ``norm`` to at most ``limit``; exactly one where it is below it already."""
-    return (limit / (norm + 1e-12)).clamp_(max=1.0)
+    return (limit / norm).clamp_(max=1.0)  # a norm of zero gives infinity, and so one

@@ -268,7 +268,7 @@ def test_validate_reports_every_problem_at_once() -> None:
     config = (
         AlgorithmConfig()
         .env_runners(num_env_runners=2)
-        .learners(compile="inductor")
+        .learners(num_learners=2)
         .training(train_batch_size=16, minibatch_size=32)
         .multi_agent(policies_to_train=["p9"])
         .rl_module(
