@@ -211,6 +211,7 @@ class Run:
         with self._signals():
             algorithm = self._built()
             try:
+                self._keep_reports_of(algorithm)
                 self._describe(algorithm)
                 self._open_writers(algorithm)
                 steps_before = self._steps(algorithm)
@@ -255,6 +256,12 @@ class Run:
                 with suppress(OSError):
                     self.run_dir.rmdir()
             raise
+
+    def _keep_reports_of(self, algorithm: Any) -> None:
+        """A minibatch whose loss is not finite is saved in the run folder, unless the config says where."""
+        group = getattr(algorithm, "learner_group", None)  # an algorithm may do without
+        if group is not None and algorithm.config.nonfinite_dir is None:
+            group.foreach_learner(lambda learner: setattr(learner, "report_dir", self.run_dir))
 
     def _build(self) -> Any:
         if self._resume is None:
