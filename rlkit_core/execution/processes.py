@@ -25,7 +25,7 @@ from typing import Any
 
 from rlkit_core.errors import ActorError
 from rlkit_core.execution import worker
-from rlkit_core.execution.channel import Channel, Closed, Message, Packed
+from rlkit_core.execution.channel import INLINE, Channel, Closed, Message, Packed
 from rlkit_core.execution.published import PublishedArrays
 
 DEPTH = 4
@@ -130,7 +130,7 @@ class ProcessExecutor:
         """
         content = (self._setup, factory, args, kwargs)
         process = _Process(_name(factory), content, self._settings())
-        self._processes[:] = [p for p in self._processes if p.alive]
+        self._processes[:] = [p for p in self._processes if p.running]
         self._processes.append(process)
         return ProcessActor(process, self, (factory, args, kwargs))
 
@@ -237,6 +237,8 @@ class _Process:
         self._stopping = False
         self._reason: Callable[[], BaseException] | None = None  # why it ended
         ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        for sock in (ours, self._theirs):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * DEPTH * INLINE)
         self._channel = Channel(ours)
         try:
             packed = self._channel.pack(worker.MAKE, 0, content)

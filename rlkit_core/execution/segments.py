@@ -154,6 +154,9 @@ class InPool:
         """Let go of a segment; views on it stay valid."""
         self._memory.pop(number, None)
 
+    def __len__(self) -> int:
+        return len(self._memory)
+
     def memory(self, number: int) -> mmap.mmap:
         """All bytes of a segment, to be read before it is given back."""
         return self._memory[number]

@@ -168,8 +168,13 @@ def _difference(plugins: Mapping[str, Any] | None) -> str:
 
 def describe(error: BaseException, classes: dict[type, Any]) -> tuple[str, str, str, Any]:
     """``(type, message, traceback, the exception or None)``, of which :func:`revive` makes the driver's exception."""
-    text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     kind = type(error)
+    frames = error.__traceback__
+    while (
+        frames is not None and frames.tb_next is not None and frames.tb_frame.f_code.co_filename == __file__
+    ):
+        frames = frames.tb_next
+    text = "".join(traceback.format_exception(kind, error, frames))
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     # The second form skips the constructor of an exception that takes other arguments than it keeps.
     for content in (error, (_remade, (kind, error.args, _plain_state(error)))):
