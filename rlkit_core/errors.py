@@ -80,6 +80,13 @@ class StateError(CheckpointError, RuntimeError):
     """A module's state has missing or unexpected names, or an array of another shape."""
 
 
+class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
+    """There is no checkpoint, or no such part of one, where one was looked for."""
+
+    def __str__(self) -> str:  # FileNotFoundError would show errno and file name
+        return str(self.args[0]) if self.args else ""
+
+
 class ActorError(RLKitError, RuntimeError):
     """An actor (runner or learner) died or could not be reached."""
 

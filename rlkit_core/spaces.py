@@ -66,6 +66,31 @@ def nested_map(fn: Callable[..., Any], struct: Any, *more: Any) -> Any:
     return fn(struct, *more)
 
 
+def as_arrays(space: Space | None, values: Any) -> Any:
+    """``values`` (one or a batch of them) with an array at each leaf of ``space``; lists and numbers are converted.
+
+    Args:
+        space: Dict and Tuple spaces say what is structure; in any other place a list is an array. None takes dicts and
+            tuples for structure.
+        values: nested as the space is. Arrays, and tensors, stay as they are.
+
+    Raises:
+        ValueError: a key or item of the space is missing.
+    """
+    if isinstance(space, spaces.Dict) or (space is None and isinstance(values, Mapping)):
+        keys = list(space.spaces) if space is not None else list(values)
+        missing = [key for key in keys if not isinstance(values, Mapping) or key not in values]
+        if missing:
+            raise ValueError(f"observation: expected a dict with {keys}, got {_shape_of(values)}")
+        return {key: as_arrays(space[key] if space is not None else None, values[key]) for key in keys}
+    if isinstance(space, spaces.Tuple) or (space is None and isinstance(values, tuple)):
+        if not isinstance(values, (tuple, list)) or (space is not None and len(values) != len(space.spaces)):
+            raise ValueError(f"observation: expected one item for each part of {space}, got {_shape_of(values)}")
+        parts = space.spaces if space is not None else [None] * len(values)
+        return tuple(as_arrays(part, value) for part, value in zip(parts, values, strict=True))
+    return values if hasattr(values, "dtype") else np.asarray(values)
+
+
 def _shape_of(value: Any) -> str:
     if isinstance(value, Mapping):
         return f"keys {list(value)}"

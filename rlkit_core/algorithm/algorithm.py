@@ -317,4 +317,4 @@ def is_small(module: Any) -> bool:
     convolutions = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
     if any(isinstance(part, convolutions) for part in module.modules()):
         return False
-    return sum(p.numel() for p in module.parameters()) <= SMALL_NETWORK
+    return bool(sum(p.numel() for p in module.parameters()) <= SMALL_NETWORK)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from rlkit_core.checkpoint.checkpointable import Checkpointable
-from rlkit_core.checkpoint.files import CheckpointNotFoundError
 from rlkit_core.checkpoint.jsonable import (
     PassAtLoad,
     from_jsonable,
@@ -14,6 +13,7 @@ from rlkit_core.checkpoint.jsonable import (
 from rlkit_core.checkpoint.snapshot import Snapshot, get_checkpoint_info, read_snapshot
 from rlkit_core.checkpoint.tree import load_tree, save_tree
 from rlkit_core.checkpoint.trust import class_ref, resolve_class
+from rlkit_core.errors import CheckpointNotFoundError
 
 __all__ = [
     "CheckpointNotFoundError",

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlkit_core.errors import CheckpointError
+from rlkit_core.errors import CheckpointError, CheckpointNotFoundError
 
 if TYPE_CHECKING:
     import torch
@@ -22,13 +22,6 @@ if TYPE_CHECKING:
 METADATA_FILE = "metadata.json"
 JSON_LIMIT = 1 << 30  # bytes; a larger JSON file is refused before it is read
 METADATA_LIMIT = 64 << 20
-
-
-class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
-    """There is no checkpoint at a path."""
-
-    def __str__(self) -> str:
-        return str(self.args[0]) if self.args else ""
 
 
 # -- single files ------------------------------------------------------------------------------------------

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from rlkit_core.spaces import nested_map
+
+#: ``map_leaves(function, struct, *more)``: apply a function to each leaf, keeping the structure.
+map_leaves = nested_map
 #: A tensor, or a dict or tuple whose leaves are tensors.
 Nested = Any
-
-
-def map_leaves(function: Callable[..., Any], struct: Nested, *more: Nested) -> Nested:
-    """Apply ``function`` to each leaf (and the leaves at the same place of ``more``); keep the structure."""
-    if isinstance(struct, dict):
-        return {key: map_leaves(function, value, *(m[key] for m in more)) for key, value in struct.items()}
-    if isinstance(struct, (tuple, list)):
-        return tuple(map_leaves(function, value, *(m[i] for m in more)) for i, value in enumerate(struct))
-    return function(struct, *more)
 
 
 def leaves(struct: Nested) -> Iterator[Any]:

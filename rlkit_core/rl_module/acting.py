@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from rlkit_core.columns import Columns
 from rlkit_core.errors import ModuleAPIError
+from rlkit_core.spaces import nested_map
 
 if TYPE_CHECKING:
     from rlkit_core.rl_module.base import RLModule
@@ -184,16 +184,7 @@ def _inputs(dist: Any) -> torch.Tensor | None:
 
 def _map_columns(data: dict[str, Any], function: Any) -> dict[str, Any]:
     skip = (Columns.STATE_IN, Columns.STATE_OUT, Columns.ACTION_DIST)
-    return {key: value if key in skip else nested(function, value) for key, value in data.items()}
-
-
-def nested(function: Any, value: Any) -> Any:
-    """Apply ``function`` to every leaf of nested dicts, tuples and lists."""
-    if isinstance(value, Mapping):
-        return {key: nested(function, item) for key, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return type(value)(nested(function, item) for item in value)
-    return function(value)
+    return {key: value if key in skip else nested_map(function, value) for key, value in data.items()}
 
 
 def _add_time(value: Any) -> Any:

@@ -10,7 +10,8 @@ import torch
 
 from rlkit_core.columns import Columns
 from rlkit_core.errors import ConfigError
-from rlkit_core.rl_module.acting import ActionSampler, nested
+from rlkit_core.rl_module.acting import ActionSampler
+from rlkit_core.spaces import as_arrays, nested_map
 
 if TYPE_CHECKING:
     from rlkit_core.rl_module.base import RLModule
@@ -25,7 +26,7 @@ class ComputeActions:
         """Act on a batch of observations.
 
         Args:
-            obs: numpy observations with a leading batch axis, (B, ...); nested as the space is.
+            obs: observations with a leading batch axis, (B, ...), as arrays or lists; nested as the space is.
             state: what the last call returned, None at the start of an episode.
             explore: sample instead of taking the mode.
             **kwargs: ``t``, passed to forwards that accept it.
@@ -35,7 +36,7 @@ class ComputeActions:
             there is none).
         """
         out, actions = self._act(obs, state, explore, kwargs.get("t"))
-        return self.actions_to_env(actions), nested(to_numpy, out.get(Columns.STATE_OUT, {}))
+        return self.actions_to_env(actions), nested_map(to_numpy, out.get(Columns.STATE_OUT, {}))
 
     def compute_single_action(
         self, obs: Any, state: Any = None, explore: bool = False, **kwargs: Any
@@ -45,11 +46,11 @@ class ComputeActions:
         Returns:
             ``(action, state)``, both without a batch axis.
         """
-        batched = nested(lambda x: np.asarray(x)[None], obs)
+        batched = nested_map(lambda x: x[None], as_arrays(self._module().observation_space, obs))
         if state:
-            state = nested(lambda x: np.asarray(x)[None], state)
+            state = nested_map(lambda x: np.asarray(x)[None], state)
         actions, state_out = self.compute_actions(batched, state, explore, **kwargs)
-        return nested(lambda x: x[0], actions), nested(lambda x: x[0], state_out)
+        return nested_map(lambda x: x[0], actions), nested_map(lambda x: x[0], state_out)
 
     def compute_actions_from_input_dict(
         self, input_dict: Mapping[str, Any], explore: bool = False, timestep: int | None = None, **kwargs: Any
@@ -78,8 +79,8 @@ class ComputeActions:
                 extra[Columns.ACTION_LOGP] = dist.logp(out[Columns.ACTIONS])
             if Columns.ACTION_LOGP in extra:
                 extra[Columns.ACTION_PROB] = torch.exp(torch.as_tensor(extra[Columns.ACTION_LOGP]))
-        state = nested(to_numpy, out.get(Columns.STATE_OUT, {}))
-        return self.actions_to_env(actions), state, nested(to_numpy, extra)
+        state = nested_map(to_numpy, out.get(Columns.STATE_OUT, {}))
+        return self.actions_to_env(actions), state, nested_map(to_numpy, extra)
 
     def compute_log_likelihoods(
         self, actions: Any, obs_batch: Any, state_batches: Any = None, **kwargs: Any
@@ -109,7 +110,7 @@ class ComputeActions:
         dist = module.get_exploration_action_dist_cls().from_logits(inputs)
         with torch.no_grad():
             logp = dist.logp(
-                nested(lambda x: torch.as_tensor(np.asarray(x), device=_device(module)), actions)
+                nested_map(lambda x: torch.as_tensor(np.asarray(x), device=_device(module)), actions)
             )
         return cast("np.ndarray[Any, Any]", to_numpy(logp))
 
@@ -138,15 +139,16 @@ class ComputeActions:
     def _act(self, obs: Any, state: Any, explore: bool, t: int | None) -> tuple[dict[str, Any], Any]:
         module = cast("RLModule", self)
         device = _device(module)
-        batch: dict[str, Any] = {Columns.OBS: nested(lambda x: to_tensor(x, device), obs)}
+        arrays = as_arrays(module.observation_space, obs)
+        batch: dict[str, Any] = {Columns.OBS: nested_map(lambda x: to_tensor(x, device), arrays)}
         if module.is_stateful():
             if not state:
                 rows = _batch_size(batch[Columns.OBS])
-                state = nested(lambda x: np.stack([to_numpy(x)] * rows), module.get_initial_state())
-            batch[Columns.STATE_IN] = nested(lambda x: to_tensor(x, device), state)
+                state = nested_map(lambda x: np.stack([to_numpy(x)] * rows), module.get_initial_state())
+            batch[Columns.STATE_IN] = nested_map(lambda x: to_tensor(x, device), state)
         with torch.no_grad():
             out = _sampler(module, explore)(batch, t=t)
-        return out, nested(to_numpy, out[Columns.ACTIONS])
+        return out, nested_map(to_numpy, out[Columns.ACTIONS])
 
 
 def to_tensor(value: Any, device: torch.device | None = None) -> torch.Tensor:

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from rlkit_core.columns import Columns
-from rlkit_core.rl_module.acting import nested
 from rlkit_core.rl_module.torch_module import TorchRLModule
+from rlkit_core.spaces import nested_map
 
 
 class RandomRLModule(TorchRLModule):
@@ -36,7 +36,7 @@ class CartPoleHeuristicRLModule(TorchRLModule):
 def batch_size(obs: Any) -> int:
     """Rows of a (nested) batch of observations."""
     sizes: list[int] = []
-    nested(lambda leaf: sizes.append(int(leaf.shape[0])), obs)
+    nested_map(lambda leaf: sizes.append(int(leaf.shape[0])), obs)
     return sizes[0]
 
 

@@ -281,7 +281,7 @@ def test_validate_reports_every_problem_at_once() -> None:
     assert "has 6 problems" in text
     for part in (
         "num_env_runners=2",
-        "compile='inductor'",
+        "num_learners=2",
         "minibatch_size=32",
         "'p9'",
         "'p8'",

@@ -241,3 +241,14 @@ def test_bc_module_acts_by_hand() -> None:
     with torch.no_grad():
         module.policy[2].bias.copy_(torch.tensor([0.0, 0.0, 9.0]))
     assert module.compute_actions(np.zeros((2, 4), np.float32))[0].tolist() == [2, 2]
+
+
+def test_observations_may_be_lists():
+    space = gym.spaces.Dict({"x": gym.spaces.Box(-1.0, 1.0, (2,), np.float32), "k": gym.spaces.Discrete(3)})
+    module = ActorCriticTorchRLModule(observation_space=space, action_space=gym.spaces.Discrete(2))
+    exact, _ = module.compute_actions({"x": np.array([[0.1, 0.2]], np.float32), "k": np.array([1])})
+    loose, _ = module.compute_actions({"x": [[0.1, 0.2]], "k": [1], "unused": 3})
+    single, _ = module.compute_single_action({"x": [0.1, 0.2], "k": 1})
+    assert exact.tolist() == loose.tolist() == [single]
+    with pytest.raises(ValueError, match="expected a dict with"):
+        module.compute_actions({"x": [[0.1, 0.2]]})
