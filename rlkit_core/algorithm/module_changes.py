@@ -184,16 +184,20 @@ class ModuleChanges:
         if not (anew or gone or new):
             return
         config = self.config
+        overrides = learner.config.algorithm_config_overrides_per_module
         for module_id in (*gone, *anew):
-            overrides = config.algorithm_config_overrides_per_module.get(module_id)
             config = config_without_module(config, members, module_id, to_train=config.policies_to_train)
             del members[module_id]
             if module_id in anew:
                 spec = specs[module_id]
-                config = config_with_module(config, members, module_id, spec, overrides=overrides)
+                config = config_with_module(
+                    config, members, module_id, spec, overrides=overrides.get(module_id)
+                )
                 members[module_id] = learner.module[module_id]
         for module_id in new:
-            config = config_with_module(config, members, module_id, specs[module_id])
+            config = config_with_module(
+                config, members, module_id, specs[module_id], overrides=overrides.get(module_id)
+            )
             members[module_id] = learner.module[module_id]
         self.config = config
         specs |= {mid: runner.module.current_specs()[mid] for mid in members if mid not in specs}

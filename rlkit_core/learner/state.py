@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from rlkit_core.checkpoint import Checkpointable
+from rlkit_core.checkpoint import Checkpointable, from_jsonable, to_jsonable
 from rlkit_core.columns import COMPONENT_METRICS_LOGGER, COMPONENT_OPTIMIZER, COMPONENT_RL_MODULE
 from rlkit_core.errors import CheckpointError, RLKitError
 from rlkit_core.learner.modules import ModuleChanges
@@ -80,7 +80,7 @@ class LearnerState(ModuleChanges, Checkpointable):
         if components is None:
             trained = self.config.policies_to_train
             state["should_module_be_updated"] = None if callable(trained) else trained
-            state["modules"] = {mid: self._spec_as_data(mid) for mid in self.module}
+            state["modules"] = {mid: self._module_as_data(mid) for mid in self.module}
             state["rng"] = self._rng.get_state()
             state["drivers"] = self._drivers.get_state()
         if wanted(COMPONENT_OPTIMIZER):
@@ -155,9 +155,10 @@ class LearnerState(ModuleChanges, Checkpointable):
 
     def _match_modules(self, wanted: Mapping[str, Any], to_train: Any) -> None:
         """Add, remove and rebuild members until they are those of a state."""
-        for module_id, data in wanted.items():
+        for module_id, entry in wanted.items():
+            data = entry["spec"]
             if module_id not in self.module:
-                self._add_as_saved(module_id, data)
+                self._add_as_saved(module_id, entry)
             elif data is not None and data != self._spec_as_data(module_id):
                 saved = RLModuleSpec.from_dict(data)
                 if not self._is_alike(module_id, saved):
@@ -167,9 +168,8 @@ class LearnerState(ModuleChanges, Checkpointable):
                         UserWarning,
                         stacklevel=4,
                     )
-                    overrides = self.config.algorithm_config_overrides_per_module.get(module_id)
                     self.remove_module(module_id)
-                    self._add_as_saved(module_id, data, overrides)
+                    self._add_as_saved(module_id, entry)
         for module_id in [mid for mid in self.module if mid not in wanted]:
             self.remove_module(module_id)
         if to_train is not None and list(to_train) != self.config.policies_to_train:
@@ -188,14 +188,26 @@ class LearnerState(ModuleChanges, Checkpointable):
             return False
         return _shapes(own, own) == _shapes(built, own)
 
-    def _add_as_saved(self, module_id: str, data: Any, overrides: Any = None) -> None:
-        if data is None:
+    def _module_as_data(self, module_id: str) -> dict[str, Any]:
+        """What it takes to add a member again: its spec, and the settings that differ for it."""
+        overrides = self.config.algorithm_config_overrides_per_module.get(module_id)
+        try:
+            settings = to_jsonable(overrides) if overrides else None
+        except RLKitError:
+            settings = None
+        return {"spec": self._spec_as_data(module_id), "overrides": settings}
+
+    def _add_as_saved(self, module_id: str, entry: Mapping[str, Any]) -> None:
+        if entry["spec"] is None:
             raise CheckpointError(
                 f"the state has module {module_id!r}, which is not here and whose spec could not be saved; add it "
                 "first: learner.add_module(...)"
             )
+        overrides = from_jsonable(entry["overrides"]) if entry["overrides"] else None
         self.add_module(
-            module_id=module_id, module_spec=RLModuleSpec.from_dict(data), config_overrides=overrides
+            module_id=module_id,
+            module_spec=RLModuleSpec.from_dict(entry["spec"]),
+            config_overrides=overrides,
         )
 
 

@@ -189,3 +189,16 @@ def test_zero_keeps_the_finite_gradients(clip):
     torch.testing.assert_close(flat(learner), flat(twin), atol=2e-5, rtol=0)
     assert result["default_policy"]["num_nonfinite_updates_lifetime"] == 1
     assert not torch.equal(before, flat(learner))
+
+
+def test_a_run_keeps_the_report_in_its_folder(tmp_path):
+    from rlkit_core.algorithm.run import Run
+
+    def balance(obs):
+        return np.zeros(len(obs), np.int64)
+
+    config = BCConfigTest().environment("CartPole-v1").training(expert=balance, train_batch_size=64)
+    config.learners(learner_class=Shouts).debugging(seed=1)
+    with pytest.raises(NonFiniteError) as caught:
+        Run(config, tmp_path / "run").execute()
+    assert Path(caught.value.report_path) == tmp_path / "run" / "nonfinite-update-1"
