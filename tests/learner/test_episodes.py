@@ -202,3 +202,13 @@ def test_exactly_one_source():
         with pytest.raises(ConfigError, match="exactly one"):
             learner.update(**given)
     assert learner.update(episodes=[])["__all_modules__"]["num_empty_updates_lifetime"] == 1
+
+
+def test_a_group_takes_episodes_too():
+    config = PPOConfig().environment(observation_space=OBS, action_space=ACT).debugging(seed=3)
+    group, learner = config.build_learner_group(), config.build_learner()
+    learner.build()
+    learner.set_state(group.get_state()["learner"])
+    results = [one.update_from_episodes([episode(6, terminated=True)]) for one in (group, learner)]
+    assert results[0] == results[1]
+    assert group.get_stats()["learner_group_ts_dropped_lifetime"] == 0
