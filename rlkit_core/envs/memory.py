@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,6 +11,7 @@ from torch import Tensor
 from rlkit_core.columns import Columns
 from rlkit_core.data.nested import Nested, map_leaves
 from rlkit_core.models.base import PREV_ACTIONS, PREV_REWARDS
+from rlkit_core.models.previous import no_previous_action
 
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -32,7 +32,7 @@ class ActingMemory:
         self.stateful: bool = module.is_stateful()
         columns = getattr(module, "input_columns", ())
         self.previous = tuple(name for name in (PREV_ACTIONS, PREV_REWARDS) if name in columns)
-        self._none = none_yet(module.action_space, num_envs) if PREV_ACTIONS in columns else None
+        self._none = no_previous_action(module.action_space, num_envs) if PREV_ACTIONS in columns else None
         self._inputs: dict[str, Nested] = {}
         self._initial: Nested = {}
         self.begin()
@@ -97,15 +97,3 @@ class ActingMemory:
     def copied(self, name: str) -> Nested:
         """A copy of one input column, outside of inference mode."""
         return map_leaves(lambda x: torch.empty_like(x).copy_(x), self._inputs[name])
-
-
-def none_yet(space: gym.Space[Any], num_envs: int) -> Nested:
-    """The previous action of N envs at an episode's start."""
-    if isinstance(space, gym.spaces.Dict):
-        return {key: none_yet(child, num_envs) for key, child in space.spaces.items()}
-    if isinstance(space, gym.spaces.Tuple):
-        return tuple(none_yet(child, num_envs) for child in space.spaces)
-    shape = (num_envs, *(space.shape or ()))
-    if isinstance(space, (gym.spaces.Discrete, gym.spaces.MultiDiscrete)):
-        return torch.full(shape, -1, dtype=torch.int64)
-    return torch.zeros(shape)

@@ -160,3 +160,15 @@ def _encode(leaf: torch.Tensor, nvec: tuple[int, ...] | None, size: int, like: t
         for column, n in zip(columns, nvec, strict=True)
     ]
     return torch.cat(hot, -1).to(like.dtype)
+
+
+def no_previous_action(space: Any, rows: int) -> Any:
+    """The previous raw action at an episode's start, ``(rows, ...)``: -1 for integers that name a choice, else 0."""
+    if isinstance(space, spaces.Dict):
+        return {key: no_previous_action(child, rows) for key, child in space.spaces.items()}
+    if isinstance(space, spaces.Tuple):
+        return tuple(no_previous_action(child, rows) for child in space.spaces)
+    shape = (rows, *(space.shape or ()))
+    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+        return torch.full(shape, -1, dtype=torch.int64)
+    return torch.zeros(shape)

@@ -10,7 +10,10 @@ import torch
 
 from rlkit_core.columns import Columns
 from rlkit_core.errors import ConfigError
+from rlkit_core.models.base import PREV_ACTIONS, PREV_REWARDS
+from rlkit_core.models.previous import no_previous_action
 from rlkit_core.rl_module.acting import ActionSampler
+from rlkit_core.rl_module.packing import ObservationPacker, one
 from rlkit_core.spaces import as_arrays, nested_map
 
 if TYPE_CHECKING:
@@ -29,14 +32,18 @@ class ComputeActions:
             obs: observations with a leading batch axis, (B, ...), as arrays or lists; nested as the space is.
             state: what the last call returned, None at the start of an episode.
             explore: sample instead of taking the mode.
-            **kwargs: ``t``, passed to forwards that accept it.
+            **kwargs: ``t``, passed to forwards that accept it; ``prev_rewards`` (B,), the rewards that followed the
+                last call, where the module takes them as inputs (zeros unless given).
 
         Returns:
             ``(actions, state)``: actions in env units with a leading batch axis, and the recurrent state (``{}`` when
-            there is none).
+            there is none), with the raw ``prev_actions`` in it where the module takes those as inputs.
         """
-        out, actions = self._act(obs, state, explore, kwargs.get("t"))
-        return self.actions_to_env(actions), nested_map(to_numpy, out.get(Columns.STATE_OUT, {}))
+        out, actions = self._act(obs, state, explore, kwargs.get("t"), kwargs.get(PREV_REWARDS))
+        state_out = nested_map(to_numpy, out.get(Columns.STATE_OUT, {}))
+        if PREV_ACTIONS in getattr(self._module(), "input_columns", ()):
+            state_out = {**state_out, PREV_ACTIONS: actions}
+        return self.actions_to_env(actions), state_out
 
     def compute_single_action(
         self, obs: Any, state: Any = None, explore: bool = False, **kwargs: Any
@@ -46,7 +53,13 @@ class ComputeActions:
         Returns:
             ``(action, state)``, both without a batch axis.
         """
-        batched = nested_map(lambda x: x[None], as_arrays(self._module().observation_space, obs))
+        module = self._module()
+        if _packer(module) is None:
+            batched = nested_map(lambda x: x[None], as_arrays(module.observation_space, obs))
+        else:
+            batched = one(module.observation_space, obs)
+        if PREV_REWARDS in kwargs:
+            kwargs[PREV_REWARDS] = np.asarray(kwargs[PREV_REWARDS])[None]
         if state:
             state = nested_map(lambda x: np.asarray(x)[None], state)
         actions, state_out = self.compute_actions(batched, state, explore, **kwargs)
@@ -67,7 +80,11 @@ class ComputeActions:
             ``(actions, state, extra)``: as :meth:`compute_actions`, and everything else the module returned, with
             ``action_logp`` and ``action_prob`` of the actions where they can be had and ``explore`` is on.
         """
-        out, actions = self._act(input_dict[Columns.OBS], input_dict.get(Columns.STATE_IN), explore, timestep)
+        state_in = dict(input_dict.get(Columns.STATE_IN) or {})
+        if PREV_ACTIONS in input_dict:
+            state_in[PREV_ACTIONS] = input_dict[PREV_ACTIONS]
+        prev_rewards = input_dict.get(PREV_REWARDS)
+        out, actions = self._act(input_dict[Columns.OBS], state_in, explore, timestep, prev_rewards)
         extra = {k: v for k, v in out.items() if k not in (Columns.ACTIONS, Columns.STATE_OUT)}
         if explore:
             if Columns.ACTION_LOGP not in extra and Columns.ACTION_DIST_INPUTS in extra:
@@ -136,11 +153,24 @@ class ComputeActions:
     def _module(self) -> RLModule:
         return cast("RLModule", self).unwrapped()
 
-    def _act(self, obs: Any, state: Any, explore: bool, t: int | None) -> tuple[dict[str, Any], Any]:
+    def _act(
+        self, obs: Any, state: Any, explore: bool, t: int | None, prev_rewards: Any = None
+    ) -> tuple[dict[str, Any], Any]:
         module = cast("RLModule", self)
         device = _device(module)
-        arrays = as_arrays(module.observation_space, obs)
+        packer = _packer(self._module())
+        arrays = as_arrays(module.observation_space, obs) if packer is None else packer(obs)
         batch: dict[str, Any] = {Columns.OBS: nested_map(lambda x: to_tensor(x, device), arrays)}
+        columns = getattr(self._module(), "input_columns", ())
+        if PREV_ACTIONS in columns:
+            state = dict(state or {})
+            previous = state.pop(PREV_ACTIONS, None)
+            if previous is None:
+                previous = no_previous_action(module.action_space, _batch_size(batch[Columns.OBS]))
+            batch[PREV_ACTIONS] = nested_map(lambda x: to_tensor(x, device), previous)
+        if PREV_REWARDS in columns:
+            rewards = np.zeros(_batch_size(batch[Columns.OBS])) if prev_rewards is None else prev_rewards
+            batch[PREV_REWARDS] = to_tensor(np.asarray(rewards, np.float32), device)
         if module.is_stateful():
             if not state:
                 rows = _batch_size(batch[Columns.OBS])
@@ -176,6 +206,14 @@ def _converter(module: RLModule) -> Any:
             dist_cls = None
         known = module.__dict__["_to_env"] = getattr(dist_cls, "to_env", None) or Distribution.to_env
     return known
+
+
+def _packer(module: RLModule) -> ObservationPacker | None:
+    """The packer of the module's observations, made once; None where all are arrays."""
+    if "_observation_packer" not in module.__dict__:
+        module.__dict__["_observation_packer"] = ObservationPacker.of(module, module.observation_space)
+    packer: ObservationPacker | None = module.__dict__["_observation_packer"]
+    return packer
 
 
 def _sampler(module: RLModule, explore: bool) -> ActionSampler:

@@ -89,6 +89,15 @@ class ObservationPacker:
         return {k: a.float() if a.dtype is torch.float64 else a for k, a in arrays.items()}
 
 
+def one(space: gym.Space[Any], observation: Any) -> Any:
+    """One observation with a leading axis of 1; a list of 1 where a leaf has no fixed array."""
+    if isinstance(space, gym.spaces.Dict):
+        return {key: one(child, observation[key]) for key, child in space.spaces.items()}
+    if isinstance(space, gym.spaces.Tuple):
+        return tuple(one(child, part) for child, part in zip(space.spaces, observation, strict=True))
+    return np.asarray(observation)[None] if has_array(space) else [observation]
+
+
 def observation_packs(module: Any) -> dict[Path, Pack]:
     """``{path: pack}``: the module's own ``observation_packs()``, else those of the encoders that its catalog chose."""
     inner = module.unwrapped()
