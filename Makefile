@@ -5,8 +5,8 @@
 #   VENV=/some/dir make test        another environment
 #   ARGS="-k gae -x" make test      more arguments for pytest, rlkit train or a benchmark
 #
-# Threads: no target sets OMP_NUM_THREADS, so torch uses what it finds. Where the machine is shared, or two
-# runs must agree to the last bit, set it yourself: `OMP_NUM_THREADS=1 make test`.
+# Threads: tests run with OMP_NUM_THREADS=1 unless it is set; other targets leave it alone. Where two
+# runs must agree to the last bit, set it for both: `OMP_NUM_THREADS=1 make train`.
 
 PYTHON ?= python3
 VENV ?= .venv
