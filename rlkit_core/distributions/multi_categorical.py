@@ -166,4 +166,5 @@ def _padding_index(lens: tuple[int, ...], device: torch.device) -> torch.Tensor:
     for n in lens:
         index += [*range(start, start + n), *[total] * (longest - n)]
         start += n
-    return torch.tensor(index, device=device)
+    with torch.inference_mode(False):  # kept, so a training step may need it after acting made it
+        return torch.tensor(index, device=device)

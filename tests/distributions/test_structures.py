@@ -277,3 +277,12 @@ def test_module_paths_of_other_libraries():
     assert torch_distributions.TorchCategorical is Categorical
     with pytest.raises(ConfigError, match=r"TfCategorical.*torch"):
         from rlkit_core.models.tf.tf_distributions import TfCategorical  # noqa: F401
+
+
+def test_what_acting_has_cached_serves_training():
+    dist_cls = MultiCategorical.get_partial_dist_cls(input_lens=(2, 5, 3, 1))
+    with torch.inference_mode():
+        dist_cls.from_logits(torch.zeros(1, 11)).sample()
+    logits = torch.zeros(1, 11, requires_grad=True)
+    dist_cls.from_logits(logits).logp(torch.zeros(1, 4, dtype=torch.int64)).sum().backward()
+    assert logits.grad.abs().sum() > 0
