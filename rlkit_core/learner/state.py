@@ -99,10 +99,11 @@ class LearnerState(ModuleChanges, Checkpointable):
         """Continue from :meth:`get_state`; parts that are absent are left as they are.
 
         A complete state also decides which modules there are: those that it has beside ours are added as they were,
-        those that it lacks are removed, and one that was built differently is built anew, with a warning.
+        those that it lacks are removed, and one of the same class and spaces whose settings gave it other layers is
+        built anew, with a warning.
 
         Raises:
-            StateError: names or shapes differ.
+            StateError: a member is of another class or for other spaces, and names or shapes differ.
         """
         self._check_is_built()
         if "modules" in state:
@@ -161,7 +162,7 @@ class LearnerState(ModuleChanges, Checkpointable):
                 self._add_as_saved(module_id, entry)
             elif data is not None and data != self._spec_as_data(module_id):
                 saved = RLModuleSpec.from_dict(data)
-                if not self._is_alike(module_id, saved):
+                if self._only_settings_differ(module_id, saved):
                     warnings.warn(
                         f"module {module_id!r} was built differently from the saved one, and is built anew as that "
                         f"one was: {saved!r}",
@@ -179,14 +180,18 @@ class LearnerState(ModuleChanges, Checkpointable):
             self.config = config
             self._modules_changed()
 
-    def _is_alike(self, module_id: str, saved: RLModuleSpec) -> bool:
-        """Whether the member has the names and shapes of what ``saved`` builds."""
+    def _only_settings_differ(self, module_id: str, saved: RLModuleSpec) -> bool:
+        """Whether ``saved`` builds the same class for the same spaces, but with other names or shapes."""
+        own: Any = self.module[module_id].unwrapped()
+        if (saved.module_class, saved.observation_space, saved.action_space) != (
+            type(own),
+            own.observation_space,
+            own.action_space,
+        ):
+            return False
         with self._rng.scope():
             built = saved.build()
-        own: Any = self.module[module_id].unwrapped()
-        if type(own) is not type(built):
-            return False
-        return _shapes(own, own) == _shapes(built, own)
+        return _shapes(own, own) != _shapes(built, own)
 
     def _module_as_data(self, module_id: str) -> dict[str, Any]:
         """What it takes to add a member again: its spec, and the settings that differ for it."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rlkit_core import Learner, MultiRLModuleSpec, RLModuleSpec
-from rlkit_core.errors import ModuleAPIError
+from rlkit_core.errors import ModuleAPIError, StateError
 from rlkit_core.learner import LearnerGroup, make_target_network
 from rlkit_core.rl_module.apis import TargetNetworkAPI
 from rlkit_core.testing import DiscreteBCTorchModule, RandomRLModule
@@ -255,3 +255,27 @@ def test_a_group_follows_its_learner():
     assert list(group.get_weights().state) == ["p1"]
     with pytest.raises(ValueError, match="async"):
         group.async_update()
+
+
+def test_other_spaces_are_an_error_and_a_subclass_is_kept():
+    saved = learner_for("p0").get_state()
+
+    class Mine(DiscreteBCTorchModule):
+        pass
+
+    config = config_for("p0")
+    config.rl_module(rl_module_spec=MultiRLModuleSpec(rl_module_specs={"p0": spec(module_class=Mine)}))
+    learner = config.build_learner()
+    learner.build()
+    learner.set_state(saved)
+    assert type(learner.module["p0"]) is Mine
+    assert same(learner.module["p0"].get_state(), saved["rl_module"]["p0"])
+
+    wide = RLModuleSpec(
+        DiscreteBCTorchModule, gym.spaces.Box(-1, 1, (6,)), ACT, model_config={"fcnet_hiddens": [8]}
+    )
+    config.rl_module(rl_module_spec=MultiRLModuleSpec(rl_module_specs={"p0": wide}))
+    learner = config.build_learner()
+    learner.build()
+    with pytest.raises(StateError, match="'p0'"):
+        learner.set_state(saved)
