@@ -217,7 +217,7 @@ def test_no_reader_sees_half_an_update():
         readers = [executor.spawn(Reader, place) for _ in range(2)]
         for reader in readers:
             reader.ready.result(30)
-        last = 200
+        last = 100
         futures = [reader.call("check", last) for reader in readers]
         for version in range(1, last + 1):
             # sizes change, so slots move while they are read

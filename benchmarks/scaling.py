@@ -1,0 +1,194 @@
+"""What processes cost and what they bring.
+
+The part ``transport``: how long a call to an actor in another process takes, and how long a rollout takes to come back
+from one, beside one copy of the same rollout in memory and beside the standard library's process pool. The variants
+take turns, so that a busy machine hurts all of them alike; the figures are medians.
+
+    python benchmarks/scaling.py [--parts transport] [--rounds 15] [--megabytes 100] [--limit-ratio 1.5] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlkit_core.execution import ProcessExecutor
+
+Rollout = dict[str, Any]
+BLOCK = 200  # calls in a row whose time is taken together
+
+
+def make_rollout(megabytes: int) -> Rollout:
+    """Columns of about so many MB in all, as a runner would return them."""
+    steps, envs = 128, 64
+    width = max(1, megabytes * 10**6 // (steps * envs * 4) - 6)
+    return {
+        "obs": np.ones((steps, envs, width), np.float32),
+        "actions": np.zeros((steps, envs), np.int64),
+        "rewards": np.ones((steps, envs), np.float64),
+        "flags": {
+            "terminateds": np.zeros((steps, envs), np.bool_),
+            "truncateds": np.zeros((steps, envs), np.bool_),
+        },
+    }
+
+
+def copy_into(target: Rollout, source: Rollout) -> None:
+    """One copy in memory."""
+    for name, value in source.items():
+        if isinstance(value, dict):
+            copy_into(target[name], value)
+        else:
+            np.copyto(target[name], value)
+
+
+class Holder:
+    """An actor that has a rollout."""
+
+    def __init__(self, megabytes: int) -> None:
+        self.rollout = make_rollout(megabytes)
+
+    def sample(self) -> Rollout:
+        """Return it, as a runner does."""
+        return self.rollout
+
+    def nothing(self) -> None:
+        """Take no time."""
+
+
+_held: Holder | None = None
+
+
+def _hold(megabytes: int) -> None:
+    global _held
+    _held = Holder(megabytes)
+
+
+def _pool_sample() -> Rollout:
+    assert _held is not None
+    return _held.sample()
+
+
+def _pool_nothing() -> None:
+    return None
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    """Time of one call."""
+    start = time.perf_counter()
+    result = call()
+    spent = time.perf_counter() - start
+    del result
+    return spent
+
+
+def medians(variants: dict[str, Callable[[], Any]], rounds: int, warm_up: int) -> dict[str, float]:
+    """Let the variants take turns; the median time of each in seconds."""
+    times: dict[str, list[float]] = {name: [] for name in variants}
+    for turn in range(warm_up + rounds):
+        for name, call in variants.items():
+            spent = seconds(call)
+            if turn >= warm_up:
+                times[name].append(spent)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def transport(options: argparse.Namespace) -> dict[str, Any]:
+    """Latency of a call, and time to move a rollout between processes."""
+    rollout, target = make_rollout(options.megabytes), make_rollout(options.megabytes)
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(1, mp_context=context, initializer=_hold, initargs=(options.megabytes,))
+    with ProcessExecutor() as executor, pool:
+        actor = executor.spawn(Holder, options.megabytes)
+        latency = medians(
+            {
+                "call": lambda: [actor.call("nothing").result() for _ in range(BLOCK)],
+                "process pool": lambda: [pool.submit(_pool_nothing).result() for _ in range(BLOCK)],
+            },
+            options.rounds,
+            warm_up=3,
+        )
+        move = medians(
+            {
+                "copy": lambda: copy_into(target, rollout),
+                "result": lambda: actor.call("sample").result(),
+                "result, then read": lambda: float(actor.call("sample").result()["obs"].max()),
+                "read alone": lambda: float(rollout["obs"].max()),
+                "argument": lambda: actor.call(_ignore, rollout).result(),
+            },
+            options.rounds,
+            warm_up=3,
+        )
+        pooled = medians({"pool": lambda: pool.submit(_pool_sample).result()}, 3, warm_up=1)
+    read = move["result, then read"] - move["read alone"]
+    return {
+        "megabytes": options.megabytes,
+        "rounds": options.rounds,
+        "call_us": round(latency["call"] / BLOCK * 1e6, 1),
+        "process_pool_call_us": round(latency["process pool"] / BLOCK * 1e6, 1),
+        "copy_ms": round(move["copy"] * 1e3, 2),
+        "result_ms": round(move["result"] * 1e3, 2),
+        "argument_ms": round(move["argument"] * 1e3, 2),
+        "process_pool_result_ms": round(pooled["pool"] * 1e3, 2),
+        "result_ratio": round(move["result"] / move["copy"], 3),
+        "result_ratio_with_reading": round(read / move["copy"], 3),
+        "argument_ratio": round(move["argument"] / move["copy"], 3),
+    }
+
+
+def _ignore(holder: Holder, rollout: Rollout) -> None:
+    """Take an argument."""
+
+
+def show_transport(result: dict[str, Any]) -> None:
+    """Print what :func:`transport` measured."""
+    print(
+        f"a call to an actor       {result['call_us']:8.1f} us   (process pool: {result['process_pool_call_us']} us)"
+    )
+    print(f"{result['megabytes']} MB, one copy in memory {result['copy_ms']:8.2f} ms")
+    print(
+        f"  result of a call       {result['result_ms']:8.2f} ms   {result['result_ratio']} copies; "
+        f"{result['result_ratio_with_reading']} when it is read as well, reading itself not counted"
+    )
+    print(f"  argument of a call     {result['argument_ms']:8.2f} ms   {result['argument_ratio']} copies")
+    print(f"  process pool           {result['process_pool_result_ms']:8.2f} ms")
+
+
+PARTS: dict[str, tuple[Callable[[argparse.Namespace], dict[str, Any]], Callable[[dict[str, Any]], None]]] = {
+    "transport": (transport, show_transport),
+}
+
+
+def main() -> None:
+    """Measure, print, and exit with 1 when moving a rollout costs more than the limit."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--parts", nargs="+", choices=sorted(PARTS), default=sorted(PARTS))
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--megabytes", type=int, default=100)
+    parser.add_argument("--limit-ratio", type=float, default=1.5)
+    parser.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
+    options = parser.parse_args()
+    results: dict[str, Any] = {"cores": os.cpu_count(), "limit_ratio": options.limit_ratio}
+    for name in options.parts:
+        measure, show = PARTS[name]
+        results[name] = measure(options)
+        show(results[name])
+    if options.json:
+        Path(options.json).write_text(json.dumps(results, indent=2) + "\n")
+    if results.get("transport", {}).get("result_ratio", 0.0) > options.limit_ratio:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
