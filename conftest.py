@@ -1,11 +1,23 @@
-"""For all tests, the plugins' included: one torch thread, here and in the processes that tests start.
+"""For all tests, the plugins' included: one torch thread, and random numbers that are the same every time.
 
 The networks in tests are tiny. With two threads a layer waits for the second one whenever anything else runs, and
-results of two machines differ in their last bits. Set OMP_NUM_THREADS to choose another number.
+results of two machines differ in their last bits. Set OMP_NUM_THREADS to choose another number; the processes that
+tests start take it over.
 """
 
 from __future__ import annotations
 
 import os
 
+import pytest
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(autouse=True)
+def _same_random_numbers() -> None:
+    import numpy as np
+    import torch
+
+    torch.manual_seed(0)
+    np.random.seed(0)
