@@ -57,7 +57,7 @@ class ComputeActions:
         if _packer(module) is None:
             batched = nested_map(lambda x: x[None], as_arrays(module.observation_space, obs))
         else:
-            batched = one(module.observation_space, obs)
+            batched = one(cast(Any, module.observation_space), obs)
         if PREV_REWARDS in kwargs:
             kwargs[PREV_REWARDS] = np.asarray(kwargs[PREV_REWARDS])[None]
         if state:
