@@ -166,3 +166,21 @@ def test_training_and_evaluation_use_memory(mode):
         for _ in range(20):
             algo.train()
         assert algo.evaluate(32)["env_runners"]["episode_return_mean"] == 1.0
+
+
+@pytest.mark.parametrize("model_config", MODULES, ids=lambda m: "-".join(m))
+@pytest.mark.parametrize("action_space", [gym.spaces.Discrete(3), gym.spaces.Box(-1.0, 1.0, (2,))])
+def test_a_deployed_module_acts_as_the_runner_does(model_config, action_space):
+    runner = EnvRunner(
+        config_for("sync", action_space, pi_head_output_kernel_initializer="ones_", **model_config)
+    )
+    rollout = runner.sample(num_timesteps=60, explore=False)["default_policy"]
+    module = runner.acting_module
+    state, reward = None, 0.0
+    for t in range(rollout.num_steps):
+        obs = rollout["obs"][t, 0].numpy()
+        action, state = module.compute_single_action(obs, state, prev_rewards=reward)
+        np.testing.assert_allclose(action, module.actions_to_env(rollout["actions"][t, 0].numpy()), atol=1e-5)
+        reward = float(rollout["rewards"][t, 0])
+        if rollout["terminateds"][t, 0] | rollout["truncateds"][t, 0]:
+            state, reward = None, 0.0
