@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import signal
@@ -16,6 +17,7 @@ import pytest
 from rlkit_core.errors import ActorError
 from rlkit_core.execution import ProcessExecutor
 from rlkit_core.execution.conformance import Probe
+from rlkit_core.execution.segments import InPool
 
 
 class Mortal:
@@ -143,6 +145,36 @@ def test_a_worker_that_cannot_start_says_so():
         actor = executor.spawn(Mortal)
         with pytest.raises(ActorError, match=r"exited with code 1, before it was made"):
             actor.ready.result(30)
+
+
+def test_an_answer_that_cannot_be_received_hangs_nobody(executor, monkeypatch):
+    actor = executor.spawn(Probe)
+    actor.ready.result(30)
+
+    def no_more(pool, number, fd, nbytes):
+        os.close(fd)
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(InPool, "add", no_more)
+    futures = [actor.call("arrays", 20_000, 1.0), actor.call("add")]
+    for future in futures:
+        with pytest.raises(ActorError, match="Too many open files"):
+            future.result(30)
+    assert eventually(lambda: gone(actor.pid))
+
+
+def test_a_fork_of_the_driver_may_not_call(executor):
+    actor = executor.spawn(Probe)
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.write(write, str(actor.call("add").exception(5)).encode())
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        assert "make one here" in pipe.read()
+    os.waitpid(pid, 0)
+    assert actor.call("add").result(30) == 1
 
 
 # --------------------------------------------------------------------------------------------------------------- stop
@@ -287,6 +319,16 @@ def test_calls_queue_without_blocking_the_caller_and_can_be_cancelled(executor):
     assert slow.result(30) == 0.5
     assert all(len(future.result(30)) == 10_000 for future in futures[:-1])
     assert actor.call("add").result(30) == 1
+
+
+def test_any_callable_makes_an_actor_and_messages_name_it(executor):
+    class Factory:
+        def __call__(self):
+            return Probe(5)
+
+    made = executor.spawn(functools.partial(Probe, 4)), executor.spawn(Factory())
+    assert [actor.call("add").result(30) for actor in made] == [5, 6]
+    assert ["ProcessActor Probe," in repr(made[0]), "ProcessActor Factory," in repr(made[1])] == [True, True]
 
 
 def test_an_actor_may_have_actors_of_its_own(executor):
