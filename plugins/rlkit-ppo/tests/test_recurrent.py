@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from rlkit_core import Algorithm
+from rlkit_core import Algorithm, RLModuleSpec, TorchRLModule
+from rlkit_core.apis import ValueFunctionAPI
 from rlkit_core.learner import values_of_rollout
 from rlkit_core.learner.sequences import ChunkLayout
 from rlkit_core.models.normalizer import observation_normalizers
@@ -221,3 +222,51 @@ def test_observation_statistics_are_those_of_the_updates_before():
 
 def _normalizer(module):
     return observation_normalizers(module)[0]
+
+
+class OwnMemory(TorchRLModule, ValueFunctionAPI):
+    """A recurrent module without catalog, with a state of its own shape that does not start at zero."""
+
+    def setup(self):
+        self.register_buffer("start", torch.ones(3))
+        self.cell = torch.nn.Linear(2 + 3, 3)
+        self.pi, self.vf = torch.nn.Linear(3, 3), torch.nn.Linear(3, 1)
+
+    def get_initial_state(self):
+        return {"deep": {"h": self.start}}
+
+    def _run(self, batch):
+        h, outs = batch["state_in"]["deep"]["h"], []
+        for obs in batch["obs"].unbind(1):
+            h = torch.tanh(self.cell(torch.cat((obs, h), -1)))
+            outs.append(h)
+        return torch.stack(outs, 1), {"deep": {"h": h}}
+
+    def _forward(self, batch, **kwargs):
+        hidden, state = self._run(batch)
+        return {"action_dist_inputs": self.pi(hidden), "state_out": state}
+
+    def compute_values(self, batch, embeddings=None):
+        return self.vf(self._run(batch)[0]).squeeze(-1)
+
+
+def test_a_recurrent_module_of_ones_own_trains_and_needs_a_length():
+    config = (
+        PPOConfig()
+        .environment(Ragged)
+        .env_runners(num_envs_per_env_runner=3)
+        .training(train_batch_size=60, minibatch_size=20, num_epochs=2)
+        .debugging(seed=1)
+    )
+    with pytest.raises(ValueError, match=r"OwnMemory is recurrent.*max_seq_len"):
+        config.copy().rl_module(rl_module_spec=RLModuleSpec(OwnMemory)).build_algo()
+    spec = RLModuleSpec(OwnMemory, model_config={"max_seq_len": 5})
+    with config.copy().rl_module(rl_module_spec=spec).build_algo() as algo:
+        for _ in range(2):
+            result = algo.train()["learners"]["default_policy"]
+        assert np.isfinite(result["total_loss"])
+        rollout = algo.env_runner_group.sample()["default_policy"]
+        assert rollout.state_in["deep"]["h"].shape == (4, 3, 3)
+        batch = algo.learner_group.learner.build_train_batch("default_policy", rollout)
+        assert batch["obs"].shape[1:] == (5, 2)
+        assert result["num_module_steps_trained"] == 60
