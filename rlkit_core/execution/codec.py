@@ -35,7 +35,7 @@ class Encoded:
     Attributes:
         structure: bytes for :func:`decode`.
         nbytes: room that the arrays need.
-        attachments: objects in it that bring their own shared memory, in the order of their places.
+        attachments: objects in it that travel by other means, those with shared memory of their own above all.
     """
 
     __slots__ = ("_sources", "attachments", "nbytes", "structure")
@@ -63,17 +63,18 @@ class Encoded:
                 np.copyto(target, array)
 
 
-def encode(obj: Any, *, classes_of_peer: dict[type, Any] | None = None) -> Encoded:
+def encode(obj: Any, *, classes_of_peer: dict[type, Any] | None = None, share_code: bool = False) -> Encoded:
     """Encode any object.
 
     Args:
         obj: what to send.
         classes_of_peer: classes that came from the receiver by value, with their tokens: they are named by token, and
             so are the very same classes over there.
+        share_code: functions and classes become attachments, for a copy inside this process.
     """
     message = Encoded()
     with io.BytesIO() as file:
-        _Pickler(file, message, classes_of_peer or {}).dump(obj)
+        _Pickler(file, message, classes_of_peer or {}, share_code).dump(obj)
         message.structure = file.getvalue()
     return message
 
@@ -136,8 +137,11 @@ _local = threading.local()
 
 
 def snapshot(obj: Any) -> Any:
-    """A copy of ``obj`` as it would arrive in another process, its arrays in private memory."""
-    return from_bytes(*to_bytes(obj))
+    """A copy of ``obj`` as it would arrive in another process, but with the same functions and classes."""
+    message = encode(obj, share_code=True)
+    memory = np.empty(message.nbytes, np.uint8)
+    message.write(memory, 0)
+    return decode(message.structure, Source(memory, 0, lambda: memory, message.attachments))
 
 
 def to_bytes(obj: Any, *, classes_of_peer: dict[type, Any] | None = None) -> tuple[bytes, _Array]:
@@ -206,8 +210,11 @@ class Attachable:
 
 
 class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
-    def __init__(self, file: io.BytesIO, message: Encoded, classes_of_peer: dict[type, Any]) -> None:
+    def __init__(
+        self, file: io.BytesIO, message: Encoded, classes_of_peer: dict[type, Any], share_code: bool
+    ) -> None:
         super().__init__(file, protocol=5)
+        self._share_code = share_code
         self._message = message
         self._classes_of_peer = classes_of_peer
         self._torch = sys.modules.get("torch")
@@ -222,14 +229,19 @@ class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
         if kind in self._tensors:
             return self._tensor(obj)
         if isinstance(obj, type | FunctionType):
+            if self._share_code and obj.__module__ != __name__:
+                return self._attach(obj)
             token = self._classes_of_peer.get(obj) if isinstance(obj, type) else None
             if token is not None:
                 return _class_of_token, (token,)
             _let_travel(getattr(obj, "__module__", None))
         elif isinstance(obj, Attachable):
-            self._message.attachments.append(obj)
-            return _attachment, (len(self._message.attachments) - 1,)
+            return self._attach(obj)
         return super().reducer_override(obj)
+
+    def _attach(self, obj: Any) -> Any:
+        self._message.attachments.append(obj)
+        return _attachment, (len(self._message.attachments) - 1,)
 
     def _numpy(self, array: _Array) -> Any:
         dtype = array.dtype

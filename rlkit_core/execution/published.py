@@ -69,6 +69,7 @@ class PublishedArrays(Attachable):
 
         Raises:
             ActorError: called in another process than the one that made it.
+            TypeError: ``content`` holds published arrays itself, or what cannot be pickled.
         """
         if self._owner != os.getpid():
             raise ActorError(
@@ -76,6 +77,10 @@ class PublishedArrays(Attachable):
             )
         with self._writing:
             message = encode(content)
+            if message.attachments:
+                raise TypeError(
+                    "published arrays cannot hold published arrays; pass those to actors by themselves"
+                )
             length = len(message.structure)
             nbytes = aligned(length) + message.nbytes
             count = _COUNT.unpack_from(self._memory)[0] + 1

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from rlkit_core.errors import ActorError
-from rlkit_core.execution import ProcessExecutor, PublishedArrays
+from rlkit_core.execution import LocalPublished, ProcessExecutor, PublishedArrays
 from rlkit_core.execution.channel import INLINE, Channel
 from rlkit_core.execution.codec import COPY_BELOW, encode, from_bytes, to_bytes
 from rlkit_core.execution.conformance import Probe
@@ -240,6 +240,28 @@ def test_versions_may_go_back_and_readings_are_private():
     assert place.version == 2
     assert place.read(7)[1].tolist() == [0, 0, 0]
     assert (version, first.tolist()) == (7, [2, 2, 2])
+
+
+def test_a_snapshot_in_this_process_keeps_functions_and_classes():
+    class Weights:
+        def __init__(self, array):
+            self.array = array
+
+        def total(self):
+            return self.array.sum()
+
+    total, place, inner = Weights.total, LocalPublished(), PublishedArrays()
+    weights = Weights(torch.ones(3))
+    place.publish(1, {"w": weights, "f": total, "inner": inner})
+    weights.array += 1
+    got = place.read()[1]
+    assert type(got["w"]) is Weights
+    assert Weights.total is total is got["f"]
+    assert got["w"].total() == 3
+    assert got["inner"] is inner
+    with pytest.raises(TypeError, match="cannot hold published arrays"):
+        inner.publish(1, {"inner": PublishedArrays()})
+    assert inner.version is None
 
 
 def test_only_its_maker_publishes():
