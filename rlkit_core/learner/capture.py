@@ -120,7 +120,10 @@ class _RecordedStep:
 
         torch.set_rng_state(random_before)
         _copy(buffers, before)
-        again = self._recording.replay(list(leaves.values()))
+        try:
+            again = self._recording.replay(list(leaves.values()))
+        except RuntimeError as error:
+            raise NotTraceableError(f"the recorded operations cannot be replayed: {error}") from error
         self._place_loose(again)
         equal = all(
             torch.allclose(a, b, rtol=1e-4, atol=1e-6, equal_nan=True)

@@ -220,6 +220,12 @@ class TorchScriptBuilder(_Builder):
                 value = next(iter(node.outputs()))
                 value.setType(torch._C.ListType(torch._C.TensorType.get()))
                 return value
+            if not given:
+                node = self._graph.create("prim::ListConstruct", [], 1)
+                self._graph.insertNode(node)
+                value = next(iter(node.outputs()))
+                value.setType(torch._C.ListType(getattr(kind, "getElementType", torch._C.IntType.get)()))
+                return value
             given = [float(item) for item in given] if "float" in text else list(given)
         elif "float" in text and isinstance(given, int) and not isinstance(given, bool):
             given = float(given)
