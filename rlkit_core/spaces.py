@@ -85,7 +85,9 @@ def as_arrays(space: Space | None, values: Any) -> Any:
         return {key: as_arrays(space[key] if space is not None else None, values[key]) for key in keys}
     if isinstance(space, spaces.Tuple) or (space is None and isinstance(values, tuple)):
         if not isinstance(values, (tuple, list)) or (space is not None and len(values) != len(space.spaces)):
-            raise ValueError(f"observation: expected one item for each part of {space}, got {_shape_of(values)}")
+            raise ValueError(
+                f"observation: expected one item for each part of {space}, got {_shape_of(values)}"
+            )
         parts = space.spaces if space is not None else [None] * len(values)
         return tuple(as_arrays(part, value) for part, value in zip(parts, values, strict=True))
     return values if hasattr(values, "dtype") else np.asarray(values)

@@ -64,7 +64,11 @@ class Categorical(Distribution):
     @classmethod
     def from_logits(cls, logits: torch.Tensor, **kwargs: Any) -> Categorical:
         """Build from logits ``(..., n)``; ``temperature`` may be given."""
-        return cls(logits, **kwargs)
+        if kwargs or cls.__init__ is not Categorical.__init__:
+            return cls(logits, **kwargs)
+        made = cls.__new__(cls)  # a minibatch makes one: no checks of what is not given
+        made.logits, made._log_probs = logits, None
+        return made
 
     @classmethod
     def required_input_dim(

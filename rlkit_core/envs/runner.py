@@ -260,7 +260,7 @@ class EnvRunner(RunnerModules):
             raise EnvError(
                 f"{error} (step {t} of this rollout, runner {self.worker_index})"
             ) from error.__cause__
-        if not math.isfinite(rewards.sum()) or not _finite(obs_out):
+        if not math.isfinite(np.add.reduce(rewards)) or not _finite(obs_out):
             self._report_non_finite(obs_out, rewards, raw, t)
         return finals
 
@@ -442,5 +442,5 @@ class EnvRunner(RunnerModules):
 
 def _finite(rows: Rows) -> bool:
     if isinstance(rows, np.ndarray):
-        return rows.dtype.kind != "f" or math.isfinite(rows.sum())
+        return rows.dtype.kind != "f" or math.isfinite(np.add.reduce(rows, axis=None))
     return all(leaf.dtype.kind != "f" or math.isfinite(leaf.sum()) for leaf in leaves(rows))

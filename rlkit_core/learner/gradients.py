@@ -206,15 +206,27 @@ class GradientSteps:
     def postprocess_gradients(self, gradients_dict: ParamDict) -> ParamDict:
         """Clip (and check) the gradients of every module; optimizers of ``ALL_MODULES`` count as one more."""
         result: ParamDict = {}
-        for module_id in dict.fromkeys(r.module_id for r in self._optimizers.values()):
+        module_ids = dict.fromkeys(r.module_id for r in self._optimizers.values())
+        for module_id in module_ids:
             config = self.config if module_id == ALL_MODULES else self.config.get_config_for_module(module_id)
-            mine = {p: g for r in self._registered_by(module_id) for p, g in _pick(gradients_dict, r).items()}
+            if len(module_ids) == 1:
+                return self.postprocess_gradients_for_module(
+                    module_id=module_id, config=config, module_gradients_dict=gradients_dict
+                )
+            owners = self._registered_by(module_id)
+            mine = {p: g for r in owners for p, g in self._part_of(gradients_dict, r).items()}
             result.update(
                 self.postprocess_gradients_for_module(
                     module_id=module_id, config=config, module_gradients_dict=mine
                 )
             )
         return result
+
+    def _part_of(self, gradients: ParamDict, registered: RegisteredOptimizer) -> ParamDict:
+        """What an optimizer steps of a gradient dict: all of it where there is but one optimizer."""
+        if len(self._optimizers) == 1:
+            return gradients
+        return {p: gradients[p] for p in registered.parameters if p in gradients}
 
     def _registered_by(self, module_id: str) -> list[RegisteredOptimizer]:
         return [r for r in self._optimizers.values() if r.module_id == module_id]
@@ -239,7 +251,7 @@ class GradientSteps:
         clip = self._get_clip_function()
         result: ParamDict = {}
         for registered in self._registered_by(module_id):
-            gradients = _pick(module_gradients_dict, registered)
+            gradients = self._part_of(module_gradients_dict, registered)
             if not gradients:
                 continue
             # Clipping each tensor by its own norm has to see the tensors; the others work on the buffer as a whole.
@@ -360,10 +372,6 @@ class GradientSteps:
                 self.configure_optimizers_for_module(module_id)
             if name in self._optimizers:
                 self._optimizers[name].set_state(optimizer_state)
-
-
-def _pick(gradients: ParamDict, registered: RegisteredOptimizer) -> ParamDict:
-    return {p: gradients[p] for p in registered.parameters if p in gradients}
 
 
 def _as_buffer(gradients: ParamDict, registered: RegisteredOptimizer) -> ParamDict:

@@ -11,6 +11,8 @@ from torch import nn
 from rlkit_core.columns import ACTOR, CRITIC, ENCODER_OUT, Columns
 from rlkit_core.errors import ConfigError
 from rlkit_core.models.base import Encoder, ModelConfig, check_framework, encoder_output, initial_state_of
+from rlkit_core.models.heads import MLPHead
+from rlkit_core.models.mlp import MLPEncoder
 
 
 def _model_config(instance: Any, attribute: Any, value: Any) -> None:
@@ -145,3 +147,36 @@ class StatefulActorCriticEncoder(ActorCriticEncoder):
             parts[part] = encoder_output(result, encoder)
             state_out[part] = result[Columns.STATE_OUT]
         return {ENCODER_OUT: parts, Columns.STATE_OUT: state_out}
+
+
+class ActingPlan:
+    """The way from observation to action inputs as one list of layers, where encoder and head are plain MLPs.
+
+    Acting at a handful of rows takes most of its time between the layers, not in them; with a plan there is nothing in
+    between.
+
+    Args:
+        encoder: the actor-critic encoder.
+        actor: its actor part.
+        head: the policy head.
+    """
+
+    def __init__(self, encoder: Any, actor: MLPEncoder, head: MLPHead) -> None:
+        self._parts = (encoder, actor, head)
+        self.encoder, self.head = encoder, head
+        self.layers = (*actor.plan, *head.plan)
+
+    @classmethod
+    def of(cls, encoder: Any, head: Any) -> ActingPlan | None:
+        """The plan, or None where a part is of another kind."""
+        if type(encoder) is not ActorCriticEncoder or encoder._shared:
+            return None
+        actor = encoder._modules["actor_encoder"]
+        plain = type(actor) is MLPEncoder and actor.is_plain and type(head) is MLPHead and head.is_plain
+        return cls(encoder, actor, head) if plain else None  # type: ignore[arg-type]
+
+    def holds(self, encoder: Any, head: Any) -> bool:
+        """Whether it still stands for these modules: none was replaced, and nobody listens to them by a hook."""
+        if encoder is not self.encoder or head is not self.head:
+            return False
+        return not any(part._forward_hooks or part._forward_pre_hooks for part in self._parts)

@@ -13,7 +13,7 @@ from torch import nn
 from rlkit_core.errors import ConfigError
 from rlkit_core.models.base import Head
 from rlkit_core.models.default_config import effective_model_config
-from rlkit_core.models.mlp import MLPSettings, fcnet_settings, run_plan
+from rlkit_core.models.mlp import MLPSettings, Plan, fcnet_settings, run_plan
 
 
 @define(slots=False, kw_only=True)
@@ -67,6 +67,16 @@ class MLPHead(Head):
         self._clips = config.clip_log_std
         if self._clips:
             _add_log_std_bounds(self, config.output_dims[0], config.log_std_clip_param)
+
+    @property
+    def plan(self) -> Plan:
+        """Its layers, for ``run_plan``."""
+        return self._plan
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its layers are all there is to it."""
+        return not self._clips
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map an encoder's output."""

@@ -231,6 +231,16 @@ class MLPEncoder(Encoder):
         self._rank = config.observation_rank
         self._uint8_scale = config.uint8_scale
 
+    @property
+    def plan(self) -> Plan:
+        """Its layers, for :func:`run_plan`."""
+        return self._plan
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its layers are all there is to it for float32 observations."""
+        return self._rank == 1
+
     def forward(self, batch: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Encode ``batch["obs"]``."""
         x = batch[Columns.OBS]

@@ -9,7 +9,9 @@ import torch
 
 from rlkit_core.catalog import ActorCriticCatalog, has_action_mask
 from rlkit_core.columns import ACTOR, CRITIC, ENCODER_OUT, Columns
+from rlkit_core.models.actor_critic import ActingPlan
 from rlkit_core.models.base import initial_state_of
+from rlkit_core.models.mlp import run_plan
 from rlkit_core.rl_module.apis.inference_only import InferenceOnlyAPI
 from rlkit_core.rl_module.apis.value_function import ValueFunctionAPI
 from rlkit_core.rl_module.construction import accepted_names, ignores_kwargs
@@ -57,6 +59,7 @@ class ActorCriticTorchRLModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI
         takes_only = "only" in inspect.signature(type(self.encoder).forward).parameters
         # A recurrent critic of its own has state to carry along while acting.
         both = stateful and getattr(self.encoder, "critic_encoder", None) is not None
+        self._acting_plan = ActingPlan.of(self.encoder, self.pi) if self._mask_with is None else None
         self._actor_kwargs: dict[str, str] = {"only": ACTOR} if takes_only and not both else {}
         self._critic_kwargs: dict[str, str] = {"only": CRITIC} if takes_only else {}
 
@@ -74,6 +77,11 @@ class ActorCriticTorchRLModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI
     @ignores_kwargs
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Act: ``action_dist_inputs`` (B, D), and ``state_out`` when recurrent."""
+        plan = self._acting_plan
+        if plan is not None:
+            obs, modules = batch[Columns.OBS], self._modules
+            if obs.dtype is torch.float32 and plan.holds(modules.get("encoder"), modules.get("pi")):
+                return {Columns.ACTION_DIST_INPUTS: run_plan(plan.layers, obs)}
         encoded = self.encoder(batch, **self._actor_kwargs)
         logits = self.pi(encoded[ENCODER_OUT][ACTOR])
         if self._mask_with is not None:

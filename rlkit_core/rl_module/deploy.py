@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
+import gymnasium as gym
 import numpy as np
 import torch
 
@@ -141,14 +143,10 @@ class ComputeActions:
             actions: numpy, leading axes allowed; nested as the action space is.
         """
         module = self._module()
-        if module.action_space is None:
-            return actions
-        return _converter(module)(
-            actions,
-            module.action_space,
-            normalize=bool(module.model_config.get("normalize_actions", True)),
-            clip=bool(module.model_config.get("clip_actions", True)),
-        )
+        convert = module.__dict__.get("_to_env")
+        if convert is None:
+            convert = module.__dict__["_to_env"] = _converter(module)
+        return convert(actions)
 
     def _module(self) -> RLModule:
         return cast("RLModule", self).unwrapped()
@@ -194,18 +192,28 @@ def to_numpy(value: Any) -> Any:
     return value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value
 
 
-def _converter(module: RLModule) -> Any:
-    """The ``to_env`` of the module's distribution class, or, where it has none, that of its action space."""
-    known = module.__dict__.get("_to_env")
-    if known is None:
-        from rlkit_core.distributions import Distribution
+def _converter(module: RLModule) -> Callable[[Any], Any]:
+    """The translation to env units by the module's distribution class, or, where it has none, by its action space."""
+    from rlkit_core.distributions import Distribution
 
-        try:
-            dist_cls = module.get_inference_action_dist_cls()
-        except (NotImplementedError, ConfigError):
-            dist_cls = None
-        known = module.__dict__["_to_env"] = getattr(dist_cls, "to_env", None) or Distribution.to_env
-    return known
+    space = module.action_space
+    if space is None:
+        return lambda actions: actions
+    try:
+        dist_cls = module.get_inference_action_dist_cls()
+    except (NotImplementedError, ConfigError):
+        dist_cls = None
+    to_env = getattr(dist_cls, "to_env", None) or Distribution.to_env
+    standard = getattr(to_env, "__func__", None) is Distribution.to_env.__func__  # type: ignore[attr-defined]
+    if standard and isinstance(space, gym.spaces.Discrete) and not space.start:
+        dtype = space.dtype
+        return lambda actions: actions if actions.dtype == dtype else actions.astype(dtype)
+    return functools.partial(
+        to_env,
+        space=space,
+        normalize=bool(module.model_config.get("normalize_actions", True)),
+        clip=bool(module.model_config.get("clip_actions", True)),
+    )
 
 
 def _packer(module: RLModule) -> ObservationPacker | None:
