@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -89,7 +90,7 @@ def _record(row: dict[str, Any]) -> None:
     folder = os.environ.get(RESULTS_VARIABLE)
     if not folder:
         return
-    name = f"learn-{row['algorithm']}-{row['environment'].replace('/', '-')}.json"
+    name = re.sub(r"[^\w.-]+", "-", f"learn-{row['algorithm']}-{row['environment']}") + ".json"
     file = Path(folder) / name
     file.parent.mkdir(parents=True, exist_ok=True)
     rows = json.loads(file.read_text()) if file.exists() else []
