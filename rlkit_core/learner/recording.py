@@ -121,7 +121,10 @@ class _Builder:
 
     Attributes:
         outer: tensors that existed before the recording, which the graph takes after its own inputs.
+        hoists_views: whether views of outer tensors are made once, while recording.
     """
+
+    hoists_views = True
 
     def __init__(self, inputs: Mapping[str, Tensor]) -> None:
         self.outer: list[Tensor] = []
@@ -148,7 +151,7 @@ class _Builder:
         if func.is_view and isinstance(out, Tensor):
             if _place(out) in self._values:
                 return
-            if isinstance(args[0], Tensor) and _place(args[0]) in self._outer_places:
+            if self.hoists_views and isinstance(args[0], Tensor) and _place(args[0]) in self._outer_places:
                 self.value_of(
                     out
                 )  # a view of a tensor that stays where it is (a parameter, say) is made once, here
@@ -256,6 +259,8 @@ class TorchScriptBuilder(_Builder):
 class InductorBuilder(_Builder):
     """The same calls as a torch.fx graph, compiled by torch's inductor: slow to make, for long runs."""
 
+    hoists_views = False
+
     def __init__(self, inputs: Mapping[str, Tensor]) -> None:
         self._graph = torch.fx.Graph()
         super().__init__(inputs)
@@ -263,6 +268,19 @@ class InductorBuilder(_Builder):
     def add_input(self, name: str) -> Any:
         """An input of the graph."""
         return self._graph.placeholder(name)
+
+    def value_of(self, tensor: Tensor) -> Any:
+        """As for every graph; outer tensors that share memory (views of a flat buffer) are cut from one input."""
+        place = _place(tensor)
+        if place in self._values or not tensor.is_contiguous():
+            return super().value_of(tensor)
+        whole = torch.empty(0, dtype=tensor.dtype).set_(tensor.untyped_storage())
+        start, aten = tensor.storage_offset(), torch.ops.aten
+        part = self._graph.call_function(
+            aten.slice.Tensor, (super().value_of(whole), 0, start, start + tensor.numel())
+        )
+        value = self._values[place] = self._graph.call_function(aten.view.default, (part, list(tensor.shape)))
+        return value
 
     def add_node(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
         """Add a node."""
