@@ -220,9 +220,14 @@ class Algorithm(ModuleChanges, Checkpointable):
         *,
         explore: bool = False,
         module_id: str = DEFAULT_MODULE_ID,
-    ) -> Any:
-        """One action in env units for one observation."""
-        return self.env_runner.module[module_id].compute_single_action(observation, state, explore=explore)
+    ) -> tuple[Any, dict[str, Any]]:
+        """Act on one observation, as the module's own ``compute_single_action`` does.
+
+        Returns:
+            ``(action, state)``: the action in env units, and the recurrent state for the next one (``{}`` without one).
+        """
+        module: RLModule = self.env_runner.module[module_id]
+        return module.compute_single_action(observation, state, explore=explore)
 
     # -- checkpoints --------------------------------------------------------------------------------------------------
 

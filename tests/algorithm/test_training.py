@@ -140,6 +140,16 @@ def test_evaluation_every_second_iteration_and_training_goes_on_unharmed():
         assert same(weights(algo), weights(plain))
 
 
+def test_a_single_action_is_that_of_the_acting_module():
+    with small().build_algo() as algo:
+        observation = algo.env_runner.observation_space.sample() * 0.0 + 0.1
+        action, state = algo.compute_single_action(observation)
+        assert algo.env_runner.action_space.contains(action)
+        assert state == {}
+        expected, _ = algo.get_module().compute_actions(observation[None])
+        assert action == expected[0]
+
+
 def test_evaluate_is_repeatable_with_a_seed():
     with small().build_algo() as algo:
         first = algo.evaluate(7, seed=1)["env_runners"]["episode_return_mean"]
