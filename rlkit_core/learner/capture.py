@@ -25,6 +25,7 @@ from rlkit_core.learner.recording import (
     Recording,
     TorchScriptBuilder,
 )
+from rlkit_core.learner.rows import RowLog
 
 if TYPE_CHECKING:
     from rlkit_core.learner.learner import Learner
@@ -99,7 +100,7 @@ class _RecordedStep:
         buffers = [b for m in modules for b in m.buffers()]
         before = [b.clone() for b in buffers]
         random_before = torch.get_rng_state()
-        tap = MetricsTap()
+        tap, rows = MetricsTap(), RowLog()
 
         def gradient_step() -> list[Tensor]:
             self._losses = learner.compute_losses(fwd_out=learner.module.forward_train(batch), batch=batch)
@@ -108,11 +109,12 @@ class _RecordedStep:
             self._loose = [p for p, g in self.gradients.items() if id(g) not in flat]
             tensors = [value for _, value, _ in tap.logged if isinstance(value, Tensor)]
             losses = [loss.detach() for loss in self._losses.values()]
-            return [*losses, *tensors, *(self.gradients[p] for p in self._loose)]
+            logged_rows = [tensor for _, _, tensor in rows.logged]
+            return [*losses, *tensors, *logged_rows, *(self.gradients[p] for p in self._loose)]
 
-        with _tapped(learner, tap):
+        with _tapped(learner, tap, rows):
             self._recording = Recording(gradient_step, leaves, builder)
-        self._logged = tap.logged
+        self._logged, self._rows = tap.logged, [(mid, name) for mid, name, _ in rows.logged]
         random_after, after = torch.get_rng_state(), [b.clone() for b in buffers]
         first = self._recording.outputs
         gradients = {p: g.clone() for p, g in self.gradients.items()}
@@ -168,6 +170,8 @@ class _RecordedStep:
             return False
         for path, value, how in values:
             learner.metrics.log_value(path, value, reduce=how)
+        for (module_id, name), rows in zip(self._rows, tensors, strict=False):  # loose gradients follow
+            learner.rows.add(module_id, name, rows)
         learner.apply_gradients(self.gradients)
         return True
 
@@ -194,13 +198,15 @@ def make_step(learner: Learner) -> Any:
 
 
 @contextmanager
-def _tapped(learner: Learner, tap: MetricsTap) -> Iterator[None]:
-    """Record metrics instead of collecting them, and leave checks that read values for later."""
-    metrics, learner.metrics, learner.reads_values = learner.metrics, tap, False
+def _tapped(learner: Learner, tap: MetricsTap, rows: RowLog) -> Iterator[None]:
+    """Record metrics and rows instead of collecting them, and leave checks that read values for later."""
+    before = learner.metrics, learner.rows
+    learner.metrics, learner.rows, learner.reads_values = tap, rows, False
     try:
         yield
     finally:
-        learner.metrics, learner.reads_values = metrics, True
+        learner.metrics, learner.rows = before
+        learner.reads_values = True
 
 
 def _named_leaves(struct: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:

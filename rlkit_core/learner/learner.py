@@ -21,6 +21,7 @@ from rlkit_core.learner.minibatch import ModuleBatch, as_tensors, minibatches, n
 from rlkit_core.learner.nonfinite import write_report
 from rlkit_core.learner.observation_statistics import ObservationStatistics
 from rlkit_core.learner.optimizers import RegisteredOptimizer
+from rlkit_core.learner.rows import RowLog
 from rlkit_core.learner.sequences import num_steps, train_rows
 from rlkit_core.learner.state import LearnerState
 from rlkit_core.rl_module import MultiRLModule, MultiRLModuleSpec, RLModule, RLModuleSpec
@@ -46,6 +47,7 @@ class Learner(LearnerState):
     Attributes:
         config: a copy of its own; changes of the set of modules replace it.
         metrics: what is logged here is in the next result of :meth:`update`.
+        rows: what losses log per row, see :meth:`log_rows`.
         device: where modules and batches are.
         weights_seq_no: the number of updates so far.
         report_dir: where the minibatch of a ``NonFiniteError`` is saved; None is a new temporary folder each time.
@@ -67,6 +69,7 @@ class Learner(LearnerState):
         self.seeds = seeds or SeedTree.from_seed(config.seed).child("learner", 0)
         self._rng = TorchRNG(self.seeds.child("torch").seed())
         self.metrics = Metrics()
+        self.rows = RowLog()
         self.device = torch.device("cpu")
         self.weights_seq_no = 0
         self._optimizers: dict[str, RegisteredOptimizer] = {}
@@ -168,6 +171,7 @@ class Learner(LearnerState):
                 those before that minibatch, and a folder that the message names holds what replays it.
         """
         self._check_is_built()
+        self.rows.clear()
         timesteps = dict(timesteps or {})
         given = [source for source in (batch, rollouts, episodes) if source is not None]
         if len(given) != 1:
@@ -318,6 +322,27 @@ class Learner(LearnerState):
             fwd_out: what its ``forward_train`` returned for it.
         """
         raise NotImplementedError(f"{type(self).__name__} must override compute_loss_for_module()")
+
+    def log_rows(self, module_id: str, name: str, rows: Tensor) -> None:
+        """Keep what a loss has per row of its minibatch, for :meth:`take_rows`; nothing waits for the device.
+
+        Args:
+            module_id: the module whose loss this is.
+            name: such as ``"td_error"``.
+            rows: ``[B, ...]``, in the order of the minibatch's rows; detached. Not to be changed in place later.
+
+        Raises:
+            ConfigError: ``rows`` has no row axis.
+        """
+        self.rows.add(module_id, name, rows)
+
+    def take_rows(self) -> dict[str, dict[str, Tensor]]:
+        """``{module id: {name: rows}}`` that losses logged in the latest :meth:`update`; they are given out once.
+
+        The rows of all minibatches one after the other, ``[sum of B, ...]``: those of the batch, in its order, after
+        one epoch without shuffling.
+        """
+        return self.rows.take()
 
     def _log_counts(self, ready: Mapping[str, ModuleBatch]) -> None:
         total = 0
