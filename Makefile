@@ -40,6 +40,10 @@ $(VENV)/.docs-installed: $(VENV)/.installed
 	$(BIN)/python $(PIP_INSTALL) -e '.[dev,docs]'
 	@touch $@
 
+$(VENV)/.learn-installed: $(VENV)/.installed
+	$(BIN)/python $(PIP_INSTALL) -e '.[dev,learn]'
+	@touch $@
+
 # Stable-Baselines3 lives alone, so that it can ask for older versions without touching .venv.
 $(BENCH_VENV)/.installed: constraints.txt
 	test -x $(BENCH_VENV)/bin/python || $(PYTHON) -m venv $(BENCH_VENV)
@@ -59,7 +63,7 @@ test: $(VENV)/.installed  ## the default tests
 test-slow: $(VENV)/.installed  ## the tests marked slow
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
-learn: $(VENV)/.installed  ## the tests that train to a published level (minutes)
+learn: $(VENV)/.learn-installed  ## the tests that train to a published level (minutes)
 	RLKIT_RESULTS=benchmarks/results $(BIN)/python -m pytest -m learn $(ARGS)
 
 bench: $(VENV)/.installed $(BENCH_VENV)/.installed  ## PPO beside its peers, in one run

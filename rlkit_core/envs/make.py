@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from importlib import metadata
 from typing import Any
 
 import gymnasium as gym
@@ -21,6 +22,10 @@ def make_env(
     An id goes to ``gymnasium.make(id, **env_config)``. A class or function whose first parameter is named ``config``,
     ``env_config`` or ``ctx``, or that has exactly one required parameter, is called with the dict; every other one with
     ``**env_config``.
+
+    An id may be written ``module:Name-v0``, for an env that importing ``module`` registers. Where the namespace of an id
+    (``MinAtar/Breakout-v1``) is unknown to gymnasium, an installed package that offers it through an entry point in
+    the group ``gymnasium.envs`` registers it first.
 
     Args:
         env: gymnasium id, env class, or function that returns an env.
@@ -77,7 +82,28 @@ def spaces_of(env: gym.Env[Any, Any]) -> tuple[gym.Space[Any], gym.Space[Any]]:
     return env.observation_space, env.action_space
 
 
+def register_namespace(env_id: str) -> None:
+    """Let the package that offers an id's namespace register it, unless gymnasium knows the namespace already.
+
+    gymnasium itself stopped calling these entry points (group ``gymnasium.envs``, named as the namespace) with 1.0.
+
+    Raises:
+        EnvError: the package's function raised; chained from the original.
+    """
+    namespace, slash, _ = env_id.rpartition(":")[2].rpartition("/")
+    if not slash or any(known.startswith(f"{namespace}/") for known in gym.registry):
+        return
+    for entry in metadata.entry_points(group="gymnasium.envs", name=namespace):
+        try:
+            entry.load()()
+        except Exception as error:
+            raise EnvError(
+                f"env {env_id!r}: entry point {entry.value!r}, which registers {namespace!r}, raised: {error}"
+            ) from error
+
+
 def _make_registered(env_id: str, settings: dict[str, Any], kwargs: dict[str, Any]) -> gym.Env[Any, Any]:
+    register_namespace(env_id)
     try:
         return gym.make(env_id, **{**kwargs, **settings})
     except gym.error.DependencyNotInstalled as error:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from rlkit_core.data.storage import has_array, own_copy, storage
-from rlkit_core.envs.make import make_env, spaces_of
+from rlkit_core.envs.make import make_env, register_namespace, spaces_of
 from rlkit_core.errors import ConfigError, EnvError
 from rlkit_core.spaces import nested_map
 
@@ -353,6 +353,7 @@ def make_vector_env(
     if mode == "vector_entry_point":
         if not isinstance(env, str):
             raise ConfigError("gym_env_vectorize_mode='vector_entry_point' needs a registered env id")
+        register_namespace(env)
         try:
             return GymVectorEnv(
                 gym.make_vec(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import gymnasium as gym
 import pytest
 
@@ -59,3 +61,41 @@ def test_spaces_must_be_gymnasium_spaces():
     env.observation_space = object()
     with pytest.raises(EnvError, match=r"observation_space is builtins\.object"):
         spaces_of(env)
+
+
+@pytest.fixture
+def offered(tmp_path, monkeypatch):
+    """A distribution that offers the namespace ``Offered`` (and ``Broken``) through an entry point."""
+    info = tmp_path / "offered-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: offered\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[gymnasium.envs]\nOffered = offered_envs:register_all\nBroken = offered_envs:broken\n"
+    )
+    (tmp_path / "offered_envs.py").write_text(
+        "import gymnasium as gym\n"
+        "def register_all():\n"
+        "    gym.register('Offered/Pole-v0', 'gymnasium.envs.classic_control:CartPoleEnv', max_episode_steps=9)\n"
+        "def broken():\n"
+        "    raise RuntimeError('no display')\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield
+    gym.registry.pop("Offered/Pole-v0", None)
+    sys.modules.pop("offered_envs", None)
+
+
+@pytest.mark.parametrize("env_id", ["Offered/Pole-v0", "offered_envs:Offered/Pole-v0"])
+def test_an_installed_package_registers_its_namespace(offered, env_id):
+    assert make_env(env_id).spec.max_episode_steps == 9
+    assert make_env(env_id, {"max_episode_steps": 4}).spec.max_episode_steps == 4
+
+
+def test_a_package_that_fails_to_register_is_named(offered):
+    with pytest.raises(EnvError, match=r"offered_envs:broken.*no display"):
+        make_env("Broken/Pole-v0")
+
+
+def test_an_unknown_namespace_is_gymnasiums_to_report(offered):
+    with pytest.raises(EnvError, match="no env 'Nowhere/Pole-v0'"):
+        make_env("Nowhere/Pole-v0")
