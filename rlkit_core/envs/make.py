@@ -23,7 +23,7 @@ def make_env(
     ``env_config`` or ``ctx``, or that has exactly one required parameter, is called with the dict; every other one with
     ``**env_config``.
 
-    An id may be written ``module:Name-v0``, for an env that importing ``module`` registers. Where the namespace of an id
+    An id may be ``module:Name-v0``, for an env that importing ``module`` registers. Where the namespace of an id
     (``MinAtar/Breakout-v1``) is unknown to gymnasium, an installed package that offers it through an entry point in
     the group ``gymnasium.envs`` registers it first.
 
