@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from attrs import define, field
+import torch
+from attrs import define, evolve, field
 from torch import Tensor
 
 from rlkit_core.data.nested import Nested, first_leaf, flatten_time, leaves, map_leaves
@@ -14,7 +16,8 @@ from rlkit_core.data.nested import Nested, first_leaf, flatten_time, leaves, map
 class Rollout:
     """Experience of one module, ``[T, N, ...]``.
 
-    The arrays are the runner's own buffers: a rollout is valid until that runner samples again.
+    The arrays of a runner in this process are its own buffers: such a rollout is valid until that runner samples again;
+    :meth:`clone` keeps it for longer.
 
     Attributes:
         columns: column name to tensor ``[T, N, ...]``, nested as the space is. Always there: ``obs``, ``actions`` (raw,
@@ -27,7 +30,8 @@ class Rollout:
         loss_mask: ``[T, N]`` bool, False for steps that are no experience (the reset row of next-step reset); None
             when all are.
         weights_version: version of the weights that acted; None where nobody knows.
-        fresh_start: the envs were reset before the first step: nothing carries over from the rollout before.
+        fresh_start: envs were reset before the first step: nothing carries over from the rollout before. Of several
+            rollouts joined, True if it is for any.
         state_in: of a recurrent module, its state before rows ``0, seq_len, 2 * seq_len, ...``, ``[G, N, ...]``; the
             initial state where an episode begins there.
         seq_len: of a recurrent module, the steps it is trained with at once.
@@ -82,23 +86,59 @@ class Rollout:
         if all(leaf.device == device for leaf in leaves(self.columns)):
             return self
 
-        def move(tensor: Tensor) -> Tensor:
-            return tensor.to(device, non_blocking=True)
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
-        return Rollout(
-            columns={name: map_leaves(move, column) for name, column in self.columns.items()},
-            bootstrap_obs=map_leaves(move, self.bootstrap_obs),
-            final_obs=None if self.final_obs is None else map_leaves(move, self.final_obs),
-            final_index=None if self.final_index is None else move(self.final_index),
-            loss_mask=None if self.loss_mask is None else move(self.loss_mask),
-            weights_version=self.weights_version,
-            fresh_start=self.fresh_start,
-            state_in=None if self.state_in is None else map_leaves(move, self.state_in),
-            seq_len=self.seq_len,
-            episode_starts=None if self.episode_starts is None else move(self.episode_starts),
-            bootstrap_inputs=map_leaves(move, self.bootstrap_inputs),
-            final_inputs=map_leaves(move, self.final_inputs),
+    def clone(self) -> Rollout:
+        """The same rollout in memory of its own."""
+        return self._map(torch.clone)
+
+    def _map(self, function: Any) -> Rollout:
+        """The same rollout with every tensor replaced."""
+
+        def maybe(struct: Nested) -> Nested:
+            return None if struct is None else map_leaves(function, struct)
+
+        return evolve(
+            self,
+            columns={name: map_leaves(function, column) for name, column in self.columns.items()},
+            bootstrap_obs=map_leaves(function, self.bootstrap_obs),
+            final_obs=maybe(self.final_obs),
+            final_index=maybe(self.final_index),
+            loss_mask=maybe(self.loss_mask),
+            state_in=maybe(self.state_in),
+            episode_starts=maybe(self.episode_starts),
+            bootstrap_inputs={name: map_leaves(function, x) for name, x in self.bootstrap_inputs.items()},
+            final_inputs={name: map_leaves(function, x) for name, x in self.final_inputs.items()},
         )
+
+    @staticmethod
+    def concat(rollouts: Sequence[Rollout]) -> Rollout:
+        """Join rollouts of the same T along N, in the given order; always a copy.
+
+        Packed observations that are padded to different sizes are padded with zeros to the largest. The weights'
+        version is that of the oldest, None if one's is unknown.
+
+        Args:
+            rollouts: one or more, with the same columns.
+
+        Raises:
+            ConfigError: there is none, or they differ in T, in their columns or in ``seq_len``.
+        """
+        from rlkit_core.data.joining import concat
+
+        return concat(rollouts)
+
+    def split(self, parts: int) -> list[Rollout]:
+        """Cut along N into ``parts`` rollouts whose N differ by at most one, the larger ones first; views.
+
+        ``final_obs`` and ``final_index`` are copies, since they are no block of rows.
+
+        Raises:
+            ConfigError: there are fewer envs than parts.
+        """
+        from rlkit_core.data.joining import split
+
+        return split(self, parts)
 
     def flat(self) -> dict[str, Nested]:
         """Columns as rows ``[B, ...]``, ``B = num_env_steps``: time and envs merged, masked steps left out."""
