@@ -4,7 +4,8 @@ The settings are those of MinAtar's paper (Young and Tian 2019: 100,000 transiti
 minibatches of 32, epsilon from 1 to 0.1 over 100,000 steps, learning from step 5,000), with Adam for its RMSprop and an
 update every 4 steps, as CleanRL has them for Atari. Run once, alone:
 
-    OMP_NUM_THREADS=1 python benchmarks/peers/bare_dqn_minatar.py --json benchmarks/results/bare-dqn-MinAtar-Breakout-v1.json
+    cd benchmarks
+    OMP_NUM_THREADS=1 python peers/bare_dqn_minatar.py --json results/bare-dqn-MinAtar-Breakout-v1.json
 """
 
 from __future__ import annotations

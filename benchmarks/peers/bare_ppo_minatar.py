@@ -4,7 +4,8 @@ The settings are those CleanRL publishes for Atari (8 envs, 128 steps, 4 epochs 
 entropy 0.01, a learning rate that falls to nothing); the network is MinAtar's. An episode that is cut by its time limit
 counts as ended, as such scripts have it. Run once, alone:
 
-    OMP_NUM_THREADS=1 python benchmarks/peers/bare_ppo_minatar.py --json benchmarks/results/bare-ppo-MinAtar-Breakout-v1.json
+    cd benchmarks
+    OMP_NUM_THREADS=1 python peers/bare_ppo_minatar.py --json results/bare-ppo-MinAtar-Breakout-v1.json
 """
 
 from __future__ import annotations
