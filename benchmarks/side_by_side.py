@@ -1,7 +1,8 @@
 """What the side-by-side benchmarks share: workers in fresh processes, rounds, ratios, the machine, the report.
 
 The workers take turns within each round, so that a machine that warms up or gets busy touches all of them alike. Ratios
-are taken within a round, then the median over rounds; their range is printed beside it.
+are taken within a round, then the median over rounds; their range is printed beside it. Workers whose names begin with
+"ours" are compared with all the others.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import platform
 import statistics
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,19 @@ RunWorker = Callable[..., dict[str, Any]]
 
 
 def run_script(
-    script: Path, name: str, python: Path, *, steps: int, threads: int, seed: int
+    script: Path,
+    name: str,
+    python: Path,
+    *,
+    steps: int,
+    threads: int,
+    seed: int,
+    arguments: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Run one worker to its end in a new process and return what it measured."""
     env = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     command = [str(python), str(script)]
-    command += ["--steps", str(steps), "--threads", str(threads), "--seed", str(seed)]
+    command += ["--steps", str(steps), "--threads", str(threads), "--seed", str(seed), *arguments]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise click.ClickException(
@@ -51,7 +59,7 @@ def rounds_of(
         for name in names[turn:] + names[:turn]:
             result = run(name, pythons[name], steps=steps, threads=threads, seed=seed + r)
             click.echo(
-                f"round {r + 1}/{rounds}  {name:>4}  {result['steps_per_second']:>9,.0f} steps/s", err=True
+                f"round {r + 1}/{rounds}  {name:>12}  {result['steps_per_second']:>9,.0f} steps/s", err=True
             )
             results.append({**result, "round": r, "seed": seed + r})
     return results
@@ -70,22 +78,24 @@ def summarise(results: list[dict[str, Any]]) -> dict[str, Any]:
             "mean_return": statistics.median(returns) if returns else None,
             "versions": rows[0]["versions"],
         }
-    ratios = {}
-    for peer in names:
-        if peer == "ours" or "ours" not in workers:
-            continue
-        ratios[f"ours/{peer}"] = {
-            key: ratio_by_round(results, peer, key) for key in ("steps_per_second", "peak_memory_mib")
+    ours = [name for name in names if name.startswith("ours")]
+    ratios = {
+        f"{mine}/{peer}": {
+            key: ratio_by_round(results, mine, peer, key) for key in ("steps_per_second", "peak_memory_mib")
         }
+        for mine in ours
+        for peer in names
+        if peer not in ours
+    }
     return {"workers": workers, "ratios": ratios}
 
 
-def ratio_by_round(results: list[dict[str, Any]], peer: str, key: str) -> dict[str, float]:
-    """Ours divided by ``peer``, round by round: median, least and greatest."""
+def ratio_by_round(results: list[dict[str, Any]], mine: str, peer: str, key: str) -> dict[str, float]:
+    """The worker ``mine`` divided by ``peer``, round by round: median, least and greatest."""
     by_round: dict[int, dict[str, float]] = {}
     for result in results:
         by_round.setdefault(result["round"], {})[result["name"]] = result[key]
-    ratios = [values["ours"] / values[peer] for values in by_round.values()]
+    ratios = [values[mine] / values[peer] for values in by_round.values()]
     return {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)}
 
 
