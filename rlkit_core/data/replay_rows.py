@@ -1,0 +1,152 @@
+"""Rows of a replay buffer in preallocated memory: one array per leaf, and slots for what few rows have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlkit_core.data.nested import Nested, leaves
+from rlkit_core.errors import ConfigError
+from rlkit_core.spaces import nested_map
+
+Array = np.ndarray[Any, Any]
+_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def as_array(tensor: Tensor) -> Array:
+    """A numpy view of a tensor's memory (of a copy, if it is not on the CPU).
+
+    dtypes that numpy does not have (bfloat16) are seen as integers of their size: rows are copied, never computed
+    with.
+    """
+    try:
+        return tensor.numpy()
+    except (TypeError, RuntimeError):
+        tensor = tensor.detach().cpu()
+    try:
+        return tensor.numpy()
+    except TypeError:
+        return tensor.contiguous().view(_BITS[tensor.element_size()]).numpy()
+
+
+class RowStore:
+    """``rows`` rows of one leaf.
+
+    Attributes:
+        name: the column, for messages.
+        tensor: ``[rows, *shape]``; memory is touched only where rows are written.
+        array: the same memory as numpy sees it.
+    """
+
+    def __init__(self, name: str, rows: int, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+        self.name, self.shape, self.dtype = name, shape, dtype
+        self._set(torch.empty((rows, *shape), dtype=dtype))
+
+    def _set(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+        self.array = as_array(tensor)
+
+    @classmethod
+    def like(cls, name: str, rows: int, column: Nested, lead: int) -> Nested:
+        """Stores for every leaf of ``column``, whose leaves have ``lead`` leading axes.
+
+        Raises:
+            ConfigError: a leaf is no tensor.
+        """
+        for leaf in leaves(column):
+            if not isinstance(leaf, Tensor):
+                raise ConfigError(
+                    f"column {name!r} has parts without an array of one shape (Text, Sequence, Graph), which a replay "
+                    "buffer cannot hold; use an encoder with a pack() that makes arrays of one shape of them"
+                )
+        return nested_map(lambda leaf: cls(name, rows, tuple(leaf.shape[lead:]), leaf.dtype), column)
+
+    def rows_of(self, block: Any, lead: int) -> Array:
+        """A block ``[..., *shape]`` with ``lead`` leading axes as ``[rows, *shape]``.
+
+        Raises:
+            ConfigError: another shape or dtype than that of the rows here.
+        """
+        if not isinstance(block, Tensor) or block.dtype != self.dtype or block.shape[lead:] != self.shape:
+            seen = f"{tuple(block.shape[lead:])} {block.dtype}" if isinstance(block, Tensor) else repr(block)
+            raise ConfigError(
+                f"column {self.name!r}: this buffer holds rows of {self.shape} {self.dtype}, and got {seen}; "
+                "rollouts of one buffer must come from envs and modules with the same spaces"
+            )
+        array = as_array(block)
+        count = 1
+        for axis in array.shape[:lead]:
+            count *= axis
+        return array.reshape(count, *self.shape)
+
+    def grow(self, rows: int) -> None:
+        """Make room for ``rows`` rows in all; those there stay where they are."""
+        bigger = torch.empty((rows, *self.shape), dtype=self.dtype)
+        bigger[: self.tensor.shape[0]] = self.tensor
+        self._set(bigger)
+
+
+def put_ring(array: Array, at: int, rows: Array, size: int) -> None:
+    """Write rows at ``at, at + 1, ...`` of a ring: the first ``size`` rows of ``array``."""
+    stop = at + rows.shape[0]
+    if stop <= size:
+        array[at:stop] = rows
+    else:
+        array[at:size] = rows[: size - at]
+        array[: stop - size] = rows[size - at :]
+
+
+def ring_slices(at: int, count: int, size: int) -> list[slice]:
+    """The one or two slices that hold ``count`` places of a ring from ``at`` on."""
+    at %= size
+    if at + count <= size:
+        return [slice(at, at + count)]
+    return [slice(at, size), slice(0, at + count - size)]
+
+
+class SlotPool:
+    """Numbers of free places, for what only some rows have; grows by doubling."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._free = np.arange(capacity, dtype=np.int64)[::-1].copy()
+        self._num_free = capacity
+
+    @property
+    def used(self) -> int:
+        """Places that are taken."""
+        return self.capacity - self._num_free
+
+    def room_for(self, count: int) -> bool:
+        """Make room for ``count`` more; True if the capacity has grown."""
+        if count <= self._num_free:
+            return False
+        old, self.capacity = self.capacity, max(2 * self.capacity, self.used + count)
+        fresh = np.arange(old, self.capacity, dtype=np.int64)[::-1]
+        self._free = np.concatenate(
+            (fresh, self._free[: self._num_free], np.empty(old - self._num_free, np.int64))
+        )
+        self._num_free += self.capacity - old
+        return True
+
+    def take(self, count: int) -> Array:
+        """``count`` free places, ``[count]`` int64."""
+        self._num_free -= count
+        slots: Array = self._free[self._num_free : self._num_free + count][::-1].copy()
+        return slots
+
+    def give_back(self, slots: Array) -> None:
+        """These places are free again."""
+        self._free[self._num_free : self._num_free + len(slots)] = slots
+        self._num_free += len(slots)
+
+    def restore(self, capacity: int, used: Array) -> None:
+        """Have exactly the places ``used`` taken."""
+        self.capacity = capacity
+        free = np.setdiff1d(np.arange(capacity, dtype=np.int64), used)[::-1]
+        self._free = np.empty(capacity, np.int64)
+        self._free[: len(free)] = free
+        self._num_free = len(free)
