@@ -14,6 +14,7 @@ from rlkit_core.errors import ConfigError, NonFiniteError
 from rlkit_core.learner import optimizers as opt
 from rlkit_core.learner.metrics import Metrics
 from rlkit_core.learner.optimizers import ParamDict, RegisteredOptimizer
+from rlkit_core.learner.peers import Peers
 from rlkit_core.learner.schedule import Scheduler
 from rlkit_core.rl_module import MultiRLModule, RLModule
 
@@ -28,6 +29,9 @@ class GradientSteps:
     _optimizers: dict[str, RegisteredOptimizer]
     _parameters: list[nn.Parameter]
     _losses: Mapping[str, Tensor]
+    peers: Peers | None
+    loss_scale: Mapping[str, float]
+    bad_losses: frozenset[str]
 
     @property
     def module(self) -> MultiRLModule:
@@ -171,7 +175,9 @@ class GradientSteps:
             if schedules is not None:
                 loss = None
                 if schedules.needs_loss:
-                    loss = self.metrics.peek((registered.module_id, "total_loss"), default=float("nan"))
+                    loss = self.mean_over_learners(
+                        self.metrics.peek((registered.module_id, "total_loss"), default=float("nan"))
+                    )
                 schedules.step(loss)
             self.metrics.log_value(
                 (registered.module_id, f"{registered.short_name}_learning_rate"),
@@ -195,6 +201,8 @@ class GradientSteps:
             registered.zero_grad(all_reached=registered.serves(loss_per_module))
         self._losses = loss_per_module
         losses = list(loss_per_module.values())
+        if self.loss_scale:
+            losses = [loss * self.loss_scale.get(mid, 1.0) for mid, loss in loss_per_module.items()]
         if not losses:
             return {}
         total = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
@@ -202,6 +210,20 @@ class GradientSteps:
             return {}
         torch.autograd.backward(total)
         return {p: p.grad for p in self._parameters if p.grad is not None}
+
+    def average_gradients(self, gradients_dict: ParamDict) -> ParamDict:
+        """The mean of gradients over all learners of a group; one learner's are left as they are.
+
+        An ``_update`` of one's own calls this once for all the gradients of a step, before they are clipped.
+        """
+        return gradients_dict if self.peers is None else self.peers.average(gradients_dict)
+
+    def mean_over_learners(self, value: float) -> float:
+        """The mean of a number over all learners of a group, for decisions that have to be the same on each.
+
+        All learners must call it equally often, in the same order.
+        """
+        return value if self.peers is None else self.peers.mean(value)
 
     def postprocess_gradients(self, gradients_dict: ParamDict) -> ParamDict:
         """Clip (and check) the gradients of every module; optimizers of ``ALL_MODULES`` count as one more."""
@@ -281,7 +303,7 @@ class GradientSteps:
         """The module whose loss is not finite: ``module_id``, or any for ``ALL_MODULES``; None if all is well."""
         for key in self._losses if module_id == ALL_MODULES else (module_id,):
             loss = self._losses.get(key)
-            if loss is not None and not self._is_finite(loss):
+            if key in self.bad_losses or (loss is not None and not self._is_finite(loss)):
                 return key
         return None
 
@@ -300,7 +322,9 @@ class GradientSteps:
         Raises:
             NonFiniteError: ``what`` is ``"raise"``.
         """
-        self.metrics.log_value((module_id, "num_nonfinite_updates_lifetime"), 1, reduce="lifetime_sum")
+        self.metrics.log_value(
+            (module_id, "num_nonfinite_updates_lifetime"), self._once, reduce="lifetime_sum"
+        )
         if what != "raise":
             return
         loss = self._losses.get(module_id)
@@ -309,6 +333,8 @@ class GradientSteps:
         found = []
         if loss is not None and not math.isfinite(loss.item()):
             found.append(f"the loss is {loss.item()}")
+        elif module_id in self.bad_losses:
+            found.append("the loss of another learner is not finite")
         if bad or not found:
             more = f" and {len(bad) - 4} more" if len(bad) > 4 else ""
             found.append(f"NaN or infinite gradients in {', '.join(bad[:4]) or 'their joint norm'}{more}")
@@ -318,6 +344,11 @@ class GradientSteps:
         )
         error.module_id = module_id
         raise error
+
+    @property
+    def _once(self) -> int:
+        """1 on the first learner of a group, else 0: what counts something that happens to all of them."""
+        return int(self.peers is None or self.peers.rank == 0)
 
     def _log_gradients(self, module_id: str, gradients: ParamDict) -> None:
         names = self._parameter_names()

@@ -17,10 +17,11 @@ from rlkit_core.learner.drivers import DriverSet
 from rlkit_core.learner.episodes import complete_rollout, rollout_from_episodes
 from rlkit_core.learner.fused import without_compiler_import
 from rlkit_core.learner.metrics import Metrics
-from rlkit_core.learner.minibatch import ModuleBatch, as_tensors, minibatches, num_rows
+from rlkit_core.learner.minibatch import ModuleBatch, as_tensors, count_minibatches, minibatches, num_rows
 from rlkit_core.learner.nonfinite import write_report
 from rlkit_core.learner.observation_statistics import ObservationStatistics
 from rlkit_core.learner.optimizers import RegisteredOptimizer
+from rlkit_core.learner.peers import Peers
 from rlkit_core.learner.rows import RowLog
 from rlkit_core.learner.sequences import num_steps, train_rows
 from rlkit_core.learner.state import LearnerState
@@ -50,6 +51,8 @@ class Learner(LearnerState):
         rows: what losses log per row, see :meth:`log_rows`.
         device: where modules and batches are.
         weights_seq_no: the number of updates so far.
+        peers: the other learners of a group that averages gradients; None where there are none.
+        loss_scale: factors of losses that make a mean over learners one over their rows; those left out are 1.
         report_dir: where the minibatch of a ``NonFiniteError`` is saved; None is a new temporary folder each time.
     """
 
@@ -72,6 +75,9 @@ class Learner(LearnerState):
         self.rows = RowLog()
         self.device = torch.device("cpu")
         self.weights_seq_no = 0
+        self.peers: Peers | None = None
+        self.loss_scale: Mapping[str, float] = {}
+        self.bad_losses: frozenset[str] = frozenset()
         self._optimizers: dict[str, RegisteredOptimizer] = {}
         self._drivers = DriverSet(self)
         self._observation_statistics = ObservationStatistics()
@@ -137,7 +143,7 @@ class Learner(LearnerState):
         self,
         batch: Mapping[str, Mapping[str, Any]] | None = None,
         *,
-        rollouts: Mapping[str, Rollout] | None = None,
+        rollouts: Mapping[str, Rollout | Sequence[Rollout]] | None = None,
         episodes: Mapping[str, Sequence[Any]] | Sequence[Any] | None = None,
         timesteps: Mapping[str, int] | None = None,
         num_epochs: int = 1,
@@ -152,7 +158,8 @@ class Learner(LearnerState):
 
         Args:
             batch: ``{module id: columns}``, rows ``[B, ...]``, ready for the loss.
-            rollouts: ``{module id: Rollout}``, which :meth:`build_train_batch` makes ready.
+            rollouts: ``{module id: Rollout}``, which :meth:`build_train_batch` makes ready; several of one module,
+                in a list, are joined along their envs.
             episodes: ``{module id: episodes}``, or the episodes of the only module; see
                 :func:`~rlkit_core.learner.episodes.rollout_from_episodes` for what an episode may be. They become a
                 rollout each module.
@@ -177,10 +184,12 @@ class Learner(LearnerState):
         if len(given) != 1:
             raise ConfigError("Learner.update: give exactly one of batch=, rollouts= and episodes=")
         data = self._by_module(given[0])
-        self._set_trained(
-            tuple(mid for mid in self.module if self.should_module_be_updated(mid, data.get(mid)))
-        )
+        trained = tuple(mid for mid in self.module if self.should_module_be_updated(mid, data.get(mid)))
         wanted = {mid: part for mid, part in data.items() if self._is_updated(mid, part) and _has_rows(part)}
+        if self.peers is not None and callable(self.config.policies_to_train):
+            trained, common = map(tuple, self.peers.common(trained, wanted))
+            wanted = {mid: wanted[mid] for mid in common}
+        self._set_trained(trained)
         if not wanted:
             return self._nothing_to_do()
         with self._rng.scope():
@@ -195,24 +204,36 @@ class Learner(LearnerState):
             else:
                 if episodes is not None:
                     wanted = {mid: self._rollout_from_episodes(mid, part) for mid, part in wanted.items()}
-                for module_id, difference in self._compute_off_policyness(wanted).items():
-                    self.metrics.log_value((module_id, DIFF_NUM_GRAD_UPDATES), difference)
-                ready = {mid: self._prepare(mid, rollout) for mid, rollout in wanted.items()}
+                self._log_off_policyness(wanted)
+                ready = {mid: self._prepare(mid, _joined(rollout)) for mid, rollout in wanted.items()}
                 ready = {mid: rows for mid, rows in ready.items() if num_rows(rows)}
-                if not ready:
-                    return self._nothing_to_do()
+            counts = count_minibatches(
+                ready,
+                num_epochs=num_epochs,
+                minibatch_size=minibatch_size,
+                num_total_minibatches=num_total_minibatches,
+            )
+            total = max(counts.values(), default=0)
+            if self.peers is not None:
+                ready, total = self.peers.plan(ready, counts, minibatch_size)
+            if not ready:
+                return self._nothing_to_do()
             for minibatch in minibatches(
                 ready,
                 num_epochs=num_epochs,
                 minibatch_size=minibatch_size,
                 shuffle=shuffle_batch_per_epoch,
-                num_total_minibatches=num_total_minibatches,
+                num_minibatches=total,
             ):
+                if self.peers is not None:
+                    self.peers.begin(minibatch)
                 try:
                     self._step(minibatch)
                 except NonFiniteError as error:
                     raise write_report(self, error, minibatch) from None
-            self._observation_statistics.take_in()
+                if self.peers is not None:
+                    self.peers.end()
+            self._observation_statistics.take_in(self.peers)
             self.weights_seq_no += 1
             self.after_gradient_based_update(timesteps=timesteps)
             for module_id in ready:
@@ -231,7 +252,7 @@ class Learner(LearnerState):
         return self.update(episodes=episodes, **kwargs)
 
     def _nothing_to_do(self) -> dict[str, Any]:
-        self.metrics.log_value((ALL_MODULES, "num_empty_updates_lifetime"), 1, reduce="lifetime_sum")
+        self.metrics.log_value((ALL_MODULES, "num_empty_updates_lifetime"), self._once, reduce="lifetime_sum")
         return self.metrics.reduce()
 
     def _by_module(self, data: Any) -> dict[str, Any]:
@@ -254,13 +275,14 @@ class Learner(LearnerState):
         rollout = rollout_from_episodes(episodes, self.module[module_id].observation_space)
         return complete_rollout(self.module[module_id], rollout.to(self.device))
 
-    def _compute_off_policyness(self, rollouts: Mapping[str, Rollout]) -> dict[str, int]:
-        """``{module id: updates between the weights that acted and those here}``."""
-        return {
-            mid: self.weights_seq_no - rollout.weights_version
-            for mid, rollout in rollouts.items()
-            if rollout.weights_version is not None
-        }
+    def _log_off_policyness(self, rollouts: Mapping[str, Rollout | Sequence[Rollout]]) -> None:
+        """Log how many updates lie between the weights that acted and those here: mean and largest of the rollouts."""
+        for module_id, found in rollouts.items():
+            for rollout in [found] if isinstance(found, Rollout) else found:
+                if rollout.weights_version is not None:
+                    behind = self.weights_seq_no - rollout.weights_version
+                    self.metrics.log_value((module_id, DIFF_NUM_GRAD_UPDATES), behind)
+                    self.metrics.log_value((module_id, f"{DIFF_NUM_GRAD_UPDATES}_max"), behind, reduce="max")
 
     def _prepare(self, module_id: str, rollout: Rollout) -> ModuleBatch:
         rollout = rollout.to(self.device)
@@ -290,7 +312,7 @@ class Learner(LearnerState):
         """One gradient step on one minibatch."""
         fwd_out = self.module.forward_train(batch)
         losses = self.compute_losses(fwd_out=fwd_out, batch=batch)
-        gradients = self.compute_gradients(losses)
+        gradients = self.average_gradients(self.compute_gradients(losses))
         gradients = self.postprocess_gradients(gradients)
         self.apply_gradients(gradients)
         return fwd_out, losses, self.metrics
@@ -367,7 +389,15 @@ class Learner(LearnerState):
 def _has_rows(data: Any) -> bool:
     if isinstance(data, Rollout):
         return data.num_env_steps > 0
+    if isinstance(data, Sequence) and data and isinstance(data[0], Rollout):
+        return any(rollout.num_env_steps > 0 for rollout in data)
     return num_rows(data) > 0 if isinstance(data, Mapping) else len(data) > 0
+
+
+def _joined(rollouts: Rollout | Sequence[Rollout]) -> Rollout:
+    if isinstance(rollouts, Rollout):
+        return rollouts
+    return rollouts[0] if len(rollouts) == 1 else Rollout.concat(rollouts)
 
 
 TorchLearner = Learner

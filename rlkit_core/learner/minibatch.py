@@ -77,6 +77,7 @@ def minibatches(
     minibatch_size: int | None = None,
     shuffle: bool = False,
     num_total_minibatches: int = 0,
+    num_minibatches: int | None = None,
 ) -> Iterator[dict[str, ModuleBatch]]:
     """Minibatches over several modules, until the largest has been covered ``num_epochs`` times.
 
@@ -87,6 +88,34 @@ def minibatches(
             :func:`rows_per_minibatch`); None means each module's whole batch.
         shuffle: shuffle each pass.
         num_total_minibatches: stop after that many; 0 means no limit.
+        num_minibatches: exactly that many, instead of what the batch needs.
+
+    Raises:
+        ConfigError: a number is not positive.
+    """
+    counts = count_minibatches(
+        batch,
+        num_epochs=num_epochs,
+        minibatch_size=minibatch_size,
+        num_total_minibatches=num_total_minibatches,
+    )
+    total = max(counts.values(), default=0) if num_minibatches is None else num_minibatches
+    streams = {}
+    for mid, rows in batch.items():
+        size = num_rows(rows) if minibatch_size is None else rows_per_minibatch(rows, minibatch_size)
+        streams[mid] = ModuleStream(rows, size, shuffle=shuffle)
+    for _ in range(total):
+        yield {mid: stream.next() for mid, stream in streams.items()}
+
+
+def count_minibatches(
+    batch: Mapping[str, ModuleBatch],
+    *,
+    num_epochs: int = 1,
+    minibatch_size: int | None = None,
+    num_total_minibatches: int = 0,
+) -> dict[str, int]:
+    """How many minibatches each module needs for ``num_epochs`` passes; arguments as for :func:`minibatches`.
 
     Raises:
         ConfigError: a number is not positive.
@@ -94,17 +123,13 @@ def minibatches(
     for name, value in (("num_epochs", num_epochs), ("minibatch_size", minibatch_size)):
         if value is not None and value < 1:
             raise ConfigError(f"{name}={value}: expected at least 1")
-    if minibatch_size is None:
-        total = num_epochs
-        streams = {mid: ModuleStream(rows, num_rows(rows), shuffle=shuffle) for mid, rows in batch.items()}
-    else:
-        sizes = {mid: rows_per_minibatch(rows, minibatch_size) for mid, rows in batch.items()}
-        total = max((-(-num_rows(rows) * num_epochs // sizes[mid]) for mid, rows in batch.items()), default=0)
-        streams = {mid: ModuleStream(rows, sizes[mid], shuffle=shuffle) for mid, rows in batch.items()}
-    if num_total_minibatches:
-        total = min(total, num_total_minibatches)
-    for _ in range(total):
-        yield {mid: stream.next() for mid, stream in streams.items()}
+    counts = {}
+    for mid, rows in batch.items():
+        count = num_epochs
+        if minibatch_size is not None:
+            count = -(-num_rows(rows) * num_epochs // rows_per_minibatch(rows, minibatch_size))
+        counts[mid] = min(count, num_total_minibatches) if num_total_minibatches else count
+    return counts
 
 
 def rows_per_minibatch(batch: ModuleBatch, minibatch_size: int) -> int:

@@ -39,9 +39,12 @@ class ObservationStatistics:
             self._gathered.append((normalizer, moments))
 
     @torch.no_grad()
-    def take_in(self) -> None:
-        """Merge what was gathered into the modules' statistics."""
-        for normalizer, moments in self._gathered:
+    def take_in(self, peers: Any = None) -> None:
+        """Merge what was gathered into the modules' statistics; with ``peers``, what all learners have gathered."""
+        found = [moments for _, moments in self._gathered]
+        if peers is not None:
+            found = peers.gather_moments(found)
+        for (normalizer, _), moments in zip(self._gathered, found, strict=True):
             normalizer.merge(moments)
         self.clear()
 

@@ -1,0 +1,109 @@
+"""The learners of a group as they reach each other: a torch.distributed group that nothing outlives."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+from rlkit_core.errors import ActorError
+
+#: How long one learner waits for another before it gives up; a learner that is gone is noticed at once.
+TIMEOUT = timedelta(minutes=10)
+
+
+class PeerError(ActorError):
+    """Another learner of the group failed or is gone; that one's own error says why."""
+
+
+class Rendezvous:
+    """A place in the first learner's process where the learners of a group find each other.
+
+    It listens on a port that the system picks, so groups beside each other never collide, and ends with its process.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.store = dist.TCPStore(
+            "127.0.0.1", 0, size, is_master=True, timeout=TIMEOUT, wait_for_workers=False
+        )
+        self.port = int(self.store.port)
+
+
+class Collective:
+    """One learner's end of the group.
+
+    All learners make the same calls in the same order. When one of them ends, or calls :meth:`leave`, the calls of the
+    others raise :class:`PeerError` at once.
+
+    Args:
+        rank: 0 to ``size - 1``.
+        size: number of learners.
+        host: where the :class:`Rendezvous` is; ``127.0.0.1`` when all learners are on one machine.
+        port: the rendezvous's.
+        own_host: the address under which this learner is reached.
+        store: the rendezvous's own store, in the process that has it.
+
+    Raises:
+        PeerError: the others do not come.
+    """
+
+    def __init__(
+        self, rank: int, size: int, *, host: str, port: int, own_host: str, store: Any = None
+    ) -> None:
+        self.rank, self.size = rank, size
+        self._group: Any = None
+        try:
+            if store is None:
+                store = dist.TCPStore(host, port, size, timeout=TIMEOUT, wait_for_workers=False)
+            options = dist.ProcessGroupGloo._Options()
+            options._timeout = TIMEOUT
+            options._devices = [dist.ProcessGroupGloo.create_device(hostname=own_host)]
+            self._group = dist.ProcessGroupGloo(store, rank, size, options)
+        except RuntimeError as error:
+            raise PeerError(f"learner {rank} of {size} cannot reach the others: {error}") from error
+
+    def add(self, tensor: Tensor) -> None:
+        """Replace ``tensor`` (contiguous) by its sum over all learners, the same bits on each."""
+        self._run(lambda group: group.allreduce([tensor]))
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        """``tensor`` of every learner, ``[size, *shape]``, in the order of ranks. Shapes and dtypes are the same."""
+        rows = [torch.empty_like(tensor) for _ in range(self.size)]
+        self._run(lambda group: group.allgather([rows], [tensor.contiguous()]))
+        return torch.stack(rows)
+
+    def gather_numbers(self, numbers: Sequence[float]) -> list[list[float]]:
+        """As many numbers of every learner."""
+        gathered: list[list[float]] = self.gather(torch.tensor(numbers, dtype=torch.float64)).tolist()
+        return gathered
+
+    def _run(self, start: Any) -> None:
+        if self._group is None:
+            raise PeerError(
+                f"learner {self.rank} of {self.size} has left the group, since one of them failed"
+            )
+        try:
+            start(self._group).wait()
+        except RuntimeError as error:
+            self.leave()
+            raise PeerError(
+                f"learner {self.rank} of {self.size}: another learner failed or is gone: {error}"
+            ) from error
+
+    def leave(self) -> None:
+        """Close the connections; the others notice. A second call does nothing."""
+        self._group = None
+
+
+def own_address() -> tuple[str, str]:
+    """``(name of this machine, an address under which other machines reach it)``."""
+    name = socket.gethostname()
+    try:
+        return name, socket.gethostbyname(name)
+    except OSError:
+        return name, "127.0.0.1"
