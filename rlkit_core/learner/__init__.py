@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rlkit_core.learner.nonfinite import replay_nonfinite as replay_nonfinite
     from rlkit_core.learner.schedule import Scheduler as Scheduler
     from rlkit_core.learner.sequences import masked_mean as masked_mean
+    from rlkit_core.learner.sequences import max_seq_len as max_seq_len
     from rlkit_core.learner.sequences import train_rows as train_rows
     from rlkit_core.learner.values import values_of_rollout as values_of_rollout
     from rlkit_core.rl_module.apis.target_network import make_target_network as make_target_network
@@ -27,6 +28,7 @@ _LAZY = {
     "replay_nonfinite": "rlkit_core.learner.nonfinite",
     "rollout_from_episodes": "rlkit_core.learner.episodes",
     "masked_mean": "rlkit_core.learner.sequences",
+    "max_seq_len": "rlkit_core.learner.sequences",
     "train_rows": "rlkit_core.learner.sequences",
     "update_target_network": "rlkit_core.rl_module.apis.target_network",
     "values_of_rollout": "rlkit_core.learner.values",
@@ -39,6 +41,7 @@ __all__ = [
     "TorchLearner",
     "make_target_network",
     "masked_mean",
+    "max_seq_len",
     "replay_nonfinite",
     "rollout_from_episodes",
     "train_rows",

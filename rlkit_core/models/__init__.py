@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from rlkit_core.models.actor_critic import (
+    ActingPlan,
     ActorCriticEncoder,
     ActorCriticEncoderConfig,
     StatefulActorCriticEncoder,
 )
-from rlkit_core.models.base import PREV_ACTIONS, PREV_REWARDS, Encoder, Head, Model, ModelConfig
+from rlkit_core.models.base import (
+    PREV_ACTIONS,
+    PREV_REWARDS,
+    Encoder,
+    Head,
+    Model,
+    ModelConfig,
+    encoder_output,
+    initial_state_of,
+)
 from rlkit_core.models.cnn import CNNEncoder, CNNEncoderConfig
 from rlkit_core.models.cnn_transpose import CNNTransposeHead, CNNTransposeHeadConfig
 from rlkit_core.models.default_config import (
@@ -23,7 +33,7 @@ from rlkit_core.models.heads import (
     MLPHeadConfig,
 )
 from rlkit_core.models.initializers import get_activation, get_initializer, initialize
-from rlkit_core.models.mlp import MLPEncoder, MLPEncoderConfig
+from rlkit_core.models.mlp import MLPEncoder, MLPEncoderConfig, run_plan
 from rlkit_core.models.multi_stream import MultiStreamEncoder, MultiStreamEncoderConfig
 from rlkit_core.models.normalizer import (
     NormalizedEncoder,
@@ -38,6 +48,7 @@ from rlkit_core.models.recurrent import RecurrentEncoder, RecurrentEncoderConfig
 __all__ = [
     "PREV_ACTIONS",
     "PREV_REWARDS",
+    "ActingPlan",
     "ActorCriticEncoder",
     "ActorCriticEncoderConfig",
     "CNNEncoder",
@@ -68,10 +79,13 @@ __all__ = [
     "RecurrentEncoderConfig",
     "StatefulActorCriticEncoder",
     "effective_model_config",
+    "encoder_output",
     "get_activation",
     "get_initializer",
+    "initial_state_of",
     "initialize",
     "model_config_dict",
     "observation_normalizers",
+    "run_plan",
     "slot_model_config",
 ]

@@ -168,10 +168,10 @@ class ActingPlan:
 
     @classmethod
     def of(cls, encoder: Any, head: Any) -> ActingPlan | None:
-        """The plan, or None where a part is of another kind."""
-        if type(encoder) is not ActorCriticEncoder or encoder._shared:
-            return None
-        actor = encoder._modules["actor_encoder"]
+        """The plan, or None where a part is of another kind; ``encoder`` may be an actor's alone, too."""
+        actor = encoder
+        if type(encoder) is ActorCriticEncoder and not encoder._shared:
+            actor = encoder._modules["actor_encoder"]
         plain = type(actor) is MLPEncoder and actor.is_plain and type(head) is MLPHead and head.is_plain
         return cls(encoder, actor, head) if plain else None  # type: ignore[arg-type]
 

@@ -1,0 +1,231 @@
+"""Deep Q-networks and their extensions up to Rainbow.
+
+Mnih et al., "Human-level control through deep reinforcement learning" (2015), https://doi.org/10.1038/nature14236;
+Hessel et al., "Rainbow", https://arxiv.org/abs/1710.02298. One ``training_step()`` is a round of sampling into a replay
+buffer, and the updates that are due by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from rlkit_core import Algorithm, Columns, Learner
+from rlkit_core.apis import QNetAPI, TargetNetworkAPI
+from rlkit_core.data import DISCOUNT, N_STEP, WEIGHTS, PrioritizedReplayBuffer, ReplayBuffer
+from rlkit_core.learner import Scheduler, masked_mean, max_seq_len
+from rlkit_dqn.q_learning import (
+    categorical_loss,
+    categorical_targets,
+    choose,
+    next_actions,
+    sequence_priorities,
+    td_loss,
+    td_targets,
+)
+from rlkit_dqn.rl_module import (
+    ATOMS,
+    QF_LOGITS,
+    QF_NEXT_PREDS,
+    QF_PREDS,
+    QF_TARGET_NEXT_PREDS,
+    QF_TARGET_NEXT_PROBS,
+)
+
+TD_ERROR = "td_error"
+#: Columns of a batch of rows that neither forward pass nor loss reads.
+_UNREAD = (Columns.TERMINATEDS, N_STEP)
+
+
+class DQN(Algorithm):
+    """Deep Q-learning from a replay buffer.
+
+    Attributes:
+        replay_buffers: ``{module id: buffer}``, made when a module's first rollout arrives.
+    """
+
+    def __init__(self, config: Any, env: Any = None) -> None:
+        self.replay_buffers: dict[str, ReplayBuffer] = {}
+        self._updates_owed = 0.0
+        super().__init__(config, env)
+        self._betas = Scheduler(self.config.replay_buffer_config.get("beta", 1.0))
+
+    # -- training -----------------------------------------------------------------------------------------------------
+
+    def training_step(self) -> None:
+        """Sample into the replay buffers; once they hold enough, make the updates that this round has earned."""
+        with self._timers.time("sample"):
+            rollouts = self.env_runner_group.sample()
+        with self._timers.time("replay_buffer_add"):
+            sampled = 0
+            for module_id, rollout in rollouts.items():
+                sampled += rollout.num_env_steps
+                self._buffer_of(module_id).add(rollout)
+        num_updates = self._num_updates(sampled)
+        if not num_updates:
+            return
+        with self._timers.time("replay_buffer_sample"):
+            batch = self.sample_train_batch(num_updates)
+        if not batch:
+            return
+        with self._timers.time("learner_update"):
+            self._learner_results = self.learner_group.update(
+                batch=batch,
+                timesteps=self.timesteps,
+                minibatch_size=self._rows_of_an_update(),
+            )
+            for module_id, rows in self.learner_group.take_rows().items():
+                buffer = self.replay_buffers.get(module_id)
+                if isinstance(buffer, PrioritizedReplayBuffer) and TD_ERROR in rows:
+                    buffer.update_priorities(rows[TD_ERROR])
+        with self._timers.time("synch_weights"):
+            self.sync_weights()
+
+    def _num_updates(self, sampled: int) -> int:
+        """How many updates a round of ``sampled`` env steps has earned.
+
+        Without ``training_intensity`` that is one; with it, as many as make ``rows trained / steps sampled`` that
+        number in the long run: what is left over counts for the next round.
+        """
+        config = self.config
+        held = max((b.num_env_steps_added_lifetime for b in self.replay_buffers.values()), default=0)
+        if held < max(1, config.num_steps_sampled_before_learning_starts):
+            return 0
+        if config.training_intensity is None:
+            return 1
+        self._updates_owed += sampled * config.training_intensity / config.total_train_batch_size
+        due = int(self._updates_owed)
+        self._updates_owed -= due
+        return due
+
+    def sample_train_batch(self, num_updates: int) -> dict[str, dict[str, Any]]:
+        """``{module id: columns}`` for ``num_updates`` updates, one after the other, ``[num_updates * B, ...]``.
+
+        Override to change what is learned from.
+        """
+        batches: dict[str, dict[str, Any]] = {}
+        beta = self._betas.at(self.num_env_steps_sampled_lifetime)
+        for module_id, buffer in self.replay_buffers.items():
+            if len(buffer) == 0:
+                continue
+            sequence = self._sequence_settings(module_id)
+            if sequence is None:
+                size = self.config.total_train_batch_size
+                batch = buffer.sample(size, beta=beta, num_batches=num_updates)
+                batches[module_id] = {name: c for name, c in batch.items() if name not in _UNREAD}
+            else:
+                size, options = sequence
+                batches[module_id] = buffer.sample(size, beta=beta, num_batches=num_updates, **options)
+        return batches
+
+    def _sequence_settings(self, module_id: str) -> tuple[int, dict[str, Any]] | None:
+        """Of a recurrent module, how many sequences an update takes and what they are like; None: it takes rows."""
+        module = self.env_runner_group.module[module_id].unwrapped()
+        if not module.is_stateful():
+            return None
+        length = max_seq_len(module)
+        options = {
+            "seq_len": length - self.config.burn_in_len,
+            "burn_in": self.config.burn_in_len,
+            "initial_state": module.get_initial_state(),
+        }
+        return max(1, self.config.total_train_batch_size // length), options
+
+    def _rows_of_an_update(self) -> int:
+        """Rows of one update on one learner, those of sequences counted step by step."""
+        return max(1, self.config.train_batch_size_per_learner)
+
+    def _buffer_of(self, module_id: str) -> ReplayBuffer:
+        """The replay buffer of a module."""
+        buffer = self.replay_buffers.get(module_id)
+        if buffer is None:
+            config = self.config.get_config_for_module(module_id)
+            settings = config.replay_buffer_config
+            options: dict[str, Any] = {
+                "n_step": config.n_step_range,
+                "gamma": config.gamma,
+                "seed": self.seeds.child("replay_buffer", module_id),
+            }
+            if settings["type"] == "prioritized":
+                buffer = PrioritizedReplayBuffer(settings["capacity"], alpha=settings["alpha"], **options)
+            else:
+                buffer = ReplayBuffer(settings["capacity"], **options)
+            self.replay_buffers[module_id] = buffer
+        return buffer
+
+    # -- checkpoints --------------------------------------------------------------------------------------------------
+
+    def get_state(
+        self,
+        components: str | Collection[str] | None = None,
+        *,
+        not_components: str | Collection[str] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """The algorithm's state; the replay buffers with it where ``store_buffer_in_checkpoints`` is set."""
+        state = super().get_state(components, not_components=not_components, **kwargs)
+        if self.config.store_buffer_in_checkpoints:
+            state["updates_owed"] = self._updates_owed
+            state["replay_buffers"] = {mid: buffer.get_state() for mid, buffer in self.replay_buffers.items()}
+        return state
+
+    def set_state(self, state: Mapping[str, Any], *, strict: bool = True) -> None:
+        """Continue from :meth:`get_state`. Without buffers in it, learning waits until they are filled again."""
+        super().set_state(state, strict=strict)
+        self._updates_owed = float(state.get("updates_owed", self._updates_owed))
+        for module_id, buffer_state in state.get("replay_buffers", {}).items():
+            self._buffer_of(module_id).set_state(dict(buffer_state))
+
+
+class DQNTorchLearner(Learner):
+    """DQN's loss."""
+
+    @classmethod
+    def rl_module_required_apis(cls) -> list[type]:
+        """DQN needs Q values and target networks."""
+        return [QNetAPI, TargetNetworkAPI]
+
+    def compute_loss_for_module(
+        self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]
+    ) -> Tensor:
+        """``E[w * loss(Q(s, a), R + discount * Q_target(s', a*))]``, or cross-entropy of return distributions.
+
+        ``w`` are importance weights (Schaul et al., https://arxiv.org/abs/1511.05952, section 3.4); see
+        :mod:`rlkit_dqn.q_learning` for the rest. The rows' errors become the priorities of the replay buffer.
+        """
+        rewards, discounts, mask = batch[Columns.REWARDS], batch[DISCOUNT], batch.get(Columns.LOSS_MASK)
+        table = self.module[module_id].unwrapped().table
+        actions = table.index(batch[Columns.ACTIONS])
+        online_next = fwd_out.get(QF_NEXT_PREDS)
+        q_taken = choose(fwd_out[QF_PREDS], actions)
+        if ATOMS in fwd_out:
+            best = next_actions(fwd_out[QF_TARGET_NEXT_PREDS], online_next)
+            next_probs = choose(fwd_out[QF_TARGET_NEXT_PROBS], best)
+            targets = categorical_targets(rewards, discounts, next_probs, fwd_out[ATOMS])
+            losses, errors = categorical_loss(choose(fwd_out[QF_LOGITS], actions), targets)
+        else:
+            targets = td_targets(rewards, discounts, fwd_out[QF_TARGET_NEXT_PREDS], online_next)
+            losses = td_loss(q_taken, targets, config.td_error_loss_fn)
+            errors = q_taken.detach() - targets
+        errors = errors.detach().abs()
+        loss = masked_mean(losses * batch[WEIGHTS], mask)
+        self.log_rows(module_id, TD_ERROR, errors if mask is None else sequence_priorities(errors, mask))
+        self.metrics.log_dict(
+            {
+                "qf_loss": loss,
+                "qf_mean": masked_mean(q_taken, mask),
+                "td_error_mean": masked_mean(errors, mask),
+            },
+            key=module_id,
+        )
+        self._log_range(module_id, q_taken.detach(), mask)
+        return loss
+
+    def _log_range(self, module_id: str, q: Tensor, mask: Tensor | None) -> None:
+        """Log the lowest and highest value of an action taken."""
+        low = q if mask is None else q.masked_fill(~mask, float("inf"))
+        high = q if mask is None else q.masked_fill(~mask, -float("inf"))
+        self.metrics.log_value((module_id, "qf_min"), low.amin(), reduce="min")
+        self.metrics.log_value((module_id, "qf_max"), high.amax(), reduce="max")

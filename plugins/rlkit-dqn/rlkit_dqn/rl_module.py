@@ -1,0 +1,279 @@
+"""DQN's module and catalog: an encoder, a stream of advantages and, where dueling, one of state values."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import torch
+from torch import Tensor, nn
+
+from rlkit_core import Catalog, Columns, Component, TorchRLModule
+from rlkit_core.apis import QNetAPI, TargetNetworkAPI
+from rlkit_core.catalog import has_action_mask
+from rlkit_core.data import N_STEP, with_successor
+from rlkit_core.learner import Scheduler, make_target_network
+from rlkit_core.models import ActingPlan, ModelConfig, encoder_output, initial_state_of, run_plan
+from rlkit_dqn.actions import ActionTable
+from rlkit_dqn.config import EPSILON
+from rlkit_dqn.noisy import NoisyLinear, noisy_layers, set_noise
+from rlkit_dqn.q_learning import at_steps, atoms_of, dueling_q
+
+QF_PREDS = "qf_preds"
+QF_NEXT_PREDS = "qf_next_preds"
+QF_TARGET_NEXT_PREDS = "qf_target_next_preds"
+ATOMS = "atoms"
+QF_LOGITS = "qf_logits"
+QF_PROBS = "qf_probs"
+QF_TARGET_NEXT_PROBS = "qf_target_next_probs"
+#: Before the name of a column of inputs: its value after the step(s) of a row.
+NEW = "new_"
+
+
+def _wants_noise(request: Any) -> bool:
+    return request.slot in ("af", "vf") and bool(request.model_config.get("noisy"))
+
+
+class DQNCatalog(Catalog):
+    """Chooses encoder and heads of a DQN module; ``model_config["noisy"]`` asks for heads of noisy layers."""
+
+    algorithm = "dqn"
+    components: ClassVar[tuple[Component, ...]] = (
+        Component(
+            "noisy-mlp", "head", "rlkit_dqn.noisy:NoisyMLPHeadConfig", (gym.spaces.Space,), when=_wants_noise
+        ),
+    )
+
+    @property
+    def num_atoms(self) -> int:
+        """Atoms of the return distribution; 1: only its mean."""
+        return int(self._model_config_dict.get("num_atoms", 1))
+
+    @functools.cached_property
+    def af_head_config(self) -> ModelConfig:
+        """Config of the head with one output (or one per atom) for each action.
+
+        Raises:
+            ConfigError: actions that cannot be put in a table.
+        """
+        return self.head_config("af", ActionTable(self.action_space).size * self.num_atoms)
+
+    @functools.cached_property
+    def vf_head_config(self) -> ModelConfig:
+        """Config of the head of state values: one output, or one per atom."""
+        return self.head_config("vf", self.num_atoms)
+
+    def build_af_head(self, framework: str = "torch") -> Any:
+        """Return a new advantage head (without dueling: the head of action values)."""
+        with self._working():
+            return self.af_head_config.build(framework=framework)
+
+    def build_vf_head(self, framework: str = "torch") -> Any:
+        """Return a new state value head."""
+        with self._working():
+            return self.vf_head_config.build(framework=framework)
+
+
+class DQNTorchRLModule(TorchRLModule, QNetAPI, TargetNetworkAPI):
+    """A Q network: ``self.encoder``, ``self.af`` and, where dueling, ``self.vf``, each with a target network.
+
+    Settings come from ``model_config``: ``double_q``, ``dueling``, ``num_atoms``, ``v_min``, ``v_max``, ``noisy``,
+    ``epsilon`` (a number or ``[[step, value], ...]``), with the defaults of ``DQNConfig``.
+
+    An ``action_mask`` at the root of a Dict observation gives actions that are not allowed the lowest value there is:
+    they are neither explored, nor chosen, nor do they bootstrap.
+    """
+
+    default_catalog_class: ClassVar[type | None] = DQNCatalog
+
+    encoder: Any
+    af: Any
+    vf: Any
+    atoms: Tensor
+
+    def setup(self) -> None:
+        """Build encoder and heads with the catalog."""
+        self.table = ActionTable(self.action_space)
+        settings, catalog = self.model_config, self.catalog
+        assert isinstance(catalog, DQNCatalog)
+        self.double_q = bool(settings.get("double_q", True))
+        self.dueling = bool(settings.get("dueling", True))
+        self.num_atoms = int(settings.get("num_atoms", 1))
+        self.epsilon = Scheduler(settings.get("epsilon", EPSILON))
+        if self.num_atoms > 1:
+            atoms = atoms_of(
+                float(settings.get("v_min", -10.0)), float(settings.get("v_max", 10.0)), self.num_atoms
+            )
+            self.register_buffer("atoms", atoms, persistent=False)
+        self.encoder = catalog.build_encoder(framework=self.framework)
+        self.af = catalog.build_af_head(framework=self.framework)
+        self.vf = catalog.build_vf_head(framework=self.framework) if self.dueling else None
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        self._masks = has_action_mask(self.observation_space)
+        #: Columns of a batch that the networks read; whoever acts and trains supplies them.
+        self.input_columns = tuple(getattr(self.encoder, "input_columns", (Columns.OBS,)))
+        # What is the same for all actions, V(s) among it, does not matter for the best one.
+        plain = self.num_atoms == 1 and not self._masks
+        self._acting_plan = ActingPlan.of(self.encoder, self.af) if plain else None
+        self._noisy: list[NoisyLinear] = noisy_layers(self.encoder, self.af, self.vf)
+        self._target_noisy: list[NoisyLinear] = []
+
+    def get_initial_state(self) -> Any:
+        """The encoder's initial state, without a batch axis."""
+        return initial_state_of(self.encoder)
+
+    # -- Q values -----------------------------------------------------------------------------------------------------
+
+    def compute_q_values(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """``qf_preds`` (B, A), or (B, T, A) when recurrent; with atoms also ``atoms`` (K,), ``qf_logits`` and
+        ``qf_probs`` (..., A, K). See :class:`~rlkit_core.apis.QNetAPI`."""
+        return self._q_values(batch, self.encoder, self.af, self.vf)[0]
+
+    def compute_advantage_distribution(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """The same of the advantage stream alone; without dueling that is all there is."""
+        return self._q_values(batch, self.encoder, self.af, None)[0]
+
+    def forward_target(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """:meth:`compute_q_values` by the target networks."""
+        return self._q_values(batch, self._target_encoder, self._target_af, self._target_vf)[0]
+
+    def _q_values(
+        self, batch: dict[str, Any], encoder: Any, af: Any, vf: Any
+    ) -> tuple[dict[str, Tensor], Any]:
+        """Q values and, when recurrent, the state after the last step."""
+        encoded = encoder(batch)
+        return self._heads(batch, encoder_output(encoded, encoder), af, vf), encoded.get(Columns.STATE_OUT)
+
+    def _heads(self, batch: dict[str, Any], embeddings: Tensor, af: Any, vf: Any) -> dict[str, Tensor]:
+        """Q values from what an encoder gave for the rows of ``batch``."""
+        if self.num_atoms == 1:
+            q = af(embeddings)
+            if vf is not None:
+                q = dueling_q(vf(embeddings), q)
+            return {QF_PREDS: self._masked(q, batch)}
+        logits = af(embeddings).unflatten(-1, (self.table.size, self.num_atoms))
+        if vf is not None:
+            logits = dueling_q(vf(embeddings).unsqueeze(-2), logits, action_axis=-2)
+        probs = torch.softmax(logits, -1)
+        q = self._masked((probs * self.atoms).sum(-1), batch)
+        return {QF_PREDS: q, ATOMS: self.atoms, QF_LOGITS: logits, QF_PROBS: probs}
+
+    def _masked(self, q: Tensor, batch: dict[str, Any]) -> Tensor:
+        if not self._masks:
+            return q
+        return torch.where(self._legal(batch), q, torch.finfo(q.dtype).min)
+
+    def _legal(self, batch: dict[str, Any]) -> Tensor:
+        """``(..., A)`` bool; where nothing is allowed (after an episode's end, say), everything is."""
+        legal = self.table.legal(batch[Columns.OBS][Columns.ACTION_MASK])
+        return legal | ~legal.any(-1, keepdim=True)
+
+    # -- target networks ----------------------------------------------------------------------------------------------
+
+    def make_target_networks(self) -> None:
+        """Copy encoder and heads."""
+        self._target_encoder = make_target_network(self.encoder)
+        self._target_af = make_target_network(self.af)
+        self._target_vf = None if self.vf is None else make_target_network(self.vf)
+        self._target_noisy = noisy_layers(self._target_encoder, self._target_af, self._target_vf)
+
+    def get_target_network_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
+        """Encoder, advantage head and, where dueling, value head."""
+        pairs = [(self.encoder, self._target_encoder), (self.af, self._target_af)]
+        return pairs if self.vf is None else [*pairs, (self.vf, self._target_vf)]
+
+    # -- acting -------------------------------------------------------------------------------------------------------
+
+    def _forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """``actions``: those of the highest value, noise left out."""
+        q, out = self._acting_q(batch)
+        out[Columns.ACTIONS] = self.table.actions(q.argmax(-1))
+        return out
+
+    def _forward_exploration(self, batch: dict[str, Any], t: int | None = None) -> dict[str, Any]:
+        """``actions``: random allowed ones in a share ``epsilon`` of rows, the best of the others.
+
+        Args:
+            batch: with ``obs``, and ``state_in`` when recurrent.
+            t: lifetime env steps, which ``epsilon`` follows; None: its last value.
+        """
+        set_noise(self._noisy, True)
+        q, out = self._acting_q(batch)
+        set_noise(self._noisy, False)
+        index = q.argmax(-1)
+        epsilon = self.epsilon.at(float("inf") if t is None else t)
+        if epsilon > 0.0:
+            if self._masks:
+                scores = torch.rand(q.shape, device=q.device)
+                random = torch.where(self._legal(batch), scores, -1.0).argmax(-1)
+            else:
+                random = torch.randint(self.table.size, index.shape, device=q.device)
+            index = torch.where(torch.rand(index.shape, device=q.device) < epsilon, random, index)
+        out[Columns.ACTIONS] = self.table.actions(index)
+        return out
+
+    def _acting_q(self, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        """Numbers ``(..., A)`` that are highest for the best action, and a dict with the state when recurrent."""
+        plan = self._acting_plan
+        if plan is not None:
+            obs, modules = batch[Columns.OBS], self._modules
+            if obs.dtype is torch.float32 and plan.holds(modules.get("encoder"), modules.get("af")):
+                return run_plan(plan.layers, obs), {}
+        vf = self.vf if self.num_atoms > 1 else None
+        values, state = self._q_values(batch, self.encoder, self.af, vf)
+        return values[QF_PREDS], {} if state is None else {Columns.STATE_OUT: state}
+
+    # -- training -----------------------------------------------------------------------------------------------------
+
+    def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """Q values of the observations, and of those that follow.
+
+        Returns:
+            ``qf_preds`` and ``qf_target_next_preds`` (..., A); with double Q-learning ``qf_next_preds``; with atoms
+            ``atoms`` (K,), ``qf_logits``, ``qf_probs`` and ``qf_target_next_probs`` (..., A, K).
+        """
+        set_noise(self._noisy, True)
+        set_noise(self._target_noisy, True)
+        if Columns.SEQ_LENS in batch:
+            out, online, target = self._sequence_values(batch)
+        else:
+            out = self.compute_q_values(batch)
+            following = {**batch, **{name: batch[NEW + name] for name in self.input_columns}}
+            with torch.no_grad():
+                online = self.compute_q_values(following) if self.double_q else {}
+                target = self.forward_target(following)
+        set_noise(self._noisy, False)
+        set_noise(self._target_noisy, False)
+        if self.double_q:
+            out[QF_NEXT_PREDS] = online[QF_PREDS]
+        out[QF_TARGET_NEXT_PREDS] = target[QF_PREDS]
+        if self.num_atoms > 1:
+            out[QF_TARGET_NEXT_PROBS] = target[QF_PROBS]
+        return out
+
+    def _sequence_values(self, batch: dict[str, Any]) -> tuple[dict[str, Tensor], ...]:
+        """Q values of sequences (B, L, ...), and, of the steps that follow, the online and the target networks'.
+
+        Each network passes once over all L + 1 observations: what follows step t stands n steps further on, with the
+        recurrent state that the steps between have led to.
+        """
+        whole = {
+            name: with_successor(batch[name], batch[NEW + name], batch[Columns.SEQ_LENS])
+            for name in self.input_columns
+        }
+        whole[Columns.STATE_IN] = batch[Columns.STATE_IN]
+        n_step = batch[N_STEP]
+        follow = torch.arange(n_step.shape[1], device=n_step.device) + n_step
+        values = self.compute_q_values(whole)
+        with torch.no_grad():
+            target = self.forward_target(whole)
+        per_step = [name for name in values if name != ATOMS]
+        out = {name: value[:, :-1] if name in per_step else value for name, value in values.items()}
+        online = {name: at_steps(values[name].detach(), follow) for name in per_step}
+        return out, online, {name: at_steps(target[name], follow) for name in per_step}
+
+
+DQNRLModule = DQNTorchRLModule
