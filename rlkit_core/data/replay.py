@@ -203,7 +203,7 @@ class ReplayBuffer:
         """Places of rows, ``[batch_size * num_batches]`` int64."""
         envs, size = storage.num_envs, storage.size
         held = storage.stored * envs
-        oldest = (storage.total - storage.stored) * envs
+        oldest = storage.oldest_number
         count = batch_size * num_batches
         places: Array = ((self._rng.random(count) * held).astype(np.int64) + oldest) % size
         if storage.num_masked:

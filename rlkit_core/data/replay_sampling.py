@@ -137,7 +137,7 @@ class SequenceSampler:
         """Places at which a sequence may begin, in order."""
         storage = self._storage
         envs, size = storage.num_envs, storage.size
-        oldest = (storage.total - storage.stored) * envs
+        oldest = storage.oldest_number
         if storage.states is None:
             # Without a state to know, a sequence may begin anywhere.
             places = (np.arange(storage.stored * envs, dtype=np.int64) + oldest) % size

@@ -115,6 +115,11 @@ class ReplayStorage:
         """Steps of experience that can be read."""
         return self.stored * self.num_envs - self.num_masked
 
+    @property
+    def oldest_number(self) -> int:
+        """Number of the oldest row that can be read; see :meth:`number_of`."""
+        return (self.total - self.stored) * self.num_envs
+
     def number_of(self, places: Array) -> Array:
         """The numbers ``step * N + n`` of places that can be read, counted since the first rollout."""
         newest = self.total * self.num_envs - 1
@@ -130,10 +135,10 @@ class ReplayStorage:
             ConfigError: another number of envs, other shapes or dtypes, more steps than the capacity, or a truncated
                 step without its final observation. Nothing has been written then.
         """
-        steps, envs = rollout.num_steps, rollout.num_envs
+        terminateds = as_array(rollout.columns[Columns.TERMINATEDS])
+        truncateds = as_array(rollout.columns[Columns.TRUNCATEDS])
+        steps, envs = terminateds.shape
         count, at, size = steps * envs, self.head, self.size
-        terminateds = as_array(rollout[Columns.TERMINATEDS])
-        truncateds = as_array(rollout[Columns.TRUNCATEDS])
         valid = None if rollout.loss_mask is None else as_array(rollout.loss_mask)
         self._check(rollout, terminateds, truncateds)
         writes: Writes = []
@@ -161,7 +166,7 @@ class ReplayStorage:
         self._join(breaks, valid)
         self._release(at + envs, count)
         self._put_flags(at, terminateds, truncateds, valid, breaks, rollout.fresh_start)
-        put_ring(self.rewards, at, as_array(rollout[Columns.REWARDS]).reshape(-1), size)
+        put_ring(self.rewards, at, as_array(rollout.columns[Columns.REWARDS]).reshape(-1), size)
         for leaf, place, rows in writes:
             put_ring(leaf.array, place, rows, size)
         if rollout.final_index is not None:
