@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+_ALIGNMENT = 64  # bytes
 #: Optimizers whose update of an element depends on that element alone.
 ELEMENTWISE = (
     torch.optim.Adam,
@@ -31,7 +32,8 @@ class FlatParameters:
             :attr:`parameter`, their ``grad`` views of :attr:`gradient`.
 
     Attributes:
-        parameter: all values, ``[total]``; what the optimizer steps.
+        parameter: all values, ``[total]``; what the optimizer steps. Each parameter begins at a multiple of 64 bytes,
+            as tensors of their own do: matrix products then give the same to the last bit. What is between is zero.
         gradient: all gradients, ``[total]``; also ``parameter.grad``.
         gradients: the gradient of each parameter, a view.
     """
@@ -39,19 +41,21 @@ class FlatParameters:
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
         self.parameters = list(parameters)
         first = self.parameters[0]
-        total = sum(p.numel() for p in self.parameters)
-        values = torch.empty(total, dtype=first.dtype, device=first.device)
+        step = max(1, _ALIGNMENT // first.element_size())
+        self._starts: list[int] = []
+        total = 0
+        for parameter in self.parameters:
+            self._starts.append(total)
+            total += -(-parameter.numel() // step) * step
+        values = torch.zeros(total, dtype=first.dtype, device=first.device)
         self.gradient: Tensor = torch.zeros_like(values)
         self.gradients: list[Tensor] = []
-        start = 0
-        for parameter in self.parameters:
-            stop = start + parameter.numel()
-            values[start:stop].copy_(parameter.detach().reshape(-1))
-            parameter.data = values[start:stop].view(parameter.shape)
-            gradient = self.gradient[start:stop].view(parameter.shape)
+        gradients = self.split(self.gradient)
+        for parameter, own, gradient in zip(self.parameters, self.split(values), gradients, strict=True):
+            own.copy_(parameter.detach())
+            parameter.data = own
             parameter.grad = gradient
             self.gradients.append(gradient)
-            start = stop
         self.parameter = nn.Parameter(values)
         self.parameter.grad = self.gradient
 
@@ -75,8 +79,17 @@ class FlatParameters:
 
     def split(self, flat: Tensor) -> list[Tensor]:
         """Cut a ``[total]`` tensor (an optimizer's moment, say) into the parameters' shapes, as views."""
-        parts = torch.split(flat, [p.numel() for p in self.parameters])
-        return [part.view(p.shape) for part, p in zip(parts, self.parameters, strict=True)]
+        return [
+            flat[start : start + p.numel()].view(p.shape)
+            for start, p in zip(self._starts, self.parameters, strict=True)
+        ]
+
+    def join(self, parts: Sequence[Any]) -> Tensor:
+        """A ``[total]`` tensor on the CPU from one value per parameter; undoes :meth:`split`."""
+        flat = torch.zeros(self.parameter.shape, dtype=self.parameter.dtype)
+        for place, part in zip(self.split(flat), parts, strict=True):
+            place.copy_(torch.as_tensor(part).reshape(place.shape))
+        return flat
 
     @staticmethod
     def fits(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any, Literal
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 Key = tuple[str, ...]
 Reduce = Literal["mean", "sum", "min", "max", "last", "lifetime_sum"]
+BlockKeys = tuple[tuple[Key, Reduce], ...]
 
 
 class Metrics:
@@ -23,6 +25,8 @@ class Metrics:
         self._values: dict[Key, list[Any]] = {}
         self._how: dict[Key, Reduce] = {}
         self._lifetime: dict[Key, float] = {}
+        self._block_keys: BlockKeys = ()
+        self._blocks: list[Any] = []
 
     def log_value(self, key: str | tuple[str, ...], value: Any, *, reduce: Reduce = "mean") -> None:
         """Log one value.
@@ -36,11 +40,42 @@ class Metrics:
         path = (key,) if isinstance(key, str) else tuple(key)
         if type(value) is Tensor and value.requires_grad:
             value = value.detach()
+        if self._blocks:
+            self._unpack()
+        self._list(path, reduce).append(value)
+
+    def _list(self, path: Key, reduce: Reduce) -> list[Any]:
+        """What was logged under a key in this update; a 1-dim tensor stands for as many values."""
         values = self._values.get(path)
         if values is None:
             self._values[path] = values = []
             self._how[path] = reduce
-        values.append(value)
+        return values
+
+    def log_block(self, keys: BlockKeys, values: list[float] | Tensor) -> None:
+        """Log one value for each of several keys, as a replayed step does: all at once, taken apart when read.
+
+        Args:
+            keys: ``((path, reduce), ...)``; the same object every time.
+            values: numbers, or a tensor ``[len(keys)]`` of any device, not to be changed later.
+        """
+        if self._blocks and (keys is not self._block_keys or type(values) is not type(self._blocks[0])):
+            self._unpack()
+        self._block_keys = keys
+        self._blocks.append(values)
+
+    def _unpack(self) -> None:
+        """Bring logged blocks to the keys' lists."""
+        keys, blocks = self._block_keys, self._blocks
+        self._blocks = []
+        if not blocks:
+            return
+        if isinstance(blocks[0], Tensor):
+            columns = [[column] for column in torch.stack(blocks, 1).unbind()]
+        else:
+            columns = zip(*blocks, strict=True)  # type: ignore[assignment]
+        for (path, reduce), column in zip(keys, columns, strict=True):
+            self._list(path, reduce).extend(column)
 
     def log_dict(
         self, values: Mapping[str, Any], *, key: str | tuple[str, ...] = (), reduce: Reduce = "mean"
@@ -57,9 +92,9 @@ class Metrics:
             KeyError: nothing was logged under it and no default is given.
         """
         path = (key,) if isinstance(key, str) else tuple(key)
+        self._unpack()
         if path in self._values:
-            values = [float(v) for v in self._values[path]]
-            return self._combine(path, values, commit=False)
+            return self._combine(path, _read([self._values[path]])[0], commit=False)
         if path in self._lifetime:
             return self._lifetime[path]
         if default is not None:
@@ -68,12 +103,10 @@ class Metrics:
 
     def reduce(self) -> dict[str, Any]:
         """Nested dict of all metrics as Python floats; clears everything but lifetime sums."""
-        tensors = [v for values in self._values.values() for v in values if isinstance(v, Tensor)]
-        numbers = iter(_read(tensors))
+        self._unpack()
         result: dict[str, Any] = {}
-        for path, values in self._values.items():
-            read = [next(numbers) if isinstance(v, Tensor) else float(v) for v in values]
-            _put(result, path, self._combine(path, read, commit=True))
+        for path, numbers in zip(self._values, _read(list(self._values.values())), strict=True):
+            _put(result, path, self._combine(path, numbers, commit=True))
         for path, total in self._lifetime.items():
             _put(result, path, total)
         self._values.clear()
@@ -82,6 +115,7 @@ class Metrics:
 
     def drop(self, key: str) -> None:
         """Forget everything below a top-level key (a removed module)."""
+        self._unpack()
         for store in (self._values, self._how, self._lifetime):
             for path in [p for p in store if p[0] == key]:
                 del store[path]
@@ -108,13 +142,31 @@ class Metrics:
         self._lifetime = {tuple(path.split("/")): float(total) for path, total in state.items()}
 
 
-def _read(tensors: list[Tensor]) -> list[float]:
-    """All values in one transfer per device."""
-    if not tensors:
-        return []
-    if all(t.dtype == torch.float32 and t.device == tensors[0].device and t.dim() == 0 for t in tensors):
-        return torch.stack(tensors).tolist()
-    return torch.stack([t.reshape(()).to("cpu", torch.float64) for t in tensors]).tolist()
+def _read(logged: list[list[Any]]) -> list[list[float]]:
+    """Logged values as numbers, in one transfer for all of one kind of tensor."""
+    tensors: dict[Any, list[Tensor]] = {}
+    for values in logged:
+        for value in values:
+            if isinstance(value, Tensor):
+                tensors.setdefault((value.device, value.dtype, value.dim()), []).append(value)
+    numbers = {kind: iter(_numbers(same)) for kind, same in tensors.items()}
+    result = []
+    for values in logged:
+        read: list[float] = []
+        for value in values:
+            if not isinstance(value, Tensor):
+                read.append(float(value))
+                continue
+            of_kind = numbers[value.device, value.dtype, value.dim()]
+            read.extend(islice(of_kind, value.numel()))
+        result.append(read)
+    return result
+
+
+def _numbers(tensors: list[Tensor]) -> list[float]:
+    """The elements of tensors of one dtype, device and number of axes, one after the other."""
+    together = torch.stack(tensors) if tensors[0].dim() == 0 else torch.cat([t.reshape(-1) for t in tensors])
+    return [float(number) for number in together.tolist()]
 
 
 def _put(nested: dict[str, Any], path: Key, value: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from rlkit_core.learner.schedule import Scheduler
 from rlkit_core.learner.torch_schedule import TorchSchedules, is_torch_schedule
 
 ParamDict = dict[Any, Tensor]
+_LAYOUTS = itertools.count()
 CLIP_KINDS = ("value", "norm", "global_norm")
 
 
@@ -36,6 +38,7 @@ class RegisteredOptimizer:
         module_parameters: identities of the parameters that are modules'.
         flat: one flat buffer per parameter group, or None for a group that cannot be flattened.
         step: does what ``optimizer.step()`` does.
+        layout: another number whenever its parameters or their buffers become others.
     """
 
     name: str
@@ -49,6 +52,7 @@ class RegisteredOptimizer:
     module_parameters: set[int] = field(factory=set)
     flat: list[FlatParameters | None] = field(factory=list)
     step: Callable[[], Any] = field(init=False)
+    layout: int = field(init=False, factory=_LAYOUTS.__next__)
 
     def __attrs_post_init__(self) -> None:
         self.step = self.optimizer.step
@@ -76,6 +80,7 @@ class RegisteredOptimizer:
                 group["params"] = [buffer.parameter]
             self.flat.append(buffer)
         self.step = fused_step(self.optimizer, self.flat)
+        self.layout = next(_LAYOUTS)
 
     def unflatten(self) -> None:
         """Go back to one tensor per parameter, state included; for steps that only some parameters take part in."""
@@ -91,6 +96,7 @@ class RegisteredOptimizer:
                 }
         self.flat = []
         self.step = self.optimizer.step
+        self.layout = next(_LAYOUTS)
 
     def zero_grad(self, *, all_reached: bool = True) -> None:
         """Clear gradients: flat ones to zero, others to None.
@@ -222,7 +228,7 @@ class RegisteredOptimizer:
                     continue
                 value = torch.as_tensor(parts[index]).clone()
                 if buffer is not None and name != "step":
-                    value = torch.cat([torch.as_tensor(part).reshape(-1) for part in parts])
+                    value = buffer.join(parts)
                 restored[name] = value.to(parameter.device if on_device or value.dim() else "cpu")
             if restored:
                 self.optimizer.state[parameter] = restored

@@ -23,8 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from rlkit_core.data.nested import map_leaves
 from rlkit_core.errors import RLKitError
-
-Call = tuple[Any, tuple[Any, ...], dict[str, Any], Any]
+from rlkit_core.learner.rewrite import Call, simplify
 
 #: TorchScript writes these as numbers.
 _ENUMS: dict[Any, int] = {
@@ -95,7 +94,8 @@ class Recording:
         self.names = list(inputs)
         try:
             built = builder(inputs)
-            for call in recorder.calls:
+            calls = simplify(recorder.calls, self.outputs) if builder.simplifies else recorder.calls
+            for call in calls:
                 built.add(call)
             self._run = built.finish(self.outputs)
         except (AttributeError, RuntimeError, TypeError) as error:  # another torch may do it in another way
@@ -103,7 +103,7 @@ class Recording:
                 f"torch {torch.__version__} refuses the recorded graph: {error}"
             ) from error
         self._outer = built.outer
-        self.num_operations = len(recorder.calls)
+        self.num_operations = len(calls)
 
     def replay(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Run the recorded operations on other inputs, in the order of :attr:`names`.
@@ -122,9 +122,11 @@ class _Builder:
     Attributes:
         outer: tensors that existed before the recording, which the graph takes after its own inputs.
         hoists_views: whether views of outer tensors are made once, while recording.
+        simplifies: whether it wants :func:`~rlkit_core.learner.rewrite.simplify` to come before.
     """
 
     hoists_views = True
+    simplifies = True
 
     def __init__(self, inputs: Mapping[str, Tensor]) -> None:
         self.outer: list[Tensor] = []
@@ -260,6 +262,7 @@ class InductorBuilder(_Builder):
     """The same calls as a torch.fx graph, compiled by torch's inductor: slow to make, for long runs."""
 
     hoists_views = False
+    simplifies = False
 
     def __init__(self, inputs: Mapping[str, Tensor]) -> None:
         self._graph = torch.fx.Graph()
