@@ -11,6 +11,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BENCH_VENV ?= .bench-venv
+RLLIB_VENV ?= .bench-venv-rllib
 WHEEL_VENV ?= .wheel-venv
 ARGS ?=
 
@@ -23,7 +24,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-slow learn test-wheels bench bench-image docs lint format wheels clean distclean
+.PHONY: help install train test test-slow learn test-wheels bench bench-ppo bench-dqn bench-impala bench-image docs lint format wheels clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -50,6 +51,14 @@ $(BENCH_VENV)/.installed: constraints.txt
 	$(BENCH_VENV)/bin/python $(PIP_INSTALL) torch gymnasium stable-baselines3
 	@touch $@
 
+# So does RLlib, with the gymnasium that its newest release asks for; only torch is the one of constraints.txt. Where it
+# does not install, the benchmark runs without it and says so.
+$(RLLIB_VENV)/.installed: constraints.txt
+	test -x $(RLLIB_VENV)/bin/python || $(PYTHON) -m venv $(RLLIB_VENV)
+	$(RLLIB_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+		'ray[rllib]' gymnasium "$$(grep '^torch==' constraints.txt)" && touch $@ \
+		|| { echo "RLlib did not install"; rm -rf $(RLLIB_VENV); }
+
 install: $(VENV)/.installed  ## make .venv and install everything, editable
 
 # ---- doing the job ---------------------------------------------------------------------------------------
@@ -66,8 +75,20 @@ test-slow: $(VENV)/.installed  ## the tests marked slow
 learn: $(VENV)/.learn-installed  ## the tests that train to a published level (minutes)
 	RLKIT_RESULTS=benchmarks/results $(BIN)/python -m pytest -m learn $(ARGS)
 
-bench: $(VENV)/.installed $(BENCH_VENV)/.installed  ## PPO beside its peers, in one run
+# One after the other, never at once: they would measure each other.
+bench: $(VENV)/.installed $(BENCH_VENV)/.installed $(RLLIB_VENV)/.installed  ## every algorithm beside its peers
 	$(BIN)/python benchmarks/ppo_cartpole.py $(ARGS)
+	$(BIN)/python benchmarks/dqn_cartpole.py $(ARGS)
+	$(BIN)/python benchmarks/impala_cartpole.py $(ARGS)
+
+bench-ppo: $(VENV)/.installed $(BENCH_VENV)/.installed  ## PPO beside Stable-Baselines3 and a bare loop
+	$(BIN)/python benchmarks/ppo_cartpole.py $(ARGS)
+
+bench-dqn: $(VENV)/.installed  ## DQN, eager and captured, beside a bare loop
+	$(BIN)/python benchmarks/dqn_cartpole.py $(ARGS)
+
+bench-impala: $(VENV)/.installed $(RLLIB_VENV)/.installed  ## IMPALA and APPO beside RLlib's
+	$(BIN)/python benchmarks/impala_cartpole.py $(ARGS)
 
 bench-image: $(VENV)/.installed  ## PPO on frames beside a bare loop, in one run
 	$(BIN)/python benchmarks/ppo_image.py $(ARGS)
@@ -109,4 +130,4 @@ clean:  ## remove what builds and tests leave behind; keep environments and runs
 	find rlkit_core plugins tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean  ## clean, and the environments too
-	rm -rf $(VENV) $(BENCH_VENV) $(WHEEL_VENV)
+	rm -rf $(VENV) $(BENCH_VENV) $(RLLIB_VENV) $(WHEEL_VENV)

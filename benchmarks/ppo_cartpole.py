@@ -5,8 +5,8 @@ up or gets busy touches all of them alike. The measured span is the training alo
 the end of the last update; imports and building are outside of it, in every worker. Ratios are taken within a
 round, then the median over rounds; their range is printed beside it.
 
-    make bench                                    five rounds of 102,400 steps
-    make bench ARGS="--threads 2 --json out.json"
+    make bench-ppo                                    five rounds of 102,400 steps
+    make bench-ppo ARGS="--threads 2 --json out.json"
 """
 
 from __future__ import annotations
