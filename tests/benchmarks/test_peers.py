@@ -56,6 +56,13 @@ def test_ratios_are_taken_within_a_round(driver):
     assert report["workers"]["ours"]["steps_per_second"] == 300
 
 
+def test_each_of_our_workers_is_compared_with_each_peer(driver):
+    rows = [result("ours", 0, 200), result("ours-capture", 0, 300), result("bare", 0, 100)]
+    ratios = driver.summarise(rows)["ratios"]
+    assert list(ratios) == ["ours/bare", "ours-capture/bare"]
+    assert ratios["ours-capture/bare"]["steps_per_second"]["median"] == 3.0
+
+
 def test_no_ratio_without_ours(driver):
     assert driver.summarise([result("bare", 0, 1.0)])["ratios"] == {}
 
