@@ -66,10 +66,12 @@ class NonFiniteError(RLKitError, FloatingPointError):
     Attributes:
         module_id: the module it was found in, where one is to blame.
         report_path: the folder that holds the minibatch and a script that replays it, where one was written.
+        of_another_learner: the loss was another learner's of the same group; nothing is wrong with this one's data.
     """
 
     module_id: str | None = None
     report_path: str | None = None
+    of_another_learner: bool = False
 
 
 class CheckpointError(RLKitError, ValueError):

@@ -283,7 +283,7 @@ class AlgorithmConfig(CoreSettings):
             env: an env to read spaces from.
             spaces: as for :meth:`get_multi_rl_module_spec`.
             rl_module_spec: takes the place of the config's own spec.
-            placement_group: must be None; learners live in this process.
+            placement_group: must be None; the executor places learners.
         """
         from rlkit_core.learner import LearnerGroup
 

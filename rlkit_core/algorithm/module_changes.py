@@ -111,7 +111,7 @@ class ModuleChanges:
             ValueError: agents are still mapped to it.
         """
         runner_module = self._runner_module
-        in_learners = module_id in self.learner_group.learner.module
+        in_learners = module_id in self.learner_group.module_ids
         if module_id not in runner_module and not in_learners:
             runner_module[module_id]
         config = config_without_module(
@@ -119,8 +119,7 @@ class ModuleChanges:
         )
         if new_agent_to_module_mapping_fn is not None:
             config = _mapped(config, new_agent_to_module_mapping_fn)
-        runner = self.env_runner_group.local_env_runner
-        if remove_from_env_runners and runner.maps_to(config) == module_id:
+        if remove_from_env_runners and self.env_runner_group.modules.maps_to(config) == module_id:
             raise ValueError(
                 f"remove_module({module_id!r}): agents are mapped to it; pass new_agent_to_module_mapping_fn="
             )
@@ -139,7 +138,7 @@ class ModuleChanges:
 
     @property
     def _runner_module(self) -> MultiRLModule:
-        return self.env_runner_group.local_env_runner.module
+        return self.env_runner_group.module
 
     def _spaces(self) -> dict[str, Any]:
         """Spaces of the modules there are, and of the env for all others."""
@@ -160,23 +159,17 @@ class ModuleChanges:
         for group in (self.env_runner_group, self._evaluation_runners):
             if group is None:
                 continue
-            concerned = group in groups
-
-            def change(runner: Any, concerned: bool = concerned) -> None:
-                specs = dict(runner.module.current_specs())
-                if concerned:
-                    specs = {mid: spec for mid, spec in specs.items() if mid not in removed} | dict(added)
-                runner.set_modules(config, specs)
-
-            group.foreach_env_runner(change)
+            specs = dict(group.module.current_specs())
+            if group in groups:
+                specs = {mid: spec for mid, spec in specs.items() if mid not in removed} | dict(added)
+            group.set_modules(config, specs)
         self.sync_weights()
 
     def match_modules_to_learner(self) -> None:
         """Give runners and config the modules that the learner has, after it was restored from elsewhere."""
-        learner = self.learner_group.learner
-        specs = learner.module.current_specs()
-        state = learner.module.get_state(inference_only=True)
-        runner = self.env_runner_group.local_env_runner
+        specs = self.learner_group.get_module_specs()
+        state = self.learner_group.get_weights(inference_only=True).state
+        runner = self.env_runner_group.modules
         members = dict(runner.module.items())
         anew = runner.misfits(state)
         gone = [mid for mid in members if mid not in specs and mid != runner.maps_to(self.config)]
@@ -184,7 +177,7 @@ class ModuleChanges:
         if not (anew or gone or new):
             return
         config = self.config
-        overrides = learner.config.algorithm_config_overrides_per_module
+        overrides = self.learner_group.config.algorithm_config_overrides_per_module
         for module_id in (*gone, *anew):
             config = config_without_module(config, members, module_id, to_train=config.policies_to_train)
             del members[module_id]
@@ -193,18 +186,18 @@ class ModuleChanges:
                 config = config_with_module(
                     config, members, module_id, spec, overrides=overrides.get(module_id)
                 )
-                members[module_id] = learner.module[module_id]
+                members[module_id] = specs[module_id]
         for module_id in new:
             config = config_with_module(
                 config, members, module_id, specs[module_id], overrides=overrides.get(module_id)
             )
-            members[module_id] = learner.module[module_id]
+            members[module_id] = specs[module_id]
         self.config = config
         specs |= {mid: runner.module.current_specs()[mid] for mid in members if mid not in specs}
         wanted = {mid: specs[mid] for mid in members}
         for group in (self.env_runner_group, self._evaluation_runners):
             if group is not None:
-                group.foreach_env_runner(lambda runner: runner.set_modules(config, wanted, anew=anew))
+                group.set_modules(config, wanted, anew=anew)
 
 
 def _mapped(config: Any, mapping_fn: Callable[..., str]) -> Any:

@@ -261,7 +261,8 @@ class Run:
         """A minibatch whose loss is not finite is saved in the run folder, unless the config says where."""
         group = getattr(algorithm, "learner_group", None)  # an algorithm may do without
         if group is not None and algorithm.config.nonfinite_dir is None:
-            group.foreach_learner(lambda learner: setattr(learner, "report_dir", self.run_dir))
+            run_dir = self.run_dir
+            group.foreach_learner(lambda learner: setattr(learner, "report_dir", run_dir))
 
     def _build(self) -> Any:
         if self._resume is None:

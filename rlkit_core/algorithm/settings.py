@@ -96,10 +96,14 @@ class CoreSettings(SettingsBase):
     num_env_runners: int = setting(
         0,
         section="env_runners",
-        help="Runner processes; 0 samples in this process.",
+        help="Runners in processes of their own; 0 samples in this process.",
         converter=integer(ge=0),
-        only=(0,),
-        only_why=_PROCESSES,
+    )
+    max_requests_in_flight_per_env_runner: int = setting(
+        1,
+        section="env_runners",
+        help="Rollouts that each runner has under way while an asynchronous algorithm learns.",
+        converter=integer(ge=1),
     )
     num_envs_per_env_runner: int = setting(
         1, section="env_runners", help="Environments that one runner steps together.", converter=integer(ge=1)
@@ -133,10 +137,20 @@ class CoreSettings(SettingsBase):
     num_learners: int = setting(
         0,
         section="learners",
-        help="Learner processes; 0 learns in this process.",
+        help="Learners, in processes of their own, that average their gradients; 0 learns in this process.",
         converter=integer(ge=0),
-        only=(0,),
-        only_why=_PROCESSES,
+    )
+    max_requests_in_flight_per_learner: int = setting(
+        3,
+        section="learners",
+        help="Updates that may wait or run at once where they are not waited for; data beyond is dropped, and counted.",
+        converter=integer(ge=1),
+    )
+    max_num_learner_restarts: int = setting(
+        10,
+        section="fault_tolerance",
+        help="Learners that died may be started again so often, from the state of one that lives.",
+        converter=integer(ge=0),
     )
     num_gpus_per_learner: float = setting(
         0,
@@ -265,19 +279,28 @@ class CoreSettings(SettingsBase):
         help="Evaluate every so many iterations; None never.",
         converter=optional(integer(ge=1)),
     )
-    evaluation_duration: int = setting(
+    evaluation_duration: int | str = setting(
         10,
         section="evaluation",
-        help="How much to evaluate, in evaluation_duration_unit.",
-        converter=integer(ge=1),
+        help="How much to evaluate, in evaluation_duration_unit; 'auto': for as long as the training beside it takes.",
+        converter=either(one_of("auto"), integer(ge=1)),
     )
     evaluation_duration_unit: str = setting(
         "episodes",
         section="evaluation",
-        help="'episodes'.",
+        help="'episodes', each from a seed of its own, or 'timesteps' over all evaluation runners.",
         converter=one_of("episodes", "timesteps"),
-        only=("episodes",),
-        only_why="evaluation plays whole episodes",
+    )
+    evaluation_force_reset_envs_before_iteration: bool = setting(
+        True,
+        section="evaluation",
+        help="Evaluation by timesteps begins with fresh episodes; False goes on with those that are open.",
+        converter=boolean,
+    )
+    custom_evaluation_function: Any = setting(
+        section="evaluation",
+        help="(algorithm, evaluation runners) -> dict of results, in place of playing.",
+        converter=optional(to.function),
     )
     evaluation_config: dict[str, Any] = setting(
         {},
@@ -289,18 +312,14 @@ class CoreSettings(SettingsBase):
     evaluation_num_env_runners: int = setting(
         0,
         section="evaluation",
-        help="Runner processes for evaluation.",
+        help="Evaluation runners in processes of their own; 0 evaluates in this process.",
         converter=integer(ge=0),
-        only=(0,),
-        only_why=_PROCESSES,
     )
     evaluation_parallel_to_training: bool = setting(
         False,
         section="evaluation",
-        help="Evaluate while training goes on.",
+        help="Evaluate, with the weights from before it, while an iteration trains.",
         converter=boolean,
-        only=(False,),
-        only_why=_PROCESSES,
     )
 
     metrics_num_episodes_for_smoothing: int = setting(
@@ -371,9 +390,29 @@ class CoreSettings(SettingsBase):
         converter=optional(to.path),
     )
 
+    restart_failed_env_runners: bool = setting(
+        True,
+        section="fault_tolerance",
+        help="Start a runner again whose process has died.",
+        converter=boolean,
+    )
+    max_num_env_runner_restarts: int = setting(
+        1000,
+        section="fault_tolerance",
+        help="How often, over all runners.",
+        converter=integer(ge=0),
+    )
+    ignore_env_runner_failures: bool = setting(
+        False,
+        section="fault_tolerance",
+        help="Go on without a dead runner that is not started again, as long as there are others.",
+        converter=boolean,
+    )
+
     executor: str = setting(
-        "local",
+        "auto",
         section="execution",
-        help="Where runners and learners live; 'local' is this process.",
-        converter=one_of("local"),
+        help="Where runners live that are not this process's own: 'process', 'local' (in this process, to debug), or a "
+        "plugin's; 'auto' is 'process'.",
+        converter=to.name,
     )

@@ -9,7 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch import distributed as dist
+
+# Classes that torch gives no typed names to.
+from torch.distributed import ProcessGroupGloo, TCPStore  # type: ignore[attr-defined]
 
 from rlkit_core.errors import ActorError
 
@@ -28,9 +30,7 @@ class Rendezvous:
     """
 
     def __init__(self, size: int) -> None:
-        self.store = dist.TCPStore(
-            "127.0.0.1", 0, size, is_master=True, timeout=TIMEOUT, wait_for_workers=False
-        )
+        self.store = TCPStore("127.0.0.1", 0, size, is_master=True, timeout=TIMEOUT, wait_for_workers=False)
         self.port = int(self.store.port)
 
 
@@ -59,11 +59,12 @@ class Collective:
         self._group: Any = None
         try:
             if store is None:
-                store = dist.TCPStore(host, port, size, timeout=TIMEOUT, wait_for_workers=False)
-            options = dist.ProcessGroupGloo._Options()
+                store = TCPStore(host, port, size, timeout=TIMEOUT, wait_for_workers=False)
+            gloo: Any = ProcessGroupGloo
+            options = gloo._Options()
             options._timeout = TIMEOUT
-            options._devices = [dist.ProcessGroupGloo.create_device(hostname=own_host)]
-            self._group = dist.ProcessGroupGloo(store, rank, size, options)
+            options._devices = [gloo.create_device(hostname=own_host)]
+            self._group = gloo(store, rank, size, options)
         except RuntimeError as error:
             raise PeerError(f"learner {rank} of {size} cannot reach the others: {error}") from error
 

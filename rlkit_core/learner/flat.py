@@ -41,12 +41,7 @@ class FlatParameters:
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
         self.parameters = list(parameters)
         first = self.parameters[0]
-        step = max(1, _ALIGNMENT // first.element_size())
-        self._starts: list[int] = []
-        total = 0
-        for parameter in self.parameters:
-            self._starts.append(total)
-            total += -(-parameter.numel() // step) * step
+        self._starts, total = aligned_starts(self.parameters)
         values = torch.zeros(total, dtype=first.dtype, device=first.device)
         self.gradient: Tensor = torch.zeros_like(values)
         self.gradients: list[Tensor] = []
@@ -105,3 +100,13 @@ class FlatParameters:
             and p.layout == torch.strided
             for p in parameters
         )
+
+
+def aligned_starts(parameters: Sequence[Tensor]) -> tuple[list[int], int]:
+    """Where parameters begin in a flat buffer, and its length; see :attr:`FlatParameters.parameter`."""
+    starts, total = [], 0
+    for parameter in parameters:
+        step = max(1, _ALIGNMENT // parameter.element_size())
+        starts.append(total)
+        total += -(-parameter.numel() // step) * step
+    return starts, total

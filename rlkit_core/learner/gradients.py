@@ -330,11 +330,12 @@ class GradientSteps:
         loss = self._losses.get(module_id)
         names = self._parameter_names()
         bad = [names.get(id(p), "?") for p, g in gradients.items() if not bool(torch.isfinite(g).all())]
-        found = []
+        found, elsewhere = [], False
         if loss is not None and not math.isfinite(loss.item()):
             found.append(f"the loss is {loss.item()}")
         elif module_id in self.bad_losses:
             found.append("the loss of another learner is not finite")
+            elsewhere = True
         if bad or not found:
             more = f" and {len(bad) - 4} more" if len(bad) > 4 else ""
             found.append(f"NaN or infinite gradients in {', '.join(bad[:4]) or 'their joint norm'}{more}")
@@ -342,7 +343,7 @@ class GradientSteps:
             f"update {self.weights_seq_no + 1}, module {module_id!r}: {'; '.join(found)}. The weights are unchanged "
             "by this minibatch. Lower the learning rate, set grad_clip, or set on_nonfinite='skip' or 'zero'"
         )
-        error.module_id = module_id
+        error.module_id, error.of_another_learner = module_id, elsewhere
         raise error
 
     @property

@@ -19,6 +19,9 @@ class Metrics:
 
     Logging a tensor reads nothing from the device: all tensors of an update are brought to the host in one copy by
     :meth:`reduce`.
+
+    Attributes:
+        kinds: how each metric is reduced, of all that were ever logged.
     """
 
     def __init__(self) -> None:
@@ -27,6 +30,7 @@ class Metrics:
         self._lifetime: dict[Key, float] = {}
         self._block_keys: BlockKeys = ()
         self._blocks: list[Any] = []
+        self.kinds: dict[Key, Reduce] = {}
 
     def log_value(self, key: str | tuple[str, ...], value: Any, *, reduce: Reduce = "mean") -> None:
         """Log one value.
@@ -49,7 +53,7 @@ class Metrics:
         values = self._values.get(path)
         if values is None:
             self._values[path] = values = []
-            self._how[path] = reduce
+            self._how[path] = self.kinds[path] = reduce
         return values
 
     def log_block(self, keys: BlockKeys, values: list[float] | Tensor) -> None:
@@ -106,9 +110,9 @@ class Metrics:
         self._unpack()
         result: dict[str, Any] = {}
         for path, numbers in zip(self._values, _read(list(self._values.values())), strict=True):
-            _put(result, path, self._combine(path, numbers, commit=True))
+            put(result, path, self._combine(path, numbers, commit=True))
         for path, total in self._lifetime.items():
-            _put(result, path, total)
+            put(result, path, total)
         self._values.clear()
         self._how.clear()
         return result
@@ -116,7 +120,7 @@ class Metrics:
     def drop(self, key: str) -> None:
         """Forget everything below a top-level key (a removed module)."""
         self._unpack()
-        for store in (self._values, self._how, self._lifetime):
+        for store in (self._values, self._how, self._lifetime, self.kinds):
             for path in [p for p in store if p[0] == key]:
                 del store[path]
 
@@ -140,6 +144,7 @@ class Metrics:
     def set_state(self, state: Mapping[str, float]) -> None:
         """Continue lifetime sums from :meth:`get_state`."""
         self._lifetime = {tuple(path.split("/")): float(total) for path, total in state.items()}
+        self.kinds.update(dict.fromkeys(self._lifetime, "lifetime_sum"))
 
 
 def _read(logged: list[list[Any]]) -> list[list[float]]:
@@ -169,7 +174,8 @@ def _numbers(tensors: list[Tensor]) -> list[float]:
     return [float(number) for number in together.tolist()]
 
 
-def _put(nested: dict[str, Any], path: Key, value: float) -> None:
+def put(nested: dict[str, Any], path: Key, value: float) -> None:
+    """Set a value in nested dicts, which are made where they are missing."""
     for part in path[:-1]:
         nested = nested.setdefault(part, {})
     nested[path[-1]] = value

@@ -328,7 +328,8 @@ def _specs_by_id(config: Any, members: Any) -> dict[str, RLModuleSpec]:
     for module_id in members:
         one = specs.get(module_id) if isinstance(specs, dict) else specs
         if one is None and isinstance(specs, dict):
-            one = RLModuleSpec.from_module(members[module_id])
+            member = members[module_id]
+            one = member if isinstance(member, RLModuleSpec) else RLModuleSpec.from_module(member)
         found[module_id] = one.copy() if one is not None else RLModuleSpec()
     return found
 

@@ -38,6 +38,8 @@ def write_report(learner: Any, error: NonFiniteError, minibatch: Any) -> NonFini
     Returns:
         The same kind of error, naming the folder.
     """
+    if error.of_another_learner:
+        return error
     module_id = error.module_id
     try:
         folder = _write(learner, error, minibatch)

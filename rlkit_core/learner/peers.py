@@ -1,8 +1,8 @@
 """What a learner does together with the others of its group: average gradients, and decide alike.
 
-Every learner has the same modules and its own rows. To stay equal they have to take the same gradient steps, so all that
-depends on rows is agreed on: which modules are trained, how many minibatches there are, what a minibatch weighs, and
-whether it is skipped. A gradient step costs one all-reduce, whatever the number of parameters.
+Every learner has the same modules and its own rows. To stay equal they have to take the same gradient steps, so all
+that depends on rows is agreed on: which modules are trained, how many minibatches there are, what a minibatch weighs,
+and whether it is skipped. A gradient step costs one all-reduce, whatever the number of parameters.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor
 from rlkit_core.columns import Columns
 from rlkit_core.errors import ConfigError
 from rlkit_core.learner.distributed import Collective
+from rlkit_core.learner.flat import aligned_starts
 from rlkit_core.learner.minibatch import ModuleBatch, num_rows
 from rlkit_core.learner.optimizers import ParamDict, RegisteredOptimizer
 from rlkit_core.learner.sequences import num_steps
@@ -100,7 +101,7 @@ class Peers:
         if not moments:
             return []
         together = self._collective.gather(torch.cat([m.reshape(-1).cpu() for m in moments]))
-        parts = together.split([m.numel() for m in moments], dim=1)
+        parts = torch.split(together, [m.numel() for m in moments], dim=1)
         return [part.to(m.device) for part, m in zip(parts, moments, strict=True)]
 
     def mean(self, value: float) -> float:
@@ -172,19 +173,19 @@ class _Layout:
         for parameter in parameters:
             dtype = torch.promote_types(dtype, parameter.dtype)
         flags = len(learner.module) + len(parameters)
-        total = flags + sum(p.numel() for p in parameters)
+        total = flags + sum(aligned_starts(part.parameters)[1] for part in self._parts)
         self.buffer = torch.zeros(total, dtype=dtype, device="cpu")
         self.head = self.buffer[:flags]
         self._places: dict[Any, Tensor] = {}
         self._spans: list[Tensor] = []
         position = flags
         for part in self._parts:
-            start = position
-            for parameter in part.parameters:
-                stop = position + parameter.numel()
-                self._places[parameter] = self.buffer[position:stop].view(parameter.shape)
-                position = stop
-            self._spans.append(self.buffer[start:position])
+            starts, length = aligned_starts(part.parameters)
+            span = self.buffer[position : position + length]
+            for parameter, start in zip(part.parameters, starts, strict=True):
+                self._places[parameter] = span[start : start + parameter.numel()].view(parameter.shape)
+            self._spans.append(span)
+            position += length
 
     @staticmethod
     def _key_of(learner: Any) -> Any:

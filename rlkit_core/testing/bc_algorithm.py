@@ -108,9 +108,7 @@ class BC(Algorithm):
                 name: map_leaves(torch.as_tensor, tree[name]) for name in (Columns.OBS, Columns.ACTIONS)
             }
         count = len(next(leaves(self._rows)))
-        generator = np.random.default_rng(
-            self.seeds.child("rows", self.learner_group.learner.weights_seq_no).seed()
-        )
+        generator = np.random.default_rng(self.seeds.child("rows", self.learner_group.weights_seq_no).seed())
         chosen = torch.from_numpy(generator.integers(0, count, self.config.total_train_batch_size))
         return {
             self.env_runner.acting_id: {

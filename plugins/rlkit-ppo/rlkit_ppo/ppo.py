@@ -182,7 +182,7 @@ class PPOTorchLearner(Learner):
 
     def _adapt_kl_coeff(self, module_id: str, config: Any) -> None:
         """Raise the weight where the KL was above twice its target, lower it below half of it (section 4)."""
-        kl = self.metrics.peek((module_id, "mean_kl_loss"), default=float("nan"))
+        kl = self.mean_over_learners(self.metrics.peek((module_id, "mean_kl_loss"), default=float("nan")))
         coeff = self._kl_coeff[module_id]
         if kl > 2.0 * config.kl_target:
             coeff.mul_(1.5)

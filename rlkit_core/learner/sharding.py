@@ -1,0 +1,159 @@
+"""Data of one update, divided among learners; each gets a contiguous part, so results can be put together again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from attrs import frozen
+from torch import Tensor
+
+from rlkit_core.data.nested import first_leaf, leaves, slice_rows
+from rlkit_core.data.rollout import Rollout
+from rlkit_core.errors import ConfigError
+from rlkit_core.learner.minibatch import as_tensors, num_rows
+
+
+@frozen(eq=False)
+class Shards:
+    """What each learner gets of one update.
+
+    Attributes:
+        arguments: for each learner, ``{"batch" | "rollouts" | "episodes": its part}``.
+        rows: for each module of a batch or of rollouts, the shape of each learner's part: ``(1, rows)`` of a batch,
+            ``(T, N)`` of rollouts.
+        num_steps: rows or env steps over all modules.
+    """
+
+    arguments: list[dict[str, Any]]
+    rows: dict[str, list[tuple[int, int]]]
+    num_steps: int
+
+    def join(self, parts: Sequence[Mapping[str, Mapping[str, Tensor]]]) -> dict[str, dict[str, Tensor]]:
+        """Put together what learners logged per row, in the order of the rows of the data.
+
+        Rows that a learner has beyond its part (a small part is gone through again where another's is larger) are
+        left out. Where rows of a rollout are missing (masked steps, sequences), the parts follow each other.
+        """
+        joined: dict[str, dict[str, Tensor]] = {}
+        for module_id, names in parts[0].items():
+            for name in names:
+                found = [part[module_id][name].cpu() for part in parts]
+                joined.setdefault(module_id, {})[name] = _join(found, self.rows.get(module_id))
+        return joined
+
+
+def _join(found: list[Tensor], shapes: list[tuple[int, int]] | None) -> Tensor:
+    if shapes is None or any(len(x) < t * n for x, (t, n) in zip(found, shapes, strict=True)):
+        return torch.cat(found)
+    pieces = [x[: t * n].reshape(t, n, *x.shape[1:]) for x, (t, n) in zip(found, shapes, strict=True)]
+    if len({piece.shape[0] for piece in pieces}) > 1:
+        return torch.cat(found)
+    return torch.cat(pieces, 1).flatten(0, 1)
+
+
+def shard(size: int, *, batch: Any = None, rollouts: Any = None, episodes: Any = None) -> Shards:
+    """Divide the data of one update.
+
+    A module of which some learner would get nothing is left out for all.
+
+    Args:
+        size: number of learners.
+        batch: ``{module id: columns}``: by rows (whole sequences of a recurrent module's batch).
+        rollouts: ``{module id: Rollout or list of them}``: by envs.
+        episodes: ``{module id: episodes}`` or episodes: by number, whole ones.
+
+    Raises:
+        ConfigError: not exactly one source, or a rollout has fewer envs than there are learners.
+    """
+    given = [source for source in (batch, rollouts, episodes) if source is not None]
+    if len(given) != 1:
+        raise ConfigError("LearnerGroup.update: give exactly one of batch=, rollouts= and episodes=")
+    if batch is not None:
+        return _shard_batch(size, batch)
+    if rollouts is not None:
+        return _shard_rollouts(size, rollouts)
+    return _shard_episodes(size, episodes)
+
+
+def bounds(count: int, size: int) -> list[tuple[int, int]]:
+    """``size`` contiguous ranges of ``count`` things, as equal as can be, the larger ones last.
+
+    >>> bounds(178, 3)
+    [(0, 59), (59, 118), (118, 178)]
+    """
+    return [(k * count // size, (k + 1) * count // size) for k in range(size)]
+
+
+def _shard_batch(size: int, batch: Mapping[str, Mapping[str, Any]]) -> Shards:
+    parts: list[dict[str, Any]] = [{} for _ in range(size)]
+    rows, steps = {}, 0
+    for module_id, given in batch.items():
+        columns = as_tensors(given, "cpu")
+        count = num_rows(columns)
+        uneven = {name: len(leaf) for name, c in columns.items() for leaf in leaves(c) if len(leaf) != count}
+        if uneven:
+            raise ConfigError(
+                f"batch of module {module_id!r}: columns {uneven} have other numbers of rows than the first, {count}; "
+                "all need the same"
+            )
+        if count < size:
+            continue
+        steps += count
+        cuts = bounds(count, size)
+        rows[module_id] = [(1, stop - start) for start, stop in cuts]
+        for part, (start, stop) in zip(parts, cuts, strict=True):
+            part[module_id] = {name: slice_rows(c, start, stop) for name, c in columns.items()}
+    return Shards([{"batch": part} for part in parts], rows, steps)
+
+
+def _shard_rollouts(size: int, rollouts: Mapping[str, Rollout | Sequence[Rollout]]) -> Shards:
+    parts: list[dict[str, Any]] = [{} for _ in range(size)]
+    rows, steps = {}, 0
+    for module_id, given in rollouts.items():
+        found = [given] if isinstance(given, Rollout) else list(given)
+        if not found:
+            continue
+        divided = _divided(size, found)
+        steps += sum(rollout.num_env_steps for rollout in found)
+        rows[module_id] = [(own[0].num_steps, sum(r.num_envs for r in own)) for own in divided]
+        for part, own in zip(parts, divided, strict=True):
+            part[module_id] = own[0] if len(own) == 1 else own
+    return Shards([{"rollouts": part} for part in parts], rows, steps)
+
+
+def _divided(size: int, rollouts: list[Rollout]) -> list[list[Rollout]]:
+    """Whole rollouts where that is fair (or where they cannot be joined), else parts of all of them joined."""
+    if len(rollouts) % size == 0 or (
+        len(rollouts) > size and len({rollout.num_steps for rollout in rollouts}) > 1
+    ):
+        return [rollouts[start:stop] for start, stop in bounds(len(rollouts), size)]
+    whole = rollouts[0] if len(rollouts) == 1 else Rollout.concat(rollouts)
+    return [[part] for part in whole.split(size)]
+
+
+def _shard_episodes(size: int, episodes: Any) -> Shards:
+    by_module = episodes if isinstance(episodes, Mapping) else {None: episodes}
+    parts: list[Any] = [{} for _ in range(size)]
+    steps = 0
+    for module_id, given in by_module.items():
+        found = list(given)
+        steps += sum(_length(episode) for episode in found)
+        enough = len(found) >= size
+        for part, (start, stop) in zip(parts, bounds(len(found), size), strict=True):
+            part[module_id] = found[start:stop] if enough else []
+    if not isinstance(episodes, Mapping):
+        parts = [part[None] for part in parts]
+    return Shards([{"episodes": part} for part in parts], {}, steps)
+
+
+def _length(episode: Any) -> int:
+    """Steps of an episode, near enough to count them: rewards, or step dicts."""
+    if isinstance(episode, (list, tuple)):
+        return len(episode)
+    for name in ("rewards", "reward", "actions", "action"):
+        value = episode.get(name) if isinstance(episode, Mapping) else getattr(episode, name, None)
+        if value is not None:
+            return len(first_leaf(value))
+    return 0
