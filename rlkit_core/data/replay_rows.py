@@ -65,22 +65,22 @@ class RowStore:
         return nested_map(lambda leaf: cls(name, rows, tuple(leaf.shape[lead:]), leaf.dtype), column)
 
     def rows_of(self, block: Any, lead: int) -> Array:
-        """A block ``[..., *shape]`` with ``lead`` leading axes as ``[rows, *shape]``.
+        """A block ``[..., *shape]`` with one or two leading axes as ``[rows, *shape]``.
 
         Raises:
             ConfigError: another shape or dtype than that of the rows here.
         """
-        if not isinstance(block, Tensor) or block.dtype != self.dtype or block.shape[lead:] != self.shape:
+        array: Array = as_array(block) if isinstance(block, Tensor) else np.empty(0, object)
+        if array.shape[lead:] != self.shape or array.dtype != self.array.dtype or block.dtype != self.dtype:
             seen = f"{tuple(block.shape[lead:])} {block.dtype}" if isinstance(block, Tensor) else repr(block)
             raise ConfigError(
                 f"column {self.name!r}: this buffer holds rows of {self.shape} {self.dtype}, and got {seen}; "
                 "rollouts of one buffer must come from envs and modules with the same spaces"
             )
-        array = as_array(block)
-        count = 1
-        for axis in array.shape[:lead]:
-            count *= axis
-        return array.reshape(count, *self.shape)
+        if lead == 1:
+            return array
+        steps, envs = array.shape[:2]
+        return array.reshape(steps * envs, *self.shape)
 
     def grow(self, rows: int) -> None:
         """Make room for ``rows`` rows in all; those there stay where they are."""

@@ -60,6 +60,8 @@ class RowSampler:
         self._offsets = np.arange(n_step[1], dtype=np.int64)
         self._powers = (gamma ** np.arange(n_step[1] + 1)).astype(np.float32)
         self._successors = np.empty(rows, np.int64)
+        self._used = np.ones((rows, n_step[1]), np.bool_)
+        self._firsts = np.arange(rows, dtype=np.int64) * n_step[1] - 1
 
     def _room(self, store: Nested, pairs: list[tuple[RowStore, Array]]) -> Nested:
         def room(leaf: RowStore) -> Tensor:
@@ -112,14 +114,15 @@ class RowSampler:
     def _sum_rewards(self, places: Array, limits: Array | None) -> Array:
         """Fill rewards and steps; the places of the last steps used."""
         storage = self._storage
-        window = (places[:, None] + self._offsets * storage.num_envs) % storage.size
-        used = np.ones(window.shape, np.bool_)
-        np.logical_and.accumulate(storage.goes_on[window[:, :-1]], axis=1, out=used[:, 1:])
+        window = places[:, None] + self._offsets * storage.num_envs
+        window %= storage.size
+        used = self._used
+        np.logical_and.accumulate(storage.goes_on.take(window[:, :-1]), axis=1, out=used[:, 1:])
         if limits is not None:
-            used &= self._offsets < limits[:, None]
-        np.matmul(storage.rewards[window] * used, self._powers[:-1], out=self._rewards)
+            used = used & (self._offsets < limits[:, None])
+        np.matmul(storage.rewards.take(window) * used, self._powers[:-1], out=self._rewards)
         used.sum(axis=1, out=self._steps)
-        last: Array = window[np.arange(self._count), self._steps - 1]
+        last: Array = window.reshape(-1).take(self._firsts + self._steps)
         return last
 
 

@@ -254,9 +254,8 @@ class ReplayStorage:
             return np.ones(self.num_envs, np.bool_)
         at, envs = self.head, self.num_envs
         breaks: Array | None = None
-        obs = {id(leaf) for leaf in leaves(self.successive[Columns.OBS])}
         for leaf, place, rows in writes:
-            if place != at or id(leaf) not in obs:
+            if place != at or leaf.name != Columns.OBS:
                 continue
             before, now = leaf.array[at : at + envs], rows[:envs]
             if before.tobytes() != now.tobytes():
@@ -306,9 +305,10 @@ class ReplayStorage:
             return
         for part in ring_slices(at, count, self.size):
             if self.finals.used:
-                held = np.flatnonzero(self.successor[part] >= self.size)
-                if len(held):
-                    self.finals.give_back(self.successor[part][held] - self.size)
+                successors = self.successor[part]
+                held = successors >= self.size
+                if held.any():
+                    self.finals.give_back(successors[held] - self.size)
                     self.successor[part] = self._next_places(part)
             if self.state_slots.used:
                 slots = self.state_slot[part]

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from rlkit_core.data.replay_rows import Array
 
-FAN_OUT = 64
-
 
 class SumTree:
-    """A tree over ``size`` non-negative numbers whose nodes hold the sums of 64 children each.
+    """A tree of two levels over ``size`` non-negative numbers: blocks of numbers, and the sum of each.
 
-    Wide nodes make it flat: three levels reach 262,144 numbers, so an update or a search of a whole batch is a
-    handful of array operations. Sums are float64, and are added up anew from the children at every change, so no error
-    builds up.
+    A binary tree has fewer numbers to look at, but its 16 and more levels cost an array operation or several each. With
+    blocks of about ``sqrt(size / 64)`` numbers a batch of 64 is found by one running sum over the blocks' sums and
+    one within the blocks, and an update adds up the blocks it touched. Sums are float64 and are never changed by a
+    difference, so no error builds up.
 
     Attributes:
         size: how many numbers.
@@ -23,49 +24,40 @@ class SumTree:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._levels: list[Array] = []  # from the leaves up; each a whole number of nodes
-        count = size
-        while True:
-            nodes = -(-count // FAN_OUT)
-            self._levels.append(np.zeros((nodes, FAN_OUT)))
-            if nodes == 1:
-                break
-            count = nodes
-        self._flat = [level.reshape(-1) for level in self._levels]
-        self.leaves: Array = self._flat[0][:size]
+        self._width = 2 ** max(3, round(math.log2(math.sqrt(size / 64))))
+        self._blocks: Array = np.zeros((-(-size // self._width), self._width))
+        self._sums: Array = np.zeros(len(self._blocks))
+        self._prefix: Array = np.zeros(len(self._blocks) + 1)
+        self.leaves: Array = self._blocks.reshape(-1)[:size]
 
     @property
     def total(self) -> float:
         """Sum of all numbers."""
-        return float(self._levels[-1].sum())
+        return float(self._sums.cumsum()[-1])
 
-    def set(self, places: Array, values: Array | float) -> None:
+    def set(self, places: Array, values: Array) -> None:
         """Give the numbers at ``places`` (int64) new values; of a place named twice the last one counts."""
         self.leaves[places] = values
-        for level, above in zip(self._levels[:-1], self._flat[1:], strict=True):
-            places = places // FAN_OUT
-            above[places] = level[places].sum(axis=1)
+        blocks = places // self._width
+        self._sums[blocks] = self._blocks.take(blocks, 0).sum(axis=1)
 
-    def set_range(self, start: int, stop: int, values: Array | float) -> None:
+    def set_range(self, start: int, stop: int, values: Array) -> None:
         """Give the numbers from ``start`` up to ``stop`` new values."""
         self.leaves[start:stop] = values
-        for level, above in zip(self._levels[:-1], self._flat[1:], strict=True):
-            start, stop = start // FAN_OUT, (stop - 1) // FAN_OUT + 1
-            above[start:stop] = level[start:stop].sum(axis=1)
+        first, last = start // self._width, (stop - 1) // self._width + 1
+        self._sums[first:last] = self._blocks[first:last].sum(axis=1)
 
-    def find(self, targets: Array) -> Array:
-        """For each target in ``[0, total)`` the place at which the running sum first exceeds it, ``[B]`` int64.
+    def find(self, fractions: Array) -> Array:
+        """For each fraction of the total, in [0, 1), the place where the running sum exceeds it, ``[B]`` int64.
 
-        A number of zero is never found, whatever rounding does to the targets.
+        A number of zero is never found, whatever rounding does; the total must be positive.
         """
-        node = np.zeros(len(targets), np.int64)
-        rows = np.arange(len(targets))
-        rest = targets
-        for level in reversed(self._levels):
-            sums = level[node].cumsum(axis=1)
-            # Rounding may leave a little more than the node holds.
-            rest = np.minimum(rest, np.nextafter(sums[:, -1], 0.0))
-            child = (sums <= rest[:, None]).sum(axis=1)
-            rest = rest - np.where(child > 0, sums[rows, child - 1], 0.0)
-            node = node * FAN_OUT + child
-        return node
+        ends = np.cumsum(self._sums, out=self._prefix[1:])
+        # Rounding may take a target to the total; a target below it always finds a block whose sum is not zero.
+        targets = np.minimum(fractions * ends[-1], np.nextafter(ends[-1], 0.0))
+        block = ends.searchsorted(targets, side="right")
+        within = self._blocks.take(block, 0).cumsum(axis=1)
+        # A block's running sum and its sum may differ in the last bit.
+        rest = np.minimum(targets - self._prefix.take(block), np.nextafter(within[:, -1], 0.0))
+        places: Array = block * self._width + (within > rest[:, None]).argmax(axis=1)
+        return places
