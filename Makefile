@@ -24,7 +24,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-slow learn test-wheels bench bench-ppo bench-dqn bench-impala bench-image docs lint format wheels clean distclean
+.PHONY: help install install-learn train test test-slow learn test-wheels bench bench-ppo bench-dqn bench-impala bench-image docs lint format wheels clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -73,7 +73,10 @@ test-slow: $(VENV)/.installed  ## the tests marked slow
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
 learn: $(VENV)/.learn-installed  ## the tests that train to a published level (minutes)
-	RLKIT_RESULTS=benchmarks/results $(BIN)/python -m pytest -m learn $(ARGS)
+	RLKIT_RESULTS=benchmarks/results $(BIN)/python -m pytest -m learn $(ARGS); status=$$?; \
+		$(BIN)/python benchmarks/learning_table.py; exit $$status
+
+install-learn: $(VENV)/.learn-installed  ## add the envs of `make learn` to .venv
 
 # One after the other, never at once: they would measure each other.
 bench: $(VENV)/.installed $(BENCH_VENV)/.installed $(RLLIB_VENV)/.installed  ## every algorithm beside its peers

@@ -1,0 +1,102 @@
+"""Write the table of learning results into the documentation, from the files that ``make learn`` leaves.
+
+python benchmarks/learning_table.py            writes docs/reference/learning-results.md
+python benchmarks/learning_table.py --check    only says whether the page is up to date (exit status 1 if not)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "reference" / "learning-results.md"
+NAMES = {"appo": "APPO", "dqn": "DQN", "impala": "IMPALA", "ppo": "PPO"}
+
+HEAD = """\
+# Learning results
+
+What each algorithm reached with the settings of its own data file (`presets.json`; `rlkit train ALGO ENV` uses them).
+`make learn` runs the rows and writes one file per row into `benchmarks/results/`, with all settings and the commit; this
+page is made from those files by `benchmarks/learning_table.py`.
+
+The level is a mean return over 100 deterministic evaluation episodes. Training stops at the first evaluation that is a
+little above it, and the checkpoint then plays 100 episodes with other seeds: both have to reach the level.
+
+"""
+COLUMNS = (
+    "algorithm",
+    "environment",
+    "level",
+    "within steps",
+    "seed",
+    "steps",
+    "return",
+    "on other seeds",
+    "commit",
+)
+BARE = """
+The levels on MinAtar are what a bare loop in the style of CleanRL made of the same number of steps, run once
+(`benchmarks/peers/bare_*_minatar.py`). Its episodes, like ours, are cut after {cap:,} steps: a policy that never drops
+the ball would play for ever.
+
+"""
+
+
+def number(value: float) -> str:
+    """Whole numbers with separators, others with one decimal."""
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
+
+
+def table(columns: Iterable[str], rows: Iterable[Iterable[str]], left: int) -> str:
+    """A Markdown table whose first ``left`` columns are text and whose others are figures."""
+    columns = list(columns)
+    rule = [":--" if index < left else "--:" for index in range(len(columns))]
+    return "".join(f"| {' | '.join(row)} |\n" for row in (columns, rule, *rows))
+
+
+def learn_row(row: dict[str, Any]) -> list[str]:
+    """One line of the main table."""
+    name = NAMES.get(row["algorithm"], row["algorithm"])
+    returns = (row["return"], row["return_of_checkpoint_on_other_seeds"])
+    figures = [number(row[key]) for key in ("level", "within_steps", "seed", "steps")]
+    environment = row["environment"].rpartition(":")[2]
+    return [name, environment, *figures, *(f"{value:.1f}" for value in returns), row["commit"][:7]]
+
+
+def page(results: Path = RESULTS) -> str:
+    """The page, as the files under ``results`` have it."""
+    rows = [row for file in sorted(results.glob("learn-*.json")) for row in json.loads(file.read_text())]
+    rows.sort(key=lambda row: (row["environment"].rpartition(":")[2], row["algorithm"], row["seed"]))
+    text = HEAD + table(COLUMNS, map(learn_row, rows), left=2)
+    bare = [json.loads(file.read_text()) for file in sorted(results.glob("bare-*.json"))]
+    if bare:
+        lines = [
+            [row["name"], row["environment"], number(row["steps"]), f"{row['return']:.2f}", row["commit"][:7]]
+            for row in bare
+        ]
+        [cap] = {row["max_episode_steps"] for row in bare}
+        text += BARE.format(cap=cap)
+        text += table(("loop", "environment", "steps", "return", "commit"), lines, left=2)
+    return text
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="Write nothing.")
+def main(check: bool) -> None:
+    """Make the page of learning results from the recorded files."""
+    text = page()
+    if check:
+        if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != text:
+            raise click.ClickException(f"{PAGE} is out of date: python benchmarks/learning_table.py")
+    else:
+        PAGE.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
