@@ -22,8 +22,8 @@ HEAD = """\
 # Learning results
 
 What each algorithm reached with the settings of its own data file (`presets.json`; `rlkit train ALGO ENV` uses them).
-`make learn` runs the rows and writes one file per row into `benchmarks/results/`, with all settings and the commit; this
-page is made from those files by `benchmarks/learning_table.py`.
+`make learn` runs them and leaves one file per environment in `benchmarks/results/`, with all settings and the commit;
+`benchmarks/learning_table.py` makes this page from those files.
 
 The level is a mean return over 100 deterministic evaluation episodes. Training stops at the first evaluation that is a
 little above it, and the checkpoint then plays 100 episodes with other seeds: both have to reach the level.
