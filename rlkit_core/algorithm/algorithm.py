@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 
 from rlkit_core.algorithm.callbacks import Callbacks
+from rlkit_core.algorithm.evaluation import Evaluation
 from rlkit_core.algorithm.module_changes import ModuleChanges
 from rlkit_core.algorithm.results import Timers, assemble_result
 from rlkit_core.checkpoint import Checkpointable
@@ -22,13 +23,11 @@ from rlkit_core.plugins.host import default_host
 from rlkit_core.rl_module import RLModule
 from rlkit_core.seeding import SeedTree
 
-#: Envs of one evaluation runner, where the config's evaluation settings say nothing else.
-EVALUATION_ENVS = 16
 #: Parameters up to which a network without convolutions is quicker on one thread.
 SMALL_NETWORK = 1_000_000
 
 
-class Algorithm(ModuleChanges, Checkpointable):
+class Algorithm(Evaluation, ModuleChanges, Checkpointable):
     """Trains modules in an environment.
 
     A subclass overrides :meth:`training_step`, built from the core's verbs: ``self.env_runner_group.sample``,
@@ -64,15 +63,23 @@ class Algorithm(ModuleChanges, Checkpointable):
         self._evaluation_runners: EnvRunnerGroup | None = None
         self.callbacks = Callbacks(self.config, host)
         self.env_runner_group = EnvRunnerGroup(self.config, seeds=self.seeds)
-        self.learner_group = LearnerGroup(
-            config=self.config,
-            module_spec=self.config.get_multi_rl_module_spec(
-                spaces=self.env_runner_group.get_spaces(), inference_only=False
-            ),
-            seeds=self.seeds,
-        )
-        self.sync_weights()
-        self.callbacks.on_algorithm_init(self)
+        try:
+            self.learner_group = LearnerGroup(
+                config=self.config,
+                module_spec=self.config.get_multi_rl_module_spec(
+                    spaces=self.env_runner_group.get_spaces(), inference_only=False
+                ),
+                seeds=self.seeds,
+            )
+        except BaseException:
+            self.env_runner_group.stop()
+            raise
+        try:
+            self.sync_weights()
+            self.callbacks.on_algorithm_init(self)
+        except BaseException:
+            self.stop()
+            raise
 
     # -- training -----------------------------------------------------------------------------------------------------
 
@@ -84,6 +91,10 @@ class Algorithm(ModuleChanges, Checkpointable):
             ``training_iteration``, ``num_env_steps_sampled_lifetime``, and the config.
         """
         started = time.perf_counter()
+        interval = self.config.evaluation_interval
+        due = bool(interval) and (self.iteration + 1) % interval == 0
+        parallel = self.config.evaluation_parallel_to_training
+        evaluation = self.begin_evaluation(iteration=self.iteration + 1) if due and parallel else None
         calls, step = 0, cast(Callable[[], Any], self.training_step)
         start_steps = self.num_env_steps_sampled_lifetime
         with self._threads(), self._timers.time("iteration"):
@@ -95,12 +106,13 @@ class Algorithm(ModuleChanges, Checkpointable):
                     )
                 calls += 1
         self.iteration += 1
-        interval = self.config.evaluation_interval
-        evaluation = self.evaluate() if interval and self.iteration % interval == 0 else None
+        if due and evaluation is None:
+            evaluation = self.evaluate
         result = assemble_result(
             env_runners=self.env_runner_group.get_metrics(),
             learners=self._learner_results,
-            evaluation=evaluation,
+            evaluation=evaluation() if evaluation is not None else None,
+            fault_tolerance=self.env_runner_group.get_fault_metrics(),
             timers=self._timers.result(),
             training_iteration=self.iteration,
             num_training_step_calls=calls,
@@ -131,7 +143,7 @@ class Algorithm(ModuleChanges, Checkpointable):
     @property
     def num_env_steps_sampled_lifetime(self) -> int:
         """Env steps that training has sampled since the run began."""
-        return self.env_runner.stats.num_env_steps_lifetime
+        return self.env_runner_group.num_env_steps_sampled_lifetime
 
     @property
     def timesteps(self) -> dict[str, int]:
@@ -155,7 +167,7 @@ class Algorithm(ModuleChanges, Checkpointable):
         wanted = self.config.torch_threads
         before = torch.get_num_threads()
         if wanted == "auto":
-            wanted = 1 if is_small(self.env_runner.module) else None
+            wanted = 1 if is_small(self.env_runner_group.module) else None
         if wanted is None or wanted == before:
             yield
             return
@@ -165,52 +177,16 @@ class Algorithm(ModuleChanges, Checkpointable):
         finally:
             torch.set_num_threads(before)
 
-    # -- evaluation ---------------------------------------------------------------------------------------------------
-
-    def evaluate(self, num_episodes: int | None = None, *, seed: int | None = None) -> dict[str, Any]:
-        """Play whole episodes with the current weights; training's envs are not touched.
-
-        Args:
-            num_episodes: how many; the config's ``evaluation_duration`` unless given.
-            seed: root of the episodes' seeds; the run's seed and the iteration unless given.
-
-        Returns:
-            ``{"env_runners": {"episode_return_mean": ..., "num_episodes": ..., ...}}`` over exactly these episodes.
-        """
-        config = self.config.get_evaluation_config_object()
-        if num_episodes is None:
-            num_episodes = config.evaluation_duration
-        if self._evaluation_runners is None:
-            written = "num_envs_per_env_runner" in self.config.evaluation_config
-            self._evaluation_runners = EnvRunnerGroup(
-                config,
-                seeds=self.seeds.child("evaluation"),
-                num_envs=None if written else min(EVALUATION_ENVS, num_episodes),
-            )
-        runners = self._evaluation_runners
-        self.callbacks.on_evaluate_start(self)
-        with self._threads(), self._timers.time("evaluation"):
-            runners.sync_weights(self.learner_group.get_weights(inference_only=True))
-            seeds = SeedTree(seed) if seed is not None else self.seeds.child("evaluation", self.iteration)
-            result = {"env_runners": runners.run_episodes(num_episodes, explore=config.explore, seeds=seeds)}
-        self.callbacks.on_evaluate_end(self, result)
-        return result
-
     # -- parts --------------------------------------------------------------------------------------------------------
 
     @property
-    def env_runner(self) -> EnvRunner:
-        """The runner in this process."""
+    def env_runner(self) -> EnvRunner | None:
+        """The runner in this process; None where runners are actors (see ``env_runner_group.foreach_env_runner``)."""
         return self.env_runner_group.local_env_runner
-
-    @property
-    def eval_env_runner_group(self) -> EnvRunnerGroup | None:
-        """The evaluation runners, once there was an evaluation."""
-        return self._evaluation_runners
 
     def get_module(self, module_id: str = DEFAULT_MODULE_ID) -> RLModule | None:
         """The module as runners act with it (inference-only), or None if there is none of that id."""
-        module: RLModule | None = self.env_runner.module.get(module_id)
+        module: RLModule | None = self.env_runner_group.module.get(module_id)
         return module
 
     def compute_single_action(
@@ -226,7 +202,7 @@ class Algorithm(ModuleChanges, Checkpointable):
         Returns:
             ``(action, state)``: the action in env units, and the recurrent state for the next one (``{}`` without one).
         """
-        module: RLModule = self.env_runner.module[module_id]
+        module: RLModule = self.env_runner_group.module[module_id]
         return module.compute_single_action(observation, state, explore=explore)
 
     # -- checkpoints --------------------------------------------------------------------------------------------------
@@ -257,7 +233,6 @@ class Algorithm(ModuleChanges, Checkpointable):
         weights = self.learner_group.get_weights(inference_only=True)
         for group in (self.env_runner_group, self._evaluation_runners):
             if group is not None:
-                group.foreach_env_runner(lambda runner: runner.accept_any_version())
                 group.sync_weights(weights)
 
     def get_checkpointable_components(self) -> list[tuple[str, Checkpointable]]:

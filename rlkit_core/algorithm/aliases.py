@@ -65,7 +65,7 @@ _CONNECTORS = (
     "there are no connector pipelines; preprocessing and normalisation live in the module (its setup() and "
     "_forward methods, or an encoder), and advantages are computed by the Learner"
 )
-_PROCESSES = "it belongs to runners and learners in processes of their own, which this version does not have"
+_PROCESSES = "where actors run, and how they are watched, is up to the executor: execution(executor=...)"
 _EPISODES = (
     "nothing is called per episode or per step; take statistics from result['env_runners'] in "
     "on_train_result, or wrap the environment"
@@ -89,9 +89,6 @@ REFUSED: Final[dict[str, str]] = {
     ),
     **dict.fromkeys(
         (
-            "restart_failed_env_runners",
-            "ignore_env_runner_failures",
-            "max_num_env_runner_restarts",
             "delay_between_env_runner_restarts_s",
             "restart_failed_sub_environments",
             "num_consecutive_env_runner_failures_tolerance",
@@ -106,7 +103,6 @@ REFUSED: Final[dict[str, str]] = {
             "custom_resources_per_learner",
             "max_requests_in_flight_per_learner",
             "max_requests_in_flight_per_aggregator_actor",
-            "max_requests_in_flight_per_env_runner",
             "validate_env_runners_after_construction",
             "create_local_env_runner",
             "create_env_on_local_worker",
@@ -163,8 +159,6 @@ REFUSED: Final[dict[str, str]] = {
     "num_gpus": "use learners(num_gpus_per_learner=...)",
     "exploration_config": "exploration lives in the module's _forward_exploration",
     "count_steps_by": "steps are counted as environment steps",
-    "custom_evaluation_function": "override Algorithm.evaluate in a subclass",
-    "evaluation_force_reset_envs_before_iteration": "evaluation always starts with freshly reset environments",
     "always_attach_evaluation_results": "results hold 'evaluation' in the iterations that evaluated",
     "logger_config": "result writers come from plugins (rlkit_result_writers)",
     "logger_creator": "result writers come from plugins (rlkit_result_writers)",

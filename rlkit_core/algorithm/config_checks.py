@@ -38,6 +38,8 @@ def core_problems(config: AlgorithmConfig) -> Iterator[str]:
     )
     if config.env is None and config.observation_space is None and config._user_set & {"env_config"}:
         yield "env_config is set but no environment: environment('CartPole-v1', env_config={...})"
+    yield from _evaluation_problems(config)
+    yield from _executor_problems(config)
     yield from _model_config_problems(config)
 
 
@@ -58,6 +60,38 @@ def _missing(ids: Any, known: set[str], what: str) -> Iterator[str]:
     for module_id in ids:
         if module_id not in known:
             yield f"{what} names module {module_id!r}; there are {', '.join(sorted(known))}"
+
+
+def _evaluation_problems(config: AlgorithmConfig) -> Iterator[str]:
+    parallel = config.evaluation_parallel_to_training
+    if parallel and not config.evaluation_num_env_runners:
+        yield (
+            "evaluation_parallel_to_training=True needs runners of its own: evaluation(evaluation_num_env_runners=1), "
+            "or set it to False"
+        )
+    if parallel and config.custom_evaluation_function is not None:
+        yield (
+            "custom_evaluation_function runs in this process, between training: "
+            "evaluation(evaluation_parallel_to_training=False)"
+        )
+    if config.evaluation_duration == "auto" and not parallel:
+        yield (
+            "evaluation_duration='auto' lasts as long as the training beside it: "
+            "evaluation(evaluation_parallel_to_training=True, evaluation_num_env_runners=1), or give a number"
+        )
+
+
+def _executor_problems(config: AlgorithmConfig) -> Iterator[str]:
+    """An executor that is not installed, before anything long starts."""
+    from rlkit_core.errors import RLKitError
+    from rlkit_core.plugins.host import default_host
+
+    if config.executor in ("auto", "local", "process"):
+        return
+    try:
+        default_host().get_executor(config.executor)
+    except RLKitError as error:
+        yield f"execution(executor={config.executor!r}): {error}"
 
 
 def _model_config_problems(config: AlgorithmConfig) -> Iterator[str]:

@@ -162,6 +162,13 @@ def function(value: Any) -> Any:
     raise ValueError(f"expected a function, got {type(value).__name__}")
 
 
+def name(value: Any) -> str:
+    """A name, as text."""
+    if isinstance(value, str) and value.strip():
+        return value
+    raise ValueError(f"expected a name, got {value!r}")
+
+
 def path(value: Any) -> str:
     """A path, as text."""
     if isinstance(value, str | os.PathLike) and str(value).strip():

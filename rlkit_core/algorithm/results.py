@@ -12,6 +12,7 @@ from typing import Any, Final
 ENV_RUNNER_RESULTS: Final = "env_runners"
 LEARNER_RESULTS: Final = "learners"
 EVALUATION_RESULTS: Final = "evaluation"
+FAULT_TOLERANCE: Final = "fault_tolerance"
 TIMERS: Final = "timers"
 TRAINING_ITERATION: Final = "training_iteration"
 NUM_ENV_STEPS_SAMPLED_LIFETIME: Final = "num_env_steps_sampled_lifetime"
@@ -24,6 +25,7 @@ def assemble_result(
     env_runners: Mapping[str, Any],
     learners: Mapping[str, Any],
     evaluation: Mapping[str, Any] | None = None,
+    fault_tolerance: Mapping[str, Any] | None = None,
     timers: Mapping[str, Any],
     training_iteration: int,
     num_training_step_calls: int,
@@ -35,6 +37,7 @@ def assemble_result(
         env_runners: the runners' metrics (``episode_return_mean``, ...).
         learners: ``{module id: metrics, "__all_modules__": metrics}``.
         evaluation: what ``evaluate()`` gave, in the iterations that evaluated.
+        fault_tolerance: counts of what died and was started again.
         timers: seconds by name.
         training_iteration: how many iterations there were, this one included.
         num_training_step_calls: how often ``training_step()`` ran in this one.
@@ -55,6 +58,8 @@ def assemble_result(
     }
     if evaluation is not None:
         result[EVALUATION_RESULTS] = dict(evaluation)
+    if fault_tolerance is not None:
+        result[FAULT_TOLERANCE] = dict(fault_tolerance)
     return result
 
 

@@ -1,4 +1,4 @@
-"""Rollouts side by side: joined along the axis of envs, and cut along it."""
+"""Rollouts beside and behind each other: joined, cut and filled up along envs or time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from attrs import evolve
 from torch import Tensor
 
 from rlkit_core.columns import Columns
-from rlkit_core.data.nested import Nested, index_rows, map_leaves
+from rlkit_core.data.nested import Nested, first_leaf, index_rows, map_leaves
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.errors import ConfigError
 
@@ -162,3 +162,115 @@ def _padded(leaves: Sequence[Tensor], dim: int, at_least: tuple[int, ...]) -> Te
         joined[place] = leaf
         start = stop
     return joined
+
+
+def concat_time(rollouts: Sequence[Rollout]) -> Rollout:
+    """Join rollouts that follow each other in the same envs, ``[T1, N]``, ``[T2, N]``, ... to ``[T1 + T2 + ..., N]``.
+
+    Of recurrent modules, all but the last must have whole sequences (T a multiple of ``seq_len``).
+    """
+    if len(rollouts) == 1:
+        return rollouts[0]
+    first, last = rollouts[0], rollouts[-1]
+    starts = torch.tensor([0, *(r.num_steps for r in rollouts)]).cumsum(0).tolist()
+    cut = [(r, at) for r, at in zip(rollouts, starts, strict=False) if r.final_index is not None]
+    final_index = final_obs = None
+    final_inputs: dict[str, Nested] = {}
+    columns = {name: _join([r.columns[name] for r in rollouts], 0) for name in first.columns}
+    if cut:
+        row = map_leaves(lambda x: x[0], columns[Columns.OBS])
+        final_index = torch.cat(
+            [r.final_index + at * r.num_envs for r, at in cut if r.final_index is not None]
+        )
+        final_obs = _join([r.final_obs for r, _ in cut], 0, like=row)
+        final_inputs = {
+            name: _join([r.final_inputs[name] for r, _ in cut], 0) for name in cut[0][0].final_inputs
+        }
+    has_mask = first.loss_mask is not None
+    has_state = first.state_in is not None
+    return evolve(
+        first,
+        columns=columns,
+        bootstrap_obs=last.bootstrap_obs,
+        final_obs=final_obs,
+        final_index=final_index,
+        loss_mask=_join([r.loss_mask for r in rollouts], 0) if has_mask else None,
+        state_in=_join([r.state_in for r in rollouts], 0) if has_state else None,
+        episode_starts=_join([r.episode_starts for r in rollouts], 0) if has_state else None,
+        bootstrap_inputs=last.bootstrap_inputs,
+        final_inputs=final_inputs,
+    )
+
+
+def cut_time(rollout: Rollout, steps: int) -> Rollout:
+    """The first ``steps`` steps, as views; the row after them becomes ``bootstrap_obs``."""
+    if steps >= rollout.num_steps:
+        return rollout
+
+    def first(struct: Nested) -> Nested:
+        return None if struct is None else map_leaves(lambda x: x[:steps], struct)
+
+    def row(name: str) -> Nested:
+        return map_leaves(lambda x: x[steps], rollout.columns[name])
+
+    changes: dict[str, Any] = {}
+    if rollout.final_index is not None:
+        kept = (rollout.final_index < steps * rollout.num_envs).nonzero().squeeze(-1)
+        some = len(kept) > 0
+        changes["final_index"] = rollout.final_index[kept] if some else None
+        changes["final_obs"] = index_rows(rollout.final_obs, kept) if some else None
+        changes["final_inputs"] = (
+            {name: index_rows(x, kept) for name, x in rollout.final_inputs.items()} if some else {}
+        )
+    if rollout.state_in is not None and rollout.seq_len is not None:
+        groups = -(-steps // rollout.seq_len)
+        changes["state_in"] = map_leaves(lambda x: x[:groups], rollout.state_in)
+    return evolve(
+        rollout,
+        columns={name: first(column) for name, column in rollout.columns.items()},
+        bootstrap_obs=row(Columns.OBS),
+        loss_mask=first(rollout.loss_mask),
+        episode_starts=first(rollout.episode_starts),
+        bootstrap_inputs={name: row(name) for name in rollout.bootstrap_inputs},
+        **changes,
+    )
+
+
+def extend_time(rollout: Rollout, steps: int) -> Rollout:
+    """The rollout with masked rows behind it, up to ``steps``; the first of them shows ``bootstrap_obs``.
+
+    So a truncated last step finds the value of what came after it where next-step resets have it.
+    """
+    missing = steps - rollout.num_steps
+    if missing <= 0:
+        return rollout
+
+    def fill(column: Tensor) -> Tensor:
+        return torch.cat((column, column.new_zeros((missing, *column.shape[1:]))))
+
+    def more(struct: Nested) -> Nested:
+        return None if struct is None else map_leaves(fill, struct)
+
+    columns = {name: more(column) for name, column in rollout.columns.items()}
+    at = rollout.num_steps
+
+    def show(column: Tensor, value: Tensor) -> None:
+        column[at] = value
+
+    for name, value in {Columns.OBS: rollout.bootstrap_obs, **rollout.bootstrap_inputs}.items():
+        map_leaves(show, columns[name], value)
+    state_in = rollout.state_in
+    if state_in is not None and rollout.seq_len is not None:
+        groups = -(-steps // rollout.seq_len) - first_leaf(state_in).shape[0]
+        if groups > 0:
+            state_in = map_leaves(lambda x: torch.cat((x, x.new_zeros((groups, *x.shape[1:])))), state_in)
+    mask = rollout.loss_mask
+    if mask is None:
+        mask = torch.ones_like(rollout.columns[Columns.TERMINATEDS])
+    return evolve(
+        rollout,
+        columns=columns,
+        loss_mask=fill(mask),
+        state_in=state_in,
+        episode_starts=more(rollout.episode_starts),
+    )

@@ -133,8 +133,9 @@ class EpisodeCounter:
         quota: episodes of each env.
 
     Attributes:
-        returns, lengths: of the episodes that have ended.
-        missing: how many have not.
+        returns, lengths: of the episodes that have ended, in the order of their end.
+        envs: whose they were.
+        missing: how many have not ended.
     """
 
     def __init__(self, quota: list[int]) -> None:
@@ -144,6 +145,7 @@ class EpisodeCounter:
         self._length = np.zeros(len(quota), np.int64)
         self.returns: list[float] = []
         self.lengths: list[int] = []
+        self.envs: list[int] = []
         self.missing = int(self._left.sum())
 
     def add(self, rewards: Floats, dones: Bools, in_reset_row: Bools) -> None:
@@ -160,10 +162,34 @@ class EpisodeCounter:
         for n in np.flatnonzero(dones & counts):
             self.returns.append(float(self._return[n]))
             self.lengths.append(int(self._length[n]))
+            self.envs.append(int(n))
             self._return[n], self._length[n] = 0.0, 0
             self._left[n] -= 1
             self._counts[n] = self._left[n] > 0
             self.missing -= 1
+
+
+class EpisodeQuota:
+    """A number of whole episodes per env; tells which steps of a rollout belong to them.
+
+    Args:
+        quota: episodes of each env, ``[N]``.
+    """
+
+    def __init__(self, quota: list[int]) -> None:
+        self._left = np.asarray(quota, np.int64)
+
+    @property
+    def missing(self) -> bool:
+        """Whether an env has episodes left."""
+        return bool((self._left > 0).any())
+
+    def take(self, dones: Bools) -> Bools:
+        """Take in ``dones [T, N]`` of a rollout; ``[T, N]``, True for steps up to the end of an env's last episode."""
+        ended = np.cumsum(dones, axis=0)
+        counts: Bools = ended - dones < self._left
+        self._left -= np.minimum(ended[-1], self._left)
+        return counts
 
 
 def _between(sums: NDArray[Any], first: Bools, carried: NDArray[Any]) -> NDArray[Any]:

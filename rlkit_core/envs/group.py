@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from rlkit_core.data.joining import extend_time
 from rlkit_core.data.rollout import Rollout
+from rlkit_core.envs.episodes import EpisodeStats
+from rlkit_core.envs.remote import ModulesHere, RunnerFleet, Sample
 from rlkit_core.envs.runner import EnvRunner, Spaces
+from rlkit_core.envs.runner_modules import RunnerModules
 from rlkit_core.errors import ConfigError
-from rlkit_core.execution import ActorHandle, Executor, LocalExecutor
+from rlkit_core.execution import Executor, LocalExecutor, Published
 from rlkit_core.learner.weights import Weights
+from rlkit_core.plugins.host import default_host
+from rlkit_core.rl_module import MultiRLModule, RLModuleSpec
 from rlkit_core.seeding import SeedTree
+
+STEPS_AT_ONCE = 100
+"""Env steps after which a runner that evaluates by steps looks whether it may end."""
 
 
 class EnvRunnerGroup:
     """Runners that sample with the same weights.
 
+    With ``num_env_runners=0`` there is one runner in this process, otherwise so many actors of an executor. Statistics
+    and counts are kept here, so that they survive a runner's death: means are over the episodes of all runners.
+
     Args:
         config: the algorithm's config.
-        executor: where runners run; this process unless given.
+        executor: where runners run; what the config says unless given.
         seeds: node of the seed tree; runner k draws from its child ``("env_runner", k)``.
         num_envs: envs per runner; the config's unless given.
+        num_env_runners: how many runners; the config's unless given.
 
     Raises:
-        ConfigError: ``num_env_runners`` is more than the executor here can serve.
+        PluginNotFoundError: there is no such executor.
+        EnvError, ConfigError, NoComponentError, ...: a runner cannot be made.
     """
 
     def __init__(
@@ -33,74 +47,315 @@ class EnvRunnerGroup:
         executor: Executor | None = None,
         seeds: SeedTree | None = None,
         num_envs: int | None = None,
+        num_env_runners: int | None = None,
     ) -> None:
-        if config.num_env_runners:
-            raise ConfigError(
-                f"num_env_runners={config.num_env_runners}: this version samples in its own process only; use 0"
-            )
-        self._executor = executor or LocalExecutor()
+        self.config = config
+        count = config.num_env_runners if num_env_runners is None else num_env_runners
+        self.num_envs = num_envs or config.num_envs_per_env_runner
         seeds = seeds or SeedTree.from_seed(config.seed)
-        self._actors: list[ActorHandle] = [
-            self._executor.spawn(
-                EnvRunner, config, worker_index=0, seeds=seeds.child("env_runner", 0), num_envs=num_envs
-            )
-        ]
+        executor = executor or (make_executor(config.executor) if count else LocalExecutor())
+        self._fleet = RunnerFleet(config, executor, range(1, count + 1) if count else (0,), seeds, num_envs)
+        self.stats = EpisodeStats(1, config.metrics_num_episodes_for_smoothing)
+        self._weights_version = 0
+        try:
+            first = next(iter(self._fleet.call("on_runner", "get_spaces").values()))
+            self._spaces: Spaces = first
+            self._local: EnvRunner | None = None
+            if not count:
+                self._local = self._fleet.members[0].instance.runner  # type: ignore[attr-defined]
+            self._modules: RunnerModules = self._local or ModulesHere(config, first, seeds)
+        except BaseException:
+            self.stop()
+            raise
+        self._known_here: int | None = None
 
     def __len__(self) -> int:
-        return len(self._actors)
+        return len(self._fleet.members)
 
     def __bool__(self) -> bool:
         return True
 
+    # -- what it is made of ---------------------------------------------------------------------------------------
+
     @property
-    def local_env_runner(self) -> EnvRunner:
-        """The runner in this process."""
-        runner: EnvRunner = self._actors[0].instance  # type: ignore[attr-defined]
-        return runner
+    def local_env_runner(self) -> EnvRunner | None:
+        """The runner in this process, or None where runners are actors."""
+        return self._local
+
+    @property
+    def modules(self) -> RunnerModules:
+        """Who holds the modules in this process: the runner here, or a copy of what runners elsewhere have."""
+        if self._local is None:
+            found = self._fleet.latest_weights(self._known_here)
+            if found is not None:
+                self._known_here, weights = found
+                self._modules.module.set_state(self._modules.state_for_here(weights.state))
+        return self._modules
+
+    @property
+    def module(self) -> MultiRLModule:
+        """The modules that act, inference-only, with the weights that were synced last."""
+        return self.modules.module
+
+    @property
+    def acting_id(self) -> str:
+        """Id of the module that acts."""
+        return self._modules.maps_to(self.config)
 
     def get_spaces(self) -> Spaces:
         """``{module id: (observation space, action space)}``."""
-        return self._first("get_spaces")  # type: ignore[no-any-return]
+        return dict(self._spaces)
 
-    def sample(self, **kwargs: Any) -> dict[str, Rollout]:
-        """:meth:`EnvRunner.sample` on the runners: ``{module id: rollout}``."""
-        return self._first("sample", **kwargs)  # type: ignore[no-any-return]
+    def set_modules(
+        self, config: Any, specs: Mapping[str, RLModuleSpec], *, anew: Sequence[str] = ()
+    ) -> None:
+        """Have another set of modules from now on; see :meth:`RunnerModules.set_modules`.
 
-    def run_episodes(self, num_episodes: int, **kwargs: Any) -> dict[str, Any]:
-        """:meth:`EnvRunner.run_episodes`: result keys over exactly these episodes."""
-        return self._first("run_episodes", num_episodes, **kwargs)  # type: ignore[no-any-return]
+        Weights of modules that no learner has are the same on all runners.
+        """
+        modules = self.modules
+        self.config = config
+        if self._local is None:
+            modules.set_modules(config, specs, anew=anew)
+        self._fleet.set_modules(config, specs, anew)
+        self._spaces = {self.acting_id: next(iter(self._spaces.values()))}
+
+    # -- sampling -------------------------------------------------------------------------------------------------
+
+    def sample(
+        self,
+        *,
+        num_timesteps: int | None = None,
+        num_episodes: int | None = None,
+        explore: bool | None = None,
+        force_reset: bool = False,
+    ) -> dict[str, Rollout]:
+        """Let every runner act, wait for all, and join their rollouts along N in the order of the runners.
+
+        Args:
+            num_timesteps: env steps in all, rounded up so that every env takes the same number. The config's rollout
+                fragment in each env unless given: that of the first runner, where "auto" does not divide evenly.
+            num_episodes: whole episodes instead, from fresh starts: shared out over runners and their envs. T is that
+                of the env that takes longest; ``loss_mask`` is False where an env has finished.
+            explore: whether to explore; the config's ``explore`` unless given.
+            force_reset: start with fresh episodes.
+
+        Returns:
+            ``{module id: rollout [T, N, ...]}``. With a single runner in this process it lies in that runner's
+            buffers, valid until it samples again; otherwise it is the caller's own.
+
+        Raises:
+            ConfigError: both ``num_timesteps`` and ``num_episodes`` are given.
+            ActorError: a runner died, and may not be started again.
+            EnvError, NonFiniteError: see :meth:`EnvRunner.sample`.
+        """
+        common = {"explore": explore, "timestep": self.num_env_steps_sampled_lifetime}
+        members = list(self._fleet.members)
+        if num_episodes is not None:
+            if num_timesteps is not None:
+                raise ConfigError(
+                    f"sample(num_timesteps={num_timesteps}, num_episodes={num_episodes}): give one of the two"
+                )
+            shares = {k: len(range(i, num_episodes, len(members))) for i, k in enumerate(members)}
+            arguments = {k: {**common, "num_episodes": share} for k, share in shares.items() if share}
+        else:
+            steps = self._steps_of_each_env(num_timesteps, len(members))
+            one = {**common, "num_timesteps": steps * self.num_envs, "force_reset": force_reset}
+            arguments = dict.fromkeys(members, one)
+        samples: list[Sample] = list(
+            self._fleet.call_each("sample", {k: ((), kw) for k, kw in arguments.items()}).values()
+        )
+        for sample in samples:
+            self._count(sample)
+        joined: dict[str, Rollout] = samples[0].rollouts
+        if len(samples) == 1:
+            return joined
+        joined = {}
+        for module_id in samples[0].rollouts:
+            rollouts = [sample.rollouts[module_id] for sample in samples]
+            if num_episodes is not None:
+                longest = max(rollout.num_steps for rollout in rollouts)
+                rollouts = [extend_time(rollout, longest) for rollout in rollouts]
+            joined[module_id] = Rollout.concat(rollouts)
+        return joined
+
+    def sample_async(self, *, timeout: float | None = None) -> list[dict[str, Rollout]]:
+        """Rollouts that are complete; every runner has up to ``max_requests_in_flight_per_env_runner`` under way.
+
+        A slow runner never delays the others. Runners take the latest weights before each rollout. Runners in this
+        process act in turn instead, one rollout each, so results are the same every time.
+
+        Args:
+            timeout: seconds to wait for the first; None waits until there is one.
+
+        Returns:
+            ``{module id: rollout}`` for each, the caller's own, in order of completion; perhaps none.
+
+        Raises:
+            ActorError: a runner died, and may not be started again.
+            EnvError, NonFiniteError: see :meth:`EnvRunner.sample`.
+        """
+        fleet = self._fleet
+        if fleet.in_process:
+            kwargs = self._request()
+            samples = list(fleet.call("sample", clone=True, **kwargs).values())
+        else:
+            self._top_up()
+            samples = fleet.answers(timeout)
+            while not samples and timeout is None:  # what came was a death
+                self._top_up()
+                samples = fleet.answers(None)
+        for sample in samples:
+            self._count(sample)
+        if not fleet.in_process:
+            self._top_up()
+        return [sample.rollouts for sample in samples]
+
+    def _top_up(self) -> None:
+        for k in self._fleet.members:
+            while self._fleet.requests_of(k) < self.config.max_requests_in_flight_per_env_runner:
+                self._fleet.request(k, "sample", **self._request())
+
+    def _request(self) -> dict[str, Any]:
+        steps = self._steps_of_each_env(None, 1)
+        return {"num_timesteps": steps * self.num_envs, "timestep": self.num_env_steps_sampled_lifetime}
+
+    def _steps_of_each_env(self, num_timesteps: int | None, runners: int) -> int:
+        if num_timesteps is not None:
+            return -(-num_timesteps // (self.num_envs * runners))
+        return int(self.config.get_rollout_fragment_length(0 if self._local is not None else 1))
+
+    def _count(self, sample: Sample) -> None:
+        self.stats.record(sample.returns, sample.lengths, steps=sample.num_env_steps)
+
+    # -- episodes for evaluation ----------------------------------------------------------------------------------
+
+    def run_episodes(
+        self, num_episodes: int, *, explore: bool = False, seeds: SeedTree | None = None
+    ) -> dict[str, Any]:
+        """Play whole episodes without keeping them, shared out over the runners.
+
+        Episode k starts from a seed of its own, so the result does not depend on the number of runners or envs (where
+        the env takes one seed per episode, and nothing explores).
+
+        Returns:
+            Result keys of :class:`~rlkit_core.envs.episodes.EpisodeStats`, over exactly these episodes.
+        """
+        return self.begin_episodes(num_episodes, explore=explore, seeds=seeds)()
+
+    def begin_episodes(
+        self, num_episodes: int, *, explore: bool = False, seeds: SeedTree | None = None
+    ) -> Callable[[], dict[str, Any]]:
+        """Start :meth:`run_episodes`; call what is returned to wait for the result."""
+        seeds = seeds or SeedTree.from_seed(None)
+        members = list(self._fleet.members)
+        shares = {k: range(i, num_episodes, len(members)) for i, k in enumerate(members)}
+        kwargs = {"explore": explore, "seeds": seeds}
+        collect = self._fleet.begin("play", {k: ((share,), kwargs) for k, share in shares.items() if share})
+
+        def result() -> dict[str, Any]:
+            played: dict[int, tuple[float, int]] = {}
+            for k, (returns, lengths) in collect().items():
+                played.update(zip(shares[k], zip(returns, lengths, strict=True), strict=True))
+            stats = EpisodeStats(1, num_episodes)
+            stats.record([played[k][0] for k in sorted(played)], [played[k][1] for k in sorted(played)])
+            return stats.result()
+
+        return result
+
+    def begin_timesteps(
+        self,
+        num_timesteps: int,
+        *,
+        explore: bool = False,
+        force_reset: bool = True,
+        until: Published | None = None,
+    ) -> Callable[[], dict[str, Any]]:
+        """Start to act for at least ``num_timesteps`` env steps in all; call what is returned to wait for the result.
+
+        Args:
+            num_timesteps: env steps, shared out over the runners.
+            explore: explore, or act deterministically.
+            force_reset: start with fresh episodes; otherwise go on with those that are open.
+            until: go on until something is published there.
+
+        Returns:
+            A function that returns result keys over the episodes that ended; NaN where none did.
+        """
+        members = list(self._fleet.members)
+        kwargs = {"chunk": STEPS_AT_ONCE, "explore": explore, "force_reset": force_reset, "until": until}
+        share = -(-num_timesteps // len(members))
+        collect = self._fleet.begin("play_steps", dict.fromkeys(members, ((share,), kwargs)))
+
+        def result() -> dict[str, Any]:
+            played = list(collect().values())
+            stats = EpisodeStats(1, max(1, sum(len(returns) for returns, _, _ in played)))
+            for returns, lengths, steps in played:
+                stats.record(returns, lengths, steps=steps)
+            return stats.result()
+
+        return result
+
+    def flag(self) -> Published | None:
+        """A place that tells runners elsewhere to end; None for runners in this process, which never wait."""
+        return None if self._fleet.in_process else self._fleet.flag()
+
+    # -- weights, metrics, state ----------------------------------------------------------------------------------
 
     def sync_weights(self, weights: Weights) -> None:
-        """Let every runner act with ``weights``."""
-        for future in [actor.call("set_weights", weights) for actor in self._actors]:
-            future.result()
+        """Let every runner act with ``weights`` from its next rollout on; they are copied once for all runners."""
+        self._weights_version = weights.version
+        if self._local is None:
+            state = self._modules.state_for_here(weights.state)
+            weights = Weights(weights.version, dict(state))
+        self._fleet.publish(weights)
 
     def reset_envs(self) -> None:
         """Let every runner begin with fresh episodes."""
-        for future in [actor.call("reset_envs") for actor in self._actors]:
-            future.result()
+        self._fleet.call("on_runner", "reset_envs")
+
+    @property
+    def num_env_steps_sampled_lifetime(self) -> int:
+        """Env steps of all rollouts that were handed out, over all runners."""
+        return self.stats.num_env_steps_lifetime
 
     def get_metrics(self) -> dict[str, Any]:
-        """Result keys of ``env_runners`` since the last call."""
-        return self._first("get_metrics")  # type: ignore[no-any-return]
+        """Result keys of ``env_runners`` since the last call, over the episodes of all runners."""
+        return {**self.stats.result(), "weights_seq_no": self._weights_version}
+
+    def get_fault_metrics(self) -> dict[str, int]:
+        """Result keys of ``fault_tolerance``: runners that are there, restarts so far, runners that were given up."""
+        return {
+            "num_healthy_env_runners": len(self),
+            "num_env_runner_restarts": self._fleet.num_restarts,
+            "num_env_runners_lost": self._fleet.num_lost,
+        }
 
     def foreach_env_runner(self, func: Callable[[EnvRunner], Any]) -> list[Any]:
-        """``func(runner)`` for each runner."""
-        return [func(self.local_env_runner)]
-
-    def _first(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        return self._actors[0].call(method, *args, **kwargs).result()
+        """``func(runner)`` for each runner, in their order; results must be such as can be sent."""
+        return list(self._fleet.call("apply", func).values())
 
     def get_state(self) -> dict[str, Any]:
-        """``{"0": state of runner 0, ...}``."""
-        return {str(k): actor.call("get_state").result() for k, actor in enumerate(self._actors)}
+        """Statistics, and ``{"0": state of runner 0, ...}`` under ``runners``."""
+        states = self._fleet.call("on_runner", "get_state")
+        return {
+            "stats": self.stats.get_state(),
+            "runners": {str(k): state for k, state in states.items()},
+        }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Continue from :meth:`get_state`."""
-        for k, actor in enumerate(self._actors):
-            if str(k) in state:
-                actor.call("set_state", state[str(k)]).result()
+        """Continue from :meth:`get_state`; runners that it does not know begin anew."""
+        self.stats.set_state(state["stats"])
+        states = state["runners"]
+        known = [k for k in self._fleet.members if str(k) in states]
+        self._fleet.call_each("on_runner", {k: (("set_state", states[str(k)]), {}) for k in known})
 
     def stop(self) -> None:
         """Stop every runner."""
-        self._executor.stop()
+        self._fleet.stop()
+
+
+def make_executor(name: str) -> Executor:
+    """The executor that ``config.execution(executor=name)`` means for runners; ``"auto"`` is ``"process"``."""
+    executor: Executor = default_host().get_executor("process" if name == "auto" else name)()
+    return executor

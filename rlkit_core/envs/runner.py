@@ -17,11 +17,12 @@ from rlkit_core.columns import Columns
 from rlkit_core.data.buffers import RolloutBuffers
 from rlkit_core.data.nested import Nested, flatten_time, index_rows, leaves, map_leaves, stack
 from rlkit_core.data.rollout import Rollout
-from rlkit_core.envs.episodes import EpisodeCounter, EpisodeStats
+from rlkit_core.envs.episodes import EpisodeQuota, EpisodeStats
 from rlkit_core.envs.memory import ActingMemory
 from rlkit_core.envs.runner_modules import RunnerModules
 from rlkit_core.envs.vector import Rows, VectorEnv, make_vector_env, stack_observations
-from rlkit_core.errors import EnvError, NonFiniteError
+from rlkit_core.envs.whole_episodes import play_episodes, sample_episodes
+from rlkit_core.errors import ConfigError, EnvError, NonFiniteError
 from rlkit_core.learner.sequences import max_seq_len
 from rlkit_core.learner.weights import Weights
 from rlkit_core.models.base import PREV_ACTIONS, PREV_REWARDS
@@ -86,6 +87,10 @@ class EnvRunner(RunnerModules):
         self._episode_seeds: dict[int, list[int]] | None = None
         self._weights_version = 0
         self.stats = EpisodeStats(self.num_envs, config.metrics_num_episodes_for_smoothing)
+        self.ended: tuple[list[float], list[int]] = (
+            [],
+            [],
+        )  # returns and lengths of episodes in the last sample
         self.reset_envs()
 
     # -- what it is made of ---------------------------------------------------------------------------------------
@@ -105,6 +110,11 @@ class EnvRunner(RunnerModules):
         module: RLModule = self.module[self.acting_id]
         return module
 
+    @property
+    def seq_len(self) -> int | None:
+        """Steps that a recurrent module is trained with at once; None for others."""
+        return self._seq_len
+
     def _begin_to_act(self) -> None:
         """Make what depends on the acting module."""
         acting = self.acting_module.unwrapped()
@@ -120,40 +130,61 @@ class EnvRunner(RunnerModules):
         self,
         *,
         num_timesteps: int | None = None,
+        num_episodes: int | None = None,
         explore: bool | None = None,
         force_reset: bool = False,
+        timestep: int | None = None,
     ) -> dict[str, Rollout]:
-        """Act for ``num_timesteps`` steps in all, ``T = ceil(num_timesteps / N)`` in each env.
+        """Act for ``num_timesteps`` steps in all, ``T = ceil(num_timesteps / N)`` in each env, or for whole episodes.
 
         Args:
             num_timesteps: env steps; the config's rollout fragment in each env unless given.
+            num_episodes: whole episodes, from fresh starts: env n plays every N-th. T is that of the env that takes
+                longest; ``loss_mask`` is False for the steps of envs that had finished.
             explore: whether to explore; the config's ``explore`` unless given.
             force_reset: start with fresh episodes.
+            timestep: env steps that all runners have sampled before, which exploration may depend on; this runner's
+                own unless given.
 
         Returns:
             ``{module id: rollout}``, in this runner's own buffers: valid until the next call.
 
         Raises:
+            ConfigError: both ``num_timesteps`` and ``num_episodes`` are given.
             EnvError: an env raised, or its observation does not fit its space.
             NonFiniteError: an observation or reward is NaN or infinite.
         """
+        explore = self.config.explore if explore is None else explore
+        timestep = self.stats.num_env_steps_lifetime if timestep is None else timestep
+        self.ended = ([], [])
+        if num_episodes is not None:
+            if num_timesteps is not None:
+                raise ConfigError(
+                    f"sample(num_timesteps={num_timesteps}, num_episodes={num_episodes}): give one of the two"
+                )
+            return {self.acting_id: sample_episodes(self, num_episodes, explore=explore, timestep=timestep)}
         if num_timesteps is None:
             num_steps = self.config.get_rollout_fragment_length(self.worker_index)
         else:
             num_steps = -(-num_timesteps // self.num_envs)
-        explore = self.config.explore if explore is None else explore
         if force_reset:
             self.reset_envs()
+        return {self.acting_id: self.collect(num_steps, explore=explore, timestep=timestep)}
+
+    def collect(
+        self, num_steps: int, *, explore: bool, timestep: int, quota: EpisodeQuota | None = None
+    ) -> Rollout:
+        """Act for ``num_steps`` steps in each env; what comes after the episodes of ``quota`` is masked."""
         fresh_start = self._reset_seeds is not None
         buffers = self._prepare(num_steps)
         memory, packer = self._memory, self._packer
         states: list[Nested] = []
         outputs: dict[str, list[Nested]] = {}
         finals: list[tuple[int, Any]] = []
+        stride = self.num_envs * max(1, self.config.num_env_runners)
         with torch.inference_mode(), self._rng.scope():
             sampler = self._sampler(explore)
             noise = self._noise(sampler, num_steps)
-            start = self.stats.num_env_steps_lifetime
             for t in range(num_steps):
                 batch = {Columns.OBS: buffers.obs_inputs[t]}
                 if packer is not None:
@@ -164,7 +195,7 @@ class EnvRunner(RunnerModules):
                         states.append(memory.inputs[Columns.STATE_IN])
                     for name in memory.previous:
                         outputs.setdefault(name, []).append(memory.inputs[name])
-                out = sampler(batch, noise=noise[t], t=start + t * self.num_envs)
+                out = sampler(batch, noise=noise[t], t=timestep + t * stride)
                 ended = self._step(buffers, t, out[Columns.ACTIONS])
                 if memory is not None:
                     starts = self._next_starts(buffers, t, self._in_reset_row)
@@ -174,68 +205,24 @@ class EnvRunner(RunnerModules):
                 if ended:
                     finals += [(t * self.num_envs + n, observation) for n, observation in ended]
         columns = {name: buffers.stack_output(name, steps) for name, steps in outputs.items()}
-        rollout = self._finish(buffers, columns, finals)
+        rollout = self._finish(buffers, columns, finals, quota)
         rollout.fresh_start = fresh_start
         if memory is not None:
             self._add_memory(rollout, buffers, states)
-        return {self.acting_id: rollout}
+        return rollout
 
     def run_episodes(
         self, num_episodes: int, *, explore: bool = False, seeds: SeedTree | None = None
     ) -> dict[str, Any]:
-        """Play whole episodes without recording them, for evaluation.
-
-        Episode k is played by env ``k % N``, so short episodes are not preferred to long ones, and starts from a
-        seed of its own, so the result does not depend on N (where the env takes one seed per episode).
-
-        Args:
-            num_episodes: how many.
-            explore: explore, or act deterministically.
-            seeds: node of the seed tree the episodes' seeds come from.
+        """Play whole episodes without recording them, for evaluation; see :func:`~.whole_episodes.play_episodes`.
 
         Returns:
             Result keys of :class:`~rlkit_core.envs.episodes.EpisodeStats`, over exactly these episodes.
         """
         seeds = seeds or self._seeds.child("episodes", self._resets)
-        quota = [len(range(n, num_episodes, self.num_envs)) for n in range(self.num_envs)]
-        self._episode_seeds = {
-            n: [seeds.child(k).seed() for k in range(n, num_episodes, self.num_envs)][::-1]
-            for n in range(self.num_envs)
-        }
-        counter = EpisodeCounter(quota)
-        buffers = RolloutBuffers(self.env.observation_space, 1, self.num_envs)
-        in_reset_row = np.zeros(self.num_envs, np.bool_)
-        memory = (
-            None if self._memory is None else ActingMemory.of(self.acting_module.unwrapped(), self.num_envs)
-        )
-        try:
-            first = [queue.pop() if queue else None for queue in self._episode_seeds.values()]
-            self.env.reset(first, buffers.obs_rows[0])
-            with torch.inference_mode(), self._rng.scope():
-                sampler = self._sampler(explore)
-                noise: list[Any] = [None]
-                while counter.missing:
-                    if explore:
-                        noise = self._noise(sampler, 1)
-                    batch = {Columns.OBS: buffers.obs_inputs[0]}
-                    if self._packer is not None:
-                        batch[Columns.OBS] = self._packer(batch[Columns.OBS])
-                    if memory is not None:
-                        batch.update(memory.inputs)
-                    out = sampler(batch, noise=noise[0], t=0)
-                    self._step(buffers, 0, out[Columns.ACTIONS])
-                    if memory is not None:
-                        memory.remember(out, buffers.rewards[0], self._next_starts(buffers, 0, in_reset_row))
-                    dones = buffers.terminateds[0] | buffers.truncateds[0]
-                    counter.add(buffers.rewards[0], dones, in_reset_row)
-                    if not self.env.same_step_reset:
-                        in_reset_row = dones
-                    buffers.carry_over()
-        finally:
-            self._episode_seeds = None
-            self.reset_envs()
+        returns, lengths = play_episodes(self, range(num_episodes), explore=explore, seeds=seeds)
         stats = EpisodeStats(self.num_envs, num_episodes)
-        stats.record(counter.returns, counter.lengths)
+        stats.record(returns, lengths)
         return stats.result()
 
     def get_metrics(self) -> dict[str, Any]:
@@ -339,7 +326,11 @@ class EnvRunner(RunnerModules):
         return [None] * num_steps if noise is None else noise.unbind(0)
 
     def _finish(
-        self, buffers: RolloutBuffers, columns: dict[str, Nested], finals: list[tuple[int, Any]]
+        self,
+        buffers: RolloutBuffers,
+        columns: dict[str, Nested],
+        finals: list[tuple[int, Any]],
+        quota: EpisodeQuota | None,
     ) -> Rollout:
         dones = buffers.terminateds | buffers.truncateds
         valid = None
@@ -347,7 +338,13 @@ class EnvRunner(RunnerModules):
             valid = ~np.concatenate((self._in_reset_row[None], dones[:-1]))
             self._in_reset_row = dones[-1].copy()
             dones = dones & valid
-        self.stats.add(buffers.rewards, dones, valid)
+        if quota is not None:
+            counted = quota.take(dones)
+            valid = counted if valid is None else counted & valid
+            dones = dones & valid
+        returns, lengths = self.stats.add(buffers.rewards, dones, valid)
+        self.ended[0].extend(returns.tolist())
+        self.ended[1].extend(lengths.tolist())
         rewards = torch.from_numpy(buffers.rewards)
         clip = self.config.clip_rewards
         if clip is not None and clip is not False:
@@ -387,7 +384,8 @@ class EnvRunner(RunnerModules):
         if self._seq_len is not None:
             # The row after an episode's last: after its end, or after the row that shows the final observation.
             last = rollout[Columns.TERMINATEDS] | rollout[Columns.TRUNCATEDS]
-            if rollout.loss_mask is not None:
+            if not self.env.same_step_reset:
+                assert rollout.loss_mask is not None
                 last = ~rollout.loss_mask
             rollout.state_in = stack(states)
             rollout.seq_len = self._seq_len
@@ -420,6 +418,7 @@ class EnvRunner(RunnerModules):
         """What a continued run needs besides weights: random state, statistics, counters."""
         return {
             "seed": self._seeds.root,
+            "seed_path": list(self._seeds.path),
             "rng": self._rng.get_state(),
             "resets": self._resets,
             "stats": self.stats.get_state(),
@@ -428,7 +427,7 @@ class EnvRunner(RunnerModules):
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Continue from :meth:`get_state`, with fresh episodes."""
-        self._seeds = SeedTree(int(state["seed"]), self._seeds.path)
+        self._seeds = SeedTree(int(state["seed"]), tuple(state["seed_path"]))
         self._rng.set_state(state["rng"])
         self._resets = int(state["resets"])
         self.stats.set_state(state["stats"])

@@ -111,7 +111,7 @@ class BC(Algorithm):
         generator = np.random.default_rng(self.seeds.child("rows", self.learner_group.weights_seq_no).seed())
         chosen = torch.from_numpy(generator.integers(0, count, self.config.total_train_batch_size))
         return {
-            self.env_runner.acting_id: {
+            self.env_runner_group.acting_id: {
                 name: index_rows(column, chosen) for name, column in self._rows.items()
             }
         }

@@ -86,7 +86,7 @@ def test_unset_arguments_are_left_alone() -> None:
         (lambda c: c.env_runners(env_to_module_connector=print), "no connector pipelines"),
         (lambda c: c.training(lr_schedule=[[0, 1]]), "write the schedule as lr=[[0, start], [step, end]]"),
         (lambda c: c.callbacks(on_episode_end=print), "nothing is called per episode"),
-        (lambda c: c.fault_tolerance(restart_failed_env_runners=True), "processes of their own"),
+        (lambda c: c.fault_tolerance(env_runner_restore_timeout_s=1), "up to the executor"),
         (lambda c: c.checkpointing(zzz=1), "checkpointing() has none yet"),
         (lambda c: c.rollouts(), "use env_runners(...)"),
         (lambda c: c.trainin(), "Did you mean 'training'?"),
@@ -267,8 +267,8 @@ def test_auto_fragment_length(batch: int, workers: int, envs: int, expected: lis
 def test_validate_reports_every_problem_at_once() -> None:
     config = (
         AlgorithmConfig()
-        .env_runners(num_env_runners=2)
-        .learners(num_learners=2)
+        .env_runners(batch_mode="complete_episodes")
+        .evaluation(evaluation_parallel_to_training=True)
         .training(train_batch_size=16, minibatch_size=32)
         .multi_agent(policies_to_train=["p9"])
         .rl_module(
@@ -280,8 +280,8 @@ def test_validate_reports_every_problem_at_once() -> None:
     text = str(caught.value)
     assert "has 6 problems" in text
     for part in (
-        "num_env_runners=2",
-        "num_learners=2",
+        "batch_mode='complete_episodes'",
+        "evaluation_num_env_runners=1",
         "minibatch_size=32",
         "'p9'",
         "'p8'",

@@ -237,7 +237,13 @@ def test_torch_threads_while_training_and_put_back(setting, hiddens, expected):
         ),
         (lambda c: c.training(minibatch_size=128), ConfigError, "minibatch_size=128"),
         (lambda c: c.env_runners(rollout_fragment_length=4), ConfigError, "rollout_fragment_length"),
-        (lambda c: c.env_runners(num_env_runners=2), ConfigError, "num_env_runners"),
+        (lambda c: c.evaluation(evaluation_duration="auto"), ConfigError, "evaluation_num_env_runners"),
+        (
+            lambda c: c.evaluation(evaluation_parallel_to_training=True),
+            ConfigError,
+            "evaluation_num_env_runners=1",
+        ),
+        (lambda c: c.execution(executor="proces"), ConfigError, "process"),
     ],
 )
 def test_bad_settings_are_refused_at_build(change, error, words):
