@@ -20,8 +20,6 @@ from rlkit_core.algorithm.fields import (
     setting,
 )
 
-_PROCESSES = "runners and learners in processes of their own are not available in this version"
-_SPEED = "not available in this version"
 
 
 @attrs.define(slots=False, eq=False, repr=False)
@@ -155,10 +153,14 @@ class CoreSettings(SettingsBase):
     num_gpus_per_learner: float = setting(
         0,
         section="learners",
-        help="GPUs of one learner; 0 learns on the CPU.",
+        help="GPUs of one learner; 0 learns on the CPU, anything above (a share of a GPU too) on local_gpu_idx.",
         converter=number(ge=0),
-        only=(0.0,),
-        only_why=_SPEED,
+    )
+    local_gpu_idx: int = setting(
+        0,
+        section="learners",
+        help="Which of the GPUs that torch sees a learner with num_gpus_per_learner > 0 takes.",
+        converter=integer(ge=0),
     )
     _learner_class: Any = setting(
         section="learners",
