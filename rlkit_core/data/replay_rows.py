@@ -80,7 +80,8 @@ class RowStore:
         if lead == 1:
             return array
         steps, envs = array.shape[:2]
-        return array.reshape(steps * envs, *self.shape)
+        flat: Array = array.reshape(steps * envs, *self.shape)
+        return flat
 
     def grow(self, rows: int) -> None:
         """Make room for ``rows`` rows in all; those there stay where they are."""
