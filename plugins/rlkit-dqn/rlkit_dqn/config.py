@@ -9,7 +9,7 @@ import attrs
 
 from rlkit_core import AlgorithmConfig, RLModuleSpec
 from rlkit_core.algorithm import redeclare, setting
-from rlkit_core.algorithm.fields import boolean, either, integer, number, one_of, optional, schedule
+from rlkit_core.algorithm.fields import boolean, integer, number, one_of, optional, schedule
 
 #: Names of replay buffers that are accepted, and what each stands for.
 BUFFER_TYPES = {
@@ -125,7 +125,7 @@ class DQNConfig(AlgorithmConfig):
     )
     epsilon: Any = setting(
         section="training",
-        help="Share of random actions, or [[step, value], ...]; None: from 1 to 0.05 over 10,000 steps, or 0 with noisy.",
+        help="Share of random actions, or [[step, value], ...]; None: 1 to 0.05 over 10,000 steps, 0 with noisy.",
         converter=optional(schedule(ge=0, le=1)),
     )
     target_network_update_freq: int = setting(
@@ -166,7 +166,7 @@ class DQNConfig(AlgorithmConfig):
     replay_buffer_config: dict[str, Any] = setting(
         BUFFER_DEFAULTS,
         section="training",
-        help="{'type': 'prioritized' or 'uniform', 'capacity': env steps, 'alpha', 'beta' (or [[step, value], ...])}.",
+        help="A dict of 'type' ('prioritized' or 'uniform'), 'capacity' (env steps), 'alpha', 'beta' (or a schedule).",
         converter=_replay_buffer,
     )
     adam_epsilon: float = setting(1e-8, section="training", help="Adam's epsilon.", converter=number(gt=0))

@@ -14,14 +14,20 @@ from torch import Tensor
 
 from rlkit_core import Algorithm, Columns, Learner
 from rlkit_core.apis import QNetAPI, TargetNetworkAPI
-from rlkit_core.data import DISCOUNT, N_STEP, WEIGHTS, PrioritizedReplayBuffer, ReplayBuffer
+from rlkit_core.data import (
+    DISCOUNT,
+    N_STEP,
+    WEIGHTS,
+    PrioritizedReplayBuffer,
+    ReplayBuffer,
+    sequence_priorities,
+)
 from rlkit_core.learner import Scheduler, masked_mean, max_seq_len
 from rlkit_dqn.q_learning import (
     categorical_loss,
     categorical_targets,
     choose,
     next_actions,
-    sequence_priorities,
     td_loss,
     td_targets,
 )

@@ -1,4 +1,7 @@
-"""The maths of Q-learning as functions of tensors. Leading axes ``[...]`` are ``[B]`` or ``[B, L]``; A actions, K atoms."""
+"""The maths of Q-learning as functions of tensors.
+
+Leading axes ``[...]`` are ``[B]``, or ``[B, L]`` of sequences; there are A actions and K atoms.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +84,7 @@ def categorical_targets(rewards: Tensor, discounts: Tensor, next_probs: Tensor, 
 
 
 def categorical_loss(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of each row and its part beyond the targets' entropy, ``KL(targets || prediction)``, both ``[...]``.
+    """Cross-entropy of each row, and its part beyond the targets' entropy, ``KL(targets || prediction)``: ``[...]`` both.
 
     The loss is that of algorithm 1 of Bellemare et al.; the divergence is what Rainbow takes as priority (Hessel et
     al., https://arxiv.org/abs/1710.02298).
@@ -98,17 +101,3 @@ def at_steps(values: Tensor, steps: Tensor) -> Tensor:
     """``values[b, steps[b, t]]``: ``[B, T, ...]`` and ``[B, L]`` int64 give ``[B, L, ...]``."""
     more = values.shape[2:]
     return values.gather(1, steps.view(*steps.shape, *(1,) * len(more)).expand(*steps.shape, *more))
-
-
-def sequence_priorities(errors: Tensor, mask: Tensor, eta: float = 0.9) -> Tensor:
-    """``eta * max_t |d_t| + (1 - eta) * mean_t |d_t|`` of sequences, ``[B]``.
-
-    Section 2.3 of Kapturowski et al., "Recurrent Experience Replay in Distributed Reinforcement Learning" (2019).
-
-    Args:
-        errors: ``[B, L]``.
-        mask: ``[B, L]`` bool, the steps that count.
-        eta: weight of the largest error.
-    """
-    size = torch.where(mask, errors.abs(), 0.0)
-    return eta * size.amax(-1) + (1.0 - eta) * size.sum(-1) / mask.sum(-1).clamp(min=1)
