@@ -118,8 +118,13 @@ class Algorithm(Evaluation, ModuleChanges, Checkpointable):
             num_training_step_calls=calls,
             config=self.config,
         )
+        result.update(self.extra_results())
         self.callbacks.on_train_result(self, result)
         return result
+
+    def extra_results(self) -> dict[str, Any]:
+        """Results of an iteration that only this kind of algorithm has (``replay_buffer``, ...), by top-level key."""
+        return {}
 
     def training_step(self) -> None:
         """One round of sampling and learning. The default is the synchronous on-policy one: sample, update, sync."""
