@@ -54,39 +54,73 @@ class SeedTree:
 
 
 class TorchRNG:
-    """A private stream of torch's CPU random numbers.
+    """A private stream of torch's random numbers: of the CPU, and of a GPU where one is given.
 
-    Inside :meth:`scope`, everything that draws from torch's default CPU generator (weight initialisation, sampling,
-    dropout, shuffling, a third party's module) draws from this stream; outside, the global generator is as it was.
+    Inside :meth:`scope`, everything that draws from torch's default generators (weight initialisation, sampling,
+    dropout, shuffling, a third party's module) draws from this stream; outside, the global generators are as they were.
 
     Args:
         seed: start of the stream.
+        device: a CUDA device, whose default generator is taken care of as well.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, device: Any = None) -> None:
         import torch
 
         self._torch = torch
         generator = torch.Generator()
         generator.manual_seed(seed)
         self._state: Tensor = generator.get_state()
+        self._seed = seed
+        self._gpu: Any = None
+        self._gpu_state: Tensor | None = None
+        self.use_device(device)
+
+    def use_device(self, device: Any) -> None:
+        """Take care of a CUDA device's generator from now on; another device changes nothing."""
+        if device is None or device.type != "cuda":
+            return
+        self._torch.cuda.init()  # type: ignore[no-untyped-call]
+        self._gpu = self._torch.cuda.default_generators[device.index or 0]
+        start = self._torch.Generator(device=device)
+        start.manual_seed(self._seed)
+        self._gpu_state = start.get_state()
 
     @contextmanager
     def scope(self) -> Iterator[None]:
-        """Draw from this stream until the block ends, then put the global generator back."""
-        default = self._torch.default_generator
-        outside = default.get_state()
-        default.set_state(self._state)
+        """Draw from this stream until the block ends, then put the global generators back."""
+        outside = self.live_state()
+        self.set_live_state((self._state, self._gpu_state))
         try:
             yield
         finally:
-            self._state = default.get_state()
-            default.set_state(outside)
+            self._state, self._gpu_state = self.live_state()
+            self.set_live_state(outside)
+
+    def live_state(self) -> tuple[Tensor, Tensor | None]:
+        """Where torch's default generators are now: the CPU's, the GPU's."""
+        gpu = None if self._gpu is None else self._gpu.get_state()
+        return self._torch.default_generator.get_state(), gpu
+
+    def set_live_state(self, state: tuple[Tensor, Tensor | None]) -> None:
+        """Bring torch's default generators to where they were."""
+        self._torch.default_generator.set_state(state[0])
+        if self._gpu is not None and state[1] is not None:
+            self._gpu.set_state(state[1])
 
     def get_state(self) -> Any:
-        """The stream's position, a ``uint8`` numpy array."""
+        """The CPU stream's position, a ``uint8`` numpy array."""
         return self._state.numpy().copy()
 
     def set_state(self, state: Any) -> None:
         """Continue from a position that :meth:`get_state` gave."""
         self._state = self._torch.as_tensor(state, dtype=self._torch.uint8).clone()
+
+    def get_gpu_state(self) -> Any:
+        """The GPU stream's position, a ``uint8`` numpy array; None without a GPU."""
+        return None if self._gpu_state is None else self._gpu_state.numpy().copy()
+
+    def set_gpu_state(self, state: Any) -> None:
+        """Continue from a position that :meth:`get_gpu_state` gave; without a GPU, or a position, nothing happens."""
+        if self._gpu is not None and state is not None:
+            self._gpu_state = self._torch.as_tensor(state, dtype=self._torch.uint8).clone()

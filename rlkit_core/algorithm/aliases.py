@@ -111,7 +111,6 @@ REFUSED: Final[dict[str, str]] = {
             "evaluation_sample_timeout_s",
             "placement_strategy",
             "num_cpus_for_main_process",
-            "local_gpu_idx",
         ),
         _PROCESSES,
     ),

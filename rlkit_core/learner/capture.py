@@ -1,20 +1,21 @@
 """Gradient steps that are recorded once per shape of minibatch and then replayed.
 
-The recorded part of ``Learner._update`` is everything from the forward pass to clipped gradients. What stays outside
-is small: the check for non-finite values, and the optimizer's step. A minibatch whose loss or gradient is not finite is
-done again eagerly, so ``on_nonfinite`` means the same in both.
+On a CPU, the recorded part of ``Learner._update`` is everything from the forward pass to clipped gradients. What stays
+outside is small: the check for non-finite values, and the optimizer's step. A minibatch whose loss or gradient is not
+finite is done again eagerly, so ``on_nonfinite`` means the same in both. On a GPU the whole step is one CUDA graph; see
+:mod:`~rlkit_core.learner.graph_step` for what that means for ``on_nonfinite``.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from rlkit_core.errors import ConfigError
-from rlkit_core.learner.recorded_step import Batch, RecordedStep
+from rlkit_core.learner.graph_step import GraphStep, Later
+from rlkit_core.learner.recorded_step import Batch, RecordedStep, named_leaves
 from rlkit_core.learner.recording import InductorBuilder, NotTraceableError, TorchScriptBuilder
 
 if TYPE_CHECKING:
@@ -31,12 +32,19 @@ class CapturedStep:
         learner: the learner whose step this is.
         mode: ``"capture"`` replays the operations as they are, ``"inductor"`` compiles them; ``"auto"`` is
             ``"capture"`` where a step can be recorded, and says so once where it cannot and goes on eagerly.
+
+    Attributes:
+        on_gpu: whether steps become CUDA graphs.
+        later: minibatches that are checked when the update is over.
     """
 
     def __init__(self, learner: Learner, mode: str) -> None:
         self._learner, self._mode = learner, mode
-        self._steps: dict[Any, RecordedStep | None] = {}
+        self._steps: dict[Any, RecordedStep | GraphStep | None] = {}
         self._made_for: Any = None
+        self._told: set[str] = set()
+        self.on_gpu = learner.device.type == "cuda"
+        self.later = Later(on_gpu=self.on_gpu)
 
     def __call__(self, batch: Batch) -> None:
         """One gradient step."""
@@ -49,6 +57,7 @@ class CapturedStep:
         seen: list[Any] = [learner._trained]
         _signature(batch, leaves, seen)
         signature = tuple(seen)
+        self.later.begin_minibatch()
         if signature not in self._steps:
             self._steps[signature] = self._record(batch)
             return
@@ -56,23 +65,40 @@ class CapturedStep:
         if step is None or not step.replay(leaves):
             learner._update(batch)
 
-    def _record(self, batch: Batch) -> RecordedStep | None:
+    def _record(self, batch: Batch) -> RecordedStep | GraphStep | None:
         """Take this step for real while recording it; None where it cannot be recorded (the step is taken eagerly)."""
-        try:
-            return RecordedStep(self._learner, batch, dict(_named_leaves(batch)), _BUILDERS[self._mode])
-        except NotTraceableError as error:
-            if self._mode != "auto":
-                raise NotTraceableError(f"learners(compile={self._mode!r}): {error}") from error
-            _LOG.warning("learners(compile='auto'): this step runs eagerly: %s", error)
-            self._learner._update(batch)
-            return None
+        reason = self._must_be_eager()
+        if reason is None:
+            try:
+                if self.on_gpu:
+                    return GraphStep(self._learner, batch, self.later)
+                return RecordedStep(self._learner, batch, dict(named_leaves(batch)), _BUILDERS[self._mode])
+            except NotTraceableError as error:
+                if self._mode != "auto":
+                    raise NotTraceableError(f"learners(compile={self._mode!r}): {error}") from error
+                reason = str(error)
+        if reason not in self._told:
+            self._told.add(reason)
+            _LOG.warning("learners(compile=%r): this step runs eagerly: %s", self._mode, reason)
+        self._learner._update(batch)
+        return None
+
+    def _must_be_eager(self) -> str | None:
+        """Why a step like this is not recorded, whatever its loss; None where it may be."""
+        learner = self._learner
+        if learner.peers is not None:
+            return "it averages gradients over several learners"
+        configs = [learner.config, *(learner.config.get_config_for_module(mid) for mid in learner.module)]
+        if self.on_gpu and any(config.on_nonfinite == "zero" for config in configs):
+            return "on_nonfinite='zero' looks at every gradient; use 'skip' or 'raise' to have it captured on a GPU"
+        return None
 
 
 def make_step(learner: Learner) -> Any:
     """The function that takes a gradient step, as ``learners(compile=...)`` says.
 
     Raises:
-        ConfigError: this learner overrides what the recording replaces.
+        ConfigError: this learner overrides what the recording replaces, or is to compile on a GPU.
     """
     mode = learner.config.compile
     if mode is None:
@@ -93,6 +119,10 @@ def make_step(learner: Learner) -> Any:
             f"learners(compile={mode!r}): {type(learner).__name__} overrides _update(), which a recording would "
             "bypass; override compute_losses() or postprocess_gradients() instead, or use compile=None"
         )
+    if mode == "inductor" and learner.device.type == "cuda":
+        raise ConfigError(
+            "learners(compile='inductor') compiles steps for the CPU only; on a GPU use compile='capture', a CUDA graph"
+        )
     return CapturedStep(learner, mode)
 
 
@@ -108,11 +138,3 @@ def _signature(struct: Any, leaves: list[Tensor], seen: list[Any]) -> None:
         else:
             seen.append(len(value))
             _signature(value, leaves, seen)
-
-
-def _named_leaves(struct: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-    if isinstance(struct, Tensor):
-        yield prefix, struct
-    else:
-        for key, value in struct.items() if isinstance(struct, dict) else enumerate(struct):
-            yield from _named_leaves(value, f"{prefix}/{key}")

@@ -25,7 +25,7 @@ _PLAIN_OPTIONS = ("amsgrad", "maximize", "capturable", "differentiable")
 _HOOKS = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
 
 
-def fused_step(optimizer: torch.optim.Optimizer, buffers: list[FlatParameters | None]) -> Callable[[], Any]:
+def fused_step(optimizer: torch.optim.Optimizer, buffers: list[FlatParameters | None]) -> Callable[..., Any]:
     """The fastest function that does what ``optimizer.step()`` does.
 
     Args:
@@ -33,28 +33,72 @@ def fused_step(optimizer: torch.optim.Optimizer, buffers: list[FlatParameters | 
         buffers: one flat buffer per parameter group, or None where a group has none.
 
     Returns:
-        A direct call of torch's fused kernel where the optimizer is an ``Adam`` or ``AdamW`` with ``fused=True``, plain
-        options, flat parameters and no step hooks; otherwise ``optimizer.step`` itself.
+        A :class:`FusedStep` where the optimizer is an ``Adam`` or ``AdamW`` with ``fused=True``, plain options, flat
+        parameters and no step hooks; otherwise ``optimizer.step`` itself.
     """
-    kernel = _KERNELS.get(type(optimizer))
     groups = optimizer.param_groups
-    if kernel is None or any(buffer is None for buffer in buffers) or len(buffers) != len(groups):
+    if type(optimizer) not in _KERNELS or any(buffer is None for buffer in buffers):
+        return optimizer.step
+    if _KERNELS[type(optimizer)] is None or len(buffers) != len(groups):
         return optimizer.step
     if any(not group.get("fused") or any(group.get(name) for name in _PLAIN_OPTIONS) for group in groups):
         return optimizer.step
+    return FusedStep(optimizer)
 
-    def step() -> None:
-        if any(getattr(optimizer, name, None) for name in _HOOKS):
-            optimizer.step()
-            return
-        for group in groups:
+
+class FusedStep:
+    """A direct call of torch's fused kernel on flat parameters.
+
+    Args:
+        optimizer: an ``Adam`` or ``AdamW``, one parameter a group.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self._optimizer = optimizer
+        self._kernel = _KERNELS[type(optimizer)]
+
+    @property
+    def has_hooks(self) -> bool:
+        """Whether someone listens to the optimizer's steps, which then have to be its own."""
+        return any(getattr(self._optimizer, name, None) for name in _HOOKS)
+
+    def prepare(self) -> list[Tensor]:
+        """Make the state with which the optimizer begins, where it has none; all tensors that a step changes."""
+        changed: list[Tensor] = []
+        for group in self._optimizer.param_groups:
             parameter = group["params"][0]
-            state = optimizer.state[parameter]
+            state = self._optimizer.state[parameter]
+            if not state:
+                _start(state, parameter)
+            changed += [parameter, state["step"], state["exp_avg"], state["exp_avg_sq"]]
+        return changed
+
+    def hold_rates_as_tensors(self) -> None:
+        """Keep learning rates in tensors on the parameters' device, so that recorded steps follow them."""
+        for group in self._optimizer.param_groups:
+            if not isinstance(group["lr"], Tensor):
+                device = group["params"][0].device
+                group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=device)
+
+    @torch.no_grad()
+    def __call__(self, found_inf: Tensor | None = None) -> None:
+        """Step.
+
+        Args:
+            found_inf: a 0-dim float32 tensor on the parameters' device; where it is 1, nothing changes, and nobody
+                waits to find out.
+        """
+        if self.has_hooks and found_inf is None:
+            self._optimizer.step()
+            return
+        for group in self._optimizer.param_groups:
+            parameter = group["params"][0]
+            state = self._optimizer.state[parameter]
             if not state:
                 _start(state, parameter)
             beta1, beta2 = group["betas"]
             state["step"] += 1
-            kernel(
+            self._kernel(
                 [parameter],
                 [parameter.grad],
                 [state["exp_avg"]],
@@ -68,9 +112,10 @@ def fused_step(optimizer: torch.optim.Optimizer, buffers: list[FlatParameters | 
                 eps=group["eps"],
                 amsgrad=False,
                 maximize=False,
+                found_inf=found_inf,
             )
-
-    return torch.no_grad()(step)
+            if found_inf is not None:
+                state["step"] -= found_inf
 
 
 def _start(state: dict[str, Any], parameter: Tensor) -> None:

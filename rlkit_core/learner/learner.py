@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,9 +14,11 @@ from rlkit_core.columns import ALL_MODULES, Columns
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.errors import ConfigError, NonFiniteError
 from rlkit_core.learner.capture import make_step
+from rlkit_core.learner.device import pick_device
 from rlkit_core.learner.drivers import DriverSet
 from rlkit_core.learner.episodes import complete_rollout, rollout_from_episodes
 from rlkit_core.learner.fused import without_compiler_import
+from rlkit_core.learner.graph_step import Later
 from rlkit_core.learner.metrics import Metrics
 from rlkit_core.learner.minibatch import ModuleBatch, as_tensors, count_minibatches, minibatches, num_rows
 from rlkit_core.learner.nonfinite import write_report
@@ -102,6 +105,7 @@ class Learner(LearnerState):
         if self._module is not None:
             return
         self.device = self._pick_device()
+        self._rng.use_device(self.device)
         with self._rng.scope():
             module = self._make_module()
             for module_id, member in module.items():
@@ -117,11 +121,8 @@ class Learner(LearnerState):
         self._step = make_step(self)
 
     def _pick_device(self) -> torch.device:
-        if not getattr(self.config, "num_gpus_per_learner", 0):
-            return torch.device("cpu")
-        if not torch.cuda.is_available():
-            raise ConfigError("num_gpus_per_learner > 0, but torch sees no CUDA device; set it to 0")
-        return torch.device("cuda", getattr(self.config, "local_gpu_idx", 0))
+        """See :func:`~rlkit_core.learner.device.pick_device`."""
+        return pick_device(self.config)
 
     def _make_module(self) -> MultiRLModule:
         """The module given, or built from the spec given, or from the config's."""
@@ -218,21 +219,15 @@ class Learner(LearnerState):
                 ready, total = self.peers.plan(ready, counts, minibatch_size)
             if not ready:
                 return self._nothing_to_do()
-            for minibatch in minibatches(
-                ready,
-                num_epochs=num_epochs,
-                minibatch_size=minibatch_size,
-                shuffle=shuffle_batch_per_epoch,
-                num_minibatches=total,
-            ):
-                if self.peers is not None:
-                    self.peers.begin(minibatch)
-                try:
-                    self._step(minibatch)
-                except NonFiniteError as error:
-                    raise write_report(self, error, minibatch) from None
-                if self.peers is not None:
-                    self.peers.end()
+            self._take_steps(
+                lambda: minibatches(
+                    ready,
+                    num_epochs=num_epochs,
+                    minibatch_size=minibatch_size,
+                    shuffle=shuffle_batch_per_epoch,
+                    num_minibatches=total,
+                )
+            )
             self._observation_statistics.take_in(self.peers)
             self.weights_seq_no += 1
             self.after_gradient_based_update(timesteps=timesteps)
@@ -240,6 +235,26 @@ class Learner(LearnerState):
                 self._drivers.after_update(module_id, self.module[module_id].unwrapped(), timesteps)
         self._log_counts(ready)
         return self.metrics.reduce()
+
+    def _take_steps(self, make_minibatches: Callable[[], Iterator[dict[str, ModuleBatch]]]) -> None:
+        """A gradient step on every minibatch of an update."""
+        later: Later | None = getattr(self._step, "later", None)
+        if later is not None:
+            later.begin_update(self._rng)
+        for minibatch in make_minibatches():
+            if self.peers is not None:
+                self.peers.begin(minibatch)
+            try:
+                self._step(minibatch)
+            except NonFiniteError as error:
+                raise write_report(self, error, minibatch) from None
+            if self.peers is not None:
+                self.peers.end()
+        found = later.read(self) if later is not None else None
+        if found is not None:  # the same random numbers make the same minibatches
+            index, problem, random = found
+            self._rng.set_live_state(random)
+            raise write_report(self, problem, next(islice(make_minibatches(), index, None)))
 
     def update_from_batch(self, batch: Mapping[str, Mapping[str, Any]], **kwargs: Any) -> dict[str, Any]:
         """:meth:`update` with ready columns."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from rlkit_core.checkpoint import load_tree, save_tree
 from rlkit_core.errors import CheckpointError, NonFiniteError, RLKitError
+from rlkit_core.learner.minibatch import as_tensors
 
 _SCRIPT = '''"""Replays the minibatch whose loss or gradients were not finite. See report.json."""
 
@@ -144,5 +145,5 @@ def replay_nonfinite(folder: Any, *, learner: Any = None, classes: Iterable[type
         f"update {report['update']}, seed {report['seed']}, module {report['module_id']!r}: {report['error']}"
     )
     with learner._rng.scope():
-        learner._update({mid: dict(rows) for mid, rows in minibatch.items()})
+        learner._update({mid: as_tensors(rows, learner.device) for mid, rows in minibatch.items()})
     print("not reproduced: losses and gradients are finite this time")

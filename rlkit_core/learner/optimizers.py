@@ -51,7 +51,7 @@ class RegisteredOptimizer:
     holders: frozenset[frozenset[str]] = frozenset()
     module_parameters: set[int] = field(factory=set)
     flat: list[FlatParameters | None] = field(factory=list)
-    step: Callable[[], Any] = field(init=False)
+    step: Callable[..., Any] = field(init=False)
     layout: int = field(init=False, factory=_LAYOUTS.__next__)
 
     def __attrs_post_init__(self) -> None:
@@ -185,7 +185,9 @@ class RegisteredOptimizer:
                         f"optimizer {self.name!r}: {name!r} in the state has shapes {seen}, expected {shapes}"
                     )
             for option, value in saved["options"].items():
-                if option in group and not isinstance(group[option], Tensor):
+                if option in group and isinstance(group[option], Tensor):
+                    group[option].fill_(value)
+                elif option in group:
                     group[option] = tuple(value) if isinstance(group[option], tuple) else value
         saved_states = [saved["state"] for saved in state["groups"]]
         if not all(_is_uniform(saved) for saved in saved_states):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rlkit_core.learner.learner import Learner
 
 Batch = dict[str, dict[str, Nested]]
-_DIFFERS = (
+DIFFERS = (
     "the replay differs from the eager step it was recorded from; something in the loss or the forward pass changes "
     "from call to call without a tensor showing it"
 )
@@ -54,6 +54,7 @@ class GradientRun:
         loose: parameters whose gradients are in no flat buffer, and so new tensors in every run.
         keys: of the metrics that are logged, in order.
         rows: module id and name of what is logged per row.
+        num_losses: how many of the numbers, the first ones, are losses.
     """
 
     def __init__(self, learner: Learner, batch: Batch) -> None:
@@ -64,7 +65,7 @@ class GradientRun:
         self.rows: list[tuple[str, str]] = []
         self._plan: list[Any] = []
         self._checked: dict[str, list[int]] = {}
-        self._num_losses = 0
+        self.num_losses = 0
 
     def run(self) -> list[Tensor]:
         """Run it once.
@@ -83,7 +84,7 @@ class GradientRun:
         self.loose = [p for p, g in self.gradients.items() if id(g) not in flat]
         self.keys = tuple((path, how) for path, _, how in tap.logged)
         self.rows = [(module_id, name) for module_id, name, _ in log.logged]
-        self._num_losses = len(losses)
+        self.num_losses = len(losses)
         scalars = [loss.detach() for loss in losses.values()]
         self._plan = []
         self._checked = {module_id: [k] for k, module_id in enumerate(losses)}
@@ -99,15 +100,15 @@ class GradientRun:
 
     def values(self, numbers: Sequence[float]) -> list[float]:
         """The values of :attr:`keys`, from the numbers of a run."""
-        if len(self._plan) + self._num_losses == len(numbers):  # all of them were tensors
-            return list(numbers[self._num_losses :])
+        if len(self._plan) + self.num_losses == len(numbers):  # all of them were tensors
+            return list(numbers[self.num_losses :])
         return [numbers[v.index] if isinstance(v, _At) else float(v) for v in self._plan]
 
     def checked(self, module_id: str) -> list[int]:
         """Which of the numbers have to be finite for a module to be stepped: its loss and norms of its gradients."""
         if module_id != ALL_MODULES:
             return self._checked.get(module_id, [])
-        return [*range(self._num_losses), *self._checked.get(ALL_MODULES, [])]
+        return [*range(self.num_losses), *self._checked.get(ALL_MODULES, [])]
 
     @property
     def all_checked(self) -> list[int]:
@@ -183,7 +184,7 @@ class RecordedStep:
         torch.set_rng_state(random_after)
         copy_all(buffers, after)
         if not equal:
-            raise NotTraceableError(_DIFFERS)
+            raise NotTraceableError(DIFFERS)
         self._checked = run.all_checked
         self._direct = run.direct_optimizers()
         if not self._finish(first):
@@ -248,3 +249,12 @@ def _together(scalars: list[Tensor]) -> Tensor:
     if any(x.dtype != torch.float32 for x in scalars):
         scalars = [x.double() for x in scalars]
     return torch.stack([x if x.dim() == 0 else x.reshape(()) for x in scalars])
+
+
+def named_leaves(struct: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a batch with their paths, in order."""
+    if isinstance(struct, Tensor):
+        yield prefix, struct
+    else:
+        for key, value in struct.items() if isinstance(struct, dict) else enumerate(struct):
+            yield from named_leaves(value, f"{prefix}/{key}")

@@ -55,7 +55,7 @@ class _Recorder(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if _depends_on_values(func, args):
+        if depends_on_values(func, args):
             raise NotTraceableError(
                 f"{func._schema.name} reads a tensor's value on the host (an .item(), an if on a tensor, a boolean "
                 "index); keep such decisions in tensors (torch.where, masks), or run eagerly"
@@ -209,7 +209,7 @@ class TorchScriptBuilder(_Builder):
                 self._graph.insertNode(unpack)
                 for item, value in zip(result, unpack.outputs(), strict=True):
                     self._values[_place(item)] = value
-            else:
+            elif result is not None:  # an output that this call leaves out (the workspace of an LSTM without gradients)
                 raise NotTraceableError(f"{schema.name} returns a {type(result).__name__} to Python")
 
     def _argument(self, given: Any, kind: Any, operation: str) -> Any:
@@ -313,7 +313,7 @@ class InductorBuilder(_Builder):
         return compiled
 
 
-def _depends_on_values(func: Any, args: tuple[Any, ...]) -> bool:
+def depends_on_values(func: Any, args: tuple[Any, ...]) -> bool:
     """Whether an operation hands a value to Python, or makes a shape from values: a replay could follow neither."""
     if torch.Tag.data_dependent_output in func.tags:
         return True

@@ -146,7 +146,9 @@ def _covers(whole: Tensor, part: Tensor) -> bool:
 
 
 def _span(tensor: Tensor) -> tuple[int, int]:
-    first = tensor.storage_offset()
+    first = int(tensor.storage_offset())
     if not tensor.numel():
         return first, first
-    return first, first + 1 + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True))
+    return first, first + 1 + sum(
+        (int(n) - 1) * int(s) for n, s in zip(tensor.shape, tensor.stride(), strict=True)
+    )

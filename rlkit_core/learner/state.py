@@ -82,6 +82,8 @@ class LearnerState(ModuleChanges, Checkpointable):
             state["should_module_be_updated"] = None if callable(trained) else trained
             state["modules"] = {mid: self._module_as_data(mid) for mid in self.module}
             state["rng"] = self._rng.get_state()
+            if self._rng.get_gpu_state() is not None:
+                state["rng_gpu"] = self._rng.get_gpu_state()
             state["drivers"] = self._drivers.get_state()
         if wanted(COMPONENT_OPTIMIZER):
             state[COMPONENT_OPTIMIZER] = self._get_optimizer_state()
@@ -116,6 +118,7 @@ class LearnerState(ModuleChanges, Checkpointable):
             self.metrics.set_state(state[COMPONENT_METRICS_LOGGER])
         if "rng" in state:
             self._rng.set_state(state["rng"])
+            self._rng.set_gpu_state(state.get("rng_gpu"))
         if "drivers" in state:
             self._drivers.set_state(state["drivers"])
         self.weights_seq_no = int(state.get("weights_seq_no", self.weights_seq_no))

@@ -1,0 +1,240 @@
+"""A gradient step as a CUDA graph, the optimizers' steps included: one launch, and nothing that the host waits for.
+
+Whether a minibatch is finite is decided on the device: the fused kernels leave everything as it is where ``found_inf``
+is 1. The host reads the losses and norms of all minibatches once, when the update is over, and then counts the bad ones
+or raises.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from rlkit_core.columns import ALL_MODULES
+from rlkit_core.data.nested import map_leaves
+from rlkit_core.errors import NonFiniteError
+from rlkit_core.learner.cuda_graph import CudaGraphRecording
+from rlkit_core.learner.fused import FusedStep
+from rlkit_core.learner.optimizers import RegisteredOptimizer
+from rlkit_core.learner.recorded_step import (
+    DIFFERS,
+    Batch,
+    GradientRun,
+    all_close,
+    copy_all,
+    named_leaves,
+)
+from rlkit_core.learner.recording import NotTraceableError
+
+if TYPE_CHECKING:
+    from rlkit_core.learner.learner import Learner
+    from rlkit_core.seeding import TorchRNG
+
+
+RandomState = tuple[Tensor, Tensor | None]
+
+
+class GraphStep:
+    """One recording, made while the learner takes its first step on such a minibatch.
+
+    Optimizers other than fused ``Adam`` and ``AdamW`` on flat parameters step outside of the graph; the host then waits
+    for every minibatch, as it does for an eager one.
+
+    Args:
+        learner: whose step it is.
+        batch: the first minibatch.
+        later: checks minibatches when the update is over.
+
+    Raises:
+        NotTraceableError: the step cannot be recorded. Nothing was stepped.
+    """
+
+    recording_class: ClassVar[type[CudaGraphRecording]] = CudaGraphRecording
+
+    def __init__(
+        self,
+        learner: Learner,
+        batch: Batch,
+        later: Later,
+    ) -> None:
+        self._learner, self._later = learner, later
+        static = {mid: map_leaves(torch.clone, rows) for mid, rows in batch.items()}
+        self._run = GradientRun(learner, static)
+        self._inside: list[RegisteredOptimizer] | None = None
+        self._found = {
+            mid: torch.zeros((), device=learner.device)
+            for mid in dict.fromkeys(r.module_id for r in learner._optimizers.values())
+        }
+        changed = [b for m in learner.module.values() if isinstance(m, nn.Module) for b in m.buffers()]
+        for registered in learner._optimizers.values():
+            if isinstance(registered.step, FusedStep):
+                registered.step.hold_rates_as_tensors()
+                changed += registered.step.prepare()
+        before = [tensor.detach().clone() for tensor in changed]
+        random = learner._rng.live_state()
+        after: list[Tensor] = []
+        self._runs = 0
+
+        def put_back() -> None:
+            if self._runs == 1:
+                self._inside = self._fit_for_graph()
+            if self._runs == 2:  # the first run that may have stepped
+                after[:] = [tensor.detach().clone() for tensor in changed]
+            learner._losses = {}  # autograd's nodes of a run must not outlive it
+            copy_all(changed, before)
+            learner._rng.set_live_state(random)
+
+        try:
+            self._recording = self.recording_class(self._body, dict(named_leaves(static)), between=put_back)
+            again = self._recording.replay([leaf for _, leaf in named_leaves(batch)])
+            if not (all_close(self._recording.outputs, again) and all_close(after, changed)):
+                raise NotTraceableError(DIFFERS)
+        except NotTraceableError:
+            put_back()
+            raise
+        if not self._finish(again):
+            learner._update(batch)
+
+    def _fit_for_graph(self) -> list[RegisteredOptimizer] | None:
+        """The optimizers to step in the graph; None where one of them has to step outside."""
+        direct = self._run.direct_optimizers()
+        if direct is None or any(not isinstance(r.step, FusedStep) or r.step.has_hooks for r in direct):
+            return None
+        return direct
+
+    def _body(self) -> list[Tensor]:
+        """What is recorded."""
+        self._runs += 1
+        outputs = self._run.run()
+        if self._inside is None:
+            return outputs
+        scalars = outputs[0].unbind()
+        for registered in self._inside:
+            found = self._found[registered.module_id]
+            largest = torch.linalg.vector_norm(
+                torch.stack([scalars[k] for k in self._run.checked(registered.module_id)]), ord=math.inf
+            )
+            # Infinity less itself is NaN, as is NaN; a finite number less itself is zero.
+            torch.ne(largest - largest, 0.0, out=found)
+            registered.step(found)
+        return outputs
+
+    def replay(self, inputs: list[Tensor]) -> bool:
+        """Take a step on other inputs; False where it has to be taken eagerly, and nothing was changed."""
+        return self._finish(self._recording.replay(inputs))
+
+    def _finish(self, outputs: Sequence[Tensor]) -> bool:
+        run = self._run
+        numbers = outputs[0].clone()
+        if self._inside is None:
+            read = numbers.tolist()
+            if not all(math.isfinite(read[k]) for k in run.all_checked):
+                return False
+            self._learner.metrics.log_block(run.keys, run.values(read))
+        else:
+            self._later.add(self, numbers)
+        for (module_id, name), rows in zip(run.rows, outputs[1:], strict=False):
+            self._learner.rows.add(module_id, name, rows.clone())
+        if self._inside is None:
+            run.place_loose(outputs[1 + len(run.rows) :])
+            self._learner.apply_gradients(run.gradients)
+        return True
+
+    def log(self, numbers: Sequence[float]) -> dict[str, str]:
+        """Log a minibatch that was replayed before.
+
+        Args:
+            numbers: its losses and metrics.
+
+        Returns:
+            Module id to what is not finite, for the modules that the device did not step.
+        """
+        run, metrics = self._run, self._learner.metrics
+        bad: dict[str, str] = {}
+        for registered in self._inside or ():
+            module_id = registered.module_id
+            wrong = [k for k in run.checked(module_id) if not math.isfinite(numbers[k])]
+            if wrong:
+                losses = [k for k in wrong if k < run.num_losses]
+                norms = "NaN or infinite gradients in their joint norm"
+                bad[module_id] = f"the loss is {numbers[losses[0]]}" if losses else norms
+        values = run.values(numbers)
+        if not bad:
+            metrics.log_block(run.keys, values)
+            return bad
+        for (path, reduce), value in zip(run.keys, values, strict=True):
+            if not (path[0] in bad and path[-1].endswith("_global_norm")):
+                metrics.log_value(path, value, reduce=reduce)
+        for module_id in bad:
+            metrics.log_value((module_id, "num_nonfinite_updates_lifetime"), 1, reduce="lifetime_sum")
+        return bad
+
+
+class Later:
+    """Minibatches of one update whose losses and norms nobody has looked at yet.
+
+    Args:
+        on_gpu: there may be some.
+    """
+
+    def __init__(self, *, on_gpu: bool) -> None:
+        self.on_gpu = on_gpu
+        self._waiting: list[tuple[int, GraphStep, Tensor]] = []
+        self._begun = 0
+        self._random: RandomState | None = None
+
+    def begin_update(self, rng: TorchRNG) -> None:
+        """Forget what an update left that was broken off, and note from where this one draws its minibatches."""
+        self._waiting, self._begun = [], 0
+        self._random = rng.live_state() if self.on_gpu else None
+
+    def begin_minibatch(self) -> None:
+        """Count one minibatch, whoever takes its step."""
+        self._begun += 1
+
+    def add(self, step: GraphStep, numbers: Tensor) -> None:
+        """Keep the losses and metrics of the minibatch begun last."""
+        self._waiting.append((self._begun - 1, step, numbers))
+
+    def read(self, learner: Learner) -> tuple[int, NonFiniteError, RandomState] | None:
+        """Bring all numbers to the host in one transfer and log them.
+
+        Returns:
+            The index of the first minibatch that was not finite for a module whose ``on_nonfinite`` is ``"raise"``, the
+            error to raise, and the state of torch's generators when the update began to draw minibatches; None where
+            there was none.
+        """
+        waiting, self._waiting = self._waiting, []
+        if not waiting or self._random is None:
+            return None
+        numbers = torch.cat([own for _, _, own in waiting]).tolist()
+        start = 0
+        bad: list[tuple[int, str, str]] = []
+        for index, step, own in waiting:
+            found = step.log(numbers[start : start + own.numel()])
+            start += own.numel()
+            reasons = [
+                (index, mid, why) for mid, why in found.items() if _on_nonfinite(learner, mid) == "raise"
+            ]
+            bad += reasons[:1]
+        if not bad:
+            return None
+        index, module_id, why = bad[0]
+        error = NonFiniteError(
+            f"update {learner.weights_seq_no + 1}, module {module_id!r}: {why}, in minibatch {index + 1} of "
+            f"{self._begun} ({len(bad)} were not finite). A captured step on a GPU is checked when the update is over: "
+            "minibatches that are not finite changed no weights, the others did. Lower the learning rate, set "
+            "grad_clip, or set on_nonfinite='skip'; learners(compile=None) stops at the minibatch itself"
+        )
+        error.module_id = module_id
+        return index, error, self._random
+
+
+def _on_nonfinite(learner: Learner, module_id: str) -> str:
+    config: Any = learner.config
+    own = config if module_id == ALL_MODULES else config.get_config_for_module(module_id)
+    return str(own.on_nonfinite)
