@@ -36,7 +36,7 @@ class EnvRunnerGroup:
         num_env_runners: how many runners; the config's unless given.
 
     Raises:
-        PluginNotFoundError: there is no such executor.
+        NoComponentError: there is no such executor.
         EnvError, ConfigError, NoComponentError, ...: a runner cannot be made.
     """
 

@@ -187,6 +187,9 @@ class InlineVectorEnv:
         self._plain = not composed and has_array(self.observation_space)
         self._split = action_splitter(self.action_space)
         self._steps = [env.step for env in self.envs]
+        self._began: list[tuple[int | None, int]] = [
+            (None, 0)
+        ] * self.num_envs  # last seed, episodes begun since
 
     def reset(self, seeds: Sequence[int | None], obs_out: Rows) -> None:
         """Reset env n with ``seeds[n]``."""
@@ -208,8 +211,10 @@ class InlineVectorEnv:
             try:
                 observation, rewards_out[n], terminated, truncated, _ = step(action)
             except Exception as error:
+                seed, episode = self._began[n]
                 raise EnvError(
-                    f"env {n} ({self.envs[n]}) raised {type(error).__name__} at a step with action {action!r}: {error}"
+                    f"env {n} ({self.envs[n]}) raised {type(error).__name__} at a step with action {action!r}, in "
+                    f"episode {episode} after the reset with seed {seed}: {error}"
                 ) from error
             terminateds_out[n] = terminated
             truncateds_out[n] = truncated
@@ -228,6 +233,8 @@ class InlineVectorEnv:
         return finals
 
     def _reset_one(self, n: int, seed: int | None) -> Any:
+        last, episode = self._began[n]
+        self._began[n] = (last, episode + 1) if seed is None else (seed, 1)
         try:
             return self.envs[n].reset(seed=seed)[0]
         except Exception as error:
