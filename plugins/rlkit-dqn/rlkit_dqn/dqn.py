@@ -161,6 +161,10 @@ class DQN(Algorithm):
             self.replay_buffers[module_id] = buffer
         return buffer
 
+    def extra_results(self) -> dict[str, Any]:
+        """``replay_buffer``: ``{module id: its counters}``."""
+        return {"replay_buffer": {mid: buffer.get_metrics() for mid, buffer in self.replay_buffers.items()}}
+
     # -- checkpoints --------------------------------------------------------------------------------------------------
 
     def get_state(

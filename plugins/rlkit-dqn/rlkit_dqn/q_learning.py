@@ -84,7 +84,7 @@ def categorical_targets(rewards: Tensor, discounts: Tensor, next_probs: Tensor, 
 
 
 def categorical_loss(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of each row, and its part beyond the targets' entropy, ``KL(targets || prediction)``: ``[...]`` both.
+    """Cross-entropy of each row, and how far it is above the targets' entropy, ``KL(targets || prediction)``.
 
     The loss is that of algorithm 1 of Bellemare et al.; the divergence is what Rainbow takes as priority (Hessel et
     al., https://arxiv.org/abs/1710.02298).

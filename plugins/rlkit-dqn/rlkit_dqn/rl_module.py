@@ -187,6 +187,13 @@ class DQNTorchRLModule(TorchRLModule, QNetAPI, TargetNetworkAPI):
 
     # -- acting -------------------------------------------------------------------------------------------------------
 
+    def get_exploration_action_dist_cls(self) -> Any:
+        """There is none: exploration takes the best action or any, and samples from nothing."""
+        raise NotImplementedError(
+            f"{type(self).__name__} explores by epsilon; where _forward_exploration is overridden to return "
+            "'action_dist_inputs', get_exploration_action_dist_cls must be as well"
+        )
+
     def _forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """``actions``: those of the highest value, noise left out."""
         q, out = self._acting_q(batch)
