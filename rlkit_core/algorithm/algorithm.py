@@ -281,6 +281,7 @@ class Algorithm(Evaluation, ModuleChanges, Checkpointable):
 
     def stop(self) -> None:
         """Close envs and free learners; a second call does nothing."""
+        self._end_open_evaluation()
         for group in (self.env_runner_group, self._evaluation_runners):
             if group is not None:
                 group.stop()

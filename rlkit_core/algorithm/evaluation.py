@@ -9,6 +9,7 @@ from typing import Any
 from rlkit_core.algorithm.results import Timers
 from rlkit_core.envs import EnvRunnerGroup
 from rlkit_core.errors import ConfigError
+from rlkit_core.execution import Published
 from rlkit_core.learner import LearnerGroup
 from rlkit_core.seeding import SeedTree
 
@@ -28,6 +29,7 @@ class Evaluation:
     learner_group: LearnerGroup
     _timers: Timers
     _evaluation_runners: EnvRunnerGroup | None
+    _evaluation_flag: Published | None = None
 
     def _threads(self) -> AbstractContextManager[None]:
         raise NotImplementedError
@@ -75,7 +77,6 @@ class Evaluation:
             num_episodes = duration
         runners = self._evaluation_group(config, num_episodes)
         self.callbacks.on_evaluate_start(self)
-        flag = None
         with self._threads(), self._timers.time("evaluation"):
             runners.sync_weights(self.learner_group.get_weights(inference_only=True))
             seeds = SeedTree(seed) if seed is not None else self.seeds.child("evaluation", iteration)
@@ -83,26 +84,31 @@ class Evaluation:
                 collect = _checked(own, self, runners)
             elif in_steps:
                 steps = AUTO_STEPS * len(runners) if duration == "auto" else duration
-                flag = runners.flag() if duration == "auto" and training else None
+                self._evaluation_flag = runners.flag() if duration == "auto" and training else None
                 collect = runners.begin_timesteps(
                     steps,
                     explore=config.explore,
                     force_reset=config.evaluation_force_reset_envs_before_iteration,
-                    until=flag,
+                    until=self._evaluation_flag,
                 )
             else:
                 assert num_episodes is not None
                 collect = runners.begin_episodes(num_episodes, explore=config.explore, seeds=seeds)
 
         def result() -> dict[str, Any]:
-            if flag is not None:
-                flag.publish(1, None)
+            self._end_open_evaluation()
             with self._threads(), self._timers.time("evaluation"):
                 found = collect() if own is not None else {"env_runners": collect()}
             self.callbacks.on_evaluate_end(self, found)
             return found
 
         return result
+
+    def _end_open_evaluation(self) -> None:
+        """Tell runners that evaluate for as long as training goes on that it does not."""
+        if self._evaluation_flag is not None:
+            self._evaluation_flag.publish(1, None)
+            self._evaluation_flag = None
 
     def _evaluation_group(self, config: Any, num_episodes: int | None) -> EnvRunnerGroup:
         if self._evaluation_runners is None:

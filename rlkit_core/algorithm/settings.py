@@ -21,7 +21,6 @@ from rlkit_core.algorithm.fields import (
 )
 
 
-
 @attrs.define(slots=False, eq=False, repr=False)
 class CoreSettings(SettingsBase):
     """The core's sections and their settings; :class:`~rlkit_core.algorithm.config.AlgorithmConfig` adds behaviour."""

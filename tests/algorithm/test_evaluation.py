@@ -1,0 +1,137 @@
+"""Evaluation on runners of its own, beside training, by episodes and by steps."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from rlkit_core.errors import ConfigError
+from rlkit_ppo import PPO, PPOConfig
+
+
+def config(**evaluation):
+    return (
+        PPOConfig()
+        .environment("CartPole-v1")
+        .env_runners(num_envs_per_env_runner=2)
+        .training(train_batch_size=256, minibatch_size=64, num_epochs=4, lr=0.01)
+        .rl_module(model_config={"fcnet_hiddens": [16]})
+        .debugging(seed=5)
+        .evaluation(**evaluation)
+    )
+
+
+def numbers(evaluation):
+    return {k: v for k, v in evaluation["env_runners"].items() if k != "episode_duration_sec_mean"}
+
+
+def test_beside_training_it_has_the_weights_from_before_and_the_same_result_on_any_number_of_runners():
+    with config(evaluation_duration=5).build() as plain:
+        expected = []
+        for iteration in (1, 2):
+            expected.append(numbers(plain.begin_evaluation(iteration=iteration)()))
+            plain.train()
+        after = numbers(plain.begin_evaluation(iteration=2)())
+    assert after != expected[1]
+    events = []
+    beside = config(
+        evaluation_duration=5,
+        evaluation_interval=1,
+        evaluation_num_env_runners=2,
+        evaluation_parallel_to_training=True,
+    ).callbacks(
+        on_evaluate_start=lambda algorithm, **kw: events.append(
+            ("start", algorithm.num_env_steps_sampled_lifetime)
+        ),
+        on_evaluate_end=lambda algorithm, **kw: events.append(
+            ("end", algorithm.num_env_steps_sampled_lifetime)
+        ),
+    )
+    with beside.build() as algo:
+        found = [numbers(algo.train()["evaluation"]) for _ in range(2)]
+        assert algo.eval_env_runner_group.local_env_runner is None
+        assert algo.env_runner is not None
+    assert found == expected
+    assert events == [("start", 0), ("end", 256), ("start", 256), ("end", 512)]
+
+
+def test_by_timesteps():
+    with config(evaluation_duration=230, evaluation_duration_unit="timesteps").build() as algo:
+        first = algo.evaluate()["env_runners"]
+        assert 230 <= first["num_env_steps_sampled"] < 230 + 200
+        assert first["num_episodes"] > 0
+        assert first["episode_len_max"] <= first["num_env_steps_sampled"] / 16 + 1  # all from fresh starts
+        assert algo.evaluate(3)["env_runners"]["num_episodes"] == 3
+        assert algo.num_env_steps_sampled_lifetime == 0
+    lengths = []
+    for fresh in (True, False):
+        short = config(
+            evaluation_duration=1,
+            evaluation_duration_unit="timesteps",
+            evaluation_force_reset_envs_before_iteration=fresh,
+            evaluation_config={"num_envs_per_env_runner": 20},
+        )
+        with short.build() as algo:  # five steps of each env at a time: too few for an episode to end
+            results = [algo.evaluate()["env_runners"] for _ in range(8)]
+            lengths.append(sum(r["num_episodes"] for r in results))
+    assert lengths[0] == 0
+    assert lengths[1] > 0
+
+
+class Slow(PPO):
+    def training_step(self):
+        super().training_step()
+        time.sleep(1.0)
+
+
+def test_auto_lasts_as_long_as_the_training():
+    made = config(
+        evaluation_duration="auto",
+        evaluation_interval=1,
+        evaluation_num_env_runners=1,
+        evaluation_parallel_to_training=True,
+    ).copy()
+    made._algo_class = Slow
+    with made.build() as algo:
+        algo.train()  # its runner starts meanwhile
+        evaluation = algo.train()["evaluation"]["env_runners"]
+        assert evaluation["num_env_steps_sampled"] > 200
+        assert (
+            algo.evaluate()["env_runners"]["num_env_steps_sampled"] == 112
+        )  # nothing to wait for: 7 steps of 16
+
+
+def test_an_own_function():
+    def own(algorithm, runners):
+        found = runners.run_episodes(2, seeds=algorithm.seeds)
+        return {"mine": found["num_episodes"]}, 100, 100
+
+    with config(evaluation_interval=1, custom_evaluation_function=own).build() as algo:
+        assert algo.train()["evaluation"] == {"mine": 2}
+        assert algo.evaluate(3)["env_runners"]["num_episodes"] == 3
+    with (
+        config(custom_evaluation_function=lambda algorithm, runners: None).build() as algo,
+        pytest.raises(ConfigError, match="must return a dict"),
+    ):
+        algo.evaluate()
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"evaluation_parallel_to_training": True}, "evaluation_num_env_runners=1"),
+        ({"evaluation_duration": "auto"}, "evaluation_parallel_to_training=True"),
+        (
+            {
+                "evaluation_parallel_to_training": True,
+                "evaluation_num_env_runners": 1,
+                "custom_evaluation_function": print,
+            },
+            "custom_evaluation_function runs in this process",
+        ),
+    ],
+)
+def test_settings_that_do_not_fit(settings, says):
+    with pytest.raises(ConfigError, match=says):
+        config(**settings).validate()
