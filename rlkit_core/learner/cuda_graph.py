@@ -46,6 +46,7 @@ class CudaGraphRecording:
     ) -> None:
         self.names = list(inputs)
         self._inputs = list(inputs.values())
+        self._device = self._inputs[0].device
         self.outputs: list[Tensor] = []
         try:
             self._warm_up(lambda: self._runs(function, between))
@@ -81,22 +82,25 @@ class CudaGraphRecording:
 
     def _warm_up(self, runs: Callable[[], None]) -> None:
         """Call ``runs`` on the stream that will be captured, which the current one then waits for."""
-        self._stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        self._stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self._stream):
-            runs()
-        torch.cuda.current_stream().wait_stream(self._stream)
+        with torch.cuda.device(self._device):
+            self._stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            self._stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self._stream):
+                runs()
+            torch.cuda.current_stream().wait_stream(self._stream)
 
     def _capture(self, function: Callable[[], Sequence[Tensor]]) -> list[Tensor]:
         """Make the graph, and return the tensors that its replays will fill."""
-        self._graph: Any = torch.cuda.CUDAGraph()
         captured: list[Tensor] = []
-        with torch.cuda.graph(self._graph, stream=self._stream):
-            captured += function()
+        with torch.cuda.device(self._device):
+            self._graph: Any = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._graph, stream=self._stream):
+                captured += function()
         return captured
 
     def _replay(self) -> None:
-        self._graph.replay()
+        with torch.cuda.device(self._device):
+            self._graph.replay()
 
 
 class NoReads(TorchDispatchMode):

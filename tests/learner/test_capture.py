@@ -113,6 +113,32 @@ def test_every_shape_has_a_recording_of_its_own():
     assert len(captured._step._steps) == 2
 
 
+def test_a_recording_ends_with_the_flat_buffers_it_was_made_for():
+    eager, captured = build(None, SPACES["discrete"]), build("capture", SPACES["discrete"])
+    batch = rows(eager)
+    for learner in (eager, captured):
+        update(learner, batch)
+    (before,) = captured._step._steps.values()
+    for learner in (eager, captured):
+        for registered in learner._optimizers.values():
+            registered.unflatten()
+        for _ in range(2):
+            update(learner, batch)
+    assert_equal_weights(eager, captured)
+    (after,) = captured._step._steps.values()
+    assert after is not before
+
+
+def test_other_settings_are_recorded_anew():
+    eager, captured = build(None, SPACES["discrete"]), build("capture", SPACES["discrete"])
+    batch = rows(eager)
+    for learner in (eager, captured):
+        update(learner, batch)
+        learner.config = learner.config.copy(copy_frozen=False).training(grad_clip=1e-3)
+        update(learner, batch)
+    assert_equal_weights(eager, captured)
+
+
 class Dropout(PPOTorchRLModule):
     def setup(self):
         super().setup()

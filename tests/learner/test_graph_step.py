@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from rlkit_core import RLModuleSpec
 from rlkit_core.errors import ConfigError, NonFiniteError
 from rlkit_core.learner.cuda_graph import CudaGraphRecording, NoReads
 from rlkit_core.learner.device import pick_device
@@ -17,7 +18,7 @@ from rlkit_core.learner.graph_step import GraphStep
 from rlkit_core.learner.recording import NotTraceableError
 from rlkit_ppo import PPOConfig, PPOTorchLearner
 
-from .test_capture import SPACES, Dropout, ReadsValues, Separate, build, rows, update
+from .test_capture import BOX, SPACES, Dropout, ReadsValues, Separate, build, rows, update
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -278,3 +279,115 @@ def test_the_gpu_is_the_one_that_is_asked_for(monkeypatch):
     )
     with pytest.raises(ConfigError, match=r"local_gpu_idx=2\): torch sees 2 CUDA devices; use 0 to 1"):
         pick_device(PPOConfig().learners(num_gpus_per_learner=1, local_gpu_idx=2))
+
+
+# -- on a GPU ---------------------------------------------------------------------------------------------------------
+
+
+def on_gpu(compile, space="discrete", **training):
+    """A learner on the GPU, and whether its steps are graphs."""
+    learner_class, module_class = training.pop("learner_class", None), training.pop("module_class", None)
+    config = (
+        PPOConfig()
+        .training(**{"lr": 0.01, "minibatch_size": 16, **training})
+        .learners(
+            compile=compile,
+            num_gpus_per_learner=1,
+            **({"learner_class": learner_class} if learner_class else {}),
+        )
+        .rl_module(model_config={"fcnet_hiddens": [8, 8]})
+        .debugging(seed=4)
+    )
+    if module_class is not None:
+        config.rl_module(rl_module_spec=RLModuleSpec(module_class=module_class))
+    learner = config.build_learner(spaces={"default_policy": (BOX, SPACES[space])})
+    learner.build()
+    assert learner.device.type == "cuda"
+    return learner
+
+
+@needs_gpu
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize(
+    "training",
+    [
+        {},
+        {"entropy_coeff": [[0, 0.5], [100, 0.0]], "lr": [[0, 0.01], [100, 0.001]]},
+        {"use_kl_loss": True, "kl_coeff": 0.7, "kl_target": 1e-4},
+        {"value_clip": 0.1, "vf_clip_param": 0.5, "normalize_advantages": "minibatch"},
+        {"grad_clip": 0.1, "grad_clip_by": "value"},
+        {"learner_class": Separate},
+    ],
+    ids=lambda training: "-".join(training) or "defaults",
+)
+def test_gpu_graph_equals_eager(space, training):
+    cpu = build(None, SPACES[space])
+    eager, graph = on_gpu(None, space, **training), on_gpu("capture", space, **training)
+    for k, steps in enumerate((0, 30, 60)):
+        batch = rows(cpu, seed=k)
+        same_results(update(eager, batch, steps), update(graph, batch, steps))
+    close(eager, graph)
+    assert all(isinstance(step, GraphStep) for step in graph._step._steps.values())
+
+
+@needs_gpu
+def test_gpu_dropout_differs_from_replay_to_replay_and_is_that_of_an_eager_run():
+    cpu = build(None, SPACES["discrete"])
+    eager, graph = on_gpu(None, module_class=Dropout), on_gpu("capture", module_class=Dropout)
+    graph.module["default_policy"].set_state(eager.module["default_policy"].get_state())
+    batch = rows(cpu)
+    for _ in range(3):
+        same_results(update(eager, batch), update(graph, batch))
+    close(eager, graph)
+
+
+@needs_gpu
+def test_gpu_bad_minibatches_are_skipped_or_raised():
+    cpu = build(None, SPACES["discrete"])
+    good = rows(cpu)
+    learners = [on_gpu(None, **NO_MEANS), on_gpu("capture", **NO_MEANS)]
+    results = []
+    for learner in learners:
+        learner.config = learner.config.copy(copy_frozen=False).learners(on_nonfinite="skip")
+        whole(learner, good)
+        results.append(whole(learner, with_nan(good, 3, 40)))
+    same_results(*results)
+    close(*learners)
+    raising = on_gpu("capture", **NO_MEANS)
+    whole(raising, good)
+    with pytest.raises(NonFiniteError, match="in minibatch 2 of 4"):
+        whole(raising, with_nan(good, 20))
+    assert np.isfinite(raising.module["default_policy"].get_state()["pi.net.layers.0.weight"]).all()
+
+
+@needs_gpu
+def test_gpu_state_goes_to_a_learner_on_the_cpu_and_back():
+    cpu, graph = build("capture", SPACES["discrete"]), on_gpu("capture")
+    batch = rows(cpu)
+    update(graph, batch)
+    cpu.set_state(graph.get_state())
+    other = on_gpu("capture")
+    other.set_state(cpu.get_state())
+    for learner in (cpu, graph, other):
+        learner.update(batch)
+    close(graph, cpu)
+    close(graph, other)
+    weights = graph.get_weights().state["default_policy"]
+    assert all(isinstance(value, np.ndarray) for value in weights.values())
+
+
+@needs_gpu
+@pytest.mark.timeout(300)
+def test_gpu_learner_with_runners_on_the_cpu():
+    config = (
+        PPOConfig()
+        .environment("CartPole-v1")
+        .training(train_batch_size=256, minibatch_size=64, num_epochs=2)
+        .learners(num_gpus_per_learner=1, compile="capture")
+        .debugging(seed=1)
+    )
+    algo = config.build_algo()
+    for _ in range(3):
+        result = algo.train()
+    assert np.isfinite(result["learners"]["default_policy"]["total_loss"])
+    algo.stop()
