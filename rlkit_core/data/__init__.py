@@ -10,6 +10,7 @@ from rlkit_core.data.replay import ReplayBuffer
 from rlkit_core.data.replay_sampling import DISCOUNT, N_STEP, WEIGHTS, with_successor
 from rlkit_core.data.reward_scaling import RewardScaler
 from rlkit_core.data.rollout import Rollout
+from rlkit_core.data.vtrace import vtrace
 
 __all__ = [
     "DISCOUNT",
@@ -24,5 +25,6 @@ __all__ = [
     "gae",
     "n_step_returns",
     "sequence_priorities",
+    "vtrace",
     "with_successor",
 ]
