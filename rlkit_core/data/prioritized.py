@@ -119,8 +119,9 @@ class PrioritizedReplayBuffer(ReplayBuffer):
             done += count
 
     def _draw(self, storage: ReplayStorage, batch_size: int, num_batches: int) -> Array:
-        self._drawn_from, self._drawn_of = self._tree.total, storage.num_valid
-        return self._tree.find(self._strata(batch_size, num_batches))
+        places, self._drawn_from = self._tree.find(self._strata(batch_size, num_batches))
+        self._drawn_of = storage.num_valid
+        return places
 
     def _draw_from(self, storage: ReplayStorage, starts: Array, batch_size: int, num_batches: int) -> Array:
         sums = self._tree.leaves[starts].cumsum()

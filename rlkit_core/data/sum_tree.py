@@ -47,10 +47,10 @@ class SumTree:
         first, last = start // self._width, (stop - 1) // self._width + 1
         self._sums[first:last] = self._blocks[first:last].sum(axis=1)
 
-    def find(self, fractions: Array) -> Array:
-        """For each fraction of the total, in [0, 1), the place where the running sum exceeds it, ``[B]`` int64.
+    def find(self, fractions: Array) -> tuple[Array, float]:
+        """For each fraction of the total, in [0, 1), the place where the running sum exceeds it, and the total.
 
-        A number of zero is never found, whatever rounding does; the total must be positive.
+        Places are ``[B]`` int64. A number of zero is never found, whatever rounding does; the total must be positive.
         """
         ends = np.cumsum(self._sums, out=self._prefix[1:])
         # Rounding may take a target to the total; a target below it always finds a block whose sum is not zero.
@@ -60,4 +60,4 @@ class SumTree:
         # A block's running sum and its sum may differ in the last bit.
         rest = np.minimum(targets - self._prefix.take(block), np.nextafter(within[:, -1], 0.0))
         places: Array = block * self._width + (within > rest[:, None]).argmax(axis=1)
-        return places
+        return places, float(ends[-1])

@@ -50,7 +50,7 @@ def check_sequences(buffer, batch, streams, length, burn_in, n_step):
             assert torch.equal(batch["obs"][b, t], batch["obs"][b, real - 1])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     envs=st.integers(1, 3),
