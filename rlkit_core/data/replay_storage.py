@@ -160,12 +160,12 @@ class ReplayStorage:
         if self.states is not None:
             _collect(states, self.states, 0, rollout.state_in, 2)
 
-        breaks = self._breaks(rollout, writes)
+        breaks, begins = self._breaks(rollout.fresh_start, writes)
         if breaks is not None:
             self._cut_off(breaks)
         self._join(breaks, valid)
         self._release(at + envs, count)
-        self._put_flags(at, terminateds, truncateds, valid, breaks, rollout.fresh_start)
+        self._put_flags(at, terminateds, truncateds, valid, begins)
         put_ring(self.rewards, at, as_array(rollout.columns[Columns.REWARDS]).reshape(-1), size)
         for leaf, place, rows in writes:
             put_ring(leaf.array, place, rows, size)
@@ -196,14 +196,13 @@ class ReplayStorage:
         terminateds: Array,
         truncateds: Array,
         valid: Array | None,
-        breaks: Array | None,
-        fresh_start: bool,
+        first_begins: Array,
     ) -> None:
         steps, envs = terminateds.shape
         dones = terminateds | truncateds
         goes_on = ~dones
         begins = np.empty((steps + 1, envs), np.bool_)
-        begins[0] = fresh_start or (self._tail_over if breaks is None else self._tail_over & ~breaks)
+        begins[0] = first_begins
         if valid is None:
             begins[1:] = dones
         else:
@@ -248,25 +247,31 @@ class ReplayStorage:
                     "row after an episode's end holds the final observation"
                 )
 
-    def _breaks(self, rollout: Rollout, writes: Writes) -> Array | None:
-        """``[N]`` bool, envs whose rollout does not continue the last one; None: all do."""
-        if rollout.fresh_start or not self.total:
-            return np.ones(self.num_envs, np.bool_)
+    def _breaks(self, fresh_start: bool, writes: Writes) -> tuple[Array | None, Array]:
+        """Which envs' rollouts do not continue the last one (None: all do), and which begin an episode, ``[N]`` bool.
+
+        An env that does not continue may be anywhere in an episode, unless its rollout says that envs were reset. Of
+        several runners' joined rollouts that may be said of one only; then envs that do seem to go on are
+        cut to be safe, but not taken for a beginning.
+        """
+        if not self.total:
+            return None, np.full(self.num_envs, fresh_start)
         at, envs = self.head, self.num_envs
-        breaks: Array | None = None
+        differs: Array | None = None
         for leaf, place, rows in writes:
             if place != at or leaf.name != Columns.OBS:
                 continue
             before, now = leaf.array[at : at + envs], rows[:envs]
             if before.tobytes() != now.tobytes():
-                differs = (before != now).reshape(envs, -1).any(axis=1)
-                breaks = differs if breaks is None else breaks | differs
-        return breaks
+                other = (before != now).reshape(envs, -1).any(axis=1)
+                differs = other if differs is None else differs | other
+        if fresh_start:
+            begins = self._tail_over if differs is None else self._tail_over | differs
+            return np.ones(envs, np.bool_), begins
+        return differs, self._tail_over if differs is None else self._tail_over & ~differs
 
     def _cut_off(self, breaks: Array) -> None:
         """Keep the observations at the head that end episodes which nobody continues."""
-        if not self.total:
-            return
         at = self.head
         last = (at - self.num_envs) % self.size + np.flatnonzero(breaks)
         last = last[(self.successor[last] < self.size) & self.valid[last] & ~self.terminateds[last]]

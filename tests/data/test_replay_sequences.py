@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlkit_core.data import ReplayBuffer, with_successor
+from rlkit_core.data import ReplayBuffer, Rollout, with_successor
 from rlkit_core.errors import ConfigError
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -110,3 +110,22 @@ def test_zeros_stand_in_for_an_initial_state():
     assert not all(firsts)
     assert batch["state_in"]["h"][torch.tensor(firsts)].eq(0.0).all()
     assert batch["state_in"]["h"][~torch.tensor(firsts)].gt(0.0).all()
+
+
+def test_a_fresh_runner_among_several_does_not_begin_the_episodes_of_the_others():
+    fresh, going = (Streams(1, True, seed, recurrent=4, end=0.0) for seed in (1, 2))
+    going.counter = 1000.0  # observations that the other stream does not use
+    going.obs = [1000.0]
+    buffer = ReplayBuffer(32, seed=0)
+    for k in range(2):
+        if k == 1:
+            fresh.reset()
+        buffer.add(Rollout.concat([fresh.rollout(8), going.rollout(8)]))
+    batch = buffer.sample(200, seq_len=4, burn_in=2, initial_state=INITIAL)
+    firsts = {}
+    for b, number in enumerate(buffer.last_indices.tolist()):
+        firsts[divmod(number, 2)] = float(batch["state_in"]["h"][b])
+    assert firsts[8, 0] == 0.25
+    assert firsts[8, 1] == going.steps[0][8].obs + 0.5
+    assert not batch["loss_mask"][buffer.last_indices == 17][:, :2].any()
+    assert batch["loss_mask"][buffer.last_indices == 16][:, :2].all()
