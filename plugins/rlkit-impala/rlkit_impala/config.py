@@ -1,0 +1,108 @@
+"""Settings of IMPALA."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+
+from rlkit_core import AlgorithmConfig, RLModuleSpec
+from rlkit_core.algorithm import redeclare, setting
+from rlkit_core.algorithm.fields import integer, number, schedule
+
+
+@attrs.define
+class IMPALAConfig(AlgorithmConfig):
+    """Settings of IMPALA (Espeholt et al. 2018, https://arxiv.org/abs/1802.01561), good for one process as they are.
+
+    They have RLlib's names and meanings; the plugin's README lists the defaults that differ, and why.
+    """
+
+    algo_class = "rlkit_impala.impala:IMPALA"
+
+    lr: Any = redeclare(AlgorithmConfig, "lr", 1e-3)
+    train_batch_size: int = redeclare(AlgorithmConfig, "train_batch_size", 512)
+    rollout_fragment_length: int | str = redeclare(AlgorithmConfig, "rollout_fragment_length", 32)
+    num_envs_per_env_runner: int = redeclare(AlgorithmConfig, "num_envs_per_env_runner", 16)
+    max_requests_in_flight_per_env_runner: int = redeclare(
+        AlgorithmConfig, "max_requests_in_flight_per_env_runner", 2
+    )
+    grad_clip: float | None = redeclare(AlgorithmConfig, "grad_clip", 40.0)
+    min_sample_timesteps_per_iteration: int = redeclare(
+        AlgorithmConfig, "min_sample_timesteps_per_iteration", 5000
+    )
+
+    vtrace_clip_rho_threshold: float = setting(
+        1.0,
+        section="training",
+        help="V-trace's rho-bar: bound on the importance weights of temporal differences.",
+        converter=number(gt=0),
+    )
+    vtrace_clip_pg_rho_threshold: float = setting(
+        1.0,
+        section="training",
+        help="Bound on the importance weights of the policy gradient.",
+        converter=number(gt=0),
+    )
+    vf_loss_coeff: float = setting(
+        0.5, section="training", help="Weight of the value loss.", converter=number(ge=0)
+    )
+    entropy_coeff: Any = setting(
+        0.01,
+        section="training",
+        help="Weight of the entropy bonus, or [[step, value], ...].",
+        converter=schedule(ge=0),
+    )
+    learner_queue_size: int = setting(
+        3,
+        section="training",
+        help="Batches that may wait for the learner; while so many do, no more rollouts are fetched from runners.",
+        converter=integer(ge=1),
+    )
+    broadcast_interval: int = setting(
+        1,
+        section="training",
+        help="Runners get new weights after so many updates.",
+        converter=integer(ge=1),
+    )
+
+    @property
+    def _model_config_auto_includes(self) -> dict[str, Any]:
+        own = {"vf_share_layers": False, "fcnet_hiddens": [64, 64], "fcnet_activation": "tanh"}
+        return super()._model_config_auto_includes | own
+
+    @property
+    def in_lock_step(self) -> bool:
+        """Whether runners are in this process, so that sampling and learning take turns."""
+        return self.num_env_runners == 0 or self.executor == "local"
+
+    def get_default_learner_class(self) -> Any:
+        """:class:`~rlkit_impala.impala.IMPALATorchLearner`."""
+        from rlkit_impala.impala import IMPALATorchLearner
+
+        return IMPALATorchLearner
+
+    def get_default_rl_module_spec(self) -> RLModuleSpec:
+        """:class:`~rlkit_impala.rl_module.IMPALATorchRLModule` with :class:`~rlkit_impala.rl_module.IMPALACatalog`."""
+        from rlkit_impala.rl_module import IMPALACatalog, IMPALATorchRLModule
+
+        return RLModuleSpec(module_class=IMPALATorchRLModule, catalog_class=IMPALACatalog)
+
+    def problems(self) -> Iterator[str]:
+        """What does not fit together."""
+        yield from super().problems()
+        if self.shuffle_batch_per_epoch:
+            yield (
+                "training(shuffle_batch_per_epoch=True): V-trace needs the steps of a trajectory one after the other; "
+                "leave it False"
+            )
+        model_config = self.model_config
+        steps = self.get_rollout_fragment_length(1 if self.num_env_runners else 0)
+        recurrent = model_config.get("use_lstm") or model_config.get("use_gru")
+        if self.minibatch_size is not None and not recurrent and self.minibatch_size % steps:
+            near = steps * max(1, self.minibatch_size // steps)
+            yield (
+                f"training(minibatch_size={self.minibatch_size}): minibatches hold whole fragments of "
+                f"rollout_fragment_length={steps} steps; use a multiple of that, {near} say"
+            )
