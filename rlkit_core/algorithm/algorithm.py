@@ -143,6 +143,9 @@ class Algorithm(Evaluation, ModuleChanges, Checkpointable):
 
     def sync_weights(self) -> None:
         """Publish the learner's weights to the runners."""
+        learners = self.learner_group
+        if learners.is_local and self.env_runner_group.copy_weights(learners.learner):
+            return
         self.env_runner_group.sync_weights(self.learner_group.get_weights(inference_only=True))
 
     @property

@@ -45,6 +45,12 @@ class EpisodeStats:
         Returns:
             Returns and lengths of the episodes that ended, each ``[number of them]``, in the order they ended.
         """
+        if valid is None and not dones.any():  # as most rollouts of a few steps
+            self._open_return += rewards.sum(axis=0, dtype=np.float64)
+            self._open_length += rewards.shape[0]
+            self._steps += rewards.size
+            self.num_env_steps_lifetime += rewards.size
+            return np.empty(0), np.empty(0, np.int64)
         lengths = np.ones_like(rewards, dtype=np.int64) if valid is None else valid.astype(np.int64)
         rewards = rewards if valid is None else np.where(valid, rewards, 0.0)
         return_sums = np.cumsum(rewards, axis=0, dtype=np.float64)

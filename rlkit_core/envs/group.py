@@ -13,7 +13,7 @@ from rlkit_core.envs.runner import EnvRunner, Spaces
 from rlkit_core.envs.runner_modules import RunnerModules
 from rlkit_core.errors import ConfigError
 from rlkit_core.execution import Executor, LocalExecutor, Published
-from rlkit_core.learner.weights import Weights
+from rlkit_core.learner.weights import WeightLink, Weights
 from rlkit_core.plugins.host import default_host
 from rlkit_core.rl_module import MultiRLModule, RLModuleSpec
 from rlkit_core.seeding import SeedTree
@@ -57,6 +57,7 @@ class EnvRunnerGroup:
         self._fleet = RunnerFleet(config, executor, range(1, count + 1) if count else (0,), seeds, num_envs)
         self.stats = EpisodeStats(1, config.metrics_num_episodes_for_smoothing)
         self._weights_version = 0
+        self._link: WeightLink | None = None
         try:
             first = next(iter(self._fleet.call("on_runner", "get_spaces").values()))
             self._spaces: Spaces = first
@@ -309,6 +310,22 @@ class EnvRunnerGroup:
             state = self._modules.state_for_here(weights.state)
             weights = Weights(weights.version, dict(state))
         self._fleet.publish(weights)
+
+    def copy_weights(self, learner: Any) -> bool:
+        """Let the runner here act with the weights of a learner here, without a copy on the way.
+
+        Returns:
+            Whether that was done; False where runners are elsewhere, or modules have states of their own making.
+        """
+        if self._local is None:
+            return False
+        link = self._link
+        if link is None or not link.joins(learner.module, self._local.module):
+            link = self._link = WeightLink(learner.module, self._local.module)
+        if not link.copy():
+            return False
+        self._weights_version = self._local.weights_version = learner.weights_seq_no
+        return True
 
     def reset_envs(self) -> None:
         """Let every runner begin with fresh episodes."""

@@ -44,6 +44,9 @@ class EnvRunner(RunnerModules):
         seeds: node of the seed tree that this runner draws from.
         num_envs: N; the config's ``num_envs_per_env_runner`` unless given.
 
+    Attributes:
+        weights_version: version of the weights it acts with.
+
     Raises:
         EnvError: the env cannot be made, or has no gymnasium spaces.
         ConfigError, NoComponentError, ...: the module cannot be built for the env's spaces.
@@ -85,7 +88,7 @@ class EnvRunner(RunnerModules):
         self._reset_seeds: list[int] | None = None
         self._in_reset_row = np.zeros(self.num_envs, np.bool_)
         self._episode_seeds: dict[int, list[int]] | None = None
-        self._weights_version = 0
+        self.weights_version = 0
         self.stats = EpisodeStats(self.num_envs, config.metrics_num_episodes_for_smoothing)
         self.ended: tuple[list[float], list[int]] = (
             [],
@@ -227,7 +230,7 @@ class EnvRunner(RunnerModules):
 
     def get_metrics(self) -> dict[str, Any]:
         """Result keys of ``env_runners`` since the last call."""
-        return {**self.stats.result(), "weights_seq_no": self._weights_version}
+        return {**self.stats.result(), "weights_seq_no": self.weights_version}
 
     # -- one step -------------------------------------------------------------------------------------------------
 
@@ -374,7 +377,7 @@ class EnvRunner(RunnerModules):
             final_obs=final_obs,
             final_index=torch.tensor([index for index, _ in finals], dtype=torch.int64) if finals else None,
             loss_mask=None if valid is None else torch.from_numpy(valid),
-            weights_version=self._weights_version,
+            weights_version=self.weights_version,
         )
 
     def _add_memory(self, rollout: Rollout, buffers: RolloutBuffers, states: list[Nested]) -> None:
@@ -405,14 +408,14 @@ class EnvRunner(RunnerModules):
 
     def set_weights(self, weights: Weights) -> None:
         """Act with ``weights`` from now on; older ones than it has are ignored."""
-        if weights.version < self._weights_version:
+        if weights.version < self.weights_version:
             return
         self.module.set_state(self.state_for_here(weights.state))
-        self._weights_version = weights.version
+        self.weights_version = weights.version
 
     def accept_any_version(self) -> None:
         """Take the next weights whatever their version (they come from a restored checkpoint)."""
-        self._weights_version = 0
+        self.weights_version = 0
 
     def get_state(self) -> dict[str, Any]:
         """What a continued run needs besides weights: random state, statistics, counters."""
@@ -422,7 +425,7 @@ class EnvRunner(RunnerModules):
             "rng": self._rng.get_state(),
             "resets": self._resets,
             "stats": self.stats.get_state(),
-            "weights_version": self._weights_version,
+            "weights_version": self.weights_version,
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -431,7 +434,7 @@ class EnvRunner(RunnerModules):
         self._rng.set_state(state["rng"])
         self._resets = int(state["resets"])
         self.stats.set_state(state["stats"])
-        self._weights_version = int(state["weights_version"])
+        self.weights_version = int(state["weights_version"])
         self.reset_envs()
 
     def stop(self) -> None:

@@ -173,7 +173,7 @@ class ActingPlan:
         if type(encoder) is ActorCriticEncoder and not encoder._shared:
             actor = encoder._modules["actor_encoder"]
         plain = type(actor) is MLPEncoder and actor.is_plain and type(head) is MLPHead and head.is_plain
-        return cls(encoder, actor, head) if plain else None  # type: ignore[arg-type]
+        return cls(encoder, actor, head) if plain else None
 
     def holds(self, encoder: Any, head: Any) -> bool:
         """Whether it still stands for these modules: none was replaced, and nobody listens to them by a hook."""

@@ -43,15 +43,15 @@ class TorchRLModule(nn.Module, RLModule):
 
     def forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Forward for collecting data, in eval mode without gradients."""
-        if kwargs or self.training or self._checks or torch.is_grad_enabled():
+        if self.training or self._checks or torch.is_grad_enabled():
             return acting_call(self, "exploration", batch, kwargs)
-        return self._forward_exploration(batch)
+        return self._call("exploration", batch, kwargs) if kwargs else self._forward_exploration(batch)
 
     def forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Forward for acting without exploration, in eval mode without gradients."""
-        if kwargs or self.training or self._checks or torch.is_grad_enabled():
+        if self.training or self._checks or torch.is_grad_enabled():
             return acting_call(self, "inference", batch, kwargs)
-        return self._forward_inference(batch)
+        return self._call("inference", batch, kwargs) if kwargs else self._forward_inference(batch)
 
     def forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Forward for the loss, in train mode.
