@@ -35,7 +35,7 @@ class Rendezvous:
 
 
 class Collective:
-    """One learner's end of the group.
+    """One learner's end of the group. Tensors are the CPU's.
 
     All learners make the same calls in the same order. When one of them ends, or calls :meth:`leave`, the calls of the
     others raise :class:`PeerError` at once.

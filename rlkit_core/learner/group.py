@@ -18,7 +18,7 @@ from rlkit_core.learner import group_state
 from rlkit_core.learner.learner import Learner
 from rlkit_core.learner.merging import merge_results
 from rlkit_core.learner.sharding import Shards, shard
-from rlkit_core.learner.team import Team, check_executor, make_executor
+from rlkit_core.learner.team import Team, check, make_executor
 from rlkit_core.learner.weights import Weights
 from rlkit_core.rl_module import MultiRLModuleSpec, RLModuleSpec
 from rlkit_core.seeding import SeedTree
@@ -61,14 +61,14 @@ class LearnerGroup(Checkpointable):
         executor: Executor | None = None,
         seeds: SeedTree | None = None,
     ) -> None:
-        if executor is not None:
-            check_executor(config, executor)
+        own = make_executor(config) if executor is None else executor
+        check(config, own)
         self._is_local = bool(config.num_learners == 0)
         self._config = config
         if module_spec is None and not self._is_local:
             module_spec = config.get_multi_rl_module_spec(inference_only=False)
         self._team = Team(
-            executor or make_executor(config),
+            own,
             config,
             module_spec,
             (seeds or SeedTree.from_seed(config.seed)).child("learner", 0),

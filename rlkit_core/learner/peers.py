@@ -222,7 +222,7 @@ class _Layout:
             count = len(part.parameters)
             flat = _whole(part, gradients)
             if flat is not None:
-                torch.mul(span, scale, out=flat) if flat.dtype == span.dtype else flat.copy_(span * scale)
+                flat.copy_(span.mul_(scale))
             else:
                 for parameter, there in zip(
                     part.parameters, present[position : position + count], strict=True

@@ -24,8 +24,18 @@ _LOG = logging.getLogger(__name__)
 # -- what runs where a learner is -----------------------------------------------------------------------------------
 
 
-def make_learner(config: Any, module_spec: Any, seeds: SeedTree, sharing: int = 0) -> Learner:
-    """A built learner; ``sharing``: number of learners that share this machine's cores, 0 to leave torch alone."""
+def make_learner(config: Any, module_spec: Any, seeds: SeedTree, index: int = 0, sharing: int = 0) -> Learner:
+    """A built learner.
+
+    Args:
+        config: the algorithm's config; a learner that has a GPU to itself takes that of its own index.
+        module_spec: spec of its modules.
+        seeds: its node of the seed tree.
+        index: which learner of its group it is.
+        sharing: number of learners that share this machine's cores; 0 leaves torch's threads alone.
+    """
+    if index and config.num_gpus_per_learner >= 1:
+        config = config.copy(copy_frozen=False).learners(local_gpu_idx=config.local_gpu_idx + index)
     learner: Learner = config.learner_class(config=config, module_spec=module_spec, seeds=seeds)
     learner.build()
     if sharing:
@@ -54,7 +64,7 @@ def _join(learner: Any, rank: int, size: int, host: str, port: int, own_host: st
     store = learner._rendezvous.store if rank == 0 else None
     collective = Collective(rank, size, host=host, port=port, own_host=own_host, store=store)
     learner.peers = Peers(learner, collective)
-    learner._step = make_step(learner)
+    learner._step = make_step(learner)  # without a recording
 
 
 def _leave(learner: Any) -> None:
@@ -111,12 +121,12 @@ class Team:
         self._executor, self._owns_executor = executor, owns_executor
         self._seeds, self.size = seeds, size
         self._sharing = 0 if isinstance(executor, LocalExecutor) else size
-        self._max_restarts = config.max_num_learner_restarts
+        self._max_restarts, self._gpu = config.max_num_learner_restarts, config.local_gpu_idx
         self.num_restarts = 0
         self._apart = False
         self._stopped = False
         try:
-            self.actors = [self._spawn(config, module_spec) for _ in range(size)]
+            self.actors = [self._spawn(config, module_spec, index) for index in range(size)]
             for actor in self.actors:
                 actor.ready.result()
             self._connect()
@@ -124,8 +134,8 @@ class Team:
             self.stop()
             raise
 
-    def _spawn(self, config: Any, module_spec: Any) -> ActorHandle:
-        return self._executor.spawn(make_learner, config, module_spec, self._seeds, self._sharing)
+    def _spawn(self, config: Any, module_spec: Any, index: int) -> ActorHandle:
+        return self._executor.spawn(make_learner, config, module_spec, self._seeds, index, self._sharing)
 
     def _connect(self) -> None:
         if self.size == 1:
@@ -210,7 +220,8 @@ class Team:
         made, state, report_dir = survivor.call(_recipe).result()
         for index in dead:
             self._executor.stop(self.actors[index])
-            self.actors[index] = self._spawn(made["config"], made["module_spec"])
+            config = made["config"].copy(copy_frozen=False).learners(local_gpu_idx=self._gpu)
+            self.actors[index] = self._spawn(config, made["module_spec"], index)
         others = [actor for actor in self.actors if actor is not survivor]
         for future in [actor.call(_take_over, state, report_dir) for actor in others]:
             future.result()
@@ -238,7 +249,7 @@ class Team:
             ActorError: it cannot be.
         """
         dead = self.dead
-        if not isinstance(error, ActorError) or not dead:
+        if self._stopped or not isinstance(error, ActorError) or not dead:
             return False
         self.heal()
         _LOG.warning("learner %s of %s was started again: %s", dead[0], self.size, error)
@@ -262,11 +273,7 @@ class Team:
 
 
 def make_executor(config: Any) -> Executor:
-    """The executor that ``config.execution(executor=...)`` asks for.
-
-    Raises:
-        ConfigError: several learners in one process.
-    """
+    """The executor that ``config.execution(executor=...)`` asks for."""
     if config.num_learners == 0:
         return LocalExecutor()
     from rlkit_core.plugins.host import default_host
@@ -275,13 +282,19 @@ def make_executor(config: Any) -> Executor:
     made: Any = default_host().get_executor(name)
     # Learners choose the number of their threads when they know their networks.
     executor: Executor = ProcessExecutor(threads=None) if made is ProcessExecutor else made()
-    check_executor(config, executor)
     return executor
 
 
-def check_executor(config: Any, executor: Executor) -> None:
-    """Raise ConfigError unless ``executor`` can run the config's learners beside each other."""
-    if config.num_learners > 1 and isinstance(executor, LocalExecutor):
+def check(config: Any, executor: Executor) -> None:
+    """Raise ConfigError unless ``executor`` can run the config's learners beside each other, as the config wants it."""
+    if config.num_learners < 2:
+        return
+    if config.compile in ("capture", "inductor"):
+        raise ConfigError(
+            f"learners(compile={config.compile!r}): {config.num_learners} learners average their gradients in the "
+            "middle of a step, which a recording would leave out; use compile=None or 'auto', or one learner"
+        )
+    if isinstance(executor, LocalExecutor):
         raise ConfigError(
             f"num_learners={config.num_learners} with the executor 'local': learners average gradients while they run, "
             "and in one process they would run one after the other; use execution(executor='auto'), or num_learners=0"

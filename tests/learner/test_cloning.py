@@ -10,20 +10,8 @@ from rlkit_core import Columns, MultiRLModuleSpec, RLModuleSpec
 from rlkit_core.checkpoint import save_tree
 from rlkit_core.errors import ConfigError
 from rlkit_core.testing import BCConfigTest
-from rlkit_ppo import PPOConfig
 
 START, GOAL = 0.69, 0.57
-
-
-@pytest.fixture(scope="module")
-def trained_rows():
-    """Observations and sampled actions of a PPO policy that was trained for a few seconds."""
-    config = PPOConfig().environment("CartPole-v1").debugging(seed=1).training(lr=1e-3)
-    with config.build_algo() as algo:
-        for _ in range(12):
-            algo.train()
-        rows = algo.env_runner.sample(num_timesteps=8192)["default_policy"].flat()
-    return {name: rows[name].clone() for name in (Columns.OBS, Columns.ACTIONS)}
 
 
 def draw(rows, generator, count=512):
