@@ -83,6 +83,7 @@ class Learner(LearnerState):
         self.bad_losses: frozenset[str] = frozenset()
         self._optimizers: dict[str, RegisteredOptimizer] = {}
         self._drivers = DriverSet(self)
+        self._count_keys: dict[tuple[str, ...], Any] = {}
         self._observation_statistics = ObservationStatistics()
         self._parameters: list[nn.Parameter] = []
         self._steppable: set[str] = set()
@@ -382,19 +383,24 @@ class Learner(LearnerState):
         return self.rows.take()
 
     def _log_counts(self, ready: Mapping[str, ModuleBatch]) -> None:
-        total = 0
-        for module_id, rows in ready.items():
-            count = num_steps(rows)
-            total += count
-            self.metrics.log_value((module_id, "num_module_steps_trained"), count, reduce="sum")
-            self.metrics.log_value(
-                (module_id, "num_module_steps_trained_lifetime"), count, reduce="lifetime_sum"
+        ids = tuple(ready)
+        keys = self._count_keys.get(ids)
+        if keys is None:
+            per_module = (("", "sum"), ("_lifetime", "lifetime_sum"))
+            keys = self._count_keys[ids] = tuple(
+                key
+                for mid in (*ids, ALL_MODULES)
+                for key in (
+                    *(((mid, f"num_module_steps_trained{end}"), reduce) for end, reduce in per_module),
+                    *([] if mid == ALL_MODULES else [((mid, "weights_seq_no"), "last")]),
+                )
             )
-            self.metrics.log_value((module_id, "weights_seq_no"), self.weights_seq_no, reduce="last")
-        self.metrics.log_value((ALL_MODULES, "num_module_steps_trained"), total, reduce="sum")
-        self.metrics.log_value(
-            (ALL_MODULES, "num_module_steps_trained_lifetime"), total, reduce="lifetime_sum"
-        )
+        values: list[float] = []
+        for rows in ready.values():
+            count = num_steps(rows)
+            values += (count, count, self.weights_seq_no)
+        total = sum(values[::3])
+        self.metrics.log_block(keys, [*values, total, total])
         self.metrics.log_dict(self._parameter_counts, key=ALL_MODULES, reduce="last")
 
     def shutdown(self) -> None:

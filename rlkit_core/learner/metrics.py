@@ -30,6 +30,7 @@ class Metrics:
         self._lifetime: dict[Key, float] = {}
         self._block_keys: BlockKeys = ()
         self._blocks: list[Any] = []
+        self._has_tensors = False
         self.kinds: dict[Key, Reduce] = {}
 
     def log_value(self, key: str | tuple[str, ...], value: Any, *, reduce: Reduce = "mean") -> None:
@@ -42,8 +43,10 @@ class Metrics:
                 ``lifetime_sum`` (summed over all updates, kept in checkpoints).
         """
         path = (key,) if isinstance(key, str) else tuple(key)
-        if type(value) is Tensor and value.requires_grad:
-            value = value.detach()
+        if isinstance(value, Tensor):
+            self._has_tensors = True
+            if value.requires_grad:
+                value = value.detach()
         if self._blocks:
             self._unpack()
         self._list(path, reduce).append(value)
@@ -75,6 +78,7 @@ class Metrics:
         if not blocks:
             return
         if isinstance(blocks[0], Tensor):
+            self._has_tensors = True
             columns = [[column] for column in torch.stack(blocks, 1).unbind()]
         else:
             columns = zip(*blocks, strict=True)  # type: ignore[assignment]
@@ -109,12 +113,24 @@ class Metrics:
         """Nested dict of all metrics as Python floats; clears everything but lifetime sums."""
         self._unpack()
         result: dict[str, Any] = {}
-        for path, numbers in zip(self._values, _read(list(self._values.values())), strict=True):
-            put(result, path, self._combine(path, numbers, commit=True))
+        logged = list(self._values.values())
+        for path, numbers in zip(self._values, _read(logged) if self._has_tensors else logged, strict=True):
+            if len(numbers) == 1 and self._how[path] != "lifetime_sum":
+                value = float(numbers[0])
+            else:
+                value = float(self._combine(path, numbers, commit=True))
+            if len(path) == 2:
+                within = result.get(path[0])
+                if within is None:
+                    result[path[0]] = within = {}
+                within[path[1]] = value
+            else:
+                put(result, path, value)
         for path, total in self._lifetime.items():
             put(result, path, total)
         self._values.clear()
         self._how.clear()
+        self._has_tensors = False
         return result
 
     def drop(self, key: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from rlkit_core.data.nested import Nested, cat, first_leaf, index_rows, slice_rows
+from rlkit_core.data.nested import Nested, cat, first_leaf, index_rows, map_leaves, slice_rows
 from rlkit_core.errors import ConfigError
 from rlkit_core.learner.sequences import is_sequence_batch, sequence_length
 
@@ -18,7 +18,7 @@ ModuleBatch = dict[str, Nested]
 def num_rows(batch: Mapping[str, Nested]) -> int:
     """B."""
     for column in batch.values():
-        return int(first_leaf(column).shape[0])
+        return int((column if type(column) is torch.Tensor else first_leaf(column)).shape[0])
     return 0
 
 
@@ -59,7 +59,12 @@ class ModuleStream:
     def _take(self, count: int) -> ModuleBatch:
         start, stop = self._position, self._position + count
         self._position = stop
-        return {name: slice_rows(column, start, stop) for name, column in self._pass.items()}
+        if count == self._rows:
+            return self._pass
+        return {
+            name: column[start:stop] if type(column) is torch.Tensor else slice_rows(column, start, stop)
+            for name, column in self._pass.items()
+        }
 
     def _start_pass(self) -> None:
         self._position = 0
@@ -144,12 +149,15 @@ def rows_per_minibatch(batch: ModuleBatch, minibatch_size: int) -> int:
 
 def as_tensors(columns: Mapping[str, Any], device: Any) -> ModuleBatch:
     """Columns of arrays or tensors as tensors on ``device``; float64 becomes float32."""
-    from rlkit_core.data.nested import map_leaves
 
     def convert(value: Any) -> torch.Tensor:
         tensor = torch.as_tensor(value)
         if tensor.dtype == torch.float64:
             tensor = tensor.float()
-        return tensor.to(device)
+        return tensor if tensor.device == device else tensor.to(device)
 
-    return {name: map_leaves(convert, column) for name, column in columns.items()}
+    device = torch.device(device)
+    return {
+        name: convert(column) if type(column) is torch.Tensor else map_leaves(convert, column)
+        for name, column in columns.items()
+    }

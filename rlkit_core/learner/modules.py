@@ -12,6 +12,7 @@ from rlkit_core.errors import RLKitError
 from rlkit_core.learner.drivers import DriverSet
 from rlkit_core.learner.fused import without_compiler_import
 from rlkit_core.learner.gradients import GradientSteps
+from rlkit_core.learner.observation_statistics import ObservationStatistics
 from rlkit_core.rl_module import MultiRLModule, MultiRLModuleSpec, RLModule, RLModuleSpec
 from rlkit_core.rl_module.apis import check_required_apis
 from rlkit_core.rl_module.multi import validate_module_id
@@ -24,6 +25,7 @@ class ModuleChanges(GradientSteps):
     device: Any
     _rng: TorchRNG
     _drivers: DriverSet
+    _observation_statistics: ObservationStatistics
     _module: MultiRLModule | None
     _trained: tuple[str, ...] | None
 
@@ -220,6 +222,7 @@ class ModuleChanges(GradientSteps):
 
     def _modules_changed(self) -> None:
         """Bring everything that is derived from the set of modules and optimizers up to date."""
+        self._observation_statistics.modules_changed()
         holders = self._holders()
         for registered in self._optimizers.values():
             of = [

@@ -20,6 +20,11 @@ class ObservationStatistics:
 
     def __init__(self) -> None:
         self._gathered: list[tuple[ObservationNormalizer, Tensor]] = []
+        self._of_module: dict[Any, list[ObservationNormalizer]] = {}
+
+    def modules_changed(self) -> None:
+        """Look for normalisers anew; which a module has is otherwise remembered."""
+        self._of_module = {}
 
     def gather(self, module: Any, obs: Nested, mask: Tensor | None = None) -> None:
         """Compute the moments of raw observations; modules without normalisers cost a look.
@@ -29,9 +34,12 @@ class ObservationStatistics:
             obs: observations with any leading axes; None: there are none.
             mask: of the leading axes; only rows where it is True count.
         """
-        normalizers = (
-            observation_normalizers(module) if isinstance(module, nn.Module) and obs is not None else []
-        )
+        if obs is None:
+            return
+        normalizers = self._of_module.get(module)
+        if normalizers is None:
+            normalizers = observation_normalizers(module) if isinstance(module, nn.Module) else []
+            self._of_module[module] = normalizers
         moments: Tensor | None = None
         for index, normalizer in enumerate(normalizers):
             if moments is None or not normalizer.covers_the_same_as(normalizers[index - 1]):
