@@ -84,7 +84,8 @@ class TargetNetworkDriver:
     """Makes target networks at build and syncs them by ``target_network_update_freq`` and ``tau``.
 
     A sync happens after an update once at least ``config.target_network_update_freq`` lifetime env steps have passed
-    since the last (0: after every update). The counters are part of the driver's state.
+    since the last (0: after every update). A config class with another clock has a property ``target_network_clock``,
+    ``(key in timesteps, count between syncs)``. The counters are part of the driver's state.
     """
 
     def __init__(self) -> None:
@@ -117,8 +118,13 @@ class TargetNetworkDriver:
             timesteps: lifetime env steps, or a dict with ``num_env_steps_sampled_lifetime`` (or ``..._trained_...``).
         """
         config = learner.config.get_config_for_module(module_id)
-        now = _lifetime(timesteps)
-        if now - self._last.get(module_id, 0) < int(getattr(config, "target_network_update_freq", 0) or 0):
+        if hasattr(type(config), "target_network_clock"):
+            key, every = config.target_network_clock
+            now = _lifetime(timesteps, key)
+        else:
+            every = int(getattr(config, "target_network_update_freq", 0) or 0)
+            now = _lifetime(timesteps)
+        if now - self._last.get(module_id, 0) < every:
             return
         tau = float(getattr(config, "tau", 1.0))
         for main, target in module.get_target_network_pairs():
@@ -138,9 +144,10 @@ class TargetNetworkDriver:
         self._count = {key: int(value) for key, value in state["num_updates"].items()}
 
 
-def _lifetime(timesteps: Any) -> int:
+def _lifetime(timesteps: Any, *first: str) -> int:
+    """A lifetime count of env steps: that of the first key that is there."""
     if isinstance(timesteps, Mapping):
-        for key in ("num_env_steps_sampled_lifetime", "num_env_steps_trained_lifetime"):
+        for key in (*first, "num_env_steps_sampled_lifetime", "num_env_steps_trained_lifetime"):
             if key in timesteps:
                 return int(timesteps[key])
         raise KeyError(
