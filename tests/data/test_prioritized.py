@@ -118,6 +118,18 @@ def test_only_living_rows_are_drawn_whatever_is_updated(seed, envs, same_step, l
             assert float(batch["discount"][i]) == pytest.approx(discount, abs=1e-6)
 
 
+def test_rows_that_are_gone_or_no_experience_get_no_priority():
+    buffer, streams = filled(same_step=False)
+    for _ in range(2):
+        buffer.add(streams.rollout(20))  # all of the first 80 rows are overwritten
+    before = buffer.get_state()["priorities"]
+    buffer.update_priorities(torch.full((80,), 9.0), torch.arange(80))
+    assert torch.equal(buffer.get_state()["priorities"], before)
+    buffer.update_priorities(torch.full((80,), 9.0), torch.arange(80, 160))
+    buffer.sample(200)
+    assert buffer_valid(streams)[buffer.last_indices].all()
+
+
 def test_a_continued_buffer_samples_what_the_first_would_have():
     buffer, streams = filled(same_step=False)
     buffer.update_priorities(torch.rand(len(buffer)), torch.arange(80)[buffer_valid(streams)])

@@ -262,3 +262,60 @@ def test_what_does_not_fit_is_refused_and_changes_nothing():
         buffer.sample(2, seq_len=2, burn_in=6)
     with pytest.raises(ConfigError, match="positive"):
         buffer.sample(0)
+
+
+@pytest.mark.parametrize("same_step", [True, False])
+def test_a_lost_rollout_is_noticed(same_step):
+    streams = Streams(2, same_step, 11, end=0.2)
+    buffer = ReplayBuffer(64, n_step=3, gamma=0.9, seed=0)
+    numbers = {}
+    for k in range(8):
+        rollout = streams.rollout(4)
+        if k % 3 == 2:  # never added
+            for steps in streams.steps:
+                steps[-5].goes_on = False
+            continue
+        first = len(numbers)
+        for i in range(8):
+            numbers[first + i] = (len(streams.steps[0]) - 4) * 2 + i
+        buffer.add(rollout)
+    batch = buffer.sample(300)
+    ours = buffer.last_indices.tolist()
+    assert {divmod(i, 2)[0] for i in ours} >= {7, 15}  # rows before a gap
+    newest = len(streams.steps[0])
+    for i, number in enumerate(numbers[j] for j in ours):
+        window = streams.window(number, 3)
+        assert number // 2 + len(window) <= newest
+        reward, discount, successor = expected(window, 0.9)
+        assert int(batch["n_step"][i]) == len(window)
+        assert float(batch["rewards"][i]) == pytest.approx(reward, abs=1e-5)
+        assert float(batch["discount"][i]) == pytest.approx(discount, abs=1e-6)
+        assert window[-1].terminated or float(batch["new_obs"][i]) == successor
+
+
+def test_rows_that_are_hidden_for_another_reason_end_a_sum():
+    obs = torch.arange(7.0).view(7, 1, 1).expand(7, 1, 3).contiguous()
+    rollout = simple(6, obs=obs[:6], rewards=torch.ones(6, 1))
+    rollout.bootstrap_obs = obs[6]
+    rollout.loss_mask = torch.tensor([1, 1, 0, 1, 1, 1], dtype=torch.bool).unsqueeze(-1)
+    buffer = ReplayBuffer(6, n_step=4, gamma=1.0, seed=0)
+    buffer.add(rollout)
+    batch = buffer.sample(100)
+    found = dict(zip(buffer.last_indices.tolist(), batch["n_step"].tolist(), strict=True))
+    assert found == {0: 2, 1: 1, 3: 3, 4: 2, 5: 1}
+
+
+def test_rollouts_without_a_mask_may_follow_those_with_one():
+    buffer = ReplayBuffer(8, seed=0)
+    masked = simple(4)
+    masked.loss_mask = torch.zeros(4, 1, dtype=torch.bool)
+    buffer.add(masked)
+    assert len(buffer) == 0
+    with pytest.raises(ConfigError, match="empty"):
+        buffer.sample(1)
+    for _ in range(4):
+        buffer.add(simple(4))
+    assert len(buffer) == 8
+    for how in ({}, {"seq_len": 2}):
+        buffer.sample(200, **how)
+        assert set(buffer.last_indices.tolist()) == set(range(12, 20))
