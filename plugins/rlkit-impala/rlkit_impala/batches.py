@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 
 from rlkit_core.data import Rollout
 
@@ -90,6 +91,14 @@ class BatchQueue:
         steps = sum(steps_of(batch) for batch in self._batches)
         self._batches.clear()
         return steps
+
+    def get_state(self) -> dict[str, int]:
+        """Counts; batches are no part of it."""
+        return {"num_steps_dropped": self.num_steps_dropped}
+
+    def set_state(self, state: Mapping[str, int]) -> None:
+        """Continue counting."""
+        self.num_steps_dropped = int(state["num_steps_dropped"])
 
 
 def steps_of(batch: Batch) -> int:

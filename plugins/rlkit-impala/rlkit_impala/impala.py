@@ -137,10 +137,10 @@ class IMPALA(Algorithm):
         not_components: str | Collection[str] | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """The algorithm's state, with the count of steps trained on."""
+        """The algorithm's state, with the counts of steps trained on and dropped."""
         state = super().get_state(components, not_components=not_components, **kwargs)
         state["num_steps_trained"] = self._num_steps_trained
-        state["num_steps_dropped"] = self._batches.num_steps_dropped
+        state["batches"] = self._batches.get_state()
         return state
 
     def set_state(self, state: Mapping[str, Any], *, strict: bool = True) -> None:
@@ -149,7 +149,8 @@ class IMPALA(Algorithm):
         self._gatherer.clear()
         self._batches.clear()
         self._num_steps_trained = int(state.get("num_steps_trained", self._num_steps_trained))
-        self._batches.num_steps_dropped = int(state.get("num_steps_dropped", self._batches.num_steps_dropped))
+        if "batches" in state:
+            self._batches.set_state(state["batches"])
 
 
 class IMPALATorchLearner(Learner):
