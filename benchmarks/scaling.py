@@ -1,10 +1,14 @@
 """What processes cost and what they bring.
 
+The part ``runners``: sampling with runner processes, on an env that costs 1 ms of CPU a step and one that sleeps 5 ms,
+beside bare processes that step the same envs.
+
 The part ``transport``: how long a call to an actor in another process takes, and how long a rollout takes to come back
 from one, beside one copy of the same rollout in memory and beside the standard library's process pool. The variants
 take turns, so that a busy machine hurts all of them alike; the figures are medians.
 
-    python benchmarks/scaling.py [--parts transport] [--rounds 15] [--megabytes 100] [--limit-ratio 1.5] [--json FILE]
+    python benchmarks/scaling.py [--parts runners transport] [--rounds 15] [--counts 1 2 4 8] [--steps 100] [--envs 4]
+        [--megabytes 100] [--limit-ratio 1.5] [--json FILE]
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from runner_scaling import runners, show_runners, too_slow
 
 from rlkit_core.execution import ProcessExecutor
 
@@ -166,15 +171,19 @@ def show_transport(result: dict[str, Any]) -> None:
 
 
 PARTS: dict[str, tuple[Callable[[argparse.Namespace], dict[str, Any]], Callable[[dict[str, Any]], None]]] = {
+    "runners": (runners, show_runners),
     "transport": (transport, show_transport),
 }
 
 
 def main() -> None:
-    """Measure, print, and exit with 1 when moving a rollout costs more than the limit."""
+    """Measure, print, and exit with 1 when a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--parts", nargs="+", choices=sorted(PARTS), default=sorted(PARTS))
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--counts", type=int, nargs="+", default=[1, 2, 4, 8], help="numbers of runners")
+    parser.add_argument("--steps", type=int, default=100, help="of each env in one sample")
+    parser.add_argument("--envs", type=int, default=4, help="in each runner")
     parser.add_argument("--megabytes", type=int, default=100)
     parser.add_argument("--limit-ratio", type=float, default=1.5)
     parser.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
@@ -186,8 +195,12 @@ def main() -> None:
         show(results[name])
     if options.json:
         Path(options.json).write_text(json.dumps(results, indent=2) + "\n")
-    if results.get("transport", {}).get("result_ratio", 0.0) > options.limit_ratio:
-        sys.exit(1)
+    problems = too_slow(results["runners"]) if "runners" in results else []
+    ratio = results.get("transport", {}).get("result_ratio", 0.0)
+    if ratio > options.limit_ratio:
+        problems.append(f"a result costs {ratio} copies; wanted {options.limit_ratio}")
+    if problems:
+        sys.exit("\n".join(problems))
 
 
 if __name__ == "__main__":

@@ -59,6 +59,7 @@ class EnvRunnerGroup:
         self._weights_version = 0
         self._link: WeightLink | None = None
         try:
+            self._fleet.wait_until_made()
             first = next(iter(self._fleet.call("on_runner", "get_spaces").values()))
             self._spaces: Spaces = first
             self._local: EnvRunner | None = None

@@ -199,6 +199,15 @@ class RunnerFleet:
         for k in indices:
             self.members[k] = self._spawn(k)
 
+    def wait_until_made(self) -> None:
+        """Wait for all runners.
+
+        Raises:
+            EnvError, ActorError, ...: one cannot be made; nothing is tried again, for it would fail again.
+        """
+        for actor in self.members.values():
+            actor.ready.result()
+
     def _spawn(self, k: int) -> ActorHandle:
         seeds = self._seeds.child("env_runner", k)
         if self._starts[k]:  # other numbers than those that the one before has drawn

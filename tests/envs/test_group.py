@@ -61,17 +61,11 @@ class Counting(gym.Env):
         return np.full(1, self.t, np.float32), self.base + 1.0, self.t == 7, self.odd and self.t == 5, {}
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda c: c,
-        lambda c: c.env_runners(gym_env_vectorize_mode="gymnasium_sync").rl_module(
-            model_config=DefaultModelConfig(use_lstm=True, lstm_cell_size=8, max_seq_len=5, fcnet_hiddens=[8])
-        ),
-    ],
-    ids=["plain", "recurrent, next-step reset"],
-)
-def test_processes_give_the_numbers_of_one_process(change):
+def test_processes_give_the_numbers_of_one_process():
+    def change(made):  # with memory, and envs that reset in the step after an episode's end
+        model = DefaultModelConfig(use_lstm=True, lstm_cell_size=8, max_seq_len=5, fcnet_hiddens=[8])
+        return made.env_runners(gym_env_vectorize_mode="gymnasium_sync").rl_module(model_config=model)
+
     ours, metrics = trained(change(config(executor="local")))
     theirs, theirs_metrics = trained(change(config(executor="process")))
     assert same(ours, theirs)
@@ -80,18 +74,26 @@ def test_processes_give_the_numbers_of_one_process(change):
     assert metrics[-1]["num_episodes_lifetime"] > 0
 
 
-def test_a_resumed_run_equals_the_one_that_went_on(tmp_path):
-    with config().build() as algo:
-        algo.train()
-        path = algo.save_to_path(tmp_path / "checkpoint")
-        went_on = [algo.train()["env_runners"]["episode_return_mean"] for _ in range(2)]
-        weights = algo.learner_group.get_weights(inference_only=False).state
-    algo = PPOConfig().algo_class.from_checkpoint(path)
-    with algo:
+def test_a_resumed_run_equals_the_one_that_went_on_and_the_one_in_one_process(tmp_path):
+    def trained_on(algo, iterations=2):
+        returns = [algo.train()["env_runners"]["episode_return_mean"] for _ in range(iterations)]
+        return returns, algo.learner_group.get_weights(inference_only=False).state
+
+    def run(executor):
+        with config(executor=executor).build() as algo:
+            algo.train()
+            path = algo.save_to_path(tmp_path / executor)
+            return path, trained_on(algo)
+
+    path, went_on = run("process")
+    _, in_one_process = run("local")
+    with PPOConfig().algo_class.from_checkpoint(path) as algo:
         assert len(algo.env_runner_group) == 2
-        resumed = [algo.train()["env_runners"]["episode_return_mean"] for _ in range(2)]
-        assert resumed == went_on
-        assert same(weights, algo.learner_group.get_weights(inference_only=False).state)
+        assert algo.env_runner is None
+        resumed = trained_on(algo)
+    for other in (resumed, in_one_process):
+        assert other[0] == went_on[0]
+        assert same(other[1], went_on[1])
 
 
 def test_a_group_of_processes():
