@@ -95,6 +95,9 @@ def _following_values(module: Any, rollout: Rollout) -> Tensor:
 def _sequences(module: Any, rollout: Rollout, columns: dict[str, Nested]) -> dict[str, Nested]:
     """Chunks of a recurrent module's rollout, each with the observation that followed it as one more, masked step."""
     layout = ChunkLayout.of(rollout)
+    last = layout.rows.gather(1, layout.lengths.unsqueeze(-1) - 1).squeeze(-1)
+    follow = torch.where(layout.follow == last, last + rollout.num_envs, layout.follow)  # of every chunk
+    layout = attrs.evolve(layout, follow=follow)
     longer = attrs.evolve(layout, rows=torch.cat((layout.rows, layout.rows[:, -1:]), 1))
     batch = {name: longer.gather(column) for name, column in columns.items() if name != Columns.OBS}
     following = {Columns.OBS: rollout.bootstrap_obs, **rollout.bootstrap_inputs}

@@ -1,0 +1,102 @@
+"""Environments whose values are known exactly."""
+
+from __future__ import annotations
+
+import gymnasium as gym
+import numpy as np
+
+
+class ConstantReward(gym.Env):
+    """Reward 1 at every step, cut after ``limit`` steps: the episode is truncated, the value is 1 / (1 - gamma)."""
+
+    observation_space = gym.spaces.Box(0.0, 1.0, (1,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, limit: int = 8) -> None:
+        self.limit, self.t = limit, 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        return np.ones(1, np.float32), {}
+
+    def step(self, action):
+        self.t += 1
+        return np.ones(1, np.float32), 1.0, False, self.t >= self.limit, {}
+
+
+class TwoKinds(gym.Env):
+    """Episodes of kind 0 pay nothing, those of kind 1 pay 1 per step; the observation tells the kind.
+
+    Nothing an episode of kind 0 holds may learn from the episode of kind 1 that follows it.
+    """
+
+    observation_space = gym.spaces.Box(0.0, 1.0, (2,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, limit: int = 5) -> None:
+        self.limit, self.t, self.kind = limit, 0, 1
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t, self.kind = 0, 1 - self.kind
+        return self._obs(), {}
+
+    def step(self, action):
+        self.t += 1
+        return self._obs(), float(self.kind), False, self.t >= self.limit, {}
+
+    def _obs(self):
+        return np.eye(2, dtype=np.float32)[self.kind]
+
+
+class Ragged(gym.Env):
+    """Random observations and rewards; episodes of 1 to 7 steps, terminated or truncated, as their seed has it."""
+
+    observation_space = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
+    action_space = gym.spaces.Discrete(3)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t, self.limit, self.cut = 0, int(self.np_random.integers(1, 8)), bool(self.np_random.integers(2))
+        return self._obs(), {}
+
+    def step(self, action):
+        self.t += 1
+        over = self.t >= self.limit
+        return self._obs(), float(self.np_random.normal()), over and not self.cut, over and self.cut, {}
+
+    def _obs(self):
+        return self.np_random.uniform(-1, 1, 2).astype(np.float32)
+
+
+class Picky(gym.Env):
+    """A Dict of picture, vector and action mask; an illegal action raises. Episodes of 9 steps, or cut after 4."""
+
+    observation_space = gym.spaces.Dict(
+        {
+            "action_mask": gym.spaces.MultiBinary(5),
+            "camera": gym.spaces.Box(0, 255, (12, 12, 1), np.uint8),
+            "x": gym.spaces.Box(-1.0, 1.0, (2,), np.float32),
+        }
+    )
+    action_space = gym.spaces.Discrete(5, start=3)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        return self._obs(), {}
+
+    def step(self, action):
+        assert self.mask[action - 3], f"illegal action {action} under {self.mask}"
+        self.t += 1
+        return self._obs(), 1.0, self.t == 9, self.t == 4 and self.np_random.random() < 0.5, {}
+
+    def _obs(self):
+        self.mask = self.np_random.integers(0, 2, 5).astype(np.int8)
+        self.mask[self.np_random.integers(5)] = 1
+        return {
+            "action_mask": self.mask,
+            "camera": self.np_random.integers(0, 255, (12, 12, 1), dtype=np.uint8),
+            "x": self.np_random.uniform(-1, 1, 2).astype(np.float32),
+        }
