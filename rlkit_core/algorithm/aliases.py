@@ -141,6 +141,31 @@ REFUSED: Final[dict[str, str]] = {
         ),
         _COMPILE,
     ),
+    **dict.fromkeys(
+        (
+            "num_gpu_loader_threads",
+            "num_multi_gpu_tower_stacks",
+            "minibatch_buffer_size",
+            "learner_queue_timeout",
+            "timeout_s_sampler_manager",
+            "timeout_s_aggregator_manager",
+            "use_env_runner_state_server",
+        ),
+        "there are no loader threads, aggregators or state servers; rollouts are arrays, put together where they are "
+        "learned from",
+    ),
+    **dict.fromkeys(
+        ("opt_type", "decay", "momentum"),
+        "the optimizer is Adam; override configure_optimizers_for_module() in a Learner subclass for another",
+    ),
+    **dict.fromkeys(
+        ("replay_proportion", "replay_ratio", "replay_buffer_num_slots"),
+        "IMPALA learns from each batch once; APPO's circular buffer uses batches several times",
+    ),
+    "simple_queue_size": "use training(learner_queue_size=...), with use_circular_buffer=False",
+    "vtrace": "IMPALA and APPO always correct with V-trace; leave it out",
+    "vtrace_drop_last_ts": "the last step of a rollout is bootstrapped, never dropped",
+    "use_gae": "PPO's advantages are always GAE's, those of IMPALA and APPO V-trace's; leave it out",
     "lr_schedule": "write the schedule as lr=[[0, start], [step, end]]",
     "entropy_coeff_schedule": "write the schedule as entropy_coeff=[[0, start], [step, end]]",
     "torch_skip_nan_gradients": "use learners(on_nonfinite='skip')",
