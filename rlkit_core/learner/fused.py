@@ -56,6 +56,7 @@ class FusedStep:
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         self._optimizer = optimizer
         self._kernel = _KERNELS[type(optimizer)]
+        self._rates: list[Tensor] = []
 
     @property
     def has_hooks(self) -> bool:
@@ -74,11 +75,20 @@ class FusedStep:
         return changed
 
     def hold_rates_as_tensors(self) -> None:
-        """Keep learning rates in tensors on the parameters' device, so that recorded steps follow them."""
-        for group in self._optimizer.param_groups:
-            if not isinstance(group["lr"], Tensor):
-                device = group["params"][0].device
-                group["lr"] = torch.tensor(group["lr"], dtype=torch.float32, device=device)
+        """Keep learning rates in tensors on the parameters' device, always the same ones, which recorded steps follow.
+
+        Called before every replay, it takes over a number that someone put in a tensor's place.
+        """
+        groups = self._optimizer.param_groups
+        if not self._rates:
+            self._rates = [
+                torch.tensor(float(group["lr"]), dtype=torch.float32, device=group["params"][0].device)
+                for group in groups
+            ]
+        for group, rate in zip(groups, self._rates, strict=True):
+            if group["lr"] is not rate:
+                rate.fill_(group["lr"])
+                group["lr"] = rate
 
     @torch.no_grad()
     def __call__(self, found_inf: Tensor | None = None) -> None:

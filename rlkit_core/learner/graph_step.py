@@ -125,6 +125,8 @@ class GraphStep:
 
     def replay(self, inputs: list[Tensor]) -> bool:
         """Take a step on other inputs; False where it has to be taken eagerly, and nothing was changed."""
+        for registered in self._inside or ():
+            registered.step.hold_rates_as_tensors()  # type: ignore[attr-defined]
         return self._finish(self._recording.replay(inputs))
 
     def _finish(self, outputs: Sequence[Tensor]) -> bool:

@@ -38,7 +38,7 @@ class RegisteredOptimizer:
         module_parameters: identities of the parameters that are modules'.
         flat: one flat buffer per parameter group, or None for a group that cannot be flattened.
         step: does what ``optimizer.step()`` does.
-        layout: another number whenever its parameters or their buffers become others.
+        layout: another number whenever its parameters, their buffers or moments become other tensors.
     """
 
     name: str
@@ -194,6 +194,7 @@ class RegisteredOptimizer:
             self.unflatten()
         for group, buffer, saved in zip(groups, self._buffers(), saved_states, strict=True):
             self._set_group_state(group, buffer, saved)
+        self.layout = next(_LAYOUTS)  # the moments are other tensors now
         if self.torch_schedules is not None and "torch_schedules" in state:
             self.torch_schedules.set_state(state["torch_schedules"])
 

@@ -248,6 +248,7 @@ def test_rates_in_tensors_survive_a_checkpoint(played):
     update(graph, batch, 50)
     other = played(SPACES["discrete"], lr=[[0, 0.01], [100, 0.001]])
     update(other, batch)
+    (before,) = other._step._steps.values()
     other.set_state(graph.get_state())
     adam = other.get_optimizer("default_policy")
     assert isinstance(adam.param_groups[0]["lr"], torch.Tensor)
@@ -255,6 +256,22 @@ def test_rates_in_tensors_survive_a_checkpoint(played):
     for learner in (graph, other):
         update(learner, batch, 60)
     close(graph, other)
+    (after,) = other._step._steps.values()
+    assert after is not before  # a graph would go on with the moments of before
+
+
+def test_a_rate_that_is_set_as_a_number_is_followed(played):
+    eager, graph = build(None, SPACES["discrete"]), played(SPACES["discrete"])
+    batch = rows(eager)
+    for learner in (eager, graph):
+        update(learner, batch)
+    held = graph.get_optimizer("default_policy").param_groups[0]["lr"]
+    for learner in (eager, graph):
+        learner.get_optimizer("default_policy").param_groups[0]["lr"] = 0.002
+        update(learner, batch)
+    assert graph.get_optimizer("default_policy").param_groups[0]["lr"] is held
+    assert float(held) == pytest.approx(0.002)
+    close(eager, graph)
 
 
 # -- picking a device -------------------------------------------------------------------------------------------------
