@@ -12,7 +12,7 @@ SCALING = Path(__file__).resolve().parents[2] / "benchmarks" / "scaling.py"
 
 def test_runners_beside_bare_processes(tmp_path):
     out = tmp_path / "figures.json"
-    work = "--parts runners --counts 1 --steps 3 --envs 2 --rounds 3 --json".split()
+    work = ["--parts", "runners", "--counts", "1", "--steps", "3", "--envs", "2", "--rounds", "3", "--json"]
     ran = subprocess.run(
         [sys.executable, str(SCALING), *work, str(out)],
         capture_output=True,
