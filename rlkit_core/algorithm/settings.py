@@ -413,7 +413,7 @@ class CoreSettings(SettingsBase):
     executor: str = setting(
         "auto",
         section="execution",
-        help="Where runners live that are not this process's own: 'process', 'local' (in this process, to debug), or a "
-        "plugin's; 'auto' is 'process'.",
+        help="Where runners and learners live that are not this process's own: 'process', 'local' (in this process, to "
+        "debug; not for several learners), or a plugin's; 'auto' is 'process'.",
         converter=to.name,
     )

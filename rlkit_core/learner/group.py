@@ -12,9 +12,9 @@ from attrs import frozen
 
 from rlkit_core.checkpoint import Checkpointable
 from rlkit_core.columns import COMPONENT_LEARNER
-from rlkit_core.errors import RLKitError
+from rlkit_core.errors import ActorError, RLKitError
 from rlkit_core.execution import Executor
-from rlkit_core.learner import group_state
+from rlkit_core.learner import group_state, team
 from rlkit_core.learner.learner import Learner
 from rlkit_core.learner.merging import merge_results
 from rlkit_core.learner.sharding import Shards, shard
@@ -35,6 +35,7 @@ class _Pending:
     shards: Shards
     futures: list[Future[Any]]
     weights: Future[Any] | None
+    restarts: int
 
 
 class LearnerGroup(Checkpointable):
@@ -165,9 +166,13 @@ class LearnerGroup(Checkpointable):
             Exception: what one learner's update raised, in its own type.
         """
         source = {"batch": batch, "rollouts": rollouts, "episodes": episodes}
+        if self._is_local and not return_state:
+            return self.learner.update(**source, **kwargs)
         shards = self._divide(source)
         while True:
-            self._team.heal()
+            if self._team.broken:
+                self._drop_all()
+                self._team.heal()
             try:
                 return self._result(self._start(shards, kwargs, return_state))
             except Exception as error:
@@ -184,10 +189,10 @@ class LearnerGroup(Checkpointable):
         self._shards = shards
         futures = self._team.start_update([{**own, **kwargs} for own in shards.arguments])
         weights = self._team.actors[0].call("get_weights") if return_state else None
-        return _Pending(shards, futures, weights)
+        return _Pending(shards, futures, weights, self._team.num_restarts)
 
     def _result(self, pending: _Pending) -> dict[str, Any]:
-        result = merge_results(self._team.results(pending.futures))
+        result = merge_results(self._team.results(pending.futures, patience=team.PATIENCE))
         if pending.weights is not None:
             result[STATE_AFTER_UPDATE] = pending.weights.result()
         return result
@@ -233,12 +238,16 @@ class LearnerGroup(Checkpointable):
             raise ValueError("async_update: learners in this process update at once; use update()")
         shards = shard(len(self), batch=batch, rollouts=rollouts, episodes=episodes)
         results = []
-        while self._under_way and all(future.done() for future in self._under_way[0].futures):
+        while self._under_way and (
+            self._team.broken or all(future.done() for future in self._under_way[0].futures)
+        ):
             pending = self._under_way.popleft()
             try:
                 results.append(self._result(pending))
             except Exception as error:
                 self._steps_dropped += pending.shards.num_steps
+                if isinstance(error, ActorError) and pending.restarts != self._team.num_restarts:
+                    continue  # it was lost when a learner died, which has been started again since
                 self._drop_all()
                 if not self._team.recover(error):
                     self._steps_dropped += shards.num_steps

@@ -20,6 +20,8 @@ from rlkit_core.learner.peers import Peers
 from rlkit_core.seeding import SeedTree
 
 _LOG = logging.getLogger(__name__)
+#: Seconds after one learner's update has failed in which those of the others end.
+PATIENCE = 60.0
 
 # -- what runs where a learner is -----------------------------------------------------------------------------------
 
@@ -172,16 +174,26 @@ class Team:
                 break  # arguments that cannot be sent, or a learner that is gone: nobody is to wait for it
         return futures
 
-    def results(self, futures: Sequence[Future[Any]]) -> list[Any]:
+    def results(self, futures: Sequence[Future[Any]], *, patience: float | None = None) -> list[Any]:
         """Wait for all learners.
+
+        Args:
+            futures: one for each learner, in their order.
+            patience: seconds after one has failed in which the others come back; then they are ended.
 
         Raises:
             Exception: that of the learner which failed, in its own type, when all have come back.
         """
-        pending = list(futures)
+        pending, failed = list(futures), False
         while pending:
-            done, pending = self._executor.wait(pending)
+            done, pending = self._executor.wait(pending, timeout=patience if failed else None)
+            if not done:
+                for future, actor in zip(futures, self.actors, strict=False):
+                    if future in pending:
+                        self._executor.stop(actor)
+                break
             if pending and any(future.exception() is not None for future in done):
+                failed = True
                 self.disband()
         errors = [error for future in futures if (error := future.exception()) is not None]
         if errors:
@@ -201,6 +213,11 @@ class Team:
     # -- after a failure ----------------------------------------------------------------------------------------------
 
     @property
+    def broken(self) -> bool:
+        """Whether learners are gone, or have left each other after a failure."""
+        return not self._stopped and (self._apart or bool(self.dead))
+
+    @property
     def dead(self) -> list[int]:
         """Indices of learners that are gone."""
         return [index for index, actor in enumerate(self.actors) if not actor.alive]
@@ -211,9 +228,9 @@ class Team:
         Raises:
             ActorError: no learner survived, or there were too many restarts.
         """
-        dead = self.dead
-        if self._stopped or not (dead or self._apart):
+        if not self.broken:
             return
+        dead = self.dead
         self._check_restarts(dead)
         self._apart = True
         survivor = next(actor for index, actor in enumerate(self.actors) if index not in dead)
@@ -287,17 +304,14 @@ def make_executor(config: Any) -> Executor:
 
 def check(config: Any, executor: Executor) -> None:
     """Raise ConfigError unless ``executor`` can run the config's learners beside each other, as the config wants it."""
-    if config.num_learners < 2:
-        return
-    if config.compile in ("capture", "inductor"):
+    from rlkit_core.algorithm.config_checks import learner_problems
+
+    for problem in learner_problems(config):
+        raise ConfigError(problem)
+    if config.num_learners > 1 and isinstance(executor, LocalExecutor):
         raise ConfigError(
-            f"learners(compile={config.compile!r}): {config.num_learners} learners average their gradients in the "
-            "middle of a step, which a recording would leave out; use compile=None or 'auto', or one learner"
-        )
-    if isinstance(executor, LocalExecutor):
-        raise ConfigError(
-            f"num_learners={config.num_learners} with the executor 'local': learners average gradients while they run, "
-            "and in one process they would run one after the other; use execution(executor='auto'), or num_learners=0"
+            f"num_learners={config.num_learners}: a LocalExecutor runs learners one after the other, but they average "
+            "gradients while they run; give another executor, or use num_learners=0"
         )
 
 

@@ -461,6 +461,8 @@ def test_learners_that_cannot_run_beside_each_other():
         config_for(2).execution(executor="local").build_learner_group()
     with pytest.raises(ConfigError, match="one after the other"):
         LearnerGroup(config=config_for(2), executor=LocalExecutor())
+    with pytest.raises(ConfigError, match="one after the other"):
+        PPOConfig().learners(num_learners=2).execution(executor="local").validate()
 
 
 def test_one_learner_may_be_an_actor_in_this_process():
