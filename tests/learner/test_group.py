@@ -226,7 +226,7 @@ def test_a_schedule_that_looks_at_the_loss_is_the_same_everywhere(pair):
     batch = rows(16)
     batch["obs"][8:] = batch["obs"][8]
     batch["actions"][8:] = torch.arange(8) % 2
-    for _ in range(4):
+    for _ in range(12):
         pair.update({"p1": batch})
     rates = pair.foreach_learner(lambda learner: learner._get_optimizer_lr(learner.get_optimizer("p1")))
     assert rates[0] == rates[1]
