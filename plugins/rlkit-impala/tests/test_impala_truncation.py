@@ -50,7 +50,7 @@ def test_values_of_states_are_the_known_ones(env, mode):
 def test_values_of_a_recurrent_module_are_the_known_ones(mode):
     recurrent = {"use_lstm": True, "lstm_cell_size": 8, "max_seq_len": 5}
     with config(ConstantReward, mode, **recurrent).build_algo() as algo:
-        for _ in range(90):
+        for _ in range(170):
             algo.training_step()
         rollout = algo.env_runner_group.sample()["default_policy"]
         values, _, _ = values_of_rollout(algo.learner_group.learner.module["default_policy"], rollout)
