@@ -7,8 +7,8 @@ The part ``transport``: how long a call to an actor in another process takes, an
 from one, beside one copy of the same rollout in memory and beside the standard library's process pool. The variants
 take turns, so that a busy machine hurts all of them alike; the figures are medians.
 
-    python benchmarks/scaling.py [--parts runners transport] [--rounds 15] [--counts 1 2 4 8] [--steps 100] [--envs 4]
-        [--megabytes 100] [--limit-ratio 1.5] [--json FILE]
+    python benchmarks/scaling.py [--parts runners transport] [--rounds 15] [--kinds busy sleeping] [--counts 1 2 4 8]
+        [--steps 100] [--envs 4] [--megabytes 100] [--limit-ratio 1.5] [--json FILE]
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from runner_scaling import runners, show_runners, too_slow
+from runner_scaling import ENVS, runners, show_runners, too_slow
 
 from rlkit_core.execution import ProcessExecutor
 
@@ -181,6 +181,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--parts", nargs="+", choices=sorted(PARTS), default=sorted(PARTS))
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--kinds", nargs="+", choices=list(ENVS), default=list(ENVS), help="of envs")
     parser.add_argument("--counts", type=int, nargs="+", default=[1, 2, 4, 8], help="numbers of runners")
     parser.add_argument("--steps", type=int, default=100, help="of each env in one sample")
     parser.add_argument("--envs", type=int, default=4, help="in each runner")

@@ -52,7 +52,8 @@ class EnvRunnerGroup:
         self.config = config
         count = config.num_env_runners if num_env_runners is None else num_env_runners
         self.num_envs = num_envs or config.num_envs_per_env_runner
-        seeds = seeds or SeedTree.from_seed(config.seed)
+        self._seeds = seeds = seeds or SeedTree.from_seed(config.seed)
+        self._rounds = 0  # of episodes for evaluation
         executor = executor or (make_executor(config.executor) if count else LocalExecutor())
         self._fleet = RunnerFleet(config, executor, range(1, count + 1) if count else (0,), seeds, num_envs)
         self.stats = EpisodeStats(1, config.metrics_num_episodes_for_smoothing)
@@ -151,13 +152,15 @@ class EnvRunnerGroup:
             ActorError: a runner died, and may not be started again.
             EnvError, NonFiniteError: see :meth:`EnvRunner.sample`.
         """
+        if num_episodes is not None and num_timesteps is not None:
+            raise ConfigError(
+                f"sample(num_timesteps={num_timesteps}, num_episodes={num_episodes}): give one of the two"
+            )
+        if self._local is not None and num_episodes is None:
+            return self._sample_here(self._local, num_timesteps, explore, force_reset)
         common = {"explore": explore, "timestep": self.num_env_steps_sampled_lifetime}
         members = list(self._fleet.members)
         if num_episodes is not None:
-            if num_timesteps is not None:
-                raise ConfigError(
-                    f"sample(num_timesteps={num_timesteps}, num_episodes={num_episodes}): give one of the two"
-                )
             shares = {k: len(range(i, num_episodes, len(members))) for i, k in enumerate(members)}
             arguments = {k: {**common, "num_episodes": share} for k, share in shares.items() if share}
         else:
@@ -180,6 +183,19 @@ class EnvRunnerGroup:
                 rollouts = [extend_time(rollout, longest) for rollout in rollouts]
             joined[module_id] = Rollout.concat(rollouts)
         return joined
+
+    def _sample_here(
+        self, runner: EnvRunner, num_timesteps: int | None, explore: bool | None, force_reset: bool
+    ) -> dict[str, Rollout]:
+        """:meth:`sample` with the one runner in this process, without the way through futures."""
+        rollouts = runner.sample(
+            num_timesteps=self._steps_of_each_env(num_timesteps, 1) * self.num_envs,
+            explore=explore,
+            force_reset=force_reset,
+            timestep=self.num_env_steps_sampled_lifetime,
+        )
+        self._count(Sample(rollouts, *runner.ended))
+        return rollouts
 
     def sample_async(self, *, timeout: float | None = None) -> list[dict[str, Rollout]]:
         """Rollouts that are complete; every runner has up to ``max_requests_in_flight_per_env_runner`` under way.
@@ -249,7 +265,8 @@ class EnvRunnerGroup:
         self, num_episodes: int, *, explore: bool = False, seeds: SeedTree | None = None
     ) -> Callable[[], dict[str, Any]]:
         """Start :meth:`run_episodes`; call what is returned to wait for the result."""
-        seeds = seeds or SeedTree.from_seed(None)
+        seeds = seeds or self._seeds.child("episodes", self._rounds)
+        self._rounds += 1
         members = list(self._fleet.members)
         shares = {k: range(i, num_episodes, len(members)) for i, k in enumerate(members)}
         kwargs = {"explore": explore, "seeds": seeds}
