@@ -222,6 +222,7 @@ def test_a_schedule_that_looks_at_the_loss_is_the_same_everywhere(pair):
         module_id="p1",
         module_spec=RLModuleSpec(observation_space=OBS, action_space=ACT),
         config_overrides={"torch_lr_scheduler_classes": [plateau], "lr": 0.03},
+        new_should_module_be_updated=["p1"],
     )
     batch = rows(16)
     batch["obs"][8:] = batch["obs"][8]
@@ -233,7 +234,7 @@ def test_a_schedule_that_looks_at_the_loss_is_the_same_everywhere(pair):
     assert rates[0] < 0.03
     assert_equal_everywhere(pair)
     assert pair.foreach_learner(lambda one: one.mean_over_learners(float(one.peers.rank))) == [0.5, 0.5]
-    pair.remove_module("p1")
+    pair.remove_module("p1", new_should_module_be_updated=[MID])
 
 
 def test_a_step_that_does_not_average_is_refused(pair):
@@ -318,13 +319,17 @@ def test_the_age_of_joined_rollouts(whole):
 
 def test_modules_come_and_go(pair):
     pair.update({MID: rows(33)}, num_epochs=2, minibatch_size=8, shuffle_batch_per_epoch=True)
-    spec = pair.add_module(module_id="p1", module_spec=RLModuleSpec(observation_space=OBS, action_space=ACT))
+    spec = pair.add_module(
+        module_id="p1",
+        module_spec=RLModuleSpec(observation_space=OBS, action_space=ACT),
+        new_should_module_be_updated=[MID, "p1"],
+    )
     assert isinstance(spec, MultiRLModuleSpec)
     assert set(spec.rl_module_specs) == {MID, "p1"}
     assert pair.config.policy_ids == [MID, "p1"] == pair.module_ids
     assert_equal_everywhere(pair)
     result = pair.update({MID: rows(seed=1), "p1": rows(seed=2)})
-    assert {MID, "p1"} <= set(result)
+    assert {"total_loss"} <= set(result[MID]) & set(result["p1"])
     assert_equal_everywhere(pair)
     assert set(pair.remove_module("p1").rl_module_specs) == {MID}
     assert "p1" not in pair.update({MID: rows(seed=3)})
