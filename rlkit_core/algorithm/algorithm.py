@@ -175,7 +175,7 @@ class Algorithm(Evaluation, ModuleChanges, Checkpointable):
         wanted = self.config.torch_threads
         before = torch.get_num_threads()
         if wanted == "auto":
-            wanted = 1 if is_small(self.env_runner_group.module) else None
+            wanted = 1 if is_small(self.env_runner_group.module_as_it_was) else None
         if wanted is None or wanted == before:
             yield
             return

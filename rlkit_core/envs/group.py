@@ -101,6 +101,11 @@ class EnvRunnerGroup:
         return self.modules.module
 
     @property
+    def module_as_it_was(self) -> MultiRLModule:
+        """:attr:`module` without fetching the weights that were synced last: enough to look at what it is made of."""
+        return self._modules.module
+
+    @property
     def acting_id(self) -> str:
         """Id of the module that acts."""
         return self._modules.maps_to(self.config)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from rlkit_core import DefaultModelConfig
+from rlkit_core import DefaultModelConfig, RLModuleSpec
 from rlkit_core.data.nested import leaves
 from rlkit_core.envs import EnvRunnerGroup
 from rlkit_core.errors import ConfigError, NoComponentError
@@ -209,6 +209,28 @@ def test_exploration_sees_the_steps_of_all_runners():
     group.sample()
     assert seen[1] == seen[2]
     assert seen[1] == [0, 4, 8, 12, 16, 20, 24, 28]
+
+
+def test_modules_come_and_go_on_all_runners():
+    def mapping(agent_id, episode=None, **kwargs):
+        return "p2"
+
+    small = RLModuleSpec(model_config={"fcnet_hiddens": [4]})
+    with config(executor="local").build() as algo:
+        group = algo.env_runner_group
+        algo.add_module("p2", small, new_agent_to_module_mapping_fn=mapping)
+        algo.add_module("p3", small, add_to_learners=False)
+        algo.train()
+        assert list(group.sample()) == ["p2"]
+        assert group.acting_id == "p2"
+        for module_id, theirs in (("p2", algo.learner_group.learner.module), ("p3", group.module)):
+            expected = theirs[module_id].get_state(inference_only=True)
+            found = group.foreach_env_runner(lambda runner, m=module_id: runner.module[m].get_state())
+            assert len(found) == 2
+            assert all(same(one, expected) for one in found)
+        algo.remove_module("default_policy")
+        assert group.foreach_env_runner(lambda runner: list(runner.module.keys())) == [["p2", "p3"]] * 2
+        assert np.isfinite(algo.train()["learners"]["p2"]["total_loss"])
 
 
 def test_runners_take_equal_fragments_so_that_rollouts_can_be_joined():
