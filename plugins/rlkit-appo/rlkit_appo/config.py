@@ -55,16 +55,16 @@ class APPOConfig(IMPALAConfig):
         converter=boolean,
     )
     circular_buffer_num_batches: int = setting(
-        8,
+        2,
         section="training",
         help="Batches in the circular buffer; a further one drives the oldest out.",
         converter=integer(ge=1),
     )
     circular_buffer_iterations_per_batch: int = setting(
-        2, section="training", help="How often each of them is used.", converter=integer(ge=1)
+        4, section="training", help="How often each of them is used.", converter=integer(ge=1)
     )
     target_network_update_freq: int = setting(
-        2,
+        1,
         section="training",
         help="The target policy follows after so many train batches (with the circular buffer: fillings of it, all "
         "uses counted).",
