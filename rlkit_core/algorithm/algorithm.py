@@ -112,7 +112,7 @@ class Algorithm(Evaluation, ModuleChanges, Checkpointable):
             env_runners=self.env_runner_group.get_metrics(),
             learners=self._learner_results,
             evaluation=evaluation() if evaluation is not None else None,
-            fault_tolerance=self.env_runner_group.get_fault_metrics(),
+            fault_tolerance=self._fault_metrics(),
             timers=self._timers.result(),
             training_iteration=self.iteration,
             num_training_step_calls=calls,
@@ -121,6 +121,13 @@ class Algorithm(Evaluation, ModuleChanges, Checkpointable):
         result.update(self.extra_results())
         self.callbacks.on_train_result(self, result)
         return result
+
+    def _fault_metrics(self) -> dict[str, Any]:
+        found: dict[str, Any] = dict(self.env_runner_group.get_fault_metrics())
+        evaluation = self._evaluation_runners
+        if evaluation is not None and evaluation.local_env_runner is None:
+            found["evaluation"] = evaluation.get_fault_metrics()
+        return found
 
     def extra_results(self) -> dict[str, Any]:
         """Results of an iteration that only this kind of algorithm has (``replay_buffer``, ...), by top-level key."""

@@ -49,7 +49,10 @@ def test_beside_training_it_has_the_weights_from_before_and_the_same_result_on_a
         ),
     )
     with beside.build() as algo:
-        found = [numbers(algo.train()["evaluation"]) for _ in range(2)]
+        results = [algo.train() for _ in range(2)]
+        found = [numbers(result["evaluation"]) for result in results]
+        assert results[0]["fault_tolerance"]["num_env_runner_restarts"] == 0
+        assert results[0]["fault_tolerance"]["evaluation"]["num_healthy_env_runners"] == 2
         assert algo.eval_env_runner_group.local_env_runner is None
         assert algo.env_runner is not None
     assert found == expected
