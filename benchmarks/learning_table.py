@@ -49,8 +49,8 @@ the ball would play for ever.
 
 
 def number(value: float) -> str:
-    """Whole numbers with separators, others with one decimal."""
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
+    """Whole numbers with separators, others with two decimals."""
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.2f}"
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[str]], left: int) -> str:
