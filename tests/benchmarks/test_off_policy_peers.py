@@ -99,7 +99,8 @@ def test_our_dqn_does_the_same_work(name, monkeypatch):
     assert row["steps"] >= 1200
 
 
-@pytest.mark.parametrize("algo", ["impala", pytest.param("appo", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("algo", ["impala", "appo"])
 def test_our_impala_and_appo_do_the_work(algo, monkeypatch):
     pytest.importorskip(f"rlkit_{algo}")
     driver = load("impala_cartpole.py", monkeypatch)
