@@ -46,7 +46,7 @@ class EpisodeStats:
             Returns and lengths of the episodes that ended, each ``[number of them]``, in the order they ended.
         """
         if valid is None and not dones.any():  # as most rollouts of a few steps
-            self._open_return += rewards.sum(axis=0, dtype=np.float64)
+            self._open_return += np.add.reduce(rewards, 0, np.float64)
             self._open_length += rewards.shape[0]
             self._steps += rewards.size
             self.num_env_steps_lifetime += rewards.size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from typing import Any
 
@@ -58,7 +59,7 @@ class WeightLink:
         if source is not self._source or target is not self._target:
             return False
         now = self._now()
-        return len(now) == len(self._members) and all(a is b for a, b in zip(now, self._members, strict=True))
+        return len(now) == len(self._members) and all(map(operator.is_, now, self._members))
 
     def copy(self) -> bool:
         """Copy the weights; False, and nothing happened, where modules have states of their own making."""

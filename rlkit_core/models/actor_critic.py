@@ -162,7 +162,7 @@ class ActingPlan:
     """
 
     def __init__(self, encoder: Any, actor: MLPEncoder, head: MLPHead) -> None:
-        self._parts = (encoder, actor, head)
+        self._parts = (encoder, actor, head) if encoder is not actor else (actor, head)
         self.encoder, self.head = encoder, head
         self.layers = (*actor.plan, *head.plan)
 
@@ -179,4 +179,7 @@ class ActingPlan:
         """Whether it still stands for these modules: none was replaced, and nobody listens to them by a hook."""
         if encoder is not self.encoder or head is not self.head:
             return False
-        return not any(part._forward_hooks or part._forward_pre_hooks for part in self._parts)
+        for part in self._parts:  # a loop: this is asked at every step  # noqa: SIM110
+            if part._forward_hooks or part._forward_pre_hooks:
+                return False
+        return True

@@ -82,10 +82,13 @@ class DQN(Algorithm):
                 timesteps=self.timesteps,
                 minibatch_size=self._rows_of_an_update(),
             )
-            for module_id, rows in self.learner_group.take_rows().items():
-                buffer = self.replay_buffers.get(module_id)
-                if isinstance(buffer, PrioritizedReplayBuffer) and TD_ERROR in rows:
-                    buffer.update_priorities(rows[TD_ERROR])
+            prioritized = {
+                m: b for m, b in self.replay_buffers.items() if isinstance(b, PrioritizedReplayBuffer)
+            }
+            rows = self.learner_group.take_rows() if prioritized else {}
+            for module_id, buffer in prioritized.items():
+                if TD_ERROR in rows.get(module_id, {}):
+                    buffer.update_priorities(rows[module_id][TD_ERROR])
         with self._timers.time("synch_weights"):
             self.sync_weights()
 
@@ -118,12 +121,15 @@ class DQN(Algorithm):
                 continue
             sequence = self._sequence_settings(module_id)
             if sequence is None:
-                size = self.config.total_train_batch_size
-                batch = buffer.sample(size, beta=beta, num_batches=num_updates)
-                batches[module_id] = {name: c for name, c in batch.items() if name not in _UNREAD}
+                batch = buffer.sample(self.config.total_train_batch_size, beta=beta, num_batches=num_updates)
+                unread = _UNREAD
             else:
                 size, options = sequence
-                batches[module_id] = buffer.sample(size, beta=beta, num_batches=num_updates, **options)
+                batch = buffer.sample(size, beta=beta, num_batches=num_updates, **options)
+                unread = _UNREAD[:1]
+            if not isinstance(buffer, PrioritizedReplayBuffer):
+                unread = (*unread, WEIGHTS)  # they are all 1
+            batches[module_id] = {name: column for name, column in batch.items() if name not in unread}
         return batches
 
     def _sequence_settings(self, module_id: str) -> tuple[int, dict[str, Any]] | None:
@@ -202,8 +208,9 @@ class DQNTorchLearner(Learner):
     ) -> Tensor:
         """``E[w * loss(Q(s, a), R + discount * Q_target(s', a*))]``, or cross-entropy of return distributions.
 
-        ``w`` are importance weights (Schaul et al., https://arxiv.org/abs/1511.05952, section 3.4); see
-        :mod:`rlkit_dqn.q_learning` for the rest. The rows' errors become the priorities of the replay buffer.
+        ``w`` are importance weights (Schaul et al., https://arxiv.org/abs/1511.05952, section 3.4), where the batch has
+        some, and the rows' errors then become the priorities of the replay buffer; see :mod:`rlkit_dqn.q_learning` for
+        the rest.
         """
         rewards, discounts, mask = batch[Columns.REWARDS], batch[DISCOUNT], batch.get(Columns.LOSS_MASK)
         table = self.module[module_id].unwrapped().table
@@ -220,8 +227,10 @@ class DQNTorchLearner(Learner):
             losses = td_loss(q_taken, targets, config.td_error_loss_fn)
             errors = q_taken.detach() - targets
         errors = errors.detach().abs()
-        loss = masked_mean(losses * batch[WEIGHTS], mask)
-        self.log_rows(module_id, TD_ERROR, errors if mask is None else sequence_priorities(errors, mask))
+        if WEIGHTS in batch:
+            losses = losses * batch[WEIGHTS]
+            self.log_rows(module_id, TD_ERROR, errors if mask is None else sequence_priorities(errors, mask))
+        loss = masked_mean(losses, mask)
         self.metrics.log_dict(
             {
                 "qf_loss": loss,

@@ -1,0 +1,46 @@
+"""DQN reaches the published levels, with the settings of its own data file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rlkit_core.testing.learning import train_to_level
+
+RESULTS = Path(__file__).resolve().parents[3] / "benchmarks" / "results"
+
+
+@pytest.mark.learn
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("env", "level", "within"),
+    [("CartPole-v1", 475.0, 150_000), ("Acrobot-v1", -100.0, 300_000), ("LunarLander-v3", 150.0, 500_000)],
+)
+def test_reaches_the_level(env, level, within, seed, tmp_path):
+    if env == "LunarLander-v3":
+        pytest.importorskip("Box2D", reason="`make learn` installs it")
+    train_to_level("dqn", env, level=level, within=within, seed=seed, run_dir=tmp_path / "run")
+
+
+@pytest.mark.learn
+@pytest.mark.timeout(14400)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_reaches_the_bare_loop_on_minatar(seed, tmp_path):
+    """The level is what a bare loop made of as many steps, as recorded; episodes are cut at the same length."""
+    pytest.importorskip("minatar", reason="`make learn` installs it")
+    env = "MinAtar/Breakout-v1"
+    bare = json.loads((RESULTS / "bare-dqn-MinAtar-Breakout-v1.json").read_text())
+    row = train_to_level(
+        "dqn", env, level=bare["return"], within=bare["steps"], seed=seed, run_dir=tmp_path / "run"
+    )
+    assert row["settings"]["settings"]["env_config"]["max_episode_steps"] == bare["max_episode_steps"]
+
+
+def test_swings_up_acrobot(tmp_path):
+    options = ("--stop-return", "-100")
+    train_to_level(
+        "dqn", "Acrobot-v1", level=-120.0, within=40_000, seed=1, run_dir=tmp_path / "run", options=options
+    )
