@@ -61,7 +61,7 @@ class APPOConfig(IMPALAConfig):
         converter=integer(ge=1),
     )
     circular_buffer_iterations_per_batch: int = setting(
-        4, section="training", help="How often each of them is used.", converter=integer(ge=1)
+        2, section="training", help="How often each of them is used.", converter=integer(ge=1)
     )
     target_network_update_freq: int = setting(
         1,
