@@ -123,6 +123,7 @@ class DQNTorchRLModule(TorchRLModule, QNetAPI, TargetNetworkAPI):
     def _prepare(self) -> None:
         super()._prepare()
         self._masks = has_action_mask(self.observation_space)
+        self._num_actions, self._joint = self.table.size, self.table.joint  # a module finds its parts slowly
         #: Columns of a batch that the networks read; whoever acts and trains supplies them.
         self.input_columns = tuple(getattr(self.encoder, "input_columns", (Columns.OBS,)))
         plain = self.num_atoms == 1 and not self._masks
@@ -218,11 +219,9 @@ class DQNTorchRLModule(TorchRLModule, QNetAPI, TargetNetworkAPI):
             t: lifetime env steps, which ``epsilon`` follows; None: its last value.
         """
         epsilon = self.epsilon.at(_LAST if t is None else t)
-        index = (
-            self._explored_few(batch, epsilon) if self._small_plan is not None and not self._noisy else None
-        )
+        index = self._explored_few(batch, epsilon)
         if index is not None:
-            return {Columns.ACTIONS: self.table.actions(index)}
+            return {Columns.ACTIONS: self.table.actions(index) if self._joint else index}
         set_noise(self._noisy, True)
         index, out = self._best(batch)
         set_noise(self._noisy, False)
@@ -247,7 +246,7 @@ class DQNTorchRLModule(TorchRLModule, QNetAPI, TargetNetworkAPI):
         if min(draws) >= epsilon:
             return torch.from_numpy(plan(obs.numpy()).argmax(-1))
         # Below epsilon a draw is uniform, too, and so decides which action it is.
-        size = self.table.size
+        size = self._num_actions
         index = [min(int(u / epsilon * size), size - 1) for u in draws]
         if max(draws) >= epsilon:
             best = plan(obs.numpy()).argmax(-1).tolist()

@@ -401,3 +401,37 @@ def test_results_tell_of_the_buffer():
     assert result["replay_buffer"][ID]["num_env_steps_added_lifetime"] == 24
     assert result["replay_buffer"][ID]["num_env_steps_sampled_lifetime"] == 24
     assert {"qf_loss", "qf_mean", "qf_min", "qf_max", "td_error_mean"} <= result["learners"][ID].keys()
+
+
+# -- several runners, several learners ---------------------------------------------------------------------------------
+
+
+def trained_with(executor):
+    config = small(Ragged, training_intensity=3.0, n_step=2)
+    config.env_runners(num_env_runners=2, num_envs_per_env_runner=2).execution(executor=executor)
+    with config.build_algo() as algo:
+        for _ in range(8):
+            result = algo.train()
+        return weights(algo), result["num_env_steps_sampled_lifetime"], result["replay_buffer"][ID]
+
+
+def test_runners_in_processes_fill_the_buffer_as_those_here_do():
+    here, steps, counts = trained_with("local")
+    there, *same = trained_with("process")
+    assert equal(here, there)
+    assert same == [steps, counts]
+    assert counts["num_env_steps_added_lifetime"] == steps == 8 * 4 * 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", [{}, {"use_gru": True}], ids=["mlp", "gru"])
+def test_several_learners_share_an_update(network):
+    config = small(Ragged, train_batch_size=16).learners(num_learners=2)
+    config.rl_module(model_config={**config._model_config, **network})
+    with config.build_algo() as algo:
+        for _ in range(8):
+            result = algo.train()
+        ours, theirs = algo.learner_group.foreach_learner(lambda learner: learner.module[ID].get_state())
+    assert all(np.array_equal(ours[key], theirs[key]) for key in ours)
+    assert result["learners"][ID]["weights_seq_no"] == 5
+    assert result["replay_buffer"][ID]["max_priority"] > 1.0
