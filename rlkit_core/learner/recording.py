@@ -153,11 +153,13 @@ class _Builder:
         if func.is_view and isinstance(out, Tensor):
             if _place(out) in self._values:
                 return
-            if self.hoists_views and isinstance(args[0], Tensor) and _place(args[0]) in self._outer_places:
-                self.value_of(
-                    out
-                )  # a view of a tensor that stays where it is (a parameter, say) is made once, here
-                return
+            if self.hoists_views and isinstance(args[0], Tensor):
+                seen = _place(args[0])
+                if seen in self._outer_places or seen not in self._values:
+                    self.value_of(
+                        out
+                    )  # a view of a tensor that stays where it is (a parameter, say) is made once, here
+                    return
         self.add_node(func, args, kwargs, out)
 
     def value_of(self, tensor: Tensor) -> Any:
@@ -209,7 +211,9 @@ class TorchScriptBuilder(_Builder):
                 self._graph.insertNode(unpack)
                 for item, value in zip(result, unpack.outputs(), strict=True):
                     self._values[_place(item)] = value
-            elif result is not None:  # an output that this call leaves out (the workspace of an LSTM without gradients)
+            elif (
+                result is not None
+            ):  # an output that this call leaves out (the workspace of an LSTM without gradients)
                 raise NotTraceableError(f"{schema.name} returns a {type(result).__name__} to Python")
 
     def _argument(self, given: Any, kind: Any, operation: str) -> Any:
