@@ -155,10 +155,9 @@ class _Builder:
                 return
             if self.hoists_views and isinstance(args[0], Tensor):
                 seen = _place(args[0])
+                # A view of a tensor that stays where it is (a parameter, say) is made once, here.
                 if seen in self._outer_places or seen not in self._values:
-                    self.value_of(
-                        out
-                    )  # a view of a tensor that stays where it is (a parameter, say) is made once, here
+                    self.value_of(out)
                     return
         self.add_node(func, args, kwargs, out)
 
@@ -211,9 +210,7 @@ class TorchScriptBuilder(_Builder):
                 self._graph.insertNode(unpack)
                 for item, value in zip(result, unpack.outputs(), strict=True):
                     self._values[_place(item)] = value
-            elif (
-                result is not None
-            ):  # an output that this call leaves out (the workspace of an LSTM without gradients)
+            elif result is not None:  # a call may leave an output out (an LSTM without gradients its workspace)
                 raise NotTraceableError(f"{schema.name} returns a {type(result).__name__} to Python")
 
     def _argument(self, given: Any, kind: Any, operation: str) -> Any:
