@@ -210,7 +210,7 @@ class TorchScriptBuilder(_Builder):
                 self._graph.insertNode(unpack)
                 for item, value in zip(result, unpack.outputs(), strict=True):
                     self._values[_place(item)] = value
-            elif result is not None:  # a call may leave an output out (an LSTM without gradients its workspace)
+            elif result is not None:  # a call may leave an output out
                 raise NotTraceableError(f"{schema.name} returns a {type(result).__name__} to Python")
 
     def _argument(self, given: Any, kind: Any, operation: str) -> Any:
