@@ -179,6 +179,8 @@ class IMPALATorchLearner(Learner):
     def build_train_batch(self, module_id: str, rollout: Rollout) -> dict[str, Any]:
         """Trajectories; see :mod:`~rlkit_impala.trajectories`.
 
+        Episodes that come without log-probabilities count as played by the module as it is.
+
         Raises:
             ConfigError: minibatches would cut trajectories.
         """
@@ -189,7 +191,13 @@ class IMPALATorchLearner(Learner):
                 f"training(minibatch_size={size}): minibatches hold whole trajectories, here of {rollout.num_steps} "
                 "steps; use a multiple of that, or None"
             )
-        return trajectory_batch(self.module[module_id].unwrapped(), rollout, config.gamma)
+        module = self.module[module_id].unwrapped()
+        batch = trajectory_batch(module, rollout, config.gamma)
+        if Columns.ACTION_LOGP not in batch:
+            inputs = module.forward_train(batch)[Columns.ACTION_DIST_INPUTS]
+            dist = module.get_train_action_dist_cls().from_logits(inputs)
+            batch[Columns.ACTION_LOGP] = dist.logp(batch[Columns.ACTIONS])
+        return batch
 
     # -- every minibatch: the loss ------------------------------------------------------------------------------------
 

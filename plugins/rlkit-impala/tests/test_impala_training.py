@@ -150,6 +150,26 @@ def test_learners_in_processes_are_not_waited_for():
     assert learned["__all_modules__"]["num_env_steps_dropped_lifetime"] >= 0
 
 
+@pytest.mark.parametrize("memory", [{}, {"use_lstm": True, "lstm_cell_size": 8}], ids=["plain", "lstm"])
+def test_a_learner_learns_from_episodes(memory):
+    rng = np.random.default_rng(0)
+    episodes = [
+        {
+            "obs": rng.normal(size=(steps + 1, 4)).astype(np.float32),
+            "actions": rng.integers(0, 2, steps),
+            "rewards": np.ones(steps, np.float32),
+            "terminateds": terminated,
+        }
+        for steps, terminated in ((7, True), (5, False), (9, False))
+    ]
+    with make(model_config=memory).build_algo() as algo:
+        before = weights(algo)
+        result = algo.learner_group.update(episodes=episodes, timesteps=algo.timesteps)["default_policy"]
+        assert not same(before, weights(algo))
+    assert result["num_module_steps_trained"] == 21
+    assert np.isfinite(result["total_loss"])
+
+
 # -- batches ---------------------------------------------------------------------------------------------------------
 
 

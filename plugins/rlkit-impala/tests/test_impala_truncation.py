@@ -48,11 +48,11 @@ def test_values_of_states_are_the_known_ones(env, mode):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_values_of_a_recurrent_module_are_the_known_ones(mode):
-    recurrent = {"use_lstm": True, "lstm_cell_size": 8, "max_seq_len": 5}
-    with config(ConstantReward, mode, **recurrent).build_algo() as algo:
-        for _ in range(170):
+    recurrent = {"use_gru": True, "lstm_cell_size": 8, "max_seq_len": 5}
+    with config(ConstantReward, mode, **recurrent).training(lr=0.02).build_algo() as algo:
+        for _ in range(80):
             algo.training_step()
         rollout = algo.env_runner_group.sample()["default_policy"]
         values, _, _ = values_of_rollout(algo.learner_group.learner.module["default_policy"], rollout)
         keep = slice(None) if rollout.loss_mask is None else rollout.loss_mask
-        np.testing.assert_allclose(values[keep].numpy(), 1.0 / (1.0 - GAMMA), rtol=0.06)
+        np.testing.assert_allclose(values[keep].numpy(), 1.0 / (1.0 - GAMMA), atol=0.15)
