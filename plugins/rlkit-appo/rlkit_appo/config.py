@@ -78,6 +78,11 @@ class APPOConfig(IMPALAConfig):
     )
 
     @property
+    def num_batches_that_wait(self) -> int:
+        """Batches that there is room for before the learner."""
+        return self.circular_buffer_num_batches if self.use_circular_buffer else self.learner_queue_size
+
+    @property
     def target_network_clock(self) -> tuple[str, int]:
         """``(a lifetime count, how far it moves between two updates of the target policy)``."""
         uses = 1

@@ -77,6 +77,11 @@ class IMPALAConfig(AlgorithmConfig):
         """Whether runners are in this process, so that sampling and learning take turns."""
         return self.num_env_runners == 0 or self.executor == "local"
 
+    @property
+    def num_batches_that_wait(self) -> int:
+        """Batches that there is room for before the learner."""
+        return self.learner_queue_size
+
     def get_default_learner_class(self) -> Any:
         """:class:`~rlkit_impala.impala.IMPALATorchLearner`."""
         from rlkit_impala.impala import IMPALATorchLearner
@@ -96,6 +101,14 @@ class IMPALAConfig(AlgorithmConfig):
             yield (
                 "training(shuffle_batch_per_epoch=True): V-trace needs the steps of a trajectory one after the other; "
                 "leave it False"
+            )
+        envs, batch_size = self.num_envs_per_env_runner, self.total_train_batch_size
+        batches = round(self.get_rollout_fragment_length(1) * envs / batch_size)
+        if not self.in_lock_step and batches > self.num_batches_that_wait:
+            yield (
+                f"a rollout of {envs} envs makes {batches} train batches of {batch_size} steps, but "
+                f"only {self.num_batches_that_wait} may wait and the rest would be lost; raise train_batch_size, or "
+                "lower rollout_fragment_length"
             )
         model_config = self.model_config
         steps = self.get_rollout_fragment_length(1 if self.num_env_runners else 0)

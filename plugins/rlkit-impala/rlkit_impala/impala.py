@@ -7,6 +7,7 @@ batch that has waited longest, and publishes the weights.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -37,6 +38,7 @@ class IMPALA(Algorithm):
         self._num_steps_trained = 0
         super().__init__(config, env)
         self._gatherer = Gatherer(self.config.total_train_batch_size)
+        self._complete: deque[Batch] = deque()
         self._batches: Any = self.make_batch_store()
 
     def make_batch_store(self) -> Any:
@@ -65,14 +67,19 @@ class IMPALA(Algorithm):
     def _fetch(self) -> None:
         """Fill the store from the runners; wait only while it is empty."""
         store = self._batches
+        self._put_into_store()
         while not len(store) or not (self.config.in_lock_step or store.is_full):
             waited_for = not len(store)
-            samples = self.env_runner_group.sample_async(timeout=None if waited_for else 0.0)
-            for rollouts in samples:
-                for batch in self._gatherer.add(rollouts):
-                    store.add(batch)
+            for rollouts in self.env_runner_group.sample_async(timeout=None if waited_for else 0.0):
+                self._complete.extend(self._gatherer.add(rollouts))
+            self._put_into_store()
             if not waited_for:
                 return
+
+    def _put_into_store(self) -> None:
+        """Put complete batches where they wait; if nobody samples meanwhile, only as many as there is room for."""
+        while self._complete and not (self.config.in_lock_step and self._batches.is_full):
+            self._batches.add(self._complete.popleft())
 
     def _update_here(self, arguments: dict[str, Any]) -> None:
         with self._timers.time("learner_update"):
@@ -128,7 +135,9 @@ class IMPALA(Algorithm):
         return super().save_to_path(path, **kwargs)
 
     def _forget_rollouts(self) -> None:
-        self._batches.num_steps_dropped += self._gatherer.clear() + self._batches.clear()
+        complete = sum(map(steps_of, self._complete))
+        self._complete.clear()
+        self._batches.num_steps_dropped += complete + self._gatherer.clear() + self._batches.clear()
 
     def get_state(
         self,
@@ -146,8 +155,8 @@ class IMPALA(Algorithm):
     def set_state(self, state: Mapping[str, Any], *, strict: bool = True) -> None:
         """Continue from :meth:`get_state`; rollouts that wait are forgotten."""
         super().set_state(state, strict=strict)
-        self._gatherer.clear()
-        self._batches.clear()
+        self._forget_rollouts()
+        self._updates_since_broadcast = 0
         self._num_steps_trained = int(state.get("num_steps_trained", self._num_steps_trained))
         if "batches" in state:
             self._batches.set_state(state["batches"])

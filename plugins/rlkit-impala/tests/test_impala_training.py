@@ -216,6 +216,23 @@ def test_a_full_queue_drops_the_oldest_and_counts_its_steps():
     assert len(queue) == 0
 
 
+def test_in_lock_step_nothing_is_dropped():
+    with make(train_batch_size=10, learner_queue_size=1).build_algo() as algo:  # a rollout is four batches
+        for _ in range(8):
+            algo.training_step()
+        assert algo.num_env_steps_sampled_lifetime == 80
+        result = algo._learner_results
+        assert result["__all_modules__"]["num_env_steps_dropped_lifetime"] == 0
+        assert result["default_policy"][LAG] == 3.0
+
+
+def test_rollouts_of_more_batches_than_may_wait_are_refused():
+    config = make(train_batch_size=10, learner_queue_size=2).env_runners(num_env_runners=2)
+    with pytest.raises(ConfigError, match=r"makes 4 train batches of 10 steps, but only 2 may wait"):
+        config.validate()
+    config.training(learner_queue_size=4).validate()
+
+
 # -- settings --------------------------------------------------------------------------------------------------------
 
 
