@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rlkit_core.learner.episodes import rollout_from_episodes as rollout_from_episodes
+    from rlkit_core.learner.group import STATE_AFTER_UPDATE as STATE_AFTER_UPDATE
     from rlkit_core.learner.group import LearnerGroup as LearnerGroup
     from rlkit_core.learner.learner import Learner as Learner
     from rlkit_core.learner.learner import TorchLearner as TorchLearner
     from rlkit_core.learner.nonfinite import replay_nonfinite as replay_nonfinite
     from rlkit_core.learner.schedule import Scheduler as Scheduler
+    from rlkit_core.learner.sequences import ChunkLayout as ChunkLayout
     from rlkit_core.learner.sequences import masked_mean as masked_mean
     from rlkit_core.learner.sequences import max_seq_len as max_seq_len
     from rlkit_core.learner.sequences import train_rows as train_rows
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from rlkit_core.rl_module.apis.target_network import update_target_network as update_target_network
 
 _LAZY = {
+    "STATE_AFTER_UPDATE": "rlkit_core.learner.group",
+    "ChunkLayout": "rlkit_core.learner.sequences",
     "Learner": "rlkit_core.learner.learner",
     "LearnerGroup": "rlkit_core.learner.group",
     "Scheduler": "rlkit_core.learner.schedule",
@@ -35,6 +39,8 @@ _LAZY = {
 }
 
 __all__ = [
+    "STATE_AFTER_UPDATE",
+    "ChunkLayout",
     "Learner",
     "LearnerGroup",
     "Scheduler",

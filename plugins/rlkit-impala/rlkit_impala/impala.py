@@ -19,8 +19,7 @@ from rlkit_core.apis import ValueFunctionAPI
 from rlkit_core.columns import ALL_MODULES
 from rlkit_core.data import Rollout, vtrace
 from rlkit_core.errors import ConfigError
-from rlkit_core.learner import Scheduler, masked_mean
-from rlkit_core.learner.group import STATE_AFTER_UPDATE
+from rlkit_core.learner import STATE_AFTER_UPDATE, Scheduler, masked_mean
 from rlkit_impala.batches import Batch, BatchQueue, Gatherer, steps_of
 from rlkit_impala.trajectories import BOOTSTRAP_VALUES, CUTS, DISCOUNTS, trajectory_batch
 

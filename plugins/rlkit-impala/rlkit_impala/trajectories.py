@@ -21,8 +21,7 @@ from torch import Tensor
 from rlkit_core import Columns
 from rlkit_core.data import Rollout
 from rlkit_core.data.nested import Nested, cat, map_leaves
-from rlkit_core.learner import values_of_rollout
-from rlkit_core.learner.sequences import ChunkLayout
+from rlkit_core.learner import ChunkLayout, values_of_rollout
 
 #: ``gamma``, and 0 where the step terminated its episode.
 DISCOUNTS: Final = "discounts"
