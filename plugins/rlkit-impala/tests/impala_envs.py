@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
 import gymnasium as gym
 import numpy as np
 
@@ -100,3 +103,26 @@ class Picky(gym.Env):
             "camera": self.np_random.integers(0, 255, (12, 12, 1), dtype=np.uint8),
             "x": self.np_random.uniform(-1, 1, 2).astype(np.float32),
         }
+
+
+class OneIsSlow(gym.Env):
+    """Of all that are made with one ``flag``, the first takes its time, and says so in its observation."""
+
+    observation_space = gym.spaces.Box(0.0, 1.0, (1,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, config):
+        try:
+            Path(config["flag"]).touch(exist_ok=False)
+            self.slow = True
+        except FileExistsError:
+            self.slow = False
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.full(1, self.slow, np.float32), {}
+
+    def step(self, action):
+        if self.slow:
+            time.sleep(0.05)
+        return np.full(1, self.slow, np.float32), 1.0, False, False, {}

@@ -14,7 +14,7 @@ from rlkit_impala import BatchQueue, IMPALAConfig
 from rlkit_impala.batches import Gatherer
 
 sys.path.insert(0, str(Path(__file__).parent))
-from impala_envs import Picky, Ragged
+from impala_envs import OneIsSlow, Picky, Ragged
 
 LAG = "diff_num_grad_updates_vs_sampler_policy"
 
@@ -134,6 +134,23 @@ def test_runners_in_processes_train_and_the_lag_is_bounded():
     assert in_queue <= 2
     assert result["num_env_steps_sampled_lifetime"] >= 40 * 40
     assert np.isfinite(result["env_runners"]["episode_return_mean"])
+
+
+@pytest.mark.slow
+def test_the_learner_never_waits_for_the_slowest_runner(tmp_path):
+    config = make(OneIsSlow).environment(OneIsSlow, env_config={"flag": str(tmp_path / "flag")})
+    with config.env_runners(num_env_runners=2).build_algo() as algo:
+        slow = []
+        update = algo.learner_group.update
+
+        def noted(**arguments):
+            slow.append(any((r["obs"] == 1).any() for r in arguments["rollouts"]["default_policy"]))
+            return update(**arguments)
+
+        algo.learner_group.update = noted
+        for _ in range(100):
+            algo.training_step()
+    assert sum(slow) < 20  # in turns it would have been half of them
 
 
 def test_learners_in_processes_are_not_waited_for():
