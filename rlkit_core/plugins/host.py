@@ -224,9 +224,10 @@ class PluginHost:
             )
         if not found:
             known = [e.record.name for e in self.executors]
+            near = did_you_mean(name, known)
+            hint = "" if near else f" If it is a plugin: pip install rlkit-{name}"
             raise NoComponentError(
-                f"no executor {name!r}.{did_you_mean(name, known)} Installed: {', '.join(known) or 'none'}. "
-                f"If it is a plugin: pip install rlkit-{name}"
+                f"no executor {name!r}.{near} Installed: {', '.join(known) or 'none'}.{hint}"
             )
         return found[0].load()
 
@@ -236,7 +237,7 @@ class PluginHost:
         """Import and return the config class registered as algorithm ``name`` (or ``"distribution/name"``).
 
         Raises:
-            PluginNotFoundError: nothing installed registers it; says the nearest names and the pip command.
+            PluginNotFoundError: nothing installed registers it; says the nearest names or the pip command.
             PluginError: its plugin failed, is disabled, or two plugins register that name.
         """
         return self._class(lookup.find(self.snapshot, GROUP_ALGORITHMS, name), "algorithm")

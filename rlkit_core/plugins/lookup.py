@@ -37,7 +37,7 @@ def find(snapshot: Snapshot, group: str, name: str) -> EntryPointInfo:
     Raises:
         AmbiguousComponentError: several distributions register that name.
         PluginVersionError, PluginError: the one that does is incompatible or disabled.
-        PluginNotFoundError: none does; says the nearest names (all, if none is near) and the pip command.
+        PluginNotFoundError: none does; says the nearest names, or if none is near all of them and the pip command.
     """
     noun = NOUNS[group]
     distribution, _, short = str(name).rpartition("/")
@@ -68,13 +68,10 @@ def find(snapshot: Snapshot, group: str, name: str) -> EntryPointInfo:
 
 def _not_found(noun: str, name: str, installed: list[str]) -> str:
     known = sorted(set(installed))
-    near = difflib.get_close_matches(name.lower(), known, n=3)
-    if near:
-        names = f"Did you mean {' or '.join(map(repr, near))}?"
-    elif known:
-        names = f"Installed: {', '.join(known)}."
-    else:
-        names = f"No {noun} is installed."
+    near = difflib.get_close_matches(name.rpartition("/")[2].lower(), known, n=3)
+    if near:  # nearest first; a misspelt name is nothing to install
+        return f"No {noun} {name!r}. Did you mean {' or '.join(map(repr, near))}?"
+    names = f"Installed: {', '.join(known)}." if known else f"No {noun} is installed."
     distribution, _, short = name.rpartition("/")
     package = canonical(distribution or f"rlkit-{short}")
     return f"No {noun} {name!r}. {names} If it is a plugin that is not installed yet: pip install {package}"

@@ -114,10 +114,9 @@ class ComponentRegistry:
             raise NoComponentError(
                 f"{asked_for}: {distribution} has no such {kind}.{hint} It has: {', '.join(own)}"
             )
-        raise PluginNotFoundError(
-            f"{asked_for}: nothing installed supplies {distribution!r}.{did_you_mean(name, sorted(known))} "
-            f"If it is a plugin: pip install {distribution}"
-        )
+        near = did_you_mean(name, sorted(known))
+        hint = near or f" If it is a plugin: pip install {distribution}"
+        raise PluginNotFoundError(f"{asked_for}: nothing installed supplies {distribution!r}.{hint}")
 
     def adopt(
         self, value: Any, kind: str, *, extra: Iterable[RegisteredComponent] = ()

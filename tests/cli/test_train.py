@@ -135,7 +135,7 @@ def test_resume_goes_on_in_the_same_folder(trained: Path, tmp_path: Path) -> Non
     ("args", "says"),
     [
         (["ppo", "CartPol-v1"], "Did you mean 'CartPole-v1'?"),
-        (["pppo", "CartPole-v1"], "No algorithm 'pppo'. Did you mean 'ppo'?"),
+        (["pppo", "CartPole-v1"], "No algorithm 'pppo'. Did you mean 'ppo' or 'appo'?\n"),
         (["ppo", "CartPole-v1", "--set", "learning_rate=1"], "Did you mean 'lr'?"),
         (["ppo", "CartPole-v1", "--set", "lr=fast"], "training(lr='fast'): expected a number"),
         (["ppo", "CartPole-v1", "--set", "lr"], "expected KEY=VALUE"),
