@@ -19,12 +19,10 @@ from rlkit_core.envs import EnvRunnerGroup
 from rlkit_core.envs.runner import EnvRunner
 from rlkit_core.errors import ConfigError
 from rlkit_core.learner import LearnerGroup
+from rlkit_core.learner.threads import is_small
 from rlkit_core.plugins.host import default_host
 from rlkit_core.rl_module import RLModule
 from rlkit_core.seeding import SeedTree
-
-#: Parameters up to which a network without convolutions is quicker on one thread.
-SMALL_NETWORK = 1_000_000
 
 
 class Algorithm(Evaluation, ModuleChanges, Checkpointable):
@@ -110,7 +108,7 @@ class Algorithm(Evaluation, ModuleChanges, Checkpointable):
             evaluation = self.evaluate
         result = assemble_result(
             env_runners=self.env_runner_group.get_metrics(),
-            learners=self._learner_results,
+            learners=self.learner_results(),
             evaluation=evaluation() if evaluation is not None else None,
             fault_tolerance=self._fault_metrics(),
             timers=self._timers.result(),
@@ -121,6 +119,10 @@ class Algorithm(Evaluation, ModuleChanges, Checkpointable):
         result.update(self.extra_results())
         self.callbacks.on_train_result(self, result)
         return result
+
+    def learner_results(self) -> dict[str, Any]:
+        """``learners`` of an iteration's result: what the last update returned, unless overridden."""
+        return self._learner_results
 
     def _fault_metrics(self) -> dict[str, Any]:
         found: dict[str, Any] = dict(self.env_runner_group.get_fault_metrics())
@@ -302,15 +304,3 @@ class Algorithm(Evaluation, ModuleChanges, Checkpointable):
 
     def __exit__(self, *exc_info: object) -> None:
         self.stop()
-
-
-def is_small(module: Any) -> bool:
-    """Whether a network has no convolutions and at most :data:`SMALL_NETWORK` parameters.
-
-    A layer of such a network takes microseconds. Split over threads it gains nothing where the machine is idle, and
-    waits for a time slice, a thousand times as long, where another program has the second thread's core.
-    """
-    convolutions = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
-    if any(isinstance(part, convolutions) for part in module.modules()):
-        return False
-    return bool(sum(p.numel() for p in module.parameters()) <= SMALL_NETWORK)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlkit_core.algorithm.aliases import unknown_name_hint
 from rlkit_core.algorithm.fields import settings_of
+from rlkit_core.learner.limits import learner_problems
 
 if TYPE_CHECKING:
     from rlkit_core.algorithm.config import AlgorithmConfig
@@ -42,21 +43,6 @@ def core_problems(config: AlgorithmConfig) -> Iterator[str]:
     yield from _executor_problems(config)
     yield from _model_config_problems(config)
     yield from learner_problems(config)
-
-
-def learner_problems(config: Any) -> Iterator[str]:
-    """What several learners cannot have."""
-    count = config.num_learners
-    if count > 1 and config.executor == "local":
-        yield (
-            f"num_learners={count} with execution(executor='local'): learners average gradients while they run, and in "
-            "one process they would run one after the other; use execution(executor='auto'), or num_learners=0"
-        )
-    if count > 1 and config.compile in ("capture", "inductor"):
-        yield (
-            f"learners(compile={config.compile!r}) with num_learners={count}: learners average their gradients in the "
-            "middle of a step, which a recording would leave out; use compile=None or 'auto', or one learner"
-        )
 
 
 def plugin_problems(config: AlgorithmConfig) -> Iterator[str]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any, Final
 
 ENV_RUNNER_RESULTS: Final = "env_runners"
@@ -63,6 +62,21 @@ def assemble_result(
     return result
 
 
+class Timed:
+    """A block that is measured: a context manager, as rounds of a few env steps have many of them."""
+
+    __slots__ = ("_name", "_started", "_timers")
+
+    def __init__(self, timers: Timers, name: str) -> None:
+        self._timers, self._name = timers, name
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._timers.add(self._name, time.perf_counter() - self._started)
+
+
 class Timers:
     """Wall-clock seconds of the parts of an iteration: the last one's, and the sum over the run."""
 
@@ -70,14 +84,9 @@ class Timers:
         self._last: dict[str, float] = {}
         self._total: dict[str, float] = {}
 
-    @contextmanager
-    def time(self, name: str) -> Iterator[None]:
+    def time(self, name: str) -> Timed:
         """Measure a block; several blocks of one name before the next :meth:`result` add up."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.add(name, time.perf_counter() - started)
+        return Timed(self, name)
 
     def add(self, name: str, seconds: float) -> None:
         """Count seconds measured elsewhere."""

@@ -27,11 +27,30 @@ class Rendezvous:
     """A place in the first learner's process where the learners of a group find each other.
 
     It listens on a port that the system picks, so groups beside each other never collide, and ends with its process.
+    Whoever reaches the port can disturb the group, so it is bound to one address and not to all, as torch would do.
+
+    Args:
+        host: the address to listen on; with ``127.0.0.1`` no other machine can connect.
+
+    Raises:
+        PeerError: this machine has no such address.
     """
 
-    def __init__(self, size: int) -> None:
-        self.store = TCPStore("127.0.0.1", 0, size, is_master=True, timeout=TIMEOUT, wait_for_workers=False)
-        self.port = int(self.store.port)
+    def __init__(self, host: str) -> None:
+        try:
+            listening = socket.create_server((host, 0))
+        except OSError as error:
+            raise PeerError(f"learners cannot meet at {host!r}, the first one's address: {error}") from error
+        self.port = int(listening.getsockname()[1])
+        self.store = TCPStore(
+            host,
+            self.port,
+            1,
+            is_master=True,
+            timeout=TIMEOUT,
+            wait_for_workers=False,
+            master_listen_fd=listening.detach(),  # torch closes it
+        )
 
 
 class Collective:

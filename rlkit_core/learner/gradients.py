@@ -179,11 +179,7 @@ class GradientSteps:
                         self.metrics.peek((registered.module_id, "total_loss"), default=float("nan"))
                     )
                 schedules.step(loss)
-            self.metrics.log_value(
-                (registered.module_id, f"{registered.short_name}_learning_rate"),
-                self._get_optimizer_lr(registered.optimizer),
-                reduce="last",
-            )
+            self.metrics.log_block(registered.rate_key, [self._get_optimizer_lr(registered.optimizer)])
 
     def _get_clip_function(self) -> Callable[..., Tensor | None]:
         """The function that clips gradients: :func:`~rlkit_core.learner.optimizers.clip_gradients`."""

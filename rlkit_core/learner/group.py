@@ -269,6 +269,14 @@ class LearnerGroup(Checkpointable):
             for future in pending.futures:
                 future.exception()
 
+    def reduce_metrics(self) -> dict[str, Any]:
+        """:meth:`Learner.reduce_metrics` of all learners, put together as :meth:`update` does."""
+        if self._is_local:
+            return self.learner.reduce_metrics()
+        return merge_results(
+            self.foreach_learner(lambda learner: (learner.reduce_metrics(), dict(learner.metrics.kinds)))
+        )
+
     def take_rows(self) -> dict[str, dict[str, Any]]:
         """:meth:`Learner.take_rows` of all learners, ``{module id: {name: [rows, ...]}}``, in the order of the data."""
         found = self._team.all("take_rows")

@@ -19,7 +19,7 @@ from rlkit_core.learner.drivers import DriverSet
 from rlkit_core.learner.episodes import complete_rollout, rollout_from_episodes
 from rlkit_core.learner.fused import without_compiler_import
 from rlkit_core.learner.graph_step import Later
-from rlkit_core.learner.metrics import Metrics
+from rlkit_core.learner.metrics import Metrics, count_keys
 from rlkit_core.learner.minibatch import ModuleBatch, as_tensors, count_minibatches, minibatches, num_rows
 from rlkit_core.learner.nonfinite import write_report
 from rlkit_core.learner.observation_statistics import ObservationStatistics
@@ -152,6 +152,7 @@ class Learner(LearnerState):
         minibatch_size: int | None = None,
         shuffle_batch_per_epoch: bool = False,
         num_total_minibatches: int = 0,
+        reduce_metrics: bool = True,
     ) -> dict[str, Any]:
         """One update: prepare the data, step through epochs of minibatches, move schedules and targets on.
 
@@ -170,6 +171,8 @@ class Learner(LearnerState):
             minibatch_size: rows per minibatch and module; None takes each module's whole batch at once.
             shuffle_batch_per_epoch: a new order for every pass.
             num_total_minibatches: stop after that many; 0 means no limit.
+            reduce_metrics: False leaves the metrics until :meth:`reduce_metrics`, and returns ``{}``: of many small
+                updates they are read once, together.
 
         Returns:
             ``{module id: {metric: number}}``, and ``ALL_MODULES`` with what belongs to none.
@@ -193,7 +196,7 @@ class Learner(LearnerState):
             wanted = {mid: wanted[mid] for mid in common}
         self._set_trained(trained)
         if not wanted:
-            return self._nothing_to_do()
+            return self._nothing_to_do(reduce_metrics)
         with self._rng.scope():
             self.before_gradient_based_update(timesteps=timesteps)
             self._observation_statistics.clear()
@@ -219,7 +222,7 @@ class Learner(LearnerState):
             if self.peers is not None:
                 ready, total = self.peers.plan(ready, counts, minibatch_size)
             if not ready:
-                return self._nothing_to_do()
+                return self._nothing_to_do(reduce_metrics)
             self._take_steps(
                 lambda: minibatches(
                     ready,
@@ -235,6 +238,10 @@ class Learner(LearnerState):
             for module_id in ready:
                 self._drivers.after_update(module_id, self.module[module_id].unwrapped(), timesteps)
         self._log_counts(ready)
+        return self.metrics.reduce() if reduce_metrics else {}
+
+    def reduce_metrics(self) -> dict[str, Any]:
+        """The metrics of all updates since they were last reduced, as :meth:`update` returns those of one."""
         return self.metrics.reduce()
 
     def _take_steps(self, make_minibatches: Callable[[], Iterator[dict[str, ModuleBatch]]]) -> None:
@@ -267,9 +274,9 @@ class Learner(LearnerState):
         """:meth:`update` with episodes."""
         return self.update(episodes=episodes, **kwargs)
 
-    def _nothing_to_do(self) -> dict[str, Any]:
+    def _nothing_to_do(self, reduce_metrics: bool) -> dict[str, Any]:
         self.metrics.log_value((ALL_MODULES, "num_empty_updates_lifetime"), self._once, reduce="lifetime_sum")
-        return self.metrics.reduce()
+        return self.metrics.reduce() if reduce_metrics else {}
 
     def _by_module(self, data: Any) -> dict[str, Any]:
         """Data by module id; episodes without one are the only module's."""
@@ -384,24 +391,16 @@ class Learner(LearnerState):
 
     def _log_counts(self, ready: Mapping[str, ModuleBatch]) -> None:
         ids = tuple(ready)
-        keys = self._count_keys.get(ids)
-        if keys is None:
-            per_module = (("", "sum"), ("_lifetime", "lifetime_sum"))
-            keys = self._count_keys[ids] = tuple(
-                key
-                for mid in (*ids, ALL_MODULES)
-                for key in (
-                    *(((mid, f"num_module_steps_trained{end}"), reduce) for end, reduce in per_module),
-                    *([] if mid == ALL_MODULES else [((mid, "weights_seq_no"), "last")]),
-                )
-            )
+        if ids not in self._count_keys:
+            self._count_keys[ids] = count_keys(ids, self._parameter_counts)
         values: list[float] = []
         for rows in ready.values():
             count = num_steps(rows)
             values += (count, count, self.weights_seq_no)
         total = sum(values[::3])
-        self.metrics.log_block(keys, [*values, total, total])
-        self.metrics.log_dict(self._parameter_counts, key=ALL_MODULES, reduce="last")
+        self.metrics.log_block(
+            self._count_keys[ids], [*values, total, total, *self._parameter_counts.values()]
+        )
 
     def shutdown(self) -> None:
         """Free what the learner holds."""

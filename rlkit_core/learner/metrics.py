@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
+
+from rlkit_core.columns import ALL_MODULES
 
 Key = tuple[str, ...]
 Reduce = Literal["mean", "sum", "min", "max", "last", "lifetime_sum"]
@@ -28,8 +30,7 @@ class Metrics:
         self._values: dict[Key, list[Any]] = {}
         self._how: dict[Key, Reduce] = {}
         self._lifetime: dict[Key, float] = {}
-        self._block_keys: BlockKeys = ()
-        self._blocks: list[Any] = []
+        self._blocks: dict[int, tuple[BlockKeys, list[Any]]] = {}
         self._has_tensors = False
         self.kinds: dict[Key, Reduce] = {}
 
@@ -47,7 +48,7 @@ class Metrics:
             self._has_tensors = True
             if value.requires_grad:
                 value = value.detach()
-        if self._blocks:
+        if self._blocks and reduce == "last":
             self._unpack()
         self._list(path, reduce).append(value)
 
@@ -66,24 +67,24 @@ class Metrics:
             keys: ``((path, reduce), ...)``; the same object every time.
             values: numbers, or a tensor ``[len(keys)]`` of any device, not to be changed later.
         """
-        if self._blocks and (keys is not self._block_keys or type(values) is not type(self._blocks[0])):
-            self._unpack()
-        self._block_keys = keys
-        self._blocks.append(values)
+        block = self._blocks.get(id(keys))
+        if block is None:
+            self._blocks[id(keys)] = block = (keys, [])
+        block[1].append(values)
 
     def _unpack(self) -> None:
         """Bring logged blocks to the keys' lists."""
-        keys, blocks = self._block_keys, self._blocks
-        self._blocks = []
-        if not blocks:
+        if not self._blocks:
             return
-        if isinstance(blocks[0], Tensor):
-            self._has_tensors = True
-            columns = [[column] for column in torch.stack(blocks, 1).unbind()]
-        else:
-            columns = zip(*blocks, strict=True)  # type: ignore[assignment]
-        for (path, reduce), column in zip(keys, columns, strict=True):
-            self._list(path, reduce).extend(column)
+        blocks, self._blocks = self._blocks, {}
+        for keys, logged in blocks.values():
+            if isinstance(logged[0], Tensor):
+                self._has_tensors = True
+                columns = [[column] for column in torch.stack(logged, 1).unbind()]
+            else:
+                columns = zip(*logged, strict=True)  # type: ignore[assignment]
+            for (path, reduce), column in zip(keys, columns, strict=True):
+                self._list(path, reduce).extend(column)
 
     def log_dict(
         self, values: Mapping[str, Any], *, key: str | tuple[str, ...] = (), reduce: Reduce = "mean"
@@ -195,3 +196,15 @@ def put(nested: dict[str, Any], path: Key, value: float) -> None:
     for part in path[:-1]:
         nested = nested.setdefault(part, {})
     nested[path[-1]] = value
+
+
+def count_keys(module_ids: Iterable[str], of_all: Iterable[str]) -> BlockKeys:
+    """Keys of what an update counts: of each module steps trained, these over all updates, and ``weights_seq_no``; of
+    all modules together the two counts of steps, and ``of_all``, which stays the same."""
+    steps, lifetime = "num_module_steps_trained", "num_module_steps_trained_lifetime"
+    keys: list[tuple[Key, Reduce]] = []
+    for mid in module_ids:
+        keys += [((mid, steps), "sum"), ((mid, lifetime), "lifetime_sum"), ((mid, "weights_seq_no"), "last")]
+    keys += [((ALL_MODULES, steps), "sum"), ((ALL_MODULES, lifetime), "lifetime_sum")]
+    keys += [((ALL_MODULES, name), "last") for name in of_all]
+    return tuple(keys)

@@ -14,6 +14,7 @@ from rlkit_core.columns import DEFAULT_OPTIMIZER
 from rlkit_core.errors import CheckpointError, ConfigError
 from rlkit_core.learner.flat import FlatParameters
 from rlkit_core.learner.fused import fused_step
+from rlkit_core.learner.metrics import BlockKeys
 from rlkit_core.learner.schedule import Scheduler
 from rlkit_core.learner.torch_schedule import TorchSchedules, is_torch_schedule
 
@@ -38,6 +39,7 @@ class RegisteredOptimizer:
         module_parameters: identities of the parameters that are modules'.
         flat: one flat buffer per parameter group, or None for a group that cannot be flattened.
         step: does what ``optimizer.step()`` does.
+        rate_key: where its learning rate is logged.
         layout: another number whenever its parameters, their buffers or moments become other tensors.
     """
 
@@ -52,10 +54,12 @@ class RegisteredOptimizer:
     module_parameters: set[int] = field(factory=set)
     flat: list[FlatParameters | None] = field(factory=list)
     step: Callable[..., Any] = field(init=False)
+    rate_key: BlockKeys = field(init=False)
     layout: int = field(init=False, factory=_LAYOUTS.__next__)
 
     def __attrs_post_init__(self) -> None:
         self.step = self.optimizer.step
+        self.rate_key = (((self.module_id, f"{self.short_name}_learning_rate"), "last"),)
 
     def owns(self, parameter: Any) -> bool:
         """Whether it steps ``parameter``."""

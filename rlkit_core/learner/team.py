@@ -15,8 +15,10 @@ from rlkit_core.execution import ActorHandle, Executor, LocalExecutor, ProcessEx
 from rlkit_core.learner.capture import make_step
 from rlkit_core.learner.distributed import Collective, PeerError, Rendezvous, own_address
 from rlkit_core.learner.learner import Learner
+from rlkit_core.learner.limits import learner_problems
 from rlkit_core.learner.metrics import Key, Reduce
 from rlkit_core.learner.peers import Peers
+from rlkit_core.learner.threads import is_small
 from rlkit_core.seeding import SeedTree
 
 _LOG = logging.getLogger(__name__)
@@ -46,8 +48,6 @@ def make_learner(config: Any, module_spec: Any, seeds: SeedTree, index: int = 0,
 
 
 def _set_threads(learner: Learner, sharing: int) -> None:
-    from rlkit_core.algorithm.algorithm import is_small
-
     wanted = learner.config.torch_threads
     if wanted == "auto":
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -56,10 +56,10 @@ def _set_threads(learner: Learner, sharing: int) -> None:
         torch.set_num_threads(wanted)
 
 
-def _open(learner: Any) -> tuple[int, str, str]:
+def _open(learner: Any, host: str) -> int:
     learner._rendezvous = None
-    learner._rendezvous = rendezvous = Rendezvous(1)
-    return (rendezvous.port, *own_address())
+    learner._rendezvous = rendezvous = Rendezvous(host)
+    return rendezvous.port
 
 
 def _join(learner: Any, rank: int, size: int, host: str, port: int, own_host: str) -> None:
@@ -142,14 +142,15 @@ class Team:
     def _connect(self) -> None:
         if self.size == 1:
             return
-        port, machine, address = self.actors[0].call(_open).result()
-        others = [actor.call(lambda learner: own_address()) for actor in self.actors[1:]]
-        places = [(machine, address), *(future.result() for future in others)]
-        one_machine = len({name for name, _ in places}) == 1
-        futures = []
-        for rank, (actor, (_, own)) in enumerate(zip(self.actors, places, strict=True)):
-            host, own_host = ("127.0.0.1", "127.0.0.1") if one_machine else (address, own)
-            futures.append(actor.call(_join, rank, self.size, host, port, own_host))
+        asked = [actor.call(lambda learner: own_address()) for actor in self.actors]
+        machines, hosts = zip(*(future.result() for future in asked), strict=True)
+        if len(set(machines)) == 1:
+            hosts = ("127.0.0.1",) * self.size
+        port = self.actors[0].call(_open, hosts[0]).result()
+        futures = [
+            actor.call(_join, rank, self.size, hosts[0], port, own_host)
+            for rank, (actor, own_host) in enumerate(zip(self.actors, hosts, strict=True))
+        ]
         self.results(futures)
         self._apart = False
 
@@ -304,8 +305,6 @@ def make_executor(config: Any) -> Executor:
 
 def check(config: Any, executor: Executor) -> None:
     """Raise ConfigError unless ``executor`` can run the config's learners beside each other, as the config wants it."""
-    from rlkit_core.algorithm.config_checks import learner_problems
-
     for problem in learner_problems(config):
         raise ConfigError(problem)
     if config.num_learners > 1 and isinstance(executor, LocalExecutor):

@@ -77,10 +77,11 @@ class DQN(Algorithm):
         if not batch:
             return
         with self._timers.time("learner_update"):
-            self._learner_results = self.learner_group.update(
+            self.learner_group.update(
                 batch=batch,
                 timesteps=self.timesteps,
                 minibatch_size=self._rows_of_an_update(),
+                reduce_metrics=False,
             )
             prioritized = {
                 m: b for m, b in self.replay_buffers.items() if isinstance(b, PrioritizedReplayBuffer)
@@ -166,6 +167,13 @@ class DQN(Algorithm):
                 buffer = ReplayBuffer(settings["capacity"], **options)
             self.replay_buffers[module_id] = buffer
         return buffer
+
+    def learner_results(self) -> dict[str, Any]:
+        """Metrics of all updates of an iteration; those of the last that had some."""
+        results = self.learner_group.reduce_metrics()
+        if any(results.values()):
+            self._learner_results = results
+        return self._learner_results
 
     def extra_results(self) -> dict[str, Any]:
         """``replay_buffer``: ``{module id: its counters}``."""
