@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import time
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -13,6 +16,7 @@ from rlkit_core import Columns, Learner, LearnerGroup, MultiRLModuleSpec, RLModu
 from rlkit_core.errors import ConfigError, RLKitError
 from rlkit_core.execution import LocalExecutor
 from rlkit_core.learner import masked_mean
+from rlkit_core.learner.distributed import PeerError, Rendezvous
 from rlkit_core.learner.sharding import bounds, shard
 from rlkit_core.learner.team import make_learner
 from rlkit_core.seeding import SeedTree
@@ -484,6 +488,32 @@ def test_recordings_do_not_average(how):
     """(``"auto"`` takes eager steps then; the groups of these tests are made so.)"""
     with pytest.raises(ConfigError, match=f"compile={how!r}"):
         config_for(2).learners(compile=how).build_learner_group()
+    with pytest.raises(ConfigError, match=f"compile={how!r}"):
+        PPOConfig().environment("CartPole-v1").learners(num_learners=2, compile=how).validate()
+    PPOConfig().environment("CartPole-v1").learners(num_learners=1, compile=how).validate()
+
+
+def listening(pid):
+    """``[address, ...]`` that a process's TCP sockets listen on."""
+    own = {os.readlink(one.path) for one in os.scandir(f"/proc/{pid}/fd") if one.is_symlink()}
+    tables = [Path(f"/proc/{pid}/net/{name}") for name in ("tcp", "tcp6")]
+    found = [row.split() for table in tables if table.exists() for row in table.read_text().splitlines()]
+    return [row[1].split(":")[0] for row in found if row[3] == "0A" and f"socket:[{row[9]}]" in own]
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/net/tcp"), reason="reads Linux's table of sockets")
+def test_no_other_machine_reaches_learners_of_one_machine(pair):
+    loopback = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+    first, second = (set(listening(actor.pid)) for actor in pair._team.actors)
+    assert first  # where they meet
+    assert first | second <= loopback
+    with socket.create_server(("0.0.0.0", 0)):
+        assert not set(listening(os.getpid())) <= loopback  # one that others do reach is seen
+
+
+def test_learners_do_not_meet_where_this_machine_is_not():
+    with pytest.raises(PeerError, match=r"'203\.0\.113\.7'"):  # kept for documentation (RFC 5737)
+        Rendezvous("203.0.113.7")
 
 
 def test_learners_with_a_gpu_each_take_their_own(monkeypatch):
