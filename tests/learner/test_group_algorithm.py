@@ -54,6 +54,20 @@ def test_one_learner_elsewhere_is_one_here():
         assert_same_weights(weights(here), weights(there))
 
 
+def test_one_learner_elsewhere_replays_what_one_here_does_step_by_step():
+    there = config_for(1).learners(compile="capture")
+    with config_for(0).build_algo() as eager, there.build_algo() as captured:
+        for _ in range(3):
+            results = [algo.train()["learners"] for algo in (eager, captured)]
+            assert results[0] == results[1]
+        assert_same_weights(weights(eager), weights(captured))
+        (recorded,) = captured.learner_group.foreach_learner(
+            lambda learner: [one is not None for one in learner._step._steps.values()]
+        )
+        assert recorded
+        assert all(recorded)
+
+
 def test_two_learners_train_save_and_go_on(tmp_path):
     """Rollouts of three envs: one for the first learner, two for the second."""
     config = config_for(2, normalize_observations=True)
