@@ -71,6 +71,8 @@ class TorchRNG:
         generator = torch.Generator()
         generator.manual_seed(seed)
         self._state: Tensor = generator.get_state()
+        self._generator = generator
+        self._lent = False  # whether the generator, not the state, says where the stream is
         self._seed = seed
         self._gpu: Any = None
         self._gpu_state: Tensor | None = None
@@ -86,11 +88,28 @@ class TorchRNG:
         start.manual_seed(self._seed)
         self._gpu_state = start.get_state()
 
+    @property
+    def generator(self) -> Any:
+        """A CPU ``torch.Generator`` that draws from this stream, valid until the next :meth:`scope`.
+
+        For who draws with a generator of their own a scope is not needed, and costs more than a few numbers do.
+        """
+        if not self._lent:
+            self._generator.set_state(self._state)
+            self._lent = True
+        return self._generator
+
+    def _take_back(self) -> Tensor:
+        """Where the CPU stream is."""
+        if self._lent:
+            self._state, self._lent = self._generator.get_state(), False
+        return self._state
+
     @contextmanager
     def scope(self) -> Iterator[None]:
         """Draw from this stream until the block ends, then put the global generators back."""
         outside = self.live_state()
-        self.set_live_state((self._state, self._gpu_state))
+        self.set_live_state((self._take_back(), self._gpu_state))
         try:
             yield
         finally:
@@ -110,11 +129,11 @@ class TorchRNG:
 
     def get_state(self) -> Any:
         """The CPU stream's position, a ``uint8`` numpy array."""
-        return self._state.numpy().copy()
+        return self._take_back().numpy().copy()
 
     def set_state(self, state: Any) -> None:
         """Continue from a position that :meth:`get_state` gave."""
-        self._state = self._torch.as_tensor(state, dtype=self._torch.uint8).clone()
+        self._state, self._lent = self._torch.as_tensor(state, dtype=self._torch.uint8).clone(), False
 
     def get_gpu_state(self) -> Any:
         """The GPU stream's position, a ``uint8`` numpy array; None without a GPU."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import gymnasium as gym
@@ -9,9 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlkit_core.data.nested import Nested, map_leaves
+from rlkit_core.data.nested import Nested, leaves, map_leaves
 from rlkit_core.data.storage import storage
 from rlkit_core.spaces import nested_map
+
+Array = np.ndarray[Any, Any]
 
 
 class RolloutBuffers:
@@ -24,7 +27,11 @@ class RolloutBuffers:
             have no fixed array.
         obs_rows: ``T + 1`` numpy row blocks ``[N, ...]``; envs write here.
         obs_inputs: the same blocks as torch tensors; modules read here.
-        rewards, terminateds, truncateds: ``[T, N]`` numpy; ``*_rows`` are their rows.
+        obs_steps: the first T of them together, ``[T, N, ...]``.
+        rewards, terminateds, truncateds: ``[T, N]`` numpy; ``*_rows`` are their rows, ``*_tensor`` are the same as
+            torch tensors.
+        raw_actions: of each step, as numpy sees them.
+        steps_taken: steps of the rollout that have been taken.
     """
 
     def __init__(self, observation_space: gym.Space[Any], num_steps: int, num_envs: int) -> None:
@@ -33,17 +40,48 @@ class RolloutBuffers:
         self.obs: Nested = nested_map(lambda a: a if a.dtype == object else torch.from_numpy(a), arrays)
         self.obs_rows = [nested_map(lambda a, t=t: a[t], arrays) for t in range(num_steps + 1)]
         self.obs_inputs = [map_leaves(lambda a, t=t: a[t], self.obs) for t in range(num_steps + 1)]
+        self.obs_steps: Nested = map_leaves(lambda a: a[:-1], self.obs)
+        self._first_and_last = list(zip(leaves(self.obs_rows[0]), leaves(self.obs_rows[-1]), strict=True))
+        self._float_obs = [leaf for leaf in leaves(arrays) if leaf.dtype.kind == "f"]
         self.rewards = np.zeros((num_steps, num_envs), np.float32)
         self.terminateds = np.zeros((num_steps, num_envs), np.bool_)
         self.truncateds = np.zeros((num_steps, num_envs), np.bool_)
         self.reward_rows = list(self.rewards)
         self.terminated_rows = list(self.terminateds)
         self.truncated_rows = list(self.truncateds)
+        self.rewards_tensor = torch.from_numpy(self.rewards)
+        self.terminateds_tensor = torch.from_numpy(self.terminateds)
+        self.truncateds_tensor = torch.from_numpy(self.truncateds)
+        self.raw_actions: list[Any] = [None] * num_steps
+        self.steps_taken = 0
         self._outputs: dict[str, Nested] = {}
+        self._blocks: dict[str, tuple[Tensor, Array]] = {}
 
     def carry_over(self) -> None:
         """Make the observation after the last rollout the first of the next."""
-        nested_map(np.copyto, self.obs_rows[0], self.obs_rows[-1])
+        for first, last in self._first_and_last:
+            first[...] = last
+
+    def finite(self, start: int, stop: int) -> bool:
+        """Whether rewards of the steps ``start:stop``, and the observations after them, add up to finite sums."""
+        if not math.isfinite(np.add.reduce(self.rewards[start:stop], axis=None)):
+            return False
+        after = slice(start + 1, stop + 1)
+        return all(math.isfinite(np.add.reduce(leaf[after], axis=None)) for leaf in self._float_obs)
+
+    def continue_from(self, other: RolloutBuffers) -> None:
+        """Take over the observation after the last rollout from a buffer of another length."""
+        for last, others in zip(leaves(self.obs_rows[-1]), leaves(other.obs_rows[-1]), strict=True):
+            last[...] = others
+
+    def stack_rows(self, name: str, rows: list[Array]) -> Tensor:
+        """:meth:`stack_output` for T numpy arrays."""
+        block = self._blocks.get(name)
+        if block is None:
+            array = np.empty((self.num_steps, *rows[0].shape), rows[0].dtype)
+            block = self._blocks[name] = torch.from_numpy(array), array
+        np.stack(rows, out=block[1])
+        return block[0]
 
     def stack_output(self, name: str, steps: list[Nested]) -> Nested:
         """Put T module outputs ``[N, ...]`` into this buffer's ``[T, N, ...]`` column ``name`` and return it."""

@@ -6,7 +6,6 @@ episode statistics, masks) is computed once per rollout over whole arrays.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import gymnasium as gym
@@ -15,24 +14,26 @@ import torch
 
 from rlkit_core.columns import Columns
 from rlkit_core.data.buffers import RolloutBuffers
-from rlkit_core.data.nested import Nested, flatten_time, index_rows, leaves, map_leaves, stack
+from rlkit_core.data.nested import Nested, flatten_time, index_rows, map_leaves, stack
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.envs.episodes import EpisodeQuota, EpisodeStats
+from rlkit_core.envs.finite import CHECK_EVERY, check_finals, check_step, check_steps
 from rlkit_core.envs.memory import ActingMemory
 from rlkit_core.envs.runner_modules import RunnerModules
-from rlkit_core.envs.vector import Rows, VectorEnv, make_vector_env, stack_observations
+from rlkit_core.envs.vector import VectorEnv, make_vector_env, stack_observations
 from rlkit_core.envs.whole_episodes import play_episodes, sample_episodes
-from rlkit_core.errors import ConfigError, EnvError, NonFiniteError
+from rlkit_core.errors import ConfigError, EnvError
 from rlkit_core.learner.sequences import max_seq_len
 from rlkit_core.learner.weights import Weights
 from rlkit_core.models.base import PREV_ACTIONS, PREV_REWARDS
 from rlkit_core.rl_module import MultiRLModule, RLModule
-from rlkit_core.rl_module.acting import ActionSampler
+from rlkit_core.rl_module.acting import ActionSampler, RowPolicy
 from rlkit_core.rl_module.packing import ObservationPacker
 from rlkit_core.seeding import SeedTree, TorchRNG
-from rlkit_core.spaces import nested_map
 
 Spaces = dict[str, tuple[gym.Space[Any], gym.Space[Any]]]
+Finals = list[tuple[int, Any]]
+"""Final observations with their places: the env's number, or ``t * N + n`` in a rollout."""
 
 
 class EnvRunner(RunnerModules):
@@ -180,15 +181,44 @@ class EnvRunner(RunnerModules):
         """Act for ``num_steps`` steps in each env; what comes after the episodes of ``quota`` is masked."""
         fresh_start = self._reset_seeds is not None
         buffers = self._prepare(num_steps)
-        memory, packer = self._memory, self._packer
-        states: list[Nested] = []
-        outputs: dict[str, list[Nested]] = {}
-        finals: list[tuple[int, Any]] = []
         stride = self.num_envs * max(1, self.config.num_env_runners)
+        timesteps = range(timestep, timestep + num_steps * stride, stride)
+        policy = None
+        if self._memory is None and self._packer is None:
+            policy = self._sampler(explore).row_policy(timesteps, self.num_envs, self._rng)
+        states: list[Nested] = []
+        try:
+            if policy is None:
+                columns, finals = self._act(buffers, explore, timesteps, states)
+            else:
+                columns, finals = self._act_on_rows(buffers, policy)
+        except Exception:
+            # What is not finite may be why an env or a module failed.
+            check_steps(self, buffers, _last_check(buffers.steps_taken), buffers.steps_taken)
+            raise
+        check_steps(self, buffers, _last_check(num_steps), num_steps)
+        rollout = self._finish(buffers, columns, finals, quota)
+        rollout.fresh_start = fresh_start
+        if self._memory is not None:
+            self._add_memory(rollout, buffers, states)
+        return rollout
+
+    def _act(
+        self, buffers: RolloutBuffers, explore: bool, timesteps: range, states: list[Nested]
+    ) -> tuple[dict[str, Nested], Finals]:
+        """Fill the buffers, calling the module at each step.
+
+        Returns:
+            What the module returned, as columns ``[T, N, ...]``, and final observations with their places. Recurrent
+            states to be kept are put into ``states``.
+        """
+        memory, packer = self._memory, self._packer
+        outputs: dict[str, list[Nested]] = {}
+        finals: Finals = []
         with torch.inference_mode(), self._rng.scope():
             sampler = self._sampler(explore)
-            noise = self._noise(sampler, num_steps)
-            for t in range(num_steps):
+            noise = self._noise(sampler, len(timesteps))
+            for t, timestep in enumerate(timesteps):
                 batch = {Columns.OBS: buffers.obs_inputs[t]}
                 if packer is not None:
                     batch[Columns.OBS] = packer(batch[Columns.OBS])
@@ -198,8 +228,12 @@ class EnvRunner(RunnerModules):
                         states.append(memory.inputs[Columns.STATE_IN])
                     for name in memory.previous:
                         outputs.setdefault(name, []).append(memory.inputs[name])
-                out = sampler(batch, noise=noise[t], t=timestep + t * stride)
-                ended = self._step(buffers, t, out[Columns.ACTIONS])
+                out = sampler(batch, noise=noise[t], t=timestep)
+                actions = out[Columns.ACTIONS]
+                plain = isinstance(actions, torch.Tensor)
+                ended = self._step(
+                    buffers, t, actions.numpy() if plain else map_leaves(lambda x: x.numpy(), actions)
+                )
                 if memory is not None:
                     starts = self._next_starts(buffers, t, self._in_reset_row)
                     memory.remember(out, buffers.reward_rows[t], starts)
@@ -207,12 +241,17 @@ class EnvRunner(RunnerModules):
                     outputs.setdefault(name, []).append(value)
                 if ended:
                     finals += [(t * self.num_envs + n, observation) for n, observation in ended]
-        columns = {name: buffers.stack_output(name, steps) for name, steps in outputs.items()}
-        rollout = self._finish(buffers, columns, finals, quota)
-        rollout.fresh_start = fresh_start
-        if memory is not None:
-            self._add_memory(rollout, buffers, states)
-        return rollout
+        return {name: buffers.stack_output(name, steps) for name, steps in outputs.items()}, finals
+
+    def _act_on_rows(self, buffers: RolloutBuffers, policy: RowPolicy) -> tuple[dict[str, Nested], Finals]:
+        """The same with a function that takes numpy rows and returns raw actions."""
+        finals: Finals = []
+        raw = buffers.raw_actions
+        for t in range(buffers.num_steps):
+            ended = self._step(buffers, t, policy(t, buffers.obs_rows[t]))
+            if ended:
+                finals += [(t * self.num_envs + n, observation) for n, observation in ended]
+        return {Columns.ACTIONS: buffers.stack_rows(Columns.ACTIONS, raw)}, finals
 
     def run_episodes(
         self, num_episodes: int, *, explore: bool = False, seeds: SeedTree | None = None
@@ -234,15 +273,14 @@ class EnvRunner(RunnerModules):
 
     # -- one step -------------------------------------------------------------------------------------------------
 
-    def _step(self, buffers: RolloutBuffers, t: int, actions: Nested) -> list[tuple[int, Any]]:
-        plain = isinstance(actions, torch.Tensor)
-        raw = actions.numpy() if plain else map_leaves(lambda x: x.numpy(), actions)
-        obs_out, rewards = buffers.obs_rows[t + 1], buffers.reward_rows[t]
+    def _step(self, buffers: RolloutBuffers, t: int, raw: Any) -> Finals:
+        """Step the envs with raw actions, numpy arrays ``[N, ...]``."""
+        buffers.raw_actions[t], buffers.steps_taken = raw, t
         try:
             finals = self.env.step(
                 self._acts.actions_to_env(raw),
-                obs_out,
-                rewards,
+                buffers.obs_rows[t + 1],
+                buffers.reward_rows[t],
                 buffers.terminated_rows[t],
                 buffers.truncated_rows[t],
             )
@@ -250,8 +288,9 @@ class EnvRunner(RunnerModules):
             raise EnvError(
                 f"{error} (step {t} of this rollout, runner {self.worker_index})"
             ) from error.__cause__
-        if not math.isfinite(np.add.reduce(rewards)) or not _finite(obs_out):
-            self._report_non_finite(obs_out, rewards, raw, t)
+        buffers.steps_taken = t + 1
+        if not (t + 1) % CHECK_EVERY:
+            check_steps(self, buffers, t + 1 - CHECK_EVERY, t + 1)
         return finals
 
     def _next_starts(
@@ -263,24 +302,6 @@ class EnvRunner(RunnerModules):
             return starts
         return buffers.terminated_rows[t - 1] | buffers.truncated_rows[t - 1] if t else in_reset_row
 
-    def _report_non_finite(self, obs: Rows, rewards: np.ndarray[Any, Any], actions: Any, t: int) -> None:
-        # The sums were not finite; look for the culprit (a sum may also overflow with all its terms finite).
-        for n in range(self.num_envs):
-            bad = None
-            if not math.isfinite(rewards[n]):
-                bad = f"reward {rewards[n]}"
-            else:
-                for leaf in leaves(obs):
-                    if leaf.dtype.kind == "f" and not np.isfinite(leaf[n]).all():
-                        bad = f"a non-finite observation ({np.array2string(leaf[n], threshold=12)})"
-                        break
-            if bad is not None:
-                action = nested_map(lambda a, n=n: a[n], actions)
-                raise NonFiniteError(
-                    f"env {n} of runner {self.worker_index} ({self.config.env}) returned {bad} at step {t} of this "
-                    f"rollout, after raw action {action!r}; fix the env, or wrap it to replace such values"
-                )
-
     # -- around the steps -----------------------------------------------------------------------------------------
 
     def _prepare(self, num_steps: int) -> RolloutBuffers:
@@ -288,17 +309,14 @@ class EnvRunner(RunnerModules):
         if buffers is None or buffers.num_steps != num_steps:
             fresh = RolloutBuffers(self.env.observation_space, num_steps, self.num_envs)
             if buffers is not None:
-                nested_map(np.copyto, fresh.obs_rows[-1], buffers.obs_rows[-1])
+                fresh.continue_from(buffers)
             self._buffers = buffers = fresh
         if self._reset_seeds is not None:
             self.env.reset(self._reset_seeds, buffers.obs_rows[0])
             self._reset_seeds = None
             if self._memory is not None:
                 self._memory.begin()
-            if not _finite(buffers.obs_rows[0]):
-                self._report_non_finite(
-                    buffers.obs_rows[0], np.zeros(self.num_envs), np.zeros(self.num_envs), -1
-                )
+            check_step(self, buffers.obs_rows[0], None, None, -1)
         else:
             buffers.carry_over()
             if self._memory is not None:
@@ -346,9 +364,10 @@ class EnvRunner(RunnerModules):
             valid = counted if valid is None else counted & valid
             dones = dones & valid
         returns, lengths = self.stats.add(buffers.rewards, dones, valid)
-        self.ended[0].extend(returns.tolist())
-        self.ended[1].extend(lengths.tolist())
-        rewards = torch.from_numpy(buffers.rewards)
+        if len(returns):
+            self.ended[0].extend(returns.tolist())
+            self.ended[1].extend(lengths.tolist())
+        rewards = buffers.rewards_tensor
         clip = self.config.clip_rewards
         if clip is not None and clip is not False:
             rewards = rewards.sign() if clip is True else rewards.clamp(-float(clip), float(clip))
@@ -358,9 +377,10 @@ class EnvRunner(RunnerModules):
             with torch.no_grad():
                 logp = dist_cls.from_logits(dist_inputs).logp(columns[Columns.ACTIONS])
             columns[Columns.ACTION_LOGP], columns[Columns.ACTION_PROB] = logp, logp.exp()
-        obs = map_leaves(lambda x: x[:-1], buffers.obs)
-        bootstrap_obs = map_leaves(lambda x: x[-1], buffers.obs)
-        final_obs = stack_observations(self.env.observation_space, [final for _, final in finals])
+        obs, bootstrap_obs, final_obs = buffers.obs_steps, buffers.obs_inputs[-1], None
+        if finals:
+            check_finals(self, finals, buffers)
+            final_obs = stack_observations(self.env.observation_space, [final for _, final in finals])
         if self._packer is not None:
             parts = [obs, bootstrap_obs, *([] if final_obs is None else [final_obs])]
             obs, bootstrap_obs, *rest = self._packer.together(parts)
@@ -370,8 +390,8 @@ class EnvRunner(RunnerModules):
                 Columns.OBS: obs,
                 **columns,
                 Columns.REWARDS: rewards,
-                Columns.TERMINATEDS: torch.from_numpy(buffers.terminateds),
-                Columns.TRUNCATEDS: torch.from_numpy(buffers.truncateds),
+                Columns.TERMINATEDS: buffers.terminateds_tensor,
+                Columns.TRUNCATEDS: buffers.truncateds_tensor,
             },
             bootstrap_obs=bootstrap_obs,
             final_obs=final_obs,
@@ -442,7 +462,6 @@ class EnvRunner(RunnerModules):
         self.env.close()
 
 
-def _finite(rows: Rows) -> bool:
-    if isinstance(rows, np.ndarray):
-        return rows.dtype.kind != "f" or math.isfinite(np.add.reduce(rows, axis=None))
-    return all(leaf.dtype.kind != "f" or math.isfinite(leaf.sum()) for leaf in leaves(rows))
+def _last_check(steps: int) -> int:
+    """The step up to which a rollout of so many steps has been looked at."""
+    return steps - steps % CHECK_EVERY

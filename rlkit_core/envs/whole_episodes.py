@@ -11,8 +11,10 @@ import torch
 from rlkit_core.columns import Columns
 from rlkit_core.data.buffers import RolloutBuffers
 from rlkit_core.data.joining import concat_time, cut_time
+from rlkit_core.data.nested import map_leaves
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.envs.episodes import EpisodeCounter, EpisodeQuota
+from rlkit_core.envs.finite import check_steps
 from rlkit_core.envs.memory import ActingMemory
 from rlkit_core.seeding import SeedTree
 
@@ -63,7 +65,8 @@ def play_episodes(
                 if memory is not None:
                     batch.update(memory.inputs)
                 out = sampler(batch, noise=noise[0], t=0)
-                runner._step(buffers, 0, out[Columns.ACTIONS])
+                runner._step(buffers, 0, map_leaves(lambda x: x.numpy(), out[Columns.ACTIONS]))
+                check_steps(runner, buffers, 0, 1)
                 if memory is not None:
                     memory.remember(out, buffers.rewards[0], runner._next_starts(buffers, 0, in_reset_row))
                 dones = buffers.terminateds[0] | buffers.truncateds[0]

@@ -53,14 +53,30 @@ class SmallPlan:
 
     def __call__(self, x: Array) -> Array:
         """Map ``(B, inputs)`` float32 to ``(B, outputs)``, a new array."""
+        self.find_weights()
+        return self.run(x)
+
+    def find_weights(self) -> None:
+        """Look where the weights are; :meth:`run` computes with those that are there."""
         at = [holder["weight"].data_ptr() for holder in self._holders]  # type: ignore[union-attr]
         if at != self._at:  # an optimizer has put the parameters into one buffer, say
             self._made = [
-                (layer.weight.detach().numpy().T, layer.bias.detach().numpy(), f) for layer, f in self._layers
+                (layer.weight.detach().numpy(), layer.bias.detach().numpy(), f) for layer, f in self._layers
             ]
             self._at = at
+
+    def run(self, x: Array) -> Array:
+        """Map ``(B, inputs)`` to ``(B, outputs)``; for who has called :meth:`find_weights` since weights moved."""
+        if len(x) == 1:
+            x = x[0]
+            for weight, bias, function in self._made:
+                x = weight.dot(x)
+                x += bias
+                if function is not None:
+                    function(x, out=x)
+            return x[None]
         for weight, bias, function in self._made:
-            x = x @ weight
+            x = x @ weight.T
             x += bias
             if function is not None:
                 function(x, out=x)

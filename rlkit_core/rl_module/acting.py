@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,6 +13,10 @@ from rlkit_core.spaces import nested_map
 
 if TYPE_CHECKING:
     from rlkit_core.rl_module.base import RLModule
+    from rlkit_core.seeding import TorchRNG
+
+RowPolicy = Callable[[int, Any], Any]
+"""``(step of the rollout, observations [N, ...]) -> raw actions [N, ...]``, numpy arrays both."""
 
 
 class ActionSampler:
@@ -52,6 +57,9 @@ class ActionSampler:
         accepted = inner._accepts[phase]
         self._wants_t = accepted is None or "t" in accepted
         self._stateful = inner.is_stateful()
+        self._row_policy = None if module is not inner or phase in inner._checks else module.row_policy
+        if getattr(self._row_policy, "__func__", None) is _no_row_policy():
+            self._row_policy = None
         self._where = f"{type(inner).__name__}._forward_{phase}"
         self.dist_cls: Any = None
         self._dist_error: Exception | None = None
@@ -93,6 +101,20 @@ class ActionSampler:
         if result is None:
             self.needs_noise = False
         return result
+
+    def row_policy(self, timesteps: Sequence[int], num_envs: int, rng: TorchRNG) -> RowPolicy | None:
+        """The module's quicker way through a rollout, see :meth:`~.base.RLModule.row_policy`; None: it has none here.
+
+        Args:
+            timesteps: lifetime env steps before each of the T steps.
+            num_envs: N.
+            rng: what random numbers are drawn from; no scope of it may be open.
+        """
+        if self._row_policy is None or self._stateful or getattr(self.module, "training", False):
+            return None
+        return self._row_policy(
+            explore=self.explore, timesteps=timesteps, num_envs=num_envs, generator=rng.generator
+        )
 
     def __call__(
         self, batch: dict[str, Any], *, noise: torch.Tensor | None = None, t: int | None = None
@@ -153,6 +175,12 @@ class ActionSampler:
             if inputs is not None:
                 out[Columns.ACTION_DIST_INPUTS] = inputs
         return out
+
+
+def _no_row_policy() -> Any:
+    from rlkit_core.rl_module.base import RLModule
+
+    return RLModule.row_policy
 
 
 def _sample(dist: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rlkit_core.catalog_scope import make_catalog, module_setup
@@ -196,6 +196,28 @@ class RLModule(deploy.ComputeActions, Checkpointable, abc.ABC):
         if self.inference_only:
             raise self._no_training()
         return self._call("train", batch, kwargs)
+
+    def row_policy(
+        self, *, explore: bool, timesteps: Sequence[int], num_envs: int, generator: Any
+    ) -> Callable[[int, Any], Any] | None:
+        """A quicker way to act through one rollout, for modules that have one; runners ask before each rollout.
+
+        Where the networks are small, calling them costs more than they do. A module may return a function that gives
+        the actions which its acting forward would give, from numpy observations of one step; what does not change
+        within a rollout it decides (and draws) beforehand. The module returns None where its forward does more: when
+        it returns further columns, is overridden, or is listened to by hooks.
+
+        Args:
+            explore: act as ``forward_exploration`` or as ``forward_inference``.
+            timesteps: lifetime env steps before each of the T steps.
+            num_envs: N.
+            generator: the ``torch.Generator`` to draw from.
+
+        Returns:
+            ``act(step of the rollout, observations [N, ...]) -> raw actions [N, ...]``, or None: the runner calls the
+            forwards.
+        """
+        return None
 
     def _call(self, phase: str, batch: dict[str, Any], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Run one underscore twin with the keyword arguments it accepts, checking specs where they are due."""

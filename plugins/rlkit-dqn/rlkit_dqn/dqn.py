@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from torch import Tensor
+from torch.nn import functional as F
 
 from rlkit_core import Algorithm, Columns, Learner
 from rlkit_core.apis import QNetAPI, TargetNetworkAPI
@@ -225,6 +226,8 @@ class DQNTorchLearner(Learner):
         actions = table.index(batch[Columns.ACTIONS])
         online_next = fwd_out.get(QF_NEXT_PREDS)
         q_taken = choose(fwd_out[QF_PREDS], actions)
+        q_logged = q_taken.detach()
+        plain = mask is None and WEIGHTS not in batch and ATOMS not in fwd_out
         if ATOMS in fwd_out:
             best = next_actions(fwd_out[QF_TARGET_NEXT_PREDS], online_next)
             next_probs = choose(fwd_out[QF_TARGET_NEXT_PROBS], best)
@@ -232,27 +235,31 @@ class DQNTorchLearner(Learner):
             losses, errors = categorical_loss(choose(fwd_out[QF_LOGITS], actions), targets)
         else:
             targets = td_targets(rewards, discounts, fwd_out[QF_TARGET_NEXT_PREDS], online_next)
-            losses = td_loss(q_taken, targets, config.td_error_loss_fn)
-            errors = q_taken.detach() - targets
-        errors = errors.detach().abs()
-        if WEIGHTS in batch:
-            losses = losses * batch[WEIGHTS]
-            self.log_rows(module_id, TD_ERROR, errors if mask is None else sequence_priorities(errors, mask))
-        loss = masked_mean(losses, mask)
+        if plain:  # means over all rows alike are one operation each
+            loss = td_loss(q_taken, targets, config.td_error_loss_fn, reduction="mean")
+            td_error_mean = F.l1_loss(q_logged, targets)
+        else:
+            if ATOMS not in fwd_out:
+                losses = td_loss(q_taken, targets, config.td_error_loss_fn)
+                errors = q_logged - targets
+            errors = errors.detach().abs()
+            if WEIGHTS in batch:
+                losses = losses * batch[WEIGHTS]
+                rows = errors if mask is None else sequence_priorities(errors, mask)
+                self.log_rows(module_id, TD_ERROR, rows)
+            loss, td_error_mean = masked_mean(losses, mask), masked_mean(errors, mask)
         self.metrics.log_dict(
-            {
-                "qf_loss": loss,
-                "qf_mean": masked_mean(q_taken, mask),
-                "td_error_mean": masked_mean(errors, mask),
-            },
+            {"qf_loss": loss, "qf_mean": masked_mean(q_logged, mask), "td_error_mean": td_error_mean},
             key=module_id,
         )
-        self._log_range(module_id, q_taken.detach(), mask)
+        self._log_range(module_id, q_logged, mask)
         return loss
 
     def _log_range(self, module_id: str, q: Tensor, mask: Tensor | None) -> None:
         """Log the lowest and highest value of an action taken."""
-        low = q if mask is None else q.masked_fill(~mask, float("inf"))
-        high = q if mask is None else q.masked_fill(~mask, -float("inf"))
-        self.metrics.log_value((module_id, "qf_min"), low.amin(), reduce="min")
-        self.metrics.log_value((module_id, "qf_max"), high.amax(), reduce="max")
+        if mask is None:
+            low, high = q.aminmax()
+        else:
+            low, high = q.masked_fill(~mask, float("inf")).amin(), q.masked_fill(~mask, -float("inf")).amax()
+        self.metrics.log_value((module_id, "qf_min"), low, reduce="min")
+        self.metrics.log_value((module_id, "qf_max"), high, reduce="max")

@@ -52,14 +52,20 @@ def td_targets(
         target_next_q: ``[..., A]``.
         online_next_q: ``[..., A]``, or None.
     """
-    bootstrap = choose(target_next_q, next_actions(target_next_q, online_next_q))
-    return rewards + discounts * bootstrap
+    if online_next_q is None:
+        bootstrap = target_next_q.amax(-1)
+    else:
+        bootstrap = choose(target_next_q, next_actions(target_next_q, online_next_q))
+    return torch.addcmul(rewards, discounts, bootstrap)
 
 
-def td_loss(predictions: Tensor, targets: Tensor, kind: str) -> Tensor:
-    """Loss of each row ``[...]``: ``'mse'`` is the squared error, ``'huber'`` its half within 1 and linear beyond."""
+def td_loss(predictions: Tensor, targets: Tensor, kind: str, reduction: str = "none") -> Tensor:
+    """Loss of each row ``[...]``: ``'mse'`` is the squared error, ``'huber'`` its half within 1 and linear beyond.
+
+    ``reduction="mean"`` gives the mean over all rows at once, in one operation.
+    """
     function = F.huber_loss if kind == "huber" else F.mse_loss
-    return function(predictions, targets, reduction="none")
+    return function(predictions, targets, reduction=reduction)
 
 
 def atoms_of(v_min: float, v_max: float, num_atoms: int) -> Tensor:

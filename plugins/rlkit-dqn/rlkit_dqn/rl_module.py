@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -24,6 +25,7 @@ from rlkit_core.models import (
     initial_state_of,
     run_plan,
 )
+from rlkit_dqn.acting import RowPolicy, epsilon_greedy_rows, greedy_rows
 from rlkit_dqn.actions import ActionTable
 from rlkit_dqn.config import EPSILON
 from rlkit_dqn.noisy import NoisyLinear, noisy_layers, set_noise
@@ -39,6 +41,18 @@ QF_TARGET_NEXT_PROBS = "qf_target_next_probs"
 _LAST = float("inf")
 #: Before the name of a column of inputs: its value after the step(s) of a row.
 NEW = "new_"
+#: Methods that decide about actions; who overrides one wants it to be called.
+_ACTING = {
+    "forward_exploration",
+    "forward_inference",
+    "_forward_exploration",
+    "_forward_inference",
+    "_best",
+    "_q_values",
+    "_heads",
+    "_masked",
+    "compute_q_values",
+}
 
 
 def _wants_noise(request: Any) -> bool:
@@ -129,6 +143,10 @@ class DQNTorchRLModule(TorchRLModule, QNetAPI, TargetNetworkAPI):
         plain = self.num_atoms == 1 and not self._masks
         self._acting_plan = ActingPlan.of(self.encoder, self.af) if plain else None
         self._small_plan = None if self._acting_plan is None else SmallPlan.of(self._acting_plan.layers)
+        own = type(self)
+        self._acts_plainly = self.observation_space.dtype == np.float32 and all(
+            getattr(own, name) is getattr(DQNTorchRLModule, name) for name in _ACTING
+        )
         self._noisy: list[NoisyLinear] = noisy_layers(self.encoder, self.af, self.vf)
         self._target_noisy: list[NoisyLinear] = []
 
@@ -219,9 +237,6 @@ class DQNTorchRLModule(TorchRLModule, QNetAPI, TargetNetworkAPI):
             t: lifetime env steps, which ``epsilon`` follows; None: its last value.
         """
         epsilon = self.epsilon.at(_LAST if t is None else t)
-        index = self._explored_few(batch, epsilon)
-        if index is not None:
-            return {Columns.ACTIONS: self.table.actions(index) if self._joint else index}
         set_noise(self._noisy, True)
         index, out = self._best(batch)
         set_noise(self._noisy, False)
@@ -235,23 +250,25 @@ class DQNTorchRLModule(TorchRLModule, QNetAPI, TargetNetworkAPI):
         out[Columns.ACTIONS] = self.table.actions(index)
         return out
 
-    def _explored_few(self, batch: dict[str, Any], epsilon: float) -> Tensor | None:
-        """The same for a handful of rows, which takes a fraction of the time; None where these are not."""
-        obs, plan = batch[Columns.OBS], self._small_plan
-        if plan is None or not self._is_small(obs):
+    def row_policy(
+        self, *, explore: bool, timesteps: Sequence[int], num_envs: int, generator: Any
+    ) -> RowPolicy | None:
+        """Acting on numpy rows where the networks are small MLPs, the envs few, and no method is overridden."""
+        plan, modules = self._small_plan, self._modules
+        if (
+            plan is None
+            or not self._acts_plainly
+            or num_envs > SMALL_ROWS
+            or self._joint
+            or self._noisy
+            or not self._acting_plan.holds(modules.get("encoder"), modules.get("af"))
+            or not _ACTING.isdisjoint(self.__dict__)
+        ):
             return None
-        if epsilon <= 0.0:
-            return torch.from_numpy(plan(obs.numpy()).argmax(-1))
-        draws = torch.rand(obs.shape[0]).tolist()
-        if min(draws) >= epsilon:
-            return torch.from_numpy(plan(obs.numpy()).argmax(-1))
-        # Below epsilon a draw is uniform, too, and so decides which action it is.
-        size = self._num_actions
-        index = [min(int(u / epsilon * size), size - 1) for u in draws]
-        if max(draws) >= epsilon:
-            best = plan(obs.numpy()).argmax(-1).tolist()
-            index = [i if u < epsilon else b for i, u, b in zip(index, draws, best, strict=True)]
-        return torch.from_numpy(np.array(index))
+        if not explore:
+            return greedy_rows(plan)
+        epsilons = [self.epsilon.at(t) for t in timesteps]
+        return epsilon_greedy_rows(plan, self._num_actions, epsilons, num_envs, generator)
 
     def _is_small(self, obs: Any) -> bool:
         """Whether numpy is the quicker for these observations."""
