@@ -248,6 +248,17 @@ class AlgorithmConfig(CoreSettings):
         config.freeze()
         return config
 
+    def prepared_to_evaluate(self: ConfigT, env: Any = None) -> ConfigT:
+        """:meth:`prepared`, but without the processes and GPUs that only training needs.
+
+        It is validated before those are left out: a batch that fits two runners need not fit one that never samples it.
+        """
+        config = self.prepared(env).copy(copy_frozen=False)
+        config.env_runners(num_env_runners=0).learners(num_learners=0, num_gpus_per_learner=0)
+        object.__setattr__(config, "_validated", True)
+        config.freeze()
+        return config
+
     def build_algo(self, env: Any = None, use_copy: bool = True) -> Any:
         """Make the algorithm.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -31,12 +30,12 @@ def evaluate(checkpoint: Path, episodes: int, seed: int | None, env: str | None,
     """Play deterministic episodes with the algorithm saved in CHECKPOINT (or in the run folder of that name)."""
     with warnings_as_notes():
         from rlkit_core.algorithm import Algorithm
-        from rlkit_core.algorithm.run_folder import checkpoint_path
+        from rlkit_core.algorithm.run_folder import checkpoint_path, stored_config
         from rlkit_core.algorithm.writers import to_json_value
 
         path = checkpoint_path(checkpoint)
-        overrides: dict[str, Any] = {} if env is None else {"env": env}
-        algorithm = Algorithm.from_checkpoint(path, **overrides)
+        config = stored_config(path).prepared_to_evaluate(env)
+        algorithm = Algorithm.from_checkpoint(path, config=config)
         try:
             result = algorithm.evaluate(episodes, seed=seed)["env_runners"]
             env_name = algorithm.config.env

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from rlkit_core.algorithm import AlgorithmConfig
+from rlkit_core.algorithm import Algorithm, AlgorithmConfig
 from rlkit_core.algorithm.run import Stop
 from rlkit_core.cli.app import cli
 from rlkit_core.cli.train import apply_setting, parse_value, reward_threshold, stop_criteria
@@ -230,6 +230,41 @@ def test_what_ends_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
 def start(folder: Path, *args: str, **kwargs: Any) -> subprocess.Popen[str]:
     command = [*COMMAND, "train", "ppo", "CartPole-v1", "--run-dir", str(folder), *SMALL, *args]
     return subprocess.Popen(command, env=ENV, stderr=subprocess.PIPE, text=True, **kwargs)
+
+
+def test_training_with_runners_and_a_learner_in_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch of 60 steps is one of two runners of 3 envs; with one runner these settings would not fit together."""
+    folder = tmp_path / "run"
+    own = ("num_env_runners=2", "num_learners=1", "num_envs_per_env_runner=3", "train_batch_size=60")
+    settings = [text for one in (*own, "rollout_fragment_length=10") for text in ("--set", one)]
+    with start(folder, *settings, "--stop-iters", "2", "--no-plot", stdout=subprocess.PIPE) as process:
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert err == ""
+    assert "ended after 2 iterations: mean return" in out
+    assert "120 steps, 2 iterations" in out
+    config = AlgorithmConfig.from_json((folder / "config.json").read_text())
+    assert (config.num_env_runners, config.num_learners, config.train_batch_size) == (2, 1, 60)
+    first, second = (json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines())
+    assert first["env_runners"]["num_env_steps_sampled_lifetime"] == 60
+    assert second["env_runners"]["num_env_steps_sampled_lifetime"] == 120
+    assert second["learners"]["default_policy"]["num_module_steps_trained"] == 60
+    assert len((folder / "progress.csv").read_text().splitlines()) == 3
+    assert json.loads((folder / "summary.json").read_text())["iterations"] == 2
+
+    # Evaluation starts none of them.
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("a process was started")
+
+    monkeypatch.setattr("rlkit_core.execution.processes.ProcessExecutor.spawn", refuse)
+    for more in ((), ("--env", "CartPole-v0")):
+        said = rlkit("evaluate", folder, "--episodes", 3, *more)
+        assert said.exit_code == 0, said.output
+        assert "num_episodes         3" in said.stdout
+    with pytest.raises(AssertionError, match="a process was started"):
+        Algorithm.from_checkpoint(folder / "checkpoint")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
