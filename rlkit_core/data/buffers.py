@@ -55,7 +55,7 @@ class RolloutBuffers:
         self.raw_actions: list[Any] = [None] * num_steps
         self.steps_taken = 0
         self._outputs: dict[str, Nested] = {}
-        self._blocks: dict[str, tuple[Tensor, Array]] = {}
+        self._blocks: dict[str, tuple[Tensor, list[Array]]] = {}
 
     def carry_over(self) -> None:
         """Make the observation after the last rollout the first of the next."""
@@ -79,8 +79,9 @@ class RolloutBuffers:
         block = self._blocks.get(name)
         if block is None:
             array = np.empty((self.num_steps, *rows[0].shape), rows[0].dtype)
-            block = self._blocks[name] = torch.from_numpy(array), array
-        np.stack(rows, out=block[1])
+            block = self._blocks[name] = torch.from_numpy(array), list(array)
+        for place, row in zip(block[1], rows, strict=True):
+            place[...] = row
         return block[0]
 
     def stack_output(self, name: str, steps: list[Nested]) -> Nested:

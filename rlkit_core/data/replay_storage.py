@@ -201,6 +201,16 @@ class ReplayStorage:
         steps, envs = terminateds.shape
         dones = terminateds | truncateds
         goes_on = ~dones
+        if valid is None and at + (steps + 1) * envs <= self.size:
+            head = at + steps * envs
+            self.begins[at : at + envs] = first_begins
+            self.begins[at + envs : head] = dones[:-1].reshape(-1)
+            self.begins[head : head + envs] = False
+            self.goes_on[at : head - envs] = goes_on[:-1].reshape(-1)
+            self.goes_on[head - envs : head] = False
+            self.terminateds[at:head] = terminateds.reshape(-1)
+            self._tail_over, self._tail_goes_on = dones[-1], goes_on[-1]
+            return
         begins = np.empty((steps + 1, envs), np.bool_)
         begins[0] = first_begins
         if valid is None:

@@ -13,6 +13,11 @@ Floats = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]
 
 
+_NO_RETURNS, _NO_LENGTHS = np.empty(0), np.empty(0, np.int64)
+FEW = 8
+"""Episodes that end in a rollout up to which it is quicker to look at one after the other."""
+
+
 class EpisodeStats:
     """Returns and lengths of finished episodes, over a sliding window.
 
@@ -45,12 +50,8 @@ class EpisodeStats:
         Returns:
             Returns and lengths of the episodes that ended, each ``[number of them]``, in the order they ended.
         """
-        if valid is None and not dones.any():  # as most rollouts of a few steps
-            self._open_return += np.add.reduce(rewards, 0, np.float64)
-            self._open_length += rewards.shape[0]
-            self._steps += rewards.size
-            self.num_env_steps_lifetime += rewards.size
-            return np.empty(0), np.empty(0, np.int64)
+        if valid is None and (count := np.count_nonzero(dones)) <= FEW:  # as in most short rollouts
+            return self._add_few(rewards, dones) if count else self._add_none(rewards)
         lengths = np.ones_like(rewards, dtype=np.int64) if valid is None else valid.astype(np.int64)
         rewards = rewards if valid is None else np.where(valid, rewards, 0.0)
         return_sums = np.cumsum(rewards, axis=0, dtype=np.float64)
@@ -73,6 +74,32 @@ class EpisodeStats:
         ended_returns, ended_lengths = ended_returns[back], ended_lengths[back].astype(np.int64)
         self.record(ended_returns.tolist(), ended_lengths.tolist(), steps=int(lengths.sum()))
         return ended_returns, ended_lengths
+
+    def _add_none(self, rewards: Floats) -> tuple[Floats, NDArray[np.int64]]:
+        """The same where no episode ends."""
+        self._open_return += np.add.reduce(rewards, 0, np.float64)
+        self._open_length += rewards.shape[0]
+        self._steps += rewards.size
+        self.num_env_steps_lifetime += rewards.size
+        return _NO_RETURNS, _NO_LENGTHS
+
+    def _add_few(self, rewards: Floats, dones: Bools) -> tuple[Floats, NDArray[np.int64]]:
+        """The same, episode by episode."""
+        returns: list[float] = []
+        lengths: list[int] = []
+        first: dict[int, int] = {}  # steps of an env that have been counted
+        for t, n in zip(*(index.tolist() for index in dones.nonzero()), strict=True):
+            start = first.get(n, 0)
+            returns.append(float(self._open_return[n] + rewards[start : t + 1, n].sum(dtype=np.float64)))
+            lengths.append(int(self._open_length[n]) + t + 1 - start)
+            self._open_return[n] = self._open_length[n] = 0
+            first[n] = t + 1
+        self._add_none(rewards)
+        for n, start in first.items():
+            self._open_return[n] = rewards[start:, n].sum(dtype=np.float64)
+            self._open_length[n] = rewards.shape[0] - start
+        self.record(returns, lengths, steps=0)
+        return np.array(returns), np.array(lengths, np.int64)
 
     def record(self, returns: list[float], lengths: list[int], *, steps: int | None = None) -> None:
         """Take in finished episodes.

@@ -142,10 +142,9 @@ class ComputeActions:
         Args:
             actions: numpy, leading axes allowed; nested as the action space is.
         """
-        module = self._module()
-        convert = module.__dict__.get("_to_env")
+        convert = self.__dict__.get("_to_env")
         if convert is None:
-            convert = module.__dict__["_to_env"] = _converter(module)
+            convert = self.__dict__["_to_env"] = _converter(self._module())
         return convert(actions)
 
     def _module(self) -> RLModule:

@@ -35,22 +35,18 @@ def epsilon_greedy_rows(
         num_envs: N.
         generator: a ``torch.Generator``.
     """
-    draws = torch.rand((len(epsilons), num_envs), generator=generator, dtype=torch.float64).numpy()
-    shares = np.array(epsilons)[:, None]
-    explores = draws < shares
-    if not explores.any():
-        return greedy_rows(plan)
-    # Below epsilon a draw is uniform, too, and so decides which action it is.
-    random = (draws * (num_actions / np.maximum(shares, 1e-12))).astype(np.int64)
-    np.minimum(random, num_actions - 1, out=random)
-    some, every = explores.any(1).tolist(), explores.all(1).tolist()
-    plan.find_weights()
-    run = plan.run
+    draws = torch.rand((len(epsilons), num_envs), generator=generator, dtype=torch.float64).tolist()
+    best = greedy_rows(plan)
 
     def act(t: int, obs: Array) -> Array:
-        if every[t]:
-            return random[t]
-        best = run(obs).argmax(-1)
-        return np.where(explores[t], random[t], best) if some[t] else best
+        row, epsilon = draws[t], epsilons[t]
+        if min(row) >= epsilon:
+            return best(t, obs)
+        # Below epsilon a draw is uniform, too, and so decides which action it is.
+        index = [min(int(u / epsilon * num_actions), num_actions - 1) for u in row]
+        if max(row) >= epsilon:
+            greedy = best(t, obs).tolist()
+            index = [i if u < epsilon else g for i, u, g in zip(index, row, greedy, strict=True)]
+        return np.array(index)
 
     return act

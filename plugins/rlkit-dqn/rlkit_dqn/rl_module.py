@@ -262,7 +262,7 @@ class DQNTorchRLModule(TorchRLModule, QNetAPI, TargetNetworkAPI):
             or self._joint
             or self._noisy
             or not self._acting_plan.holds(modules.get("encoder"), modules.get("af"))
-            or not _ACTING.isdisjoint(self.__dict__)
+            or not self.__dict__.keys().isdisjoint(_ACTING)
         ):
             return None
         if not explore:
