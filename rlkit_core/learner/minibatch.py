@@ -42,6 +42,8 @@ class ModuleStream:
 
     def next(self) -> ModuleBatch:
         """The next minibatch."""
+        if self._size == self._rows and not self._shuffle:
+            return self._batch
         if self._position + self._size <= self._rows:
             return self._take(self._size)
         if self._position == self._rows and self._size <= self._rows:
@@ -98,18 +100,19 @@ def minibatches(
     Raises:
         ConfigError: a number is not positive.
     """
-    counts = count_minibatches(
-        batch,
-        num_epochs=num_epochs,
-        minibatch_size=minibatch_size,
-        num_total_minibatches=num_total_minibatches,
-    )
-    total = max(counts.values(), default=0) if num_minibatches is None else num_minibatches
+    if num_minibatches is None:
+        counts = count_minibatches(
+            batch,
+            num_epochs=num_epochs,
+            minibatch_size=minibatch_size,
+            num_total_minibatches=num_total_minibatches,
+        )
+        num_minibatches = max(counts.values(), default=0)
     streams = {}
     for mid, rows in batch.items():
         size = num_rows(rows) if minibatch_size is None else rows_per_minibatch(rows, minibatch_size)
         streams[mid] = ModuleStream(rows, size, shuffle=shuffle)
-    for _ in range(total):
+    for _ in range(num_minibatches):
         yield {mid: stream.next() for mid, stream in streams.items()}
 
 

@@ -328,7 +328,8 @@ class MultiRLModule(nn.Module, RLModule):
         return self._members().get(module_id, default)
 
     def _members(self) -> Members:
-        members: Members = self._rl_modules
+        # What `self._rl_modules` gives; `nn.Module` finds its parts slowly, and these are asked for in every update.
+        members: Members = self.__dict__["_modules"]["_rl_modules"]
         return members
 
     def __getitem__(self, module_id: str) -> Any:
