@@ -37,3 +37,21 @@ def test_a_scope_is_private_and_continues():
     again.set_state(state)
     with again.scope():
         assert torch.equal(torch.rand(3), second)
+
+
+def test_a_generator_and_a_scope_draw_from_one_stream():
+    def draws(*how):
+        rng, out = TorchRNG(7), []
+        for by_generator in how:
+            if by_generator:
+                out.append(torch.rand(3, generator=rng.generator))
+            else:
+                with rng.scope():
+                    out.append(torch.rand(3))
+        return torch.cat(out), rng.get_state()
+
+    expected, state = draws(False, False, False, False)
+    for how in ((True, True, True, True), (True, True, False, True), (False, True, True, False)):
+        got, at = draws(*how)
+        assert torch.equal(got, expected)
+        assert (at == state).all()

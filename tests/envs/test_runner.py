@@ -233,3 +233,33 @@ def test_a_faulty_step_names_env_step_and_action(fault, error, words):
         runner.sample(num_timesteps=20)
     for word in words:
         assert word in str(caught.value)
+
+
+class GoesWrong(Counting):
+    """Something becomes NaN at step ``at`` and stays so; from step ``fails`` on the env raises."""
+
+    def __init__(self, at, *, fails=10**9, limit=10**9):
+        super().__init__(limit=limit)
+        self.at, self.fails = at, fails
+
+    def step(self, action):
+        if self.t >= self.fails:
+            raise ValueError("cannot go on")
+        observation, *rest = super().step(action)
+        if self.t > self.at:
+            observation[0] = np.nan
+        return observation, *rest
+
+
+@pytest.mark.parametrize("settings", [{"at": 70}, {"at": 130}, {"at": 3, "fails": 5}])
+def test_a_long_rollout_names_the_first_step_that_went_wrong_and_stops_soon(settings):
+    runner = EnvRunner(config_for(lambda: GoesWrong(**settings)))
+    with pytest.raises(NonFiniteError, match=f"step {settings['at']} of this rollout, after raw action"):
+        runner.collect(1000, explore=True, timestep=0)
+    assert runner.env.envs[0].unwrapped.t <= settings["at"] + 64
+
+
+def test_a_final_observation_is_looked_at_too():
+    runner = EnvRunner(config_for(lambda: GoesWrong(2, limit=3)), num_envs=1)
+    with pytest.raises(NonFiniteError, match=r"env 0 .* step 2"):
+        runner.collect(5, explore=True, timestep=0)

@@ -144,7 +144,7 @@ class DQNTorchRLModule(TorchRLModule, QNetAPI, TargetNetworkAPI):
         self._acting_plan = ActingPlan.of(self.encoder, self.af) if plain else None
         self._small_plan = None if self._acting_plan is None else SmallPlan.of(self._acting_plan.layers)
         own = type(self)
-        self._acts_plainly = self.observation_space.dtype == np.float32 and all(
+        self._acts_plainly = getattr(self.observation_space, "dtype", None) == np.float32 and all(
             getattr(own, name) is getattr(DQNTorchRLModule, name) for name in _ACTING
         )
         self._noisy: list[NoisyLinear] = noisy_layers(self.encoder, self.af, self.vf)
