@@ -1,7 +1,7 @@
 """DQN on CartPole-v1, side by side: rlkit, eager and captured, and a CleanRL-style bare loop on the same work.
 
-One env, 4 steps and then one update of 64 transitions, networks of 64-64, the target copied every 500 steps. See
-``side_by_side.py`` for the how.
+One env, 4 steps and then one update of 64 transitions, networks of 64-64, the target copied every 500 steps. Workers
+called ``together`` take 32 steps and then 8 such updates. See ``side_by_side.py`` for the how.
 
     make bench-dqn                                   five rounds of 40,000 steps
     make bench-dqn ARGS="--threads 2 --json out.json"
@@ -21,6 +21,8 @@ PEERS = Path(__file__).resolve().parent / "peers"
 SCRIPTS: dict[str, tuple[Path, tuple[str, ...]]] = {
     "ours": (PEERS / "ours_dqn.py", ()),
     "ours-capture": (PEERS / "ours_dqn.py", ("--capture",)),
+    "ours-together": (PEERS / "ours_dqn.py", ("--together",)),
+    "ours-together-capture": (PEERS / "ours_dqn.py", ("--together", "--capture")),
     "bare": (PEERS / "bare_dqn.py", ()),
 }
 

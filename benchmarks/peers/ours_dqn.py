@@ -1,4 +1,8 @@
-"""rlkit's DQN on the same work, as a user writes it; ``--capture`` records the update."""
+"""rlkit's DQN on the same work, as a user writes it.
+
+``--capture`` records the update. ``--together`` takes 32 steps and then the 8 updates that belong to them, instead of 4
+steps and one update: as many steps, updates and rows, in another order.
+"""
 
 from __future__ import annotations
 
@@ -23,20 +27,23 @@ from _span import Work, measure, parse_work
 
 from rlkit_core import get_algorithm_config
 
-CAPTURE = "--capture"
+CAPTURE, TOGETHER = "--capture", "--together"
+UPDATES_TOGETHER = 8
 
 
-def build(work: Work, *, capture: bool) -> Any:
+def build(work: Work, *, capture: bool, together: bool = False) -> Any:
     """The algorithm with its env, networks and buffer."""
     torch.set_num_threads(work.threads)
+    updates = UPDATES_TOGETHER if together else 1
     config = (
         get_algorithm_config("dqn")
         .environment(ENV_ID)
-        .env_runners(num_envs_per_env_runner=1, rollout_fragment_length=TRAIN_EVERY)
+        .env_runners(num_envs_per_env_runner=1, rollout_fragment_length=TRAIN_EVERY * updates)
         .training(
             lr=LEARNING_RATE,
             gamma=GAMMA,
             train_batch_size=BATCH_SIZE,
+            training_intensity=BATCH_SIZE / TRAIN_EVERY,
             n_step=1,
             double_q=False,
             dueling=False,
@@ -59,9 +66,9 @@ def build(work: Work, *, capture: bool) -> Any:
 
 def main() -> None:
     """Build, then train the whole work."""
-    capture = CAPTURE in sys.argv
-    work = parse_work([argument for argument in sys.argv[1:] if argument != CAPTURE])
-    algo = build(work, capture=capture)
+    capture, together = CAPTURE in sys.argv, TOGETHER in sys.argv
+    work = parse_work([argument for argument in sys.argv[1:] if argument not in (CAPTURE, TOGETHER)])
+    algo = build(work, capture=capture, together=together)
 
     def train() -> tuple[int, float]:
         result: dict[str, Any] = {"num_env_steps_sampled_lifetime": 0}
@@ -71,7 +78,7 @@ def main() -> None:
             result["env_runners"]["episode_return_mean"]
         )
 
-    name = "ours-capture" if capture else "ours"
+    name = "ours" + ("-together" if together else "") + ("-capture" if capture else "")
     try:
         measure(name, train, ["rlkit-core", "rlkit-dqn", "torch", "gymnasium", "numpy"])
     finally:
