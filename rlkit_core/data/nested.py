@@ -30,6 +30,11 @@ def leaves(struct: Nested) -> Iterator[Any]:
 
 def first_leaf(struct: Nested) -> Any:
     """The first leaf; its leading axes are those of the whole structure."""
+    if isinstance(struct, dict):  # mostly the columns of a rollout
+        for value in struct.values():
+            if isinstance(value, torch.Tensor):
+                return value
+            break
     return next(leaves(struct))
 
 

@@ -70,7 +70,8 @@ class Rollout:
         """Steps that are experience: ``T * N``, less masked rows."""
         if self.loss_mask is not None:
             return int(self.loss_mask.sum())
-        return self.num_steps * self.num_envs
+        steps, envs = first_leaf(self.columns).shape[:2]
+        return int(steps * envs)
 
     def __getitem__(self, column: str) -> Nested:
         try:
