@@ -56,6 +56,7 @@ class DQN(Algorithm):
     def __init__(self, config: Any, env: Any = None) -> None:
         self.replay_buffers: dict[str, ReplayBuffer] = {}
         self._updates_owed = 0.0
+        self._stateless: dict[str, Any] = {}  # modules that were found to have no recurrent state
         super().__init__(config, env)
         self._betas = Scheduler(self.config.replay_buffer_config.get("beta", 1.0))
 
@@ -136,8 +137,12 @@ class DQN(Algorithm):
 
     def _sequence_settings(self, module_id: str) -> tuple[int, dict[str, Any]] | None:
         """Of a recurrent module, how many sequences an update takes and what they are like; None: it takes rows."""
-        module = self.env_runner_group.module[module_id].unwrapped()
+        outer = self.env_runner_group.module[module_id]
+        if outer is self._stateless.get(module_id):
+            return None
+        module = outer.unwrapped()
         if not module.is_stateful():
+            self._stateless[module_id] = outer
             return None
         length = max_seq_len(module)
         options = {

@@ -29,6 +29,7 @@ from rlkit_dqn.acting import RowPolicy, epsilon_greedy_rows, greedy_rows
 from rlkit_dqn.actions import ActionTable
 from rlkit_dqn.config import EPSILON
 from rlkit_dqn.noisy import NoisyLinear, noisy_layers, set_noise
+from rlkit_dqn.plain import PlainNetworks
 from rlkit_dqn.q_learning import at_steps, atoms_of, dueling_q
 
 QF_PREDS = "qf_preds"
@@ -147,6 +148,9 @@ class DQNTorchRLModule(TorchRLModule, QNetAPI, TargetNetworkAPI):
         self._acts_plainly = getattr(self.observation_space, "dtype", None) == np.float32 and all(
             getattr(own, name) is getattr(DQNTorchRLModule, name) for name in _ACTING
         )
+        own_values = not self._acts_plainly or self.num_atoms > 1 or self._masks
+        networks = None if own_values else PlainNetworks.of(self.encoder, self.af, self.vf)
+        self._plain: list[PlainNetworks] = [] if networks is None else [networks]
         self._noisy: list[NoisyLinear] = noisy_layers(self.encoder, self.af, self.vf)
         self._target_noisy: list[NoisyLinear] = []
 
@@ -173,6 +177,9 @@ class DQNTorchRLModule(TorchRLModule, QNetAPI, TargetNetworkAPI):
         self, batch: dict[str, Any], encoder: Any, af: Any, vf: Any
     ) -> tuple[dict[str, Tensor], Any]:
         """Q values and, when recurrent, the state after the last step."""
+        for networks in self._plain:
+            if networks.serve(batch[Columns.OBS], encoder, af, vf):
+                return {QF_PREDS: networks.q(batch[Columns.OBS])}, None
         encoded = encoder(batch)
         return self._heads(batch, encoder_output(encoded, encoder), af, vf), encoded.get(Columns.STATE_OUT)
 
@@ -208,6 +215,9 @@ class DQNTorchRLModule(TorchRLModule, QNetAPI, TargetNetworkAPI):
         self._target_af = make_target_network(self.af)
         self._target_vf = None if self.vf is None else make_target_network(self.vf)
         self._target_noisy = noisy_layers(self._target_encoder, self._target_af, self._target_vf)
+        if self._plain:
+            networks = PlainNetworks.of(self._target_encoder, self._target_af, self._target_vf)
+            self._plain = self._plain[:1] if networks is None else [self._plain[0], networks]
 
     def get_target_network_pairs(self) -> list[tuple[nn.Module, nn.Module]]:
         """Encoder, advantage head and, where dueling, value head."""
