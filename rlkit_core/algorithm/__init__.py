@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rlkit_core.algorithm.algorithm import Algorithm as Algorithm
-    from rlkit_core.algorithm.config import AlgorithmConfig as AlgorithmConfig
+    from rlkit_core.algorithm.config.config import AlgorithmConfig as AlgorithmConfig
 
 _LAZY = {
     "Algorithm": ("rlkit_core.algorithm.algorithm", "Algorithm"),
-    "AlgorithmConfig": ("rlkit_core.algorithm.config", "AlgorithmConfig"),
-    "redeclare": ("rlkit_core.algorithm.fields", "redeclare"),
-    "setting": ("rlkit_core.algorithm.fields", "setting"),
+    "AlgorithmConfig": ("rlkit_core.algorithm.config.config", "AlgorithmConfig"),
+    "redeclare": ("rlkit_core.settings", "redeclare"),
+    "setting": ("rlkit_core.settings", "setting"),
 }
 
 __all__ = ["Algorithm", "AlgorithmConfig", "get_algorithm_config", "redeclare", "setting"]

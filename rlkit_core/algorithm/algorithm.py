@@ -11,7 +11,7 @@ import torch
 
 from rlkit_core.algorithm.callbacks import Callbacks
 from rlkit_core.algorithm.evaluation import Evaluation
-from rlkit_core.algorithm.module_changes import ModuleChanges
+from rlkit_core.algorithm.membership import ModuleChanges
 from rlkit_core.algorithm.results import Timers, assemble_result
 from rlkit_core.checkpoint import Checkpointable
 from rlkit_core.columns import COMPONENT_LEARNER_GROUP, DEFAULT_MODULE_ID
@@ -19,7 +19,7 @@ from rlkit_core.envs import EnvRunnerGroup
 from rlkit_core.envs.runner import EnvRunner
 from rlkit_core.errors import ConfigError
 from rlkit_core.learner import LearnerGroup
-from rlkit_core.learner.threads import is_small
+from rlkit_core.models.threads import is_small
 from rlkit_core.plugins.host import default_host
 from rlkit_core.rl_module import RLModule
 from rlkit_core.seeding import SeedTree

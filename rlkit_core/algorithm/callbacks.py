@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rlkit_core.algorithm.converters import CALLBACK_EVENTS
+from rlkit_core.algorithm.config.converters import CALLBACK_EVENTS
 
 
 class Callbacks:

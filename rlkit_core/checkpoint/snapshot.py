@@ -115,7 +115,7 @@ def base_metadata() -> dict[str, Any]:
     import numpy
     import torch
 
-    from rlkit_core import __version__
+    from rlkit_core._version import __version__
 
     plugins: dict[str, dict[str, Any]] = {}
     for package, (name, version) in plugin_packages().items():

@@ -45,7 +45,7 @@ def distribution_of(cls: type) -> tuple[str, str] | None:
     """Return the plugin ``(distribution, version)`` that defines ``cls``; None for a script's class."""
     top = cls.__module__.partition(".")[0]
     if top == "rlkit_core":
-        from rlkit_core import __version__
+        from rlkit_core._version import __version__
 
         return ("rlkit-core", __version__)
     return plugin_packages().get(top)

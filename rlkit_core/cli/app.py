@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-import rlkit_core
+from rlkit_core._version import __version__
 from rlkit_core.errors import PluginError, RLKitError, did_you_mean
 from rlkit_core.plugins import API_VERSION
 from rlkit_core.plugins.discovery import GROUP_COMMANDS, EntryPointInfo, scan
@@ -88,7 +88,7 @@ def _plugin_commands(*, usable_only: bool = True) -> tuple[EntryPointInfo, ...]:
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(
-    rlkit_core.__version__,
+    __version__,
     message=f"rlkit-core %(version)s (plugin API {'.'.join(map(str, API_VERSION))})",
 )
 @click.option("--debug", is_flag=True, help="Show tracebacks (also: RLKIT_DEBUG=1).")

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-import rlkit_core
+from rlkit_core._version import __version__
 from rlkit_core.plugins import API_VERSION, PluginWarning
 from rlkit_core.plugins.discovery import (
     CORE,
@@ -61,7 +61,7 @@ def versions() -> dict[str, str]:
     import importlib_metadata
 
     found = {
-        "rlkit-core": rlkit_core.__version__,
+        "rlkit-core": __version__,
         "plugin-api": ".".join(map(str, API_VERSION)),
         "python": platform.python_version(),
     }

@@ -30,8 +30,8 @@ def evaluate(checkpoint: Path, episodes: int, seed: int | None, env: str | None,
     """Play deterministic episodes with the algorithm saved in CHECKPOINT (or in the run folder of that name)."""
     with warnings_as_notes():
         from rlkit_core.algorithm import Algorithm
-        from rlkit_core.algorithm.run_folder import checkpoint_path, stored_config
-        from rlkit_core.algorithm.writers import to_json_value
+        from rlkit_core.run.run_folder import checkpoint_path, stored_config
+        from rlkit_core.run.writers import to_json_value
 
         path = checkpoint_path(checkpoint)
         config = stored_config(path).prepared_to_evaluate(env)

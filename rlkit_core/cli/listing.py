@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import rlkit_core
+from rlkit_core._version import __version__
 from rlkit_core.plugins import API_VERSION
 from rlkit_core.plugins.discovery import GROUP_ALGORITHMS, Snapshot, scan
 
@@ -15,7 +15,7 @@ def show(what: str, *, as_json: bool = False) -> None:
     snapshot = scan()
     rows = plugin_rows(snapshot) if what == "plugins" else algorithm_rows(snapshot)
     if as_json:
-        core = {"version": rlkit_core.__version__, "api": ".".join(map(str, API_VERSION))}
+        core = {"version": __version__, "api": ".".join(map(str, API_VERSION))}
         import json
 
         print(json.dumps({"core": core, what: rows}, indent=2))

@@ -18,8 +18,8 @@ from rlkit_core.errors import ConfigError
 from rlkit_core.plugins import PluginWarning
 
 if TYPE_CHECKING:
-    from rlkit_core.algorithm.config import AlgorithmConfig
-    from rlkit_core.algorithm.run import RunSummary, Stop
+    from rlkit_core.algorithm.config.config import AlgorithmConfig
+    from rlkit_core.run.run import RunSummary, Stop
 
 DEFAULT_STEPS = 1_000_000
 NESTED = ("model_config", "env_config", "learner_config_dict", "evaluation_config", "components")
@@ -88,9 +88,9 @@ def train(
     the iteration in progress, with a checkpoint.
     """
     from rlkit_core.algorithm import get_algorithm_config
-    from rlkit_core.algorithm.progress import make_progress
-    from rlkit_core.algorithm.run import Interrupted, Run, Stop
-    from rlkit_core.algorithm.run_folder import checkpoint_path, default_run_dir, run_dir_of
+    from rlkit_core.run.progress import make_progress
+    from rlkit_core.run.run import Interrupted, Run, Stop
+    from rlkit_core.run.run_folder import checkpoint_path, default_run_dir, run_dir_of
 
     with warnings_as_notes():
         config = get_algorithm_config(algo)
@@ -229,8 +229,8 @@ def stop_criteria(
     own: Stop, config: AlgorithmConfig, env: str, *, use_preset: bool, notes: list[str]
 ) -> Stop:
     """What was asked for, above the preset's, above the environment's own threshold; never without an end."""
-    from rlkit_core.algorithm.presets import preset_for
-    from rlkit_core.algorithm.run import Stop
+    from rlkit_core.algorithm.config.presets import preset_for
+    from rlkit_core.run.run import Stop
 
     preset = preset_for(type(config), env) if use_preset else None
     below = Stop.from_preset((preset or {}).get("stop", {}))
@@ -266,7 +266,7 @@ def reward_threshold(env: str) -> float | None:
 
 def print_summary(summary: RunSummary, stop: Stop) -> None:
     """The last lines of a run."""
-    from rlkit_core.algorithm.progress import clock
+    from rlkit_core.run.progress import clock
 
     target = "" if stop.return_mean is None else f" (target {stop.return_mean:g})"
     if math.isnan(summary.evaluation_return_mean):

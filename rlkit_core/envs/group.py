@@ -7,15 +7,15 @@ from typing import Any
 
 from rlkit_core.data.joining import extend_time
 from rlkit_core.data.rollout import Rollout
+from rlkit_core.envs.acting_modules import RunnerModules
 from rlkit_core.envs.episodes import EpisodeStats
-from rlkit_core.envs.remote import ModulesHere, RunnerFleet, Sample
 from rlkit_core.envs.runner import EnvRunner, Spaces
-from rlkit_core.envs.runner_modules import RunnerModules
+from rlkit_core.envs.runner_actors import ModulesHere, RunnerFleet, Sample
 from rlkit_core.errors import ConfigError
 from rlkit_core.execution import Executor, LocalExecutor, Published
-from rlkit_core.learner.weights import WeightLink, Weights
 from rlkit_core.plugins.host import default_host
 from rlkit_core.rl_module import MultiRLModule, RLModuleSpec
+from rlkit_core.rl_module.weights import WeightLink, Weights
 from rlkit_core.seeding import SeedTree
 
 STEPS_AT_ONCE = 100

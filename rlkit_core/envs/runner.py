@@ -13,22 +13,22 @@ import numpy as np
 import torch
 
 from rlkit_core.columns import Columns
-from rlkit_core.data.buffers import RolloutBuffers
 from rlkit_core.data.nested import Nested, flatten_time, index_rows, map_leaves, stack
 from rlkit_core.data.rollout import Rollout
+from rlkit_core.data.sequences import max_seq_len
+from rlkit_core.envs.acting_modules import RunnerModules
 from rlkit_core.envs.episodes import EpisodeQuota, EpisodeStats
-from rlkit_core.envs.finite import CHECK_EVERY, check_finals, check_step, check_steps
+from rlkit_core.envs.finite_checks import CHECK_EVERY, check_finals, check_step, check_steps
 from rlkit_core.envs.memory import ActingMemory
-from rlkit_core.envs.runner_modules import RunnerModules
+from rlkit_core.envs.rollout_buffers import RolloutBuffers
 from rlkit_core.envs.vector import VectorEnv, make_vector_env, stack_observations
 from rlkit_core.envs.whole_episodes import play_episodes, sample_episodes
 from rlkit_core.errors import ConfigError, EnvError
-from rlkit_core.learner.sequences import max_seq_len
-from rlkit_core.learner.weights import Weights
 from rlkit_core.models.base import PREV_ACTIONS, PREV_REWARDS
 from rlkit_core.rl_module import MultiRLModule, RLModule
 from rlkit_core.rl_module.acting import ActionSampler, RowPolicy
 from rlkit_core.rl_module.packing import ObservationPacker
+from rlkit_core.rl_module.weights import Weights
 from rlkit_core.seeding import SeedTree, TorchRNG
 
 Spaces = dict[str, tuple[gym.Space[Any], gym.Space[Any]]]

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 
 from rlkit_core.columns import Columns
-from rlkit_core.data.buffers import RolloutBuffers
 from rlkit_core.data.joining import concat_time, cut_time
 from rlkit_core.data.nested import map_leaves
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.envs.episodes import EpisodeCounter, EpisodeQuota
-from rlkit_core.envs.finite import check_steps
+from rlkit_core.envs.finite_checks import check_steps
 from rlkit_core.envs.memory import ActingMemory
+from rlkit_core.envs.rollout_buffers import RolloutBuffers
 from rlkit_core.seeding import SeedTree
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from rlkit_core.columns import ALL_MODULES
 from rlkit_core.data.nested import map_leaves
 from rlkit_core.errors import NonFiniteError
 from rlkit_core.learner.cuda_graph import CudaGraphRecording
-from rlkit_core.learner.fused import FusedStep
-from rlkit_core.learner.optimizers import RegisteredOptimizer
+from rlkit_core.learner.optim.fused_adam import FusedStep
+from rlkit_core.learner.optim.registered import RegisteredOptimizer
 from rlkit_core.learner.recorded_step import (
     DIFFERS,
     Batch,

@@ -11,22 +11,22 @@ import torch
 from torch import Tensor, nn
 
 from rlkit_core.columns import ALL_MODULES, Columns
+from rlkit_core.data.foreign_episodes import complete_rollout, rollout_from_episodes
 from rlkit_core.data.rollout import Rollout
+from rlkit_core.data.sequences import num_steps, train_rows
 from rlkit_core.errors import ConfigError, NonFiniteError
 from rlkit_core.learner.capture import make_step
 from rlkit_core.learner.device import pick_device
 from rlkit_core.learner.drivers import DriverSet
-from rlkit_core.learner.episodes import complete_rollout, rollout_from_episodes
-from rlkit_core.learner.fused import without_compiler_import
 from rlkit_core.learner.graph_step import Later
+from rlkit_core.learner.group.gradient_averaging import Peers
 from rlkit_core.learner.metrics import Metrics, count_keys
 from rlkit_core.learner.minibatch import ModuleBatch, as_tensors, count_minibatches, minibatches, num_rows
 from rlkit_core.learner.nonfinite import write_report
 from rlkit_core.learner.observation_statistics import ObservationStatistics
-from rlkit_core.learner.optimizers import RegisteredOptimizer
-from rlkit_core.learner.peers import Peers
-from rlkit_core.learner.rows import RowLog
-from rlkit_core.learner.sequences import num_steps, train_rows
+from rlkit_core.learner.optim.fused_adam import without_compiler_import
+from rlkit_core.learner.optim.registered import RegisteredOptimizer
+from rlkit_core.learner.row_log import RowLog
 from rlkit_core.learner.state import LearnerState
 from rlkit_core.rl_module import MultiRLModule, MultiRLModuleSpec, RLModule, RLModuleSpec
 from rlkit_core.seeding import SeedTree, TorchRNG
@@ -164,8 +164,8 @@ class Learner(LearnerState):
             rollouts: ``{module id: Rollout}``, which :meth:`build_train_batch` makes ready; several of one module,
                 in a list, are joined along their envs.
             episodes: ``{module id: episodes}``, or the episodes of the only module; see
-                :func:`~rlkit_core.learner.episodes.rollout_from_episodes` for what an episode may be. They become a
-                rollout each module.
+                :func:`~rlkit_core.data.foreign_episodes.rollout_from_episodes` for what an episode may be. They
+                become a rollout each module.
             timesteps: lifetime counts; ``num_env_steps_sampled_lifetime`` moves the schedules.
             num_epochs: passes over the data.
             minibatch_size: rows per minibatch and module; None takes each module's whole batch at once.
@@ -320,7 +320,7 @@ class Learner(LearnerState):
         """Columns for the loss from a time-major rollout; override to add some (advantages, ...).
 
         Rows ``[B, ...]``, or whole sequences ``[B, L, ...]`` of a recurrent module; see
-        :func:`~rlkit_core.learner.sequences.train_rows`.
+        :func:`~rlkit_core.data.sequences.train_rows`.
         """
         return train_rows(self.module[module_id].unwrapped(), rollout)
 

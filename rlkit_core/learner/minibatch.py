@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from rlkit_core.data.nested import Nested, cat, first_leaf, index_rows, map_leaves, slice_rows
+from rlkit_core.data.sequences import is_sequence_batch, sequence_length
 from rlkit_core.errors import ConfigError
-from rlkit_core.learner.sequences import is_sequence_batch, sequence_length
 
 ModuleBatch = dict[str, Nested]
 """Rows of one module: column name to ``[B, ...]``."""

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from rlkit_core.columns import ALL_MODULES
 from rlkit_core.data.nested import Nested
-from rlkit_core.learner.gradients import GradientSteps
 from rlkit_core.learner.metrics import BlockKeys, Key, Metrics, Reduce
-from rlkit_core.learner.optimizers import ParamDict, RegisteredOptimizer
+from rlkit_core.learner.optim.gradients import GradientSteps
+from rlkit_core.learner.optim.registered import ParamDict, RegisteredOptimizer
 from rlkit_core.learner.recording import NotTraceableError, Recording
-from rlkit_core.learner.rows import RowLog
+from rlkit_core.learner.row_log import RowLog
 
 if TYPE_CHECKING:
     from rlkit_core.learner.learner import Learner

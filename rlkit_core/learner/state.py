@@ -9,9 +9,9 @@ from typing import Any
 from rlkit_core.checkpoint import Checkpointable, from_jsonable, to_jsonable
 from rlkit_core.columns import COMPONENT_METRICS_LOGGER, COMPONENT_OPTIMIZER, COMPONENT_RL_MODULE
 from rlkit_core.errors import CheckpointError, RLKitError
-from rlkit_core.learner.modules import ModuleChanges
-from rlkit_core.learner.weights import Weights
+from rlkit_core.learner.membership import ModuleChanges
 from rlkit_core.rl_module import MultiRLModuleSpec, RLModuleSpec
+from rlkit_core.rl_module.weights import Weights
 
 Filter = str | Collection[str] | None
 

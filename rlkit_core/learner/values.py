@@ -10,7 +10,7 @@ from torch import Tensor
 from rlkit_core.columns import Columns
 from rlkit_core.data.nested import Nested, cat, first_leaf, flatten_time, leaves, slice_rows
 from rlkit_core.data.rollout import Rollout
-from rlkit_core.learner.sequences import ChunkLayout
+from rlkit_core.data.sequences import ChunkLayout
 
 MAX_ROWS = 8192
 #: Numbers in the observations of one call: images in pieces that stay in the caches are a quarter faster.

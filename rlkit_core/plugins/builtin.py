@@ -103,7 +103,7 @@ def rlkit_executors() -> Iterable[ExecutorRecord]:
 @hookimpl
 def rlkit_result_writers(run_dir: Path) -> Iterable[Any]:
     """``progress.csv``, ``results.jsonl`` and TensorBoard events in the run folder."""
-    from rlkit_core.algorithm.writers import CSVWriter, JSONLWriter, TensorBoardWriter
+    from rlkit_core.run.writers import CSVWriter, JSONLWriter, TensorBoardWriter
 
     return [
         CSVWriter(run_dir / "progress.csv"),

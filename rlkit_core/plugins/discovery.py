@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import importlib_metadata
 
-import rlkit_core
+from rlkit_core import _version
+from rlkit_core._version import __version__
 from rlkit_core.plugins import PluginWarning
 from rlkit_core.plugins.versions import window_problem
 
@@ -225,9 +226,9 @@ def _name_of(dist: Any) -> str:
 
 def _uninstalled_core() -> DistributionInfo:
     """Describe a core that runs from a source tree, so that its own plugin is there in any case."""
-    version = rlkit_core.__version__
+    version = __version__
     entry = EntryPointInfo(GROUP_PLUGINS, "core", _CORE_PLUGIN_MODULE, CORE, version)
-    location = os.path.dirname(os.path.dirname(os.path.realpath(rlkit_core.__file__)))
+    location = os.path.dirname(os.path.dirname(os.path.realpath(_version.__file__)))
     return DistributionInfo(CORE, version, (entry,), location=location)
 
 
@@ -264,7 +265,7 @@ def _inspect(dist: Any, name: str, location: str) -> DistributionInfo:
         )
     if name != CORE:
         for requirement in requirements:
-            problem = window_problem(requirement, rlkit_core.__version__)
+            problem = window_problem(requirement, __version__)
             if problem:
                 return _with_state(info, INCOMPATIBLE, problem)
     return info

@@ -10,14 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlkit_core.algorithm import Algorithm, AlgorithmConfig, setting
-from rlkit_core.algorithm.converters import function, path
-from rlkit_core.algorithm.fields import optional
+from rlkit_core.algorithm import Algorithm, AlgorithmConfig
+from rlkit_core.algorithm.config.converters import function, path
 from rlkit_core.checkpoint import load_tree
 from rlkit_core.columns import Columns
 from rlkit_core.data.nested import index_rows, leaves, map_leaves
 from rlkit_core.learner import Learner
 from rlkit_core.rl_module import RLModuleSpec
+from rlkit_core.settings import setting
+from rlkit_core.settings.fields import optional
 
 
 @attrs.define

@@ -15,10 +15,10 @@ from gymnasium import spaces
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rlkit_core.algorithm import AlgorithmConfig, setting
-from rlkit_core.algorithm.fields import UNSET, number
+from rlkit_core.algorithm import AlgorithmConfig
 from rlkit_core.errors import ConfigError, UnknownSettingError
 from rlkit_core.models.default_config import DefaultModelConfig
+from rlkit_core.settings import UNSET, number, setting
 
 
 class Recorder:

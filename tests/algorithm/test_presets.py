@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rlkit_core.algorithm import AlgorithmConfig
-from rlkit_core.algorithm.presets import load_presets, preset_for
+from rlkit_core.algorithm.config.presets import load_presets, preset_for
 from rlkit_core.errors import ConfigError
 
 PRESETS = {
@@ -24,7 +24,8 @@ PRESETS = {
 }
 MODULE = """
 import attrs
-from rlkit_core.algorithm import AlgorithmConfig, setting
+from rlkit_core.algorithm import AlgorithmConfig
+from rlkit_core.settings import setting
 @attrs.define
 class LabConfig(AlgorithmConfig):
     beta: int = setting(1, section="training", help="A setting.")

@@ -15,7 +15,7 @@ from rlkit_core import (
     RLModuleSpec,
     TorchRLModule,
 )
-from rlkit_core.catalog_scope import CURRENT
+from rlkit_core.catalog.scope import CURRENT
 from rlkit_core.errors import (
     AmbiguousComponentError,
     ConfigError,

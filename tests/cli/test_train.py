@@ -18,10 +18,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from rlkit_core.algorithm import Algorithm, AlgorithmConfig
-from rlkit_core.algorithm.run import Stop
 from rlkit_core.cli.app import cli
 from rlkit_core.cli.train import apply_setting, parse_value, reward_threshold, stop_criteria
 from rlkit_core.errors import ConfigError
+from rlkit_core.run.run import Stop
 
 SMALL = [
     "--no-preset",
@@ -219,7 +219,7 @@ def test_what_ends_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     assert criteria(Stop()) == Stop(return_mean=475.0, steps=1_000_000)
     assert criteria(Stop(iterations=3), "Pendulum-v1") == Stop(iterations=3)
     preset = {"CartPole-v1": {"stop": {"return": 400, "steps": 5000}}}
-    monkeypatch.setattr("rlkit_core.algorithm.presets.load_presets", lambda config_class: preset)
+    monkeypatch.setattr("rlkit_core.algorithm.config.presets.load_presets", lambda config_class: preset)
     assert criteria(Stop()) == Stop(return_mean=400, steps=5000)
     assert criteria(Stop(return_mean=10)) == Stop(return_mean=10, steps=5000)
     assert criteria(Stop(seconds=9)) == Stop(return_mean=400, seconds=9)

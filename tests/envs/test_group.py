@@ -131,7 +131,7 @@ def test_a_group_of_processes():
         assert group.get_metrics()["num_env_steps_sampled"] == 0
 
         # Weights reach the runners, and the modules here.
-        from rlkit_core.learner.weights import Weights
+        from rlkit_core.rl_module.weights import Weights
 
         state = {
             "default_policy": {k: v + 1.0 for k, v in group.module["default_policy"].get_state().items()}

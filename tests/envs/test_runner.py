@@ -9,7 +9,7 @@ import torch
 
 from rlkit_core.envs import EnvRunner
 from rlkit_core.errors import EnvError, NonFiniteError
-from rlkit_core.learner.weights import Weights
+from rlkit_core.rl_module.weights import Weights
 from rlkit_core.seeding import SeedTree
 from rlkit_ppo import PPOConfig
 

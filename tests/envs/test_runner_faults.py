@@ -13,7 +13,7 @@ import pytest
 
 from rlkit_core.envs import EnvRunnerGroup
 from rlkit_core.errors import ActorError, EnvError
-from rlkit_core.learner.weights import Weights
+from rlkit_core.rl_module.weights import Weights
 from rlkit_core.seeding import SeedTree
 from rlkit_ppo import PPOConfig
 

@@ -8,8 +8,8 @@ import sys
 import pytest
 import torch
 
-from rlkit_core.learner.flat import FlatParameters
-from rlkit_core.learner.fused import fused_step
+from rlkit_core.learner.optim.flat_buffers import FlatParameters
+from rlkit_core.learner.optim.fused_adam import fused_step
 
 
 def flat_pair(make):

@@ -16,9 +16,9 @@ from rlkit_core import Columns, Learner, LearnerGroup, MultiRLModuleSpec, RLModu
 from rlkit_core.errors import ConfigError, RLKitError
 from rlkit_core.execution import LocalExecutor
 from rlkit_core.learner import masked_mean
-from rlkit_core.learner.distributed import PeerError, Rendezvous
-from rlkit_core.learner.sharding import bounds, shard
-from rlkit_core.learner.team import make_learner
+from rlkit_core.learner.group.actors import make_learner
+from rlkit_core.learner.group.gloo import PeerError, Rendezvous
+from rlkit_core.learner.group.sharding import bounds, shard
 from rlkit_core.seeding import SeedTree
 from rlkit_core.testing import BCConfigTest, BCTorchLearner, DiscreteBCTorchModule
 from rlkit_ppo import PPOConfig

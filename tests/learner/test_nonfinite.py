@@ -192,7 +192,7 @@ def test_zero_keeps_the_finite_gradients(clip):
 
 
 def test_a_run_keeps_the_report_in_its_folder(tmp_path):
-    from rlkit_core.algorithm.run import Run
+    from rlkit_core.run.run import Run
 
     def balance(obs):
         return np.zeros(len(obs), np.int64)

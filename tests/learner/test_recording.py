@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from rlkit_core.learner.flat import FlatParameters
+from rlkit_core.learner.optim.flat_buffers import FlatParameters
 from rlkit_core.learner.recording import NotTraceableError, Recording, TorchScriptBuilder
 
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from rlkit_core import RLModuleSpec, TorchRLModule
 from rlkit_core.data import Rollout
+from rlkit_core.data.sequences import ChunkLayout, masked_mean, max_seq_len, num_steps, sequence_batch
 from rlkit_core.errors import ConfigError
 from rlkit_core.learner.minibatch import minibatches
-from rlkit_core.learner.sequences import ChunkLayout, masked_mean, max_seq_len, num_steps, sequence_batch
 from rlkit_core.learner.values import values_of_rollout
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rlkit_core import ActorCriticTorchRLModule, MultiRLModuleSpec, RLModuleSpec
-from rlkit_core.learner.weights import WeightLink
+from rlkit_core.rl_module.weights import WeightLink
 
 BOX = gym.spaces.Box(-1.0, 1.0, (3,), np.float32)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from rlkit_core.learner.flat import FlatParameters
+from rlkit_core.learner.optim.flat_buffers import FlatParameters
 from rlkit_core.models import MLPHeadConfig, SmallPlan, run_plan
 
 

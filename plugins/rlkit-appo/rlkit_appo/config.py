@@ -8,8 +8,7 @@ from typing import Any
 import attrs
 
 from rlkit_core import RLModuleSpec
-from rlkit_core.algorithm import redeclare, setting
-from rlkit_core.algorithm.fields import boolean, integer, number
+from rlkit_core.settings import boolean, integer, number, redeclare, setting
 from rlkit_impala import IMPALAConfig
 
 

@@ -13,9 +13,10 @@ from rlkit_appo import APPOConfig, CircularBuffer
 from rlkit_core import ActorCriticTorchRLModule, Algorithm, RLModuleSpec
 from rlkit_core.errors import ConfigError, ModuleAPIError
 from rlkit_core.seeding import SeedTree
+from rlkit_core.testing.oracle_envs import ConstantReward, Ragged, TwoKinds
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "rlkit-impala" / "tests"))
-from impala_envs import ConstantReward, Picky, Ragged, TwoKinds
+from impala_envs import Picky
 
 DIST_INPUTS = "target_network_action_dist_inputs"
 

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from rlkit_core.data import PrioritizedReplayBuffer
+from rlkit_core.testing.oracle_envs import Ragged
 from rlkit_dqn import DQNConfig
 
 sys.path.insert(0, str(Path(__file__).parent))
-from dqn_envs import Ragged
 
 GAMMA, ATOMS = 0.9, 7
 KINDS = [(1, "huber"), (1, "mse"), (ATOMS, "cross-entropy")]

@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from rlkit_core.errors import ConfigError
+from rlkit_core.testing.oracle_envs import ConstantReward, Ragged, TwoKinds
 from rlkit_dqn import DQNConfig
 
 sys.path.insert(0, str(Path(__file__).parent))
-from dqn_envs import ConstantReward, Masked, Ragged, Spaces, TwoKinds
+from dqn_envs import Masked, Spaces
 
 ID = "default_policy"
 

@@ -8,8 +8,7 @@ from typing import Any
 import attrs
 
 from rlkit_core import AlgorithmConfig, RLModuleSpec
-from rlkit_core.algorithm import redeclare, setting
-from rlkit_core.algorithm.fields import integer, number, schedule
+from rlkit_core.settings import integer, number, redeclare, schedule, setting
 
 
 @attrs.define

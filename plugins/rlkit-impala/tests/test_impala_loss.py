@@ -10,10 +10,10 @@ import torch
 
 from rlkit_core.data import gae
 from rlkit_core.learner import values_of_rollout
+from rlkit_core.testing.oracle_envs import Ragged
 from rlkit_impala import IMPALAConfig
 
 sys.path.insert(0, str(Path(__file__).parent))
-from impala_envs import Ragged
 from impala_oracle import perturbed, stepwise, vtrace_by_steps
 
 GAMMA = 0.9

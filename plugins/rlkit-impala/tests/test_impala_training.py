@@ -10,11 +10,12 @@ import pytest
 
 from rlkit_core import Algorithm
 from rlkit_core.errors import ConfigError, UnknownSettingError
+from rlkit_core.testing.oracle_envs import Ragged
 from rlkit_impala import BatchQueue, IMPALAConfig
 from rlkit_impala.batches import Gatherer
 
 sys.path.insert(0, str(Path(__file__).parent))
-from impala_envs import OneIsSlow, Picky, Ragged
+from impala_envs import OneIsSlow, Picky
 
 LAG = "diff_num_grad_updates_vs_sampler_policy"
 

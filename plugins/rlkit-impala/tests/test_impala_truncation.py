@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from rlkit_core.learner import values_of_rollout
+from rlkit_core.testing.oracle_envs import ConstantReward, TwoKinds
 from rlkit_impala import IMPALAConfig
 
 sys.path.insert(0, str(Path(__file__).parent))
-from impala_envs import ConstantReward, TwoKinds
 
 GAMMA = 0.8
 MODES = ["sync", "gymnasium_sync"]

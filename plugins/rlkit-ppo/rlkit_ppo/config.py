@@ -8,8 +8,7 @@ from typing import Any
 import attrs
 
 from rlkit_core import AlgorithmConfig, RLModuleSpec
-from rlkit_core.algorithm import redeclare, setting
-from rlkit_core.algorithm.fields import boolean, number, one_of, optional, schedule
+from rlkit_core.settings import boolean, number, one_of, optional, redeclare, schedule, setting
 
 
 @attrs.define

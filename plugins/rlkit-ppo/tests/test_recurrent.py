@@ -11,13 +11,13 @@ import torch
 
 from rlkit_core import Algorithm, RLModuleSpec, TorchRLModule
 from rlkit_core.apis import ValueFunctionAPI
+from rlkit_core.data.sequences import ChunkLayout
 from rlkit_core.learner import values_of_rollout
-from rlkit_core.learner.sequences import ChunkLayout
 from rlkit_core.models.normalizer import observation_normalizers
+from rlkit_core.testing.oracle_envs import ConstantReward, Ragged
 from rlkit_ppo import PPOConfig
 
 sys.path.insert(0, str(Path(__file__).parent))
-from oracle_envs import ConstantReward, Ragged
 
 GAMMA, LAMBDA, CLIP = 0.9, 0.8, 0.2
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from rlkit_core.testing.oracle_envs import ConstantReward, TwoKinds
 from rlkit_ppo import PPOConfig
 
 sys.path.insert(0, str(Path(__file__).parent))
-from oracle_envs import ConstantReward, TwoKinds
 
 GAMMA = 0.8
 

@@ -1,0 +1,347 @@
+"""``AlgorithmConfig``: the settings of a run, and what is made from them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+
+from rlkit_core.algorithm.config import module_specs, to_json
+from rlkit_core.algorithm.config.checks import core_problems, only_problems, plugin_problems
+from rlkit_core.algorithm.config.presets import apply_preset
+from rlkit_core.algorithm.config.sections import CoreSettings
+from rlkit_core.columns import DEFAULT_MODULE_ID
+from rlkit_core.errors import ConfigError
+from rlkit_core.plugins.records import load_target
+from rlkit_core.settings.fields import Setting, settings_of
+
+if TYPE_CHECKING:
+    from rlkit_core.learner import Learner, LearnerGroup
+    from rlkit_core.rl_module import MultiRLModuleSpec, RLModuleSpec
+
+ConfigT = TypeVar("ConfigT", bound="AlgorithmConfig")
+_LEARNER_NEEDED = "has no learner: override get_default_learner_class() or set learners(learner_class=...)"
+
+
+@attrs.define(slots=False, eq=False, repr=False)
+class AlgorithmConfig(CoreSettings):
+    """Settings of an algorithm; a subclass adds its own, one field line each.
+
+    Every fluent method takes the settings of its section by name, leaves the others alone and returns the
+    config::
+
+        config = PPOConfig().environment("CartPole-v1").training(lr=3e-4).debugging(seed=1)
+        algo = config.build()
+
+    Unknown names raise ``UnknownSettingError`` (a KeyError and an AttributeError too) with a suggestion, bad
+    values ``ConfigError``. :meth:`validate` checks how settings fit together and reports every problem at
+    once.
+
+    A subclass looks like this::
+
+        @attrs.define
+        class ToyConfig(AlgorithmConfig):
+            algo_class = Toy                       # or "package.module:Toy"
+            beta: float = setting(0.5, section="training", help="How bold.", converter=number(ge=0))
+            lr: float = redeclare(AlgorithmConfig, "lr", 3e-4)
+
+    Args:
+        algo_class: the ``Algorithm`` subclass that :meth:`build` makes; the class's own unless given.
+    """
+
+    _algo_class: Any = None
+
+    default_algo_class = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        own = cls.__dict__.get("algo_class")
+        if own is not None and not isinstance(own, property):
+            cls.default_algo_class = own
+            del cls.algo_class
+
+    # What follows from settings
+
+    @property
+    def algo_class(self) -> Any:
+        """The ``Algorithm`` subclass, or None."""
+        return load_target(self._algo_class or self.default_algo_class)
+
+    @property
+    def framework_str(self) -> str:
+        """``"torch"``."""
+        return self._framework
+
+    @property
+    def _model_config_auto_includes(self) -> dict[str, Any]:
+        """The algorithm's own model settings, below everything a user writes. Subclasses extend it with ``|``."""
+        own = {"normalize_actions": self.normalize_actions, "clip_actions": self.clip_actions}
+        return {name: value for name, value in own.items() if value is not True}
+
+    @property
+    def model_config(self) -> dict[str, Any]:
+        """The algorithm's model settings with the user's above them; a new dict, values keep their identity."""
+        return self._model_config_auto_includes | self._model_config
+
+    @property
+    def learner_class(self) -> Any:
+        """The Learner class in force."""
+        return self._learner_class if self._learner_class is not None else self.get_default_learner_class()
+
+    @property
+    def train_batch_size_per_learner(self) -> int:
+        """Env steps per update and learner."""
+        if self._train_batch_size_per_learner is not None:
+            return self._train_batch_size_per_learner
+        return max(1, self.train_batch_size // max(1, self.num_learners))
+
+    @property
+    def total_train_batch_size(self) -> int:
+        """Env steps per update, over all learners."""
+        return self.train_batch_size_per_learner * max(1, self.num_learners)
+
+    def get_rollout_fragment_length(self, worker_index: int = 0) -> int:
+        """Steps that each env of a runner takes in one sample.
+
+        ``"auto"`` splits the train batch over all envs; where it does not divide, runners of lower index take
+        one step more, so that a sample is never smaller than the batch by more than the rounding of one
+        runner. (Runners of one group all take the first one's length, so that their rollouts can be joined.)
+
+        Args:
+            worker_index: 0 is the runner in this process, 1 the first in a process of its own.
+        """
+        if isinstance(self.rollout_fragment_length, int):
+            return self.rollout_fragment_length
+        envs = self.num_envs_per_env_runner
+        steps, rest = divmod(self.total_train_batch_size, envs * max(1, self.num_env_runners))
+        first_env = max(0, worker_index - 1) * envs
+        return max(1, steps + (first_env < rest))
+
+    @property
+    def policy_ids(self) -> list[str]:
+        """Ids of the modules that agents can be mapped to."""
+        return module_specs.policy_ids(self)
+
+    @property
+    def policy_mapping_fn(self) -> Callable[..., str]:
+        """``(agent_id, episode, **kwargs) -> module id``; maps everyone to the sole module unless set."""
+        if self._policy_mapping_fn is not None:
+            return self._policy_mapping_fn  # type: ignore[no-any-return]
+        ids = self.policy_ids
+        sole = ids[0] if len(ids) == 1 else DEFAULT_MODULE_ID
+
+        def everyone_to_one(agent_id: Any, episode: Any = None, **kwargs: Any) -> str:
+            return sole
+
+        return everyone_to_one
+
+    @property
+    def is_multi_agent(self) -> bool:
+        """Whether there is any module but the one ``default_policy``."""
+        return self.policy_ids != [DEFAULT_MODULE_ID]
+
+    def get_config_for_module(self: ConfigT, module_id: str) -> ConfigT:
+        """The config as it is for one module: this very object where nothing differs, else a frozen copy (kept)."""
+        changes = self.algorithm_config_overrides_per_module.get(module_id)
+        if not changes:
+            return self
+        kept = self._module_configs.get(module_id)
+        if kept is None:
+            kept = self.copy(copy_frozen=False).update_from_dict(changes)
+            kept.freeze()
+            self._module_configs[module_id] = kept
+        return kept
+
+    def get_evaluation_config_object(self: ConfigT) -> ConfigT:
+        """The config as it is while evaluating: ``evaluation_config`` applied, not exploring unless that says so."""
+        config = self.copy(copy_frozen=False)
+        config.update_from_dict({"explore": False, **self.evaluation_config})
+        config.freeze()
+        return config
+
+    # What an algorithm overrides
+
+    def get_default_learner_class(self) -> Any:
+        """The algorithm's Learner class."""
+        raise NotImplementedError(f"{type(self).__name__} {_LEARNER_NEEDED}")
+
+    def get_default_rl_module_spec(self) -> RLModuleSpec:
+        """The algorithm's module: an ``RLModuleSpec`` with class and catalog."""
+        raise NotImplementedError(
+            f"{type(self).__name__} has no module: override get_default_rl_module_spec(), or give "
+            "rl_module(rl_module_spec=...)"
+        )
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with the settings as they stand together. Subclasses yield theirs after ``super()``'s."""
+        yield from only_problems(self)
+        yield from core_problems(self)
+
+    # Modules
+
+    @property
+    def rl_module_spec(self) -> Any:
+        """The user's spec, completed from the algorithm's; a copy, without spaces unless the user gave them."""
+        return module_specs.merged_spec(self)
+
+    def get_rl_module_spec(
+        self, env: Any = None, spaces: Any = None, inference_only: bool | None = None
+    ) -> RLModuleSpec:
+        """The complete spec of the one module of a single-agent run; see :meth:`get_multi_rl_module_spec`."""
+        multi = self.get_multi_rl_module_spec(env=env, spaces=spaces, inference_only=inference_only)
+        ids = self.policy_ids
+        spec: RLModuleSpec = multi[ids[0] if DEFAULT_MODULE_ID not in ids else DEFAULT_MODULE_ID]
+        return spec
+
+    def get_multi_rl_module_spec(
+        self, *, env: Any = None, spaces: Any = None, inference_only: bool | None = None
+    ) -> MultiRLModuleSpec:
+        """The complete spec of all modules; the user's own specs are never changed.
+
+        A module's model config is the algorithm's, then ``rl_module(model_config=)``, then its spec's own.
+        Missing classes come from the algorithm; missing spaces from ``spaces``, the env's agents, the env,
+        and the config.
+
+        Args:
+            env: an env or vector env to read spaces from.
+            spaces: ``{module id: (observation space, action space)}``; the key ``"__env__"`` serves all
+                modules.
+            inference_only: True builds without training-only parts, and without learner-only modules.
+
+        Raises:
+            SpecError: spaces of a module are unknown or contradict each other.
+        """
+        return module_specs.multi_spec(self, env=env, spaces=spaces, inference_only=inference_only)
+
+    # Checking and building
+
+    def validate(self) -> None:
+        """Check how the settings fit together and ask installed plugins; report everything at once.
+
+        Raises:
+            ConfigError: with all problems found.
+        """
+        found = [*self.problems(), *plugin_problems(self)]
+        if found:
+            head = f"{type(self).__name__}: {found[0]}"
+            if len(found) > 1:
+                head = f"{type(self).__name__} has {len(found)} problems:\n  - " + "\n  - ".join(found)
+            raise ConfigError(head)
+        object.__setattr__(self, "_validated", True)
+
+    def _value_error(self, message: str) -> None:
+        """Report one problem at once (RLlib's way; :meth:`problems` collects them instead)."""
+        raise ConfigError(f"{type(self).__name__}: {message}")
+
+    def prepared(self: ConfigT, env: Any = None) -> ConfigT:
+        """A validated, frozen copy: what an ``Algorithm`` works with. One that is that already is its own."""
+        if self.is_frozen and self._validated and env is None:
+            return self
+        config = self.copy(copy_frozen=False)
+        if env is not None:
+            config.environment(env)
+        config.validate()
+        if config.log_level is not None:
+            logging.getLogger("rlkit_core").setLevel(config.log_level)
+        config.freeze()
+        return config
+
+    def prepared_to_evaluate(self: ConfigT, env: Any = None) -> ConfigT:
+        """:meth:`prepared`, but without the processes and GPUs that only training needs.
+
+        It is validated before those are left out: a batch that fits two runners need not fit one that never samples it.
+        """
+        config = self.prepared(env).copy(copy_frozen=False)
+        config.env_runners(num_env_runners=0).learners(num_learners=0, num_gpus_per_learner=0)
+        object.__setattr__(config, "_validated", True)
+        config.freeze()
+        return config
+
+    def build_algo(self, env: Any = None, use_copy: bool = True) -> Any:
+        """Make the algorithm.
+
+        Args:
+            env: takes the place of ``environment(env=...)``.
+            use_copy: accepted for RLlib's sake; the algorithm always works with a frozen copy.
+
+        Raises:
+            ConfigError: there is no ``algo_class``, or :meth:`validate` found problems.
+        """
+        if self.algo_class is None:
+            raise ConfigError(
+                f"{type(self).__name__} builds no algorithm: use an algorithm's config, or "
+                f"{type(self).__name__}(algo_class=...)"
+            )
+        return self.algo_class(self.prepared(env))
+
+    def build(self, env: Any = None, use_copy: bool = True) -> Any:
+        """The same as :meth:`build_algo`."""
+        return self.build_algo(env, use_copy)
+
+    def build_learner(self, *, env: Any = None, spaces: Any = None) -> Learner:
+        """Make a Learner for the modules of this config; ``learner.build()`` then builds them."""
+        spec = self.get_multi_rl_module_spec(env=env, spaces=spaces, inference_only=False)
+        return self.learner_class(config=self, module_spec=spec)  # type: ignore[no-any-return]
+
+    def build_learner_group(
+        self, *, env: Any = None, spaces: Any = None, rl_module_spec: Any = None, placement_group: Any = None
+    ) -> LearnerGroup:
+        """Make a LearnerGroup for the modules of this config.
+
+        Args:
+            env: an env to read spaces from.
+            spaces: as for :meth:`get_multi_rl_module_spec`.
+            rl_module_spec: takes the place of the config's own spec.
+            placement_group: must be None; the executor places learners.
+        """
+        from rlkit_core.learner import LearnerGroup
+
+        if placement_group is not None:
+            raise ConfigError("build_learner_group(placement_group=...) belongs to Ray; leave it out")
+        config = self
+        if rl_module_spec is not None:
+            config = self.copy(copy_frozen=False)
+            config._set_section("rl_module", (), {"rl_module_spec": rl_module_spec})
+        spec = config.get_multi_rl_module_spec(env=env, spaces=spaces, inference_only=False)
+        return LearnerGroup(config=config, module_spec=spec)
+
+    # Presets and JSON
+
+    def apply_preset(self, env_id: str | None = None) -> bool:
+        """Set what the algorithm's data file holds for an environment, leaving alone what the user has set.
+
+        Args:
+            env_id: environment id; the config's own env unless given.
+
+        Returns:
+            Whether there is a preset for it.
+        """
+        return apply_preset(self, env_id if env_id is not None else self.env)
+
+    def to_json(self) -> str:
+        """The config as a JSON text; functions are recorded as "to be passed at load".
+
+        Raises:
+            ConfigError: a value that JSON cannot hold (a live module in ``model_config``, say), naming it.
+        """
+        return to_json.dumps(self)
+
+    @classmethod
+    def from_json(cls, text: str, **passed: Any) -> Any:
+        """The config that :meth:`to_json` wrote, of the class it had.
+
+        Args:
+            text: the JSON text.
+            **passed: settings that take the place of what is recorded, functions above all.
+
+        Raises:
+            ConfigError: damaged text or another class than ``cls`` (or a subclass).
+        """
+        return to_json.loads(text, cls, passed)
+
+    @classmethod
+    def known_settings(cls) -> dict[str, Setting]:
+        """All settings of this class by name."""
+        return settings_of(cls)

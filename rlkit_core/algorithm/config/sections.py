@@ -1,0 +1,419 @@
+"""The settings that every algorithm has: one field line each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from rlkit_core.algorithm.config import converters as to
+from rlkit_core.settings.base import SettingsBase, section_method
+from rlkit_core.settings.fields import (
+    boolean,
+    either,
+    integer,
+    mapping,
+    number,
+    one_of,
+    optional,
+    schedule,
+    setting,
+)
+
+
+@attrs.define(slots=False, eq=False, repr=False)
+class CoreSettings(SettingsBase):
+    """The core's sections and their settings; ``AlgorithmConfig`` adds behaviour."""
+
+    api_stack = section_method("api_stack")
+    framework = section_method("framework")
+    environment = section_method("environment")
+    env_runners = section_method("env_runners")
+    learners = section_method("learners")
+    resources = section_method("resources")
+    training = section_method("training")
+    rl_module = section_method("rl_module")
+    multi_agent = section_method("multi_agent")
+    evaluation = section_method("evaluation")
+    reporting = section_method("reporting")
+    callbacks = section_method("callbacks")
+    checkpointing = section_method("checkpointing")
+    debugging = section_method("debugging")
+    fault_tolerance = section_method("fault_tolerance")
+    experimental = section_method("experimental")
+    execution = section_method("execution")
+
+    enable_rl_module_and_learner: bool = setting(
+        True, section="api_stack", help="Always True.", converter=to.always_true
+    )
+    enable_env_runner_and_connector_v2: bool = setting(
+        True, section="api_stack", help="Always True.", converter=to.always_true
+    )
+    _framework: str = setting("torch", section="framework", help="'torch'.", converter=to.framework)
+
+    env: Any = setting(
+        section="environment",
+        help="Gymnasium id, env class, or function that makes an env.",
+        converter=to.env,
+    )
+    env_config: dict[str, Any] = setting(
+        {}, section="environment", help="Free-form arguments of the environment.", converter=mapping
+    )
+    observation_space: Any = setting(
+        section="environment",
+        help="What modules observe, if not the env's own space.",
+        converter=optional(to.space),
+    )
+    action_space: Any = setting(
+        section="environment",
+        help="What modules act in, if not the env's own space.",
+        converter=optional(to.space),
+    )
+    clip_rewards: bool | float | None = setting(
+        section="environment",
+        help="True: train on the sign of rewards; a number c: clip them to [-c, c]. Reported returns stay as they are.",
+        converter=optional(either(boolean, number(gt=0))),
+    )
+    normalize_actions: bool = setting(
+        True,
+        section="environment",
+        help="Modules act in [-1, 1], scaled to a bounded Box.",
+        converter=boolean,
+    )
+    clip_actions: bool = setting(
+        True, section="environment", help="Clip continuous actions to the Box's bounds.", converter=boolean
+    )
+    disable_env_checking: bool = setting(
+        True,
+        section="environment",
+        help="Leave out gymnasium's passive env checker, which costs time each step.",
+        converter=boolean,
+    )
+
+    num_env_runners: int = setting(
+        0,
+        section="env_runners",
+        help="Runners in processes of their own; 0 samples in this process.",
+        converter=integer(ge=0),
+    )
+    max_requests_in_flight_per_env_runner: int = setting(
+        1,
+        section="env_runners",
+        help="Rollouts that each runner has under way while an asynchronous algorithm learns.",
+        converter=integer(ge=1),
+    )
+    num_envs_per_env_runner: int = setting(
+        1, section="env_runners", help="Environments that one runner steps together.", converter=integer(ge=1)
+    )
+    gym_env_vectorize_mode: str = setting(
+        "auto",
+        section="env_runners",
+        help="'auto' picks the fastest; 'sync', 'async', 'gymnasium_sync' or 'vector_entry_point'.",
+        converter=lambda value: one_of("auto", "sync", "async", "gymnasium_sync", "vector_entry_point")(
+            to.vectorize_mode(value)
+        ),
+    )
+    rollout_fragment_length: int | str = setting(
+        "auto",
+        section="env_runners",
+        help="Steps of each env in one sample; 'auto' fits the train batch size.",
+        converter=either(one_of("auto"), integer(ge=1)),
+    )
+    batch_mode: str = setting(
+        "truncate_episodes",
+        section="env_runners",
+        help="Rollouts cut episodes and bootstrap.",
+        converter=one_of("truncate_episodes", "complete_episodes"),
+        only=("truncate_episodes",),
+        only_why="rollouts are [T, N] arrays that cut episodes and bootstrap their value",
+    )
+    explore: bool = setting(
+        True, section="env_runners", help="Sample training data with forward_exploration.", converter=boolean
+    )
+
+    num_learners: int = setting(
+        0,
+        section="learners",
+        help="Learners, in processes of their own, that average their gradients; 0 learns in this process.",
+        converter=integer(ge=0),
+    )
+    max_requests_in_flight_per_learner: int = setting(
+        3,
+        section="learners",
+        help="Updates that may wait or run at once where they are not waited for; data beyond is dropped, and counted.",
+        converter=integer(ge=1),
+    )
+    max_num_learner_restarts: int = setting(
+        10,
+        section="fault_tolerance",
+        help="Learners that died may be started again so often, from the state of one that lives.",
+        converter=integer(ge=0),
+    )
+    num_gpus_per_learner: float = setting(
+        0,
+        section="learners",
+        help="GPUs of one learner; 0 learns on the CPU, anything above (a share of a GPU too) on local_gpu_idx.",
+        converter=number(ge=0),
+    )
+    local_gpu_idx: int = setting(
+        0,
+        section="learners",
+        help="Which of the GPUs that torch sees a learner with num_gpus_per_learner > 0 takes.",
+        converter=integer(ge=0),
+    )
+    _learner_class: Any = setting(
+        section="learners",
+        help="Learner subclass, if not the algorithm's own.",
+        converter=optional(to.class_with("compute_loss_for_module", "a Learner subclass")),
+    )
+    learner_config_dict: dict[str, Any] = setting(
+        {}, section="learners", help="Free-form settings of a custom Learner.", converter=mapping
+    )
+    compile: str | None = setting(
+        section="learners",
+        help="The gradient step: None runs it eagerly, 'capture' records it once and replays it, 'inductor' compiles "
+        "it (slow to start), 'auto' captures where it can.",
+        converter=one_of(None, "capture", "inductor", "auto"),
+    )
+    on_nonfinite: str = setting(
+        "raise",
+        section="learners",
+        help="A loss or gradient that is NaN or infinite: 'raise', 'skip' that minibatch, or 'zero' the gradients.",
+        converter=one_of("raise", "skip", "zero"),
+    )
+
+    torch_threads: int | str | None = setting(
+        "auto",
+        section="resources",
+        help="Torch threads while training and evaluating, put back afterwards; 'auto' is 1 for small networks, whose "
+        "layers are quicker than the hand-over to a second thread; None leaves them alone.",
+        converter=optional(either(one_of("auto"), integer(ge=1))),
+    )
+
+    gamma: float = setting(0.99, section="training", help="Discount factor.", converter=number(ge=0, le=1))
+    lr: float | list[list[float]] = setting(
+        0.001, section="training", help="Learning rate, or [[step, value], ...].", converter=schedule(ge=0)
+    )
+    torch_lr_scheduler_classes: list[Any] = setting(
+        [],
+        section="experimental",
+        help="Torch learning-rate schedulers, (optimizer) -> scheduler, stepped once per update, that start from lr.",
+        converter=to.functions,
+        aliases=("_torch_lr_scheduler_classes",),
+    )
+    grad_clip: float | None = setting(
+        section="training", help="Bound on gradients; None does not clip.", converter=optional(number(gt=0))
+    )
+    grad_clip_by: str = setting(
+        "global_norm",
+        section="training",
+        help="What grad_clip bounds: 'global_norm', 'norm' or 'value'.",
+        converter=one_of("global_norm", "norm", "value"),
+    )
+    train_batch_size: int = setting(
+        32, section="training", help="Env steps per update, over all learners.", converter=integer(ge=1)
+    )
+    _train_batch_size_per_learner: int | None = setting(
+        section="training",
+        help="Env steps per update and learner; None splits train_batch_size.",
+        converter=optional(integer(ge=1)),
+    )
+    num_epochs: int = setting(
+        1, section="training", help="Passes over each train batch.", converter=integer(ge=1)
+    )
+    minibatch_size: int | None = setting(
+        section="training",
+        help="Rows of one gradient step; None takes the whole batch.",
+        converter=optional(integer(ge=1)),
+    )
+    shuffle_batch_per_epoch: bool = setting(
+        False, section="training", help="Shuffle the batch before each epoch.", converter=boolean
+    )
+
+    _model_config: dict[str, Any] = setting(
+        {},
+        section="rl_module",
+        help="Settings of the networks: a dict or a DefaultModelConfig.",
+        converter=to.model_config,
+    )
+    _rl_module_spec: Any = setting(
+        section="rl_module",
+        help="RLModuleSpec or MultiRLModuleSpec, if not the algorithm's own.",
+        converter=to.module_spec,
+    )
+    catalogs: list[Any] = setting(
+        [],
+        section="rl_module",
+        help="Catalogs, by name or class, that come before the algorithm's own.",
+        converter=to.catalogs,
+    )
+    components: dict[str, Any] = setting(
+        {},
+        section="rl_module",
+        help="Components by place: {'encoder': 'distribution/name'}.",
+        converter=to.components,
+    )
+    algorithm_config_overrides_per_module: dict[str, dict[str, Any]] = setting(
+        {},
+        section="rl_module",
+        help="Settings that differ for a module: {module_id: {...}}.",
+        converter=to.settings_per_module,
+        validator=to.check_overrides_per_module,
+    )
+
+    policies: list[str] | None = setting(
+        section="multi_agent", help="Module ids; None is the one 'default_policy'.", converter=to.policies
+    )
+    _policy_mapping_fn: Any = setting(
+        section="multi_agent",
+        help="(agent_id, episode, **kwargs) -> module id.",
+        converter=optional(to.function),
+    )
+    policies_to_train: Any = setting(
+        section="multi_agent",
+        help="Module ids that learn, or (module_id, batch) -> bool; None is all.",
+        converter=to.policies_to_train,
+    )
+
+    evaluation_interval: int | None = setting(
+        section="evaluation",
+        help="Evaluate every so many iterations; None never.",
+        converter=optional(integer(ge=1)),
+    )
+    evaluation_duration: int | str = setting(
+        10,
+        section="evaluation",
+        help="How much to evaluate, in evaluation_duration_unit; 'auto': for as long as the training beside it takes.",
+        converter=either(one_of("auto"), integer(ge=1)),
+    )
+    evaluation_duration_unit: str = setting(
+        "episodes",
+        section="evaluation",
+        help="'episodes', each from a seed of its own, or 'timesteps' over all evaluation runners.",
+        converter=one_of("episodes", "timesteps"),
+    )
+    evaluation_force_reset_envs_before_iteration: bool = setting(
+        True,
+        section="evaluation",
+        help="Evaluation by timesteps begins with fresh episodes; False goes on with those that are open.",
+        converter=boolean,
+    )
+    custom_evaluation_function: Any = setting(
+        section="evaluation",
+        help="(algorithm, evaluation runners) -> dict of results, in place of playing.",
+        converter=optional(to.function),
+    )
+    evaluation_config: dict[str, Any] = setting(
+        {},
+        section="evaluation",
+        help="Settings that differ while evaluating; explore is False unless given.",
+        converter=to.some_settings,
+        validator=to.check_overrides,
+    )
+    evaluation_num_env_runners: int = setting(
+        0,
+        section="evaluation",
+        help="Evaluation runners in processes of their own; 0 evaluates in this process.",
+        converter=integer(ge=0),
+    )
+    evaluation_parallel_to_training: bool = setting(
+        False,
+        section="evaluation",
+        help="Evaluate, with the weights from before it, while an iteration trains.",
+        converter=boolean,
+    )
+
+    metrics_num_episodes_for_smoothing: int = setting(
+        100, section="reporting", help="Episodes that returns are averaged over.", converter=integer(ge=1)
+    )
+    min_time_s_per_iteration: float | None = setting(
+        section="reporting", help="One train() lasts at least this long.", converter=optional(number(ge=0))
+    )
+    min_train_timesteps_per_iteration: int = setting(
+        0,
+        section="reporting",
+        help="One train() trains on at least so many env steps.",
+        converter=integer(ge=0),
+        only=(0,),
+        only_why="not available in this version; use min_sample_timesteps_per_iteration",
+    )
+    min_sample_timesteps_per_iteration: int = setting(
+        0,
+        section="reporting",
+        help="One train() samples at least so many env steps.",
+        converter=integer(ge=0),
+    )
+    log_gradients: bool = setting(
+        False,
+        section="reporting",
+        help="Report the norm of every parameter's gradient, beside the joint norm that is always there.",
+        converter=boolean,
+    )
+    callbacks_class: list[Any] = setting(
+        [],
+        section="callbacks",
+        help="Class, or list of them, with on_... methods.",
+        converter=to.callbacks_classes,
+    )
+    on_algorithm_init: list[Any] = setting(
+        [], section="callbacks", help=to.CALLBACK_EVENTS["on_algorithm_init"], converter=to.functions
+    )
+    on_train_result: list[Any] = setting(
+        [], section="callbacks", help=to.CALLBACK_EVENTS["on_train_result"], converter=to.functions
+    )
+    on_evaluate_start: list[Any] = setting(
+        [], section="callbacks", help=to.CALLBACK_EVENTS["on_evaluate_start"], converter=to.functions
+    )
+    on_evaluate_end: list[Any] = setting(
+        [], section="callbacks", help=to.CALLBACK_EVENTS["on_evaluate_end"], converter=to.functions
+    )
+    on_checkpoint_saved: list[Any] = setting(
+        [], section="callbacks", help=to.CALLBACK_EVENTS["on_checkpoint_saved"], converter=to.functions
+    )
+    on_checkpoint_loaded: list[Any] = setting(
+        [], section="callbacks", help=to.CALLBACK_EVENTS["on_checkpoint_loaded"], converter=to.functions
+    )
+
+    seed: int | None = setting(
+        section="debugging",
+        help="Root of all random numbers; None draws one.",
+        converter=optional(integer(ge=0, le=2**32 - 1)),
+    )
+    log_level: str | None = setting(
+        section="debugging",
+        help="Level of the 'rlkit_core' logger; None leaves it alone.",
+        converter=one_of(None, "DEBUG", "INFO", "WARN", "WARNING", "ERROR"),
+    )
+
+    nonfinite_dir: str | None = setting(
+        section="debugging",
+        help="Where a minibatch with a non-finite loss or gradient is saved; None is a new temporary folder.",
+        converter=optional(to.path),
+    )
+
+    restart_failed_env_runners: bool = setting(
+        True,
+        section="fault_tolerance",
+        help="Start a runner again whose process has died.",
+        converter=boolean,
+    )
+    max_num_env_runner_restarts: int = setting(
+        1000,
+        section="fault_tolerance",
+        help="How often, over all runners.",
+        converter=integer(ge=0),
+    )
+    ignore_env_runner_failures: bool = setting(
+        False,
+        section="fault_tolerance",
+        help="Go on without a dead runner that is not started again, as long as there are others.",
+        converter=boolean,
+    )
+
+    executor: str = setting(
+        "auto",
+        section="execution",
+        help="Where runners and learners live that are not this process's own: 'process', 'local' (in this process, to "
+        "debug; not for several learners), or a plugin's; 'auto' is 'process'.",
+        converter=to.name,
+    )

@@ -1,0 +1,116 @@
+"""A config as JSON, and back.
+
+The data holds the class, the value of every setting, and which of them the user set. Code cannot be written:
+of a function only its name is, and it is passed again at load.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from rlkit_core.algorithm.config.converters import CALLBACK_EVENTS
+from rlkit_core.checkpoint import PassAtLoad, from_jsonable, register_json_type, to_jsonable
+from rlkit_core.errors import CheckpointError, ConfigError
+from rlkit_core.settings.base import SettingsBase
+from rlkit_core.settings.fields import settings_of
+
+if TYPE_CHECKING:
+    from rlkit_core.algorithm.config.config import AlgorithmConfig
+
+
+def to_data(config: AlgorithmConfig) -> dict[str, Any]:
+    """The config as JSON values, for people to read and :func:`from_data` to load.
+
+    Raises:
+        ConfigError: a value that JSON cannot hold (a live network, say); the message names the setting.
+    """
+    settings: dict[str, Any] = {}
+    for item in settings_of(type(config)).values():
+        try:
+            settings[item.name] = to_jsonable(getattr(config, item.attribute))
+        except CheckpointError as error:
+            raise ConfigError(
+                f"{item.section}({item.name}=...) cannot be written as JSON: {error}"
+            ) from error
+    data: dict[str, Any] = to_jsonable({**_encode(config), "settings": None})
+    return {**data, "settings": settings}
+
+
+def from_data(
+    data: Any, base: type[SettingsBase], passed: Mapping[str, Any], classes: Iterable[type] = ()
+) -> Any:
+    """A config from what :func:`to_data` gave.
+
+    Args:
+        data: JSON values.
+        base: the class it must be of, or a subclass.
+        passed: settings that take the place of recorded ones.
+        classes: classes that may be named besides trusted ones.
+
+    Raises:
+        ConfigError: malformed data, or a class that does not fit or cannot be trusted.
+    """
+    try:
+        plain = from_jsonable(data, classes=classes)
+    except CheckpointError as error:
+        raise ConfigError(f"cannot read this config: {error}") from error
+    if not isinstance(plain, dict) or not isinstance(plain.get("settings"), dict) or "class" not in plain:
+        raise ConfigError("this is no config: expected an object with 'class', 'set' and 'settings'")
+    config = _decode(plain, passed)
+    if not isinstance(config, base):
+        raise ConfigError(f"this is a {type(config).__name__}, expected a {base.__name__}")
+    return config
+
+
+def dumps(config: AlgorithmConfig) -> str:
+    """The JSON text of a config."""
+    return json.dumps(to_data(config), indent=1, allow_nan=False)
+
+
+def loads(text: str, base: type[SettingsBase], passed: Mapping[str, Any]) -> Any:
+    """The config of a JSON text."""
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"this is no config: not JSON ({error})") from error
+    return from_data(data, base, passed)
+
+
+def _encode(config: Any) -> dict[str, Any]:
+    """Plain Python data that stands for a config."""
+    return {
+        "class": type(config),
+        "algo_class": config._algo_class,
+        "set": sorted(config.set_by_user()),
+        "settings": config.to_dict(),
+    }
+
+
+def _decode(data: Mapping[str, Any], passed: Mapping[str, Any] | None = None) -> Any:
+    """The config that such data stands for; what the class no longer has is an error."""
+    config_class = data["class"]
+    if not isinstance(config_class, type) or not issubclass(config_class, SettingsBase):
+        raise ConfigError(f"this is no config: its class is {config_class!r}")
+    passed = passed or {}
+    settings = {name: value for name, value in data["settings"].items() if name not in passed}
+    dropped = [name for name in (*CALLBACK_EVENTS, "callbacks_class") if _holds_function(settings.get(name))]
+    for name in dropped:
+        settings[name] = [item for item in settings[name] if not isinstance(item, PassAtLoad)]
+    if dropped:
+        names = ", ".join(dropped)
+        warnings.warn(f"{names}: functions are not stored; set them again to have them called", stacklevel=2)
+    make: Any = config_class
+    config = make(data["algo_class"]) if data.get("algo_class") is not None else make()
+    config.update_from_dict({**settings, **passed})
+    object.__setattr__(config, "_user_set", {*data.get("set", ()), *passed})
+    return config
+
+
+def _holds_function(value: Any) -> bool:
+    return isinstance(value, list) and any(isinstance(item, PassAtLoad) for item in value)
+
+
+register_json_type(SettingsBase, "config", _encode, _decode)

@@ -1,0 +1,323 @@
+"""Catalogs: which component serves which space, and how an algorithm's networks are put together from them."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar
+
+from rlkit_core.catalog.scope import CURRENT, IN_SETUP, Scope, current_scope, make_catalog
+from rlkit_core.errors import ConfigError
+from rlkit_core.models import (
+    ActorCriticEncoderConfig,
+    ModelConfig,
+    NormalizedEncoderConfig,
+    PreviousInputsEncoderConfig,
+    RecurrentEncoderConfig,
+    effective_model_config,
+    slot_model_config,
+)
+from rlkit_core.plugins.records import Component
+from rlkit_core.plugins.registry import CatalogTier, Choice, ComponentChoices
+
+__all__ = [
+    "RL_INITIALIZERS",
+    "ActorCriticCatalog",
+    "Catalog",
+    "make_catalog",
+]
+
+#: Initializers that policy gradients learn well with (Andrychowicz et al. 2021, section 3.2): orthogonal hidden
+#: layers of gain sqrt(2), a policy output near zero, a value output of gain 1. They apply to each group of layers
+#: for which the model config names no initializer.
+RL_INITIALIZERS: Mapping[str, tuple[str, float]] = {
+    "fcnet": ("kernel", 2.0**0.5),
+    "conv": ("kernel", 2.0**0.5),
+    "fusionnet": ("kernel", 2.0**0.5),
+    "head_fcnet": ("kernel", 2.0**0.5),
+    "pi_head_output": ("kernel", 0.01),
+    "vf_head_output": ("kernel", 1.0),
+}
+
+
+class Catalog:
+    """Makes an encoder and an action distribution for two spaces.
+
+    Nothing is chosen before it is asked for, so a module that brings its own encoder never meets the error of a space
+    that no encoder serves. Subclasses may carry ``components`` (which come before the built-in ones) and override any
+    method.
+
+    Args:
+        observation_space: space of one observation; an ``action_mask`` at the root of a Dict is not encoded.
+        action_space: space of one action.
+        model_config_dict: settings above the defaults of ``DefaultModelConfig``.
+        choices: components that the config names.
+        tiers: catalogs whose components come first, in order.
+        algorithm: registered name of the algorithm, for components that ask.
+    """
+
+    #: Components of this catalog.
+    components: ClassVar[tuple[Component, ...]] = ()
+    #: Registered name of the algorithm this catalog belongs to.
+    algorithm: ClassVar[str | None] = None
+
+    def __init__(
+        self,
+        observation_space: Any,
+        action_space: Any,
+        model_config_dict: Any = None,
+        *,
+        choices: ComponentChoices | Mapping[str, Any] | None = None,
+        tiers: tuple[CatalogTier, ...] | None = None,
+        algorithm: str | None = None,
+        view_requirements: Any = None,
+    ) -> None:
+        scope = CURRENT.get()
+        if scope is None or scope.owner is not None or choices is not None or tiers is not None:
+            scope = Scope.for_class(type(self), choices=choices, tiers=tiers)
+        scope.owner = self
+        scope.algorithm = algorithm or scope.algorithm or type(self).algorithm
+        self._scope = scope
+        self.observation_space = observation_space
+        self.action_space = action_space
+        self._model_config_dict = self._effective(model_config_dict)
+        scope.model_config = self._model_config_dict
+        scope.action_space = action_space
+        self._latent_dims: Any = None
+        self._chosen_encoder_config: Any = None
+        with self._working():
+            self._determine_components_hook()
+
+    @staticmethod
+    def _effective(model_config: Any) -> dict[str, Any]:
+        return effective_model_config(model_config)
+
+    @contextlib.contextmanager
+    def _working(self) -> Iterator[None]:
+        """Make this catalog's choices the current ones, which the class methods read."""
+        token = CURRENT.set(self._scope)
+        try:
+            yield
+        finally:
+            CURRENT.reset(token)
+
+    def activate(self) -> None:
+        """Make this catalog's choices the current ones until the running ``setup()`` ends."""
+        if IN_SETUP.get():
+            CURRENT.set(self._scope)
+
+    @property
+    def trace(self) -> list[Choice]:
+        """Every choice made so far, in order."""
+        return list(self._scope.trace.values())
+
+    # -- what subclasses may override --------------------------------------------------------------------------
+
+    def _determine_components_hook(self) -> None:
+        """Prepare; a subclass may set ``self._encoder_config`` and ``self.latent_dims`` here."""
+        self._action_dist_class_fn: Callable[..., Any] = functools.partial(
+            self._get_dist_cls_from_action_space, action_space=self.action_space
+        )
+
+    @property
+    def _encoder_config(self) -> Any:
+        """The encoder's config, chosen on first access."""
+        if self._chosen_encoder_config is None:
+            with self._working():
+                self._chosen_encoder_config = self._get_encoder_config(
+                    observation_space=without_action_mask(self.observation_space),
+                    action_space=self.action_space,
+                    model_config_dict=self._model_config_dict,
+                )
+        return self._chosen_encoder_config
+
+    @_encoder_config.setter
+    def _encoder_config(self, config: Any) -> None:
+        self._chosen_encoder_config = config
+
+    @property
+    def latent_dims(self) -> Any:
+        """Shape of the encoder's output without the batch axis."""
+        return self._latent_dims if self._latent_dims is not None else self._encoder_config.output_dims
+
+    @latent_dims.setter
+    def latent_dims(self, dims: Any) -> None:
+        self._latent_dims = dims
+
+    @classmethod
+    def _get_encoder_config(
+        cls,
+        observation_space: Any,
+        model_config_dict: Any = None,
+        action_space: Any = None,
+        view_requirements: Any = None,
+    ) -> Any:
+        """Return the config of the whole encoder: the tokenizer, with recurrence round it where asked for."""
+        settings = effective_model_config(model_config_dict)
+        tokenizer = cls.get_tokenizer_config(observation_space, settings)
+        return wrapped(tokenizer, observation_space, action_space, settings)
+
+    @classmethod
+    def get_tokenizer_config(
+        cls, observation_space: Any, model_config_dict: Any = None, view_requirements: Any = None
+    ) -> Any:
+        """Return the config of the encoder chosen for the space, without any wrapper."""
+        return current_scope(cls).encoder_config(observation_space, effective_model_config(model_config_dict))
+
+    @classmethod
+    def _get_dist_cls_from_action_space(cls, action_space: Any, *, framework: str | None = "torch") -> Any:
+        """Return the distribution class chosen for an action space, ready for ``from_logits(logits)``.
+
+        Raises:
+            ConfigError: there is no action space, or the framework is unknown.
+            NoComponentError: no distribution serves the space.
+        """
+        if framework is None:
+            return None
+        if framework != "torch":
+            raise ConfigError(f"action distribution for framework {framework!r}: only 'torch' is there")
+        if action_space is None:
+            raise ConfigError(f"{cls.__name__}: an action distribution needs an action_space, and it is None")
+        return current_scope(cls).dist_cls(action_space)
+
+    # -- building ----------------------------------------------------------------------------------------------
+
+    def build_encoder(self, framework: str = "torch") -> Any:
+        """Return a new encoder."""
+        with self._working():
+            return self._encoder_config.build(framework=framework)
+
+    def get_action_dist_cls(self, framework: str | None = "torch") -> Any:
+        """Return the distribution class of the action space."""
+        with self._working():
+            return self._action_dist_class_fn(framework=framework)
+
+    def head_config(self, slot: str, output_dim: int, input_dims: Any = None, **settings: Any) -> ModelConfig:
+        """Return the config of the head chosen for a slot.
+
+        Args:
+            slot: ``"pi"``, ``"vf"`` or ``"af"``.
+            output_dim: width of its output.
+            input_dims: of its input; ``latent_dims`` by default.
+            **settings: added to the model config for this head.
+        """
+        dims = self.latent_dims if input_dims is None else input_dims
+        with self._working():
+            model_config = slot_model_config(self._model_config_dict, slot) | settings
+            config: ModelConfig = self._scope.head_config(
+                slot, self.action_space, dims, output_dim, model_config
+            )
+            return config
+
+
+class ActorCriticCatalog(Catalog):
+    """Makes what actor-critic algorithms need: an encoder for actor and critic, ``pi`` and ``vf`` heads.
+
+    ``model_config["vf_share_layers"]`` decides on one encoder for both or one each. Where the model config names no
+    initializer, :data:`RL_INITIALIZERS` apply.
+    """
+
+    @staticmethod
+    def _effective(model_config: Any) -> dict[str, Any]:
+        return with_rl_initializers(effective_model_config(model_config))
+
+    @functools.cached_property
+    def actor_critic_encoder_config(self) -> ActorCriticEncoderConfig:
+        """The encoder's config, for actor and critic."""
+        return ActorCriticEncoderConfig(
+            base_encoder_config=self._encoder_config, shared=bool(self._model_config_dict["vf_share_layers"])
+        )
+
+    @functools.cached_property
+    def pi_head_config(self) -> ModelConfig:
+        """The policy head's config."""
+        from rlkit_core.distributions import DiagGaussian
+
+        dist_cls = self.get_action_dist_cls()
+        gaussian = isinstance(dist_cls, type) and issubclass(dist_cls, DiagGaussian)
+        if self._model_config_dict["free_log_std"] and not gaussian:
+            raise ConfigError(
+                f"free_log_std=True needs a DiagGaussian action distribution; {self.action_space} has "
+                f"{getattr(dist_cls, '__name__', dist_cls)}. Leave free_log_std off for this action space."
+            )
+        width = dist_cls.required_input_dim(self.action_space, self._model_config_dict)
+        return self.head_config("pi", width, clip_log_std=gaussian)
+
+    @functools.cached_property
+    def vf_head_config(self) -> ModelConfig:
+        """The value head's config."""
+        return self.head_config("vf", 1)
+
+    def build_actor_critic_encoder(self, framework: str = "torch") -> Any:
+        """Return a new encoder that gives ``{"encoder_out": {"actor": ..., "critic": ...}}``."""
+        with self._working():
+            return self.actor_critic_encoder_config.build(framework=framework)
+
+    def build_pi_head(self, framework: str = "torch") -> Any:
+        """Return a new policy head: encoder output to ``action_dist_inputs``."""
+        with self._working():
+            return self.pi_head_config.build(framework=framework)
+
+    def build_vf_head(self, framework: str = "torch") -> Any:
+        """Return a new value head: encoder output to (..., 1)."""
+        with self._working():
+            return self.vf_head_config.build(framework=framework)
+
+
+def wrapped(config: Any, observation_space: Any, action_space: Any, settings: Mapping[str, Any]) -> Any:
+    """Put what the settings ask for round an encoder's config: normalisation, previous inputs, recurrence.
+
+    Raises:
+        ConfigError: recurrence is asked for twice.
+    """
+    kinds = [name for name in ("use_lstm", "use_gru") if settings[name]]
+    recurrent = bool(getattr(config, "recurrent", False))
+    if len(kinds) > 1 or (kinds and recurrent):
+        other = kinds[1] if len(kinds) > 1 else f"the recurrent encoder {type(config).__name__}"
+        raise ConfigError(f"{kinds[0]}=True together with {other}: use one of them")
+    if settings["normalize_observations"]:
+        config = NormalizedEncoderConfig.from_encoder(config, observation_space, settings)
+    if settings["lstm_use_prev_action"] or settings["lstm_use_prev_reward"]:
+        config = PreviousInputsEncoderConfig.from_encoder(config, action_space, settings)
+    return RecurrentEncoderConfig.from_tokenizer(config, settings) if kinds else config
+
+
+def with_rl_initializers(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings with :data:`RL_INITIALIZERS` in every group that names none."""
+    new = dict(settings)
+    for group, (part, gain) in RL_INITIALIZERS.items():
+        key = f"{group}_{part}_initializer"
+        base = group.partition("_")[2] if group.startswith(("pi_", "vf_")) else ""
+        asked = new.get(key) is not None or (base and _names_any(settings, base, part))
+        if asked:
+            continue
+        new[key] = "orthogonal_"
+        new[f"{key}_kwargs"] = {"gain": gain}
+        bias = f"{group}_bias_initializer"
+        if new.get(bias) is None and not (base and _names_any(settings, base, "bias")):
+            new[bias] = "zeros_"
+            new[f"{bias}_kwargs"] = None
+    return new
+
+
+def _names_any(settings: Mapping[str, Any], base: str, part: str) -> bool:
+    """Whether the settings name an initializer for every head's output, or for all layers of heads."""
+    groups = (base, base.replace("_output", "_fcnet"))
+    return any(settings.get(f"{group}_{part}_initializer") is not None for group in groups)
+
+
+def without_action_mask(space: Any) -> Any:
+    """Return the space without an ``action_mask`` at the root of a Dict."""
+    import gymnasium as gym
+
+    if not has_action_mask(space):
+        return space
+    return gym.spaces.Dict({key: sub for key, sub in space.spaces.items() if key != "action_mask"})
+
+
+def has_action_mask(space: Any) -> bool:
+    """Whether a Dict observation space has an ``action_mask`` at its root."""
+    import gymnasium as gym
+
+    return isinstance(space, gym.spaces.Dict) and "action_mask" in space.spaces

@@ -1,0 +1,418 @@
+"""The ring that a replay buffer keeps rollouts in.
+
+All envs of a rollout step together, so one write head serves them all: time row ``i`` of env ``n`` is at place
+``(i % rows) * N + n``, and what follows a place is N further on. One time row more than the capacity is kept: at the
+head stands the observation after the last step. An observation is thus stored once, and the successor of a step is
+the next time row, but for two cases, whose observations are kept in slots behind the ring: episodes that were truncated
+and reset in the same step, and episodes that a reset of the envs cut off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from attrs import frozen
+from torch import Tensor
+
+from rlkit_core.columns import Columns
+from rlkit_core.data.nested import Nested, leaves
+from rlkit_core.data.replay.rows import Array, RowStore, SlotPool, as_array, put_ring, ring_slices
+from rlkit_core.data.rollout import Rollout
+from rlkit_core.errors import ConfigError
+from rlkit_core.spaces import nested_map
+
+FLAGS = ("rewards", "terminateds", "goes_on", "valid", "begins", "successor", "state_slot")
+Writes = list[tuple[RowStore, int, Array]]
+"""What is to be written: where, from which place on, which rows."""
+
+
+@frozen
+class Added:
+    """Where an :meth:`ReplayStorage.add` wrote.
+
+    Attributes:
+        at: first place.
+        count: places written; the N after them are the new head.
+        valid: ``[count]`` bool, places that hold experience; None: all.
+    """
+
+    at: int
+    count: int
+    valid: Array | None
+
+
+class ReplayStorage:
+    """Rollouts of N envs in a ring of ``capacity_per_env`` steps; made for the first rollout that it is to hold.
+
+    Attributes:
+        size: places of the ring, ``(capacity_per_env + 1) * N``.
+        total: time rows ever added.
+        stored: time rows that can be read.
+        successive: columns that have a successor (``obs``, and what else the module reads): name to nested
+            :class:`RowStore` of ``size`` rows and slots behind them.
+        columns: name to nested :class:`RowStore` of ``size`` rows.
+        states: nested :class:`RowStore` of recurrent states in slots of their own; None without.
+        rewards, terminateds: ``[size]``.
+        goes_on: ``[size]`` bool: the next time row belongs to the same episode and is there.
+        valid: ``[size]`` bool, False for reset rows, which are no experience.
+        begins: ``[size]`` bool, the row is an episode's first.
+        successor: ``[size]`` int64, row of the successive columns that holds what came after a step.
+        state_slot: ``[size]`` int64, slot of the state before a step, -1: not kept.
+    """
+
+    def __init__(
+        self,
+        num_envs: int,
+        capacity_per_env: int,
+        successive: dict[str, Nested],
+        columns: dict[str, Nested],
+        state: Nested | None,
+    ) -> None:
+        # The columns and the state are examples, with one leading axis, of what is to be held.
+        self.num_envs, self.capacity_per_env = num_envs, capacity_per_env
+        self.size = (capacity_per_env + 1) * num_envs
+        self.total = self.stored = self.num_masked = 0
+        self.finals = SlotPool(max(16, num_envs, self.size // 16))
+        room = self.size + self.finals.capacity
+        self.successive = {name: RowStore.like(name, room, x, 1) for name, x in successive.items()}
+        self.columns = {name: RowStore.like(name, self.size, x, 1) for name, x in columns.items()}
+        self.state_slots = SlotPool(num_envs)
+        self.states: Nested | None = None
+        if state is not None:
+            self.states = RowStore.like(Columns.STATE_IN, self.state_slots.capacity, state, 1)
+        self.rewards = np.zeros(self.size, np.float32)
+        self.terminateds = np.zeros(self.size, np.bool_)
+        self.goes_on = np.zeros(self.size, np.bool_)
+        self.valid = np.ones(self.size, np.bool_)
+        self.begins = np.zeros(self.size, np.bool_)
+        self.successor = self._next_places(slice(0, self.size))
+        self.state_slot = np.full(self.size, -1, np.int64)
+        # Of the last time row: would its episode go on, and does a new one begin after it?
+        self._tail_goes_on = np.zeros(num_envs, np.bool_)
+        self._tail_over = np.zeros(num_envs, np.bool_)
+
+    @classmethod
+    def for_rollout(cls, rollout: Rollout, capacity_per_env: int, columns: Sequence[str]) -> ReplayStorage:
+        """An empty ring for rollouts like this one, with these columns beside observations and rewards."""
+        return cls(
+            rollout.num_envs,
+            capacity_per_env,
+            {Columns.OBS: rollout.bootstrap_obs, **rollout.bootstrap_inputs},
+            {name: nested_map(lambda x: x[0], rollout[name]) for name in columns},
+            None if rollout.state_in is None else nested_map(lambda x: x[0], rollout.state_in),
+        )
+
+    @property
+    def head(self) -> int:
+        """Place of the next time row to be written; the observation after the last step stands there."""
+        return self.total * self.num_envs % self.size
+
+    @property
+    def num_valid(self) -> int:
+        """Steps of experience that can be read."""
+        return self.stored * self.num_envs - self.num_masked
+
+    @property
+    def oldest_number(self) -> int:
+        """Number of the oldest row that can be read; see :meth:`number_of`."""
+        return (self.total - self.stored) * self.num_envs
+
+    def number_of(self, places: Array) -> Array:
+        """The numbers ``step * N + n`` of places that can be read, counted since the first rollout."""
+        newest = self.total * self.num_envs - 1
+        numbers: Array = newest - (newest - places) % self.size
+        return numbers
+
+    # -- adding ---------------------------------------------------------------------------------------------------
+
+    def add(self, rollout: Rollout) -> Added:
+        """Copy a rollout to the head of the ring; the oldest time rows make room.
+
+        Raises:
+            ConfigError: another number of envs, other shapes or dtypes, more steps than the capacity, or a truncated
+                step without its final observation. Nothing has been written then.
+        """
+        terminateds = as_array(rollout.columns[Columns.TERMINATEDS])
+        truncateds = as_array(rollout.columns[Columns.TRUNCATEDS])
+        steps, envs = terminateds.shape
+        count, at, size = steps * envs, self.head, self.size
+        valid = None if rollout.loss_mask is None else as_array(rollout.loss_mask)
+        self._check(rollout, terminateds, truncateds)
+        writes: Writes = []
+        after = (at + count) % size
+        for name, store in self.columns.items():
+            _collect(writes, store, at, rollout[name], 2)
+        for name, store in self.successive.items():
+            _collect(writes, store, at, rollout[name], 2)
+            is_obs = name == Columns.OBS
+            _collect(
+                writes, store, after, rollout.bootstrap_obs if is_obs else rollout.bootstrap_inputs[name], 1
+            )
+        finals: Writes = []
+        states: Writes = []
+        if rollout.final_index is not None:
+            for name, store in self.successive.items():
+                is_obs = name == Columns.OBS
+                _collect(finals, store, 0, rollout.final_obs if is_obs else rollout.final_inputs[name], 1)
+        if self.states is not None:
+            _collect(states, self.states, 0, rollout.state_in, 2)
+
+        breaks, begins = self._breaks(rollout.fresh_start, writes)
+        if breaks is not None:
+            self._cut_off(breaks)
+        self._join(breaks, valid)
+        self._release(at + envs, count)
+        self._put_flags(at, terminateds, truncateds, valid, begins)
+        put_ring(self.rewards, at, as_array(rollout.columns[Columns.REWARDS]).reshape(-1), size)
+        for leaf, place, rows in writes:
+            put_ring(leaf.array, place, rows, size)
+        if rollout.final_index is not None:
+            slots = self._final_slots((as_array(rollout.final_index) + at) % size)
+            for leaf, _, rows in finals:
+                leaf.array[slots] = rows
+        if self.states is not None:
+            slots = self._state_slots(at, steps, rollout.seq_len or steps)
+            for leaf, _, rows in states:
+                leaf.array[slots] = rows
+        self.total += steps
+        self.stored = min(self.stored + steps, self.capacity_per_env)
+        return Added(at, count, None if valid is None else valid.reshape(-1))
+
+    def _join(self, breaks: Array | None, valid: Array | None) -> None:
+        """Let the last time row lead to the one that is about to be written."""
+        if self.total:
+            continues = self._tail_goes_on if breaks is None else self._tail_goes_on & ~breaks
+            if valid is not None:
+                continues = continues & valid[0]
+            last = (self.head - self.num_envs) % self.size
+            self.goes_on[last : last + self.num_envs] = continues
+
+    def _put_flags(
+        self,
+        at: int,
+        terminateds: Array,
+        truncateds: Array,
+        valid: Array | None,
+        first_begins: Array,
+    ) -> None:
+        steps, envs = terminateds.shape
+        dones = terminateds | truncateds
+        goes_on = ~dones
+        if valid is None and at + (steps + 1) * envs <= self.size:
+            head = at + steps * envs
+            self.begins[at : at + envs] = first_begins
+            self.begins[at + envs : head] = dones[:-1].reshape(-1)
+            self.begins[head : head + envs] = False
+            self.goes_on[at : head - envs] = goes_on[:-1].reshape(-1)
+            self.goes_on[head - envs : head] = False
+            self.terminateds[at:head] = terminateds.reshape(-1)
+            self._tail_over, self._tail_goes_on = dones[-1], goes_on[-1]
+            return
+        begins = np.empty((steps + 1, envs), np.bool_)
+        begins[0] = first_begins
+        if valid is None:
+            begins[1:] = dones
+        else:
+            goes_on &= valid
+            goes_on[:-1] &= valid[1:]
+            np.logical_not(valid, out=begins[1:])
+        self._tail_over = begins[-1].copy()
+        begins[-1] = False
+        self._tail_goes_on = goes_on[-1].copy()
+        goes_on[-1] = False
+        put_ring(self.begins, at, begins.reshape(-1), self.size)
+        put_ring(self.goes_on, at, goes_on.reshape(-1), self.size)
+        put_ring(self.terminateds, at, terminateds.reshape(-1), self.size)
+        if valid is not None:
+            put_ring(self.valid, at, valid.reshape(-1), self.size)
+            self.num_masked += valid.size - int(np.count_nonzero(valid))
+
+    def _check(self, rollout: Rollout, terminateds: Array, truncateds: Array) -> None:
+        steps, envs = terminateds.shape
+        if envs != self.num_envs:
+            raise ConfigError(
+                f"this buffer holds the steps of {self.num_envs} envs, and got a rollout of {envs}; add rollouts of "
+                "one number of envs (Rollout.concat joins those of several runners), or make another buffer"
+            )
+        if steps > self.capacity_per_env:
+            raise ConfigError(
+                f"a rollout of {steps} steps in each env does not fit a buffer of {self.capacity_per_env}; raise "
+                f"capacity to {steps * envs} or more, or sample shorter rollouts"
+            )
+        if (self.states is None) != (rollout.state_in is None):
+            raise ConfigError(
+                "a buffer holds rollouts with recurrent states or without; the first one "
+                f"{'had none' if self.states is None else 'had them'}, this one differs"
+            )
+        if rollout.loss_mask is None and truncateds.any():
+            cut = int(np.count_nonzero(truncateds & ~terminateds))
+            finals = 0 if rollout.final_index is None else int(rollout.final_index.shape[0])
+            if finals != cut:
+                raise ConfigError(
+                    f"{cut} steps were truncated, but {finals} final observations are there: the successors of the "
+                    "others are unknown; give Rollout(final_obs=..., final_index=...), or a loss_mask if the "
+                    "row after an episode's end holds the final observation"
+                )
+
+    def _breaks(self, fresh_start: bool, writes: Writes) -> tuple[Array | None, Array]:
+        """Which envs' rollouts do not continue the last one (None: all do), and which begin an episode, ``[N]`` bool.
+
+        An env that does not continue may be anywhere in an episode, unless its rollout says that envs were reset. Of
+        several runners' joined rollouts that may be said of one only; then envs that do seem to go on are
+        cut to be safe, but not taken for a beginning.
+        """
+        if not self.total:
+            return None, np.full(self.num_envs, fresh_start)
+        at, envs = self.head, self.num_envs
+        differs: Array | None = None
+        for leaf, place, rows in writes:
+            if place != at or leaf.name != Columns.OBS:
+                continue
+            before, now = leaf.array[at : at + envs], rows[:envs]
+            if before.tobytes() != now.tobytes():
+                other = (before != now).reshape(envs, -1).any(axis=1)
+                differs = other if differs is None else differs | other
+        if fresh_start:
+            begins = self._tail_over if differs is None else self._tail_over | differs
+            return np.ones(envs, np.bool_), begins
+        return differs, self._tail_over if differs is None else self._tail_over & ~differs
+
+    def _cut_off(self, breaks: Array) -> None:
+        """Keep the observations at the head that end episodes which nobody continues."""
+        at = self.head
+        last = (at - self.num_envs) % self.size + np.flatnonzero(breaks)
+        last = last[(self.successor[last] < self.size) & self.valid[last] & ~self.terminateds[last]]
+        if len(last):
+            ahead = self.successor[last]
+            slots = self._final_slots(last)
+            for store in self.successive.values():
+                for leaf in leaves(store):
+                    leaf.array[slots] = leaf.array[ahead]
+
+    def _final_slots(self, places: Array) -> Array:
+        """Let the successors of places be in slots; the rows of these."""
+        if self.finals.room_for(len(places)):
+            for store in self.successive.values():
+                for leaf in leaves(store):
+                    leaf.grow(self.size + self.finals.capacity)
+        rows = self.finals.take(len(places)) + self.size
+        self.successor[places] = rows
+        return rows
+
+    def _state_slots(self, at: int, steps: int, seq_len: int) -> Array:
+        """Slots for the states before every ``seq_len``-th of the time rows from ``at`` on."""
+        envs = self.num_envs
+        times = np.arange(0, steps, seq_len, dtype=np.int64)
+        places = ((at + times[:, None] * envs) % self.size + np.arange(envs)).reshape(-1)
+        if self.state_slots.room_for(len(places)):
+            for leaf in leaves(self.states):
+                leaf.grow(self.state_slots.capacity)
+        slots = self.state_slots.take(len(places))
+        self.state_slot[places] = slots
+        return slots
+
+    def _release(self, at: int, count: int) -> None:
+        """Free what belongs to places that are about to be overwritten."""
+        if self.stored * self.num_envs + count + self.num_envs <= self.size:
+            return
+        for part in ring_slices(at, count, self.size):
+            if self.finals.used:
+                successors = self.successor[part]
+                held = successors >= self.size
+                if held.any():
+                    self.finals.give_back(successors[held] - self.size)
+                    self.successor[part] = self._next_places(part)
+            if self.state_slots.used:
+                slots = self.state_slot[part]
+                self.state_slots.give_back(slots[slots >= 0])
+                self.state_slot[part] = -1
+            if self.num_masked:
+                self.num_masked -= int(np.count_nonzero(~self.valid[part]))
+                self.valid[part] = True
+
+    def _next_places(self, part: slice) -> Array:
+        places: Array = (np.arange(part.start, part.stop, dtype=np.int64) + self.num_envs) % self.size
+        return places
+
+    # -- state ----------------------------------------------------------------------------------------------------
+
+    def get_state(self) -> dict[str, Any]:
+        """All that is held, as tensors of their own; rows never written are left out."""
+        used = min(self.total + 1, self.capacity_per_env + 1) * self.num_envs
+        last_slot = max(int(self.successor[:used].max()) + 1, self.size)
+
+        state_rows = int(self.state_slot.max()) + 1
+        return {
+            "num_envs": self.num_envs,
+            "capacity_per_env": self.capacity_per_env,
+            "total": self.total,
+            "stored": self.stored,
+            "flags": {name: torch.from_numpy(getattr(self, name)[:used].copy()) for name in FLAGS},
+            "tail": torch.from_numpy(np.stack((self._tail_goes_on, self._tail_over))),
+            "successive": nested_map(lambda leaf: leaf.tensor[:used].clone(), self.successive),
+            "slots": nested_map(lambda leaf: leaf.tensor[self.size : last_slot].clone(), self.successive),
+            "columns": nested_map(lambda leaf: leaf.tensor[:used].clone(), self.columns),
+            "states": (
+                None
+                if self.states is None
+                else nested_map(lambda leaf: leaf.tensor[:state_rows].clone(), self.states)
+            ),
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any], capacity_per_env: int) -> ReplayStorage:
+        """The ring that :meth:`get_state` described.
+
+        Raises:
+            ConfigError: it had another capacity.
+        """
+        if int(state["capacity_per_env"]) != capacity_per_env:
+            raise ConfigError(
+                f"the state is of a replay buffer of {state['capacity_per_env']} steps for each of "
+                f"{state['num_envs']} envs, and this one has room for {capacity_per_env}; use the same capacity"
+            )
+        examples = (state["successive"], state["columns"], state["states"])
+        self = cls(int(state["num_envs"]), capacity_per_env, *examples)
+        self.total, self.stored = int(state["total"]), int(state["stored"])
+        for name in FLAGS:
+            flags = as_array(torch.as_tensor(state["flags"][name]))
+            getattr(self, name)[: len(flags)] = flags
+        self._tail_goes_on, self._tail_over = (row.copy() for row in as_array(torch.as_tensor(state["tail"])))
+        self.num_masked = int(np.count_nonzero(~self.valid))
+        held = self.successor[self.successor >= self.size] - self.size
+        self.finals.restore(max(self.finals.capacity, int(held.max(initial=-1)) + 1), held)
+        kept = self.state_slot[self.state_slot >= 0]
+        self.state_slots.restore(max(self.state_slots.capacity, int(kept.max(initial=-1)) + 1), kept)
+
+        def fill(leaf: RowStore, ring: Tensor, rest: Tensor) -> None:
+            leaf.grow(self.size + self.finals.capacity)
+            leaf.tensor[: len(ring)] = ring
+            leaf.tensor[self.size : self.size + len(rest)] = rest
+
+        def fill_rows(leaf: RowStore, rows: Tensor) -> None:
+            leaf.tensor[: len(rows)] = rows
+
+        nested_map(fill, self.successive, state["successive"], state["slots"])
+        nested_map(fill_rows, self.columns, state["columns"])
+        if self.states is not None:
+            for leaf in leaves(self.states):
+                leaf.grow(self.state_slots.capacity)
+            nested_map(fill_rows, self.states, state["states"])
+        return self
+
+
+def _collect(writes: Writes, store: Nested, at: int, block: Nested, lead: int) -> None:
+    """Check a block ``[..., *shape]`` with ``lead`` leading axes and put it on the list."""
+    if isinstance(store, RowStore):
+        writes.append((store, at, store.rows_of(block, lead)))
+        return
+    try:
+        nested_map(lambda leaf, x: writes.append((leaf, at, leaf.rows_of(x, lead))), store, block)
+    except ConfigError:
+        raise
+    except ValueError as error:
+        name = next(leaves(store)).name
+        raise ConfigError(f"column {name!r}: another structure than in this buffer: {error}") from None

@@ -1,0 +1,363 @@
+"""Runners as actors of an executor: what is sent to them, what comes back, and what happens when one dies."""
+
+from __future__ import annotations
+
+import logging
+import queue
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from attrs import frozen
+
+from rlkit_core.data.rollout import Rollout
+from rlkit_core.envs.acting_modules import RunnerModules
+from rlkit_core.envs.env_registry import register_envs, registered_envs
+from rlkit_core.envs.runner import EnvRunner, Spaces
+from rlkit_core.envs.whole_episodes import play_episodes
+from rlkit_core.errors import ActorError
+from rlkit_core.execution import ActorHandle, Executor, LocalExecutor, Published
+from rlkit_core.rl_module import MultiRLModule, RLModule, RLModuleSpec
+from rlkit_core.rl_module.weights import Weights
+from rlkit_core.seeding import SeedTree, TorchRNG
+
+_log = logging.getLogger("rlkit_core.envs")
+
+FUTILE = 3
+"""A runner that dies so often in a row, without having answered once in between, is not started again."""
+
+
+@frozen(eq=False)
+class Sample:
+    """What a runner's ``sample`` gives.
+
+    Attributes:
+        rollouts: ``{module id: rollout}``.
+        returns, lengths: of the episodes that ended in it.
+    """
+
+    rollouts: dict[str, Rollout]
+    returns: list[float]
+    lengths: list[int]
+
+    @property
+    def num_env_steps(self) -> int:
+        """Steps that are experience."""
+        return max(rollout.num_env_steps for rollout in self.rollouts.values())
+
+
+class RunnerActor:
+    """A runner with what it needs away from the driver.
+
+    Args:
+        config, worker_index, seeds, num_envs: see :class:`EnvRunner`.
+        place: where weights are published; None where they are handed over directly.
+        envs: what :func:`registered_envs` gave.
+        modules: specs by module id, where they are no longer those of the config.
+    """
+
+    def __init__(
+        self,
+        config: Any,
+        *,
+        worker_index: int,
+        seeds: SeedTree,
+        num_envs: int | None,
+        place: Published | None = None,
+        envs: dict[str, bytes] | None = None,
+        modules: Mapping[str, RLModuleSpec] | None = None,
+    ) -> None:
+        register_envs(envs or {})
+        self.runner = EnvRunner(config, worker_index=worker_index, seeds=seeds, num_envs=num_envs)
+        if modules is not None:
+            self.runner.set_modules(config, modules)
+        self._place = place
+        self._known: int | None = None
+
+    def _take_weights(self) -> None:
+        found = None if self._place is None else self._place.read(self._known)
+        if found is not None:
+            self._known, weights = found
+            self.set_weights(weights)
+
+    def set_weights(self, weights: Weights) -> None:
+        """Act with ``weights``, whatever their version: they may come from a restored checkpoint."""
+        self.runner.accept_any_version()
+        self.runner.set_weights(weights)
+
+    def sample(self, *, clone: bool = False, **kwargs: Any) -> Sample:
+        """:meth:`EnvRunner.sample` with the latest weights."""
+        self._take_weights()
+        rollouts = self.runner.sample(**kwargs)
+        if clone:
+            rollouts = {module_id: rollout.clone() for module_id, rollout in rollouts.items()}
+        return Sample(rollouts, *self.runner.ended)
+
+    def play(self, episodes: Sequence[int], **kwargs: Any) -> tuple[list[float], list[int]]:
+        """:func:`play_episodes` with the latest weights."""
+        self._take_weights()
+        return play_episodes(self.runner, episodes, **kwargs)
+
+    def play_steps(
+        self, num_timesteps: int, *, chunk: int, until: Published | None, explore: bool, force_reset: bool
+    ) -> tuple[list[float], list[int], int]:
+        """Act for ``num_timesteps`` steps, ``chunk`` at a time, and further until something is published in ``until``.
+
+        Returns:
+            Returns and lengths of the episodes that ended, and the number of steps.
+        """
+        self._take_weights()
+        returns: list[float] = []
+        lengths: list[int] = []
+        steps = 0
+        while steps < num_timesteps or (until is not None and until.version is None):
+            rollouts = self.runner.sample(num_timesteps=chunk, explore=explore, force_reset=force_reset)
+            force_reset = False
+            returns += self.runner.ended[0]
+            lengths += self.runner.ended[1]
+            steps += max(rollout.num_env_steps for rollout in rollouts.values())
+        return returns, lengths, steps
+
+    def apply(self, func: Callable[[EnvRunner], Any]) -> Any:
+        """``func(runner)``, with the latest weights."""
+        self._take_weights()
+        return func(self.runner)
+
+    def on_runner(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """A method of the runner."""
+        return getattr(self.runner, method)(*args, **kwargs)
+
+    def stop(self) -> None:
+        """Close the envs."""
+        self.runner.stop()
+
+
+class ModulesHere(RunnerModules):
+    """The runners' modules in the driver, where all runners are elsewhere; it has no envs.
+
+    Args:
+        config: the runners' config.
+        spaces: of the modules.
+        seeds: node of the seed tree.
+    """
+
+    def __init__(self, config: Any, spaces: Spaces, seeds: SeedTree) -> None:
+        self.config = config
+        self._acting_id = self.maps_to(config)
+        self._rng = TorchRNG(seeds.child("modules").seed())
+        with self._rng.scope():
+            self.module: MultiRLModule = config.get_multi_rl_module_spec(
+                spaces=spaces, inference_only=True
+            ).build()
+        self.module.eval()
+        self._acts = self.acting_module.unwrapped()
+        self._buffers = None
+
+    @property
+    def acting_module(self) -> RLModule:
+        """The module that acts."""
+        module: RLModule = self.module[self._acting_id]
+        return module
+
+    def _begin_to_act(self) -> None:
+        self._acts = self.acting_module.unwrapped()
+
+    def reset_envs(self) -> None:
+        """There are none."""
+
+
+class RunnerFleet:
+    """The runners behind an executor: calls to all of them, requests under way, and restarts.
+
+    Args:
+        config: the runners' config.
+        executor: where they run.
+        indices: their worker indices.
+        seeds: node of the seed tree.
+        num_envs: envs of each; the config's unless given.
+    """
+
+    def __init__(
+        self, config: Any, executor: Executor, indices: Sequence[int], seeds: SeedTree, num_envs: int | None
+    ) -> None:
+        self._executor = executor
+        self.in_process = isinstance(executor, LocalExecutor)
+        self._seeds, self._num_envs = seeds, num_envs
+        self._direct = list(indices) == [0]  # one runner in this process: weights need no copy
+        self._place = None if self._direct else executor.published()
+        self._publications = 0
+        self._config = config if self.in_process else without_callbacks(config)
+        self._envs = {} if self.in_process else registered_envs(config.env)
+        self._modules: Mapping[str, RLModuleSpec] | None = None
+        self._starts = dict.fromkeys(indices, 0)
+        self._deaths = dict.fromkeys(indices, 0)  # since it answered last
+        self._answers: queue.SimpleQueue[tuple[int, ActorHandle, Future[Any]]] = queue.SimpleQueue()
+        self._open = dict.fromkeys(indices, 0)
+        self.num_restarts = 0
+        self.num_lost = 0
+        self.members: dict[int, ActorHandle] = {}
+        for k in indices:
+            self.members[k] = self._spawn(k)
+
+    def wait_until_made(self) -> None:
+        """Wait for all runners.
+
+        Raises:
+            EnvError, ActorError, ...: one cannot be made; nothing is tried again, for it would fail again.
+        """
+        for actor in self.members.values():
+            actor.ready.result()
+
+    def _spawn(self, k: int) -> ActorHandle:
+        seeds = self._seeds.child("env_runner", k)
+        if self._starts[k]:  # other numbers than those that the one before has drawn
+            seeds = seeds.child("start", self._starts[k])
+        self._starts[k] += 1
+        self._open[k] = 0
+        return self._executor.spawn(
+            RunnerActor,
+            self._config,
+            worker_index=k,
+            seeds=seeds,
+            num_envs=self._num_envs,
+            place=self._place,
+            envs=self._envs,
+            modules=self._modules,
+        )
+
+    # -- calls ----------------------------------------------------------------------------------------------------
+
+    def call(self, method: Any, *args: Any, **kwargs: Any) -> dict[int, Any]:
+        """Call a method of every runner and wait: results by worker index, in order."""
+        return self.call_each(method, dict.fromkeys(self.members, (args, kwargs)))
+
+    def call_each(
+        self, method: Any, arguments: Mapping[int, tuple[tuple[Any, ...], dict[str, Any]]]
+    ) -> dict[int, Any]:
+        """Call a method of some runners, each with its own arguments, and wait; see :meth:`begin`."""
+        return self.begin(method, arguments)()
+
+    def begin(
+        self, method: Any, arguments: Mapping[int, tuple[tuple[Any, ...], dict[str, Any]]]
+    ) -> Callable[[], dict[int, Any]]:
+        """Call a method of some runners, each with its own arguments; call what is returned to wait for the results.
+
+        A runner that died is started again and asked again.
+        """
+        actors = {k: self.members[k] for k in arguments}
+        futures = {k: actors[k].call(method, *args, **kwargs) for k, (args, kwargs) in arguments.items()}
+
+        def results() -> dict[int, Any]:
+            found = {}
+            for k, (args, kwargs) in arguments.items():
+                while k in self.members:
+                    try:
+                        found[k] = futures[k].result()
+                        self._deaths[k] = 0
+                        break
+                    except ActorError as error:
+                        # Another call may have met the death, and replaced it, before this one.
+                        if self.members[k] is actors[k] and not self._replace(k, actors[k], error):
+                            break
+                        actors[k] = self.members[k]
+                        futures[k] = actors[k].call(method, *args, **kwargs)
+            return found
+
+        return results
+
+    def request(self, k: int, method: str, **kwargs: Any) -> None:
+        """Call a method of a runner; :meth:`answers` gives the result."""
+        actor = self.members[k]
+        self._open[k] += 1
+        actor.call(method, **kwargs).add_done_callback(lambda future: self._answers.put((k, actor, future)))
+
+    def requests_of(self, k: int) -> int:
+        """How many requests of a runner are under way."""
+        return self._open[k]
+
+    def answers(self, timeout: float | None) -> list[Any]:
+        """Results of requests that have come, in that order; waits up to ``timeout`` seconds for the first."""
+        found: list[Any] = []
+        try:
+            entry = self._answers.get(timeout=timeout)
+            while True:
+                k, actor, future = entry
+                if self.members.get(k) is actor:
+                    self._open[k] -= 1
+                    try:
+                        found.append(future.result())
+                        self._deaths[k] = 0
+                    except ActorError as error:
+                        self._replace(k, actor, error)
+                entry = self._answers.get_nowait()
+        except queue.Empty:
+            return found
+
+    # -- deaths ---------------------------------------------------------------------------------------------------
+
+    def _replace(self, k: int, actor: ActorHandle, error: ActorError) -> bool:
+        """Start a runner again that has died; False if it is given up instead.
+
+        Raises:
+            ActorError: it did not die, or may be neither started again nor given up.
+        """
+        if actor.alive:
+            raise error
+        config = self._config
+        self._executor.stop(actor)
+        self._deaths[k] += 1
+        if not config.restart_failed_env_runners:
+            why = "fault_tolerance(restart_failed_env_runners=False)"
+        elif self.num_restarts >= config.max_num_env_runner_restarts:
+            why = f"runners were restarted max_num_env_runner_restarts={config.max_num_env_runner_restarts} times"
+        elif self._deaths[k] >= FUTILE:
+            why = f"it died {FUTILE} times in a row without an answer in between"
+        else:
+            _log.warning("runner %d is started again: %s", k, error)
+            self.members[k] = self._spawn(k)
+            self.num_restarts += 1
+            return True
+        if config.ignore_env_runner_failures and len(self.members) > 1:
+            _log.warning("runner %d is given up (%s): %s", k, why, error)
+            del self.members[k]
+            self.num_lost += 1
+            return False
+        raise ActorError(f"env runner {k} is not started again, since {why}: {error}") from error
+
+    # -- weights and modules --------------------------------------------------------------------------------------
+
+    def publish(self, weights: Weights) -> None:
+        """Let every runner act with ``weights`` from its next call on."""
+        if self._place is None:
+            self.call("set_weights", weights)
+            return
+        self._publications += 1
+        self._place.publish(self._publications, weights)
+
+    def latest_weights(self, known: int | None) -> tuple[int, Weights] | None:
+        """The number of the last publication, and its weights; None if ``known`` is the last."""
+        return None if self._place is None else self._place.read(known)
+
+    def flag(self) -> Published:
+        """A new place that runners can watch."""
+        return self._executor.published()
+
+    def set_modules(self, config: Any, specs: Mapping[str, RLModuleSpec], anew: Sequence[str]) -> None:
+        """Let every runner, and those started later, have another set of modules."""
+        self._config = config if self.in_process else without_callbacks(config)
+        self._modules = {k: spec.copy() for k, spec in specs.items()}
+        self.call("on_runner", "set_modules", self._config, dict(specs), anew=list(anew))
+
+    def stop(self) -> None:
+        """Stop every runner."""
+        self._executor.stop()
+
+
+def without_callbacks(config: Any) -> Any:
+    """A config as runners elsewhere get it: callbacks run in the driver, and may hold what cannot be sent."""
+    names = [name for name, item in type(config).known_settings().items() if item.section == "callbacks"]
+    if not any(getattr(config, name) for name in names):
+        return config
+    config = config.copy(copy_frozen=False).callbacks(**{name: [] for name in names})
+    config.freeze()
+    return config

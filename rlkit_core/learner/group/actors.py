@@ -1,0 +1,319 @@
+"""Learners as actors of an executor: started, connected, asked, and brought together again after a failure."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import torch
+
+from rlkit_core.errors import ActorError, ConfigError
+from rlkit_core.execution import ActorHandle, Executor, LocalExecutor, ProcessExecutor
+from rlkit_core.learner.capture import make_step
+from rlkit_core.learner.group.gloo import Collective, PeerError, Rendezvous, own_address
+from rlkit_core.learner.group.gradient_averaging import Peers
+from rlkit_core.learner.group.problems import learner_problems
+from rlkit_core.learner.learner import Learner
+from rlkit_core.learner.metrics import Key, Reduce
+from rlkit_core.models.threads import is_small
+from rlkit_core.seeding import SeedTree
+
+_LOG = logging.getLogger(__name__)
+#: Seconds after one learner's update has failed in which those of the others end.
+PATIENCE = 60.0
+
+# -- what runs where a learner is -----------------------------------------------------------------------------------
+
+
+def make_learner(config: Any, module_spec: Any, seeds: SeedTree, index: int = 0, sharing: int = 0) -> Learner:
+    """A built learner.
+
+    Args:
+        config: the algorithm's config; a learner that has a GPU to itself takes that of its own index.
+        module_spec: spec of its modules.
+        seeds: its node of the seed tree.
+        index: which learner of its group it is.
+        sharing: number of learners that share this machine's cores; 0 leaves torch's threads alone.
+    """
+    if index and config.num_gpus_per_learner >= 1:
+        config = config.copy(copy_frozen=False).learners(local_gpu_idx=config.local_gpu_idx + index)
+    learner: Learner = config.learner_class(config=config, module_spec=module_spec, seeds=seeds)
+    learner.build()
+    if sharing:
+        _set_threads(learner, sharing)
+    return learner
+
+
+def _set_threads(learner: Learner, sharing: int) -> None:
+    wanted = learner.config.torch_threads
+    if wanted == "auto":
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        wanted = 1 if is_small(learner.module) else max(1, cores // sharing)
+    if wanted is not None:
+        torch.set_num_threads(wanted)
+
+
+def _open(learner: Any, host: str) -> int:
+    learner._rendezvous = None
+    learner._rendezvous = rendezvous = Rendezvous(host)
+    return rendezvous.port
+
+
+def _join(learner: Any, rank: int, size: int, host: str, port: int, own_host: str) -> None:
+    store = learner._rendezvous.store if rank == 0 else None
+    collective = Collective(rank, size, host=host, port=port, own_host=own_host, store=store)
+    learner.peers = Peers(learner, collective)
+    learner._step = make_step(learner)  # without a recording
+
+
+def _leave(learner: Any) -> None:
+    if learner.peers is not None:
+        learner.peers.leave()
+
+
+def _update(learner: Any, arguments: dict[str, Any]) -> tuple[dict[str, Any], dict[Key, Reduce]]:
+    try:
+        return learner.update(**arguments), dict(learner.metrics.kinds)
+    except BaseException:
+        _leave(learner)  # nobody is to wait for this learner
+        raise
+
+
+def _recipe(learner: Any) -> tuple[dict[str, Any], dict[str, Any], Any]:
+    """All that it takes to make another learner like this one."""
+    return learner.get_ctor_args_and_kwargs()[1], learner.get_state(), learner.report_dir
+
+
+def _take_over(learner: Any, state: dict[str, Any], report_dir: Any) -> None:
+    learner.set_state(state)
+    learner.report_dir = report_dir
+
+
+# -- the driver's side ----------------------------------------------------------------------------------------------
+
+
+class Team:
+    """The learners of a group behind their executor.
+
+    Args:
+        executor: runs them.
+        config: the algorithm's config.
+        module_spec: spec of the modules to train.
+        seeds: node of the seed tree, the same for all: learners begin with equal weights.
+        size: number of learners.
+        owns_executor: whether stopping the learners stops the executor.
+
+    Attributes:
+        num_restarts: learners that were started again so far.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        config: Any,
+        module_spec: Any,
+        seeds: SeedTree,
+        *,
+        size: int,
+        owns_executor: bool,
+    ) -> None:
+        self._executor, self._owns_executor = executor, owns_executor
+        self._seeds, self.size = seeds, size
+        self._sharing = 0 if isinstance(executor, LocalExecutor) else size
+        self._max_restarts, self._gpu = config.max_num_learner_restarts, config.local_gpu_idx
+        self.num_restarts = 0
+        self._apart = False
+        self._stopped = False
+        try:
+            self.actors = [self._spawn(config, module_spec, index) for index in range(size)]
+            for actor in self.actors:
+                actor.ready.result()
+            self._connect()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _spawn(self, config: Any, module_spec: Any, index: int) -> ActorHandle:
+        return self._executor.spawn(make_learner, config, module_spec, self._seeds, index, self._sharing)
+
+    def _connect(self) -> None:
+        if self.size == 1:
+            return
+        asked = [actor.call(lambda learner: own_address()) for actor in self.actors]
+        machines, hosts = zip(*(future.result() for future in asked), strict=True)
+        if len(set(machines)) == 1:
+            hosts = ("127.0.0.1",) * self.size
+        port = self.actors[0].call(_open, hosts[0]).result()
+        futures = [
+            actor.call(_join, rank, self.size, hosts[0], port, own_host)
+            for rank, (actor, own_host) in enumerate(zip(self.actors, hosts, strict=True))
+        ]
+        self.results(futures)
+        self._apart = False
+
+    # -- calls --------------------------------------------------------------------------------------------------------
+
+    def first(self, method: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Call the first learner, which stands for all."""
+        self.heal()
+        return self.actors[0].call(method, *args, **kwargs).result()
+
+    def all(self, method: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> list[Any]:
+        """Call every learner with the same arguments; results in their order."""
+        self.heal()
+        return self.results([actor.call(method, *args, **kwargs) for actor in self.actors])
+
+    def start_update(self, arguments: Sequence[dict[str, Any]]) -> list[Future[Any]]:
+        """Let every learner begin an update, each with its own arguments."""
+        futures = []
+        for actor, own in zip(self.actors, arguments, strict=True):
+            futures.append(actor.call(_update, own))
+            if futures[-1].done() and futures[-1].exception() is not None and actor is self.actors[0]:
+                break  # arguments that cannot be sent, or a learner that is gone: nobody is to wait for it
+        return futures
+
+    def results(self, futures: Sequence[Future[Any]], *, patience: float | None = None) -> list[Any]:
+        """Wait for all learners.
+
+        Args:
+            futures: one for each learner, in their order.
+            patience: seconds after one has failed in which the others come back; then they are ended.
+
+        Raises:
+            Exception: that of the learner which failed, in its own type, when all have come back.
+        """
+        pending, failed = list(futures), False
+        while pending:
+            done, pending = self._executor.wait(pending, timeout=patience if failed else None)
+            if not done:
+                for future, actor in zip(futures, self.actors, strict=False):
+                    if future in pending:
+                        self._executor.stop(actor)
+                break
+            if pending and any(future.exception() is not None for future in done):
+                failed = True
+                self.disband()
+        errors = [error for future in futures if (error := future.exception()) is not None]
+        if errors:
+            self.disband()
+            errors.sort(key=lambda error: (isinstance(error, PeerError), _is_of_another(error)))
+            raise errors[0]
+        return [future.result() for future in futures]
+
+    def disband(self) -> None:
+        """Let learners that wait for a failed one go on with an error. :meth:`heal` brings them together again."""
+        if self.size > 1 and not self._apart:
+            self._apart = True
+            for actor in self.actors:
+                if actor.alive:
+                    actor.call(_leave)
+
+    # -- after a failure ----------------------------------------------------------------------------------------------
+
+    @property
+    def broken(self) -> bool:
+        """Whether learners are gone, or have left each other after a failure."""
+        return not self._stopped and (self._apart or bool(self.dead))
+
+    @property
+    def dead(self) -> list[int]:
+        """Indices of learners that are gone."""
+        return [index for index, actor in enumerate(self.actors) if not actor.alive]
+
+    def heal(self) -> None:
+        """Start learners that are gone again, give all the state of a survivor, and connect them.
+
+        Raises:
+            ActorError: no learner survived, or there were too many restarts.
+        """
+        if not self.broken:
+            return
+        dead = self.dead
+        self._check_restarts(dead)
+        self._apart = True
+        survivor = next(actor for index, actor in enumerate(self.actors) if index not in dead)
+        made, state, report_dir = survivor.call(_recipe).result()
+        for index in dead:
+            self._executor.stop(self.actors[index])
+            config = made["config"].copy(copy_frozen=False).learners(local_gpu_idx=self._gpu)
+            self.actors[index] = self._spawn(config, made["module_spec"], index)
+        others = [actor for actor in self.actors if actor is not survivor]
+        for future in [actor.call(_take_over, state, report_dir) for actor in others]:
+            future.result()
+        self._connect()
+        self.num_restarts += len(dead)
+
+    def _check_restarts(self, dead: list[int]) -> None:
+        if len(dead) == self.size:
+            error = self.actors[0].call("get_weights").exception()
+            raise ActorError(
+                f"no learner of {self.size} is left, so there is no state to go on from; restore a checkpoint into a "
+                f"new algorithm. The first one: {error}"
+            )
+        if self.num_restarts + len(dead) > self._max_restarts:
+            error = self.actors[dead[0]].call("get_weights").exception()
+            raise ActorError(
+                f"learner {dead[0]} of {self.size} is gone, and {self.num_restarts} learners were restarted already "
+                f"(fault_tolerance(max_num_learner_restarts={self._max_restarts})): {error}"
+            )
+
+    def recover(self, error: BaseException) -> bool:
+        """Whether the failure was that of a learner which is gone, and the group is whole again.
+
+        Raises:
+            ActorError: it cannot be.
+        """
+        dead = self.dead
+        if self._stopped or not isinstance(error, ActorError) or not dead:
+            return False
+        self.heal()
+        _LOG.warning("learner %s of %s was started again: %s", dead[0], self.size, error)
+        return True
+
+    def stop(self) -> None:
+        """End all learners; a second call does nothing."""
+        if self._stopped:
+            return
+        self._stopped = True
+        actors = getattr(self, "actors", [])
+        for actor in actors:
+            if actor.alive:
+                actor.call(_leave)
+                actor.call("shutdown")
+        if self._owns_executor:
+            self._executor.stop()
+        else:
+            for actor in actors:
+                self._executor.stop(actor)
+
+
+def make_executor(config: Any) -> Executor:
+    """The executor that ``config.execution(executor=...)`` asks for."""
+    if config.num_learners == 0:
+        return LocalExecutor()
+    from rlkit_core.plugins.host import default_host
+
+    name = "process" if config.executor == "auto" else config.executor
+    made: Any = default_host().get_executor(name)
+    # Learners choose the number of their threads when they know their networks.
+    executor: Executor = ProcessExecutor(threads=None) if made is ProcessExecutor else made()
+    return executor
+
+
+def check(config: Any, executor: Executor) -> None:
+    """Raise ConfigError unless ``executor`` can run the config's learners beside each other, as the config wants it."""
+    for problem in learner_problems(config):
+        raise ConfigError(problem)
+    if config.num_learners > 1 and isinstance(executor, LocalExecutor):
+        raise ConfigError(
+            f"num_learners={config.num_learners}: a LocalExecutor runs learners one after the other, but they average "
+            "gradients while they run; give another executor, or use num_learners=0"
+        )
+
+
+def _is_of_another(error: BaseException) -> bool:
+    """Whether the error only says that another learner's loss is not finite."""
+    return bool(getattr(error, "of_another_learner", False))

@@ -1,0 +1,90 @@
+"""The state of several learners: one stands for all, beside the little that differs from learner to learner."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rlkit_core.checkpoint.snapshot import Snapshot, read_snapshot, split_component
+from rlkit_core.columns import COMPONENT_METRICS_LOGGER, COMPONENT_OPTIMIZER, COMPONENT_RL_MODULE
+from rlkit_core.learner.group.actors import Team
+
+#: Name in a group's state of what the learners after the first have for themselves.
+OTHERS = "others"
+
+
+def own_part(learner: Any) -> dict[str, Any]:
+    """The state of a learner without what is the same on all."""
+    state: dict[str, Any] = learner.get_state(not_components=[COMPONENT_RL_MODULE, COMPONENT_OPTIMIZER])
+    state.pop("modules", None)
+    state.pop("should_module_be_updated", None)
+    return state
+
+
+def divide(team: Team, others: Sequence[Mapping[str, Any]]) -> None:
+    """Give learners that all have the first one's state their own parts of it.
+
+    With as many parts as there are other learners each gets its own. Otherwise random state and statistics are the
+    first one's, and lifetime counts, which are summed over learners, are all given to the first.
+    """
+    if len(others) == team.size - 1:
+        futures = [actor.call("set_state", part) for actor, part in zip(team.actors[1:], others, strict=True)]
+        team.results(futures)
+        return
+    counts = [dict(part.get(COMPONENT_METRICS_LOGGER, {})) for part in others]
+    futures = [actor.call(_set_counts, counts if k == 0 else None) for k, actor in enumerate(team.actors)]
+    team.results(futures)
+
+
+def _set_counts(learner: Any, more: list[dict[str, float]] | None) -> None:
+    if more is None:
+        learner.metrics.set_state({})
+        return
+    total = dict(learner.metrics.get_state())
+    for counts in more:
+        for name, count in counts.items():
+            total[name] = total.get(name, 0.0) + count
+    learner.metrics.set_state(total)
+
+
+class RemoteLearner:
+    """Stands for learners that are elsewhere where a checkpoint is written or loaded.
+
+    Args:
+        team: the learners.
+        changed: called after their set of modules may have changed.
+    """
+
+    def __init__(self, team: Team, changed: Callable[[], None]) -> None:
+        self._team, self._changed = team, changed
+
+    def snapshot(self, **kwargs: Any) -> Snapshot:
+        """The first learner's snapshot."""
+        snapshot: Snapshot = self._team.first("snapshot", **kwargs)
+        return snapshot
+
+    def restore_snapshot(self, snapshot: Snapshot, *, strict: bool = True) -> None:
+        """Let every learner take over a snapshot."""
+        self._team.all("restore_snapshot", snapshot, strict=strict)
+        self._changed()
+
+    def restore_from_path(
+        self, path: str | os.PathLike[str], *, component: str | None = None, strict: bool = True
+    ) -> None:
+        """Load a checkpoint, or one of a component into that component, in every learner; it is read once, here."""
+        snapshot, _ = read_snapshot(path)
+        if not component:
+            self.restore_snapshot(snapshot, strict=strict)
+            return
+        self._team.all(_restore_component, component, snapshot, strict)
+        self._changed()
+
+
+def _restore_component(learner: Any, component: str, snapshot: Snapshot, strict: bool) -> None:
+    part, rest = learner, component
+    while rest:
+        parts = dict(part.get_checkpointable_components())
+        name, rest = split_component(rest, parts, where=type(part).__name__)
+        part = parts[name]
+    part.restore_snapshot(snapshot, strict=strict)

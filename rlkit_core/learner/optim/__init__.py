@@ -1,0 +1,1 @@
+"""From gradients to steps: clipping, optimizers on flat buffers, learning-rate schedules."""

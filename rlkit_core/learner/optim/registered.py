@@ -1,0 +1,370 @@
+"""The optimizers of a learner: registration, learning rates, clipping, stepping, state."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any
+
+import torch
+from attrs import define, field
+from torch import Tensor, nn
+
+from rlkit_core.columns import DEFAULT_OPTIMIZER
+from rlkit_core.errors import CheckpointError, ConfigError
+from rlkit_core.learner.metrics import BlockKeys
+from rlkit_core.learner.optim.flat_buffers import FlatParameters
+from rlkit_core.learner.optim.fused_adam import fused_step
+from rlkit_core.learner.optim.schedule import Scheduler
+from rlkit_core.learner.optim.torch_schedule import TorchSchedules, is_torch_schedule
+
+ParamDict = dict[Any, Tensor]
+_LAYOUTS = itertools.count()
+CLIP_KINDS = ("value", "norm", "global_norm")
+
+
+@define(eq=False)
+class RegisteredOptimizer:
+    """One optimizer and what it steps.
+
+    Attributes:
+        name: ``"<module id>_<optimizer name>"``.
+        module_id: the module it belongs to, or ``ALL_MODULES``.
+        short_name: the name it was registered under.
+        optimizer: the torch optimizer.
+        parameters: the module's own parameters, in order (with a flat buffer, the optimizer itself holds the buffer).
+        schedule: of its learning rate, by sampled env steps.
+        torch_schedules: torch's own schedulers, stepped once per update.
+        holders: for each parameter the ids of the modules that hold it.
+        module_parameters: identities of the parameters that are modules'.
+        flat: one flat buffer per parameter group, or None for a group that cannot be flattened.
+        step: does what ``optimizer.step()`` does.
+        rate_key: where its learning rate is logged.
+        layout: another number whenever its parameters, their buffers or moments become other tensors.
+    """
+
+    name: str
+    module_id: str
+    short_name: str
+    optimizer: torch.optim.Optimizer
+    parameters: list[nn.Parameter]
+    schedule: Scheduler | None
+    torch_schedules: TorchSchedules | None = None
+    holders: frozenset[frozenset[str]] = frozenset()
+    module_parameters: set[int] = field(factory=set)
+    flat: list[FlatParameters | None] = field(factory=list)
+    step: Callable[..., Any] = field(init=False)
+    rate_key: BlockKeys = field(init=False)
+    layout: int = field(init=False, factory=_LAYOUTS.__next__)
+
+    def __attrs_post_init__(self) -> None:
+        self.step = self.optimizer.step
+        self.rate_key = (((self.module_id, f"{self.short_name}_learning_rate"), "last"),)
+
+    def owns(self, parameter: Any) -> bool:
+        """Whether it steps ``parameter``."""
+        return any(own is parameter for own in self.parameters)
+
+    def serves(self, module_ids: Collection[str]) -> bool:
+        """Whether losses of ``module_ids`` reach all its parameters, as far as modules tell."""
+        return all(any(mid in module_ids for mid in holders) for holders in self.holders)
+
+    @property
+    def buffer(self) -> FlatParameters | None:
+        """The flat buffer that holds all its parameters, if there is exactly one."""
+        return self.flat[0] if len(self.flat) == 1 else None
+
+    def flatten(self) -> None:
+        """Make its parameters views of flat buffers where that changes no result."""
+        if self.flat:
+            return
+        for group in self.optimizer.param_groups:
+            buffer = FlatParameters(group["params"]) if FlatParameters.fits(self.optimizer, group) else None
+            if buffer is not None:
+                group["params"] = [buffer.parameter]
+            self.flat.append(buffer)
+        self.step = fused_step(self.optimizer, self.flat)
+        self.layout = next(_LAYOUTS)
+
+    def unflatten(self) -> None:
+        """Go back to one tensor per parameter, state included; for steps that only some parameters take part in."""
+        for group, buffer in zip(self.optimizer.param_groups, self._buffers(), strict=True):
+            if buffer is None:
+                continue
+            state = self.optimizer.state.pop(buffer.parameter, {})
+            group["params"] = list(buffer.parameters)
+            for index, parameter in enumerate(buffer.parameters if state else ()):
+                self.optimizer.state[parameter] = {
+                    name: _part(value, buffer, index).clone() if isinstance(value, Tensor) else value
+                    for name, value in state.items()
+                }
+        self.flat = []
+        self.step = self.optimizer.step
+        self.layout = next(_LAYOUTS)
+
+    def zero_grad(self, *, all_reached: bool = True) -> None:
+        """Clear gradients: flat ones to zero, others to None.
+
+        Args:
+            all_reached: False lets parameters of a flat buffer have None too, so that those which the coming losses
+                do not reach can be told from those with gradient zero.
+        """
+        for group, buffer in zip(self.optimizer.param_groups, self._buffers(), strict=True):
+            if buffer is not None and all_reached:
+                buffer.zero_grad()
+            else:
+                for parameter in buffer.parameters if buffer is not None else group["params"]:
+                    parameter.grad = None
+
+    def prepare_step(self, num_gradients: int, gradients: ParamDict) -> None:
+        """Bring gradients to where the optimizer looks for them.
+
+        Args:
+            num_gradients: how many of its parameters have one.
+            gradients: parameter to gradient; parameters that are missing are not stepped.
+        """
+        if num_gradients < len(self.parameters):
+            if self.flat:
+                self.unflatten()
+            for parameter in self.parameters:
+                if parameter not in gradients:
+                    parameter.grad = None
+            return
+        for buffer in self.flat:
+            if buffer is not None:
+                buffer.collect()
+
+    def adopt(self, parameter: nn.Parameter, state: dict[str, Any]) -> None:
+        """Take charge of one more parameter, with the state that another optimizer of the same class had for it."""
+        self.unflatten()
+        self.optimizer.param_groups[0]["params"].append(parameter)
+        self.parameters.append(parameter)
+        if state:
+            self.optimizer.state[parameter] = state
+
+    def release(self, parameters: Collection[nn.Parameter]) -> dict[nn.Parameter, dict[str, Any]]:
+        """Give up parameters, and return their states."""
+        self.unflatten()
+        leaving = {id(p) for p in parameters}
+        for group in self.optimizer.param_groups:
+            group["params"] = [p for p in group["params"] if id(p) not in leaving]
+        self.parameters = [p for p in self.parameters if id(p) not in leaving]
+        return {p: self.optimizer.state.pop(p, {}) for p in parameters}
+
+    def get_lr(self) -> float:
+        """The learning rate of the first parameter group."""
+        return get_lr(self.optimizer)
+
+    # -- state, one entry per parameter whatever the buffers ---------------------------------------------------------
+
+    def get_state(self) -> dict[str, Any]:
+        """``{"module_id", "groups": [hyperparameters and one state per parameter]}``, tensors on the CPU."""
+        groups = []
+        for group, buffer in zip(self.optimizer.param_groups, self._buffers(), strict=True):
+            options = {k: _plain(v) for k, v in group.items() if k != "params"}
+            groups.append({"options": options, "state": self._group_state(group, buffer)})
+        state: dict[str, Any] = {"module_id": self.module_id, "groups": groups}
+        if self.torch_schedules is not None:
+            state["torch_schedules"] = self.torch_schedules.get_state()
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Continue from :meth:`get_state`.
+
+        Raises:
+            CheckpointError: the parameters are not those of the state.
+        """
+        groups = self.optimizer.param_groups
+        if len(state["groups"]) != len(groups):
+            raise CheckpointError(
+                f"optimizer {self.name!r}: {len(state['groups'])} parameter groups in the state, expected {len(groups)}"
+            )
+        for group, buffer, saved in zip(groups, self._buffers(), state["groups"], strict=True):
+            members = buffer.parameters if buffer is not None else group["params"]
+            shapes = [tuple(p.shape) for p in members]
+            for name, parts in saved["state"].items():
+                seen = [shape if part is None else tuple(part.shape) for part, shape in _zip(parts, shapes)]
+                if len(parts) != len(shapes) or any(one and one != own for one, own in _zip(seen, shapes)):
+                    raise CheckpointError(
+                        f"optimizer {self.name!r}: {name!r} in the state has shapes {seen}, expected {shapes}"
+                    )
+            for option, value in saved["options"].items():
+                if option in group and isinstance(group[option], Tensor):
+                    group[option].fill_(value)
+                elif option in group:
+                    group[option] = tuple(value) if isinstance(group[option], tuple) else value
+        saved_states = [saved["state"] for saved in state["groups"]]
+        if not all(_is_uniform(saved) for saved in saved_states):
+            self.unflatten()
+        for group, buffer, saved in zip(groups, self._buffers(), saved_states, strict=True):
+            self._set_group_state(group, buffer, saved)
+        self.layout = next(_LAYOUTS)  # the moments are other tensors now
+        if self.torch_schedules is not None and "torch_schedules" in state:
+            self.torch_schedules.set_state(state["torch_schedules"])
+
+    def _buffers(self) -> list[FlatParameters | None]:
+        return self.flat or [None] * len(self.optimizer.param_groups)
+
+    def _group_state(
+        self, group: dict[str, Any], buffer: FlatParameters | None
+    ) -> dict[str, list[Tensor | None]]:
+        """``{name: one value per parameter}``; None for a parameter that was never stepped."""
+        count = len(buffer.parameters) if buffer is not None else len(group["params"])
+        per_name: dict[str, list[Tensor | None]] = {}
+        for index, parameter in enumerate(group["params"]):
+            for name, value in self.optimizer.state.get(parameter, {}).items():
+                if value is None:
+                    continue
+                value = value if isinstance(value, Tensor) else torch.tensor(float(value))
+                values = per_name.setdefault(name, [None] * count)
+                if buffer is None:
+                    values[index] = value.detach().cpu().clone()
+                else:
+                    parts = [_part(value, buffer, k) for k in range(count)]
+                    values[:] = [part.detach().cpu().clone() for part in parts]
+        return per_name
+
+    def _set_group_state(
+        self, group: dict[str, Any], buffer: FlatParameters | None, saved: dict[str, list[Any]]
+    ) -> None:
+        on_device = bool(group.get("fused") or group.get("capturable"))
+        for index, parameter in enumerate(group["params"]):
+            restored: dict[str, Any] = {}
+            for name, parts in saved.items():
+                if parts[index] is None:
+                    continue
+                value = torch.as_tensor(parts[index]).clone()
+                if buffer is not None and name != "step":
+                    value = buffer.join(parts)
+                restored[name] = value.to(parameter.device if on_device or value.dim() else "cpu")
+            if restored:
+                self.optimizer.state[parameter] = restored
+            else:
+                self.optimizer.state.pop(parameter, None)
+
+
+def _zip(one: Sequence[Any], other: Sequence[Any]) -> Iterable[tuple[Any, Any]]:
+    return zip(one, other, strict=False)
+
+
+def _is_uniform(saved: dict[str, list[Any]]) -> bool:
+    """Whether all parameters have been stepped equally often, as those of a flat buffer are."""
+    stepped = all(part is not None for parts in saved.values() for part in parts)
+    return stepped and len({float(part) for part in saved.get("step", ())}) <= 1
+
+
+def _part(value: Tensor, buffer: FlatParameters, index: int) -> Tensor:
+    return buffer.split(value)[index] if value.shape == buffer.parameter.shape else value
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Set the learning rate of every parameter group; one that is a tensor is changed in place."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(lr)
+        else:
+            group["lr"] = lr
+
+
+def get_lr(optimizer: torch.optim.Optimizer) -> float:
+    """The learning rate of the first parameter group."""
+    return float(optimizer.param_groups[0]["lr"])
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return float(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def check_optimizer(optimizer: Any, params: Any) -> None:
+    """Raise :class:`~rlkit_core.errors.ConfigError` unless both are what ``register_optimizer`` takes."""
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise ConfigError(
+            f"register_optimizer: expected a torch.optim.Optimizer, got {type(optimizer).__name__}"
+        )
+    if not isinstance(params, list):
+        raise ConfigError(f"register_optimizer: params must be a list, got {type(params).__name__}")
+    for parameter in params:
+        if not isinstance(parameter, Tensor):
+            raise ConfigError(
+                f"register_optimizer: params must hold tensors, found {type(parameter).__name__}"
+            )
+
+
+def make_registered(
+    module_id: str,
+    optimizer_name: str,
+    optimizer: torch.optim.Optimizer,
+    params: Sequence[nn.Parameter],
+    lr_or_lr_schedule: Any,
+) -> RegisteredOptimizer:
+    """A record for an optimizer; see ``Learner.register_optimizer``. The learning rate is not set here."""
+    torch_schedules: TorchSchedules | None = None
+    schedule: Scheduler | None = None
+    if is_torch_schedule(lr_or_lr_schedule):
+        torch_schedules = TorchSchedules(optimizer, lr_or_lr_schedule)
+    elif lr_or_lr_schedule is not None:
+        schedule = Scheduler(lr_or_lr_schedule)
+    name = optimizer_name or DEFAULT_OPTIMIZER
+    return RegisteredOptimizer(
+        name=f"{module_id}_{name}",
+        module_id=module_id,
+        short_name=name,
+        optimizer=optimizer,
+        parameters=list(params),
+        schedule=schedule,
+        torch_schedules=torch_schedules,
+    )
+
+
+def global_norm(gradients: Iterable[Tensor]) -> Tensor:
+    """L2 norm over all gradients together, a 0-dim tensor."""
+    tensors = list(gradients)
+    if len(tensors) == 1:  # a flat buffer
+        norm: Tensor = torch.linalg.vector_norm(tensors[0])
+    else:
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors, 2.0)))
+    return norm
+
+
+def clip_gradients(gradients: ParamDict, *, grad_clip: float | None, grad_clip_by: str) -> Tensor | None:
+    """Clip in place.
+
+    Args:
+        gradients: parameter to gradient.
+        grad_clip: the limit c; None clips nothing.
+        grad_clip_by: ``"value"`` (each element to ±c), ``"norm"`` (each tensor's L2 norm to c) or ``"global_norm"``
+            (the joint L2 norm to c).
+
+    Returns:
+        The joint norm before clipping for ``"global_norm"``, else None.
+
+    Raises:
+        ConfigError: ``grad_clip_by`` is none of these.
+    """
+    if grad_clip_by not in CLIP_KINDS:
+        raise ConfigError(f"grad_clip_by={grad_clip_by!r}: expected one of {', '.join(CLIP_KINDS)}")
+    tensors = list(gradients.values())
+    if not tensors:
+        return None
+    if grad_clip is None:
+        return global_norm(tensors) if grad_clip_by == "global_norm" else None
+    if grad_clip_by == "value":
+        for tensor in tensors:
+            tensor.clamp_(-grad_clip, grad_clip)
+        return None
+    if grad_clip_by == "norm":
+        for tensor in tensors:
+            tensor.mul_(_scale_to(torch.linalg.vector_norm(tensor), grad_clip))
+        return None
+    norm = global_norm(tensors)
+    scale = _scale_to(norm, grad_clip)
+    for tensor in tensors:
+        tensor.mul_(scale)
+    return norm
+
+
+def _scale_to(norm: Tensor, limit: float) -> Tensor:
+    """Factor that brings ``norm`` to at most ``limit``; exactly one where it is below it already."""
+    return (limit / norm).clamp_(max=1.0)  # a norm of zero gives infinity, and so one

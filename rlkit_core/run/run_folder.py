@@ -1,0 +1,127 @@
+"""The folder of a run: what lies in it, and the files that describe the run."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlkit_core._version import __version__
+from rlkit_core.checkpoint import from_jsonable, read_snapshot
+from rlkit_core.errors import CheckpointError, ConfigError
+from rlkit_core.run.writers import to_json_value
+
+if TYPE_CHECKING:
+    from rlkit_core.algorithm.config.config import AlgorithmConfig
+
+CHECKPOINT = "checkpoint"
+CONFIG = "config.json"
+VERSIONS = "versions.json"
+SEEDS = "seeds.json"
+PROGRESS = "progress.csv"
+RESULTS = "results.jsonl"
+CURVE = "learning_curve.png"
+SUMMARY = "summary.json"
+
+
+def default_run_dir(algorithm: str, env: Any, root: str | os.PathLike[str] = "runs") -> Path:
+    """A new folder's path, ``runs/ppo-CartPole-v1-20250131-093000`` (with ``-2`` where that is taken)."""
+    name = env if isinstance(env, str) else getattr(env, "__name__", "env")
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{algorithm}-{name}") + time.strftime("-%Y%m%d-%H%M%S")
+    path = Path(root) / stem
+    number = 2
+    while path.exists():
+        path = Path(root) / f"{stem}-{number}"
+        number += 1
+    return path
+
+
+def make_run_dir(path: Path, *, resumed: bool = False) -> None:
+    """Create the folder.
+
+    Args:
+        path: the folder.
+        resumed: whether it may hold an earlier part of this run.
+
+    Raises:
+        ConfigError: it cannot be written, or holds something already.
+    """
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"the run folder {path} is a file; choose another with --run-dir")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if not resumed and any(path.iterdir()):
+            raise ConfigError(
+                f"the run folder {path} is not empty; choose another with --run-dir, or go on with --resume {path}"
+            )
+        probe = path / f".writable-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"the run folder {path} cannot be written ({error.strerror or error}); choose another with --run-dir"
+        ) from error
+
+
+def checkpoint_path(path: str | os.PathLike[str]) -> Path:
+    """The checkpoint that ``path`` means: itself, or the one in a run folder."""
+    path = Path(path)
+    inside = path / CHECKPOINT
+    there = inside.is_dir() or inside.with_name(f"{CHECKPOINT}.old").is_dir()
+    return inside if there and not (path / "metadata.json").exists() else path
+
+
+def run_dir_of(checkpoint: Path) -> Path | None:
+    """The run folder that a checkpoint lies in, or None."""
+    parent = checkpoint.resolve().parent
+    return parent if checkpoint.name == CHECKPOINT and (parent / CONFIG).exists() else None
+
+
+def stored_config(checkpoint: Path) -> AlgorithmConfig:
+    """The config in an algorithm's checkpoint.
+
+    Raises:
+        CheckpointError: nothing is there, it is damaged, or it is no checkpoint of an algorithm.
+    """
+    from rlkit_core.algorithm.config.config import AlgorithmConfig
+
+    snapshot, _ = read_snapshot(checkpoint)
+    args, kwargs = from_jsonable(snapshot.ctor, plugins=snapshot.plugins)
+    for value in (kwargs.get("config"), *args):
+        if isinstance(value, AlgorithmConfig):
+            return value
+    raise CheckpointError(f"{checkpoint} holds a {snapshot.class_ref}, not an algorithm")
+
+
+def versions() -> dict[str, Any]:
+    """Versions of everything a run depends on, plugins included."""
+    import gymnasium
+    import numpy
+    import torch
+
+    from rlkit_core.plugins.discovery import scan
+
+    plugins = {
+        d.name: d.version for d in scan().distributions if d.state == "found" and d.name != "rlkit-core"
+    }
+    return {
+        "rlkit-core": __version__,
+        "plugins": plugins,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "gymnasium": gymnasium.__version__,
+        "platform": platform.platform(),
+        "torch_threads": torch.get_num_threads(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Write data as readable, strict JSON."""
+    path.write_text(json.dumps(to_json_value(data), indent=1, allow_nan=False) + "\n", encoding="utf-8")

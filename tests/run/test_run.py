@@ -1,0 +1,399 @@
+"""The loop of a run, with a small algorithm whose returns are written down beforehand."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+import gymnasium as gym
+import pytest
+import torch
+
+from rlkit_core.algorithm import AlgorithmConfig
+from rlkit_core.algorithm.results import assemble_result
+from rlkit_core.errors import ConfigError, EnvError
+from rlkit_core.run.progress import PlainProgress, ProgressRow, RichProgress, clock, make_progress
+from rlkit_core.run.run import PROBE_EPISODES, Interrupted, Run, Stop
+from rlkit_core.run.run_folder import checkpoint_path, default_run_dir, run_dir_of
+from rlkit_core.settings import setting
+
+STEPS = 10
+
+
+class Scripted:
+    """Ten steps an iteration; returns as scripted by iteration (the last one repeats)."""
+
+    made: list[Scripted] = []
+
+    def __init__(self, config: Any, env: Any = None) -> None:
+        self.config = config.prepared(env)
+        self.iteration = 0
+        self.evaluations: list[tuple[int, int | None]] = []
+        self.stopped = 0
+        self.saved: list[Path] = []
+        Scripted.made.append(self)
+
+    @property
+    def num_env_steps_sampled_lifetime(self) -> int:
+        return self.iteration * STEPS
+
+    def _at(self, returns: list[float]) -> float:
+        return returns[min(self.iteration, len(returns)) - 1]
+
+    def train(self) -> dict[str, Any]:
+        self.iteration += 1
+        if self.config.on_iteration is not None:
+            self.config.on_iteration(self)
+        interval = self.config.evaluation_interval
+        due = interval and self.iteration % interval == 0
+        return assemble_result(
+            env_runners={
+                "episode_return_mean": self._at(self.config.training_returns),
+                "num_env_steps_sampled_lifetime": self.num_env_steps_sampled_lifetime,
+            },
+            learners={"default_policy": {"total_loss": 0.5}},
+            evaluation=self.evaluate() if due else None,
+            timers={},
+            training_iteration=self.iteration,
+            num_training_step_calls=1,
+            config=self.config,
+        )
+
+    def evaluate(self, num_episodes: int | None = None, seed: int | None = None) -> dict[str, Any]:
+        self.evaluations.append((self.iteration, num_episodes))
+        if self.config.on_evaluation is not None and num_episodes is not None:
+            self.config.on_evaluation(self)
+        return {"env_runners": {"episode_return_mean": self._at(self.config.evaluation_returns)}}
+
+    def save_to_path(self, path: Path) -> str:
+        path.mkdir(exist_ok=True)
+        (path / "iteration").write_text(str(self.iteration))
+        self.saved.append(path)
+        return str(path)
+
+    def stop(self) -> None:
+        self.stopped += 1
+
+
+@attrs.define
+class ScriptedConfig(AlgorithmConfig):
+    algo_class = Scripted
+    training_returns: Any = setting([0.0], section="training", help="By iteration.")
+    evaluation_returns: Any = setting([0.0], section="training", help="By iteration.")
+    on_iteration: Any = setting(section="training", help="Called in each iteration.")
+    on_evaluation: Any = setting(section="training", help="Called in each evaluation of the run.")
+
+
+@pytest.fixture(autouse=True)
+def forget_algorithms() -> None:
+    Scripted.made.clear()
+
+
+def config(**settings: Any) -> ScriptedConfig:
+    made: ScriptedConfig = ScriptedConfig().environment("CartPole-v1").debugging(seed=5).training(**settings)
+    return made
+
+
+def run(tmp_path: Path, made: AlgorithmConfig, stop: Stop, **kwargs: Any) -> Any:
+    return Run(made, tmp_path / "run", stop=stop, plot=False, **kwargs).execute()
+
+
+@pytest.mark.parametrize(
+    ("stop", "iterations", "detail"),
+    [
+        (Stop(iterations=3), 3, "3 iterations"),
+        (Stop(steps=25), 3, "30 environment steps"),
+        (Stop(steps=30, iterations=9), 3, "30 environment steps"),
+        (Stop(seconds=0.0), 1, "0 seconds"),
+    ],
+)
+def test_limits(tmp_path: Path, stop: Stop, iterations: int, detail: str) -> None:
+    summary = run(tmp_path, config(evaluation_returns=[1, 2, 3]), stop, evaluation_episodes=20)
+    assert (summary.reason, summary.iterations, summary.detail) == ("limit", iterations, detail)
+    assert summary.steps == iterations * STEPS
+    assert summary.evaluation_return_mean == iterations
+    assert summary.exit_code == 0
+    (algorithm,) = Scripted.made
+    assert algorithm.evaluations == [(iterations, 20)]
+    assert algorithm.stopped == 1
+
+
+def test_an_evaluation_that_reaches_the_target_is_confirmed_in_full_and_ends_the_run(tmp_path: Path) -> None:
+    made = config(evaluation_returns=[0, 0, 0, 9]).evaluation(evaluation_interval=2)
+    summary = run(tmp_path, made, Stop(return_mean=9, iterations=50), evaluation_episodes=20)
+    assert (summary.reason, summary.iterations, summary.evaluation_return_mean) == ("solved", 4, 9)
+    assert Scripted.made[0].evaluations == [(2, None), (4, None), (4, 20)]
+
+
+def test_training_that_reaches_the_target_is_probed_then_confirmed(tmp_path: Path) -> None:
+    made = config(training_returns=[0, 9], evaluation_returns=[0, 0, 0, 0, 9]).evaluation(
+        evaluation_interval=100
+    )
+    summary = run(tmp_path, made, Stop(return_mean=9, iterations=4), evaluation_episodes=20)
+    assert Scripted.made[0].evaluations == [(2, PROBE_EPISODES), (4, 20)]
+    assert summary.reason == "limit"
+    again = config(training_returns=[0, 9], evaluation_returns=[0, 9]).evaluation(evaluation_interval=100)
+    summary = Run(again, tmp_path / "again", stop=Stop(return_mean=9), plot=False).execute()
+    assert (summary.reason, summary.iterations) == ("solved", 2)
+    assert Scripted.made[1].evaluations == [(2, PROBE_EPISODES), (2, 100)]
+
+
+def test_no_target_means_no_evaluation_but_the_last(tmp_path: Path) -> None:
+    run(tmp_path, config(training_returns=[100.0]), Stop(iterations=20))
+    assert Scripted.made[0].evaluations == [(20, 100)]
+
+
+def test_a_target_switches_evaluation_on(tmp_path: Path) -> None:
+    run(tmp_path, config(), Stop(return_mean=9, iterations=20))
+    assert Scripted.made[0].config.evaluation_interval == 10
+    assert Scripted.made[0].evaluations == [(10, None), (20, None), (20, 100)]
+
+
+def test_the_folder_tells_everything(tmp_path: Path) -> None:
+    made = config(evaluation_returns=[4.5]).evaluation(evaluation_interval=2)
+    summary = Run(made, tmp_path / "run", stop=Stop(iterations=4)).execute()
+    folder = tmp_path / "run"
+    found = {path.name for path in folder.iterdir()}
+    assert found == {
+        "config.json",
+        "versions.json",
+        "seeds.json",
+        "progress.csv",
+        "results.jsonl",
+        "tensorboard",
+        "learning_curve.png",
+        "summary.json",
+        "checkpoint",
+    }
+    stored = ScriptedConfig.from_json((folder / "config.json").read_text())
+    assert stored.diff(Scripted.made[0].config) == {}
+    assert json.loads((folder / "seeds.json").read_text()) == {"seed": 5}
+    versions = json.loads((folder / "versions.json").read_text())
+    assert versions["torch"] == torch.__version__
+    assert versions["gymnasium"] == gym.__version__
+    assert len((folder / "progress.csv").read_text().splitlines()) == 5
+    assert len((folder / "results.jsonl").read_text().splitlines()) == 4
+    assert (folder / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+    told = json.loads((folder / "summary.json").read_text())
+    assert (told["reason"], told["evaluation_return_mean"], told["iterations"]) == ("limit", 4.5, 4)
+    assert told["checkpoint"] == str(summary.checkpoint)
+    assert (folder / "checkpoint" / "iteration").read_text() == "4"
+
+
+def test_a_seed_is_drawn_and_recorded(tmp_path: Path) -> None:
+    run(tmp_path, ScriptedConfig().environment("CartPole-v1"), Stop(iterations=1))
+    seed = json.loads((tmp_path / "run" / "seeds.json").read_text())["seed"]
+    assert Scripted.made[0].config.seed == seed
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "says"),
+    [
+        (lambda c: c.environment("CartPol-v1"), EnvError, "CartPole-v1"),
+        (lambda c: c.environment(lambda: 3), EnvError, "no reset"),
+        (lambda c: setattr(c, "env", None), ConfigError, "there is no environment"),
+        (lambda c: c.rl_module(model_config={"net": torch.nn.Linear(1, 1)}), ConfigError, "nn.Module"),
+        (lambda c: c.execution(executor="proces"), ConfigError, "process"),
+    ],
+)
+def test_everything_that_can_be_checked_is_checked_before_anything_is_written(
+    tmp_path: Path, change: Callable[[Any], Any], error: type[Exception], says: str
+) -> None:
+    made = config()
+    change(made)
+    with pytest.raises(error, match=says):
+        run(tmp_path, made, Stop(iterations=1))
+    assert Scripted.made == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_run_folders_that_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").write_text("x")
+    for name, says in (("file", "is a file"), ("full", "is not empty"), ("file/below", "cannot be written")):
+        with pytest.raises(ConfigError, match=says):
+            Run(config(), tmp_path / name).check()
+
+
+def test_an_error_in_training_closes_everything_and_propagates(tmp_path: Path) -> None:
+    def fail(algorithm: Scripted) -> None:
+        if algorithm.iteration == 3:
+            raise ZeroDivisionError("in training")
+
+    with pytest.raises(ZeroDivisionError):
+        run(tmp_path, config(on_iteration=fail), Stop(iterations=9))
+    assert Scripted.made[0].stopped == 1
+    assert len((tmp_path / "run" / "results.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_after_the_iteration_with_a_checkpoint(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    finished: list[int] = []
+
+    def interrupt(algorithm: Scripted) -> None:
+        if algorithm.iteration == 3:
+            os.kill(os.getpid(), number)
+            time.sleep(0.01)
+        finished.append(algorithm.iteration)
+
+    before = signal.getsignal(number)
+    summary = run(tmp_path, config(on_iteration=interrupt), Stop(iterations=9))
+    assert finished == [1, 2, 3]
+    assert (summary.reason, summary.iterations, summary.exit_code) == ("interrupted", 3, 128 + number)
+    assert (tmp_path / "run" / "checkpoint" / "iteration").read_text() == "3"
+    assert len((tmp_path / "run" / "results.jsonl").read_text().splitlines()) == 3
+    assert Scripted.made[0].evaluations == []
+    assert signal.getsignal(number) is before
+
+
+def test_a_signal_in_an_evaluation_ends_that_at_once(tmp_path: Path) -> None:
+    def interrupt(algorithm: Scripted) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+
+    started = time.monotonic()
+    summary = run(tmp_path, config(on_evaluation=interrupt), Stop(iterations=2))
+    assert time.monotonic() - started < 4
+    assert (summary.reason, summary.exit_code) == ("interrupted", 130)
+    assert summary.checkpoint.exists()
+
+
+def test_two_signals_stop_at_once(tmp_path: Path) -> None:
+    def interrupt(algorithm: Scripted) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, config(on_iteration=interrupt), Stop(iterations=2))
+    assert Scripted.made[0].stopped == 1
+
+
+def test_an_algorithm_that_cannot_be_built_leaves_no_folder(tmp_path: Path) -> None:
+    class Unbuildable(Scripted):
+        def __init__(self, config: Any, env: Any = None) -> None:
+            raise ConfigError("no component serves this space")
+
+    with pytest.raises(ConfigError, match="no component"):
+        run(tmp_path, ScriptedConfig(Unbuildable).environment("CartPole-v1"), Stop(iterations=1))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_last_evaluation_may_still_reach_the_target(tmp_path: Path) -> None:
+    summary = run(tmp_path, config(evaluation_returns=[0, 9]), Stop(return_mean=9, iterations=2))
+    assert (summary.reason, summary.detail) == ("solved", "2 iterations")
+
+
+def test_a_signal_while_building_writes_no_checkpoint(tmp_path: Path) -> None:
+    class Slow(Scripted):
+        def __init__(self, config: Any, env: Any = None) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+
+    made = ScriptedConfig(Slow).environment("CartPole-v1")
+    with pytest.raises(Interrupted):
+        run(tmp_path, made, Stop(iterations=1))
+    assert not (tmp_path / "run" / "checkpoint").exists()
+
+
+def test_a_failing_writer_is_left_out_and_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rlkit_core.plugins.registry import Origin
+    from rlkit_core.run import run as run_module
+
+    class Good:
+        def __init__(self) -> None:
+            self.count = 0
+
+        def write(self, result: Any) -> None:
+            self.count += 1
+
+        def close(self) -> None:
+            self.count += 100
+
+    class Bad(Good):
+        def write(self, result: Any) -> None:
+            raise OSError("no space")
+
+    good = Good()
+
+    class Host:
+        def collect(self, hook: str, **kwargs: Any) -> list[Any]:
+            assert set(kwargs) == {"run_dir", "config"}
+            return [(Origin("bad-lab", "1"), Bad()), (Origin("good-lab", "1"), good)]
+
+    monkeypatch.setattr(run_module, "default_host", Host)
+    stream = io.StringIO()
+    run(tmp_path, config(), Stop(iterations=3), progress=PlainProgress(stream))
+    assert good.count == 103
+    assert stream.getvalue().count("Bad of bad-lab failed and is left out: no space") == 1
+
+
+def test_paths() -> None:
+    path = default_run_dir("ppo", "ALE/Pong-v5", root="some-root")
+    assert path.parent == Path("some-root")
+    assert path.name.startswith("ppo-ALE-Pong-v5-")
+
+
+def test_checkpoint_and_run_folder_find_each_other(tmp_path: Path) -> None:
+    run(tmp_path, config(), Stop(iterations=1))
+    folder = tmp_path / "run"
+    assert checkpoint_path(folder) == folder / "checkpoint"
+    assert checkpoint_path(folder / "checkpoint") == folder / "checkpoint"
+    assert run_dir_of(folder / "checkpoint") == folder
+    assert run_dir_of(tmp_path / "elsewhere") is None
+
+
+ROW = ProgressRow(
+    iteration=2,
+    steps=2048,
+    steps_per_s=1234.5,
+    return_mean=9.75,
+    evaluation=float("nan"),
+    loss=0.125,
+    seconds=75,
+)
+
+
+def test_plain_progress_is_plain_and_not_too_much() -> None:
+    stream = io.StringIO()
+    progress = PlainProgress(stream, interval_s=1000)
+    for _ in range(5):
+        progress.update(ROW)
+    assert (
+        stream.getvalue()
+        == "iteration 2: return 9.8 | eval - | 2,048 steps | 1,234 steps/s | loss 0.125 | 1:15\n"
+    )
+    progress.close()
+    progress.close()
+    assert len(stream.getvalue().splitlines()) == 2
+
+
+def test_rich_progress_shows_the_same_figures() -> None:
+    from rich.console import Console
+
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=120)
+    progress = RichProgress(4096, console)
+    progress.update(ROW)
+    progress.line("a [bold] line")
+    progress.close()
+    assert "2,048 steps" in stream.getvalue()
+    assert "a [bold] line" in stream.getvalue()
+    assert "\x1b[" in stream.getvalue()
+
+
+def test_no_live_line_where_there_is_no_terminal() -> None:
+    assert isinstance(make_progress(), PlainProgress)
+    make_progress(quiet=True).line("nothing")
+    assert [clock(0), clock(61), clock(3723)] == ["0:00", "1:01", "1:02:03"]

@@ -1,0 +1,194 @@
+"""Declaring settings: one attrs field line each, in the core and in a plugin's subclass."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import pickle
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlkit_core.algorithm import AlgorithmConfig
+from rlkit_core.errors import ConfigError, UnknownSettingError
+from rlkit_core.settings import (
+    SECTIONS,
+    boolean,
+    either,
+    integer,
+    number,
+    one_of,
+    optional,
+    redeclare,
+    schedule,
+    setting,
+    settings_of,
+)
+
+
+@attrs.define
+class ToyConfig(AlgorithmConfig):
+    lr: Any = redeclare(AlgorithmConfig, "lr", 3e-4)
+    beta: float = setting(
+        0.5, section="training", help="How bold.", converter=number(ge=0), aliases=["boldness"]
+    )
+    modes: list[str] = setting(["a"], section="env_runners", help="A list.")
+
+
+@attrs.define
+class ToyerConfig(ToyConfig):
+    beta: float = redeclare(ToyConfig, "beta", 0.9)
+    gear = setting(1, section="training", help="No annotation.", validator=attrs.validators.in_([1, 2, 3]))
+
+
+def test_one_line_gives_everything() -> None:
+    config = ToyConfig().training(beta=2).env_runners(modes=["b"], num_envs_per_env_runner=4)
+    assert (config.beta, config["beta"], config.lr, config.num_envs_per_env_runner) == (2.0, 2.0, 3e-4, 4)
+    assert "beta" in inspect.signature(ToyConfig.training).parameters
+    assert "beta" not in inspect.signature(AlgorithmConfig.training).parameters
+    assert "beta (float): How bold. Default: 0.5." in (ToyConfig.training.__doc__ or "")
+    with pytest.raises(ConfigError, match=r"training\(beta=-1\): expected a number >= 0"):
+        config.training(beta=-1)
+    assert config.beta == 2.0
+
+
+def test_subclass_of_a_subclass_and_attrs_validators() -> None:
+    config = ToyerConfig()
+    assert (config.beta, config.lr, config.gear) == (0.9, 3e-4, 1)
+    with pytest.raises(ConfigError, match="gear=4"):
+        config.gear = 4
+    with pytest.warns(UserWarning, match="'boldness' is an older name of 'beta'"):
+        config.training(boldness=2)
+    assert config.beta == 2.0
+
+
+def test_mutable_defaults_are_not_shared() -> None:
+    one, other = ToyConfig(), ToyConfig()
+    one.modes.append("b")
+    one.env_config["x"] = 1
+    assert other.modes == ["a"]
+    assert other.env_config == {}
+    assert ToyConfig().modes == ["a"]
+
+
+@pytest.mark.parametrize("config", [ToyConfig(), ToyerConfig().training(gear=2)])
+def test_copies_and_pickles_stay_checked(config: AlgorithmConfig) -> None:
+    for twin in (config.copy(), copy.copy(config), copy.deepcopy(config), pickle.loads(pickle.dumps(config))):
+        assert twin == config
+        assert twin.set_by_user() == config.set_by_user()
+        with pytest.raises(ConfigError):
+            twin.beta = "much"
+        twin.beta = 0.25
+        assert twin != config
+
+
+def test_attrs_define_leaves_equality_hash_and_repr_alone() -> None:
+    one = ToyerConfig().training(beta=1)
+    assert repr(one) == "ToyerConfig(beta=1.0)"
+    assert one == ToyerConfig().training(beta=1)
+    assert one != ToyConfig().training(beta=1)
+    assert isinstance(hash(one), int)
+
+
+def test_settings_in_the_constructor_are_checked_and_count_as_set() -> None:
+    config = ToyConfig(beta=3)
+    assert config.beta == 3.0
+    assert config.set_by_user() == {"beta"}
+    with pytest.raises(ConfigError, match="beta=-3"):
+        ToyConfig(beta=-3)
+
+
+def test_a_bare_field_is_refused_at_class_definition() -> None:
+    with pytest.raises(TypeError, match=r"Bad\.extra: declare settings with"):
+
+        @attrs.define
+        class Bad(AlgorithmConfig):
+            extra: int = 3
+
+
+def test_a_forgotten_decorator_is_named() -> None:
+    class Forgot(AlgorithmConfig):
+        extra: int = setting(3, section="training", help="Not decorated.")
+
+    with pytest.raises(TypeError, match=r"Forgot\.extra: decorate the class with @attrs\.define"):
+        Forgot()
+
+
+def test_a_wrong_section_is_refused_at_once() -> None:
+    with pytest.raises(TypeError, match="section='trainig'"):
+        setting(1, section="trainig", help="")
+    with pytest.raises(TypeError, match="no setting of that name"):
+        redeclare(AlgorithmConfig, "lamda", 1)
+
+
+def test_every_core_setting_has_a_section_and_a_help() -> None:
+    for item in settings_of(AlgorithmConfig).values():
+        assert item.section in SECTIONS
+        assert item.help.endswith("."), item.name
+        assert item.name in inspect.signature(getattr(AlgorithmConfig, item.section)).parameters
+
+
+@pytest.mark.parametrize(
+    ("converter", "good", "bad"),
+    [
+        (
+            integer(ge=1),
+            [(1, 1), (2.0, 2), (np.int64(3), 3), (1e5, 100000)],
+            [0, True, 1.5, "1", None, float("nan")],
+        ),
+        (number(gt=0, le=1), [(1, 1.0), (np.float32(0.5), 0.5)], [0, 1.1, True, "x", float("inf"), None]),
+        (boolean, [(True, True), (np.bool_(False), False)], [1, 0, None, "True"]),
+        (one_of("a", None), [("a", "a"), (None, None)], ["b", 0, False]),
+        (optional(integer()), [(None, None), (4, 4)], ["", 0.5]),
+        (either(one_of("auto"), integer(ge=1)), [("auto", "auto"), (3, 3)], ["Auto", 0]),
+        (
+            schedule(ge=0),
+            [
+                (0.1, 0.1),
+                ([[0, 1], [10, 0.5]], [[0, 1.0], [10, 0.5]]),
+                (((0, 1), (1e3, 0)), [[0, 1.0], [1000, 0.0]]),
+            ],
+            [
+                -1,
+                [],
+                [[0, 1]],
+                [[1, 1], [2, 1]],
+                [[0, 1], [0, 2]],
+                [[0, 1], [5, -1]],
+                [[0, 1, 2], [1, 1]],
+                "linear",
+            ],
+        ),
+    ],
+)
+def test_converters(converter: Any, good: list[tuple[Any, Any]], bad: list[Any]) -> None:
+    for given_value, stored in good:
+        result = converter(given_value)
+        assert result == stored
+        assert type(result) is type(stored)
+    for value in bad:
+        with pytest.raises(ValueError, match=r"expected|schedule"):
+            converter(value)
+
+
+@given(st.integers(), st.integers(min_value=-100, max_value=100))
+def test_integer_bounds_hold(value: int, low: int) -> None:
+    convert = integer(ge=low)
+    if value >= low:
+        assert convert(value) == value
+    else:
+        with pytest.raises(ValueError, match=f">= {low}"):
+            convert(value)
+
+
+def test_unknown_setting_error_is_what_python_expects() -> None:
+    with pytest.raises(UnknownSettingError) as caught:
+        ToyConfig().training(bet=1)
+    assert isinstance(caught.value, KeyError)
+    assert isinstance(caught.value, ValueError)
+    assert isinstance(caught.value, AttributeError)
+    assert str(caught.value) == "ToyConfig.training() has no setting 'bet'. Did you mean 'beta'?"
