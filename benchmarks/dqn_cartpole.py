@@ -38,13 +38,9 @@ def run_worker(name: str, python: Path, *, steps: int, threads: int, seed: int) 
 @click.option("--rounds", default=5, show_default=True, help="How often each worker runs.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="torch threads.")
 @click.option("--seed", default=1, show_default=True, help="Seed of the first round.")
-@click.option(
-    "--worker", "names", multiple=True, type=click.Choice(list(SCRIPTS)), help="Only these; repeatable."
-)
+@click.option("--worker", "names", multiple=True, type=click.Choice(list(SCRIPTS)), help="Only these; repeatable.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write every figure there.")
-def main(
-    steps: int, rounds: int, threads: int, seed: int, names: tuple[str, ...], json_path: Path | None
-) -> None:
+def main(steps: int, rounds: int, threads: int, seed: int, names: tuple[str, ...], json_path: Path | None) -> None:
     """Measure steps per second and peak memory of DQN beside a bare loop."""
     pythons = {name: Path(sys.executable) for name in names or SCRIPTS}
     machine = describe_machine()

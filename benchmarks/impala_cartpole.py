@@ -30,9 +30,7 @@ RLLIB_PYTHON = ROOT / ".bench-venv-rllib" / "bin" / "python"
 def run_worker(algo: str, name: str, python: Path, *, steps: int, threads: int, seed: int) -> dict[str, Any]:
     """Run one worker to its end in a new process and return what it measured."""
     arguments = ("--algo", algo)
-    return run_script(
-        SCRIPTS[name], name, python, steps=steps, threads=threads, seed=seed, arguments=arguments
-    )
+    return run_script(SCRIPTS[name], name, python, steps=steps, threads=threads, seed=seed, arguments=arguments)
 
 
 def measure(algo: str, pythons: dict[str, Path], *, rounds: int, steps: int, threads: int, seed: int) -> Any:
@@ -51,15 +49,9 @@ def measure(algo: str, pythons: dict[str, Path], *, rounds: int, steps: int, thr
 @click.option("--rounds", default=3, show_default=True, help="How often each worker runs.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="torch threads.")
 @click.option("--seed", default=1, show_default=True, help="Seed of the first round.")
-@click.option(
-    "--algo", "algos", multiple=True, type=click.Choice(ALGORITHMS), help="Only this one; repeatable."
-)
-@click.option(
-    "--worker", "names", multiple=True, type=click.Choice(list(SCRIPTS)), help="Only these; repeatable."
-)
-@click.option(
-    "--rllib-python", default=str(RLLIB_PYTHON), show_default=False, help="Python that has ray[rllib]."
-)
+@click.option("--algo", "algos", multiple=True, type=click.Choice(ALGORITHMS), help="Only this one; repeatable.")
+@click.option("--worker", "names", multiple=True, type=click.Choice(list(SCRIPTS)), help="Only these; repeatable.")
+@click.option("--rllib-python", default=str(RLLIB_PYTHON), show_default=False, help="Python that has ray[rllib].")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write every figure there.")
 def main(
     steps: int,
@@ -78,9 +70,7 @@ def main(
         pythons["rllib"] = Path(rllib_python)
         if not pythons["rllib"].exists():
             del pythons["rllib"]
-            missing = (
-                f"no Python with RLlib at {rllib_python}: rlkit ran alone. `make bench-impala` builds it."
-            )
+            missing = f"no Python with RLlib at {rllib_python}: rlkit ran alone. `make bench-impala` builds it."
             if not pythons:
                 raise click.ClickException(missing)
     reports = {}

@@ -45,9 +45,7 @@ def make_learner(compile: str | None, seed: int) -> Learner:
         PPOConfig()
         .training(train_batch_size=bare.NUM_ROWS, entropy_coeff=0.01, lr=3e-4)
         .learners(compile=compile)
-        .rl_module(
-            model_config={"fcnet_hiddens": [64, 64], "fcnet_activation": "tanh", "vf_share_layers": False}
-        )
+        .rl_module(model_config={"fcnet_hiddens": [64, 64], "fcnet_activation": "tanh", "vf_share_layers": False})
         .debugging(seed=seed)
     )
     spaces = (
@@ -175,9 +173,7 @@ def measure(
 
 @click.command()
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
-@click.option(
-    "--network", type=click.Choice(["mlp", "cnn"]), default="mlp", show_default=True, help="On a GPU."
-)
+@click.option("--network", type=click.Choice(["mlp", "cnn"]), default="mlp", show_default=True, help="On a GPU.")
 @click.option("--rows", default=bare.NUM_ROWS, show_default=True, help="On a GPU: rows of one update.")
 @click.option("--minibatch-size", default=bare.MINIBATCH_SIZE, show_default=True, help="On a GPU.")
 @click.option("--rounds", default=15, show_default=True, help="Interleaved updates of each.")

@@ -24,9 +24,7 @@ LIMITS = {"forward_exploration, batch 1": 1.3, "forward_train + compute_values, 
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=40, help="interleaved rounds of each")
     parser.add_argument("--calls", type=int, default=500, help="calls in one round")
     parser.add_argument("--check", action="store_true", help="exit with 1 when a limit is exceeded")
@@ -34,9 +32,7 @@ def main() -> int:
     torch.set_num_threads(1)
 
     def net(outputs: int) -> nn.Sequential:
-        return nn.Sequential(
-            nn.Linear(4, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, outputs)
-        )
+        return nn.Sequential(nn.Linear(4, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, outputs))
 
     pi, vf = net(2), net(1)
     module = ActorCriticTorchRLModule(
@@ -78,9 +74,7 @@ def main() -> int:
     return int(args.check and exceeded)
 
 
-def interleaved(
-    ours: Callable[[], None], bare: Callable[[], None], repeats: int, calls: int
-) -> tuple[float, float]:
+def interleaved(ours: Callable[[], None], bare: Callable[[], None], repeats: int, calls: int) -> tuple[float, float]:
     """Median microseconds of one call of each, from rounds in turn."""
     times: dict[Callable[[], None], list[float]] = {ours: [], bare: []}
     for _ in range(repeats + 1):

@@ -30,9 +30,7 @@ def run_worker(name: str, python: Path, *, steps: int, threads: int, seed: int) 
     return run_script(SCRIPTS[name], name, python, steps=steps, threads=threads, seed=seed)
 
 
-def run_rounds(
-    pythons: dict[str, Path], *, rounds: int, steps: int, threads: int, seed: int
-) -> list[dict[str, Any]]:
+def run_rounds(pythons: dict[str, Path], *, rounds: int, steps: int, threads: int, seed: int) -> list[dict[str, Any]]:
     """All rounds of all workers."""
     return rounds_of(run_worker, pythons, rounds=rounds, steps=steps, threads=threads, seed=seed)
 
@@ -42,9 +40,7 @@ def run_rounds(
 @click.option("--rounds", default=5, show_default=True, help="How often each worker runs.")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="torch threads.")
 @click.option("--seed", default=1, show_default=True, help="Seed of the first round.")
-@click.option(
-    "--worker", "names", multiple=True, type=click.Choice(list(SCRIPTS)), help="Only these; repeatable."
-)
+@click.option("--worker", "names", multiple=True, type=click.Choice(list(SCRIPTS)), help="Only these; repeatable.")
 @click.option("--sb3-python", default=str(BENCH_PYTHON), show_default=False, help="Python that has SB3.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write every figure there.")
 def main(

@@ -154,9 +154,7 @@ def runners(options: argparse.Namespace) -> dict[str, Any]:
 
 def show_runners(result: dict[str, Any]) -> None:
     """Print what :func:`runners` measured."""
-    print(
-        f"sampling, {result['envs_per_runner']} envs in each runner       steps/s      bare   of bare   speed-up"
-    )
+    print(f"sampling, {result['envs_per_runner']} envs in each runner       steps/s      bare   of bare   speed-up")
     for kind in ENVS:
         for count, figures in result.get(kind, {}).items():
             print(
@@ -173,7 +171,5 @@ def too_slow(result: dict[str, Any]) -> list[str]:
     if two is not None and two["of_bare"] < 0.9:
         problems.append(f"2 runners on a busy env reach {two['of_bare']} of 2 bare processes; wanted 0.9")
     if eight is not None and "1" in sleeping and eight["times_first"] < 7:
-        problems.append(
-            f"8 runners on a sleeping env are {eight['times_first']} times as fast as 1; wanted 7"
-        )
+        problems.append(f"8 runners on a sleeping env are {eight['times_first']} times as fast as 1; wanted 7")
     return problems

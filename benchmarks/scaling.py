@@ -158,9 +158,7 @@ def _ignore(holder: Holder, rollout: Rollout) -> None:
 
 def show_transport(result: dict[str, Any]) -> None:
     """Print what :func:`transport` measured."""
-    print(
-        f"a call to an actor       {result['call_us']:8.1f} us   (process pool: {result['process_pool_call_us']} us)"
-    )
+    print(f"a call to an actor       {result['call_us']:8.1f} us   (process pool: {result['process_pool_call_us']} us)")
     print(f"{result['megabytes']} MB, one copy in memory {result['copy_ms']:8.2f} ms")
     print(
         f"  result of a call       {result['result_ms']:8.2f} ms   {result['result_ratio']} copies; "

@@ -41,9 +41,7 @@ def run_script(
     command += ["--steps", str(steps), "--threads", str(threads), "--seed", str(seed), *arguments]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise click.ClickException(
-            f"worker '{name}' ended with status {done.returncode}:\n{done.stderr[-4000:]}"
-        )
+        raise click.ClickException(f"worker '{name}' ended with status {done.returncode}:\n{done.stderr[-4000:]}")
     result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return result
 
@@ -58,9 +56,7 @@ def rounds_of(
         turn = r % len(names)
         for name in names[turn:] + names[:turn]:
             result = run(name, pythons[name], steps=steps, threads=threads, seed=seed + r)
-            click.echo(
-                f"round {r + 1}/{rounds}  {name:>12}  {result['steps_per_second']:>9,.0f} steps/s", err=True
-            )
+            click.echo(f"round {r + 1}/{rounds}  {name:>12}  {result['steps_per_second']:>9,.0f} steps/s", err=True)
             results.append({**result, "round": r, "seed": seed + r})
     return results
 
@@ -104,9 +100,7 @@ def describe_machine() -> dict[str, Any]:
     cpu = platform.processor()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        names = [
-            line for line in cpuinfo.read_text(encoding="utf-8").splitlines() if line.startswith("model name")
-        ]
+        names = [line for line in cpuinfo.read_text(encoding="utf-8").splitlines() if line.startswith("model name")]
         cpu = names[0].split(":", 1)[1].strip() if names else cpu
     return {
         "cpu": cpu,
@@ -135,9 +129,7 @@ def print_report(report: dict[str, Any], title: str) -> None:
         table.add_column(heading, justify="left" if heading == "worker" else "right")
     for name, worker in report["workers"].items():
         mean_return = "-" if worker["mean_return"] is None else f"{worker['mean_return']:.0f}"
-        table.add_row(
-            name, f"{worker['steps_per_second']:,.0f}", f"{worker['peak_memory_mib']:.0f}", mean_return
-        )
+        table.add_row(name, f"{worker['steps_per_second']:,.0f}", f"{worker['peak_memory_mib']:.0f}", mean_return)
     console = Console()
     console.print(table)
     for name, ratio in report["ratios"].items():

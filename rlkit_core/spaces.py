@@ -85,9 +85,7 @@ def as_arrays(space: Space | None, values: Any) -> Any:
         return {key: as_arrays(space[key] if space is not None else None, values[key]) for key in keys}
     if isinstance(space, spaces.Tuple) or (space is None and isinstance(values, tuple)):
         if not isinstance(values, (tuple, list)) or (space is not None and len(values) != len(space.spaces)):
-            raise ValueError(
-                f"observation: expected one item for each part of {space}, got {_shape_of(values)}"
-            )
+            raise ValueError(f"observation: expected one item for each part of {space}, got {_shape_of(values)}")
         parts = space.spaces if space is not None else [None] * len(values)
         return tuple(as_arrays(part, value) for part, value in zip(parts, values, strict=True))
     return values if hasattr(values, "dtype") else np.asarray(values)
@@ -142,9 +140,7 @@ def describe(space: Any) -> str:
     if isinstance(space, spaces.MultiBinary):
         return f"{name}({space.n})"
     if isinstance(space, spaces.Dict):
-        return (
-            f"{name}({_members((f'{k}: {describe(s)}' for k, s in space.spaces.items()), len(space.spaces))})"
-        )
+        return f"{name}({_members((f'{k}: {describe(s)}' for k, s in space.spaces.items()), len(space.spaces))})"
     if isinstance(space, (spaces.Tuple, spaces.OneOf)):
         return f"{name}({_members((describe(s) for s in space.spaces), len(space.spaces))})"
     if isinstance(space, spaces.Sequence):
@@ -212,9 +208,7 @@ def space_from_json(data: Any) -> Space:
         TypeError,
         ValueError,
     ) as error:
-        raise CheckpointError(
-            f"invalid description of a {kind} space: {type(error).__name__}: {error}"
-        ) from error
+        raise CheckpointError(f"invalid description of a {kind} space: {type(error).__name__}: {error}") from error
     return space
 
 

@@ -108,9 +108,7 @@ def test_plugins_import_public_names_only():
 
 def test_nothing_pickles():
     for file in ALL_FILES:
-        assert not {"pickle", "dill", "joblib"} & {name.split(".")[0] for name in imports_of(file)}, name_of(
-            file
-        )
+        assert not {"pickle", "dill", "joblib"} & {name.split(".")[0] for name in imports_of(file)}, name_of(file)
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call):
                 assert ast.unparse(node.func) not in ("torch.save", "torch.load"), name_of(file)

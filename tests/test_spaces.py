@@ -31,9 +31,7 @@ def round_trip(space):
 @st.composite
 def boxes(draw):
     shape = tuple(draw(st.lists(st.integers(0, 3), max_size=3)))
-    dtype = np.dtype(
-        draw(st.sampled_from(["float32", "float64", "float16", "uint8", "int64", "uint64", "int8"]))
-    )
+    dtype = np.dtype(draw(st.sampled_from(["float32", "float64", "float16", "uint8", "int64", "uint64", "int8"])))
     count = int(np.prod(shape))
     if dtype.kind == "f":
         numbers = st.floats(width=dtype.itemsize * 8, allow_nan=False)
@@ -54,20 +52,14 @@ leaves = st.one_of(
     st.builds(lambda n, start: spaces.Discrete(n, start=start), small, st.integers(-(2**40), 2**40)),
     st.builds(lambda n: spaces.Discrete(n, dtype=np.int16), small),
     st.builds(lambda a, b: spaces.MultiDiscrete([[a, b], [b, a]], start=[[a, 0], [0, -b]]), small, small),
-    st.builds(
-        lambda nvec: spaces.MultiDiscrete(nvec, dtype=np.int32), st.lists(small, min_size=1, max_size=4)
-    ),
+    st.builds(lambda nvec: spaces.MultiDiscrete(nvec, dtype=np.int32), st.lists(small, min_size=1, max_size=4)),
     st.builds(spaces.MultiBinary, st.one_of(small, st.lists(small, min_size=2, max_size=3))),
-    st.builds(
-        lambda n, c: spaces.Text(n, charset=c), small, st.text(min_size=1, max_size=5).map(set).map("".join)
-    ),
+    st.builds(lambda n, c: spaces.Text(n, charset=c), small, st.text(min_size=1, max_size=5).map(set).map("".join)),
 )
 nested = st.recursive(
     leaves,
     lambda inner: st.one_of(
-        st.lists(st.tuples(st.text(max_size=4), inner), max_size=3, unique_by=lambda p: p[0]).map(
-            spaces.Dict
-        ),
+        st.lists(st.tuples(st.text(max_size=4), inner), max_size=3, unique_by=lambda p: p[0]).map(spaces.Dict),
         st.lists(inner, max_size=3).map(spaces.Tuple),
         st.lists(inner, min_size=1, max_size=2).map(spaces.OneOf),
         st.builds(lambda s, stack: spaces.Sequence(s, stack=stack), inner, st.booleans()),
@@ -144,9 +136,7 @@ def test_malformed_descriptions_are_refused(data):
 
 NESTED = spaces.Dict(
     cam=spaces.Box(0, 255, (4, 4, 3), np.uint8),
-    rest=spaces.Tuple(
-        [spaces.Discrete(3), spaces.Dict(x=spaces.MultiBinary(2), y=spaces.MultiDiscrete([2, 3]))]
-    ),
+    rest=spaces.Tuple([spaces.Discrete(3), spaces.Dict(x=spaces.MultiBinary(2), y=spaces.MultiDiscrete([2, 3]))]),
 )
 
 
@@ -186,8 +176,6 @@ def test_nested_map_keeps_structure_and_refuses_another():
 def test_describe_is_short():
     assert describe(spaces.Discrete(3, start=1)) == "Discrete(3, start=1)"
     assert describe(spaces.Box(0, 255, (84, 84, 3), np.uint8)) == "Box([0, 255], (84, 84, 3), uint8)"
-    many = spaces.Dict(
-        {f"key{i}": spaces.Box(np.zeros(99), np.arange(99), dtype=np.float64) for i in range(50)}
-    )
+    many = spaces.Dict({f"key{i}": spaces.Box(np.zeros(99), np.arange(99), dtype=np.float64) for i in range(50)})
     assert len(describe(many)) < 400
     assert "44 more" in describe(many)

@@ -28,9 +28,7 @@ class Frames(gym.Env[Any, Any]):
             frame[place * height : (place + 1) * height] += 100
         self._index, self._t = 0, 0
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode at a frame that its seed gives."""
         super().reset(seed=seed)
         self._t = 0

@@ -32,9 +32,7 @@ def parse_order(argv: Sequence[str] | None = None) -> tuple[str, Work]:
     return values.pop("algo"), Work(**values)
 
 
-def warmed_up(
-    algo: Any, steps: int, sampled: Callable[[dict[str, Any]], int]
-) -> Callable[[], tuple[int, float]]:
+def warmed_up(algo: Any, steps: int, sampled: Callable[[dict[str, Any]], int]) -> Callable[[], tuple[int, float]]:
     """Train until the first results are there, outside of the measured span; return the rest as a function.
 
     Processes that start, import and connect are no part of the rate at which training goes on.

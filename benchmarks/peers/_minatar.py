@@ -65,9 +65,7 @@ def planes(obs: np.ndarray[Any, Any]) -> torch.Tensor:
 
 def body(channels: int) -> nn.Sequential:
     """``(B, C, 10, 10)`` to ``(B, 128)``."""
-    return nn.Sequential(
-        nn.Conv2d(channels, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16 * 8 * 8, 128), nn.ReLU()
-    )
+    return nn.Sequential(nn.Conv2d(channels, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16 * 8 * 8, 128), nn.ReLU())
 
 
 @torch.no_grad()
@@ -99,9 +97,7 @@ def report(name: str, order: Order, settings: dict[str, Any], seconds: float, me
         "settings": settings,
         "commit": done.stdout.strip() or "unknown",
         "python": platform.python_version(),
-        "versions": {
-            package: metadata.version(package) for package in ("torch", "gymnasium", "numpy", "minatar")
-        },
+        "versions": {package: metadata.version(package) for package in ("torch", "gymnasium", "numpy", "minatar")},
     }
     if order.json is not None:
         order.json.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")

@@ -38,9 +38,7 @@ class BareMinAtarDQN:
         self.envs = make_envs(1)
         shape = self.envs.single_observation_space.shape
         self.num_actions = int(self.envs.single_action_space.n)
-        self.online, self.target = (
-            nn.Sequential(body(shape[-1]), nn.Linear(128, self.num_actions)) for _ in range(2)
-        )
+        self.online, self.target = (nn.Sequential(body(shape[-1]), nn.Linear(128, self.num_actions)) for _ in range(2))
         self.target.load_state_dict(self.online.state_dict())
         self.optimizer = torch.optim.Adam(self.online.parameters(), lr=SETTINGS["lr"])
         capacity = min(SETTINGS["buffer"], order.steps)
@@ -65,9 +63,7 @@ class BareMinAtarDQN:
             frame = following
             if step >= SETTINGS["learning_starts"]:
                 if step % SETTINGS["train_every"] == 0:
-                    self.update(
-                        self.random.integers(min(step + 1, len(self.actions)), size=SETTINGS["batch"])
-                    )
+                    self.update(self.random.integers(min(step + 1, len(self.actions)), size=SETTINGS["batch"]))
                 if step % SETTINGS["target_every"] == 0:
                     self.target.load_state_dict(self.online.state_dict())
 

@@ -25,9 +25,7 @@ NUM_ACTIONS = 2
 
 def build_net(num_outputs: int) -> nn.Sequential:
     """Two tanh layers of 64 and a linear one."""
-    return nn.Sequential(
-        nn.Linear(NUM_INPUTS, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, num_outputs)
-    )
+    return nn.Sequential(nn.Linear(NUM_INPUTS, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, num_outputs))
 
 
 def build_batch() -> dict[str, torch.Tensor]:

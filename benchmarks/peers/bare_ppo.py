@@ -66,9 +66,7 @@ class Agent(nn.Module):
         actions = dist.sample()
         return actions, dist.log_prob(actions), self.value(obs).squeeze(-1)
 
-    def evaluate(
-        self, obs: torch.Tensor, actions: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def evaluate(self, obs: torch.Tensor, actions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Log-probabilities of given actions, the entropy and the values."""
         dist = Categorical(logits=self.policy(obs))
         return dist.log_prob(actions), dist.entropy(), self.value(obs).squeeze(-1)

@@ -55,9 +55,7 @@ class ImageAgent(nn.Module):
         actions = dist.sample()
         return actions, dist.log_prob(actions), self.critic(hidden).squeeze(-1)
 
-    def evaluate(
-        self, obs: torch.Tensor, actions: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def evaluate(self, obs: torch.Tensor, actions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Log-probabilities of given actions, the entropy and the values."""
         hidden = self.hidden(obs)
         dist = Categorical(logits=self.actor(hidden))

@@ -63,9 +63,7 @@ class BareMinAtarPPO:
         self.envs = make_envs(NUM_ENVS)
         height, width, channels = self.envs.single_observation_space.shape
         self.agent = Agent(channels, int(self.envs.single_action_space.n))
-        self.optimizer = torch.optim.Adam(
-            self.agent.parameters(), lr=SETTINGS["lr"], eps=SETTINGS["adam_eps"]
-        )
+        self.optimizer = torch.optim.Adam(self.agent.parameters(), lr=SETTINGS["lr"], eps=SETTINGS["adam_eps"])
         shape = (NUM_STEPS, NUM_ENVS)
         self.obs = torch.zeros(*shape, channels, height, width)
         self.actions = torch.zeros(shape, dtype=torch.int64)

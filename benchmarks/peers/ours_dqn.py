@@ -74,9 +74,7 @@ def main() -> None:
         result: dict[str, Any] = {"num_env_steps_sampled_lifetime": 0}
         while result["num_env_steps_sampled_lifetime"] < work.steps:
             result = algo.train()
-        return int(result["num_env_steps_sampled_lifetime"]), float(
-            result["env_runners"]["episode_return_mean"]
-        )
+        return int(result["num_env_steps_sampled_lifetime"]), float(result["env_runners"]["episode_return_mean"])
 
     name = "ours" + ("-together" if together else "") + ("-capture" if capture else "")
     try:

@@ -69,9 +69,7 @@ def main() -> None:
         result: dict[str, Any] = {}
         for _ in range(work.iterations):
             result = algo.train()
-        return int(result["num_env_steps_sampled_lifetime"]), float(
-            result["env_runners"]["episode_return_mean"]
-        )
+        return int(result["num_env_steps_sampled_lifetime"]), float(result["env_runners"]["episode_return_mean"])
 
     try:
         measure("ours", train, ["rlkit-core", "rlkit-ppo", "torch", "gymnasium", "numpy"])

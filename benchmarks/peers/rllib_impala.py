@@ -41,9 +41,7 @@ def build(name: str, work: Work) -> Any:
         .learners(num_learners=0)
         .training(train_batch_size_per_learner=TRAIN_BATCH_SIZE)
         .rl_module(
-            model_config=DefaultModelConfig(
-                fcnet_hiddens=list(HIDDENS), fcnet_activation="tanh", vf_share_layers=False
-            )
+            model_config=DefaultModelConfig(fcnet_hiddens=list(HIDDENS), fcnet_activation="tanh", vf_share_layers=False)
         )
         .reporting(min_time_s_per_iteration=1)
         .debugging(seed=work.seed, log_level="ERROR")

@@ -99,9 +99,7 @@ class Algorithm(Evaluation, ModuleChanges, Checkpointable):
             while calls == 0 or self._iteration_goes_on(started, start_steps):
                 returned = step()
                 if returned is not None:
-                    raise ConfigError(
-                        f"{type(self).__name__}.training_step() must return None; log metrics instead"
-                    )
+                    raise ConfigError(f"{type(self).__name__}.training_step() must return None; log metrics instead")
                 calls += 1
         self.iteration += 1
         if due and evaluation is None:
@@ -169,14 +167,9 @@ class Algorithm(Evaluation, ModuleChanges, Checkpointable):
 
     def _iteration_goes_on(self, started: float, start_steps: int) -> bool:
         config = self.config
-        if (
-            config.min_time_s_per_iteration
-            and time.perf_counter() - started < config.min_time_s_per_iteration
-        ):
+        if config.min_time_s_per_iteration and time.perf_counter() - started < config.min_time_s_per_iteration:
             return True
-        return self.num_env_steps_sampled_lifetime - start_steps < (
-            config.min_sample_timesteps_per_iteration or 0
-        )
+        return self.num_env_steps_sampled_lifetime - start_steps < (config.min_sample_timesteps_per_iteration or 0)
 
     @contextmanager
     def _threads(self) -> Iterator[None]:

@@ -70,9 +70,7 @@ class Evaluation:
         config = self.config.get_evaluation_config_object()
         own = self.config.custom_evaluation_function if num_episodes is None else None
         duration = config.evaluation_duration
-        in_steps = num_episodes is None and (
-            config.evaluation_duration_unit == "timesteps" or duration == "auto"
-        )
+        in_steps = num_episodes is None and (config.evaluation_duration_unit == "timesteps" or duration == "auto")
         if num_episodes is None and not in_steps:
             num_episodes = duration
         runners = self._evaluation_group(config, num_episodes)
@@ -124,9 +122,7 @@ class Evaluation:
         return self._evaluation_runners
 
 
-def _checked(
-    function: Callable[..., Any], algorithm: Any, runners: EnvRunnerGroup
-) -> Callable[[], dict[str, Any]]:
+def _checked(function: Callable[..., Any], algorithm: Any, runners: EnvRunnerGroup) -> Callable[[], dict[str, Any]]:
     found = function(algorithm, runners)
     if isinstance(found, tuple) and found:  # RLlib's functions return env steps and agent steps too
         found = found[0]

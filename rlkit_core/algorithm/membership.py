@@ -77,9 +77,7 @@ class ModuleChanges:
             )
         groups = [self.env_runner_group] if add_to_env_runners else []
         groups += [self._evaluation_runners] if add_to_eval_env_runners and self._evaluation_runners else []
-        complete: MultiRLModuleSpec = config.get_multi_rl_module_spec(
-            spaces=self._spaces(), inference_only=False
-        )
+        complete: MultiRLModuleSpec = config.get_multi_rl_module_spec(spaces=self._spaces(), inference_only=False)
         self._apply(config, groups, {module_id: complete[module_id]}, removed=())
         return complete
 
@@ -114,9 +112,7 @@ class ModuleChanges:
         in_learners = module_id in self.learner_group.module_ids
         if module_id not in runner_module and not in_learners:
             runner_module[module_id]
-        config = config_without_module(
-            self.config, runner_module, module_id, to_train=new_should_module_be_updated
-        )
+        config = config_without_module(self.config, runner_module, module_id, to_train=new_should_module_be_updated)
         if new_agent_to_module_mapping_fn is not None:
             config = _mapped(config, new_agent_to_module_mapping_fn)
         if remove_from_env_runners and self.env_runner_group.modules.maps_to(config) == module_id:
@@ -124,13 +120,9 @@ class ModuleChanges:
                 f"remove_module({module_id!r}): agents are mapped to it; pass new_agent_to_module_mapping_fn="
             )
         if remove_from_learners and in_learners:
-            self.learner_group.remove_module(
-                module_id, new_should_module_be_updated=new_should_module_be_updated
-            )
+            self.learner_group.remove_module(module_id, new_should_module_be_updated=new_should_module_be_updated)
         groups = [self.env_runner_group] if remove_from_env_runners else []
-        groups += (
-            [self._evaluation_runners] if remove_from_eval_env_runners and self._evaluation_runners else []
-        )
+        groups += [self._evaluation_runners] if remove_from_eval_env_runners and self._evaluation_runners else []
         self._apply(config, groups, {}, removed=(module_id,))
         return config.get_multi_rl_module_spec(  # type: ignore[no-any-return]
             spaces=self._spaces(), inference_only=False
@@ -183,9 +175,7 @@ class ModuleChanges:
             del members[module_id]
             if module_id in anew:
                 spec = specs[module_id]
-                config = config_with_module(
-                    config, members, module_id, spec, overrides=overrides.get(module_id)
-                )
+                config = config_with_module(config, members, module_id, spec, overrides=overrides.get(module_id))
                 members[module_id] = specs[module_id]
         for module_id in new:
             config = config_with_module(

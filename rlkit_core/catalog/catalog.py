@@ -205,9 +205,7 @@ class Catalog:
         dims = self.latent_dims if input_dims is None else input_dims
         with self._working():
             model_config = slot_model_config(self._model_config_dict, slot) | settings
-            config: ModelConfig = self._scope.head_config(
-                slot, self.action_space, dims, output_dim, model_config
-            )
+            config: ModelConfig = self._scope.head_config(slot, self.action_space, dims, output_dim, model_config)
             return config
 
 

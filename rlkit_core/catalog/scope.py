@@ -43,9 +43,7 @@ class Scope:
         own = (tier_of(catalog_class),) if tiers is None else tuple(tiers)
         return cls(choices=choices, tiers=own, registry=default_host().registry)
 
-    def choose(
-        self, kind: Any, slot: str, path: tuple[str, ...], space: Any, model_config: Mapping[str, Any]
-    ) -> Any:
+    def choose(self, kind: Any, slot: str, path: tuple[str, ...], space: Any, model_config: Mapping[str, Any]) -> Any:
         """Choose a component, note it in the trace, import and return its class."""
         request = ComponentRequest(
             kind=kind,
@@ -97,9 +95,7 @@ class Scope:
         target = self.choose("distribution", "pi", path, space, self.model_config)
         if not hasattr(target, "for_space"):
             return target
-        return target.for_space(
-            space, self.model_config, lambda sub, key: self._dist(sub, path + _parts(key))
-        )
+        return target.for_space(space, self.model_config, lambda sub, key: self._dist(sub, path + _parts(key)))
 
     def head_config(
         self, slot: str, action_space: Any, input_dims: Any, output_dim: int, model_config: Mapping[str, Any]
@@ -222,9 +218,7 @@ def _contract(cls: type[Any]) -> type[Any]:
     """The first class upwards from ``cls`` that defines more than its name and components."""
     thin = ("components", "algorithm")
     return next(
-        base
-        for base in cls.__mro__
-        if any(name not in thin and not name.startswith("__") for name in vars(base))
+        base for base in cls.__mro__ if any(name not in thin and not name.startswith("__") for name in vars(base))
     )
 
 
@@ -238,9 +232,7 @@ def _overrides(cls: type[Any]) -> list[str]:
             for base in cls.__mro__
             if base not in (Catalog, ActorCriticCatalog, object)
             for name in vars(base)
-            if hasattr(Catalog, name)
-            and name not in ("components", "algorithm")
-            and not name.startswith("__")
+            if hasattr(Catalog, name) and name not in ("components", "algorithm") and not name.startswith("__")
         }
     )
 

@@ -131,9 +131,7 @@ class Checkpointable(abc.ABC):
             path = tempfile.mkdtemp(prefix="rlkit-checkpoint-")
         return str(write_snapshot(snapshot, path))
 
-    def snapshot(
-        self, *, state: Any = None, components: Filter = None, not_components: Filter = None
-    ) -> Snapshot:
+    def snapshot(self, *, state: Any = None, components: Filter = None, not_components: Filter = None) -> Snapshot:
         """Collect in memory what :meth:`save_to_path` writes, with all components.
 
         Arrays may share memory with the object, so write (or send) the snapshot before it changes. A
@@ -151,9 +149,7 @@ class Checkpointable(abc.ABC):
         if state is None:
             own = self.get_state(not_components=list(parts)) if parts else self.get_state()
         if not isinstance(own, dict):
-            raise CheckpointError(
-                f"the state of {type(self).__name__} is a {type(own).__name__}, expected a dict"
-            )
+            raise CheckpointError(f"the state of {type(self).__name__} is a {type(own).__name__}, expected a dict")
         children: dict[str, Snapshot] = {}
         left_out: list[str] = []
         for name, part in parts.items():
@@ -287,9 +283,7 @@ class Checkpointable(abc.ABC):
     ) -> Self:
         """Build the object that a snapshot holds, and restore it; see :meth:`from_checkpoint`."""
         allowed = (cls, *classes)
-        found = resolve_class(
-            snapshot.class_ref, classes=allowed, base=Checkpointable, plugins=snapshot.plugins
-        )
+        found = resolve_class(snapshot.class_ref, classes=allowed, base=Checkpointable, plugins=snapshot.plugins)
         if not issubclass(found, cls):
             raise CheckpointError(
                 f"the checkpoint holds a {snapshot.class_ref}, which is not a subclass of {class_ref(cls)}"
@@ -324,12 +318,8 @@ def _ctor_arguments(
 ) -> tuple[list[Any], dict[str, Any]]:
     """Decode the stored constructor arguments; overridden ones are skipped, so they need not be loadable."""
     ctor = snapshot.ctor
-    if not (
-        isinstance(ctor, list) and len(ctor) == 2 and isinstance(ctor[0], list) and isinstance(ctor[1], dict)
-    ):
-        raise CheckpointError(
-            f"{CLASS_FILE} of {snapshot.class_ref}: 'ctor_args_and_kwargs' is not [args, kwargs]"
-        )
+    if not (isinstance(ctor, list) and len(ctor) == 2 and isinstance(ctor[0], list) and isinstance(ctor[1], dict)):
+        raise CheckpointError(f"{CLASS_FILE} of {snapshot.class_ref}: 'ctor_args_and_kwargs' is not [args, kwargs]")
     raw_args, raw_kwargs = list(ctor[0]), dict(ctor[1])
     if "$dict" in raw_kwargs:
         raise CheckpointError(f"{CLASS_FILE} of {snapshot.class_ref}: argument names must be plain strings")

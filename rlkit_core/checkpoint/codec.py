@@ -56,8 +56,7 @@ def encode(value: Any, leaf: LeafEncoder, path: KeyPath = ()) -> Any:
         return {"$float": "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"}
     if len(path) >= MAX_DEPTH:
         raise CheckpointError(
-            f"{key_path(path[:4])}...: nested deeper than {MAX_DEPTH} levels, or the structure contains "
-            "itself"
+            f"{key_path(path[:4])}...: nested deeper than {MAX_DEPTH} levels, or the structure contains itself"
         )
     if isinstance(value, dict):
         return _encode_mapping(value, leaf, path)
@@ -72,9 +71,7 @@ def _encode_mapping(value: dict[Any, Any], leaf: LeafEncoder, path: KeyPath) -> 
     pairs: list[tuple[str | int, Any]] = []
     for key, item in value.items():
         if isinstance(key, (bool, enum.Enum, np.generic)) or not isinstance(key, (str, int)):
-            raise CheckpointError(
-                f"{key_path(path)}: key {key!r} is a {type(key).__name__}; expected str or int keys"
-            )
+            raise CheckpointError(f"{key_path(path)}: key {key!r} is a {type(key).__name__}; expected str or int keys")
         plain = plain and isinstance(key, str) and not key.startswith("$")
         pairs.append((str(key) if isinstance(key, str) else int(key), encode(item, leaf, (*path, key))))
     if plain:
@@ -97,9 +94,7 @@ def decode(data: Any, tags: Mapping[str, TagDecoder], path: KeyPath = ()) -> Any
     if not any(key.startswith("$") for key in data):
         return {key: decode(item, tags, (*path, key)) for key, item in data.items()}
     if len(data) != 1:
-        raise CheckpointError(
-            f"{key_path(path)}: a tagged value has exactly one key, found {sorted(data)[:4]}"
-        )
+        raise CheckpointError(f"{key_path(path)}: a tagged value has exactly one key, found {sorted(data)[:4]}")
     ((tag, payload),) = data.items()
     decoder = tags.get(tag)
     if decoder is not None:

@@ -191,8 +191,7 @@ def _check_replaceable(path: Path) -> None:
         raise CheckpointError(f"{path} exists and is not a directory; choose another path")
     if path.is_dir() and not is_checkpoint(path) and any(path.iterdir()):
         raise CheckpointError(
-            f"{path} is a directory that holds something else than a checkpoint; choose another path, or "
-            "empty it"
+            f"{path} is a directory that holds something else than a checkpoint; choose another path, or empty it"
         )
 
 

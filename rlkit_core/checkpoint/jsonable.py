@@ -66,9 +66,7 @@ _TYPES: dict[type, _JsonType] = {}
 _NAMES: dict[str, _JsonType] = {}
 
 
-def register_json_type(
-    cls: type, name: str, encode: Callable[[Any], Any], decode: Callable[[Any], Any]
-) -> None:
+def register_json_type(cls: type, name: str, encode: Callable[[Any], Any], decode: Callable[[Any], Any]) -> None:
     """Teach :func:`to_jsonable` a type; subclasses of ``cls`` use it too unless registered themselves.
 
     Args:
@@ -110,9 +108,7 @@ def _leaf(value: Any, path: KeyPath) -> Any:
         return {"$class": class_ref(value)}
     if isinstance(value, np.ndarray):
         if value.dtype.kind not in _ARRAY_KINDS:
-            raise CheckpointError(
-                f"{key_path(path)}: an array of dtype {value.dtype} cannot be written as JSON"
-            )
+            raise CheckpointError(f"{key_path(path)}: an array of dtype {value.dtype} cannot be written as JSON")
         little = value.astype(value.dtype.newbyteorder("<"), order="C")
         data = base64.b64encode(little.tobytes()).decode("ascii")
         return {"$ndarray": [value.dtype.name, list(value.shape), data]}
@@ -156,9 +152,7 @@ def function_ref(function: Any) -> str:
     return f"{getattr(named, '__module__', None) or '?'}:{named.__qualname__}"
 
 
-def from_jsonable(
-    data: Any, *, classes: Iterable[type] = (), plugins: Iterable[Mapping[str, Any]] = ()
-) -> Any:
+def from_jsonable(data: Any, *, classes: Iterable[type] = (), plugins: Iterable[Mapping[str, Any]] = ()) -> Any:
     """Rebuild what :func:`to_jsonable` wrote.
 
     Args:

@@ -163,8 +163,7 @@ def _check_writable(snapshot: Snapshot) -> None:
         other = names.setdefault(directory_name(name).casefold(), name)
         if other != name:
             raise CheckpointError(
-                f"components {other!r} and {name!r} differ only in case, which not every file system can "
-                "tell apart"
+                f"components {other!r} and {name!r} differ only in case, which not every file system can tell apart"
             )
         _check_writable(child)
 
@@ -264,9 +263,7 @@ def _read_component(directory: Path) -> Snapshot:
     metadata = read_metadata(directory)
     state_name = metadata.get("state_file")
     if not isinstance(state_name, str) or not state_name.isidentifier():
-        raise CheckpointError(
-            f"{directory / files.METADATA_FILE}: invalid state_file {str(state_name)[:80]!r}"
-        )
+        raise CheckpointError(f"{directory / files.METADATA_FILE}: invalid state_file {str(state_name)[:80]!r}")
     for name in (CLASS_FILE, f"{state_name}.json", f"{state_name}.safetensors"):
         _check_file(directory / name, metadata["files"].get(name))
     path = directory / CLASS_FILE
@@ -293,9 +290,7 @@ def _component_directories(directory: Path, metadata: dict[str, Any]) -> Iterato
     seen: set[str] = set()
     for name in metadata["components"]:
         if not isinstance(name, str) or not name or name in seen:
-            raise CheckpointError(
-                f"{directory / files.METADATA_FILE}: invalid component name {str(name)[:80]!r}"
-            )
+            raise CheckpointError(f"{directory / files.METADATA_FILE}: invalid component name {str(name)[:80]!r}")
         seen.add(name)
         path = directory / directory_name(name)
         if path.is_symlink() or not path.is_dir():
@@ -327,7 +322,4 @@ def get_checkpoint_info(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _component_tree(directory: Path, metadata: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: _component_tree(sub, read_metadata(sub))
-        for name, sub in _component_directories(directory, metadata)
-    }
+    return {name: _component_tree(sub, read_metadata(sub)) for name, sub in _component_directories(directory, metadata)}

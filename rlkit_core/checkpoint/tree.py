@@ -26,9 +26,7 @@ NUMPY_DTYPES = frozenset(
     | {"uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"}
 )
 _TORCH_ONLY = ("bfloat16", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz")
-TORCH_DTYPES = frozenset(
-    getattr(torch, name) for name in (*NUMPY_DTYPES, *_TORCH_ONLY) if hasattr(torch, name)
-)
+TORCH_DTYPES = frozenset(getattr(torch, name) for name in (*NUMPY_DTYPES, *_TORCH_ONLY) if hasattr(torch, name))
 
 
 @frozen
@@ -60,9 +58,7 @@ class _Encoder:
         )
 
     def _add(self, tensor: torch.Tensor, path: KeyPath) -> str:
-        name = (
-            "/".join(str(key) for key in path).encode("ascii", "backslashreplace").decode("ascii") or "root"
-        )
+        name = "/".join(str(key) for key in path).encode("ascii", "backslashreplace").decode("ascii") or "root"
         if name == "__metadata__":  # the one name that safetensors keeps for itself
             name = "__metadata__~"
         while name in self.tensors:
@@ -87,9 +83,7 @@ def _check_numpy_dtype(dtype: np.dtype[Any], path: KeyPath) -> None:
 def _plain_array(value: np.ndarray[Any, Any], path: KeyPath) -> np.ndarray[Any, Any]:
     _check_numpy_dtype(value.dtype, path)
     if isinstance(value, np.ma.MaskedArray):
-        raise CheckpointError(
-            f"state {key_path(path)} is a masked array; store its data and mask as two arrays"
-        )
+        raise CheckpointError(f"state {key_path(path)} is a masked array; store its data and mask as two arrays")
     array = np.asarray(value)
     native = array.dtype.isnative and array.flags.c_contiguous and array.flags.writeable
     return array if native else array.astype(array.dtype.newbyteorder("="), order="C", copy=True)
@@ -98,8 +92,7 @@ def _plain_array(value: np.ndarray[Any, Any], path: KeyPath) -> np.ndarray[Any, 
 def _plain_tensor(value: torch.Tensor, path: KeyPath) -> torch.Tensor:
     if value.layout != torch.strided or value.is_quantized or value.device.type == "meta" or value.is_nested:
         raise CheckpointError(
-            f"state {key_path(path)} is a tensor with layout {value.layout} on {value.device}; expected a "
-            "dense one"
+            f"state {key_path(path)} is a tensor with layout {value.layout} on {value.device}; expected a dense one"
         )
     if value.dtype not in TORCH_DTYPES:
         raise CheckpointError(

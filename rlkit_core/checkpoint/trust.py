@@ -16,9 +16,7 @@ from typing import Any
 from rlkit_core.errors import CheckpointError
 
 _REF = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.([^\W\d]\w*|<locals>))*\Z")
-_PLAIN_BUILTINS = frozenset(
-    {bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset, object}
-)
+_PLAIN_BUILTINS = frozenset({bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset, object})
 
 
 def class_ref(cls: type) -> str:
@@ -150,12 +148,7 @@ def _advice(package: str, plugins: Iterable[Mapping[str, Any]]) -> str:
     for plugin in plugins:
         packages = plugin.get("packages")
         name, version = plugin.get("name"), plugin.get("version")
-        if (
-            isinstance(packages, list)
-            and package in packages
-            and isinstance(name, str)
-            and isinstance(version, str)
-        ):
+        if isinstance(packages, list) and package in packages and isinstance(name, str) and isinstance(version, str):
             return f" It was saved with {name} {version}: pip install {name}=={version}"
     return ""
 

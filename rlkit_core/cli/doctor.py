@@ -33,9 +33,7 @@ OK = "ok"
 _TAIL = 6  # lines of a traceback that text output shows; JSON has all of it
 
 
-@click.command(
-    help="Load every plugin and report what fails, and what to do. Exits with 1 if anything failed."
-)
+@click.command(help="Load every plugin and report what fails, and what to do. Exits with 1 if anything failed.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
@@ -81,9 +79,7 @@ def examine(host: PluginHost) -> list[dict[str, Any]]:
             checks.append(_check(info, "distribution", info.name, "", info.state, reason=info.reason))
         for entry in info.entry_points:
             if entry.state != FOUND:
-                checks.append(
-                    _check(info, entry.group, entry.name, entry.value, entry.state, reason=info.reason)
-                )
+                checks.append(_check(info, entry.group, entry.name, entry.value, entry.state, reason=info.reason))
             elif entry.group == GROUP_PLUGINS:
                 checks.append(_loaded(info, entry, states[entry.distribution, entry.name]))
             else:
@@ -120,9 +116,7 @@ def _records(host: PluginHost, info: DistributionInfo) -> Iterator[dict[str, Any
             yield _imported(info, "module API", api.api.name, str(api.api.mixin), api.load)
     for executor in host.executors:
         if executor.origin.distribution == info.name:
-            yield _imported(
-                info, "executor", executor.record.name, str(executor.record.target), executor.load
-            )
+            yield _imported(info, "executor", executor.record.name, str(executor.record.target), executor.load)
 
 
 def _loaded(info: DistributionInfo, entry: EntryPointInfo, state: PluginState) -> dict[str, Any]:
@@ -139,9 +133,7 @@ def _loaded(info: DistributionInfo, entry: EntryPointInfo, state: PluginState) -
     )
 
 
-def _imported(
-    info: DistributionInfo, what: str, name: str, value: str, load: Callable[[], Any]
-) -> dict[str, Any]:
+def _imported(info: DistributionInfo, what: str, name: str, value: str, load: Callable[[], Any]) -> dict[str, Any]:
     try:
         load()
     except KeyboardInterrupt:
@@ -184,9 +176,7 @@ def _check(
 
 def _text(check: dict[str, Any]) -> str:
     what = check["what"].removeprefix("rlkit.")
-    lines = [
-        f"{check['state'].upper():<13}{check['distribution']} {check['version']}  {what} {check['name']}"
-    ]
+    lines = [f"{check['state'].upper():<13}{check['distribution']} {check['version']}  {what} {check['name']}"]
     if check["reason"]:
         lines.append(f"    {check['reason']}")
     if check["state"] == FAILED:

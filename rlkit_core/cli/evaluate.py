@@ -20,9 +20,7 @@ SHOWN = (
 
 @click.command()
 @click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option(
-    "--episodes", type=click.IntRange(min=1), default=100, show_default=True, help="How many to play."
-)
+@click.option("--episodes", type=click.IntRange(min=1), default=100, show_default=True, help="How many to play.")
 @click.option("--seed", type=click.IntRange(min=0), help="Root of the episodes' seeds.  [default: the run's]")
 @click.option("--env", help="Play in another environment with the same spaces.")
 @click.option("--json", "as_json", is_flag=True, help="Print all figures as JSON.")
@@ -42,13 +40,9 @@ def evaluate(checkpoint: Path, episodes: int, seed: int | None, env: str | None,
         finally:
             algorithm.stop()
     if as_json:
-        click.echo(
-            json.dumps(to_json_value({"checkpoint": str(path), "env": str(env_name), **result}), indent=1)
-        )
+        click.echo(json.dumps(to_json_value({"checkpoint": str(path), "env": str(env_name), **result}), indent=1))
         return
     click.echo(f"{env_name}, {episodes} deterministic episodes with {path}")
     for name in SHOWN:
         if name in result:
-            click.echo(
-                f"{name:<20} {result[name]:.1f}" if name != "num_episodes" else f"{name:<20} {result[name]}"
-            )
+            click.echo(f"{name:<20} {result[name]:.1f}" if name != "num_episodes" else f"{name:<20} {result[name]}")

@@ -20,11 +20,7 @@ def show(what: str, *, as_json: bool = False) -> None:
 
         print(json.dumps({"core": core, what: rows}, indent=2))
     elif what == "plugins":
-        print(
-            _table(
-                ("PLUGIN", "VERSION", "STATE", "PROVIDES"), [(*_cells(r), _provides(r)) for r in rows], rows
-            )
-        )
+        print(_table(("PLUGIN", "VERSION", "STATE", "PROVIDES"), [(*_cells(r), _provides(r)) for r in rows], rows))
     elif rows:
         cells = [(r["algorithm"], r["distribution"], *_cells(r)[1:]) for r in rows]
         print(_table(("ALGORITHM", "PLUGIN", "VERSION", "STATE"), cells, rows))

@@ -28,18 +28,12 @@ NESTED = ("model_config", "env_config", "learner_config_dict", "evaluation_confi
 @click.command()
 @click.argument("algo")
 @click.argument("env")
-@click.option(
-    "--seed", type=click.IntRange(min=0), help="Root of all random numbers; drawn and recorded if not given."
-)
-@click.option(
-    "--stop-return", type=float, help="Stop when the deterministic evaluation reaches this mean return."
-)
+@click.option("--seed", type=click.IntRange(min=0), help="Root of all random numbers; drawn and recorded if not given.")
+@click.option("--stop-return", type=float, help="Stop when the deterministic evaluation reaches this mean return.")
 @click.option("--stop-steps", type=click.IntRange(min=1), help="Stop after this many environment steps.")
 @click.option("--stop-iters", type=click.IntRange(min=1), help="Stop after this many iterations.")
 @click.option("--stop-seconds", type=click.FloatRange(min=0), help="Stop after this many seconds.")
-@click.option(
-    "--run-dir", type=click.Path(path_type=Path), help="The run folder.  [default: a new one in runs/]"
-)
+@click.option("--run-dir", type=click.Path(path_type=Path), help="The run folder.  [default: a new one in runs/]")
 @click.option(
     "--set",
     "settings",
@@ -47,9 +41,7 @@ NESTED = ("model_config", "env_config", "learner_config_dict", "evaluation_confi
     metavar="KEY=VALUE",
     help="Change a setting: lr=3e-4, model_config.fcnet_hiddens=[64,64], env_config.gravity=12. May be repeated.",
 )
-@click.option(
-    "--no-preset", is_flag=True, help="Leave out the algorithm's tuned settings for this environment."
-)
+@click.option("--no-preset", is_flag=True, help="Leave out the algorithm's tuned settings for this environment.")
 @click.option(
     "--evaluate",
     "episodes",
@@ -173,9 +165,7 @@ def configure(
     if seed is not None:
         config.debugging(seed=seed)
     if preset and config.apply_preset(env):
-        notes.append(
-            f"settings: {type(config).__name__}'s tuned preset for {env} (--no-preset leaves it out)"
-        )
+        notes.append(f"settings: {type(config).__name__}'s tuned preset for {env} (--no-preset leaves it out)")
     elif preset:
         notes.append(f"settings: {type(config).__name__}'s defaults; it has no preset for {env}")
     else:
@@ -201,9 +191,7 @@ def apply_setting(config: AlgorithmConfig, text: str) -> None:
         raise ConfigError(f"--set {text!r}: only {', '.join(NESTED)} have entries of their own")
     whole = config.to_dict()[name]
     entry = whole
-    *parents, last = (
-        [inner] if name == "components" else inner.split(".")
-    )  # places hold dots: encoder:camera.front
+    *parents, last = [inner] if name == "components" else inner.split(".")  # places hold dots: encoder:camera.front
     for parent in parents:
         entry = entry.setdefault(parent, {})
         if not isinstance(entry, dict):
@@ -225,9 +213,7 @@ def parse_value(text: str) -> Any:
     return text
 
 
-def stop_criteria(
-    own: Stop, config: AlgorithmConfig, env: str, *, use_preset: bool, notes: list[str]
-) -> Stop:
+def stop_criteria(own: Stop, config: AlgorithmConfig, env: str, *, use_preset: bool, notes: list[str]) -> Stop:
     """What was asked for, above the preset's, above the environment's own threshold; never without an end."""
     from rlkit_core.algorithm.config.presets import preset_for
     from rlkit_core.run.run import Stop
@@ -276,9 +262,7 @@ def print_summary(summary: RunSummary, stop: Stop) -> None:
             f"mean return {summary.evaluation_return_mean:.1f} over {summary.evaluation_episodes} "
             f"deterministic evaluation episodes{target}"
         )
-    head = {"solved": "solved", "limit": f"ended after {summary.detail}", "interrupted": "interrupted"}[
-        summary.reason
-    ]
+    head = {"solved": "solved", "limit": f"ended after {summary.detail}", "interrupted": "interrupted"}[summary.reason]
     rows = [
         ("result", f"{head}: {result}"),
         (

@@ -46,9 +46,7 @@ class _Episode:
     version: int | None
 
 
-def rollout_from_episodes(
-    episodes: Sequence[Any], observation_space: gym.Space[Any] | None = None
-) -> Rollout:
+def rollout_from_episodes(episodes: Sequence[Any], observation_space: gym.Space[Any] | None = None) -> Rollout:
     """One rollout ``[T, 1]`` from whole or partial episodes, one after the other.
 
     An episode is one of:

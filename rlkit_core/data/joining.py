@@ -28,8 +28,7 @@ def concat(rollouts: Sequence[Rollout]) -> Rollout:
     mask = None
     if any(r.loss_mask is not None for r in rollouts):
         masks = [
-            torch.ones_like(r.columns[Columns.TERMINATEDS]) if r.loss_mask is None else r.loss_mask
-            for r in rollouts
+            torch.ones_like(r.columns[Columns.TERMINATEDS]) if r.loss_mask is None else r.loss_mask for r in rollouts
         ]
         mask = torch.cat(masks, 1)
     joined = Rollout(
@@ -40,9 +39,7 @@ def concat(rollouts: Sequence[Rollout]) -> Rollout:
         fresh_start=any(r.fresh_start for r in rollouts),
         state_in=None if first.state_in is None else _join([r.state_in for r in rollouts], 1),
         seq_len=first.seq_len,
-        episode_starts=_join([r.episode_starts for r in rollouts], 1)
-        if first.episode_starts is not None
-        else None,
+        episode_starts=_join([r.episode_starts for r in rollouts], 1) if first.episode_starts is not None else None,
         bootstrap_inputs={
             name: _join([r.bootstrap_inputs[name] for r in rollouts], 0) for name in first.bootstrap_inputs
         },
@@ -59,8 +56,7 @@ def concat(rollouts: Sequence[Rollout]) -> Rollout:
     final_obs = _join([r.final_obs for r, _ in cut], 0, like=joined.bootstrap_obs)
     joined.final_obs, joined.final_index = index_rows(final_obs, order), index
     joined.final_inputs = {
-        name: index_rows(_join([r.final_inputs[name] for r, _ in cut], 0), order)
-        for name in cut[0][0].final_inputs
+        name: index_rows(_join([r.final_inputs[name] for r, _ in cut], 0), order) for name in cut[0][0].final_inputs
     }
     return joined
 
@@ -179,13 +175,9 @@ def concat_time(rollouts: Sequence[Rollout]) -> Rollout:
     columns = {name: _join([r.columns[name] for r in rollouts], 0) for name in first.columns}
     if cut:
         row = map_leaves(lambda x: x[0], columns[Columns.OBS])
-        final_index = torch.cat(
-            [r.final_index + at * r.num_envs for r, at in cut if r.final_index is not None]
-        )
+        final_index = torch.cat([r.final_index + at * r.num_envs for r, at in cut if r.final_index is not None])
         final_obs = _join([r.final_obs for r, _ in cut], 0, like=row)
-        final_inputs = {
-            name: _join([r.final_inputs[name] for r, _ in cut], 0) for name in cut[0][0].final_inputs
-        }
+        final_inputs = {name: _join([r.final_inputs[name] for r, _ in cut], 0) for name in cut[0][0].final_inputs}
     has_mask = first.loss_mask is not None
     has_state = first.state_in is not None
     return evolve(

@@ -108,6 +108,4 @@ def n_step_returns(
     v_t = torch.cat((values[1:], bootstrap_value.unsqueeze(0)))
     if final_values is not None and truncateds is not None:
         v_t = torch.where(truncateds.bool(), final_values, v_t)
-    return NStepReturns(
-        total_t, product_t, steps_t, last_t, torch.addcmul(total_t, product_t, v_t.gather(0, last_t))
-    )
+    return NStepReturns(total_t, product_t, steps_t, last_t, torch.addcmul(total_t, product_t, v_t.gather(0, last_t)))

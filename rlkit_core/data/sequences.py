@@ -92,9 +92,7 @@ class ChunkLayout:
         t, n = begin % steps, begin.div(steps, rounding_mode="floor")
         grid = -(-steps // rollout.seq_len)
         stored = t % rollout.seq_len == 0
-        state_rows = torch.where(
-            stored, t.div(rollout.seq_len, rounding_mode="floor") * envs + n, grid * envs
-        )
+        state_rows = torch.where(stored, t.div(rollout.seq_len, rounding_mode="floor") * envs + n, grid * envs)
 
         last = rows.gather(1, lengths.unsqueeze(-1) - 1).squeeze(-1)
         follow = torch.where(last >= (steps - 1) * envs, last + envs, last)
@@ -124,9 +122,7 @@ class ChunkLayout:
         source = cat([flatten_time(column), bootstrap, *([] if final is None else [final])])
         step = torch.arange(self.rows.shape[1] + 1, device=self.rows.device)
         padded = torch.cat((self.rows, self.rows[:, -1:]), 1)
-        return _rows_of(
-            source, torch.where(step < self.lengths.unsqueeze(-1), padded, self.follow.unsqueeze(-1))
-        )
+        return _rows_of(source, torch.where(step < self.lengths.unsqueeze(-1), padded, self.follow.unsqueeze(-1)))
 
     def state(self, stored: Nested, initial: Nested) -> Nested:
         """The state before each chunk, ``[B, ...]``.
@@ -148,9 +144,7 @@ def _rows_of(flat: Nested, rows: Tensor) -> Nested:
     return map_leaves(lambda x: x.view(*rows.shape, *x.shape[1:]), picked)
 
 
-def sequence_batch(
-    module: Any, rollout: Rollout, columns: dict[str, Nested] | None = None
-) -> dict[str, Nested]:
+def sequence_batch(module: Any, rollout: Rollout, columns: dict[str, Nested] | None = None) -> dict[str, Nested]:
     """Columns of a recurrent module's rollout for the loss.
 
     Args:

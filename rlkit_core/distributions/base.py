@@ -47,9 +47,7 @@ class Distribution(ABC):
 
     @classmethod
     @abstractmethod
-    def required_input_dim(
-        cls, space: Any, model_config: Mapping[str, Any] | None = None, **kwargs: Any
-    ) -> int:
+    def required_input_dim(cls, space: Any, model_config: Mapping[str, Any] | None = None, **kwargs: Any) -> int:
         """Size of the last axis that ``from_logits`` expects for an action ``space``."""
 
     @classmethod
@@ -162,9 +160,7 @@ class Distribution(ABC):
     @property
     def event_shape(self) -> Shape:
         """Shape of one raw action."""
-        raise NotImplementedError(
-            f"{type(self).__name__} does not say the shape of its actions (event_shape)"
-        )
+        raise NotImplementedError(f"{type(self).__name__} does not say the shape of its actions (event_shape)")
 
     # --- around the environment ----------------------------------------------------------------------------
 
@@ -206,7 +202,6 @@ def masked(logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     legal = mask if mask.dtype is torch.bool else mask > 0
     if legal.shape[-1:] != logits.shape[-1:]:
         raise ConfigError(
-            f"action mask: expected {logits.shape[-1]} entries (one for each logit), "
-            f"got shape {tuple(mask.shape)}"
+            f"action mask: expected {logits.shape[-1]} entries (one for each logit), got shape {tuple(mask.shape)}"
         )
     return torch.where(legal, logits, torch.finfo(logits.dtype).min)

@@ -34,9 +34,7 @@ class Bernoulli(Distribution):
         return cls(logits)
 
     @classmethod
-    def required_input_dim(
-        cls, space: Any, model_config: Mapping[str, Any] | None = None, **kwargs: Any
-    ) -> int:
+    def required_input_dim(cls, space: Any, model_config: Mapping[str, Any] | None = None, **kwargs: Any) -> int:
         """Return the number of bits of a MultiBinary space."""
         if not isinstance(space, spaces.MultiBinary):
             raise ConfigError(f"{cls.__name__}: expected a MultiBinary action space, got {space}")

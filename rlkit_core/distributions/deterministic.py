@@ -31,9 +31,7 @@ class Deterministic(Distribution):
         return cls(logits)
 
     @classmethod
-    def required_input_dim(
-        cls, space: Any, model_config: Mapping[str, Any] | None = None, **kwargs: Any
-    ) -> int:
+    def required_input_dim(cls, space: Any, model_config: Mapping[str, Any] | None = None, **kwargs: Any) -> int:
         """Return the number of elements of the space."""
         return size_of(space)
 

@@ -29,8 +29,7 @@ def gaussian_input_dim(name: str, space: Any) -> int:
         raise ConfigError(f"{name}: expected a Box action space, got {space}")
     if not np.issubdtype(space.dtype, np.floating):
         raise ConfigError(
-            f"{name}: expected a Box of floats, got dtype {space.dtype}; "
-            "use MultiDiscrete for integer actions"
+            f"{name}: expected a Box of floats, got dtype {space.dtype}; use MultiDiscrete for integer actions"
         )
     return 2 * size_of(space)
 
@@ -73,9 +72,7 @@ class DiagGaussian(Distribution):
         return cls(loc, None, log_scale=log_scale)
 
     @classmethod
-    def required_input_dim(
-        cls, space: Any, model_config: Mapping[str, Any] | None = None, **kwargs: Any
-    ) -> int:
+    def required_input_dim(cls, space: Any, model_config: Mapping[str, Any] | None = None, **kwargs: Any) -> int:
         """Return ``2 * prod(space.shape)`` of a floating-point Box."""
         return gaussian_input_dim(cls.__name__, space)
 

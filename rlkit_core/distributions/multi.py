@@ -105,9 +105,7 @@ class MultiDistribution(Distribution):
         ask = child
         whole: Any = space.spaces
         classes = map_sub_spaces(lambda _, sub, key: ask(sub, (key,)), whole, space)
-        lens = map_sub_spaces(
-            lambda class_, sub, _: class_.required_input_dim(sub, model_config), classes, space
-        )
+        lens = map_sub_spaces(lambda class_, sub, _: class_.required_input_dim(sub, model_config), classes, space)
         return cls.get_partial_dist_cls(
             **{CLASSES: classes, LENS: tuple(int(n) for n in _leaves(lens))},
         )
@@ -125,9 +123,7 @@ class MultiDistribution(Distribution):
         if CLASSES not in cls.bound_kwargs or LENS not in cls.bound_kwargs:
             return None
         dims = []
-        for class_, size in zip(
-            _leaves(cls.bound_kwargs[CLASSES]), _leaves(cls.bound_kwargs[LENS]), strict=True
-        ):
+        for class_, size in zip(_leaves(cls.bound_kwargs[CLASSES]), _leaves(cls.bound_kwargs[LENS]), strict=True):
             dim = class_.noise_dim(size)
             if dim is None:
                 return None
@@ -155,9 +151,7 @@ class MultiDistribution(Distribution):
             return None
         parts = [
             class_.noise(shape, size, dtype=dtype, device=device, generator=generator)
-            for class_, size in zip(
-                _leaves(cls.bound_kwargs[CLASSES]), _leaves(cls.bound_kwargs[LENS]), strict=True
-            )
+            for class_, size in zip(_leaves(cls.bound_kwargs[CLASSES]), _leaves(cls.bound_kwargs[LENS]), strict=True)
         ]
         return torch.cat(parts, -1)
 
@@ -195,9 +189,7 @@ class MultiDistribution(Distribution):
         """Log-probability of a structure of actions, or of their flat concatenation ``(..., width)``."""
         if isinstance(value, torch.Tensor):
             value = self._unflatten(value)
-        return _sum(
-            child.logp(item) for child, item in zip(self._children, _aligned(self.struct, value), strict=True)
-        )
+        return _sum(child.logp(item) for child, item in zip(self._children, _aligned(self.struct, value), strict=True))
 
     def _unflatten(self, flat: torch.Tensor) -> Any:
         widths = [_width(child) for child in self._children]

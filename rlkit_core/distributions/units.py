@@ -73,9 +73,7 @@ def map_sub_spaces(fn: Callable[[Any, Any, str], Any], struct: Any, space: Any) 
         return {key: fn(struct[key], sub, str(key)) for key, sub in space.spaces.items()}
     if len(struct) != len(space.spaces):
         raise ConfigError(f"Tuple action: expected {len(space.spaces)} entries, got {len(struct)}")
-    return tuple(
-        fn(item, sub, str(i)) for i, (item, sub) in enumerate(zip(struct, space.spaces, strict=True))
-    )
+    return tuple(fn(item, sub, str(i)) for i, (item, sub) in enumerate(zip(struct, space.spaces, strict=True)))
 
 
 def size_of(space: Any) -> int:

@@ -37,9 +37,7 @@ class RunnerModules:
         """Id of the module that a config maps the sole agent to."""
         return str(config.policy_mapping_fn(DEFAULT_AGENT_ID, None))
 
-    def set_modules(
-        self, config: Any, specs: Mapping[str, RLModuleSpec], *, anew: Collection[str] = ()
-    ) -> None:
+    def set_modules(self, config: Any, specs: Mapping[str, RLModuleSpec], *, anew: Collection[str] = ()) -> None:
         """Have another set of modules from now on; new ones have fresh weights until the next ones arrive.
 
         The envs begin with fresh episodes if another module acts.

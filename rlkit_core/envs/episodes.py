@@ -37,9 +37,7 @@ class EpisodeStats:
         self._steps = 0
         self._since = time.perf_counter()
 
-    def add(
-        self, rewards: Floats, dones: Bools, valid: Bools | None = None
-    ) -> tuple[Floats, NDArray[np.int64]]:
+    def add(self, rewards: Floats, dones: Bools, valid: Bools | None = None) -> tuple[Floats, NDArray[np.int64]]:
         """Take in a rollout.
 
         Args:

@@ -114,9 +114,7 @@ class EnvRunnerGroup:
         """``{module id: (observation space, action space)}``."""
         return dict(self._spaces)
 
-    def set_modules(
-        self, config: Any, specs: Mapping[str, RLModuleSpec], *, anew: Sequence[str] = ()
-    ) -> None:
+    def set_modules(self, config: Any, specs: Mapping[str, RLModuleSpec], *, anew: Sequence[str] = ()) -> None:
         """Have another set of modules from now on; see :meth:`RunnerModules.set_modules`.
 
         Weights of modules that no learner has are the same on all runners.

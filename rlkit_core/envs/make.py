@@ -39,9 +39,7 @@ def make_env(
     if isinstance(env, str):
         return _make_registered(env, settings, kwargs)
     if not callable(env):
-        raise EnvError(
-            f"env {env!r}: expected a gymnasium id, an env class or a function, got {type(env).__name__}"
-        )
+        raise EnvError(f"env {env!r}: expected a gymnasium id, an env class or a function, got {type(env).__name__}")
     try:
         made = env(settings) if takes_config_dict(env) else env(**settings)
     except Exception as error:

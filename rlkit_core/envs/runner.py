@@ -175,9 +175,7 @@ class EnvRunner(RunnerModules):
             self.reset_envs()
         return {self.acting_id: self.collect(num_steps, explore=explore, timestep=timestep)}
 
-    def collect(
-        self, num_steps: int, *, explore: bool, timestep: int, quota: EpisodeQuota | None = None
-    ) -> Rollout:
+    def collect(self, num_steps: int, *, explore: bool, timestep: int, quota: EpisodeQuota | None = None) -> Rollout:
         """Act for ``num_steps`` steps in each env; what comes after the episodes of ``quota`` is masked."""
         fresh_start = self._reset_seeds is not None
         buffers = self._prepare(num_steps)
@@ -231,9 +229,7 @@ class EnvRunner(RunnerModules):
                 out = sampler(batch, noise=noise[t], t=timestep)
                 actions = out[Columns.ACTIONS]
                 plain = isinstance(actions, torch.Tensor)
-                ended = self._step(
-                    buffers, t, actions.numpy() if plain else map_leaves(lambda x: x.numpy(), actions)
-                )
+                ended = self._step(buffers, t, actions.numpy() if plain else map_leaves(lambda x: x.numpy(), actions))
                 if memory is not None:
                     starts = self._next_starts(buffers, t, self._in_reset_row)
                     memory.remember(out, buffers.reward_rows[t], starts)
@@ -285,17 +281,13 @@ class EnvRunner(RunnerModules):
                 buffers.truncated_rows[t],
             )
         except EnvError as error:
-            raise EnvError(
-                f"{error} (step {t} of this rollout, runner {self.worker_index})"
-            ) from error.__cause__
+            raise EnvError(f"{error} (step {t} of this rollout, runner {self.worker_index})") from error.__cause__
         buffers.steps_taken = t + 1
         if not (t + 1) % CHECK_EVERY:
             check_steps(self, buffers, t + 1 - CHECK_EVERY, t + 1)
         return finals
 
-    def _next_starts(
-        self, buffers: RolloutBuffers, t: int, in_reset_row: np.ndarray[Any, Any]
-    ) -> np.ndarray[Any, Any]:
+    def _next_starts(self, buffers: RolloutBuffers, t: int, in_reset_row: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """``[N]`` bool: the row after step t is an episode's first. ``in_reset_row`` says so much of step 0."""
         if self.env.same_step_reset:
             starts: np.ndarray[Any, Any] = buffers.terminated_rows[t] | buffers.truncated_rows[t]
@@ -420,9 +412,7 @@ class EnvRunner(RunnerModules):
                 PREV_REWARDS: torch.from_numpy(buffers.rewards),
             }
             rows = rollout.final_index
-            rollout.final_inputs = {
-                name: index_rows(flatten_time(done_at[name]), rows) for name in memory.previous
-            }
+            rollout.final_inputs = {name: index_rows(flatten_time(done_at[name]), rows) for name in memory.previous}
 
     # -- weights, state, end --------------------------------------------------------------------------------------
 

@@ -146,9 +146,7 @@ class ModulesHere(RunnerModules):
         self._acting_id = self.maps_to(config)
         self._rng = TorchRNG(seeds.child("modules").seed())
         with self._rng.scope():
-            self.module: MultiRLModule = config.get_multi_rl_module_spec(
-                spaces=spaces, inference_only=True
-            ).build()
+            self.module: MultiRLModule = config.get_multi_rl_module_spec(spaces=spaces, inference_only=True).build()
         self.module.eval()
         self._acts = self.acting_module.unwrapped()
         self._buffers = None
@@ -231,9 +229,7 @@ class RunnerFleet:
         """Call a method of every runner and wait: results by worker index, in order."""
         return self.call_each(method, dict.fromkeys(self.members, (args, kwargs)))
 
-    def call_each(
-        self, method: Any, arguments: Mapping[int, tuple[tuple[Any, ...], dict[str, Any]]]
-    ) -> dict[int, Any]:
+    def call_each(self, method: Any, arguments: Mapping[int, tuple[tuple[Any, ...], dict[str, Any]]]) -> dict[int, Any]:
         """Call a method of some runners, each with its own arguments, and wait; see :meth:`begin`."""
         return self.begin(method, arguments)()
 

@@ -187,9 +187,7 @@ class InlineVectorEnv:
         self._plain = not composed and has_array(self.observation_space)
         self._split = action_splitter(self.action_space)
         self._steps = [env.step for env in self.envs]
-        self._began: list[tuple[int | None, int]] = [
-            (None, 0)
-        ] * self.num_envs  # last seed, episodes begun since
+        self._began: list[tuple[int | None, int]] = [(None, 0)] * self.num_envs  # last seed, episodes begun since
 
     def reset(self, seeds: Sequence[int | None], obs_out: Rows) -> None:
         """Reset env n with ``seeds[n]``."""
@@ -347,9 +345,7 @@ def make_vector_env(
     """
 
     def factory() -> Any:
-        return make_env(
-            env, env_config, **({"disable_env_checker": not check} if isinstance(env, str) else {})
-        )
+        return make_env(env, env_config, **({"disable_env_checker": not check} if isinstance(env, str) else {}))
 
     if mode in ("auto", "sync"):
         return InlineVectorEnv([factory] * num_envs, next_seed)
@@ -363,12 +359,8 @@ def make_vector_env(
         register_namespace(env)
         try:
             return GymVectorEnv(
-                gym.make_vec(
-                    env, num_envs=num_envs, vectorization_mode="vector_entry_point", **(env_config or {})
-                )
+                gym.make_vec(env, num_envs=num_envs, vectorization_mode="vector_entry_point", **(env_config or {}))
             )
         except gym.error.Error as error:
-            raise EnvError(
-                f"env {env!r} has no vector entry point; use gym_env_vectorize_mode='auto'"
-            ) from error
+            raise EnvError(f"env {env!r} has no vector entry point; use gym_env_vectorize_mode='auto'") from error
     raise ConfigError(f"gym_env_vectorize_mode={mode!r}: expected one of {', '.join(VECTORIZE_MODES)}")

@@ -105,9 +105,7 @@ class Channel:
 
     # -- sending --------------------------------------------------------------------------------------------------
 
-    def pack(
-        self, kind: int, call: int, content: Any, *, classes_of_peer: dict[type, Any] | None = None
-    ) -> Packed:
+    def pack(self, kind: int, call: int, content: Any, *, classes_of_peer: dict[type, Any] | None = None) -> Packed:
         """Encode a message and copy its arrays; what ``content`` holds may be changed afterwards.
 
         Raises:

@@ -57,9 +57,7 @@ class Encoded:
         for offset, array in self._sources:
             if array.nbytes:
                 order = _order(array)
-                target: _Array = np.ndarray(
-                    array.shape, array.dtype, buffer=buffer, offset=start + offset, order=order
-                )
+                target: _Array = np.ndarray(array.shape, array.dtype, buffer=buffer, offset=start + offset, order=order)
                 np.copyto(target, array)
 
 
@@ -170,9 +168,7 @@ def _numpy_array(offset: int, dtype: Any, shape: tuple[int, ...], order: str) ->
     return _source().array(offset, np.dtype(dtype), shape, order)
 
 
-def _tensor(
-    offset: int, dtype: str, shape: tuple[int, ...], device: str, requires_grad: bool, parameter: bool
-) -> Any:
+def _tensor(offset: int, dtype: str, shape: tuple[int, ...], device: str, requires_grad: bool, parameter: bool) -> Any:
     import torch
 
     kind = getattr(torch, dtype)
@@ -210,9 +206,7 @@ class Attachable:
 
 
 class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
-    def __init__(
-        self, file: io.BytesIO, message: Encoded, classes_of_peer: dict[type, Any], share_code: bool
-    ) -> None:
+    def __init__(self, file: io.BytesIO, message: Encoded, classes_of_peer: dict[type, Any], share_code: bool) -> None:
         super().__init__(file, protocol=5)
         self._share_code = share_code
         self._message = message

@@ -243,9 +243,7 @@ class ExecutorContract:
             assert place.version is None
             assert place.read() is None
             actors = [executor.spawn(Probe) for _ in range(2)]
-            for version, content in enumerate(
-                [{"w": np.ones(3)}, {"w": np.ones(50_000), "b": np.ones(2)}], 5
-            ):
+            for version, content in enumerate([{"w": np.ones(3)}, {"w": np.ones(50_000), "b": np.ones(2)}], 5):
                 place.publish(version, content)
                 expected = {name: 2 * value.copy() for name, value in content.items()}
                 content["w"] += 1

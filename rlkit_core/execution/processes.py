@@ -56,9 +56,7 @@ class ProcessActor:
         return self._process.call(method, args, kwargs)
 
     def __repr__(self) -> str:
-        return (
-            f"<ProcessActor {self._process.name}, process {self.pid}, {'alive' if self.alive else 'ended'}>"
-        )
+        return f"<ProcessActor {self._process.name}, process {self.pid}, {'alive' if self.alive else 'ended'}>"
 
 
 class ProcessExecutor:
@@ -98,9 +96,7 @@ class ProcessExecutor:
         self._check_plugins = check_plugins
         self._stop_timeout = stop_timeout
         self._processes: list[WorkerProcess] = []
-        self._finalizer = weakref.finalize(
-            self, _stop_all, self._processes, os.getpid(), min(1.0, stop_timeout)
-        )
+        self._finalizer = weakref.finalize(self, _stop_all, self._processes, os.getpid(), min(1.0, stop_timeout))
 
     def spawn(self, factory: Callable[..., Any], /, *args: Any, **kwargs: Any) -> ProcessActor:
         """Start a process that makes an actor by ``factory(*args, **kwargs)``; does not wait for it.
@@ -138,9 +134,7 @@ class ProcessExecutor:
         self, futures: Sequence[Future[Any]], *, timeout: float | None = None
     ) -> tuple[list[Future[Any]], list[Future[Any]]]:
         """Wait for at least one future: ``(done, not_done)``, both in the given order."""
-        done, _ = concurrent.futures.wait(
-            futures, timeout=timeout, return_when=concurrent.futures.FIRST_COMPLETED
-        )
+        done, _ = concurrent.futures.wait(futures, timeout=timeout, return_when=concurrent.futures.FIRST_COMPLETED)
         return [f for f in futures if f in done], [f for f in futures if f not in done]
 
     def restart(self, handle: ProcessActor) -> ProcessActor:

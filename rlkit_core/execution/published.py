@@ -72,15 +72,11 @@ class PublishedArrays(Attachable):
             TypeError: ``content`` holds published arrays itself, or what cannot be pickled.
         """
         if self._owner != os.getpid():
-            raise ActorError(
-                "published arrays are written only by the process that made them, and read elsewhere"
-            )
+            raise ActorError("published arrays are written only by the process that made them, and read elsewhere")
         with self._writing:
             message = encode(content)
             if message.attachments:
-                raise TypeError(
-                    "published arrays cannot hold published arrays; pass those to actors by themselves"
-                )
+                raise TypeError("published arrays cannot hold published arrays; pass those to actors by themselves")
             length = len(message.structure)
             nbytes = aligned(length) + message.nbytes
             count = _COUNT.unpack_from(self._memory)[0] + 1

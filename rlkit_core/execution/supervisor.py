@@ -98,9 +98,7 @@ class WorkerProcess:
         """Send a call, or queue it; see :meth:`ProcessActor.call`."""
         future: Future[Any] = Future()
         if os.getpid() != self._owner:
-            text = (
-                f"actor {self.name} answers the process that made it, and not a fork of that; make one here"
-            )
+            text = f"actor {self.name} answers the process that made it, and not a fork of that; make one here"
             future.set_exception(ActorError(text))
             return future
         label = method if isinstance(method, str) else name_of(method)

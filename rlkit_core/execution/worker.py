@@ -170,9 +170,7 @@ def describe(error: BaseException, classes: dict[type, Any]) -> tuple[str, str, 
     """``(type, message, traceback, the exception or None)``, of which :func:`revive` makes the driver's exception."""
     kind = type(error)
     frames = error.__traceback__
-    while (
-        frames is not None and frames.tb_next is not None and frames.tb_frame.f_code.co_filename == __file__
-    ):
+    while frames is not None and frames.tb_next is not None and frames.tb_frame.f_code.co_filename == __file__:
         frames = frames.tb_next
     text = "".join(traceback.format_exception(kind, error, frames))
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

@@ -26,7 +26,5 @@ def pick_device(config: Any) -> torch.device:
         )
     index, count = getattr(config, "local_gpu_idx", 0), torch.cuda.device_count()
     if index >= count:
-        raise ConfigError(
-            f"learners(local_gpu_idx={index}): torch sees {count} CUDA devices; use 0 to {count - 1}"
-        )
+        raise ConfigError(f"learners(local_gpu_idx={index}): torch sees {count} CUDA devices; use 0 to {count - 1}")
     return torch.device("cuda", index)

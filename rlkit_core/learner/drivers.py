@@ -72,9 +72,7 @@ class DriverSet:
         for call in self._calls[module_id]["before_update"]:
             call(learner=self._learner, module_id=module_id, module=module, batch=batch)
 
-    def loss(
-        self, default: Call, *, module_id: str, module: Any, config: Any, batch: Any, fwd_out: Any
-    ) -> Tensor:
+    def loss(self, default: Call, *, module_id: str, module: Any, config: Any, batch: Any, fwd_out: Any) -> Tensor:
         """The loss of one module: a driver's where one replaces it, else ``default``'s, plus drivers' extra terms."""
         calls = self._calls[module_id]
         if calls["compute_loss"]:

@@ -219,9 +219,7 @@ class Later:
         for index, step, own in waiting:
             found = step.log(numbers[start : start + own.numel()])
             start += own.numel()
-            reasons = [
-                (index, mid, why) for mid, why in found.items() if _on_nonfinite(learner, mid) == "raise"
-            ]
+            reasons = [(index, mid, why) for mid, why in found.items() if _on_nonfinite(learner, mid) == "raise"]
             bad += reasons[:1]
         if not bad:
             return None

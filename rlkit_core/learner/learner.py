@@ -132,9 +132,7 @@ class Learner(LearnerState):
         spec = self._module_spec or self.config.get_multi_rl_module_spec()
         return spec.build().as_multi_rl_module()
 
-    def _get_tensor_variable(
-        self, value: Any, dtype: torch.dtype | None = None, trainable: bool = False
-    ) -> Tensor:
+    def _get_tensor_variable(self, value: Any, dtype: torch.dtype | None = None, trainable: bool = False) -> Tensor:
         """A tensor (a Parameter if ``trainable``) on this learner's device."""
         tensor = torch.as_tensor(value, dtype=dtype or torch.float32, device=self.device).clone()
         return nn.Parameter(tensor) if trainable else tensor
@@ -398,9 +396,7 @@ class Learner(LearnerState):
             count = num_steps(rows)
             values += (count, count, self.weights_seq_no)
         total = sum(values[::3])
-        self.metrics.log_block(
-            self._count_keys[ids], [*values, total, total, *self._parameter_counts.values()]
-        )
+        self.metrics.log_block(self._count_keys[ids], [*values, total, total, *self._parameter_counts.values()])
 
     def shutdown(self) -> None:
         """Free what the learner holds."""

@@ -141,9 +141,7 @@ class ModuleChanges(GradientSteps):
                 self.on_module_added(module_id)
                 if self.rl_module_is_compatible(module):
                     with without_compiler_import():
-                        self.configure_optimizers_for_module(
-                            module_id, config.get_config_for_module(module_id)
-                        )
+                        self.configure_optimizers_for_module(module_id, config.get_config_for_module(module_id))
             except BaseException:
                 self._forget(module_id)
                 self.config = before
@@ -165,9 +163,7 @@ class ModuleChanges(GradientSteps):
             KeyError: there is no such module.
         """
         self.module[module_id]
-        self.config = config_without_module(
-            self.config, self.module, module_id, to_train=new_should_module_be_updated
-        )
+        self.config = config_without_module(self.config, self.module, module_id, to_train=new_should_module_be_updated)
         self._forget(module_id)
         self._modules_changed()
         return MultiRLModuleSpec.from_module(self.module)
@@ -184,9 +180,7 @@ class ModuleChanges(GradientSteps):
             if registered.module_id == module_id:
                 del self._optimizers[name]
                 shared = [p for p in registered.parameters if id(p) in left]
-                self._hand_over(
-                    shared, registered.release(shared) if shared else {}, type(registered.optimizer)
-                )
+                self._hand_over(shared, registered.release(shared) if shared else {}, type(registered.optimizer))
             elif registered.module_id == ALL_MODULES:
                 was = registered.module_parameters  # a learner's own variables were no module's, and stay
                 gone = [p for p in registered.parameters if id(p) in was and id(p) not in left]
@@ -225,14 +219,9 @@ class ModuleChanges(GradientSteps):
         self._observation_statistics.modules_changed()
         holders = self._holders()
         for registered in self._optimizers.values():
-            of = [
-                frozenset(mid for mid, held in holders.items() if id(p) in held)
-                for p in registered.parameters
-            ]
+            of = [frozenset(mid for mid, held in holders.items() if id(p) in held) for p in registered.parameters]
             registered.holders = frozenset(of)
-            registered.module_parameters = {
-                id(p) for p, mids in zip(registered.parameters, of, strict=True) if mids
-            }
+            registered.module_parameters = {id(p) for p, mids in zip(registered.parameters, of, strict=True) if mids}
             registered.flatten()
         stepped = {id(p) for r in self._optimizers.values() for p in r.parameters}
         self._steppable = {mid for mid, held in holders.items() if held & stepped}
@@ -311,9 +300,7 @@ def config_without_module(config: Any, members: Any, module_id: str, *, to_train
     per_module = dict(config.algorithm_config_overrides_per_module)
     per_module.pop(module_id, None)
     config.multi_agent(policies=list(specs) or None)
-    config.rl_module(
-        rl_module_spec=_multi_spec(config, specs), algorithm_config_overrides_per_module=per_module
-    )
+    config.rl_module(rl_module_spec=_multi_spec(config, specs), algorithm_config_overrides_per_module=per_module)
     trained = config.policies_to_train
     if to_train is None and trained is not None and not callable(trained):
         to_train = [mid for mid in trained if mid != module_id]

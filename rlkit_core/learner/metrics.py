@@ -86,9 +86,7 @@ class Metrics:
             for (path, reduce), column in zip(keys, columns, strict=True):
                 self._list(path, reduce).extend(column)
 
-    def log_dict(
-        self, values: Mapping[str, Any], *, key: str | tuple[str, ...] = (), reduce: Reduce = "mean"
-    ) -> None:
+    def log_dict(self, values: Mapping[str, Any], *, key: str | tuple[str, ...] = (), reduce: Reduce = "mean") -> None:
         """Log several values below ``key``."""
         path = (key,) if isinstance(key, str) else tuple(key)
         for name, value in values.items():

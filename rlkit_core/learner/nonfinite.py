@@ -60,9 +60,7 @@ def _write(learner: Any, error: NonFiniteError, minibatch: Any) -> Path:
     try:
         learner.save_to_path(folder / "learner")
         whole = None
-    except (
-        CheckpointError
-    ) as problem:  # a network among its settings, say: the weights alone can still be saved
+    except CheckpointError as problem:  # a network among its settings, say: the weights alone can still be saved
         save_tree(learner.get_state(), folder, "learner_state")
         whole = str(problem)
     report = {
@@ -141,9 +139,7 @@ def replay_nonfinite(folder: Any, *, learner: Any = None, classes: Iterable[type
         learner.set_state(load_tree(folder, "learner_state"))
     learner._rng.set_state(load_tree(folder, "random_state")["torch"])
     minibatch = load_tree(folder, "minibatch")
-    print(
-        f"update {report['update']}, seed {report['seed']}, module {report['module_id']!r}: {report['error']}"
-    )
+    print(f"update {report['update']}, seed {report['seed']}, module {report['module_id']!r}: {report['error']}")
     with learner._rng.scope():
         learner._update({mid: as_tensors(rows, learner.device) for mid, rows in minibatch.items()})
     print("not reproduced: losses and gradients are finite this time")

@@ -76,9 +76,7 @@ class GradientRun:
         learner = self._learner
         tap, log = MetricsTap(), RowLog()
         with tapped(learner, tap, log):
-            losses = learner.compute_losses(
-                fwd_out=learner.module.forward_train(self._batch), batch=self._batch
-            )
+            losses = learner.compute_losses(fwd_out=learner.module.forward_train(self._batch), batch=self._batch)
             self.gradients = learner.postprocess_gradients(learner.compute_gradients(losses))
         flat = {id(g) for r in learner._optimizers.values() for f in r.flat if f for g in f.gradients}
         self.loose = [p for p, g in self.gradients.items() if id(g) not in flat]
@@ -128,9 +126,7 @@ class GradientRun:
         chosen = []
         for registered in learner._optimizers.values():
             count = sum(parameter in self.gradients for parameter in registered.parameters)
-            if count and (
-                count < len(registered.parameters) or None in registered.flat or not registered.flat
-            ):
+            if count and (count < len(registered.parameters) or None in registered.flat or not registered.flat):
                 return None
             if count:
                 chosen.append(registered)
@@ -178,9 +174,7 @@ class RecordedStep:
             raise NotTraceableError(f"the recorded operations cannot be replayed: {error}") from error
         self._first_loose = 1 + len(run.rows)
         run.place_loose(again[self._first_loose :])
-        equal = all_close(first, again) and all_close(
-            gradients.values(), [run.gradients[p] for p in gradients]
-        )
+        equal = all_close(first, again) and all_close(gradients.values(), [run.gradients[p] for p in gradients])
         torch.set_rng_state(random_after)
         copy_all(buffers, after)
         if not equal:
@@ -230,9 +224,7 @@ def tapped(learner: Learner, tap: MetricsTap, rows: RowLog) -> Iterator[None]:
 
 def all_close(some: Any, others: Any) -> bool:
     """Whether tensors are equal to float tolerance, NaN where the others have it."""
-    return all(
-        torch.allclose(a, b, rtol=1e-4, atol=1e-6, equal_nan=True) for a, b in zip(some, others, strict=True)
-    )
+    return all(torch.allclose(a, b, rtol=1e-4, atol=1e-6, equal_nan=True) for a, b in zip(some, others, strict=True))
 
 
 @torch.no_grad()

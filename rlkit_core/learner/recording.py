@@ -99,9 +99,7 @@ class Recording:
                 built.add(call)
             self._run = built.finish(self.outputs)
         except (AttributeError, RuntimeError, TypeError) as error:  # another torch may do it in another way
-            raise NotTraceableError(
-                f"torch {torch.__version__} refuses the recorded graph: {error}"
-            ) from error
+            raise NotTraceableError(f"torch {torch.__version__} refuses the recorded graph: {error}") from error
         self._outer = built.outer
         self.num_operations = len(calls)
 
@@ -238,13 +236,9 @@ class TorchScriptBuilder(_Builder):
         if isinstance(given, torch.Generator):
             raise NotTraceableError(f"{operation} draws from a generator of its own")
         try:
-            return self._graph.insertConstant(
-                _ENUMS.get(given, given) if type(given) in _ENUM_TYPES else given
-            )
+            return self._graph.insertConstant(_ENUMS.get(given, given) if type(given) in _ENUM_TYPES else given)
         except TypeError as error:
-            raise NotTraceableError(
-                f"{operation} takes {given!r}, which a TorchScript graph cannot hold"
-            ) from error
+            raise NotTraceableError(f"{operation} takes {given!r}, which a TorchScript graph cannot hold") from error
 
     def finish(self, outputs: Sequence[Tensor]) -> Callable[..., Any]:
         """The graph as a function."""
@@ -280,9 +274,7 @@ class InductorBuilder(_Builder):
             return super().value_of(tensor)
         whole = torch.empty(0, dtype=tensor.dtype).set_(tensor.untyped_storage())
         start, aten = tensor.storage_offset(), torch.ops.aten
-        part = self._graph.call_function(
-            aten.slice.Tensor, (super().value_of(whole), 0, start, start + tensor.numel())
-        )
+        part = self._graph.call_function(aten.slice.Tensor, (super().value_of(whole), 0, start, start + tensor.numel()))
         value = self._values[place] = self._graph.call_function(aten.view.default, (part, list(tensor.shape)))
         return value
 

@@ -44,9 +44,7 @@ def _without_constants(calls: Sequence[Call], outputs: Sequence[Tensor]) -> list
     kept = []
     for call in calls:
         func, args, kwargs, out = call
-        known = func._schema.name in _OF_SHAPE or all(
-            _memory(t) in constant for t in _tensors((args, kwargs))
-        )
+        known = func._schema.name in _OF_SHAPE or all(_memory(t) in constant for t in _tensors((args, kwargs)))
         if (
             known
             and isinstance(out, Tensor)
@@ -149,6 +147,4 @@ def _span(tensor: Tensor) -> tuple[int, int]:
     first = int(tensor.storage_offset())
     if not tensor.numel():
         return first, first
-    return first, first + 1 + sum(
-        (int(n) - 1) * int(s) for n, s in zip(tensor.shape, tensor.stride(), strict=True)
-    )
+    return first, first + 1 + sum((int(n) - 1) * int(s) for n, s in zip(tensor.shape, tensor.stride(), strict=True))

@@ -25,9 +25,7 @@ class LearnerState(ModuleChanges, Checkpointable):
         """Make the modules and what belongs to them."""
         raise NotImplementedError
 
-    def get_weights(
-        self, module_ids: Collection[str] | None = None, *, inference_only: bool = True
-    ) -> Weights:
+    def get_weights(self, module_ids: Collection[str] | None = None, *, inference_only: bool = True) -> Weights:
         """The modules' weights, copied, with their version.
 
         Args:
@@ -137,14 +135,10 @@ class LearnerState(ModuleChanges, Checkpointable):
         if partial and not any(key.startswith("__") for key in states):
             unknown = [mid for mid in states if mid not in self.module]
             if unknown and strict:
-                raise CheckpointError(
-                    f"state of unknown modules {unknown}; there are {list(self.module.keys())}"
-                )
+                raise CheckpointError(f"state of unknown modules {unknown}; there are {list(self.module.keys())}")
             for module_id in states:
                 if module_id in self.module:
-                    self.module[module_id].set_state(
-                        states[module_id], **({} if strict else {"strict": False})
-                    )
+                    self.module[module_id].set_state(states[module_id], **({} if strict else {"strict": False}))
             return
         self.module.set_state(states, strict=strict)
 
@@ -223,9 +217,7 @@ def _shapes(module: Any, without_targets_of: Any) -> dict[str, tuple[int, ...]]:
     from rlkit_core.rl_module.apis import TargetNetworkAPI
     from rlkit_core.rl_module.apis.target_network import target_names
 
-    targets = (
-        set(target_names(without_targets_of)) if isinstance(without_targets_of, TargetNetworkAPI) else set()
-    )
+    targets = set(target_names(without_targets_of)) if isinstance(without_targets_of, TargetNetworkAPI) else set()
     if not hasattr(module, "state_dict"):
         return {}
     return {name: tuple(t.shape) for name, t in module.state_dict().items() if name not in targets}

@@ -60,9 +60,7 @@ def values_of_rollout(
 def _sequence_values(module: Any, rollout: Rollout) -> tuple[Tensor, Tensor, Tensor | None]:
     layout = ChunkLayout.of(rollout)
     finals = rollout.final_inputs
-    batch = {
-        Columns.OBS: layout.gather_with_next(rollout[Columns.OBS], rollout.bootstrap_obs, rollout.final_obs)
-    }
+    batch = {Columns.OBS: layout.gather_with_next(rollout[Columns.OBS], rollout.bootstrap_obs, rollout.final_obs)}
     for name, bootstrap in rollout.bootstrap_inputs.items():
         batch[name] = layout.gather_with_next(rollout[name], bootstrap, finals.get(name))
     batch[Columns.STATE_IN] = layout.state(rollout.state_in, module.get_initial_state())
@@ -83,9 +81,7 @@ def _values(module: Any, batch: dict[str, Nested]) -> Tensor:
         result: Tensor = module.compute_values(batch)
         return result
     parts = [
-        module.compute_values(
-            {name: slice_rows(c, start, min(start + max_rows, rows)) for name, c in batch.items()}
-        )
+        module.compute_values({name: slice_rows(c, start, min(start + max_rows, rows)) for name, c in batch.items()})
         for start in range(0, rows, max_rows)
     ]
     return torch.cat(parts)

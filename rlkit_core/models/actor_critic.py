@@ -17,9 +17,7 @@ from rlkit_core.models.mlp import MLPEncoder
 
 def _model_config(instance: Any, attribute: Any, value: Any) -> None:
     if not hasattr(value, "build") or not hasattr(value, "output_dims"):
-        raise ConfigError(
-            f"{attribute.name}: expected a ModelConfig (with build() and output_dims), got {value!r}"
-        )
+        raise ConfigError(f"{attribute.name}: expected a ModelConfig (with build() and output_dims), got {value!r}")
 
 
 @define(slots=False, kw_only=True)

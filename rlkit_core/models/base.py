@@ -141,6 +141,4 @@ def encoder_output(out: Any, encoder: Any) -> Any:
     if isinstance(out, Mapping) and ENCODER_OUT in out:
         return out[ENCODER_OUT]
     seen = sorted(out) if isinstance(out, Mapping) else type(out).__name__
-    raise ConfigError(
-        f"encoder {type(encoder).__name__} must return a dict with {ENCODER_OUT!r}; it returned {seen}"
-    )
+    raise ConfigError(f"encoder {type(encoder).__name__} must return a dict with {ENCODER_OUT!r}; it returned {seen}")

@@ -121,9 +121,7 @@ class CNNEncoderConfig(ModelConfig):
         if len(dims) == 2:
             return dims[0], dims[1], 1
         if len(dims) != 3:
-            raise ConfigError(
-                f"{type(self).__name__}: input_dims must be (H, W, C), (C, H, W) or (H, W), got {dims}"
-            )
+            raise ConfigError(f"{type(self).__name__}: input_dims must be (H, W, C), (C, H, W) or (H, W), got {dims}")
         return (dims[1], dims[2], dims[0]) if self.channels_first else (dims[0], dims[1], dims[2])
 
     def convolutions(self) -> list[Convolution]:

@@ -37,9 +37,7 @@ class CNNTransposeHeadConfig(ModelConfig):
     initial_dense_weights_initializer_config: dict[str, Any] | None = None
     initial_dense_bias_initializer: Any = None
     initial_dense_bias_initializer_config: dict[str, Any] | None = None
-    cnn_transpose_filter_specifiers: Any = field(
-        factory=lambda: [[48, [4, 4], 2], [24, [4, 4], 2], [3, [4, 4], 2]]
-    )
+    cnn_transpose_filter_specifiers: Any = field(factory=lambda: [[48, [4, 4], 2], [24, [4, 4], 2], [3, [4, 4], 2]])
     cnn_transpose_use_bias: bool = True
     cnn_transpose_activation: Any = "relu"
     cnn_transpose_use_layernorm: bool = False
@@ -113,9 +111,7 @@ class CNNTransposeHead(Head):
                 config.cnn_transpose_kernel_initializer,
                 config.cnn_transpose_kernel_initializer_config,
             )
-            initialize(
-                conv.bias, config.cnn_transpose_bias_initializer, config.cnn_transpose_bias_initializer_config
-            )
+            initialize(conv.bias, config.cnn_transpose_bias_initializer, config.cnn_transpose_bias_initializer_config)
             after: list[Any] = []
             if i < len(rows) - 1:
                 if config.cnn_transpose_use_layernorm:

@@ -20,9 +20,7 @@ _SLOT_KEY = re.compile(r"(pi|vf|af)_(head_\w+)\Z")
 def _dims(instance: Any, attribute: Any, value: Any) -> None:
     ok = isinstance(value, list | tuple) and all(isinstance(n, int) and n > 0 for n in value)
     if not ok:
-        raise ConfigError(
-            f"{attribute.name}={value!r}: expected a list of positive integers, such as [64, 64]"
-        )
+        raise ConfigError(f"{attribute.name}={value!r}: expected a list of positive integers, such as [64, 64]")
 
 
 def _activation(instance: Any, attribute: Any, value: Any) -> None:
@@ -207,9 +205,7 @@ def _split(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
                 validator(None, fields[match[2]], value)
             slotted[name] = value
         else:
-            raise UnknownSettingError(
-                f"DefaultModelConfig has no field {name!r}." + did_you_mean(name, fields)
-            )
+            raise UnknownSettingError(f"DefaultModelConfig has no field {name!r}." + did_you_mean(name, fields))
     return own, slotted
 
 
@@ -229,9 +225,7 @@ def model_config_dict(layer: Any) -> dict[str, Any]:
         return {f.name: getattr(layer, f.name) for f in dataclasses.fields(layer)}
     if attrs.has(type(layer)):
         return {f.name: getattr(layer, f.name) for f in attrs.fields(type(layer))}
-    raise ConfigError(
-        f"model_config: expected a dict or a DefaultModelConfig, got {type(layer).__name__}: {layer!r}"
-    )
+    raise ConfigError(f"model_config: expected a dict or a DefaultModelConfig, got {type(layer).__name__}: {layer!r}")
 
 
 def effective_model_config(*layers: Any) -> dict[str, Any]:

@@ -99,9 +99,7 @@ class FreeLogStdMLPHeadConfig(MLPHeadConfig):
     log_std_init: float = 0.0
 
     @classmethod
-    def from_dims(
-        cls, input_dims: Any, output_dim: int, model_config: Mapping[str, Any]
-    ) -> FreeLogStdMLPHeadConfig:
+    def from_dims(cls, input_dims: Any, output_dim: int, model_config: Mapping[str, Any]) -> FreeLogStdMLPHeadConfig:
         """Config from the ``head_*`` settings and ``log_std_init``."""
         start = effective_model_config(model_config)["log_std_init"]
         return cls(**cls._settings(input_dims, output_dim, model_config), log_std_init=start)
@@ -147,9 +145,7 @@ class FreeLogStdMLPHead(Head):
 def _add_log_std_bounds(head: nn.Module, size: int, bound: float) -> None:
     """Register buffers that clamp only the second half of an output; derived, hence not in the state."""
     if size % 2:
-        raise ConfigError(
-            f"clip_log_std: the output must be even (means, log standard deviations), got {size}"
-        )
+        raise ConfigError(f"clip_log_std: the output must be even (means, log standard deviations), got {size}")
     low = torch.full((size,), -float("inf"))
     low[size // 2 :] = -bound
     head.register_buffer("low", low, persistent=False)

@@ -64,8 +64,7 @@ class MLPSettings(ModelConfig):
         name = type(self).__name__
         if self.input_dims is None or len(self.input_dims) != 1:
             raise ConfigError(
-                f"{name}: input_dims must be 1-D, such as (4,); got {self.input_dims!r}. "
-                "Flatten the input first."
+                f"{name}: input_dims must be 1-D, such as (4,); got {self.input_dims!r}. Flatten the input first."
             )
         sizes = [*self.input_dims, *self.hidden_layer_dims]
         if self.output_layer_dim is not None:
@@ -110,9 +109,7 @@ class MLP(nn.Module):
             plan.append(self._add(config, "output", size, output_dim))
         self.plan: Plan = tuple(plan)
 
-    def _add(
-        self, config: MLPSettings, kind: str, size: int, width: int
-    ) -> tuple[nn.Linear, nn.LayerNorm | None, Any]:
+    def _add(self, config: MLPSettings, kind: str, size: int, width: int) -> tuple[nn.Linear, nn.LayerNorm | None, Any]:
         def setting(name: str) -> Any:
             return getattr(config, f"{kind}_layer_{name}")
 

@@ -155,10 +155,7 @@ def _encode(leaf: torch.Tensor, nvec: tuple[int, ...] | None, size: int, like: t
     if nvec is None:
         return leaf.to(like.dtype).reshape(*lead, size)
     columns = leaf.reshape(*lead, len(nvec)).unbind(-1)
-    hot = [
-        column.unsqueeze(-1) == torch.arange(n, device=leaf.device)
-        for column, n in zip(columns, nvec, strict=True)
-    ]
+    hot = [column.unsqueeze(-1) == torch.arange(n, device=leaf.device) for column, n in zip(columns, nvec, strict=True)]
     return torch.cat(hot, -1).to(like.dtype)
 
 

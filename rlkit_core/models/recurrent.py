@@ -80,13 +80,10 @@ class RecurrentEncoderConfig(ModelConfig):
             )
         if self.num_layers < 1 or self.hidden_dim < 1:
             raise ConfigError(
-                f"{name}: num_layers and hidden_dim must be positive, got {self.num_layers} and "
-                f"{self.hidden_dim}"
+                f"{name}: num_layers and hidden_dim must be positive, got {self.num_layers} and {self.hidden_dim}"
             )
         if getattr(self.tokenizer_config, "recurrent", False):
-            raise ConfigError(
-                f"{name}: the tokenizer {type(self.tokenizer_config).__name__} is recurrent itself"
-            )
+            raise ConfigError(f"{name}: the tokenizer {type(self.tokenizer_config).__name__} is recurrent itself")
         dims = self.input_dims if self.tokenizer_config is None else self.tokenizer_config.output_dims
         if dims is None or len(dims) != 1:
             raise ConfigError(
@@ -135,9 +132,7 @@ class RecurrentEncoder(Encoder):
     def get_initial_state(self) -> dict[str, Any]:
         """Zeros ``(layers, H)`` for each part of the state."""
         like = next(self.rnn.parameters())
-        return {
-            name: torch.zeros(self._state_shape, dtype=like.dtype, device=like.device) for name in self._names
-        }
+        return {name: torch.zeros(self._state_shape, dtype=like.dtype, device=like.device) for name in self._names}
 
     def forward(self, batch: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Run over the time axis of ``batch["obs"]`` from ``batch["state_in"]``."""

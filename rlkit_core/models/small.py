@@ -42,11 +42,7 @@ class SmallPlan:
             if norm is not None or not known or type(layer) is not nn.Linear or layer.bias is None:
                 return None
             weight = layer.weight
-            if (
-                weight.dtype is not torch.float32
-                or weight.device.type != "cpu"
-                or weight.numel() > SMALL_WEIGHTS
-            ):
+            if weight.dtype is not torch.float32 or weight.device.type != "cpu" or weight.numel() > SMALL_WEIGHTS:
                 return None
             layers.append((layer, known[0]))
         return cls(layers)
@@ -60,9 +56,7 @@ class SmallPlan:
         """Look where the weights are; :meth:`run` computes with those that are there."""
         at = [holder["weight"].data_ptr() for holder in self._holders]  # type: ignore[union-attr]
         if at != self._at:  # an optimizer has put the parameters into one buffer, say
-            self._made = [
-                (layer.weight.detach().numpy(), layer.bias.detach().numpy(), f) for layer, f in self._layers
-            ]
+            self._made = [(layer.weight.detach().numpy(), layer.bias.detach().numpy(), f) for layer, f in self._layers]
             self._at = at
 
     def run(self, x: Array) -> Array:

@@ -40,9 +40,7 @@ def rlkit_encoders() -> Iterable[Component]:
         Component("mlp", "encoder", _MODELS + "MLPEncoderConfig", (spaces.Box,), when=_is_vector),
         Component("cnn", "encoder", _MODELS + "CNNEncoderConfig", (spaces.Box,), when=_is_image),
         Component("one-hot", "encoder", _MODELS + "OneHotEncoderConfig", discrete),
-        Component(
-            "multi-stream", "encoder", _MODELS + "MultiStreamEncoderConfig", (spaces.Dict, spaces.Tuple)
-        ),
+        Component("multi-stream", "encoder", _MODELS + "MultiStreamEncoderConfig", (spaces.Dict, spaces.Tuple)),
     ]
 
 
@@ -67,9 +65,7 @@ def rlkit_distributions() -> Iterable[Component]:
     return [
         Component("categorical", "distribution", _DISTRIBUTIONS + "Categorical", (spaces.Discrete,)),
         Component("diag-gaussian", "distribution", _DISTRIBUTIONS + "DiagGaussian", (spaces.Box,)),
-        Component(
-            "multi-categorical", "distribution", _DISTRIBUTIONS + "MultiCategorical", (spaces.MultiDiscrete,)
-        ),
+        Component("multi-categorical", "distribution", _DISTRIBUTIONS + "MultiCategorical", (spaces.MultiDiscrete,)),
         Component("bernoulli", "distribution", _DISTRIBUTIONS + "Bernoulli", (spaces.MultiBinary,)),
         Component("multi", "distribution", _DISTRIBUTIONS + "MultiDistribution", (spaces.Dict, spaces.Tuple)),
     ]

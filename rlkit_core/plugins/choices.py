@@ -32,9 +32,7 @@ class ComponentChoices:
         if mapping is None:
             return cls({})
         if not isinstance(mapping, Mapping):
-            raise ConfigError(
-                f"components: expected a dict such as {{'encoder': 'rlkit-core/mlp'}}, got {mapping!r}"
-            )
+            raise ConfigError(f"components: expected a dict such as {{'encoder': 'rlkit-core/mlp'}}, got {mapping!r}")
         for key, value in mapping.items():
             kind, colon, place = key.partition(":") if isinstance(key, str) else ("", "", "")
             if kind not in KINDS or (colon and not place):
@@ -53,9 +51,7 @@ class ComponentChoices:
         """Return what the config names for this place, or None (a key that holds a dot cannot be named)."""
         if any("." in part for part in path):
             return None
-        return self._entries.get(
-            key_for(kind, slot, path), self._entries.get("head") if kind == "head" else None
-        )
+        return self._entries.get(key_for(kind, slot, path), self._entries.get("head") if kind == "head" else None)
 
     def paths(self, kind: str) -> tuple[tuple[str, ...], ...]:
         """Return the paths named for a kind, to check that each exists in the space; ``()`` is the root."""

@@ -84,8 +84,7 @@ class RegisteredModuleAPI:
             return load_target(target)
         except Exception as exc:
             raise PluginError(
-                f"module API {self.id!r}: its {what} {target!r} cannot be imported "
-                f"({type(exc).__name__}: {exc})"
+                f"module API {self.id!r}: its {what} {target!r} cannot be imported ({type(exc).__name__}: {exc})"
             ) from exc
 
 
@@ -209,9 +208,7 @@ def _check_arguments(hook: str, function: Callable[..., Any]) -> None:
     for parameter in inspect.signature(function).parameters.values():
         name = parameter.name
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.KEYWORD_ONLY):
-            raise PluginError(
-                f"{hook}: argument {str(parameter)!r} is never passed: use a plain name. {wanted}"
-            )
+            raise PluginError(f"{hook}: argument {str(parameter)!r} is never passed: use a plain name. {wanted}")
         if name not in known:
             raise PluginError(f"{hook}: unknown argument {name!r}.{did_you_mean(name, known)} {wanted}")
         if parameter.default is not parameter.empty:
@@ -333,11 +330,7 @@ def describe_failure(exc: BaseException, entry: EntryPointInfo) -> dict[str, Any
     remedy = getattr(exc, "remedy", None)
     if remedy:
         pass
-    elif (
-        isinstance(exc, ModuleNotFoundError)
-        and exc.name
-        and exc.name.partition(".")[0] != top_level(entry.value)
-    ):
+    elif isinstance(exc, ModuleNotFoundError) and exc.name and exc.name.partition(".")[0] != top_level(entry.value):
         remedy = f"install {exc.name.partition('.')[0]!r}, which it imports"
     elif isinstance(exc, SystemExit):
         remedy = f"it tried to end Python while it was imported; update it (pip install -U {name})"

@@ -128,9 +128,7 @@ class Snapshot:
             else:
                 only_a = [e for e in a[1] if e not in b[1]]
                 only_b = [e for e in b[1] if e not in a[1]]
-                parts = [f"{e} only in the first" for e in only_a] + [
-                    f"{e} only in the other" for e in only_b
-                ]
+                parts = [f"{e} only in the first" for e in only_a] + [f"{e} only in the other" for e in only_b]
                 lines.append(f"{name} {a[0]}: " + ", ".join(parts))
         return "\n".join(lines)
 
@@ -138,8 +136,7 @@ class Snapshot:
         """Return the snapshot as JSON-able data, for :meth:`from_dict` in another process."""
         return {
             "distributions": [
-                {**d._asdict(), "entry_points": [e._asdict() for e in d.entry_points]}
-                for d in self.distributions
+                {**d._asdict(), "entry_points": [e._asdict() for e in d.entry_points]} for d in self.distributions
             ]
         }
 
@@ -164,9 +161,7 @@ def _by_distribution(rows: list[list[str]]) -> dict[str, tuple[str, list[str]]]:
 _cached: Snapshot | None = None
 
 
-def scan(
-    path: Sequence[str] | None = None, *, env: Mapping[str, str] | None = None, refresh: bool = False
-) -> Snapshot:
+def scan(path: Sequence[str] | None = None, *, env: Mapping[str, str] | None = None, refresh: bool = False) -> Snapshot:
     """Read the metadata of what is installed; once per process, then from memory.
 
     Args:
@@ -238,10 +233,7 @@ def _inspect(dist: Any, name: str, location: str) -> DistributionInfo:
         for key, value in _headers(dist):
             if key == "version":
                 version = value
-            elif (
-                key == "requires-dist"
-                and canonical(re.split(r"[^A-Za-z0-9._-]", value, maxsplit=1)[0]) == CORE
-            ):
+            elif key == "requires-dist" and canonical(re.split(r"[^A-Za-z0-9._-]", value, maxsplit=1)[0]) == CORE:
                 requirements.append(value)
         found = [e for e in dist.entry_points if e.group in GROUPS]
         entries = tuple(
@@ -260,9 +252,7 @@ def _inspect(dist: Any, name: str, location: str) -> DistributionInfo:
         )
     info = DistributionInfo(name, version, entries, " and ".join(requirements) or None, location=location)
     if name == RESERVED:
-        return _with_state(
-            info, INCOMPATIBLE, "the name 'local' is reserved for components of scripts; rename it"
-        )
+        return _with_state(info, INCOMPATIBLE, "the name 'local' is reserved for components of scripts; rename it")
     if name != CORE:
         for requirement in requirements:
             problem = window_problem(requirement, __version__)
@@ -321,9 +311,7 @@ def _apply(info: DistributionInfo, allow: set[str] | None, deny: set[str]) -> Di
     def hidden_by(*names: str) -> str | None:
         if deny.intersection(names):
             return "RLKIT_PLUGINS_DISABLE names it"
-        return (
-            "RLKIT_PLUGINS does not name it" if allow is not None and not allow.intersection(names) else None
-        )
+        return "RLKIT_PLUGINS does not name it" if allow is not None and not allow.intersection(names) else None
 
     reasons = [hidden_by(info.name, canonical(e.name)) for e in info.entry_points] or [hidden_by(info.name)]
     first = next((r for r in reasons if r), None)
@@ -331,9 +319,7 @@ def _apply(info: DistributionInfo, allow: set[str] | None, deny: set[str]) -> Di
         return info
     if all(reasons):
         return _with_state(info, DISABLED, first)
-    entries = tuple(
-        e._replace(state=DISABLED) if r else e for e, r in zip(info.entry_points, reasons, strict=True)
-    )
+    entries = tuple(e._replace(state=DISABLED) if r else e for e, r in zip(info.entry_points, reasons, strict=True))
     if info.state == FOUND:
         names = ", ".join(f"{e.group} {e.name}" for e in entries if e.state == DISABLED)
         info = info._replace(reason=f"disabled in part ({names}): {first}")

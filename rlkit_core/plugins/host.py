@@ -137,12 +137,7 @@ class PluginHost:
         self._manager.register(contributions.namespace(name, hooks), name=name)
         origin = Origin(entry.distribution, entry.version, entry.name)
         return contributions.collect_records(
-            {
-                hook: impl
-                for hook in hooks
-                for impl in self._implementations(hook)
-                if impl.plugin_name == name
-            },
+            {hook: impl for hook in hooks for impl in self._implementations(hook) if impl.plugin_name == name},
             origin,
             taken,
         )
@@ -174,9 +169,7 @@ class PluginHost:
                     states.append(state_from_metadata(entry, info.reason))
             if info.state == INCOMPATIBLE and not any(e.group == GROUP_PLUGINS for e in info.entry_points):
                 states.append(
-                    state_from_metadata(
-                        EntryPointInfo("", "-", "", info.name, info.version, info.state), info.reason
-                    )
+                    state_from_metadata(EntryPointInfo("", "-", "", info.name, info.version, info.state), info.reason)
                 )
         return tuple(sorted(states, key=lambda s: (s.distribution, s.entry_point, s.state, s.version)))
 
@@ -226,9 +219,7 @@ class PluginHost:
             known = [e.record.name for e in self.executors]
             near = did_you_mean(name, known)
             hint = "" if near else f" If it is a plugin: pip install rlkit-{name}"
-            raise NoComponentError(
-                f"no executor {name!r}.{near} Installed: {', '.join(known) or 'none'}.{hint}"
-            )
+            raise NoComponentError(f"no executor {name!r}.{near} Installed: {', '.join(known) or 'none'}.{hint}")
         return found[0].load()
 
     # ------------------------------------------------------------------ things asked for by name
@@ -278,9 +269,7 @@ class PluginHost:
             for own in self.snapshot.entry_points(GROUP_PLUGINS):
                 if own.distribution == entry.distribution:
                     self._load(own)
-        failed = [
-            s for s in self._states.values() if s.distribution == entry.distribution and s.state == FAILED
-        ]
+        failed = [s for s in self._states.values() if s.distribution == entry.distribution and s.state == FAILED]
         if failed:
             raise self._error(failed[0], f"{asked_for} cannot be used: {failed[0]}")
         try:

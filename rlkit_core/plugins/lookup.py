@@ -44,15 +44,11 @@ def find(snapshot: Snapshot, group: str, name: str) -> EntryPointInfo:
     everything = [e for e in snapshot.entry_points(group, usable_only=False) if e.state != SHADOWED]
     if distribution:
         everything = [e for e in everything if e.distribution == canonical(distribution)]
-    matches = [e for e in everything if e.name == short] or [
-        e for e in everything if e.name.lower() == short.lower()
-    ]
+    matches = [e for e in everything if e.name == short] or [e for e in everything if e.name.lower() == short.lower()]
     usable = [e for e in matches if e.state == FOUND]
     if len({e.distribution for e in usable}) > 1:
         ids = " and ".join(repr(f"{e.distribution}/{e.name}") for e in usable)
-        raise AmbiguousComponentError(
-            f"{noun} {name!r} is registered by several plugins: write {ids}, in full"
-        )
+        raise AmbiguousComponentError(f"{noun} {name!r} is registered by several plugins: write {ids}, in full")
     if usable:
         return usable[0]
     if matches:

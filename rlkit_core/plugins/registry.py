@@ -111,16 +111,12 @@ class ComponentRegistry:
         own = sorted(r.component.name for r in known.values() if r.origin.distribution == distribution)
         if own:
             hint = did_you_mean(short, own)
-            raise NoComponentError(
-                f"{asked_for}: {distribution} has no such {kind}.{hint} It has: {', '.join(own)}"
-            )
+            raise NoComponentError(f"{asked_for}: {distribution} has no such {kind}.{hint} It has: {', '.join(own)}")
         near = did_you_mean(name, sorted(known))
         hint = near or f" If it is a plugin: pip install {distribution}"
         raise PluginNotFoundError(f"{asked_for}: nothing installed supplies {distribution!r}.{hint}")
 
-    def adopt(
-        self, value: Any, kind: str, *, extra: Iterable[RegisteredComponent] = ()
-    ) -> RegisteredComponent:
+    def adopt(self, value: Any, kind: str, *, extra: Iterable[RegisteredComponent] = ()) -> RegisteredComponent:
         """Turn what a config may hold (id, short name, record or class) into a registered component.
 
         Raises:
@@ -134,23 +130,17 @@ class ComponentRegistry:
             value = value.component
         if isinstance(value, Component):
             if value.kind != kind:
-                raise ConfigError(
-                    f"component {value.name!r} is of kind {value.kind!r}, a {kind} is wanted here"
-                )
+                raise ConfigError(f"component {value.name!r} is of kind {value.kind!r}, a {kind} is wanted here")
             known = next((r for r in (*self._components, *extra) if r.component is value), None)
             target = value.target
-            return known or RegisteredComponent(
-                value, LOCAL if isinstance(target, str) else self.origin_of(target)
-            )
+            return known or RegisteredComponent(value, LOCAL if isinstance(target, str) else self.origin_of(target))
         if isinstance(value, type):
             for known in (*self.components(kind), *extra):
                 if known.component.kind == kind and _names(known.component.target, value):
                     return known
             record = Component(value.__name__, kind, value, (object,))  # type: ignore[arg-type]
             return RegisteredComponent(record, self.origin_of(value))
-        raise ConfigError(
-            f"{kind}: expected an id such as 'rlkit-core/mlp', a Component or a class; got {value!r}"
-        )
+        raise ConfigError(f"{kind}: expected an id such as 'rlkit-core/mlp', a Component or a class; got {value!r}")
 
 
 def _names(target: Any, cls: type) -> bool:
@@ -350,11 +340,7 @@ def _classes(registered: RegisteredComponent) -> str:
 
 def _place(request: ComponentRequest) -> str:
     where = f" at {'.'.join(request.path)!r}" if request.path else ""
-    return (
-        f"{request.kind} for slot {request.slot!r}{where}"
-        if request.kind == "head"
-        else f"{request.kind}{where}"
-    )
+    return f"{request.kind} for slot {request.slot!r}{where}" if request.kind == "head" else f"{request.kind}{where}"
 
 
 def _ambiguous(parties: Sequence[RegisteredComponent], request: ComponentRequest, why: str) -> Exception:

@@ -112,9 +112,7 @@ class ActionSampler:
         """
         if self._row_policy is None or self._stateful or getattr(self.module, "training", False):
             return None
-        return self._row_policy(
-            explore=self.explore, timesteps=timesteps, num_envs=num_envs, generator=rng.generator
-        )
+        return self._row_policy(explore=self.explore, timesteps=timesteps, num_envs=num_envs, generator=rng.generator)
 
     def __call__(
         self, batch: dict[str, Any], *, noise: torch.Tensor | None = None, t: int | None = None

@@ -315,11 +315,7 @@ class RLModule(deploy.ComputeActions, Checkpointable, abc.ABC):
         """
         if "_catalog" not in self.__dict__:
             made: Any = None
-            if (
-                self._catalog_class is not None
-                or self.default_catalog_class is not None
-                or self.config.catalogs
-            ):
+            if self._catalog_class is not None or self.default_catalog_class is not None or self.config.catalogs:
                 made = self._guarded(
                     make_catalog,
                     catalog_class=self._catalog_class,
@@ -347,9 +343,7 @@ class RLModule(deploy.ComputeActions, Checkpointable, abc.ABC):
         if "_action_dist_cls" not in self.__dict__:
             catalog = self.catalog
             self.__dict__["_action_dist_cls"] = (
-                None
-                if catalog is None
-                else self._guarded(catalog.get_action_dist_cls, framework=self.framework)
+                None if catalog is None else self._guarded(catalog.get_action_dist_cls, framework=self.framework)
             )
         return self.__dict__["_action_dist_cls"]
 
@@ -362,9 +356,7 @@ class RLModule(deploy.ComputeActions, Checkpointable, abc.ABC):
         try:
             return function(**kwargs)
         except AttributeError as error:
-            raise RLKitError(
-                f"the catalog of {type(self).__name__} failed: AttributeError: {error}"
-            ) from error
+            raise RLKitError(f"the catalog of {type(self).__name__} failed: AttributeError: {error}") from error
 
     def component_trace(self) -> list[dict[str, Any]]:
         """Why each component was chosen, as JSON values; empty when the catalog was never used."""

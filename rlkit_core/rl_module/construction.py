@@ -47,9 +47,7 @@ _CTOR_NAMES = frozenset(
 )
 
 
-def accepted_kwargs(
-    module_class: type, kwargs: Mapping[str, Any], defaults: Mapping[str, Any]
-) -> dict[str, Any]:
+def accepted_kwargs(module_class: type, kwargs: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """Keep those of ``kwargs`` that the constructor takes.
 
     Raises:

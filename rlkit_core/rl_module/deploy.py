@@ -90,11 +90,7 @@ class ComputeActions:
         extra = {k: v for k, v in out.items() if k not in (Columns.ACTIONS, Columns.STATE_OUT)}
         if explore:
             if Columns.ACTION_LOGP not in extra and Columns.ACTION_DIST_INPUTS in extra:
-                dist = (
-                    self._module()
-                    .get_exploration_action_dist_cls()
-                    .from_logits(extra[Columns.ACTION_DIST_INPUTS])
-                )
+                dist = self._module().get_exploration_action_dist_cls().from_logits(extra[Columns.ACTION_DIST_INPUTS])
                 extra[Columns.ACTION_LOGP] = dist.logp(out[Columns.ACTIONS])
             if Columns.ACTION_LOGP in extra:
                 extra[Columns.ACTION_PROB] = torch.exp(torch.as_tensor(extra[Columns.ACTION_LOGP]))
@@ -128,9 +124,7 @@ class ComputeActions:
             )
         dist = module.get_exploration_action_dist_cls().from_logits(inputs)
         with torch.no_grad():
-            logp = dist.logp(
-                nested_map(lambda x: torch.as_tensor(np.asarray(x), device=_device(module)), actions)
-            )
+            logp = dist.logp(nested_map(lambda x: torch.as_tensor(np.asarray(x), device=_device(module)), actions))
         return cast("np.ndarray[Any, Any]", to_numpy(logp))
 
     def actions_to_env(self, actions: Any) -> Any:

@@ -148,9 +148,7 @@ class MultiRLModule(nn.Module, RLModule):
         super()._construction_done()
 
     def _set_framework(self) -> None:
-        found = {
-            module.framework: module_id for module_id, module in self.items() if module.framework is not None
-        }
+        found = {module.framework: module_id for module_id, module in self.items() if module.framework is not None}
         if len(found) > 1:
             listed = ", ".join(f"{module_id!r} is {framework}" for framework, module_id in found.items())
             raise SpecError(f"all modules of one MultiRLModule need the same framework: {listed}")
@@ -165,11 +163,7 @@ class MultiRLModule(nn.Module, RLModule):
 
     def forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """The forward behind ``multi(batch)``."""
-        return (
-            self.forward_exploration(batch, **kwargs)
-            if self.inference_only
-            else self.forward_train(batch, **kwargs)
-        )
+        return self.forward_exploration(batch, **kwargs) if self.inference_only else self.forward_train(batch, **kwargs)
 
     def forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Exploration forward of every member with a sub-batch; ids without a member are skipped."""
@@ -205,11 +199,7 @@ class MultiRLModule(nn.Module, RLModule):
 
     def _run(self, method: str, batch: dict[str, Any], kwargs: dict[str, Any]) -> dict[str, Any]:
         modules = self._rl_modules
-        return {
-            key: getattr(modules[key], method)(value, **kwargs)
-            for key, value in batch.items()
-            if key in modules
-        }
+        return {key: getattr(modules[key], method)(value, **kwargs) for key, value in batch.items() if key in modules}
 
     def _default_input_specs(self) -> Any:
         return None
@@ -270,9 +260,7 @@ class MultiRLModule(nn.Module, RLModule):
         if module_id in self and not override:
             raise ValueError(f"module {module_id!r} exists already; pass override=True to replace it")
         if None not in (module.framework, self.framework) and module.framework != self.framework:
-            raise ValueError(
-                f"add_module({module_id!r}): it is {module.framework}, the others are {self.framework}"
-            )
+            raise ValueError(f"add_module({module_id!r}): it is {module.framework}, the others are {self.framework}")
         self._rl_modules[module_id] = module
         if not isinstance(module, MultiRLModule):
             self.rl_module_specs[module_id] = RLModuleSpec.from_module(module)
@@ -298,17 +286,13 @@ class MultiRLModule(nn.Module, RLModule):
         self.__dict__.pop("_is_stateful", None)
         members = list(self.values())
         all_inference = bool(members) and all(module.inference_only for module in members)
-        self.inference_only = (
-            all_inference if self._inference_only_asked is None or members else self.inference_only
-        )
+        self.inference_only = all_inference if self._inference_only_asked is None or members else self.inference_only
 
     def foreach_module(
         self, func: Callable[..., Any], *, return_dict: bool = False, **kwargs: Any
     ) -> list[Any] | dict[str, Any]:
         """Call ``func(module_id, module, **kwargs)`` for every member and return the results."""
-        results = {
-            module_id: func(module_id, module.unwrapped(), **kwargs) for module_id, module in self.items()
-        }
+        results = {module_id: func(module_id, module.unwrapped(), **kwargs) for module_id, module in self.items()}
         return results if return_dict else list(results.values())
 
     def keys(self) -> KeysView[str]:
@@ -355,9 +339,7 @@ class MultiRLModule(nn.Module, RLModule):
 
     # -- parameters and state ----------------------------------------------------------------------------------
 
-    def unique_parameters(
-        self, module_ids: Iterable[str] | None = None
-    ) -> list[tuple[str, str, nn.Parameter]]:
+    def unique_parameters(self, module_ids: Iterable[str] | None = None) -> list[tuple[str, str, nn.Parameter]]:
         """Every parameter once.
 
         Args:
@@ -452,9 +434,7 @@ class MultiRLModule(nn.Module, RLModule):
         return (), {
             "observation_space": self.observation_space,
             "action_space": self.action_space,
-            "inference_only": self._inference_only_asked
-            if self._inference_only_asked is None
-            else self.inference_only,
+            "inference_only": self._inference_only_asked if self._inference_only_asked is None else self.inference_only,
             "learner_only": self.learner_only,
             "model_config": self.model_config,
             "rl_module_specs": specs,
@@ -473,9 +453,7 @@ class MultiRLModule(nn.Module, RLModule):
         wanted = list(self.keys()) if module_ids is None else list(module_ids)
         for module_id in wanted:
             if module_id not in self:
-                raise StateError(
-                    f"cannot load {path!r} into module {module_id!r}: {self._no_such(module_id)}"
-                )
+                raise StateError(f"cannot load {path!r} into module {module_id!r}: {self._no_such(module_id)}")
         if module_ids is None:
             self.restore_from_path(path)
             return

@@ -80,14 +80,10 @@ def set_multi_state(multi: MultiRLModule, state: Mapping[str, Any], strict: bool
     given = [key for key in state if key not in (SELF, SHARED)]
     own = own_names(multi)
     if strict:
-        expected = [
-            key for key, module in multi.items() if not (module.learner_only and multi.inference_only)
-        ]
+        expected = [key for key, module in multi.items() if not (module.learner_only and multi.inference_only)]
         check_names(f"{type(multi).__name__} (module ids)", given if partial else expected, given)
         if own and SELF not in state:
-            raise StateError(
-                f"state does not fit {type(multi).__name__}: missing: its own parameters, {SELF!r}"
-            )
+            raise StateError(f"state does not fit {type(multi).__name__}: missing: its own parameters, {SELF!r}")
     for module_id in given:
         if module_id in multi:
             try:

@@ -70,9 +70,7 @@ class ObservationPacker:
             start, packed = 0, []
             for batch in batches:
                 stop = start + batch.size
-                packed.append(
-                    {k: a[start:stop].reshape(*batch.shape, *a.shape[1:]) for k, a in arrays.items()}
-                )
+                packed.append({k: a[start:stop].reshape(*batch.shape, *a.shape[1:]) for k, a in arrays.items()})
                 start = stop
             parts = [_replaced(part, path, new) for part, new in zip(parts, packed, strict=True)]
         return parts

@@ -145,9 +145,7 @@ class RLModuleSpec(FieldsSpec):
             "model_config": plain_model_config(self.model_config),
             "catalog_class": self.catalog_class,
         }
-        return kwargs | {
-            name: getattr(self, name) for name in ("catalogs", "components") if getattr(self, name)
-        }
+        return kwargs | {name: getattr(self, name) for name in ("catalogs", "components") if getattr(self, name)}
 
     def get_rl_module_config(self) -> RLModuleConfig:
         """Return the same settings as the object that older module classes take."""
@@ -165,12 +163,8 @@ class RLModuleSpec(FieldsSpec):
 
         module = module.unwrapped()
         if isinstance(module, MultiRLModule):
-            raise SpecError(
-                "RLModuleSpec.from_module: this is a MultiRLModule; use MultiRLModuleSpec.from_module"
-            )
-        flags: dict[str, Any] = {
-            name: True for name in ("inference_only", "learner_only") if getattr(module, name)
-        }
+            raise SpecError("RLModuleSpec.from_module: this is a MultiRLModule; use MultiRLModuleSpec.from_module")
+        flags: dict[str, Any] = {name: True for name in ("inference_only", "learner_only") if getattr(module, name)}
         return cls(
             module_class=type(module),
             observation_space=module.observation_space,
@@ -322,9 +316,7 @@ class MultiRLModuleSpec(FieldsSpec):
         specs = self._specs()
         if module_id is not None:
             if module_id not in specs:
-                raise KeyError(
-                    f"no module {module_id!r} in this spec, which has {', '.join(specs) or 'none'}"
-                )
+                raise KeyError(f"no module {module_id!r} in this spec, which has {', '.join(specs) or 'none'}")
             return specs[module_id].build()
         cls = self.multi_rl_module_class
         if takes_config_object(cls):
@@ -341,9 +333,7 @@ class MultiRLModuleSpec(FieldsSpec):
             module.load_modules_from(self.load_state_path, self.modules_to_load)
         return module
 
-    def add_modules(
-        self, specs: Mapping[str, RLModuleSpec] | MultiRLModuleSpec, override: bool = True
-    ) -> None:
+    def add_modules(self, specs: Mapping[str, RLModuleSpec] | MultiRLModuleSpec, override: bool = True) -> None:
         """Add specs.
 
         Args:
@@ -461,9 +451,7 @@ def _set_fields(spec: FieldsSpec) -> dict[str, Any]:
 
 
 register_json_type(RLModuleSpec, "rl_module_spec", _set_fields, lambda data: RLModuleSpec(**data))
-register_json_type(
-    MultiRLModuleSpec, "multi_rl_module_spec", _set_fields, lambda data: MultiRLModuleSpec(**data)
-)
+register_json_type(MultiRLModuleSpec, "multi_rl_module_spec", _set_fields, lambda data: MultiRLModuleSpec(**data))
 register_json_type(
     RLModuleConfig,
     "rl_module_config",

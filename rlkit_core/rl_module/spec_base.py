@@ -31,9 +31,7 @@ class FieldsSpec:
         name = self._ALIASES.get(name, name)
         if name not in self._FIELDS:
             known = [*self._FIELDS, *self._ALIASES]
-            raise UnknownSettingError(
-                f"{type(self).__name__} has no field {name!r}.{did_you_mean(name, known)}"
-            )
+            raise UnknownSettingError(f"{type(self).__name__} has no field {name!r}.{did_you_mean(name, known)}")
         if value is None:
             self.__dict__.pop(name, None)
         else:

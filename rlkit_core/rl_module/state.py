@@ -33,9 +33,7 @@ def nn_state(module: nn.Module, *, without: Collection[str] = ()) -> dict[str, A
     return {name: to_array(value) for name, value in module.state_dict().items() if not under(name, without)}
 
 
-def check_names(
-    what: str, expected: Collection[str], given: Collection[str], *, ignore: Collection[str] = ()
-) -> None:
+def check_names(what: str, expected: Collection[str], given: Collection[str], *, ignore: Collection[str] = ()) -> None:
     """Compare names.
 
     Args:

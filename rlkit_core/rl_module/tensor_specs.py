@@ -37,9 +37,7 @@ class TensorSpec:
         **sizes: int,
     ) -> None:
         names: list[str | int] = (
-            [part.strip() for part in shape.split(",") if part.strip()]
-            if isinstance(shape, str)
-            else list(shape)
+            [part.strip() for part in shape.split(",") if part.strip()] if isinstance(shape, str) else list(shape)
         )
         unknown = set(sizes) - {name for name in names if isinstance(name, str)}
         if unknown:

@@ -81,10 +81,7 @@ def _pairs(source: Any, target: Any) -> list[tuple[_Place, _Place]] | None:
     for module in (source, target):
         if not isinstance(module, TorchRLModule):
             return None
-        if any(
-            getattr(type(module), name) is not getattr(TorchRLModule, name)
-            for name in ("get_state", "set_state")
-        ):
+        if any(getattr(type(module), name) is not getattr(TorchRLModule, name) for name in ("get_state", "set_state")):
             return None
     there, here = dict(_places(source)), dict(_places(target))
     for name in target.state_dict():

@@ -24,9 +24,7 @@ def read_curve(progress_csv: Path, column: str) -> tuple[list[float], list[float
     return steps, values
 
 
-def plot_learning_curve(
-    progress_csv: Path, picture: Path, *, title: str, target: float | None = None
-) -> None:
+def plot_learning_curve(progress_csv: Path, picture: Path, *, title: str, target: float | None = None) -> None:
     """Draw mean returns (training and evaluation) over env steps.
 
     Args:
@@ -47,9 +45,7 @@ def plot_learning_curve(
     axes.plot(*read_curve(progress_csv, TRAINING), label="training episodes", color="tab:blue")
     evaluations = read_curve(progress_csv, EVALUATION)
     if evaluations[0]:
-        axes.plot(
-            *evaluations, label="evaluation, deterministic", color="tab:orange", marker="o", markersize=3
-        )
+        axes.plot(*evaluations, label="evaluation, deterministic", color="tab:orange", marker="o", markersize=3)
     if target is not None:
         axes.axhline(target, color="gray", linestyle="--", linewidth=1, label=f"target {target:g}")
     axes.set(title=title, xlabel="environment steps", ylabel="mean episode return")

@@ -190,9 +190,7 @@ class Run:
     def _check_resumed(self, checkpoint: Path) -> None:
         found, config = folder.stored_config(checkpoint), self._config
         if type(found) is not type(config):
-            raise ConfigError(
-                f"{checkpoint} was made with {type(found).__name__}, not {type(config).__name__}"
-            )
+            raise ConfigError(f"{checkpoint} was made with {type(found).__name__}, not {type(config).__name__}")
         if isinstance(found.env, str) and config.env is not None and found.env != config.env:
             raise ConfigError(f"{checkpoint} was trained in {found.env!r}, not {config.env!r}")
 
@@ -368,9 +366,7 @@ class Run:
             picture = self.run_dir / folder.CURVE
             title = f"{type(self._config).__name__.removesuffix('Config')} on {self._config.env}"
             try:
-                plot_learning_curve(
-                    self.run_dir / folder.PROGRESS, picture, title=title, target=self.stop.return_mean
-                )
+                plot_learning_curve(self.run_dir / folder.PROGRESS, picture, title=title, target=self.stop.return_mean)
                 summary = attrs.evolve(summary, plot=picture)
             except ImportError:
                 self.progress.line(

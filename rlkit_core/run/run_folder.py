@@ -106,9 +106,7 @@ def versions() -> dict[str, Any]:
 
     from rlkit_core.plugins.discovery import scan
 
-    plugins = {
-        d.name: d.version for d in scan().distributions if d.state == "found" and d.name != "rlkit-core"
-    }
+    plugins = {d.name: d.version for d in scan().distributions if d.state == "found" and d.name != "rlkit-core"}
     return {
         "rlkit-core": __version__,
         "plugins": plugins,

@@ -51,9 +51,7 @@ class section_method:  # noqa: N801 - reads like the decorator it stands beside
         known = [item for item in settings_of(owner).values() if item.section == section]
         parameters = [] if config is not None else [_parameter("self", positional=True, default=False)]
         known.sort(key=lambda item: item.name != POSITIONAL.get(section))
-        parameters += [
-            _parameter(item.name, positional=item.name == POSITIONAL.get(section)) for item in known
-        ]
+        parameters += [_parameter(item.name, positional=item.name == POSITIONAL.get(section)) for item in known]
         method.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         method.__name__ = section
         method.__qualname__ = f"{owner.__name__}.{section}"
@@ -174,11 +172,7 @@ class SettingsBase:
             hint = unknown_name_hint(name, known)
             if not hint and section is not None:
                 local = [item.name for item in known.values() if item.section == section]
-                hint = (
-                    f" Settings of {section}(): {', '.join(local)}."
-                    if local
-                    else f" {section}() has none yet."
-                )
+                hint = f" Settings of {section}(): {', '.join(local)}." if local else f" {section}() has none yet."
             raise UnknownSettingError(f"{where} has no setting {name!r}.{hint}")
         if meant != name and note:
             warnings.warn(f"{name!r} is an older name of {meant!r}; taken as that", UserWarning, stacklevel=4)
@@ -201,9 +195,7 @@ class SettingsBase:
                 continue
             meant = self._setting_name(name, section=section)
             if meant in wanted:
-                raise ConfigError(
-                    f"{section}(): {name!r} means {meant!r}, which is given too; keep one of them"
-                )
+                raise ConfigError(f"{section}(): {name!r} means {meant!r}, which is given too; keep one of them")
             wanted[meant] = value
         known = settings_of(type(self))
         for name, value in wanted.items():
@@ -245,10 +237,7 @@ class SettingsBase:
 
     def to_dict(self) -> dict[str, Any]:
         """Every setting with its stored value; containers are copied, what they hold is not."""
-        return {
-            item.name: copy_containers(getattr(self, item.attribute))
-            for item in settings_of(type(self)).values()
-        }
+        return {item.name: copy_containers(getattr(self, item.attribute)) for item in settings_of(type(self)).values()}
 
     @classmethod
     def from_dict(cls: type[ConfigT], settings: Mapping[str, Any]) -> ConfigT:

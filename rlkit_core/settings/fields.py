@@ -174,9 +174,7 @@ def settings_of(config_class: type) -> dict[str, Setting]:
             name=attribute.alias or attribute.name,
             attribute=attribute.name,
             default=attribute.default,
-            type=attribute.type
-            if isinstance(attribute.type, str)
-            else getattr(attribute.type, "__name__", "Any"),
+            type=attribute.type if isinstance(attribute.type, str) else getattr(attribute.type, "__name__", "Any"),
             **keep,
         )
     config_class._rlkit_settings = found  # type: ignore[attr-defined]

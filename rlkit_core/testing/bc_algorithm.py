@@ -68,9 +68,7 @@ class BCTorchLearner(Learner):
         dist = fwd_out.get(Columns.ACTION_DIST)
         if dist is None:
             dist_cls = self.module[module_id].get_train_action_dist_cls()
-            logp: Tensor = dist_cls.from_logits(fwd_out[Columns.ACTION_DIST_INPUTS]).logp(
-                batch[Columns.ACTIONS]
-            )
+            logp: Tensor = dist_cls.from_logits(fwd_out[Columns.ACTION_DIST_INPUTS]).logp(batch[Columns.ACTIONS])
         else:
             logp = dist.log_prob(batch[Columns.ACTIONS])
         return -logp.mean()
@@ -105,14 +103,10 @@ class BC(Algorithm):
     def _recorded(self) -> dict[str, Any]:
         if self._rows is None:
             tree = load_tree(self.config.rows_path)
-            self._rows = {
-                name: map_leaves(torch.as_tensor, tree[name]) for name in (Columns.OBS, Columns.ACTIONS)
-            }
+            self._rows = {name: map_leaves(torch.as_tensor, tree[name]) for name in (Columns.OBS, Columns.ACTIONS)}
         count = len(next(leaves(self._rows)))
         generator = np.random.default_rng(self.seeds.child("rows", self.learner_group.weights_seq_no).seed())
         chosen = torch.from_numpy(generator.integers(0, count, self.config.total_train_batch_size))
         return {
-            self.env_runner_group.acting_id: {
-                name: index_rows(column, chosen) for name, column in self._rows.items()
-            }
+            self.env_runner_group.acting_id: {name: index_rows(column, chosen) for name, column in self._rows.items()}
         }

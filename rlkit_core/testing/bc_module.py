@@ -24,9 +24,7 @@ class DiscreteBCTorchModule(TorchRLModule):
         actions: Any = self.action_space
         width = self.model_config["fcnet_hiddens"][0]
         self.input_dim = int(space.shape[0])
-        self.policy = nn.Sequential(
-            nn.Linear(self.input_dim, width), nn.ReLU(), nn.Linear(width, int(actions.n))
-        )
+        self.policy = nn.Sequential(nn.Linear(self.input_dim, width), nn.ReLU(), nn.Linear(width, int(actions.n)))
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         logits = self.policy(batch[Columns.OBS])

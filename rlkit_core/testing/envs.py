@@ -12,6 +12,4 @@ from rlkit_core.testing.stateless_cartpole import StatelessCartPole
 __all__ = ["StatelessCartPole"]
 
 if "StatelessCartPole-v1" not in gym.registry:
-    gym.register(
-        "StatelessCartPole-v1", entry_point="rlkit_core.testing.stateless_cartpole:StatelessCartPole"
-    )
+    gym.register("StatelessCartPole-v1", entry_point="rlkit_core.testing.stateless_cartpole:StatelessCartPole")

@@ -71,9 +71,7 @@ def train_to_level(
         "python": platform.python_version(),
     }
     _record(row)
-    assert row["return"] >= level, (
-        f"{algo} on {env}, seed {seed}: {row['return']:.1f} after {row['steps']} steps"
-    )
+    assert row["return"] >= level, f"{algo} on {env}, seed {seed}: {row['return']:.1f} after {row['steps']} steps"
     assert row["steps"] <= within
     assert row["return_of_checkpoint_on_other_seeds"] >= level
     return row

@@ -75,9 +75,7 @@ class MobileNetV2Encoder(Encoder):
         layers: list[nn.Module] = [_conv(3, size, kernel=3, stride=2)]
         for expansion, channels, blocks, stride in STAGES:
             for block in range(blocks):
-                layers.append(
-                    _InvertedResidual(size, scaled(channels), expansion, stride if block == 0 else 1)
-                )
+                layers.append(_InvertedResidual(size, scaled(channels), expansion, stride if block == 0 else 1))
                 size = scaled(channels)
         self.features = nn.Sequential(*layers)
         self.features.requires_grad_(not config.freeze)

@@ -27,9 +27,7 @@ class RandomEnv(gym.Env[Any, Any]):
         self.check_action_bounds = bool(config.get("check_action_bounds", False))
         self._steps = 0
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode; a seed fixes everything that follows."""
         super().reset(seed=seed)
         if seed is not None:
@@ -48,7 +46,5 @@ class RandomEnv(gym.Env[Any, Any]):
             raise ValueError(f"RandomEnv: action {action!r} is not in {self.action_space}")
         self._steps += 1
         terminated = bool(self.np_random.random() < self.p_terminated)
-        truncated = (
-            self.max_episode_len is not None and self._steps >= self.max_episode_len and not terminated
-        )
+        truncated = self.max_episode_len is not None and self._steps >= self.max_episode_len and not terminated
         return self.observation_space.sample(), float(self.reward_space.sample()), terminated, truncated, {}

@@ -42,9 +42,7 @@ def test_rllib_style_chain_sets_what_it_names() -> None:
         .environment("CartPole-v1", env_config={"max_episode_steps": 50}, normalize_actions=False)
         .env_runners(num_env_runners=0, num_envs_per_env_runner=8, rollout_fragment_length=16)
         .learners(num_learners=0, learner_config_dict={"my": 1})
-        .training(
-            gamma=0.9, lr=[[0, 1e-3], [1000, 1e-4]], train_batch_size_per_learner=128, minibatch_size=32
-        )
+        .training(gamma=0.9, lr=[[0, 1e-3], [1000, 1e-4]], train_batch_size_per_learner=128, minibatch_size=32)
         .rl_module(model_config={"fcnet_hiddens": [32]})
         .multi_agent(policies={"p0", "p1"}, policy_mapping_fn=lambda agent_id, episode, **kw: "p0")
         .evaluation(evaluation_interval=2, evaluation_duration=5)
@@ -271,9 +269,7 @@ def test_validate_reports_every_problem_at_once() -> None:
         .evaluation(evaluation_parallel_to_training=True)
         .training(train_batch_size=16, minibatch_size=32)
         .multi_agent(policies_to_train=["p9"])
-        .rl_module(
-            model_config={"fcnet_hidden": [8]}, algorithm_config_overrides_per_module={"p8": {"lr": 1}}
-        )
+        .rl_module(model_config={"fcnet_hidden": [8]}, algorithm_config_overrides_per_module={"p8": {"lr": 1}})
     )
     with pytest.raises(ConfigError) as caught:
         config.validate()
@@ -378,30 +374,21 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
         st.text(max_size=5),
         st.recursive(
             st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-            lambda inner: (
-                st.lists(inner, max_size=3) | st.tuples(inner) | st.dictionaries(st.text(max_size=3), inner)
-            ),
+            lambda inner: st.lists(inner, max_size=3) | st.tuples(inner) | st.dictionaries(st.text(max_size=3), inner),
             max_leaves=6,
         ),
         max_size=4,
     ),
-    "observation_space": st.sampled_from(
-        [None, spaces.Box(-1, np.inf, (3,)), spaces.Dict({"a": spaces.Discrete(3)})]
-    ),
+    "observation_space": st.sampled_from([None, spaces.Box(-1, np.inf, (3,)), spaces.Dict({"a": spaces.Discrete(3)})]),
     "clip_rewards": st.none() | st.booleans() | st.floats(0.1, 10),
     "rollout_fragment_length": st.just("auto") | st.integers(1, 10**6),
     "gamma": st.floats(0, 1),
-    "lr": st.floats(0, 1)
-    | st.tuples(st.floats(0, 1), st.floats(0, 1)).map(lambda v: [[0, v[0]], [100, v[1]]]),
+    "lr": st.floats(0, 1) | st.tuples(st.floats(0, 1), st.floats(0, 1)).map(lambda v: [[0, v[0]], [100, v[1]]]),
     "grad_clip": st.none() | st.floats(0.001, 1e6),
     "minibatch_size": st.none() | st.integers(1, 10**9),
-    "model_config": st.fixed_dictionaries(
-        {}, optional={"fcnet_hiddens": st.lists(st.integers(1, 9)), "x": st.text()}
-    ),
+    "model_config": st.fixed_dictionaries({}, optional={"fcnet_hiddens": st.lists(st.integers(1, 9)), "x": st.text()}),
     "policies": st.none() | st.lists(st.sampled_from(["p0", "p1", "train"]), min_size=1, unique=True),
-    "evaluation_config": st.fixed_dictionaries(
-        {}, optional={"explore": st.booleans(), "gamma": st.floats(0, 1)}
-    ),
+    "evaluation_config": st.fixed_dictionaries({}, optional={"explore": st.booleans(), "gamma": st.floats(0, 1)}),
     "seed": st.none() | st.integers(0, 2**32 - 1),
     "beta": st.floats(0, 1e300),
 }
@@ -424,19 +411,14 @@ def test_json_of_functions_names_them_and_takes_them_again() -> None:
     def mapping_fn(agent_id: Any, episode: Any, **kwargs: Any) -> str:
         return "p0"
 
-    config = (
-        DemoConfig().multi_agent(policy_mapping_fn=mapping_fn).callbacks(on_train_result=lambda result: None)
-    )
+    config = DemoConfig().multi_agent(policy_mapping_fn=mapping_fn).callbacks(on_train_result=lambda result: None)
     text = config.to_json()
     with pytest.warns(UserWarning, match="on_train_result: functions are not stored"):
         again = DemoConfig.from_json(text)
     assert again.on_train_result == []
     with pytest.raises(Exception, match="mapping_fn"):
         again.policy_mapping_fn("a", None)
-    assert (
-        DemoConfig.from_json(text, policy_mapping_fn=mapping_fn, on_train_result=[]).policy_mapping_fn
-        is mapping_fn
-    )
+    assert DemoConfig.from_json(text, policy_mapping_fn=mapping_fn, on_train_result=[]).policy_mapping_fn is mapping_fn
 
 
 def test_json_refuses_live_networks_and_other_classes() -> None:

@@ -41,12 +41,8 @@ def test_beside_training_it_has_the_weights_from_before_and_the_same_result_on_a
         evaluation_num_env_runners=2,
         evaluation_parallel_to_training=True,
     ).callbacks(
-        on_evaluate_start=lambda algorithm, **kw: events.append(
-            ("start", algorithm.num_env_steps_sampled_lifetime)
-        ),
-        on_evaluate_end=lambda algorithm, **kw: events.append(
-            ("end", algorithm.num_env_steps_sampled_lifetime)
-        ),
+        on_evaluate_start=lambda algorithm, **kw: events.append(("start", algorithm.num_env_steps_sampled_lifetime)),
+        on_evaluate_end=lambda algorithm, **kw: events.append(("end", algorithm.num_env_steps_sampled_lifetime)),
     )
     with beside.build() as algo:
         results = [algo.train() for _ in range(2)]
@@ -100,9 +96,7 @@ def test_auto_lasts_as_long_as_the_training():
         algo.train()  # its runner starts meanwhile
         evaluation = algo.train()["evaluation"]["env_runners"]
         assert evaluation["num_env_steps_sampled"] > 200
-        assert (
-            algo.evaluate()["env_runners"]["num_env_steps_sampled"] == 112
-        )  # nothing to wait for: 7 steps of 16
+        assert algo.evaluate()["env_runners"]["num_env_steps_sampled"] == 112  # nothing to wait for: 7 steps of 16
 
 
 def test_an_own_function():

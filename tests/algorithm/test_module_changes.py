@@ -34,9 +34,7 @@ def test_a_new_module_takes_over_and_the_old_one_goes():
         algo.evaluate(1)
         algo.train()
         frozen = algo.config
-        spec = algo.add_module(
-            "new", RLModuleSpec(model_config={"fcnet_hiddens": [4]}), config_overrides={"lr": 0.1}
-        )
+        spec = algo.add_module("new", RLModuleSpec(model_config={"fcnet_hiddens": [4]}), config_overrides={"lr": 0.1})
         assert list(spec.rl_module_specs) == ["default_policy", "new"]
         assert algo.config is not frozen
         assert algo.config.is_frozen

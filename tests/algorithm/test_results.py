@@ -119,10 +119,7 @@ def test_jsonl_is_strict_json_line_by_line(tmp_path: Path) -> None:
     writer.write(result(episode_return_mean=math.nan, per_agent={"a": np.arange(2)}, odd=object))
     writer.write(result(16))
     writer.close()
-    lines = [
-        json.loads(line, parse_constant=lambda word: pytest.fail(word))
-        for line in path.read_text().splitlines()
-    ]
+    lines = [json.loads(line, parse_constant=lambda word: pytest.fail(word)) for line in path.read_text().splitlines()]
     assert [line["num_env_steps_sampled_lifetime"] for line in lines] == [8, 16]
     assert lines[0]["env_runners"]["episode_return_mean"] is None
     assert lines[0]["env_runners"]["per_agent"] == {"a": [0, 1]}

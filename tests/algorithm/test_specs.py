@@ -136,9 +136,7 @@ def test_the_sole_module_serves_every_agent() -> None:
 
 
 def test_inference_only_builds_and_learner_only_modules() -> None:
-    given = MultiRLModuleSpec(
-        rl_module_specs={"p0": RLModuleSpec(), "world": RLModuleSpec(learner_only=True)}
-    )
+    given = MultiRLModuleSpec(rl_module_specs={"p0": RLModuleSpec(), "world": RLModuleSpec(learner_only=True)})
     config = Config().multi_agent(policies=["p0"]).rl_module(rl_module_spec=given)
     acting = config.get_multi_rl_module_spec(spaces=SPACES, inference_only=True)
     assert list(acting.rl_module_specs or {}) == ["p0"]
@@ -155,9 +153,7 @@ def test_where_spaces_come_from() -> None:
     own = Config().rl_module(rl_module_spec=RLModuleSpec(observation_space=box))
     assert own.get_rl_module_spec(spaces=SPACES).observation_space == box
     assert own.get_rl_module_spec(spaces=SPACES).action_space == ACT
-    assert (
-        Config().get_rl_module_spec(spaces={"default_policy": (box, ACT), **SPACES}).observation_space == box
-    )
+    assert Config().get_rl_module_spec(spaces={"default_policy": (box, ACT), **SPACES}).observation_space == box
     assert Config().get_rl_module_spec(env=env).observation_space == env.observation_space
     vector = gym.make_vec("CartPole-v1", num_envs=2)
     assert Config().get_rl_module_spec(env=vector).observation_space == env.observation_space

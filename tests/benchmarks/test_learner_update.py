@@ -71,9 +71,7 @@ def test_the_gpu_contestants_run_on_a_cpu_too(bench, network):
 
 
 def test_a_limit_is_a_limit(bench):
-    _, exceeded = bench.measure(
-        {"bare": lambda: None, "ours": lambda: sum(range(10_000))}, 3, 1, {"ours": 1e-9}
-    )
+    _, exceeded = bench.measure({"bare": lambda: None, "ours": lambda: sum(range(10_000))}, 3, 1, {"ours": 1e-9})
     assert exceeded
 
 

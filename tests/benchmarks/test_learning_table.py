@@ -19,9 +19,7 @@ _SPEC.loader.exec_module(learning_table)
 
 def test_the_page_is_what_the_files_say():
     page = ROOT / "docs" / "reference" / "learning-results.md"
-    assert page.read_text(encoding="utf-8") == learning_table.page(), (
-        "run: python benchmarks/learning_table.py"
-    )
+    assert page.read_text(encoding="utf-8") == learning_table.page(), "run: python benchmarks/learning_table.py"
 
 
 @pytest.mark.parametrize("file", sorted(RESULTS.glob("learn-*.json")), ids=lambda file: file.stem)

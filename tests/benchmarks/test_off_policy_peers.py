@@ -57,9 +57,7 @@ def test_the_bare_dqn_trains_every_four_steps_and_copies_its_target(bare_dqn, mo
     assert (steps, len(updates), len(copies)) == (1_501, 126, 2)
     assert mean_return > 8
     assert not any(torch.equal(p, q) for p, q in zip(loop.online.parameters(), before, strict=True))
-    assert all(
-        torch.equal(p, q) for p, q in zip(loop.target.parameters(), loop.online.parameters(), strict=True)
-    )
+    assert all(torch.equal(p, q) for p, q in zip(loop.target.parameters(), loop.online.parameters(), strict=True))
 
 
 def test_the_bare_dqn_keeps_true_successors_and_overwrites_the_oldest(bare_dqn, monkeypatch):
@@ -73,18 +71,14 @@ def test_the_bare_dqn_keeps_true_successors_and_overwrites_the_oldest(bare_dqn, 
     assert buffer.place == 10
     ended = buffer.terminated[:, 0] == 1
     assert ended.any()
-    assert (
-        np.abs(buffer.next_obs[ended, 2]) > 0.2
-    ).all()  # the pole has fallen: not the next episode's start
+    assert (np.abs(buffer.next_obs[ended, 2]) > 0.2).all()  # the pole has fallen: not the next episode's start
     assert buffer.sample()[0].shape == (64, 4)
 
 
 def test_the_bare_dqn_runs_through_the_driver_and_writes_json(monkeypatch, tmp_path):
     driver = load("dqn_cartpole.py", monkeypatch)
     out = tmp_path / "report.json"
-    done = CliRunner().invoke(
-        driver.main, ["--worker", "bare", "--steps", "1200", "--rounds", "1", "--json", str(out)]
-    )
+    done = CliRunner().invoke(driver.main, ["--worker", "bare", "--steps", "1200", "--rounds", "1", "--json", str(out)])
     assert done.exit_code == 0, done.output
     [row] = json.loads(out.read_text())["results"]
     assert (row["name"], row["steps"]) == ("bare", 1200)

@@ -96,9 +96,7 @@ def test_a_failing_worker_is_reported_with_its_error(driver, tmp_path, monkeypat
 
 def test_bare_ppo_runs_through_the_driver_and_writes_json(driver, tmp_path):
     out = tmp_path / "report.json"
-    done = CliRunner().invoke(
-        driver.main, ["--worker", "bare", "--steps", "1024", "--rounds", "1", "--json", str(out)]
-    )
+    done = CliRunner().invoke(driver.main, ["--worker", "bare", "--steps", "1024", "--rounds", "1", "--json", str(out)])
     assert done.exit_code == 0, done.output
     report = json.loads(out.read_text())
     [row] = report["results"]

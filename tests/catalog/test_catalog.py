@@ -42,9 +42,7 @@ def module(obs=OBS, act=ACT, cls=ActorCriticTorchRLModule, settings=SMALL, **kwa
 
 
 def ids(built) -> dict:
-    return {
-        (c["kind"], c["slot"], ".".join(c["path"])): (c["id"], c["rule"]) for c in built.component_trace()
-    }
+    return {(c["kind"], c["slot"], ".".join(c["path"])): (c["id"], c["rule"]) for c in built.component_trace()}
 
 
 class WideMLP(MLPEncoderConfig):
@@ -75,11 +73,7 @@ def test_encoder_config_type_and_real_output_shape(space, settings, config_cls, 
     assert isinstance(config, config_cls)
     encoder = catalog.build_encoder(framework="torch")
     lead = (2, 3) if settings else (2,)
-    rows = (
-        [[space.sample() for _ in range(3)] for _ in range(2)]
-        if settings
-        else [space.sample() for _ in range(2)]
-    )
+    rows = [[space.sample() for _ in range(3)] for _ in range(2)] if settings else [space.sample() for _ in range(2)]
     out = encoder({"obs": _tensors(rows)})["encoder_out"]
     assert tuple(out.shape) == (*lead, *catalog.latent_dims)
     assert width is None or out.shape[-1] == width
@@ -229,17 +223,11 @@ def test_own_distribution_by_override_and_by_config() -> None:
     for built in (module(catalog_class=Mine), module(components={"distribution": TemperatureCategorical})):
         assert built.get_exploration_action_dist_cls() is TemperatureCategorical
         out = built.forward_inference({"obs": torch.randn(2, 4)})
-        p = (
-            TemperatureCategorical.from_logits(out["action_dist_inputs"])
-            .logp(torch.zeros(2, dtype=torch.long))
-            .exp()
-        )
+        p = TemperatureCategorical.from_logits(out["action_dist_inputs"]).logp(torch.zeros(2, dtype=torch.long)).exp()
         assert torch.allclose(p, (out["action_dist_inputs"] / 2).softmax(-1)[:, 0])
 
 
-NESTED = gym.spaces.Dict(
-    {"camera": gym.spaces.Dict({"front": OBS, "back": OBS}), "x": gym.spaces.Tuple((OBS, ACT))}
-)
+NESTED = gym.spaces.Dict({"camera": gym.spaces.Dict({"front": OBS, "back": OBS}), "x": gym.spaces.Tuple((OBS, ACT))})
 
 
 def test_components_by_path() -> None:
@@ -254,9 +242,7 @@ def test_components_by_path() -> None:
 def test_paths_that_lead_nowhere_are_errors() -> None:
     with pytest.raises(ConfigError, match=r"'encoder:camera.left'.*has no such part.*camera\.front"):
         module(NESTED, components={"encoder:camera.left": WideMLP})
-    with pytest.raises(
-        ConfigError, match=r"'encoder:a'.*'rlkit-core/mlp' at the root asks for no component below"
-    ):
+    with pytest.raises(ConfigError, match=r"'encoder:a'.*'rlkit-core/mlp' at the root asks for no component below"):
         module(components={"encoder:a": WideMLP})
     with pytest.raises(PluginNotFoundError, match="no-such-lab"):
         module(components={"encoder": "no-such-lab/gcn"})
@@ -298,9 +284,7 @@ def test_overrides_that_no_module_uses_are_said() -> None:
         def build_encoder(self, framework="torch"):
             raise AssertionError
 
-    with pytest.raises(
-        ConfigError, match=r"'Overrides' overrides build_encoder, but ActorCriticCatalog assembles"
-    ):
+    with pytest.raises(ConfigError, match=r"'Overrides' overrides build_encoder, but ActorCriticCatalog assembles"):
         module(catalogs=[Overrides])
     Overrides.components = WithWide.components
     with pytest.warns(UserWarning, match="overrides build_encoder"):

@@ -49,11 +49,7 @@ def test_layout_and_metadata(root, tmp_path):
     files = ("metadata.json", "class_and_ctor_args.json")
     assert found == (
         {f"{d}{f}" for d in ("", "group/") for f in (*files, "state.json", "state.safetensors")}
-        | {
-            f"group/{d}/{f}"
-            for d in ("p0", "p%2F1")
-            for f in (*files, "module_state.json", "module_state.safetensors")
-        }
+        | {f"group/{d}/{f}" for d in ("p0", "p%2F1") for f in (*files, "module_state.json", "module_state.safetensors")}
     )
     metadata = json.loads((path / "group" / "metadata.json").read_text())
     assert metadata["components"] == ["p0", "p/1"]
@@ -191,9 +187,7 @@ def test_components_that_only_one_side_has(toys, tmp_path):
 
     path = Fixed({"a": 2, "b": 3}).save_to_path(tmp_path / "ckpt")
     other = Fixed({"a": 2, "c": 3}, step=4)
-    with pytest.raises(
-        CheckpointError, match=r"only the object has \['c'\], only the checkpoint has \['b'\]"
-    ):
+    with pytest.raises(CheckpointError, match=r"only the object has \['c'\], only the checkpoint has \['b'\]"):
         other.restore_from_path(path)
     other = Fixed({"a": 2, "c": 3}, step=4)
     other.restore_from_path(path, strict=False)
@@ -276,9 +270,7 @@ def test_another_plugin_version_is_said_and_migrated(toys, tmp_path, monkeypatch
             calls.append((component, from_version))
             return {"weight": state["weight"] + 1}
 
-    monkeypatch.setattr(
-        "rlkit_core.checkpoint.checkpointable.distribution_of", lambda cls: ("rlkit-toy", "1.0")
-    )
+    monkeypatch.setattr("rlkit_core.checkpoint.checkpointable.distribution_of", lambda cls: ("rlkit-toy", "1.0"))
     leaf = toys.Leaf(2)
     path = leaf.save_to_path(tmp_path / "c")
     packages = {"rlkit_toy": ("rlkit-toy", "1.0")}

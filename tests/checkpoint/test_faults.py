@@ -63,9 +63,7 @@ def start(tmp_path_factory):
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(SAVER)]
     children = []
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
-    ) as server:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env) as server:
 
         def start_one(path, mode=""):
             output = outputs / f"{len(children)}"
@@ -263,9 +261,7 @@ CONTENT = ["class_and_ctor_args.json", "state.json", "state.safetensors", "metad
 
 @pytest.mark.parametrize("place", ["", "b"])
 @pytest.mark.parametrize("name", CONTENT)
-@pytest.mark.parametrize(
-    "damage", ["truncated", "flipped", "longer", "emptied", "removed", "link", "directory"]
-)
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "longer", "emptied", "removed", "link", "directory"])
 def test_every_damaged_file_is_named(saver, tmp_path, place, name, damage):
     path = tmp_path / "ckpt"
     saver.Whole(5).save_to_path(path)
@@ -297,8 +293,6 @@ def test_every_damaged_file_is_named(saver, tmp_path, place, name, damage):
 def test_a_format_of_the_future_says_upgrade(saver, tmp_path):
     path = Path(saver.Whole(1).save_to_path(tmp_path / "ckpt"))
     metadata = json.loads((path / "metadata.json").read_text())
-    (path / "metadata.json").write_text(
-        json.dumps({**metadata, "format_version": 2, "rlkit_core_version": "9.9"})
-    )
+    (path / "metadata.json").write_text(json.dumps({**metadata, "format_version": 2, "rlkit_core_version": "9.9"}))
     with pytest.raises(CheckpointError, match=r"format 2.*reads up to 1.*rlkit-core 9\.9.*--upgrade"):
         load(saver, path)

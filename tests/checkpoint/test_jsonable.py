@@ -77,9 +77,7 @@ def test_registered_types_nest():
         space: object
         inner: object = None
 
-    register_json_type(
-        Spec, "test-spec", lambda s: [s.module_class, s.space, s.inner], lambda data: Spec(*data)
-    )
+    register_json_type(Spec, "test-spec", lambda s: [s.module_class, s.space, s.inner], lambda data: Spec(*data))
     value = [Spec(RLKitError, spaces.Discrete(2), Spec(CheckpointError, None))]
     assert round_trip(value) == value
     with pytest.raises(ValueError, match="test-spec"):

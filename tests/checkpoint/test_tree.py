@@ -52,15 +52,11 @@ def identical(a, b):
     if type(a) is not type(b):
         return False
     if isinstance(a, dict):
-        return [(k, type(k)) for k in a] == [(k, type(k)) for k in b] and all(
-            identical(a[k], b[k]) for k in a
-        )
+        return [(k, type(k)) for k in a] == [(k, type(k)) for k in b] and all(identical(a[k], b[k]) for k in a)
     if isinstance(a, (list, tuple)):
         return len(a) == len(b) and all(map(identical, a, b))
     if isinstance(a, torch.Tensor):
-        raw_a, raw_b = (
-            t.detach().contiguous().flatten().view(torch.uint8) if t.numel() else t for t in (a, b)
-        )
+        raw_a, raw_b = (t.detach().contiguous().flatten().view(torch.uint8) if t.numel() else t for t in (a, b))
         return a.dtype == b.dtype and a.shape == b.shape and torch.equal(raw_a, raw_b)
     if isinstance(a, (np.ndarray, np.generic)):
         return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
@@ -166,9 +162,7 @@ def test_subclasses_come_back_plain():
 
 
 def test_arrays_are_readable_by_anyone(tmp_path):
-    save_tree(
-        {"encoder.0.weight": np.ones((2, 2)), "deep": {"er": torch.zeros(1, dtype=torch.bfloat16)}}, tmp_path
-    )
+    save_tree({"encoder.0.weight": np.ones((2, 2)), "deep": {"er": torch.zeros(1, dtype=torch.bfloat16)}}, tmp_path)
     arrays = safetensors.torch.load_file(tmp_path / "state.safetensors")
     assert {name: tensor.dtype for name, tensor in arrays.items()} == {
         "encoder.0.weight": torch.float64,

@@ -54,9 +54,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "until: mean return 475 or 3 iterations",
         f"run folder: {folder}",
     ]
-    assert re.match(
-        r"iteration 1: return \S+ \| eval - \| 64 steps \| \S+ steps/s \| loss \S+ \| 0:0\d$", lines[3]
-    )
+    assert re.match(r"iteration 1: return \S+ \| eval - \| 64 steps \| \S+ steps/s \| loss \S+ \| 0:0\d$", lines[3])
     summary = {line[:11].strip(): line[12:] for line in lines if re.match(r"[a-z ]{11} \S", line)}
     assert summary["result"].startswith("ended after 3 iterations: mean return ")
     assert summary["result"].endswith(" over 2 deterministic evaluation episodes (target 475)")
@@ -99,13 +97,9 @@ def test_evaluate_in_another_env_of_the_same_spaces(trained: Path) -> None:
 
 
 def test_warnings_are_one_plain_line(tmp_path: Path) -> None:
-    result = rlkit(
-        "train", "ppo", "CartPole-v0", "--run-dir", tmp_path / "run", "--stop-iters", 1, "--no-plot", *SMALL
-    )
+    result = rlkit("train", "ppo", "CartPole-v0", "--run-dir", tmp_path / "run", "--stop-iters", 1, "--no-plot", *SMALL)
     assert result.exit_code == 0, result.output
-    assert result.stderr.splitlines() == [
-        line for line in result.stderr.splitlines() if line.startswith("note: ")
-    ]
+    assert result.stderr.splitlines() == [line for line in result.stderr.splitlines() if line.startswith("note: ")]
     assert result.stderr.count("CartPole-v0 is out of date") == 1
     assert not CONTROL.search(result.stderr)
 
@@ -232,9 +226,7 @@ def start(folder: Path, *args: str, **kwargs: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=ENV, stderr=subprocess.PIPE, text=True, **kwargs)
 
 
-def test_training_with_runners_and_a_learner_in_processes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_training_with_runners_and_a_learner_in_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch of 60 steps is one of two runners of 3 envs; with one runner these settings would not fit together."""
     folder = tmp_path / "run"
     own = ("num_env_runners=2", "num_learners=1", "num_envs_per_env_runner=3", "train_batch_size=60")
@@ -270,9 +262,7 @@ def test_training_with_runners_and_a_learner_in_processes(
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_training_leaves_a_checkpoint_that_acts(tmp_path: Path, number: signal.Signals) -> None:
     folder = tmp_path / "run"
-    with start(
-        folder, "--stop-steps", "100000000", "--stop-return", "1e9", stdout=subprocess.PIPE
-    ) as process:
+    with start(folder, "--stop-steps", "100000000", "--stop-return", "1e9", stdout=subprocess.PIPE) as process:
         deadline = time.monotonic() + 120
         results = folder / "results.jsonl"
         while time.monotonic() < deadline and not (results.exists() and results.stat().st_size > 0):

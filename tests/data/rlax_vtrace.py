@@ -19,9 +19,7 @@ def rlax_vtrace(x: dict[str, Any], clip_rho: float, clip_pg_rho: float) -> tuple
 
     def one_env(values: Any, bootstrap: Any, rewards: Any, discounts: Any, rho: Any) -> Any:
         following = jax.numpy.append(values[1:], bootstrap)
-        out = rlax.vtrace_td_error_and_advantage(
-            values, following, rewards, discounts, rho, 1.0, clip_rho, clip_pg_rho
-        )
+        out = rlax.vtrace_td_error_and_advantage(values, following, rewards, discounts, rho, 1.0, clip_rho, clip_pg_rho)
         return out.errors + values, out.pg_advantage
 
     rho = np.exp(x["target_logp"] - x["behaviour_logp"])

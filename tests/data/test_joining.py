@@ -66,9 +66,7 @@ def equal(a, b):
     recurrent=st.booleans(),
 )
 def test_split_undoes_concat(steps, sizes, finals, masked, recurrent):
-    rollouts = [
-        made(steps, n, finals=finals, masked=masked, recurrent=recurrent, seed=k) for k, n in enumerate(sizes)
-    ]
+    rollouts = [made(steps, n, finals=finals, masked=masked, recurrent=recurrent, seed=k) for k, n in enumerate(sizes)]
     joined = Rollout.concat(rollouts)
     assert joined.num_envs == sum(sizes)
     assert joined.num_env_steps == sum(r.num_env_steps for r in rollouts)

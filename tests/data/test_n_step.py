@@ -115,9 +115,7 @@ def test_the_kept_arrays_are_what_rlax_says():
     pytest.importorskip("rlax")
     jax.config.update("jax_enable_x64", True)
     x = inputs(7)
-    np.testing.assert_allclose(
-        rlax_returns(x["r_t"], x["discount_t"], x["v_t"], x["n"]), RLAX["returns"], atol=1e-10
-    )
+    np.testing.assert_allclose(rlax_returns(x["r_t"], x["discount_t"], x["v_t"], x["n"]), RLAX["returns"], atol=1e-10)
 
 
 def test_tensors_in_tensors_out():

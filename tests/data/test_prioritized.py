@@ -99,10 +99,7 @@ def test_only_living_rows_are_drawn_whatever_is_updated(seed, envs, same_step, l
         buffer.add(streams.rollout(length))
         total = len(streams.steps[0])
         alive = {
-            t * envs + n
-            for t in range(max(0, total - 8), total)
-            for n in range(envs)
-            if streams.steps[n][t].experience
+            t * envs + n for t in range(max(0, total - 8), total) for n in range(envs) if streams.steps[n][t].experience
         }
         if not alive:
             continue

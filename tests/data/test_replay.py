@@ -61,9 +61,7 @@ def test_rows_are_the_steps_that_happened(seed, envs, capacity, same_step, n_ste
         buffer.add(streams.rollout(min(length, per_env)))
         total = len(streams.steps[0])
         oldest = max(0, total - per_env)
-        alive = [
-            t * envs + n for t in range(oldest, total) for n in range(envs) if streams.steps[n][t].experience
-        ]
+        alive = [t * envs + n for t in range(oldest, total) for n in range(envs) if streams.steps[n][t].experience]
         assert len(buffer) == len(alive)
         if not alive:
             continue
@@ -115,9 +113,7 @@ def test_columns_of_any_shape_and_previous_actions():
     rollout.columns["truncateds"][2, 1] = True
     rollout.bootstrap_inputs = {"prev_actions": (before[0][6], {"on": before[1]["on"][6]})}
     rollout.final_index, rollout.final_obs = torch.tensor([5]), torch.ones(1, 3)
-    rollout.final_inputs = {
-        "prev_actions": (torch.full((1, 3), 9.0), {"on": torch.full((1, 4), 9, dtype=torch.int8)})
-    }
+    rollout.final_inputs = {"prev_actions": (torch.full((1, 3), 9.0), {"on": torch.full((1, 4), 9, dtype=torch.int8)})}
     buffer = ReplayBuffer(12, seed=0, columns=["half"])
     buffer.add(rollout)
     batch = buffer.sample(64)

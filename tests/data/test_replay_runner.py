@@ -190,9 +190,7 @@ def test_rows_know_the_previous_action_and_reward_of_their_successor():
     finally:
         acting.stop()
     batch = buffer.sample(50)
-    flat = {
-        name: index_rows(flatten_time(rollout[name]), buffer.last_indices) for name in ("actions", "rewards")
-    }
+    flat = {name: index_rows(flatten_time(rollout[name]), buffer.last_indices) for name in ("actions", "rewards")}
     alive = ~batch["terminateds"]
     assert torch.equal(batch["new_prev_actions"][alive], flat["actions"][alive])
     assert torch.equal(batch["new_prev_rewards"][alive], flat["rewards"][alive])

@@ -43,9 +43,7 @@ def check_sequences(buffer, batch, streams, length, burn_in, n_step):
             assert float(batch["discount"][b, t]) == pytest.approx(discount, abs=1e-6)
             if not window[-1].terminated:
                 assert float(batch["new_obs"][b, t]) == successor
-                assert (
-                    float(observed[b, t + len(window)]) == successor
-                )  # one pass over L + 1 steps has them all
+                assert float(observed[b, t + len(window)]) == successor  # one pass over L + 1 steps has them all
         for t in range(real, length):  # padding
             assert torch.equal(batch["obs"][b, t], batch["obs"][b, real - 1])
 
@@ -61,9 +59,7 @@ def check_sequences(buffer, batch, streams, length, burn_in, n_step):
     lengths=st.lists(st.integers(1, 9), min_size=1, max_size=10),
     resets=st.sets(st.integers(1, 9), max_size=2),
 )
-def test_sequences_are_the_steps_that_happened(
-    seed, envs, same_step, seq_len, burn_in, n_step, lengths, resets
-):
+def test_sequences_are_the_steps_that_happened(seed, envs, same_step, seq_len, burn_in, n_step, lengths, resets):
     streams = Streams(envs, same_step, seed, recurrent=3, end=0.15)
     buffer = ReplayBuffer(20 * envs, n_step=n_step, gamma=0.9, seed=1)
     for k, length in enumerate(lengths):

@@ -53,6 +53,4 @@ def test_rounding_never_finds_a_zero():
 def test_a_tree_of_a_million():
     tree = SumTree(1_000_000)
     tree.set(np.array([999_999, 123_456]), np.array([1.0, 3.0]))
-    np.testing.assert_array_equal(
-        tree.find(np.array([0.0, 0.74, 0.75, 0.99]))[0], [123_456, 123_456, 999_999, 999_999]
-    )
+    np.testing.assert_array_equal(tree.find(np.array([0.0, 0.74, 0.75, 0.99]))[0], [123_456, 123_456, 999_999, 999_999])

@@ -164,9 +164,7 @@ def test_equals_rlax_on_kept_arrays(case):
 def test_the_kept_arrays_are_what_rlax_says(case):
     pytest.importorskip("rlax")
     for now, kept in zip(rlax_vtrace(kept_inputs(), *CLIPS[case]), RLAX["found"][case], strict=True):
-        np.testing.assert_allclose(
-            now, kept, rtol=1e-4, atol=1e-5
-        )  # jax counts in float32 unless told otherwise
+        np.testing.assert_allclose(now, kept, rtol=1e-4, atol=1e-5)  # jax counts in float32 unless told otherwise
 
 
 def kept_inputs():

@@ -94,9 +94,7 @@ def test_diag_gaussian_from_loc_and_scale_and_gradients():
     loc = logits(4, 3).requires_grad_()
     for scale in (0.5, torch.tensor(0.5, dtype=torch.float64), torch.full((4, 3), 0.5, dtype=torch.float64)):
         dist = DiagGaussian(loc, scale)
-        torch.testing.assert_close(
-            dist.logp(loc.detach()), td.Normal(loc, 0.5).log_prob(loc.detach()).sum(-1)
-        )
+        torch.testing.assert_close(dist.logp(loc.detach()), td.Normal(loc, 0.5).log_prob(loc.detach()).sum(-1))
     raw = logits(4, 6).requires_grad_()
     DiagGaussian.from_logits(raw).rsample().sum().backward()
     assert (raw.grad[:, :3] == 1).all()

@@ -166,9 +166,7 @@ def test_partial_classes_pickle_into_another_process():
         "dist = cls.from_logits(torch.zeros(1, cls.required_input_dim(space)))\n"
         "print(pickle.dumps(cls).hex(), round(float(dist.entropy()), 4))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     back, entropy = done.stdout.split()
     assert pickle.loads(bytes.fromhex(back)) is cls
     assert float(entropy) == round(float(np.log(12)), 4)

@@ -113,10 +113,7 @@ def test_a_group_of_processes():
         assert rollout.fresh_start
         assert torch.equal(rollout["rewards"], torch.full((9, 4), 3.0))
         rows = rollout.final_index.tolist()
-        assert (
-            rows
-            == (rollout["truncateds"] & ~rollout["terminateds"]).reshape(-1).nonzero().squeeze(-1).tolist()
-        )
+        assert rows == (rollout["truncateds"] & ~rollout["terminateds"]).reshape(-1).nonzero().squeeze(-1).tolist()
         assert (rollout.final_obs == 5.0).all()
         assert group.sample(num_timesteps=10)["default_policy"].num_steps == 3
         assert not group.sample(num_timesteps=10)["default_policy"].fresh_start
@@ -133,9 +130,7 @@ def test_a_group_of_processes():
         # Weights reach the runners, and the modules here.
         from rlkit_core.rl_module.weights import Weights
 
-        state = {
-            "default_policy": {k: v + 1.0 for k, v in group.module["default_policy"].get_state().items()}
-        }
+        state = {"default_policy": {k: v + 1.0 for k, v in group.module["default_policy"].get_state().items()}}
         group.sync_weights(Weights(5, state))
         assert same(group.module["default_policy"].get_state(), state["default_policy"])
         theirs = group.foreach_env_runner(lambda runner: runner.module["default_policy"].get_state())
@@ -181,14 +176,10 @@ def test_sampled_episodes_are_those_of_plain_sampling(mode, lstm):
     assert int((dones & rollout.loss_mask).sum()) == 9
     # The learner takes it like any other.
     with made.build() as algo:
-        found = algo.learner_group.update(
-            rollouts={"default_policy": rollout}, minibatch_size=16, num_epochs=1
-        )
+        found = algo.learner_group.update(rollouts={"default_policy": rollout}, minibatch_size=16, num_epochs=1)
         assert np.isfinite(found["default_policy"]["total_loss"])
     if lstm:
-        assert (
-            rollout.state_in["h"].shape[0] == -(-rollout.num_steps // 5) if "h" in rollout.state_in else True
-        )
+        assert rollout.state_in["h"].shape[0] == -(-rollout.num_steps // 5) if "h" in rollout.state_in else True
 
 
 def test_exploration_sees_the_steps_of_all_runners():

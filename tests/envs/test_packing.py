@@ -128,10 +128,7 @@ def test_a_rollout_holds_arrays_padded_alike():
     width = rollout["obs"]["letters"].shape[2]
     assert rollout.bootstrap_obs["letters"].shape == (4, width)
     assert rollout.final_obs["letters"].shape == (8, width)
-    texts = {
-        "".join(" abcdefghijklmnopqrstuvwxyz "[i] for i in row).strip()
-        for row in rollout["obs"]["letters"][0]
-    }
+    texts = {"".join(" abcdefghijklmnopqrstuvwxyz "[i] for i in row).strip() for row in rollout["obs"]["letters"][0]}
     assert texts <= set(WORDS)
 
 
@@ -194,9 +191,7 @@ def test_a_module_without_catalog_packs_graphs_of_changing_size(mode):
     rollout = EnvRunner(config).sample(num_timesteps=14)["default_policy"]
     expected = [1, 2, 3, 4, 5, 1, 2] if mode == "sync" else [1, 2, 3, 4, 5, 6, 1]
     assert rollout["obs"]["nodes"][:, 0].tolist() == expected
-    assert rollout["obs"]["first"][:, 0].tolist() == [
-        n - 1 for n in expected
-    ]  # what the env wrote later is not seen
+    assert rollout["obs"]["first"][:, 0].tolist() == [n - 1 for n in expected]  # what the env wrote later is not seen
     if mode == "sync":
         assert rollout.final_obs["nodes"].tolist() == [6, 6]
 

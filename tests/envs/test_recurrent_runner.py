@@ -65,9 +65,7 @@ def by_hand(module, rollouts, modes_next_step, action_space):
         for rollout in rollouts:
             for t in range(rollout.num_steps):
                 if over:
-                    state = (
-                        {k: _batch(v) for k, v in module.get_initial_state().items()} if stateful else None
-                    )
+                    state = {k: _batch(v) for k, v in module.get_initial_state().items()} if stateful else None
                     prev_a = torch.tensor([-1]) if discrete else torch.zeros(1, *action_space.shape)
                     prev_r = torch.zeros(1)
                 batch = {"obs": rollout["obs"][t, n][None], "prev_actions": prev_a, "prev_rewards": prev_r}
@@ -157,9 +155,7 @@ def test_training_and_evaluation_use_memory(mode):
         .environment(Recall)
         .env_runners(num_envs_per_env_runner=8, gym_env_vectorize_mode=mode)
         .training(train_batch_size=256, minibatch_size=64, num_epochs=6, lr=0.01)
-        .rl_module(
-            model_config={"use_gru": True, "fcnet_hiddens": [8], "lstm_cell_size": 8, "max_seq_len": 4}
-        )
+        .rl_module(model_config={"use_gru": True, "fcnet_hiddens": [8], "lstm_cell_size": 8, "max_seq_len": 4})
         .debugging(seed=1)
     )
     with config.build_algo() as algo:
@@ -171,9 +167,7 @@ def test_training_and_evaluation_use_memory(mode):
 @pytest.mark.parametrize("model_config", MODULES, ids=lambda m: "-".join(m))
 @pytest.mark.parametrize("action_space", [gym.spaces.Discrete(3), gym.spaces.Box(-1.0, 1.0, (2,))])
 def test_a_deployed_module_acts_as_the_runner_does(model_config, action_space):
-    runner = EnvRunner(
-        config_for("sync", action_space, pi_head_output_kernel_initializer="ones_", **model_config)
-    )
+    runner = EnvRunner(config_for("sync", action_space, pi_head_output_kernel_initializer="ones_", **model_config))
     rollout = runner.sample(num_timesteps=60, explore=False)["default_policy"]
     module = runner.acting_module
     state, reward = None, 0.0

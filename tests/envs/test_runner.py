@@ -101,9 +101,7 @@ def test_same_step_reset_keeps_final_observations_aside():
 
 
 def test_a_terminated_step_needs_no_final_observation():
-    rollout = EnvRunner(config_for(lambda: Counting(how="terminated"))).sample(num_timesteps=8)[
-        "default_policy"
-    ]
+    rollout = EnvRunner(config_for(lambda: Counting(how="terminated"))).sample(num_timesteps=8)["default_policy"]
     assert rollout.final_obs is None
     assert rollout["terminateds"][2].all()
 
@@ -168,15 +166,9 @@ def test_rollouts_depend_on_the_seed_alone():
 
 def test_evaluation_gives_every_episode_its_own_seed_and_no_preference_to_short_ones():
     seeds = SeedTree(3)
-    results = [
-        EnvRunner(config_for("CartPole-v1"), num_envs=n).run_episodes(12, seeds=seeds) for n in (1, 5, 12)
-    ]
+    results = [EnvRunner(config_for("CartPole-v1"), num_envs=n).run_episodes(12, seeds=seeds) for n in (1, 5, 12)]
     assert [r["num_episodes"] for r in results] == [12, 12, 12]
-    assert (
-        results[0]["episode_return_mean"]
-        == results[1]["episode_return_mean"]
-        == results[2]["episode_return_mean"]
-    )
+    assert results[0]["episode_return_mean"] == results[1]["episode_return_mean"] == results[2]["episode_return_mean"]
     assert results[0]["num_env_steps_sampled"] == sum([results[0]["episode_return_mean"] * 12])
 
 

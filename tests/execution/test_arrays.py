@@ -54,9 +54,7 @@ leaves = hnp.arrays(
 layouts = st.sampled_from([lambda a: a, lambda a: a.T, lambda a: a[..., ::-1] if a.ndim else a])
 structures = st.recursive(
     st.builds(lambda a, f: f(a), leaves, layouts),
-    lambda children: (
-        st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=3), children, max_size=3)
-    ),
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=3), children, max_size=3),
     max_leaves=6,
 )
 

@@ -37,9 +37,7 @@ def test_a_run_that_ends(driver):
 
 
 def test_a_run_that_raises(driver):
-    assert "KeyError: 'mine'" in driver.run(
-        TRAINING + "    algo.train()\n    raise KeyError('mine')\n", code=1
-    )
+    assert "KeyError: 'mine'" in driver.run(TRAINING + "    algo.train()\n    raise KeyError('mine')\n", code=1)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda n: n.name)

@@ -158,9 +158,7 @@ def test_random_numbers_and_running_statistics_are_those_of_an_eager_run():
 
 class ReadsValues(PPOTorchLearner):
     def compute_loss_for_module(self, *, module_id, config, batch, fwd_out):
-        loss = super().compute_loss_for_module(
-            module_id=module_id, config=config, batch=batch, fwd_out=fwd_out
-        )
+        loss = super().compute_loss_for_module(module_id=module_id, config=config, batch=batch, fwd_out=fwd_out)
         return loss if loss.item() < 1e9 else loss * 0.0
 
 
@@ -185,9 +183,7 @@ class Counts(PPOTorchLearner):
 
     def compute_loss_for_module(self, *, module_id, config, batch, fwd_out):
         self.calls += 1
-        loss = super().compute_loss_for_module(
-            module_id=module_id, config=config, batch=batch, fwd_out=fwd_out
-        )
+        loss = super().compute_loss_for_module(module_id=module_id, config=config, batch=batch, fwd_out=fwd_out)
         return loss * float(torch.rand(()) * 0 + 1) if self.calls < 0 else loss
 
 

@@ -24,9 +24,7 @@ def test_a_bare_learner_clones_a_policy(trained_rows, ids):
     config = BCConfigTest().environment("CartPole-v1").training(lr=1e-3).debugging(seed=2)
     if len(ids) > 1:
         config.multi_agent(policies=ids)
-        config.rl_module(
-            rl_module_spec=MultiRLModuleSpec(rl_module_specs={mid: RLModuleSpec() for mid in ids})
-        )
+        config.rl_module(rl_module_spec=MultiRLModuleSpec(rl_module_specs={mid: RLModuleSpec() for mid in ids}))
     learner = config.build_learner()
     learner.build()
     generator = torch.Generator().manual_seed(0)

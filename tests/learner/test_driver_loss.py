@@ -39,9 +39,7 @@ def rlkit_module_apis():
 
 class Written(BCTorchLearner):
     def compute_loss_for_module(self, *, module_id, config, batch, fwd_out):
-        loss = super().compute_loss_for_module(
-            module_id=module_id, config=config, batch=batch, fwd_out=fwd_out
-        )
+        loss = super().compute_loss_for_module(module_id=module_id, config=config, batch=batch, fwd_out=fwd_out)
         return loss + 0.1 * sum(p.square().sum() for p in self.module[module_id].parameters())
 
 
@@ -65,9 +63,7 @@ def test_a_drivers_extra_loss_equals_a_written_one(plugin):
 
     learners = []
     for learner_class, module_class in ((BCTorchLearner, Small), (Written, DiscreteBCTorchModule)):
-        config = (
-            BCConfigTest().environment("CartPole-v1").learners(learner_class=learner_class).debugging(seed=4)
-        )
+        config = BCConfigTest().environment("CartPole-v1").learners(learner_class=learner_class).debugging(seed=4)
         config.rl_module(rl_module_spec=RLModuleSpec(module_class=module_class))
         learner = config.build_learner()
         learner.build()

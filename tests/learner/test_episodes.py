@@ -165,9 +165,7 @@ def test_ppo_gets_each_episodes_own_advantages():
 def test_given_log_probabilities_are_kept():
     learner = learner_for(Keeps)
     logp = np.full(4, -0.25, np.float32)
-    learner.update(
-        episodes={"default_policy": [{**episode(4), "extra_model_outputs": {"action_logp": logp}}]}
-    )
+    learner.update(episodes={"default_policy": [{**episode(4), "extra_model_outputs": {"action_logp": logp}}]})
     assert (learner.rows[Columns.ACTION_LOGP] == -0.25).all()
 
 
@@ -177,9 +175,7 @@ def test_a_recurrent_module_takes_episodes():
     learner = config.build_learner()
     learner.build()
     extra = {"action_logp": np.full(5, -0.7, np.float32)}
-    result = learner.update_from_episodes(
-        [{**episode(5, terminated=True), **extra}, {**episode(5, seed=1), **extra}]
-    )
+    result = learner.update_from_episodes([{**episode(5, terminated=True), **extra}, {**episode(5, seed=1), **extra}])
     assert result["default_policy"]["num_module_steps_trained"] == 10
 
 

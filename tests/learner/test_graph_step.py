@@ -174,9 +174,7 @@ def test_a_bad_minibatch_raises_when_the_update_is_over(played, tmp_path):
     whole(expected, good)
     expected.config = expected.config.copy(copy_frozen=False).learners(on_nonfinite="skip")
     whole(expected, with_nan(good, 20, 33))
-    with pytest.raises(
-        NonFiniteError, match=r"the loss is nan, in minibatch 2 of 4 \(2 were not finite\)"
-    ) as caught:
+    with pytest.raises(NonFiniteError, match=r"the loss is nan, in minibatch 2 of 4 \(2 were not finite\)") as caught:
         whole(graph, with_nan(good, 20, 33))
     assert caught.value.module_id == "default_policy"
     close(expected, graph)
@@ -227,9 +225,7 @@ def test_what_reads_values_is_refused_before_anything_changes(played):
 class Calls(PPOTorchLearner):
     def compute_loss_for_module(self, *, module_id, config, batch, fwd_out):
         self.calls = getattr(self, "calls", 0) + 1
-        loss = super().compute_loss_for_module(
-            module_id=module_id, config=config, batch=batch, fwd_out=fwd_out
-        )
+        loss = super().compute_loss_for_module(module_id=module_id, config=config, batch=batch, fwd_out=fwd_out)
         return loss * self.calls
 
 
@@ -291,9 +287,7 @@ def test_the_gpu_is_the_one_that_is_asked_for(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert pick_device(PPOConfig().learners(num_gpus_per_learner=1)) == torch.device("cuda", 0)
-    assert pick_device(PPOConfig().learners(num_gpus_per_learner=1, local_gpu_idx=1)) == torch.device(
-        "cuda", 1
-    )
+    assert pick_device(PPOConfig().learners(num_gpus_per_learner=1, local_gpu_idx=1)) == torch.device("cuda", 1)
     with pytest.raises(ConfigError, match=r"local_gpu_idx=2\): torch sees 2 CUDA devices; use 0 to 1"):
         pick_device(PPOConfig().learners(num_gpus_per_learner=1, local_gpu_idx=2))
 

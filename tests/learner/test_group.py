@@ -354,9 +354,7 @@ def test_save_load_and_go_on(pair, tmp_path):
         assert again == result
         assert_same(state, after)
         # A part of it, into every learner.
-        module = DiscreteBCTorchModule(
-            observation_space=OBS, action_space=ACT, model_config={"fcnet_hiddens": [32]}
-        )
+        module = DiscreteBCTorchModule(observation_space=OBS, action_space=ACT, model_config={"fcnet_hiddens": [32]})
         saved = module.save_to_path(tmp_path / "module")
         other.restore_from_path(saved, component=f"learner/rl_module/{MID}")
         expected = torch.cat([p.detach().reshape(-1) for p in module.parameters()])

@@ -17,9 +17,7 @@ def config_for(num_learners, **model_config):
         PPOConfig()
         .environment("CartPole-v1")
         .env_runners(num_envs_per_env_runner=3)
-        .training(
-            train_batch_size=120, minibatch_size=25, num_epochs=2, use_kl_loss=True, reward_scaling=True
-        )
+        .training(train_batch_size=120, minibatch_size=25, num_epochs=2, use_kl_loss=True, reward_scaling=True)
         .rl_module(model_config={"fcnet_hiddens": [16], **model_config})
         .learners(num_learners=num_learners)
         .debugging(seed=4)

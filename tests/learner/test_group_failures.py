@@ -44,11 +44,7 @@ class FragileLearner(BCTorchLearner):
     def compute_loss_for_module(self, *, batch, **kwargs):
         loss = super().compute_loss_for_module(batch=batch, **kwargs)
         largest = float(batch["obs"].max())
-        if (
-            largest > 60
-            and self.peers.rank != 0
-            and not Path(self.config.learner_config_dict["mark"]).exists()
-        ):
+        if largest > 60 and self.peers.rank != 0 and not Path(self.config.learner_config_dict["mark"]).exists():
             Path(self.config.learner_config_dict["mark"]).touch()
             os.kill(os.getpid(), signal.SIGKILL)
         if 40 < largest < 50:

@@ -31,9 +31,7 @@ def config_for(learner_class=BCLearner, module_class=DiscreteBCTorchModule, **tr
         PPOConfig()
         .training(**{"grad_clip": None, "lr": 0.01, **training})
         .learners(learner_class=learner_class)
-        .rl_module(
-            rl_module_spec=RLModuleSpec(module_class=module_class), model_config={"fcnet_hiddens": [8]}
-        )
+        .rl_module(rl_module_spec=RLModuleSpec(module_class=module_class), model_config={"fcnet_hiddens": [8]})
         .debugging(seed=1)
     )
 
@@ -73,9 +71,7 @@ def test_a_loss_without_parameters_has_no_gradients():
 @pytest.mark.parametrize("clip", [0.5, 1e6])
 def test_clipping(by, clip):
     learner = built(grad_clip=clip, grad_clip_by=by)
-    gradients = learner.compute_gradients(
-        {"default_policy": sum((p**2).sum() for p in learner.module.parameters())}
-    )
+    gradients = learner.compute_gradients({"default_policy": sum((p**2).sum() for p in learner.module.parameters())})
     before = [g.clone() for g in gradients.values()]
     after = list(learner.postprocess_gradients(gradients).values())
     joint = torch.sqrt(sum((g**2).sum() for g in before))
@@ -93,9 +89,7 @@ def test_adam_on_constant_gradients_steps_by_the_learning_rate():
     before = {name: p.detach().clone() for name, p in learner.module.named_parameters()}
     for _ in range(100):
         total = sum(p.sum() for p in learner.module.parameters())
-        learner.apply_gradients(
-            learner.postprocess_gradients(learner.compute_gradients({"default_policy": total}))
-        )
+        learner.apply_gradients(learner.postprocess_gradients(learner.compute_gradients({"default_policy": total})))
     for name, p in learner.module.named_parameters():
         torch.testing.assert_close(p.detach(), before[name] - 0.1, atol=1e-4, rtol=0)
 
@@ -148,9 +142,7 @@ def test_state_continues_bit_for_bit():
 
 class Blows(BCLearner):
     def compute_loss_for_module(self, *, module_id, config, batch, fwd_out):
-        loss = super().compute_loss_for_module(
-            module_id=module_id, config=config, batch=batch, fwd_out=fwd_out
-        )
+        loss = super().compute_loss_for_module(module_id=module_id, config=config, batch=batch, fwd_out=fwd_out)
         return loss * batch["weight"].mean()
 
 

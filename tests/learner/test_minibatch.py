@@ -51,10 +51,7 @@ def test_shuffling_changes_the_order_every_epoch_and_one_epoch_too():
 
 
 def test_a_limit_on_minibatches():
-    assert (
-        len(list(minibatches({"a": batch_of(9)}, minibatch_size=3, num_epochs=5, num_total_minibatches=4)))
-        == 4
-    )
+    assert len(list(minibatches({"a": batch_of(9)}, minibatch_size=3, num_epochs=5, num_total_minibatches=4))) == 4
 
 
 @pytest.mark.parametrize("bad", [{"num_epochs": 0}, {"minibatch_size": 0}])

@@ -63,9 +63,7 @@ def test_add_then_remove_leaves_only_the_new_module():
     learner = learner_for("p0")
     learner.update(batch_for("p0"))
     frozen = learner.config
-    new = learner.add_module(
-        module_id="test", module_spec=spec(4), config_overrides={"lr": 0.5, "grad_clip": 1.0}
-    )
+    new = learner.add_module(module_id="test", module_spec=spec(4), config_overrides={"lr": 0.5, "grad_clip": 1.0})
     assert list(new.rl_module_specs) == list(learner.module.keys()) == ["p0", "test"]
     assert learner.config is not frozen
     assert learner.config.is_frozen
@@ -85,9 +83,7 @@ def test_add_then_remove_leaves_only_the_new_module():
     assert result["test"]["num_module_steps_trained_lifetime"] == 64
     before = {name: p.detach().clone() for name, p in learner.module["test"].named_parameters()}
     learner._set_optimizer_lr(learner.get_optimizer("test"), 1.0)
-    learner.apply_gradients(
-        learner.compute_gradients({"test": sum(p.sum() for p in learner.module.parameters())})
-    )
+    learner.apply_gradients(learner.compute_gradients({"test": sum(p.sum() for p in learner.module.parameters())}))
     assert all((before[name] > p).all() for name, p in learner.module["test"].named_parameters())
 
 
@@ -141,9 +137,7 @@ def test_an_added_module_must_have_the_required_apis():
         def rl_module_required_apis(cls):
             return [TargetNetworkAPI]
 
-    learner = (
-        config_for("p0").learners(learner_class=Strict).multi_agent(policies_to_train=[]).build_learner()
-    )
+    learner = config_for("p0").learners(learner_class=Strict).multi_agent(policies_to_train=[]).build_learner()
     learner.build()  # nothing is trained, so nothing is required
     with pytest.raises(ModuleAPIError, match="TargetNetworkAPI"):
         learner.add_module(module_id="p1", module_spec=spec(), new_should_module_be_updated=["p1"])
@@ -168,9 +162,7 @@ def test_an_added_module_gets_target_networks_that_follow():
     assert all(not p.requires_grad for p in module.target.parameters())
     result = learner.update(batch_for("p1"), timesteps={"num_env_steps_sampled_lifetime": 10})
     assert result["p1"]["num_target_updates"] == 1
-    assert all(
-        torch.equal(a, b) for a, b in zip(module.policy.parameters(), module.target.parameters(), strict=True)
-    )
+    assert all(torch.equal(a, b) for a, b in zip(module.policy.parameters(), module.target.parameters(), strict=True))
     learner.remove_module("p1")
     assert learner._drivers.get_state()["rlkit-core/target_network"]["num_updates"] == {}
 
@@ -194,9 +186,7 @@ def test_restoring_brings_the_module_set_of_the_checkpoint(tmp_path):
         assert sorted(other.module.keys()) == ["late", "p0"]
         assert sorted(other._optimizers) == sorted(one._optimizers)
         state = other.get_state()
-        assert all(
-            same(state[key], reference[key]) for key in ("rl_module", "optimizer", "rng", "weights_seq_no")
-        )
+        assert all(same(state[key], reference[key]) for key in ("rl_module", "optimizer", "rng", "weights_seq_no"))
     for seed in (7, 8):
         for learner in (one, two, three, four):
             learner.update(
@@ -238,9 +228,7 @@ def test_weights_of_some_modules():
 
 
 def test_a_group_follows_its_learner():
-    group = LearnerGroup(
-        config=config_for("p0").copy(), module_spec=config_for("p0").get_multi_rl_module_spec()
-    )
+    group = LearnerGroup(config=config_for("p0").copy(), module_spec=config_for("p0").get_multi_rl_module_spec())
     bare = learner_for("p0")
     for target in (group, bare):
         target.add_module(module_id="p1", module_spec=spec())
@@ -271,9 +259,7 @@ def test_other_spaces_are_an_error_and_a_subclass_is_kept():
     assert type(learner.module["p0"]) is Mine
     assert same(learner.module["p0"].get_state(), saved["rl_module"]["p0"])
 
-    wide = RLModuleSpec(
-        DiscreteBCTorchModule, gym.spaces.Box(-1, 1, (6,)), ACT, model_config={"fcnet_hiddens": [8]}
-    )
+    wide = RLModuleSpec(DiscreteBCTorchModule, gym.spaces.Box(-1, 1, (6,)), ACT, model_config={"fcnet_hiddens": [8]})
     config.rl_module(rl_module_spec=MultiRLModuleSpec(rl_module_specs={"p0": wide}))
     learner = config.build_learner()
     learner.build()

@@ -25,9 +25,7 @@ class Weighted(BCTorchLearner):
     """Each row has a weight in the loss."""
 
     def compute_loss_for_module(self, *, module_id, config, batch, fwd_out):
-        loss = super().compute_loss_for_module(
-            module_id=module_id, config=config, batch=batch, fwd_out=fwd_out
-        )
+        loss = super().compute_loss_for_module(module_id=module_id, config=config, batch=batch, fwd_out=fwd_out)
         return loss * batch["weight"].mean()
 
 
@@ -35,9 +33,7 @@ class Slanted(BCTorchLearner):
     """The loss is finite; its gradient in one bias is as large as ``push``."""
 
     def compute_loss_for_module(self, *, module_id, config, batch, fwd_out):
-        loss = super().compute_loss_for_module(
-            module_id=module_id, config=config, batch=batch, fwd_out=fwd_out
-        )
+        loss = super().compute_loss_for_module(module_id=module_id, config=config, batch=batch, fwd_out=fwd_out)
         bias = self.module[module_id].policy[2].bias
         return loss + (bias - bias.detach())[0] * batch["push"].max()
 

@@ -40,9 +40,7 @@ def parameters(learner, mid="default_policy"):
 
 
 def twin_of(learner, mid="default_policy"):
-    twin = DiscreteBCTorchModule(
-        observation_space=OBS, action_space=ACT, model_config={"fcnet_hiddens": [32]}
-    )
+    twin = DiscreteBCTorchModule(observation_space=OBS, action_space=ACT, model_config={"fcnet_hiddens": [32]})
     twin.set_state(learner.module[mid].get_state())
     return twin
 
@@ -201,9 +199,7 @@ def test_torch_schedules_follow_torchs_own_loop(name):
             one.step()
         for one in (learner, continued)[: 1 + (number >= 3)]:
             result = one.update({"default_policy": rows(number)})["default_policy"]
-            assert result["default_optimizer_learning_rate"] == pytest.approx(
-                sgd.param_groups[0]["lr"], rel=1e-6
-            )
+            assert result["default_optimizer_learning_rate"] == pytest.approx(sgd.param_groups[0]["lr"], rel=1e-6)
 
 
 def test_a_schedule_that_follows_the_loss():
@@ -215,9 +211,7 @@ def test_a_schedule_that_follows_the_loss():
             params = self.get_parameters(self.module[module_id])
             sgd = torch.optim.SGD(params, lr=1.0)
             plateau = lr_scheduler.ReduceLROnPlateau(sgd, patience=1, factor=0.5)
-            self.register_optimizer(
-                module_id=module_id, optimizer=sgd, params=params, lr_or_lr_schedule=plateau
-            )
+            self.register_optimizer(module_id=module_id, optimizer=sgd, params=params, lr_or_lr_schedule=plateau)
 
     learner = learner_for(Flat)
     seen = [learner.update({"default_policy": rows()})["default_policy"] for _ in range(5)]
@@ -249,9 +243,7 @@ class WithPenalty(BCTorchLearner):
     """An extra loss term, by overriding."""
 
     def compute_loss_for_module(self, *, module_id, config, batch, fwd_out):
-        loss = super().compute_loss_for_module(
-            module_id=module_id, config=config, batch=batch, fwd_out=fwd_out
-        )
+        loss = super().compute_loss_for_module(module_id=module_id, config=config, batch=batch, fwd_out=fwd_out)
         penalty = sum(p.square().sum() for p in self.module[module_id].parameters())
         self.metrics.log_value((module_id, "penalty"), penalty)
         return loss + config.learner_config_dict["penalty"] * penalty
@@ -326,9 +318,7 @@ class OneOptimizer(BCTorchLearner):
     def configure_optimizers(self):
         params = [p for _, _, p in self.module.unique_parameters()]
         adam = torch.optim.Adam(params)
-        self.register_optimizer(
-            module_id=ALL_MODULES, optimizer=adam, params=params, lr_or_lr_schedule=self.config.lr
-        )
+        self.register_optimizer(module_id=ALL_MODULES, optimizer=adam, params=params, lr_or_lr_schedule=self.config.lr)
 
 
 def test_one_optimizer_for_all_modules():
@@ -345,9 +335,7 @@ def test_one_optimizer_for_all_modules():
         sum(cloning_loss(twins[mid], data) for mid, data in batch.items()).backward()
         norm = torch.nn.utils.clip_grad_norm_(params, 0.05)
         adam.step()
-        assert result[ALL_MODULES]["gradients_default_optimizer_global_norm"] == pytest.approx(
-            float(norm), rel=1e-3
-        )
+        assert result[ALL_MODULES]["gradients_default_optimizer_global_norm"] == pytest.approx(float(norm), rel=1e-3)
     for mid, twin in twins.items():
         for mine, theirs in zip(learner.module[mid].parameters(), twin.parameters(), strict=True):
             torch.testing.assert_close(mine, theirs, atol=5e-5, rtol=0)

@@ -41,9 +41,7 @@ def surrogate(out, inputs, coefficient):
     ratio = (logp + 1.0).exp()
     advantages = (inputs["w"] - inputs["w"].mean()) / inputs["w"].std()
     entropy = -(logp.exp() * logp).sum()
-    return (
-        -torch.minimum(ratio * advantages, ratio.clamp(0.8, 1.2) * advantages).mean() - coefficient * entropy
-    )
+    return -torch.minimum(ratio * advantages, ratio.clamp(0.8, 1.2) * advantages).mean() - coefficient * entropy
 
 
 def many_ops(out, inputs, coefficient):
@@ -53,12 +51,7 @@ def many_ops(out, inputs, coefficient):
     picked = torch.where(mask.unsqueeze(-1), parts[0], -parts[0].abs())
     one_hot = torch.zeros(16, 3).scatter_(-1, inputs["a"].unsqueeze(-1), 1.0)
     var = out.var(0, correction=0).sum()
-    return (
-        picked.mean()
-        + (one_hot * out[..., :3]).sum(-1).square().mean()
-        + coefficient * var
-        + F.mse_loss(a, b)
-    )
+    return picked.mean() + (one_hot * out[..., :3]).sum(-1).square().mean() + coefficient * var + F.mse_loss(a, b)
 
 
 @pytest.mark.parametrize("loss", [surrogate, many_ops])
@@ -66,9 +59,7 @@ def many_ops(out, inputs, coefficient):
     "net",
     [
         lambda: nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3)),
-        lambda: nn.Sequential(
-            nn.Linear(4, 8), nn.LayerNorm(8), nn.ReLU(), nn.Linear(8, 4), nn.ELU(), nn.Linear(4, 3)
-        ),
+        lambda: nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8), nn.ReLU(), nn.Linear(8, 4), nn.ELU(), nn.Linear(4, 3)),
         lambda: nn.Sequential(nn.Linear(4, 8), nn.SiLU(), nn.GELU(), nn.Linear(8, 3, bias=False)),
     ],
 )

@@ -27,9 +27,7 @@ class LogsRows(PPOTorchLearner):
         self.log_rows(module_id, "number", batch["value_targets"] * 1.0)
         self.log_rows(module_id, "logits", logits)
         self.log_rows(module_id, "gap", logits[:, 0] - logits[:, 1])
-        return super().compute_loss_for_module(
-            module_id=module_id, config=config, batch=batch, fwd_out=fwd_out
-        )
+        return super().compute_loss_for_module(module_id=module_id, config=config, batch=batch, fwd_out=fwd_out)
 
 
 def build(compile, modules=("default_policy",), **settings):

@@ -39,9 +39,7 @@ def test_the_tensor_is_updated_in_place():
     assert float(tensor) == 0.5
 
 
-@pytest.mark.parametrize(
-    "bad", ["x", [[0, 1]], [[1, 1], [2, 2]], [[0, 1], [0, 2]], [[0, 1, 2], [1, 2, 3]], True, None]
-)
+@pytest.mark.parametrize("bad", ["x", [[0, 1]], [[1, 1], [2, 2]], [[0, 1], [0, 2]], [[0, 1, 2], [1, 2, 3]], True, None])
 def test_malformed_schedules(bad):
     with pytest.raises(ConfigError, match="schedule"):
         Scheduler(bad)

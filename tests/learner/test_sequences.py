@@ -121,10 +121,7 @@ def test_minibatches_keep_sequences_whole_and_all_have_one_shape(drawn, size):
     per = max(1, size // length)
     assert all(part["m"]["step"].shape == (per, length) for part in parts)
     assert all(part["m"]["state_in"]["sum"].shape == (per, 1) for part in parts)
-    known = {
-        tuple(row): s
-        for row, s in zip(batch["step"].tolist(), batch["state_in"]["sum"].tolist(), strict=True)
-    }
+    known = {tuple(row): s for row, s in zip(batch["step"].tolist(), batch["state_in"]["sum"].tolist(), strict=True)}
     for part in parts:
         for row, state in zip(part["m"]["step"].tolist(), part["m"]["state_in"]["sum"].tolist(), strict=True):
             assert known[tuple(row)] == state
@@ -147,9 +144,7 @@ class Stateful(TorchRLModule):
         return {"h": torch.zeros(2)}
 
 
-@pytest.mark.parametrize(
-    ("config", "expected"), [({"max_seq_len": 7}, 7), ({}, None), ({"max_seq_len": 0}, None)]
-)
+@pytest.mark.parametrize(("config", "expected"), [({"max_seq_len": 7}, 7), ({}, None), ({"max_seq_len": 0}, None)])
 def test_the_length_comes_from_the_model_config(config, expected):
     module = RLModuleSpec(Stateful, gym.spaces.Discrete(2), model_config=config).build()
     if expected:

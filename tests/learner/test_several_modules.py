@@ -80,9 +80,7 @@ def test_settings_of_each_module():
     """lr, clipping and gamma are the module's own, and no other's."""
     learner = learner_for(
         {"p0": bc(), "p1": bc()},
-        overrides={
-            "p1": {"lr": [[0, 0.2], [100, 0.0]], "grad_clip": 1e-9, "grad_clip_by": "value", "gamma": 0.5}
-        },
+        overrides={"p1": {"lr": [[0, 0.2], [100, 0.0]], "grad_clip": 1e-9, "grad_clip_by": "value", "gamma": 0.5}},
     )
     assert learner.config.get_config_for_module("p0") is learner.config
     assert learner.config.get_config_for_module("p1").gamma == 0.5
@@ -94,18 +92,14 @@ def test_settings_of_each_module():
         for mid, out in learner.module.forward_train({"p0": rows(), "p1": rows()}).items()
     }
     gradients = learner.postprocess_gradients(learner.compute_gradients(losses))
-    largest = {
-        mid: max(float(gradients[p].abs().max()) for p in learner.module[mid].parameters()) for mid in losses
-    }
+    largest = {mid: max(float(gradients[p].abs().max()) for p in learner.module[mid].parameters()) for mid in losses}
     assert largest["p0"] > 1e-3
     assert largest["p1"] <= 1e-9
 
 
 def test_small_modules_cycle_through_exact_minibatches():
     learner = learner_for({"p0": bc(), "p1": bc()})
-    learner.update(
-        {"p0": rows(50), "p1": rows(7)}, num_epochs=2, minibatch_size=20, shuffle_batch_per_epoch=True
-    )
+    learner.update({"p0": rows(50), "p1": rows(7)}, num_epochs=2, minibatch_size=20, shuffle_batch_per_epoch=True)
     assert learner.sizes == [("p0", 20), ("p1", 20)] * 5
 
 
@@ -137,9 +131,7 @@ class ReadsTheOther(BCLearner):
     """The loss of p0 also pulls at the weights of p1."""
 
     def compute_loss_for_module(self, *, module_id, config, batch, fwd_out):
-        loss = super().compute_loss_for_module(
-            module_id=module_id, config=config, batch=batch, fwd_out=fwd_out
-        )
+        loss = super().compute_loss_for_module(module_id=module_id, config=config, batch=batch, fwd_out=fwd_out)
         return loss + sum(p.square().sum() for p in self.module["p1"].parameters())
 
 
@@ -211,10 +203,7 @@ def shared_learner(ids=("p0", "p1"), **settings):
 
 def test_a_shared_encoder_trains():
     learner = shared_learner()
-    losses = [
-        learner.update({mid: shared_rows(seed=k + i) for i, mid in enumerate(("p0", "p1"))})
-        for k in range(120)
-    ]
+    losses = [learner.update({mid: shared_rows(seed=k + i) for i, mid in enumerate(("p0", "p1"))}) for k in range(120)]
     for mid in ("p0", "p1"):
         assert losses[0][mid]["total_loss"] > 0.6
         assert losses[-1][mid]["total_loss"] < 0.3
@@ -278,9 +267,7 @@ def test_a_shared_parameter_belongs_to_the_first_trained_module():
     before = arrays(learner, "p0")
     learner.update({mid: shared_rows() for mid in ("p0", "p1")})
     after = arrays(learner, "p0")
-    assert unchanged(
-        *({n: v for n, v in part.items() if n.startswith("policy_head")} for part in (before, after))
-    )
+    assert unchanged(*({n: v for n, v in part.items() if n.startswith("policy_head")} for part in (before, after)))
     assert not torch.equal(before["encoder.0.weight"], after["encoder.0.weight"])
 
 
@@ -331,9 +318,7 @@ def ppo_episode(length, reward, seed=0):
 
 
 def test_ppo_keeps_kl_weights_and_discounts_by_module():
-    learner = ppo_learner(
-        p1={"kl_coeff": 1.0, "kl_target": 1e9, "gamma": 0.0, "lambda_": 0.0, "use_critic": False}
-    )
+    learner = ppo_learner(p1={"kl_coeff": 1.0, "kl_target": 1e9, "gamma": 0.0, "lambda_": 0.0, "use_critic": False})
     episodes = {mid: [ppo_episode(40, 1.0)] for mid in ("p0", "p1", "rnd")}
     result = learner.update_from_episodes(episodes, num_epochs=3, minibatch_size=20)
     assert "vf_loss" in result["p0"]

@@ -38,9 +38,7 @@ def test_values_of_steps_of_the_end_and_of_final_observations(mode, share, monke
     monkeypatch.setattr(
         module,
         "compute_values",
-        lambda batch, embeddings=None: (
-            calls.append(embeddings is not None) or compute_values(batch, embeddings)
-        ),
+        lambda batch, embeddings=None: calls.append(embeddings is not None) or compute_values(batch, embeddings),
     )
     fast = values_of_rollout(module, rollout, same_weights=True)
     assert any(calls) is share

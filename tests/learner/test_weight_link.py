@@ -45,9 +45,7 @@ def test_copies_what_set_state_would(settings):
     before = {key: value.clone() for key, value in ours.items()}
     for parameter in source.parameters():
         parameter.data.mul_(2.0)
-    assert all(
-        torch.equal(target.state_dict()[key], before[key]) for key in before
-    )  # a copy, not the same memory
+    assert all(torch.equal(target.state_dict()[key], before[key]) for key in before)  # a copy, not the same memory
 
 
 def test_knows_when_its_modules_have_changed():

@@ -56,9 +56,7 @@ def test_only_what_was_set_overrides():
 
 
 def test_later_layers_win_even_with_false_and_empty_values():
-    merged = effective_model_config(
-        {"use_lstm": True, "fcnet_hiddens": [4]}, {"use_lstm": False, "fcnet_hiddens": []}
-    )
+    merged = effective_model_config({"use_lstm": True, "fcnet_hiddens": [4]}, {"use_lstm": False, "fcnet_hiddens": []})
     assert merged["use_lstm"] is False
     assert merged["fcnet_hiddens"] == []
     marker = nn.Linear(1, 1)
@@ -134,9 +132,7 @@ def test_activations_by_name_class_and_callable():
     assert get_activation(shared) is not shared
     with pytest.raises(ConfigError, match="callable"):
         get_activation(3)
-    net = MLPEncoderConfig(
-        input_dims=(2,), hidden_layer_dims=(3, 3), hidden_layer_activation=nn.PReLU
-    ).build()
+    net = MLPEncoderConfig(input_dims=(2,), hidden_layer_dims=(3, 3), hidden_layer_activation=nn.PReLU).build()
     assert sum(isinstance(m, nn.PReLU) for m in net.modules()) == 2
     assert len(list(net.parameters())) == 6
 
@@ -182,9 +178,7 @@ def test_layernorm_counts_of_actor_critics():
         ([8] * 3, False, 6),
     ):
         base = MLPEncoderConfig.from_space(box(3), {"fcnet_hiddens": hiddens, "fcnet_use_layernorm": True})
-        assert (
-            layer_norms(ActorCriticEncoderConfig(base_encoder_config=base, shared=shared).build()) == expected
-        )
+        assert layer_norms(ActorCriticEncoderConfig(base_encoder_config=base, shared=shared).build()) == expected
 
 
 def test_mlp_from_space_honours_every_fcnet_field():

@@ -32,9 +32,7 @@ def image(*shape, dtype=np.uint8, high=255):
 def config_for(space, settings=None):
     """What a catalog does, in four lines."""
     if isinstance(space, spaces.Dict | spaces.Tuple):
-        return MultiStreamEncoderConfig.from_space(
-            space, settings or {}, lambda sub, path: config_for(sub, settings)
-        )
+        return MultiStreamEncoderConfig.from_space(space, settings or {}, lambda sub, path: config_for(sub, settings))
     if isinstance(space, spaces.Box):
         cls = MLPEncoderConfig if len(space.shape) == 1 else CNNEncoderConfig
         return cls.from_space(space, settings or {})
@@ -145,9 +143,7 @@ def test_cnn_settings_and_refusals():
         {"input_dims": (8,)},
     ):
         with pytest.raises(ConfigError):
-            CNNEncoderConfig(
-                **{"input_dims": (8, 8, 1), "cnn_filter_specifiers": [[2, 3, 1]], **wrong}
-            ).build()
+            CNNEncoderConfig(**{"input_dims": (8, 8, 1), "cnn_filter_specifiers": [[2, 3, 1]], **wrong}).build()
 
 
 @pytest.mark.parametrize(
@@ -206,9 +202,7 @@ NESTED = spaces.Dict(
 
 
 def test_multi_stream_over_nested_spaces():
-    config = config_for(
-        NESTED, {"fcnet_hiddens": [8], "fusionnet_hiddens": [6, 5], "fusionnet_activation": "relu"}
-    )
+    config = config_for(NESTED, {"fcnet_hiddens": [8], "fusionnet_hiddens": [6, 5], "fusionnet_activation": "relu"})
     net = config.build()
     obs = batch_of(NESTED, 4)
     out = net({"obs": {**obs, "action_mask": torch.ones(4, 2)}})["encoder_out"]
@@ -274,9 +268,7 @@ def recurrent_config(kind, layers, tokenizer):
     )
 
 
-@pytest.mark.parametrize(
-    ("kind", "layers", "tokenizer"), list(product(["lstm", "gru"], [1, 2], [True, False]))
-)
+@pytest.mark.parametrize(("kind", "layers", "tokenizer"), list(product(["lstm", "gru"], [1, 2], [True, False])))
 def test_recurrent_sequence_equals_step_by_step(kind, layers, tokenizer):
     net = recurrent_config(kind, layers, tokenizer).build()
     start = net.get_initial_state()
@@ -296,9 +288,7 @@ def test_recurrent_sequence_equals_step_by_step(kind, layers, tokenizer):
         assert value.shape == (2, layers, 5)
         torch.testing.assert_close(value, whole["state_out"][key])
     zeros = {k: torch.zeros(2, *s.shape) for k, s in start.items()}
-    torch.testing.assert_close(
-        net({"obs": obs})["encoder_out"], net({"obs": obs, "state_in": zeros})["encoder_out"]
-    )
+    torch.testing.assert_close(net({"obs": obs})["encoder_out"], net({"obs": obs, "state_in": zeros})["encoder_out"])
 
 
 def test_recurrent_time_major_keeps_batch_first_states():

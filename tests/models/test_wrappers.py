@@ -57,9 +57,7 @@ def test_merging_learners_equals_one_batch():
 
 
 def test_normalised_values_clip_and_leave_other_leaves_alone():
-    space = spaces.Dict(
-        {"v": spaces.Box(-1, 1, (2, 2)), "n": spaces.Discrete(3), "t": spaces.Tuple((VECTOR,))}
-    )
+    space = spaces.Dict({"v": spaces.Box(-1, 1, (2, 2)), "n": spaces.Discrete(3), "t": spaces.Tuple((VECTOR,))})
     normalizer = ObservationNormalizer(space, clip=2.0)
     obs = {
         "v": torch.randn(50, 2, 2) * 3 + 5,

@@ -28,9 +28,7 @@ class Site:
         self.path = path
         path.mkdir(parents=True, exist_ok=True)
 
-    def add(
-        self, name, source=None, *, version="1.0", requires=("rlkit-core>=0.1,<0.2",), groups=None, **modules
-    ):
+    def add(self, name, source=None, *, version="1.0", requires=("rlkit-core>=0.1,<0.2",), groups=None, **modules):
         """Write a distribution; ``source`` is its plugin module, ``modules`` further ones."""
         package = name.replace("-", "_")
         if groups is None:
@@ -42,9 +40,7 @@ class Site:
         info = self.path / f"{package}-{version}.dist-info"
         info.mkdir()
         head = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
-        (info / "METADATA").write_text(
-            "\n".join([*head, *(f"Requires-Dist: {r}" for r in requires), "", "text"])
-        )
+        (info / "METADATA").write_text("\n".join([*head, *(f"Requires-Dist: {r}" for r in requires), "", "text"]))
         lines = []
         for group, entries in groups.items():
             lines += [f"[{group}]", *(f"{k} = {v}" for k, v in entries.items()), ""]

@@ -33,9 +33,7 @@ TEXT = Text(3)
 
 def reg(id, spaces=(Text,), kind="encoder", **kw):
     distribution, name = id.split("/")
-    return RegisteredComponent(
-        Component(name, kind, f"pkg:{name}", spaces, **kw), Origin(distribution, "1.0")
-    )
+    return RegisteredComponent(Component(name, kind, f"pkg:{name}", spaces, **kw), Origin(distribution, "1.0"))
 
 
 def ask(space=TEXT, path=(), kind="encoder", slot="encoder"):
@@ -209,9 +207,7 @@ def test_nothing_serves_lists_nearest_misses_first_failed_plugins_and_the_line()
 
 
 def test_a_choice_is_json_with_its_whole_trace():
-    choice = pick(
-        reg("rlkit-core/b", (Box,)), reg("rlkit-core/any", (Space,)), reg("rlkit-core/t"), path=("a", "0")
-    )
+    choice = pick(reg("rlkit-core/b", (Box,)), reg("rlkit-core/any", (Space,)), reg("rlkit-core/t"), path=("a", "0"))
     data = json.loads(json.dumps(choice.to_dict()))
     assert data == {
         "kind": "encoder",
@@ -233,9 +229,7 @@ def test_a_choice_is_json_with_its_whole_trace():
 SPACES = [Space, Box, Camera, DepthCamera]
 distributions = st.sampled_from(["rlkit-core", "lab-a", "lab-b"])
 conditions = st.sampled_from([None, True, False])
-candidates = st.lists(
-    st.tuples(distributions, st.sampled_from(SPACES), conditions, st.integers(0, 1)), max_size=6
-)
+candidates = st.lists(st.tuples(distributions, st.sampled_from(SPACES), conditions, st.integers(0, 1)), max_size=6)
 
 
 @given(candidates, st.randoms(use_true_random=False))
@@ -338,9 +332,7 @@ def test_a_class_of_an_installed_distribution_carries_its_name():
 def test_a_class_that_is_registered_keeps_its_id():
     known = RegisteredComponent(Component("enc", "encoder", MyEncoder, [Text]), Origin("lab", "1.0"))
     assert pick(known, choices={"encoder": MyEncoder}).id == "lab/enc"
-    by_name = RegisteredComponent(
-        Component("dec", "encoder", "json:JSONDecoder", [Text]), Origin("lab", "1.0")
-    )
+    by_name = RegisteredComponent(Component("dec", "encoder", "json:JSONDecoder", [Text]), Origin("lab", "1.0"))
     assert pick(by_name, choices={"encoder": json.JSONDecoder}).id == "lab/dec"
 
 
@@ -383,9 +375,7 @@ def test_distribution_names_are_compared_in_normal_form():
 
 
 def test_a_target_that_cannot_be_imported():
-    with pytest.raises(
-        PluginError, match=r"encoder 'lab/t': its target 'pkg:t' cannot be imported"
-    ) as caught:
+    with pytest.raises(PluginError, match=r"encoder 'lab/t': its target 'pkg:t' cannot be imported") as caught:
         reg("lab/t").load()
     assert isinstance(caught.value.__cause__, ImportError)
 
@@ -440,6 +430,4 @@ def test_two_installed_plugins_that_claim_one_space(site):
     with pytest.raises(AmbiguousComponentError, match="'fx-gap-a/graph' and 'fx-gap-b/graph'"):
         choose(ask(graph), registry=registry)
     named = ComponentChoices.from_config({"encoder": "fx-gap-b/graph"})
-    assert (
-        choose(ask(graph), registry=registry, choices=named).component.load().__module__ == "fx_gap_b.encoder"
-    )
+    assert choose(ask(graph), registry=registry, choices=named).component.load().__module__ == "fx_gap_b.encoder"

@@ -38,9 +38,7 @@ def test_listing_as_text(site, rlkit):
     assert code == 0
     assert lines[0].split() == ["PLUGIN", "VERSION", "STATE", "PROVIDES"]
     assert "fx-algorithm     1.0      found         algorithms: noop" in lines
-    assert lines[lines.index("fx-good          1.0      disabled      plugins: good") + 1].endswith(
-        "names it"
-    )
+    assert lines[lines.index("fx-good          1.0      disabled      plugins: good") + 1].endswith("names it")
     assert "requires rlkit-core>=7" in out
     assert "\x1b" not in out
 
@@ -97,9 +95,7 @@ def test_a_command_of_a_plugin_never_shadows_one_of_rlkit(site, rlkit):
     site.fixture("fx-command")
     assert "this must never run" not in "".join(map(str, rlkit("train")))
     code, out, _ = rlkit("doctor", "--json")
-    check = next(
-        c for c in json.loads(out)["checks"] if (c["what"], c["name"]) == ("rlkit.commands", "train")
-    )
+    check = next(c for c in json.loads(out)["checks"] if (c["what"], c["name"]) == ("rlkit.commands", "train"))
     assert (check["state"], code) == ("failed", 1)
     assert "of its own" in check["reason"]
 
@@ -130,9 +126,7 @@ def test_unknown_names_in_variables_are_one_plain_line(site, rlkit):
 
 
 def test_doctor_reports_every_failure_with_reason_traceback_and_remedy(site, rlkit):
-    site.fixture(
-        "fx-good", "fx-import-error", "fx-exit", "fx-unknown-hook", "fx-newer-api", "fx-incompatible"
-    )
+    site.fixture("fx-good", "fx-import-error", "fx-exit", "fx-unknown-hook", "fx-newer-api", "fx-incompatible")
     code, out, _ = rlkit("doctor", "--json")
     assert code == 1
     checks = {c["distribution"]: c for c in json.loads(out)["checks"] if c["what"] == "rlkit.plugins"}

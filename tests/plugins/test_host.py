@@ -46,11 +46,7 @@ def ghosts(host, distribution):
         if hook.startswith("rlkit_")
         for impl in getattr(host._manager.hook, hook).get_hookimpls()
     ]
-    found = [
-        n
-        for n in [*impls, *(n for n, _ in host._manager.list_name_plugin())]
-        if n.startswith(distribution + ":")
-    ]
+    found = [n for n in [*impls, *(n for n, _ in host._manager.list_name_plugin())] if n.startswith(distribution + ":")]
     found += [c.id for c in host.registry.components() if c.origin.distribution == distribution]
     found += [a.id for a in (*host.module_apis, *host.executors) if a.origin.distribution == distribution]
     return found
@@ -160,9 +156,7 @@ def test_a_fault_costs_only_its_plugin_and_leaves_nothing_behind(site, fault):
     assert texts == ["aaa-good/text", "zzz-good/text"]
 
 
-@pytest.mark.parametrize(
-    "value", ["lab_x:missing", "lab_x.sub", "lab_x:NOTHING", "lab_x:Class", "lab_x:TEXT", "???"]
-)
+@pytest.mark.parametrize("value", ["lab_x:missing", "lab_x.sub", "lab_x:NOTHING", "lab_x:Class", "lab_x:TEXT", "???"])
 def test_an_entry_point_that_names_nothing_usable(site, value):
     source = 'rlkit_api = "1.0"\nNOTHING = None\nTEXT = "hooks"\nclass Class:\n    rlkit_api = "1.0"\n'
     site.add("lab-x", source, groups={"rlkit.plugins": {"x": value}})
@@ -176,9 +170,7 @@ def test_two_entry_points_of_one_distribution_fail_apart(site):
     site.add("lab-x", GOOD, groups=groups, lab_y=GOOD)
     host = load(site)
     assert [s.state for s in host.states if s.distribution == "lab-x"] == ["loaded", "failed"]
-    assert [c.id for c in host.registry.components("encoder") if c.origin.distribution == "lab-x"] == [
-        "lab-x/text"
-    ]
+    assert [c.id for c in host.registry.components("encoder") if c.origin.distribution == "lab-x"] == ["lab-x/text"]
 
 
 def test_a_failure_inside_pluggy_is_rolled_back_too(site, monkeypatch):
@@ -254,9 +246,7 @@ def test_order_of_installation_does_not_change_the_registry_or_a_choice(make_sit
             site.add(name, HEAD + f"def rlkit_encoders(): return [text('{name}', spaces={spaces_served})]\n")
         host = load(site)
         chosen = choose(ComponentRequest("encoder", "encoder", (), spaces.Text(3)), registry=host.registry)
-        results.add(
-            (tuple(c.id for c in host.registry.components()), tuple(map(str, host.states)), chosen.id)
-        )
+        results.add((tuple(c.id for c in host.registry.components()), tuple(map(str, host.states)), chosen.id))
         for name in names:
             sys.modules.pop(name.replace("-", "_"), None)
     assert len(results) == 1
@@ -264,9 +254,7 @@ def test_order_of_installation_does_not_change_the_registry_or_a_choice(make_sit
 
 
 def test_loading_twice_loads_once(site):
-    site.add(
-        "lab-x", GOOD + "import builtins\nbuiltins.lab_x_loads = getattr(builtins, 'lab_x_loads', 0) + 1\n"
-    )
+    site.add("lab-x", GOOD + "import builtins\nbuiltins.lab_x_loads = getattr(builtins, 'lab_x_loads', 0) + 1\n")
     host = load(site)
     host.load()
     import builtins
@@ -277,9 +265,7 @@ def test_loading_twice_loads_once(site):
 
 
 def test_a_plugin_may_ask_for_the_host_while_it_is_loaded(site):
-    site.add(
-        "lab-x", GOOD + "from rlkit_core.plugins.host import default_host\nseen = default_host().registry\n"
-    )
+    site.add("lab-x", GOOD + "from rlkit_core.plugins.host import default_host\nseen = default_host().registry\n")
     host = site.host()
     with use_host(host):
         host.load()
@@ -400,9 +386,7 @@ def test_one_name_registered_by_two_distributions_needs_the_full_name(site):
     assert host.get_catalog("lab-b/tools").__module__ == "lab_b"
 
 
-@pytest.mark.parametrize(
-    ("value", "message"), [("lab_x:thing", "not a class"), ("lab_x:gone", "AttributeError")]
-)
+@pytest.mark.parametrize(("value", "message"), [("lab_x:thing", "not a class"), ("lab_x:gone", "AttributeError")])
 def test_a_catalog_that_is_no_class(site, value, message):
     site.add("lab-x", "thing = 3\n", groups={"rlkit.catalogs": {"tools": value}})
     with pytest.raises(PluginError, match=message):
@@ -417,9 +401,7 @@ def test_executors(site):
     site.add("lab-a", source.replace("{0}", "shared"))
     site.add("lab-b", source.replace("{0}", "shared"))
     host = load(site)
-    assert host.get_executor("local").__module__.startswith(
-        "rlkit_core"
-    )  # a plugin's 'local' changes nothing
+    assert host.get_executor("local").__module__.startswith("rlkit_core")  # a plugin's 'local' changes nothing
     assert host.get_executor("lab-a/shared").__name__ == "JSONDecoder"
     with pytest.raises(AmbiguousComponentError, match="'lab-a/shared' and 'lab-b/shared'"):
         host.get_executor("shared")
@@ -436,8 +418,7 @@ def test_module_apis_carry_mixin_and_driver(site):
     site.fixture("fx-api")
     site.add(
         "lab-x",
-        HEAD
-        + "def rlkit_module_apis(): return [ModuleAPI('late', 'typing:Protocol'), ModuleAPI('gone', 'a:B')]\n",
+        HEAD + "def rlkit_module_apis(): return [ModuleAPI('late', 'typing:Protocol'), ModuleAPI('gone', 'a:B')]\n",
     )
     apis = {a.id: a for a in load(site).module_apis}
     assert apis["fx-api/counting"].mixin.__name__ == "CountingAPI"
@@ -489,9 +470,7 @@ def test_collect_flattens_and_names_who_answered(site):
 @pytest.mark.parametrize("body", ["raise KeyError('k')", "yield 'a'; raise KeyError('k')"])
 def test_collect_names_the_plugin_that_raised(site, body):
     site.add("lab-a", HEAD + f"def rlkit_check_config(): {body}\n")
-    with pytest.raises(
-        PluginError, match=r"rlkit_check_config of plugin lab-a 1\.0 raised KeyError"
-    ) as caught:
+    with pytest.raises(PluginError, match=r"rlkit_check_config of plugin lab-a 1\.0 raised KeyError") as caught:
         load(site).collect("rlkit_check_config", config=None)
     assert isinstance(caught.value.__cause__, KeyError)
 

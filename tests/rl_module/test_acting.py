@@ -75,9 +75,7 @@ def test_live_torch_distributions() -> None:
     expected = LOGITS.log_softmax(-1).gather(1, out["actions"][:, None])[:, 0]
     assert torch.allclose(out["action_logp"], expected)
     assert torch.allclose(out["action_dist_inputs"].softmax(-1), LOGITS.softmax(-1))
-    normal = torch.distributions.Independent(
-        torch.distributions.Normal(torch.ones(2, 1), 2 * torch.ones(2, 1)), 1
-    )
+    normal = torch.distributions.Independent(torch.distributions.Normal(torch.ones(2, 1), 2 * torch.ones(2, 1)), 1)
     out = act(returning({"action_dist": normal}, action_space=gym.spaces.Box(-1, 1, (1,))), False)
     assert out["actions"].tolist() == [[1.0], [1.0]]
     assert torch.allclose(out["action_dist_inputs"], torch.tensor([[1.0, np.log(2.0)]] * 2).float())
@@ -102,9 +100,7 @@ def test_the_three_distribution_classes_may_differ() -> None:
         def get_inference_action_dist_cls(self):
             return Categorical
 
-    assert act(Three(**KW), True)["actions"] is LOGITS or torch.equal(
-        act(Three(**KW), True)["actions"], LOGITS
-    )
+    assert act(Three(**KW), True)["actions"] is LOGITS or torch.equal(act(Three(**KW), True)["actions"], LOGITS)
     assert act(Three(**KW), False)["actions"].tolist() == [1, 0]
 
 
@@ -168,18 +164,14 @@ def test_recurrent_modules_see_one_step_of_time() -> None:
     action, state = module.compute_single_action(obs[0])
     assert (int(action), state["count"].tolist()) == (1, [1.0])
     assert int(module.compute_single_action(obs[0], state)[0]) == 2
-    _, state, _ = module.compute_actions_from_input_dict(
-        {"obs": obs, "state_in": {"count": np.full((2, 1), 4.0)}}
-    )
+    _, state, _ = module.compute_actions_from_input_dict({"obs": obs, "state_in": {"count": np.full((2, 1), 4.0)}})
     assert state["count"].tolist() == [[5.0], [5.0]]
 
 
 def test_compute_methods_agree() -> None:
     torch.manual_seed(1)
     space = gym.spaces.Discrete(3, start=5)
-    module = ActorCriticTorchRLModule(
-        observation_space=OBS, action_space=space, model_config={"fcnet_hiddens": [8]}
-    )
+    module = ActorCriticTorchRLModule(observation_space=OBS, action_space=space, model_config={"fcnet_hiddens": [8]})
     with torch.no_grad():
         module.pi.net.layers[0].weight.mul_(1000)
     obs = np.random.default_rng(0).normal(size=(6, 4))  # float64

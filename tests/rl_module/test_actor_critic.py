@@ -99,9 +99,7 @@ SPACES = [
     gym.spaces.Discrete(5),
     gym.spaces.MultiDiscrete([2, 3]),
     gym.spaces.MultiBinary(4),
-    gym.spaces.Dict(
-        {"a": BOX(-1.0, 1.0, (3,)), "b": gym.spaces.Tuple((gym.spaces.Discrete(2), BOX(0.0, 1.0, (2,))))}
-    ),
+    gym.spaces.Dict({"a": BOX(-1.0, 1.0, (3,)), "b": gym.spaces.Tuple((gym.spaces.Discrete(2), BOX(0.0, 1.0, (2,))))}),
 ]
 ACTIONS = [
     gym.spaces.Discrete(3, start=2),
@@ -161,9 +159,7 @@ def _batched(state, rows: int):
 
 
 def _leaves(state) -> list:
-    return (
-        [leaf for value in state.values() for leaf in _leaves(value)] if isinstance(state, dict) else [state]
-    )
+    return [leaf for value in state.values() for leaf in _leaves(value)] if isinstance(state, dict) else [state]
 
 
 MASKED = gym.spaces.Dict({"observations": BOX(-1.0, 1.0, (4,)), "action_mask": gym.spaces.MultiBinary(3)})
@@ -192,9 +188,7 @@ def test_action_mask_holds_in_every_phase_and_is_no_input() -> None:
 
 
 def test_action_mask_needs_a_maskable_distribution() -> None:
-    module = build(
-        gym.spaces.Dict({"o": OBS, "action_mask": gym.spaces.MultiBinary(2)}), BOX(-1.0, 1.0, (2,))
-    )
+    module = build(gym.spaces.Dict({"o": OBS, "action_mask": gym.spaces.MultiBinary(2)}), BOX(-1.0, 1.0, (2,)))
     batch = {"obs": {"o": torch.zeros(1, 4), "action_mask": torch.ones(1, 2)}}
     with pytest.raises(ConfigError, match="action mask"):
         module.forward_inference(batch)

@@ -93,9 +93,7 @@ def test_required_apis() -> None:
         ModuleAPIError, match=r"'p0'.*ValueFunctionAPI, which NoValues does not implement.*compute_values\(\)"
     ):
         check_required_apis(NoValues(**KW), "p0", [ValueFunctionAPI])
-    check_required_apis(
-        type("Ok", (Everything, TorchRLModule, ValueFunctionAPI), {})(**KW), "p0", [ValueFunctionAPI]
-    )
+    check_required_apis(type("Ok", (Everything, TorchRLModule, ValueFunctionAPI), {})(**KW), "p0", [ValueFunctionAPI])
 
 
 def test_target_networks() -> None:
@@ -127,12 +125,8 @@ def test_target_networks() -> None:
 def learner(freq: int, tau: float):
     config = SimpleNamespace(target_network_update_freq=freq, tau=tau)
     logged: dict = {}
-    metrics = SimpleNamespace(
-        log_value=lambda key, value, **kw: logged.__setitem__(key, value), logged=logged
-    )
-    return SimpleNamespace(
-        config=SimpleNamespace(get_config_for_module=lambda module_id: config), metrics=metrics
-    )
+    metrics = SimpleNamespace(log_value=lambda key, value, **kw: logged.__setitem__(key, value), logged=logged)
+    return SimpleNamespace(config=SimpleNamespace(get_config_for_module=lambda module_id: config), metrics=metrics)
 
 
 def test_target_driver_syncs_by_frequency_and_tau_and_keeps_its_counters() -> None:
@@ -187,9 +181,7 @@ class CuriosityDriver:
 
 @pytest.fixture
 def host():
-    third = RegisteredModuleAPI(
-        ModuleAPI("curiosity", CuriosityAPI, CuriosityDriver), Origin("my-lab", "1.0")
-    )
+    third = RegisteredModuleAPI(ModuleAPI("curiosity", CuriosityAPI, CuriosityDriver), Origin("my-lab", "1.0"))
     return SimpleHost((*default_host().module_apis, third))
 
 
@@ -226,9 +218,7 @@ def test_two_loss_replacements_are_refused_unless_the_class_says(host) -> None:
     ):
         chosen = type("Chosen", (both,), {"loss_api": said})
         assert loss_replacement(chosen(**KW), host).api.name == name
-    with pytest.raises(
-        ModuleAPIError, match=r"loss_api = 'q_net'.*those that do: self_supervised_loss, curiosity"
-    ):
+    with pytest.raises(ModuleAPIError, match=r"loss_api = 'q_net'.*those that do: self_supervised_loss, curiosity"):
         loss_replacement(type("Wrong", (both,), {"loss_api": "q_net"})(**KW), host)
     assert loss_replacement(type("None_", (Everything, TorchRLModule), {})(**KW), host) is None
 

@@ -49,9 +49,7 @@ def test_all_constructor_forms_build_the_same_module() -> None:
     positional = DiscreteBCTorchModule(config)
     old = OldStyle(config)
     minus_one = DiscreteBCTorchModule(-1, **KW)
-    alias = DiscreteBCTorchModule(
-        observation_space=OBS, action_space=ACT, model_config_dict={"fcnet_hiddens": [8]}
-    )
+    alias = DiscreteBCTorchModule(observation_space=OBS, action_space=ACT, model_config_dict={"fcnet_hiddens": [8]})
     for module in (keyword, positional, old, minus_one, alias):
         assert module.observation_space == OBS
         assert module.action_space == ACT
@@ -95,9 +93,7 @@ def test_model_config_of_a_dataclass_and_identity_of_values() -> None:
         fcnet_hiddens: list
         encoder: nn.Module
 
-    module = RLModuleSpec(
-        module_class=DiscreteBCTorchModule, **(KW | {"model_config": Mine([8], network)})
-    ).build()
+    module = RLModuleSpec(module_class=DiscreteBCTorchModule, **(KW | {"model_config": Mine([8], network)})).build()
     assert module.model_config["encoder"] is network
 
 

@@ -25,9 +25,7 @@ OBSERVATIONS = {
     "discrete": spaces.Discrete(4, start=-1),
     "multi-discrete": spaces.MultiDiscrete([2, 3]),
     "multi-binary": spaces.MultiBinary(4),
-    "dict": spaces.Dict(
-        {"a": Box(-1.0, 1.0, (2,)), "b.c": spaces.Discrete(3), "img": Box(0, 255, (8, 8), np.uint8)}
-    ),
+    "dict": spaces.Dict({"a": Box(-1.0, 1.0, (2,)), "b.c": spaces.Discrete(3), "img": Box(0, 255, (8, 8), np.uint8)}),
     "tuple": spaces.Tuple((spaces.MultiBinary(2), spaces.Dict({"x": Box(0.0, 1.0, (1,))}))),
 }
 ACTIONS = {
@@ -47,9 +45,7 @@ SMALL_IMAGES = {"conv_filters": [[4, 3, 2]]}
 def build(obs, act, settings_, inference_only=False):
     images = any(isinstance(leaf, Box) and len(leaf.shape) > 1 for _, leaf in flat_leaves(obs))
     model_config = SMALL | (SMALL_IMAGES if images else {}) | settings_
-    spec = RLModuleSpec(
-        ActorCriticTorchRLModule, obs, act, model_config=model_config, inference_only=inference_only
-    )
+    spec = RLModuleSpec(ActorCriticTorchRLModule, obs, act, model_config=model_config, inference_only=inference_only)
     return spec.build()
 
 
@@ -72,9 +68,7 @@ def _inside(rows, function):
 
 def states(module, rows):
     def batched(leaf):
-        return (
-            {k: batched(v) for k, v in leaf.items()} if isinstance(leaf, dict) else torch.stack([leaf] * rows)
-        )
+        return {k: batched(v) for k, v in leaf.items()} if isinstance(leaf, dict) else torch.stack([leaf] * rows)
 
     return batched(module.get_initial_state())
 

@@ -212,9 +212,7 @@ def test_shared_encoder_trains_with_gradients_of_all() -> None:
 def test_shared_state_is_under_each_with_a_note_and_round_trips(tmp_path) -> None:
     multi, other = shared_spec().build(), shared_spec().build()
     state = multi.get_state()
-    assert {"local_2d/encoder.0.weight", "local_5d/encoder.0.weight"} in [
-        set(names) for names in state["__shared__"]
-    ]
+    assert {"local_2d/encoder.0.weight", "local_5d/encoder.0.weight"} in [set(names) for names in state["__shared__"]]
     assert not equal(other.get_state()["local_2d"], state["local_2d"])
     other.set_state(state)
     assert equal(other.get_state()["local_5d"], state["local_5d"])
@@ -227,9 +225,7 @@ def test_shared_state_is_under_each_with_a_note_and_round_trips(tmp_path) -> Non
 
 def test_live_network_in_a_top_level_model_config_is_refused(tmp_path) -> None:
     settings_ = {"encoder": nn.Linear(2, 8), "hidden_dim": 8, "local_dim": 2, "action_dim": 2}
-    module = BCTorchRLModuleWithSharedGlobalEncoder(
-        observation_space=OBS, action_space=ACT, model_config=settings_
-    )
+    module = BCTorchRLModuleWithSharedGlobalEncoder(observation_space=OBS, action_space=ACT, model_config=settings_)
     with pytest.raises(CheckpointError, match=r"encoder.*live nn\.Module"):
         module.save_to_path(tmp_path / "m")
     with pytest.raises(CheckpointError, match=r"live nn\.Module"):

@@ -227,9 +227,7 @@ def test_saving_and_restoring_into_an_algorithm(env, tmp_path) -> None:
     config.rl_module(model_config=config.model_config | {"fcnet_hiddens": [32]})
     algo = config.build()
     try:
-        algo.restore_from_path(
-            tmp_path / "module", component="learner_group/learner/rl_module/default_policy"
-        )
+        algo.restore_from_path(tmp_path / "module", component="learner_group/learner/rl_module/default_policy")
         state, restored = module.get_state(), algo.get_module().get_state()
         assert all(np.array_equal(restored[name], state[name]) for name in restored)
     finally:
@@ -260,9 +258,7 @@ def test_older_names() -> None:
 
 
 def test_example_envs() -> None:
-    random = RandomEnv(
-        {"observation_space": BOX(-1, 1, (3,)), "max_episode_len": 5, "check_action_bounds": True}
-    )
+    random = RandomEnv({"observation_space": BOX(-1, 1, (3,)), "max_episode_len": 5, "check_action_bounds": True})
     first = [random.reset(seed=3)[0], *(random.step(0)[0] for _ in range(3))]
     again = [random.reset(seed=3)[0], *(random.step(0)[0] for _ in range(3))]
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))

@@ -33,9 +33,7 @@ values = {
     "action_space": st.sampled_from([ACT, gym.spaces.Discrete(5)]),
     "inference_only": st.booleans(),
     "learner_only": st.booleans(),
-    "model_config": st.dictionaries(
-        st.sampled_from("abc"), st.integers() | st.none() | st.lists(st.integers())
-    ),
+    "model_config": st.dictionaries(st.sampled_from("abc"), st.integers() | st.none() | st.lists(st.integers())),
     "catalog_class": st.just(ActorCriticCatalog),
     "components": st.just({"encoder": "rlkit-core/mlp"}),
 }
@@ -107,9 +105,7 @@ def test_learner_only_reaches_the_module() -> None:
 
 
 def test_from_module_gives_the_spec_back() -> None:
-    spec = RLModuleSpec(
-        ActorCriticTorchRLModule, OBS, ACT, model_config=DefaultModelConfig(fcnet_hiddens=[8])
-    )
+    spec = RLModuleSpec(ActorCriticTorchRLModule, OBS, ACT, model_config=DefaultModelConfig(fcnet_hiddens=[8]))
     assert RLModuleSpec.from_module(spec.build()) == spec
     multi = MultiRLModuleSpec(rl_module_specs={"a": FULL, "b": spec})
     module = multi.build()
@@ -170,18 +166,14 @@ def test_one_spec_for_all_ids() -> None:
 def test_multi_spec_merging() -> None:
     narrow = FULL.copy()
     narrow.model_config = {"fcnet_hiddens": [4]}
-    spec = MultiRLModuleSpec(
-        rl_module_specs={"a": RLModuleSpec(DiscreteBCTorchModule, model_config={"x": 1})}
-    )
+    spec = MultiRLModuleSpec(rl_module_specs={"a": RLModuleSpec(DiscreteBCTorchModule, model_config={"x": 1})})
     spec.add_modules({"a": FULL, "b": narrow}, override=False)
     assert spec["a"].model_config == {"x": 1}
     assert spec["a"].observation_space == OBS
     assert spec["b"] == narrow
     spec.add_modules({"a": FULL})
     assert spec["a"] == FULL
-    spec.update(
-        MultiRLModuleSpec(rl_module_specs={"a": narrow, "c": FULL}, inference_only=True), override=True
-    )
+    spec.update(MultiRLModuleSpec(rl_module_specs={"a": narrow, "c": FULL}, inference_only=True), override=True)
     assert spec["a"] == narrow
     assert set(spec.rl_module_specs) == {"a", "b", "c"}
     spec.remove_modules(["a", "unknown"])
@@ -212,9 +204,7 @@ def test_bad_multi_specs() -> None:
 
 
 def test_custom_multi_class_survives_the_dict_round_trip() -> None:
-    spec = MultiRLModuleSpec(
-        multi_rl_module_class=BCTorchMultiAgentModuleWithSharedEncoder, model_config={"w": 3}
-    )
+    spec = MultiRLModuleSpec(multi_rl_module_class=BCTorchMultiAgentModuleWithSharedEncoder, model_config={"w": 3})
     assert MultiRLModuleSpec.from_dict(spec.to_dict()) == spec
 
 

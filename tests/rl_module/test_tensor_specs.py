@@ -76,9 +76,7 @@ def test_other_phases_keep_their_defaults_and_are_checked_on_request(monkeypatch
 
 
 def test_multi_modules_check_members() -> None:
-    multi = MultiRLModule(
-        rl_module_specs={"a": RLModuleSpec(Checked, **KW, model_config={"out": {"values": 1}})}
-    )
+    multi = MultiRLModule(rl_module_specs={"a": RLModuleSpec(Checked, **KW, model_config={"out": {"values": 1}})})
     with pytest.raises(SpecError, match="key obs"):
         multi.forward_train({"a": {"obs": 1}})
     assert multi.input_specs_train() is None

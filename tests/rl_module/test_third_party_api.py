@@ -134,9 +134,7 @@ def test_a_module_without_a_required_api_is_refused_at_build() -> None:
 
     config = config_with(DiscreteBCTorchModule)
     config.rl_module(model_config={"fcnet_hiddens": [8]})
-    with pytest.raises(
-        ModuleAPIError, match=r"ValueFunctionAPI, which DiscreteBCTorchModule.*compute_values\(\)"
-    ):
+    with pytest.raises(ModuleAPIError, match=r"ValueFunctionAPI, which DiscreteBCTorchModule.*compute_values\(\)"):
         config.build_algo()
 
 

@@ -133,9 +133,7 @@ def test_an_evaluation_that_reaches_the_target_is_confirmed_in_full_and_ends_the
 
 
 def test_training_that_reaches_the_target_is_probed_then_confirmed(tmp_path: Path) -> None:
-    made = config(training_returns=[0, 9], evaluation_returns=[0, 0, 0, 0, 9]).evaluation(
-        evaluation_interval=100
-    )
+    made = config(training_returns=[0, 9], evaluation_returns=[0, 0, 0, 0, 9]).evaluation(evaluation_interval=100)
     summary = run(tmp_path, made, Stop(return_mean=9, iterations=4), evaluation_episodes=20)
     assert Scripted.made[0].evaluations == [(2, PROBE_EPISODES), (4, 20)]
     assert summary.reason == "limit"
@@ -235,9 +233,7 @@ def test_an_error_in_training_closes_everything_and_propagates(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_run_after_the_iteration_with_a_checkpoint(
-    tmp_path: Path, number: signal.Signals
-) -> None:
+def test_a_signal_ends_the_run_after_the_iteration_with_a_checkpoint(tmp_path: Path, number: signal.Signals) -> None:
     finished: list[int] = []
 
     def interrupt(algorithm: Scripted) -> None:
@@ -370,10 +366,7 @@ def test_plain_progress_is_plain_and_not_too_much() -> None:
     progress = PlainProgress(stream, interval_s=1000)
     for _ in range(5):
         progress.update(ROW)
-    assert (
-        stream.getvalue()
-        == "iteration 2: return 9.8 | eval - | 2,048 steps | 1,234 steps/s | loss 0.125 | 1:15\n"
-    )
+    assert stream.getvalue() == "iteration 2: return 9.8 | eval - | 2,048 steps | 1,234 steps/s | loss 0.125 | 1:15\n"
     progress.close()
     progress.close()
     assert len(stream.getvalue().splitlines()) == 2

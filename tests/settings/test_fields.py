@@ -33,9 +33,7 @@ from rlkit_core.settings import (
 @attrs.define
 class ToyConfig(AlgorithmConfig):
     lr: Any = redeclare(AlgorithmConfig, "lr", 3e-4)
-    beta: float = setting(
-        0.5, section="training", help="How bold.", converter=number(ge=0), aliases=["boldness"]
-    )
+    beta: float = setting(0.5, section="training", help="How bold.", converter=number(ge=0), aliases=["boldness"])
     modes: list[str] = setting(["a"], section="env_runners", help="A list.")
 
 

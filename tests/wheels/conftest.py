@@ -70,9 +70,7 @@ def third_party(tmp_path_factory) -> Path:
     for place in dict.fromkeys(places):
         for entry in sorted(Path(place).iterdir()) if Path(place).is_dir() else []:
             name = entry.name.lower()
-            hidden = name.startswith(("rlkit", "_editable", "__editable", "__pycache__")) or name.endswith(
-                ".pth"
-            )
+            hidden = name.startswith(("rlkit", "_editable", "__editable", "__pycache__")) or name.endswith(".pth")
             if not hidden and not (folder / entry.name).exists():
                 (folder / entry.name).symlink_to(entry)
     return folder
@@ -85,9 +83,7 @@ class Environment:
         self.path = path
         venv.create(path, with_pip=False, symlinks=True)
         self.python = path / "bin" / "python"
-        purelib = self.run(
-            self.python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"
-        ).stdout.strip()
+        purelib = self.run(self.python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").stdout.strip()
         self.site_packages = Path(purelib)
         (self.site_packages / "third_party.pth").write_text(f"{third_party}\n")
 
@@ -107,11 +103,7 @@ class Environment:
         timeout: float = 240,
         **env: str,
     ):
-        clean = {
-            k: v
-            for k, v in os.environ.items()
-            if not k.startswith(("RLKIT_", "PYTHON", "COVERAGE", "PYTEST"))
-        }
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("RLKIT_", "PYTHON", "COVERAGE", "PYTEST"))}
         done = subprocess.run(
             [str(part) for part in command],
             capture_output=True,
@@ -150,9 +142,7 @@ def bare(make_venv) -> Environment:
 @pytest.fixture(scope="session")
 def healthy(make_venv) -> Environment:
     """The core, PPO and well-behaved third parties. Do not install into it."""
-    return make_venv(
-        "rlkit-ppo", "fx-good", "fx-api", "fx-algorithm", "fx-catalog", "fx-command", "fx-observer"
-    )
+    return make_venv("rlkit-ppo", "fx-good", "fx-api", "fx-algorithm", "fx-catalog", "fx-command", "fx-observer")
 
 
 BROKEN = {

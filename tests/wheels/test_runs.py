@@ -50,9 +50,7 @@ def test_a_catalog_listed_in_the_config_brings_its_encoder(healthy):
 
 
 def test_a_component_named_in_the_config_is_used(healthy):
-    assert "rlkit-core/mlp 0.1.0: config" in explain(
-        healthy, "--set", "components={'encoder': 'rlkit-core/mlp'}"
-    )
+    assert "rlkit-core/mlp 0.1.0: config" in explain(healthy, "--set", "components={'encoder': 'rlkit-core/mlp'}")
 
 
 def test_a_run_beside_broken_plugins_reports_them_and_trains(broken, faults, tmp_path):

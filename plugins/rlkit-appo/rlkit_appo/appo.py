@@ -129,9 +129,7 @@ class APPOTorchLearner(IMPALATorchLearner):
             if now - self._kl_adapted_at[module_id] >= every:
                 self._kl_adapted_at[module_id] = now
                 self._adapt_kl_coeff(module_id, config)
-            self.metrics.log_value(
-                (module_id, "curr_kl_coeff"), float(self._kl_coeff[module_id]), reduce="last"
-            )
+            self.metrics.log_value((module_id, "curr_kl_coeff"), float(self._kl_coeff[module_id]), reduce="last")
 
     def _adapt_kl_coeff(self, module_id: str, config: Any) -> None:
         """Raise the weight where the KL was above twice its target, lower it below half of it.

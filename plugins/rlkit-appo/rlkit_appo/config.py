@@ -41,9 +41,7 @@ class APPOConfig(IMPALAConfig):
         help="Add a penalty on KL(target policy || new), with a weight that adapts.",
         converter=boolean,
     )
-    kl_coeff: float = setting(
-        1.0, section="training", help="First weight of the KL penalty.", converter=number(ge=0)
-    )
+    kl_coeff: float = setting(1.0, section="training", help="First weight of the KL penalty.", converter=number(ge=0))
     kl_target: float = setting(
         0.01, section="training", help="KL that the penalty's weight steers towards.", converter=number(gt=0)
     )

@@ -125,6 +125,4 @@ def weights_after(compile):
 def test_captured_steps_equal_eager_ones():
     eager, captured = weights_after(None), weights_after("capture")
     for name, value in eager.items():
-        torch.testing.assert_close(
-            torch.as_tensor(captured[name]), torch.as_tensor(value), rtol=1e-5, atol=1e-6
-        )
+        torch.testing.assert_close(torch.as_tensor(captured[name]), torch.as_tensor(value), rtol=1e-5, atol=1e-6)

@@ -174,9 +174,7 @@ def test_the_weight_of_the_penalty_moves_when_the_target_policy_does(kl_target, 
 
 
 @pytest.mark.parametrize("mode", ["sync", "gymnasium_sync"])
-@pytest.mark.parametrize(
-    "memory", [{}, {"use_gru": True, "lstm_use_prev_action": True}], ids=["plain", "gru"]
-)
+@pytest.mark.parametrize("memory", [{}, {"use_gru": True, "lstm_use_prev_action": True}], ids=["plain", "gru"])
 def test_pictures_dicts_and_masks_train(mode, memory):
     small = {"conv_filters": [[4, 4, 2]], "fusionnet_hiddens": [8], "lstm_cell_size": 8, "max_seq_len": 6}
     config = make(Picky, {**small, **memory}, lr=0.01, use_kl_loss=True)

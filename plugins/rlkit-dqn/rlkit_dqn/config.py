@@ -86,9 +86,7 @@ class DQNConfig(AlgorithmConfig):
     lr: Any = redeclare(AlgorithmConfig, "lr", 5e-4)
     train_batch_size: int = redeclare(AlgorithmConfig, "train_batch_size", 64)
     grad_clip: float | None = redeclare(AlgorithmConfig, "grad_clip", 10.0)
-    min_sample_timesteps_per_iteration: int = redeclare(
-        AlgorithmConfig, "min_sample_timesteps_per_iteration", 1000
-    )
+    min_sample_timesteps_per_iteration: int = redeclare(AlgorithmConfig, "min_sample_timesteps_per_iteration", 1000)
 
     double_q: bool = setting(
         True, section="training", help="Choose the next action with the online network.", converter=boolean
@@ -204,9 +202,7 @@ class DQNConfig(AlgorithmConfig):
     @property
     def n_step_range(self) -> tuple[int, int]:
         """Lowest and highest number of steps of a return."""
-        return (
-            (self.n_step, self.n_step) if isinstance(self.n_step, int) else (self.n_step[0], self.n_step[1])
-        )
+        return (self.n_step, self.n_step) if isinstance(self.n_step, int) else (self.n_step[0], self.n_step[1])
 
     def get_rollout_fragment_length(self, worker_index: int = 0) -> int:
         """Steps that each env of a runner takes in one round; ``"auto"`` is 4, as in Mnih et al. (2015)."""

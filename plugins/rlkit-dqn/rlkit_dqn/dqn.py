@@ -85,9 +85,7 @@ class DQN(Algorithm):
                 minibatch_size=self._rows_of_an_update(),
                 reduce_metrics=False,
             )
-            prioritized = {
-                m: b for m, b in self.replay_buffers.items() if isinstance(b, PrioritizedReplayBuffer)
-            }
+            prioritized = {m: b for m, b in self.replay_buffers.items() if isinstance(b, PrioritizedReplayBuffer)}
             rows = self.learner_group.take_rows() if prioritized else {}
             for module_id, buffer in prioritized.items():
                 if TD_ERROR in rows.get(module_id, {}):

@@ -67,9 +67,7 @@ class NoisyMLPHeadConfig(MLPHeadConfig):
     sigma0: float = 0.5
 
     @classmethod
-    def from_dims(
-        cls, input_dims: Any, output_dim: int, model_config: Mapping[str, Any]
-    ) -> NoisyMLPHeadConfig:
+    def from_dims(cls, input_dims: Any, output_dim: int, model_config: Mapping[str, Any]) -> NoisyMLPHeadConfig:
         """Config from the ``head_*`` settings and ``sigma0``."""
         settings = cls._settings(input_dims, output_dim, model_config)
         return cls(**settings, sigma0=float(model_config.get("sigma0", 0.5)))
@@ -95,9 +93,7 @@ class NoisyMLPHead(MLPHead):
 
 def noisy_layers(*networks: nn.Module | None) -> list[NoisyLinear]:
     """All noisy layers of some networks, for :func:`set_noise`."""
-    return [
-        part for net in networks if net is not None for part in net.modules() if isinstance(part, NoisyLinear)
-    ]
+    return [part for net in networks if net is not None for part in net.modules() if isinstance(part, NoisyLinear)]
 
 
 def set_noise(layers: list[NoisyLinear], on: bool) -> None:

@@ -65,9 +65,7 @@ class DQNCatalog(Catalog):
 
     algorithm = "dqn"
     components: ClassVar[tuple[Component, ...]] = (
-        Component(
-            "noisy-mlp", "head", "rlkit_dqn.noisy:NoisyMLPHeadConfig", (gym.spaces.Space,), when=_wants_noise
-        ),
+        Component("noisy-mlp", "head", "rlkit_dqn.noisy:NoisyMLPHeadConfig", (gym.spaces.Space,), when=_wants_noise),
     )
 
     @property
@@ -127,9 +125,7 @@ class DQNTorchRLModule(TorchRLModule, QNetAPI, TargetNetworkAPI):
         self.num_atoms = int(settings.get("num_atoms", 1))
         self.epsilon = Scheduler(settings.get("epsilon", EPSILON))
         if self.num_atoms > 1:
-            atoms = atoms_of(
-                float(settings.get("v_min", -10.0)), float(settings.get("v_max", 10.0)), self.num_atoms
-            )
+            atoms = atoms_of(float(settings.get("v_min", -10.0)), float(settings.get("v_max", 10.0)), self.num_atoms)
             self.register_buffer("atoms", atoms, persistent=False)
         self.encoder = catalog.build_encoder(framework=self.framework)
         self.af = catalog.build_af_head(framework=self.framework)
@@ -173,9 +169,7 @@ class DQNTorchRLModule(TorchRLModule, QNetAPI, TargetNetworkAPI):
         """:meth:`compute_q_values` by the target networks."""
         return self._q_values(batch, self._target_encoder, self._target_af, self._target_vf)[0]
 
-    def _q_values(
-        self, batch: dict[str, Any], encoder: Any, af: Any, vf: Any
-    ) -> tuple[dict[str, Tensor], Any]:
+    def _q_values(self, batch: dict[str, Any], encoder: Any, af: Any, vf: Any) -> tuple[dict[str, Tensor], Any]:
         """Q values and, when recurrent, the state after the last step."""
         for networks in self._plain:
             if networks.serve(batch[Columns.OBS], encoder, af, vf):
@@ -260,9 +254,7 @@ class DQNTorchRLModule(TorchRLModule, QNetAPI, TargetNetworkAPI):
         out[Columns.ACTIONS] = self.table.actions(index)
         return out
 
-    def row_policy(
-        self, *, explore: bool, timesteps: Sequence[int], num_envs: int, generator: Any
-    ) -> RowPolicy | None:
+    def row_policy(self, *, explore: bool, timesteps: Sequence[int], num_envs: int, generator: Any) -> RowPolicy | None:
         """Acting on numpy rows where the networks are small MLPs, the envs few, and no method is overridden."""
         plan, modules = self._small_plan, self._modules
         if (
@@ -342,8 +334,7 @@ class DQNTorchRLModule(TorchRLModule, QNetAPI, TargetNetworkAPI):
         recurrent state that the steps between have led to.
         """
         whole = {
-            name: with_successor(batch[name], batch[NEW + name], batch[Columns.SEQ_LENS])
-            for name in self.input_columns
+            name: with_successor(batch[name], batch[NEW + name], batch[Columns.SEQ_LENS]) for name in self.input_columns
         }
         whole[Columns.STATE_IN] = batch[Columns.STATE_IN]
         n_step = batch[N_STEP]

@@ -146,18 +146,12 @@ def test_equals_the_equations(recorded, double_q, dueling, kind, n_step):
 
     result = learner.update(batch={"default_policy": batch}, timesteps={"num_env_steps_sampled_lifetime": 1})
     assert result["default_policy"]["qf_loss"] == pytest.approx(sum(losses) / len(losses), rel=1e-4)
-    np.testing.assert_allclose(
-        learner.take_rows()["default_policy"]["td_error"].numpy(), errors, rtol=2e-3, atol=2e-5
-    )
+    np.testing.assert_allclose(learner.take_rows()["default_policy"]["td_error"].numpy(), errors, rtol=2e-3, atol=2e-5)
 
 
 def test_a_range_of_n_steps_includes_both_ends(recorded):
     buffer = PrioritizedReplayBuffer(200, n_step=DQNConfig().training(n_step=[2, 4]).n_step_range, seed=1)
     buffer.add(recorded)
     inside = [len(by_hand(recorded, i, 4)) == 4 for i in range(80)]
-    used = {
-        int(n)
-        for n, i in zip(buffer.sample(400)["n_step"], buffer.last_indices, strict=True)
-        if inside[int(i)]
-    }
+    used = {int(n) for n, i in zip(buffer.sample(400)["n_step"], buffer.last_indices, strict=True) if inside[int(i)]}
     assert used == {2, 3, 4}

@@ -38,9 +38,7 @@ def make(observation_space=BOX, action_space=None, *, trainable=True, **settings
 def rows(space, count, *, seed=0):
     space.seed(seed)
     samples = [space.sample() for _ in range(count)]
-    return nested_map(
-        lambda *x: torch.from_numpy(np.stack([np.asarray(i) for i in x])), samples[0], *samples[1:]
-    )
+    return nested_map(lambda *x: torch.from_numpy(np.stack([np.asarray(i) for i in x])), samples[0], *samples[1:])
 
 
 def train_batch(space, count):

@@ -144,9 +144,7 @@ def test_values_that_mean_nothing_are_refused(settings, said):
 
 
 def test_buffer_types_of_rllib_are_understood():
-    config = DQNConfig().training(
-        replay_buffer_config={"type": "PrioritizedEpisodeReplayBuffer", "beta": 0.5}
-    )
+    config = DQNConfig().training(replay_buffer_config={"type": "PrioritizedEpisodeReplayBuffer", "beta": 0.5})
     assert config.replay_buffer_config == {
         "type": "prioritized",
         "capacity": 50_000,

@@ -33,14 +33,10 @@ def test_reaches_the_bare_loop_on_minatar(seed, tmp_path):
     pytest.importorskip("minatar", reason="`make learn` installs it")
     env = "MinAtar/Breakout-v1"
     bare = json.loads((RESULTS / "bare-dqn-MinAtar-Breakout-v1.json").read_text())
-    row = train_to_level(
-        "dqn", env, level=bare["return"], within=bare["steps"], seed=seed, run_dir=tmp_path / "run"
-    )
+    row = train_to_level("dqn", env, level=bare["return"], within=bare["steps"], seed=seed, run_dir=tmp_path / "run")
     assert row["settings"]["settings"]["env_config"]["max_episode_steps"] == bare["max_episode_steps"]
 
 
 def test_swings_up_acrobot(tmp_path):
     options = ("--stop-return", "-100")
-    train_to_level(
-        "dqn", "Acrobot-v1", level=-120.0, within=40_000, seed=1, run_dir=tmp_path / "run", options=options
-    )
+    train_to_level("dqn", "Acrobot-v1", level=-120.0, within=40_000, seed=1, run_dir=tmp_path / "run", options=options)

@@ -24,13 +24,9 @@ class IMPALAConfig(AlgorithmConfig):
     train_batch_size: int = redeclare(AlgorithmConfig, "train_batch_size", 512)
     rollout_fragment_length: int | str = redeclare(AlgorithmConfig, "rollout_fragment_length", 32)
     num_envs_per_env_runner: int = redeclare(AlgorithmConfig, "num_envs_per_env_runner", 16)
-    max_requests_in_flight_per_env_runner: int = redeclare(
-        AlgorithmConfig, "max_requests_in_flight_per_env_runner", 2
-    )
+    max_requests_in_flight_per_env_runner: int = redeclare(AlgorithmConfig, "max_requests_in_flight_per_env_runner", 2)
     grad_clip: float | None = redeclare(AlgorithmConfig, "grad_clip", 40.0)
-    min_sample_timesteps_per_iteration: int = redeclare(
-        AlgorithmConfig, "min_sample_timesteps_per_iteration", 5000
-    )
+    min_sample_timesteps_per_iteration: int = redeclare(AlgorithmConfig, "min_sample_timesteps_per_iteration", 5000)
 
     vtrace_clip_rho_threshold: float = setting(
         1.0,
@@ -44,9 +40,7 @@ class IMPALAConfig(AlgorithmConfig):
         help="Bound on the importance weights of the policy gradient.",
         converter=number(gt=0),
     )
-    vf_loss_coeff: float = setting(
-        0.5, section="training", help="Weight of the value loss.", converter=number(ge=0)
-    )
+    vf_loss_coeff: float = setting(0.5, section="training", help="Weight of the value loss.", converter=number(ge=0))
     entropy_coeff: Any = setting(
         0.01,
         section="training",

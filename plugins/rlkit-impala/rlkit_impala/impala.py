@@ -259,14 +259,10 @@ class IMPALATorchLearner(Learner):
         for module_id, scheduler in self._entropy.items():
             scheduler.update(now)
             if module_id in self.trained_modules:
-                self.metrics.log_value(
-                    (module_id, "curr_entropy_coeff"), scheduler.get_current_value(), reduce="last"
-                )
+                self.metrics.log_value((module_id, "curr_entropy_coeff"), scheduler.get_current_value(), reduce="last")
 
 
-def vtrace_of_batch(
-    config: Any, batch: dict[str, Any], target_logp: Tensor, values: Tensor
-) -> tuple[Tensor, Tensor]:
+def vtrace_of_batch(config: Any, batch: dict[str, Any], target_logp: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     """V-trace over the steps of a batch, one after the other, cut where :mod:`~rlkit_impala.trajectories` says.
 
     Args:

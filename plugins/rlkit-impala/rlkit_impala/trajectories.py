@@ -63,10 +63,7 @@ def trajectory_batch(module: Any, rollout: Rollout, gamma: float) -> dict[str, N
     columns[CUTS], columns[BOOTSTRAP_VALUES] = cuts, _following_values(module, rollout)
     if rollout.loss_mask is not None:
         columns[Columns.LOSS_MASK] = rollout.loss_mask
-    return {
-        name: map_leaves(lambda x: x.transpose(0, 1).flatten(0, 1), column)
-        for name, column in columns.items()
-    }
+    return {name: map_leaves(lambda x: x.transpose(0, 1).flatten(0, 1), column) for name, column in columns.items()}
 
 
 def _following_values(module: Any, rollout: Rollout) -> Tensor:

@@ -144,6 +144,4 @@ def weights_after(iterations, compile, model_config, **training):
 def test_captured_steps_equal_eager_ones(training):
     eager, captured = (weights_after(6, mode, {}, **training) for mode in (None, "capture"))
     for name, value in eager.items():
-        torch.testing.assert_close(
-            torch.as_tensor(captured[name]), torch.as_tensor(value), rtol=1e-5, atol=1e-6
-        )
+        torch.testing.assert_close(torch.as_tensor(captured[name]), torch.as_tensor(value), rtol=1e-5, atol=1e-6)

@@ -87,9 +87,7 @@ def test_a_resumed_run_equals_the_one_that_went_on(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["sync", "gymnasium_sync"])
-@pytest.mark.parametrize(
-    "memory", [{}, {"use_lstm": True, "lstm_use_prev_action": True}], ids=["plain", "lstm"]
-)
+@pytest.mark.parametrize("memory", [{}, {"use_lstm": True, "lstm_use_prev_action": True}], ids=["plain", "lstm"])
 def test_pictures_dicts_and_masks_train(mode, memory):
     small = {"conv_filters": [[4, 4, 2]], "fusionnet_hiddens": [8], "lstm_cell_size": 8, "max_seq_len": 6}
     config = make(Picky, {**small, **memory}, lr=0.01).env_runners(gym_env_vectorize_mode=mode)
@@ -295,7 +293,5 @@ def test_what_would_tear_trajectories_is_refused(training, words):
     "name", ["vtrace", "num_gpu_loader_threads", "timeout_s_sampler_manager", "opt_type", "replay_proportion"]
 )
 def test_settings_of_rllib_that_are_gone_say_what_replaces_them(name):
-    with pytest.raises(
-        UnknownSettingError, match=f"{name!r} is a setting of RLlib that rlkit does not have: "
-    ):
+    with pytest.raises(UnknownSettingError, match=f"{name!r} is a setting of RLlib that rlkit does not have: "):
         IMPALAConfig().training(**{name: True})

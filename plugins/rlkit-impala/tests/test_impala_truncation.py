@@ -41,9 +41,7 @@ def test_values_of_states_are_the_known_ones(env, mode):
         with torch.no_grad():
             values = module.compute_values({"obs": observations}).numpy()
     expected = [1.0 / (1.0 - GAMMA)] if env is ConstantReward else [0.0, 1.0 / (1.0 - GAMMA)]
-    np.testing.assert_allclose(
-        values, expected, atol=0.15
-    )  # nothing leaks from a worthy episode into a worthless one
+    np.testing.assert_allclose(values, expected, atol=0.15)  # nothing leaks from a worthy episode into a worthless one
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -12,9 +12,7 @@ STATELESS = "rlkit_core.testing.envs:StatelessCartPole-v1"
 @pytest.mark.learn
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", [1, 2, 3])
-@pytest.mark.parametrize(
-    ("env", "level", "within"), [("CartPole-v1", 475.0, 1_000_000), (STATELESS, 350.0, 2_000_000)]
-)
+@pytest.mark.parametrize(("env", "level", "within"), [("CartPole-v1", 475.0, 1_000_000), (STATELESS, 350.0, 2_000_000)])
 def test_reaches_the_level(env, level, within, seed, tmp_path):
     train_to_level("impala", env, level=level, within=within, seed=seed, run_dir=tmp_path / "run")
 

@@ -37,9 +37,7 @@ class PPOConfig(AlgorithmConfig):
         0.2, section="training", help="How far the probability ratio may move from 1.", converter=number(gt=0)
     )
     use_critic: bool = setting(True, section="training", help="Train the value function.", converter=boolean)
-    vf_loss_coeff: float = setting(
-        0.5, section="training", help="Weight of the value loss.", converter=number(ge=0)
-    )
+    vf_loss_coeff: float = setting(0.5, section="training", help="Weight of the value loss.", converter=number(ge=0))
     vf_clip_param: float | None = setting(
         section="training",
         help="Bound on the squared value error; None does not bound it.",
@@ -62,9 +60,7 @@ class PPOConfig(AlgorithmConfig):
         help="Add a penalty on KL(old || new), with a weight that adapts.",
         converter=boolean,
     )
-    kl_coeff: float = setting(
-        0.2, section="training", help="First weight of the KL penalty.", converter=number(ge=0)
-    )
+    kl_coeff: float = setting(0.2, section="training", help="First weight of the KL penalty.", converter=number(ge=0))
     kl_target: float = setting(
         0.01, section="training", help="KL that the penalty's weight steers towards.", converter=number(gt=0)
     )
@@ -108,9 +104,7 @@ class PPOConfig(AlgorithmConfig):
                 f"{self.train_batch_size_per_learner} env steps; make it smaller, or the batch larger"
             )
         if isinstance(self.rollout_fragment_length, int):
-            sampled = (
-                self.rollout_fragment_length * self.num_envs_per_env_runner * max(1, self.num_env_runners)
-            )
+            sampled = self.rollout_fragment_length * self.num_envs_per_env_runner * max(1, self.num_env_runners)
             wanted = self.total_train_batch_size
             if abs(sampled - wanted) > 0.1 * wanted:
                 yield (

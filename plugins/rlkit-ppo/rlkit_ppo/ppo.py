@@ -73,9 +73,7 @@ class PPOTorchLearner(Learner):
             rewards, values, last_value, terminateds, truncateds, final_values, config.gamma, config.lambda_
         )
         mask = rollout.loss_mask
-        self.metrics.log_value(
-            (module_id, "vf_explained_var"), explained_variance(value_targets, values, mask)
-        )
+        self.metrics.log_value((module_id, "vf_explained_var"), explained_variance(value_targets, values, mask))
         if config.normalize_advantages == "batch":
             advantages = standardized(advantages, mask)
         columns = {
@@ -135,17 +133,13 @@ class PPOTorchLearner(Learner):
             kl = masked_mean(old.kl(dist), mask)
             loss = loss + self._kl_coeff[module_id] * kl
         else:
-            with (
-                torch.no_grad()
-            ):  # k3 of http://joschu.net/blog/kl-approx.html, which needs no old distribution
+            with torch.no_grad():  # k3 of http://joschu.net/blog/kl-approx.html, which needs no old distribution
                 kl = masked_mean(ratio - 1.0 - log_ratio, mask)
         log["mean_kl_loss"] = kl
         self.metrics.log_dict(log, key=module_id)
         return loss
 
-    def _value_loss(
-        self, config: Any, batch: dict[str, Any], values: Tensor, log: dict[str, Tensor]
-    ) -> Tensor:
+    def _value_loss(self, config: Any, batch: dict[str, Any], values: Tensor, log: dict[str, Tensor]) -> Tensor:
         mask = batch.get(Columns.LOSS_MASK)
         if mask is None and config.value_clip is None and config.vf_clip_param is None:
             log["vf_loss"] = vf_loss = F.mse_loss(values, batch[Columns.VALUE_TARGETS])
@@ -173,9 +167,7 @@ class PPOTorchLearner(Learner):
             scheduler.update(now)
             if module_id not in self.trained_modules:
                 continue
-            self.metrics.log_value(
-                (module_id, "curr_entropy_coeff"), scheduler.get_current_value(), reduce="last"
-            )
+            self.metrics.log_value((module_id, "curr_entropy_coeff"), scheduler.get_current_value(), reduce="last")
             config = self.config.get_config_for_module(module_id)
             if config.use_kl_loss:
                 self._adapt_kl_coeff(module_id, config)

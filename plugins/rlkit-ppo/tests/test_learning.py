@@ -38,9 +38,7 @@ def test_reaches_the_bare_loop_on_minatar(seed, tmp_path):
     pytest.importorskip("minatar", reason="`make learn` installs it")
     env = "MinAtar/Breakout-v1"
     bare = json.loads((RESULTS / "bare-ppo-MinAtar-Breakout-v1.json").read_text())
-    row = train_to_level(
-        "ppo", env, level=bare["return"], within=bare["steps"], seed=seed, run_dir=tmp_path / "run"
-    )
+    row = train_to_level("ppo", env, level=bare["return"], within=bare["steps"], seed=seed, run_dir=tmp_path / "run")
     assert row["settings"]["settings"]["env_config"]["max_episode_steps"] == bare["max_episode_steps"]
 
 

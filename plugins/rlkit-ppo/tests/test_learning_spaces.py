@@ -115,6 +115,4 @@ def test_learns_from_a_dict_of_picture_vector_and_number():
 def test_balances_a_pole_whose_speed_it_does_not_see(seed, tmp_path):
     env = "rlkit_core.testing.envs:StatelessCartPole-v1"
     further = ("--stop-return", "450")  # a little further than the level, which must hold on other seeds too
-    train_to_level(
-        "ppo", env, level=350.0, within=1_000_000, seed=seed, run_dir=tmp_path / "run", options=further
-    )
+    train_to_level("ppo", env, level=350.0, within=1_000_000, seed=seed, run_dir=tmp_path / "run", options=further)

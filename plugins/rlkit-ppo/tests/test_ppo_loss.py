@@ -111,8 +111,6 @@ def test_entropy_schedule_follows_the_sampled_steps():
     learner, batch = make(gym.spaces.Discrete(4), entropy_coeff=[[0, 0.1], [100, 0.0]])
     seen = []
     for steps in (0, 50, 200):
-        result = learner.update(
-            {"default_policy": batch}, timesteps={"num_env_steps_sampled_lifetime": steps}
-        )
+        result = learner.update({"default_policy": batch}, timesteps={"num_env_steps_sampled_lifetime": steps})
         seen.append(result["default_policy"]["curr_entropy_coeff"])
     assert seen == pytest.approx([0.1, 0.05, 0.0])

@@ -27,9 +27,7 @@ def algorithm(env, mode, model_config, **training):
         PPOConfig()
         .environment(env)
         .env_runners(num_envs_per_env_runner=3, gym_env_vectorize_mode=mode)
-        .training(
-            train_batch_size=60, minibatch_size=12, num_epochs=2, gamma=GAMMA, lambda_=LAMBDA, **training
-        )
+        .training(train_batch_size=60, minibatch_size=12, num_epochs=2, gamma=GAMMA, lambda_=LAMBDA, **training)
         .rl_module(model_config={"fcnet_hiddens": [6], "lstm_cell_size": 4, "max_seq_len": 6, **model_config})
         .debugging(seed=2)
         .build_algo()
@@ -61,9 +59,7 @@ def stepwise(module, rollout):
             if starts[t, n]:
                 state = _batched(module.get_initial_state())
             elif t % rollout.seq_len == 0:
-                state = at(
-                    rollout.state_in, t // rollout.seq_len, n
-                )  # truncated back-propagation starts here
+                state = at(rollout.state_in, t // rollout.seq_len, n)  # truncated back-propagation starts here
             extra = {name: rollout[name][t, n] for name in names}
             logits[t][n], values[t][n], state = call(rollout["obs"][t, n], state, extra)
             row = t * envs + n
@@ -181,9 +177,7 @@ def test_the_value_of_a_constant_reward_reaches_its_limit(mode):
         .environment(ConstantReward)
         .env_runners(num_envs_per_env_runner=4, gym_env_vectorize_mode=mode)
         .training(train_batch_size=256, minibatch_size=128, num_epochs=8, lr=0.01, gamma=0.8, lambda_=0.9)
-        .rl_module(
-            model_config={"use_lstm": True, "lstm_cell_size": 8, "fcnet_hiddens": [8], "max_seq_len": 5}
-        )
+        .rl_module(model_config={"use_lstm": True, "lstm_cell_size": 8, "fcnet_hiddens": [8], "max_seq_len": 5})
         .debugging(seed=1)
     )
     with config.build_algo() as algo:

@@ -34,9 +34,7 @@ def core_problems(config: AlgorithmConfig) -> Iterator[str]:
     trained = config.policies_to_train
     if trained is not None and not callable(trained):
         yield from _missing(trained, known, "policies_to_train")
-    yield from _missing(
-        config.algorithm_config_overrides_per_module, known, "algorithm_config_overrides_per_module"
-    )
+    yield from _missing(config.algorithm_config_overrides_per_module, known, "algorithm_config_overrides_per_module")
     if config.env is None and config.observation_space is None and config._user_set & {"env_config"}:
         yield "env_config is set but no environment: environment('CartPole-v1', env_config={...})"
     yield from _evaluation_problems(config)

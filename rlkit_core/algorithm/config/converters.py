@@ -109,8 +109,7 @@ def components(value: Any) -> dict[str, Any]:
         kind, _, rest = str(place).partition(":")
         if kind not in ("encoder", "head", "distribution") or (":" in str(place) and not rest):
             raise ValueError(
-                f"{place!r} names no place; expected 'encoder', 'encoder:path', 'head:pi', 'head:vf' or "
-                "'distribution'"
+                f"{place!r} names no place; expected 'encoder', 'encoder:path', 'head:pi', 'head:vf' or 'distribution'"
             )
         if kind == "head" and not rest:
             raise ValueError("'head' needs a slot: 'head:pi' or 'head:vf'")
@@ -145,9 +144,7 @@ def module_ids(value: Any) -> list[str]:
         raise ValueError("expected module ids, such as ['p0', 'p1']")
     ids = sorted(value, key=str) if isinstance(value, set | frozenset) else list(value)
     for module_id in ids:
-        bad = (
-            not isinstance(module_id, str) or not module_id or any(char in '<>:"/\\|?' for char in module_id)
-        )
+        bad = not isinstance(module_id, str) or not module_id or any(char in '<>:"/\\|?' for char in module_id)
         if bad or module_id[-1] in ". ":
             raise ValueError(
                 f'{module_id!r} is no module id: a non-empty text without <>:"/\\|? and no final dot or blank'

@@ -46,9 +46,7 @@ def merged_spec(config: AlgorithmConfig) -> RLModuleSpec | MultiRLModuleSpec:
     return _merged_single(config, given, config)
 
 
-def multi_spec(
-    config: AlgorithmConfig, *, env: Any, spaces: Any, inference_only: bool | None
-) -> MultiRLModuleSpec:
+def multi_spec(config: AlgorithmConfig, *, env: Any, spaces: Any, inference_only: bool | None) -> MultiRLModuleSpec:
     """See ``AlgorithmConfig.get_multi_rl_module_spec``."""
     multi = _merged_multi(config)
     found = _Spaces(config, env, spaces)
@@ -96,9 +94,7 @@ def _merged_multi(config: AlgorithmConfig) -> MultiRLModuleSpec:
     return multi
 
 
-def _merged_single(
-    config: AlgorithmConfig, given: RLModuleSpec | None, own_config: AlgorithmConfig
-) -> RLModuleSpec:
+def _merged_single(config: AlgorithmConfig, given: RLModuleSpec | None, own_config: AlgorithmConfig) -> RLModuleSpec:
     """One module's spec: the given one's fields, and the algorithm's where they are missing.
 
     Args:
@@ -208,9 +204,7 @@ def _env_spaces(env: Any) -> tuple[Any, Any] | None:
     """Spaces of one env; a vector env tells its single ones."""
     if env is None:
         return None
-    observation_space = getattr(env, "single_observation_space", None) or getattr(
-        env, "observation_space", None
-    )
+    observation_space = getattr(env, "single_observation_space", None) or getattr(env, "observation_space", None)
     action_space = getattr(env, "single_action_space", None) or getattr(env, "action_space", None)
     return (
         None if callable(observation_space) else observation_space,

@@ -95,11 +95,7 @@ def _check(data: Any, where: str) -> None:
                     f"{where}: {env_id!r}: no section {section!r}; there are {', '.join(SECTIONS)} and stop"
                 )
             if not isinstance(settings, dict):
-                raise ConfigError(
-                    f"{where}: {env_id!r}: {section!r}: expected settings, got {type(settings).__name__}"
-                )
+                raise ConfigError(f"{where}: {env_id!r}: {section!r}: expected settings, got {type(settings).__name__}")
         unknown = set(preset.get("stop", {})) - set(STOP_KEYS)
         if unknown:
-            raise ConfigError(
-                f"{where}: {env_id!r}: stop has {sorted(unknown)}; there are {', '.join(STOP_KEYS)}"
-            )
+            raise ConfigError(f"{where}: {env_id!r}: stop has {sorted(unknown)}; there are {', '.join(STOP_KEYS)}")

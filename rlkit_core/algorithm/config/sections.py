@@ -218,9 +218,7 @@ class CoreSettings(SettingsBase):
         help="Env steps per update and learner; None splits train_batch_size.",
         converter=optional(integer(ge=1)),
     )
-    num_epochs: int = setting(
-        1, section="training", help="Passes over each train batch.", converter=integer(ge=1)
-    )
+    num_epochs: int = setting(1, section="training", help="Passes over each train batch.", converter=integer(ge=1))
     minibatch_size: int | None = setting(
         section="training",
         help="Rows of one gradient step; None takes the whole batch.",

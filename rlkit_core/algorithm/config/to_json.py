@@ -32,16 +32,12 @@ def to_data(config: AlgorithmConfig) -> dict[str, Any]:
         try:
             settings[item.name] = to_jsonable(getattr(config, item.attribute))
         except CheckpointError as error:
-            raise ConfigError(
-                f"{item.section}({item.name}=...) cannot be written as JSON: {error}"
-            ) from error
+            raise ConfigError(f"{item.section}({item.name}=...) cannot be written as JSON: {error}") from error
     data: dict[str, Any] = to_jsonable({**_encode(config), "settings": None})
     return {**data, "settings": settings}
 
 
-def from_data(
-    data: Any, base: type[SettingsBase], passed: Mapping[str, Any], classes: Iterable[type] = ()
-) -> Any:
+def from_data(data: Any, base: type[SettingsBase], passed: Mapping[str, Any], classes: Iterable[type] = ()) -> Any:
     """A config from what :func:`to_data` gave.
 
     Args:

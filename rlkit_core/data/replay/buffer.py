@@ -63,9 +63,7 @@ class ReplayBuffer:
         if capacity < 1:
             raise ConfigError(f"capacity={capacity!r}: expected a positive number of env steps")
         if not 1 <= lo <= hi:
-            raise ConfigError(
-                f"n_step={n_step!r}: expected a positive integer, or (lo, hi) with 1 <= lo <= hi"
-            )
+            raise ConfigError(f"n_step={n_step!r}: expected a positive integer, or (lo, hi) with 1 <= lo <= hi")
         if not 0.0 <= gamma <= 1.0:
             raise ConfigError(f"gamma={gamma!r}: expected a discount in [0, 1]")
         self.capacity, self.n_step, self.gamma = capacity, (lo, hi), float(gamma)
@@ -97,9 +95,7 @@ class ReplayBuffer:
             storage = ReplayStorage.for_rollout(rollout, -(-self.capacity // rollout.num_envs), self.columns)
         added = storage.add(rollout)
         self._storage = storage
-        self.num_env_steps_added_lifetime += (
-            added.count if added.valid is None else int(np.count_nonzero(added.valid))
-        )
+        self.num_env_steps_added_lifetime += added.count if added.valid is None else int(np.count_nonzero(added.valid))
         self._on_add(storage, added)
 
     def sample(
@@ -160,9 +156,7 @@ class ReplayBuffer:
         if storage is None or not storage.num_valid:
             raise ConfigError(f"this {type(self).__name__} is empty: add() a rollout before sample()")
         if batch_size < 1 or num_batches < 1:
-            raise ConfigError(
-                f"batch_size={batch_size}, num_batches={num_batches}: expected positive numbers"
-            )
+            raise ConfigError(f"batch_size={batch_size}, num_batches={num_batches}: expected positive numbers")
         total = batch_size * num_batches
         if seq_len is None:
             sampler = self._rows.get(total)
@@ -174,9 +168,7 @@ class ReplayBuffer:
             self._finish(storage, batch, places, batch_size, beta)
             return batch
         if seq_len < 1 or burn_in < 0:
-            raise ConfigError(
-                f"seq_len={seq_len}, burn_in={burn_in}: expected a positive and no negative number"
-            )
+            raise ConfigError(f"seq_len={seq_len}, burn_in={burn_in}: expected a positive and no negative number")
         length = burn_in + seq_len
         sequences = self._sequences.get((total, length))
         if sequences is None:

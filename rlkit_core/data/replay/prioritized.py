@@ -80,9 +80,7 @@ class PrioritizedReplayBuffer(ReplayBuffer):
             indices = self.last_indices
         storage = self._storage
         if indices is None or storage is None:
-            raise ConfigError(
-                "update_priorities: nothing has been sampled yet; call sample() first, or give indices"
-            )
+            raise ConfigError("update_priorities: nothing has been sampled yet; call sample() first, or give indices")
         values = np.abs(as_array(priorities)).astype(np.float64)
         numbers = as_array(indices)
         if values.shape != numbers.shape:

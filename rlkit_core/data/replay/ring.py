@@ -148,9 +148,7 @@ class ReplayStorage:
         for name, store in self.successive.items():
             _collect(writes, store, at, rollout[name], 2)
             is_obs = name == Columns.OBS
-            _collect(
-                writes, store, after, rollout.bootstrap_obs if is_obs else rollout.bootstrap_inputs[name], 1
-            )
+            _collect(writes, store, after, rollout.bootstrap_obs if is_obs else rollout.bootstrap_inputs[name], 1)
         finals: Writes = []
         states: Writes = []
         if rollout.final_index is not None:
@@ -356,9 +354,7 @@ class ReplayStorage:
             "slots": nested_map(lambda leaf: leaf.tensor[self.size : last_slot].clone(), self.successive),
             "columns": nested_map(lambda leaf: leaf.tensor[:used].clone(), self.columns),
             "states": (
-                None
-                if self.states is None
-                else nested_map(lambda leaf: leaf.tensor[:state_rows].clone(), self.states)
+                None if self.states is None else nested_map(lambda leaf: leaf.tensor[:state_rows].clone(), self.states)
             ),
         }
 

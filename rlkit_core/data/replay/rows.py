@@ -134,9 +134,7 @@ class SlotPool:
             return False
         old, self.capacity = self.capacity, max(2 * self.capacity, self.used + count)
         fresh = np.arange(old, self.capacity, dtype=np.int64)[::-1]
-        self._free = np.concatenate(
-            (fresh, self._free[: self._num_free], np.empty(old - self._num_free, np.int64))
-        )
+        self._free = np.concatenate((fresh, self._free[: self._num_free], np.empty(old - self._num_free, np.int64)))
         self._num_free += self.capacity - old
         return True
 

@@ -76,9 +76,7 @@ class RowSampler:
         self._batch[name] = tensor.view(self._lead)
         return as_array(tensor)
 
-    def __call__(
-        self, places: Array, rng: np.random.Generator, limits: Array | None = None
-    ) -> dict[str, Nested]:
+    def __call__(self, places: Array, rng: np.random.Generator, limits: Array | None = None) -> dict[str, Nested]:
         """Rows at ``places``.
 
         Args:
@@ -129,9 +127,7 @@ class RowSampler:
 class SequenceSampler:
     """Batches of ``count`` sequences of ``length`` steps; see :meth:`ReplayBuffer.sample`."""
 
-    def __init__(
-        self, storage: ReplayStorage, count: int, length: int, n_step: tuple[int, int], gamma: float
-    ) -> None:
+    def __init__(self, storage: ReplayStorage, count: int, length: int, n_step: tuple[int, int], gamma: float) -> None:
         self._storage, self._count, self._length = storage, count, length
         self._gather = RowSampler(storage, count * length, n_step, gamma, (count, length))
         self._time = np.arange(length, dtype=np.int64)

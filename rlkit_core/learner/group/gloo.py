@@ -71,9 +71,7 @@ class Collective:
         PeerError: the others do not come.
     """
 
-    def __init__(
-        self, rank: int, size: int, *, host: str, port: int, own_host: str, store: Any = None
-    ) -> None:
+    def __init__(self, rank: int, size: int, *, host: str, port: int, own_host: str, store: Any = None) -> None:
         self.rank, self.size = rank, size
         self._group: Any = None
         try:
@@ -104,9 +102,7 @@ class Collective:
 
     def _run(self, start: Any) -> None:
         if self._group is None:
-            raise PeerError(
-                f"learner {self.rank} of {self.size} has left the group, since one of them failed"
-            )
+            raise PeerError(f"learner {self.rank} of {self.size} has left the group, since one of them failed")
         try:
             start(self._group).wait()
         except RuntimeError as error:

@@ -224,9 +224,7 @@ class _Layout:
             if flat is not None:
                 flat.copy_(span.mul_(scale))
             else:
-                for parameter, there in zip(
-                    part.parameters, present[position : position + count], strict=True
-                ):
+                for parameter, there in zip(part.parameters, present[position : position + count], strict=True):
                     if there > 0:
                         mean = (self._places[parameter] * scale).to(parameter.device, parameter.dtype)
                         gradient = gradients.get(parameter)

@@ -238,9 +238,7 @@ class LearnerGroup(Checkpointable):
             raise ValueError("async_update: learners in this process update at once; use update()")
         shards = shard(len(self), batch=batch, rollouts=rollouts, episodes=episodes)
         results = []
-        while self._under_way and (
-            self._team.broken or all(future.done() for future in self._under_way[0].futures)
-        ):
+        while self._under_way and (self._team.broken or all(future.done() for future in self._under_way[0].futures)):
             pending = self._under_way.popleft()
             try:
                 results.append(self._result(pending))
@@ -309,9 +307,7 @@ class LearnerGroup(Checkpointable):
 
     def remove_module(self, module_id: str, *, new_should_module_be_updated: Any = None) -> MultiRLModuleSpec:
         """:meth:`Learner.remove_module` on every learner; the spec of the modules left."""
-        specs = self._team.all(
-            "remove_module", module_id, new_should_module_be_updated=new_should_module_be_updated
-        )
+        specs = self._team.all("remove_module", module_id, new_should_module_be_updated=new_should_module_be_updated)
         self._modules_changed()
         return specs[0]  # type: ignore[no-any-return]
 
@@ -319,9 +315,7 @@ class LearnerGroup(Checkpointable):
         if not self._is_local:
             self._config = self._team.first(lambda learner: learner.config)
 
-    def foreach_learner(
-        self, func: Callable[[Learner], Any], *, return_exceptions: bool = False
-    ) -> list[Any]:
+    def foreach_learner(self, func: Callable[[Learner], Any], *, return_exceptions: bool = False) -> list[Any]:
         """``func(learner)`` for each learner, where it is; results in the learners' order.
 
         Args:
@@ -336,9 +330,7 @@ class LearnerGroup(Checkpointable):
             return self._team.results(futures)
         return [error if (error := future.exception()) is not None else future.result() for future in futures]
 
-    def get_weights(
-        self, module_ids: Collection[str] | None = None, *, inference_only: bool = True
-    ) -> Weights:
+    def get_weights(self, module_ids: Collection[str] | None = None, *, inference_only: bool = True) -> Weights:
         """Weights of the modules (or of those given) with their version."""
         ids = None if module_ids is None else list(module_ids)
         return self._team.first("get_weights", ids, inference_only=inference_only)  # type: ignore[no-any-return]

@@ -94,10 +94,7 @@ class FlatParameters:
             return False
         first = parameters[0]
         return all(
-            p.requires_grad
-            and p.dtype == first.dtype
-            and p.device == first.device
-            and p.layout == torch.strided
+            p.requires_grad and p.dtype == first.dtype and p.device == first.device and p.layout == torch.strided
             for p in parameters
         )
 

@@ -102,13 +102,9 @@ class GradientSteps:
             ConfigError: a wrong type, or the name is taken.
         """
         self._check_registered_optimizer(optimizer, params)
-        registered = opt.make_registered(
-            module_id, optimizer_name, optimizer, list(params), lr_or_lr_schedule
-        )
+        registered = opt.make_registered(module_id, optimizer_name, optimizer, list(params), lr_or_lr_schedule)
         if registered.name in self._optimizers:
-            raise ConfigError(
-                f"register_optimizer: {registered.name!r} is registered already; give another name"
-            )
+            raise ConfigError(f"register_optimizer: {registered.name!r} is registered already; give another name")
         twice = [r.name for r in self._optimizers.values() if any(r.owns(p) for p in params)]
         if twice:
             raise ConfigError(
@@ -123,9 +119,7 @@ class GradientSteps:
         """Raise ConfigError unless ``optimizer`` is torch's and ``params`` a list of tensors."""
         opt.check_optimizer(optimizer, params)
 
-    def get_optimizers_for_module(
-        self, module_id: str = ALL_MODULES
-    ) -> list[tuple[str, torch.optim.Optimizer]]:
+    def get_optimizers_for_module(self, module_id: str = ALL_MODULES) -> list[tuple[str, torch.optim.Optimizer]]:
         """``[(name, optimizer)]`` of a module, or of all of them."""
         return [(r.name, r.optimizer) for r in self._registered_of(module_id)]
 
@@ -149,9 +143,7 @@ class GradientSteps:
         """What stands for a parameter as a key of gradient dicts: the parameter itself."""
         return param
 
-    def filter_param_dict_for_optimizer(
-        self, param_dict: ParamDict, optimizer: torch.optim.Optimizer
-    ) -> ParamDict:
+    def filter_param_dict_for_optimizer(self, param_dict: ParamDict, optimizer: torch.optim.Optimizer) -> ParamDict:
         """The part of a gradient dict that ``optimizer`` steps."""
         for registered in self._optimizers.values():
             if registered.optimizer is optimizer:
@@ -234,9 +226,7 @@ class GradientSteps:
             owners = self._registered_by(module_id)
             mine = {p: g for r in owners for p, g in self._part_of(gradients_dict, r).items()}
             result.update(
-                self.postprocess_gradients_for_module(
-                    module_id=module_id, config=config, module_gradients_dict=mine
-                )
+                self.postprocess_gradients_for_module(module_id=module_id, config=config, module_gradients_dict=mine)
             )
         return result
 
@@ -318,9 +308,7 @@ class GradientSteps:
         Raises:
             NonFiniteError: ``what`` is ``"raise"``.
         """
-        self.metrics.log_value(
-            (module_id, "num_nonfinite_updates_lifetime"), self._once, reduce="lifetime_sum"
-        )
+        self.metrics.log_value((module_id, "num_nonfinite_updates_lifetime"), self._once, reduce="lifetime_sum")
         if what != "raise":
             return
         loss = self._losses.get(module_id)
@@ -392,11 +380,7 @@ class GradientSteps:
         """
         for name, optimizer_state in state.items():
             module_id = optimizer_state["module_id"]
-            if (
-                name not in self._optimizers
-                and module_id in self.module
-                and not self._registered_by(module_id)
-            ):
+            if name not in self._optimizers and module_id in self.module and not self._registered_by(module_id):
                 self.configure_optimizers_for_module(module_id)
             if name in self._optimizers:
                 self._optimizers[name].set_state(optimizer_state)

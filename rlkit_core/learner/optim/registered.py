@@ -205,9 +205,7 @@ class RegisteredOptimizer:
     def _buffers(self) -> list[FlatParameters | None]:
         return self.flat or [None] * len(self.optimizer.param_groups)
 
-    def _group_state(
-        self, group: dict[str, Any], buffer: FlatParameters | None
-    ) -> dict[str, list[Tensor | None]]:
+    def _group_state(self, group: dict[str, Any], buffer: FlatParameters | None) -> dict[str, list[Tensor | None]]:
         """``{name: one value per parameter}``; None for a parameter that was never stepped."""
         count = len(buffer.parameters) if buffer is not None else len(group["params"])
         per_name: dict[str, list[Tensor | None]] = {}
@@ -280,16 +278,12 @@ def _plain(value: Any) -> Any:
 def check_optimizer(optimizer: Any, params: Any) -> None:
     """Raise :class:`~rlkit_core.errors.ConfigError` unless both are what ``register_optimizer`` takes."""
     if not isinstance(optimizer, torch.optim.Optimizer):
-        raise ConfigError(
-            f"register_optimizer: expected a torch.optim.Optimizer, got {type(optimizer).__name__}"
-        )
+        raise ConfigError(f"register_optimizer: expected a torch.optim.Optimizer, got {type(optimizer).__name__}")
     if not isinstance(params, list):
         raise ConfigError(f"register_optimizer: params must be a list, got {type(params).__name__}")
     for parameter in params:
         if not isinstance(parameter, Tensor):
-            raise ConfigError(
-                f"register_optimizer: params must hold tensors, found {type(parameter).__name__}"
-            )
+            raise ConfigError(f"register_optimizer: params must hold tensors, found {type(parameter).__name__}")
 
 
 def make_registered(

@@ -93,12 +93,9 @@ def _merged(current: Any, saved: Any) -> Any:
     """``saved`` with what only the live state has (functions), in the live state's types."""
     if isinstance(current, Mapping) and isinstance(saved, Mapping):
         keys = {str(key): key for key in current}  # JSON knows text keys only
-        return {
-            keys.get(key, key): _merged(current.get(keys.get(key, key)), item) for key, item in saved.items()
-        }
+        return {keys.get(key, key): _merged(current.get(keys.get(key, key)), item) for key, item in saved.items()}
     if isinstance(current, list) and isinstance(saved, list) and len(current) == len(saved):
         return [
-            _merged(mine, theirs) if theirs is not None else mine
-            for mine, theirs in zip(current, saved, strict=True)
+            _merged(mine, theirs) if theirs is not None else mine for mine, theirs in zip(current, saved, strict=True)
         ]
     return saved
