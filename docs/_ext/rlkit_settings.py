@@ -17,7 +17,7 @@ from docutils.parsers.rst import directives
 from sphinx.util.docutils import SphinxDirective
 
 from rlkit_core.plugins.records import load_target
-from rlkit_core.settings import SECTIONS, Setting, settings_of
+from rlkit_core.settings.fields import SECTIONS, Setting, settings_of
 
 
 def cell(text: str, *, literal: bool = False) -> nodes.entry:

@@ -22,14 +22,14 @@ from rlkit_core.algorithm.results import (
     return_mean,
     total_loss,
 )
-from rlkit_core.algorithm.writers import (
+from rlkit_core.errors import ConfigError
+from rlkit_core.run.writers import (
     CSVWriter,
     JSONLWriter,
     ResultWriter,
     TensorBoardWriter,
     to_json_value,
 )
-from rlkit_core.errors import ConfigError
 
 
 def result(steps: int = 8, **env_runners: Any) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from rlkit_core.algorithm import AlgorithmConfig
 from rlkit_core.errors import ConfigError, UnknownSettingError
 from rlkit_core.settings import (
-    SECTIONS,
     boolean,
     either,
     integer,
@@ -26,8 +25,8 @@ from rlkit_core.settings import (
     redeclare,
     schedule,
     setting,
-    settings_of,
 )
+from rlkit_core.settings.fields import SECTIONS, settings_of
 
 
 @attrs.define
