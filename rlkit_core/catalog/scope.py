@@ -13,7 +13,7 @@ from attrs import define, field
 
 from rlkit_core.errors import ConfigError, PluginError
 from rlkit_core.plugins.host import default_host
-from rlkit_core.plugins.records import ComponentRequest, RegisteredComponent
+from rlkit_core.plugins.records import ComponentRequest, Registered
 from rlkit_core.plugins.registry import CatalogTier, Choice, ComponentChoices, ComponentRegistry, choose
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def module_setup() -> Iterator[None]:
 def tier_of(catalog_class: type[Any], name: str | None = None) -> CatalogTier:
     """The components that a catalog class carries, with where they come from."""
     origin = default_host().origin_of(catalog_class)
-    registered = tuple(RegisteredComponent(component, origin) for component in catalog_class.components)
+    registered = tuple(Registered(component, origin) for component in catalog_class.components)
     return CatalogTier(name=name or catalog_class.__name__, components=registered)  # type: ignore[arg-type]
 
 

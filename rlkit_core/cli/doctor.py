@@ -27,6 +27,7 @@ from rlkit_core.plugins.discovery import (
     scan,
 )
 from rlkit_core.plugins.host import PluginHost
+from rlkit_core.plugins.records import Record, Registered
 from rlkit_core.plugins.states import FAILED, PluginState
 
 OK = "ok"
@@ -70,7 +71,7 @@ def versions() -> dict[str, str]:
 
 
 def examine(host: PluginHost) -> list[dict[str, Any]]:
-    """Load everything and return one record per entry point and per component, module API and executor."""
+    """Load everything and return one record per entry point and per component, module API and service."""
     host.load()
     states = {(s.distribution, s.entry_point): s for s in host.states}
     checks = []
@@ -107,16 +108,18 @@ def _loader(host: PluginHost, entry: EntryPointInfo) -> Callable[[], Any]:
 
 def _records(host: PluginHost, info: DistributionInfo) -> Iterator[dict[str, Any]]:
     """Check the targets of what this distribution's plugins registered."""
-    for component in host.registry.components():
-        if component.origin.distribution == info.name:
-            record = component.component
-            yield _imported(info, record.kind, record.name, str(record.target), component.load)
-    for api in host.module_apis:
-        if api.origin.distribution == info.name:
-            yield _imported(info, "module API", api.api.name, str(api.api.mixin), api.load)
-    for executor in host.executors:
-        if executor.origin.distribution == info.name:
-            yield _imported(info, "executor", executor.record.name, str(executor.record.target), executor.load)
+    records: list[Registered[Record]] = [*host.registry.components(), *host.module_apis, *host.services()]
+    for registered in records:
+        if registered.origin.distribution != info.name:
+            continue
+        kind = registered.kind.replace("_", " ")
+        target = str(getattr(registered.record, registered.record.parts[0]))
+
+        def load(registered: Registered[Record] = registered) -> None:
+            for part in registered.record.parts:
+                registered.load(part)
+
+        yield _imported(info, kind, registered.name, target, load)
 
 
 def _loaded(info: DistributionInfo, entry: EntryPointInfo, state: PluginState) -> dict[str, Any]:

@@ -395,5 +395,5 @@ class EnvRunnerGroup:
 
 def make_executor(name: str) -> Executor:
     """The executor that ``config.execution(executor=name)`` means for runners; ``"auto"`` is ``"process"``."""
-    executor: Executor = default_host().get_executor("process" if name == "auto" else name)()
+    executor: Executor = default_host().get_service("executor", "process" if name == "auto" else name)()
     return executor

@@ -2,7 +2,7 @@
 
 An *actor* is any object; an *executor* makes it somewhere (this process, another one, another machine) and gives a
 handle whose calls return futures. The core calls runners and learners only in this way, so a plugin that registers
-another executor (hook ``rlkit_executors``) moves a run without a change to any algorithm. Nothing here knows of
+another executor (a service of kind ``executor``) moves a run without a change to any algorithm. Nothing here knows of
 reinforcement learning. What every executor must keep is written as tests in
 :mod:`rlkit_core.execution.conformance`, which a plugin runs over its own.
 

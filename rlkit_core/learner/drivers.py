@@ -42,7 +42,7 @@ class DriverSet:
             factory = driver_class(record)
             if factory is None:
                 continue
-            name = f"{record.origin.distribution}/{record.api.name}"
+            name = record.id
             if name not in self._instances:
                 self._instances[name] = factory()
             names.append(name)
@@ -52,7 +52,7 @@ class DriverSet:
             for event in _EVENTS
         }
         if replacement is not None:
-            chosen = self._instances[f"{replacement.origin.distribution}/{replacement.api.name}"]
+            chosen = self._instances[replacement.id]
             self._calls[module_id]["compute_loss"] = [chosen.compute_loss]
         for name in names:
             on_build = getattr(self._instances[name], "on_build", None)

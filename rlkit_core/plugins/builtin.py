@@ -1,4 +1,4 @@
-"""The core's own plugin: its encoders, heads, distributions, module APIs, executor and result writers.
+"""The core's own plugin: its encoders, heads, distributions, module APIs, executors and result writers.
 
 Registered through the hooks that anyone uses. Targets are strings, so that reading these records imports no torch.
 """
@@ -6,13 +6,11 @@ Registered through the hooks that anyone uses. Targets are strings, so that read
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
 
 from gymnasium import spaces
 
 from rlkit_core.plugins.hookspecs import hookimpl
-from rlkit_core.plugins.records import Component, ComponentRequest, ExecutorRecord, ModuleAPI
+from rlkit_core.plugins.records import Component, ComponentRequest, ModuleAPI, Service
 
 rlkit_api = "1.0"
 
@@ -88,21 +86,12 @@ def rlkit_module_apis() -> Iterable[ModuleAPI]:
 
 
 @hookimpl
-def rlkit_executors() -> Iterable[ExecutorRecord]:
-    """Actors in this process, and in processes of their own."""
+def rlkit_services() -> Iterable[Service]:
+    """Actors in this process and in processes of their own, and the files that a run writes."""
     return [
-        ExecutorRecord("local", "rlkit_core.execution:LocalExecutor"),
-        ExecutorRecord("process", "rlkit_core.execution:ProcessExecutor"),
-    ]
-
-
-@hookimpl
-def rlkit_result_writers(run_dir: Path) -> Iterable[Any]:
-    """``progress.csv``, ``results.jsonl`` and TensorBoard events in the run folder."""
-    from rlkit_core.run.writers import CSVWriter, JSONLWriter, TensorBoardWriter
-
-    return [
-        CSVWriter(run_dir / "progress.csv"),
-        JSONLWriter(run_dir / "results.jsonl"),
-        TensorBoardWriter(run_dir / "tensorboard"),
+        Service("executor", "local", "rlkit_core.execution:LocalExecutor"),
+        Service("executor", "process", "rlkit_core.execution:ProcessExecutor"),
+        Service("writer", "csv", "rlkit_core.run.writers:CSVWriter"),
+        Service("writer", "jsonl", "rlkit_core.run.writers:JSONLWriter"),
+        Service("writer", "tensorboard", "rlkit_core.run.writers:TensorBoardWriter"),
     ]

@@ -24,9 +24,10 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+from rlkit_core.plugins.records import Component, ModuleAPI, Service
+
 if TYPE_CHECKING:
     from rlkit_core.algorithm import Algorithm, AlgorithmConfig
-    from rlkit_core.plugins.records import Component, ExecutorRecord, ModuleAPI
 
 hookspec = pluggy.HookspecMarker("rlkit")
 hookimpl = pluggy.HookimplMarker("rlkit")
@@ -52,8 +53,8 @@ class RLKitSpecs:
         """Return API mixins for RLModules, each with its driver. Called once, when the plugin is loaded."""
 
     @hookspec
-    def rlkit_executors(self) -> Iterable[ExecutorRecord]:  # type: ignore[empty-body]
-        """Return execution backends. Called once, when the plugin is loaded."""
+    def rlkit_services(self) -> Iterable[Service]:  # type: ignore[empty-body]
+        """Return executors, step engines and whatever else a config names. Called once, when the plugin is loaded."""
 
     @hookspec
     def rlkit_result_writers(self, run_dir: Path, config: AlgorithmConfig) -> Iterable[Any]:  # type: ignore[empty-body]
@@ -84,11 +85,11 @@ class RLKitSpecs:
         """
 
 
-RECORD_HOOKS: dict[str, str] = {
-    "rlkit_encoders": "encoder",
-    "rlkit_heads": "head",
-    "rlkit_distributions": "distribution",
-    "rlkit_module_apis": "module API",
-    "rlkit_executors": "executor",
+RECORD_HOOKS: dict[str, tuple[type[Component] | type[ModuleAPI] | type[Service], str | None]] = {
+    "rlkit_encoders": (Component, "encoder"),
+    "rlkit_heads": (Component, "head"),
+    "rlkit_distributions": (Component, "distribution"),
+    "rlkit_module_apis": (ModuleAPI, None),
+    "rlkit_services": (Service, None),
 }
-"""The hooks whose records the host collects while it loads a plugin, and the kind of record each returns."""
+"""The hooks whose records the host collects while it loads a plugin: their class, and their kind if it is one."""

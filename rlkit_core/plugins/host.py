@@ -15,21 +15,13 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import pluggy
 
-from rlkit_core.errors import (
-    AmbiguousComponentError,
-    NoComponentError,
-    PluginError,
-    PluginVersionError,
-    did_you_mean,
-)
+from rlkit_core.errors import PluginError, PluginVersionError, did_you_mean
 from rlkit_core.plugins import contributions, lookup
-from rlkit_core.plugins.contributions import RegisteredExecutor, RegisteredModuleAPI
 from rlkit_core.plugins.discovery import (
-    CORE,
     DISABLED,
     GROUP_ALGORITHMS,
     GROUP_CATALOGS,
@@ -42,7 +34,18 @@ from rlkit_core.plugins.discovery import (
     scan,
 )
 from rlkit_core.plugins.hookspecs import RLKitSpecs
-from rlkit_core.plugins.registry import ComponentRegistry, Origin, Unavailable
+from rlkit_core.plugins.records import (
+    SERVICE_KINDS,
+    Component,
+    ModuleAPI,
+    Origin,
+    R,
+    Record,
+    Registered,
+    Service,
+    describe,
+)
+from rlkit_core.plugins.registry import ComponentRegistry
 from rlkit_core.plugins.states import FAILED, LOADED, PluginState, report_once, state_from_metadata
 
 _log = logging.getLogger("rlkit.plugins")
@@ -72,7 +75,7 @@ class PluginHost:
         self._manager.add_hookspecs(RLKitSpecs)
         self._lock = threading.RLock()
         self._states: dict[tuple[str, str], PluginState] = {}
-        self._held: dict[tuple[str, str], contributions.Contributions] = {}
+        self._held: dict[tuple[str, str], list[Registered[Record]]] = {}
         self._complete = False
         self._registry: ComponentRegistry | None = None
         self._origins = lookup.OriginFinder(self.snapshot)
@@ -101,7 +104,7 @@ class PluginHost:
             if state.state in (FAILED, INCOMPATIBLE):
                 if self.strict:
                     self._complete = False
-                    raise self._error(state, str(state))
+                    raise state.error()
                 report_once(state)
 
     def _load(self, entry: EntryPointInfo) -> None:
@@ -112,7 +115,7 @@ class PluginHost:
         described = (entry.distribution, entry.version, entry.name, entry.value)
         self._states[key] = PluginState(*described, "loading")
         try:
-            taken = {n for (dist, _), held in self._held.items() if dist == key[0] for n in held.names()}
+            taken = {(r.kind, r.name) for (dist, _), held in self._held.items() if dist == key[0] for r in held}
             self._held[key] = self._register(entry, taken)
             state, problem = LOADED, {}
         except KeyboardInterrupt:
@@ -127,7 +130,7 @@ class PluginHost:
         self._registry = None
         self._trace(f"load {':'.join(key)} = {entry.value}: {state}, {seconds * 1e3:.1f} ms")
 
-    def _register(self, entry: EntryPointInfo, taken: set[tuple[str, str]]) -> contributions.Contributions:
+    def _register(self, entry: EntryPointInfo, taken: set[tuple[str, str]]) -> list[Registered[Record]]:
         plugin = contributions.import_value(entry.value)
         contributions.check_api(plugin, entry)
         # pluggy gets a plain namespace that holds the checked hooks and nothing else: it would otherwise read
@@ -148,14 +151,6 @@ class PluginHost:
         plugin = self._manager.get_plugin(name)
         if plugin is not None:
             self._manager.unregister(plugin, name)
-
-    def _error(self, state: PluginState, text: str) -> PluginError:
-        kind = PluginVersionError if state.state == INCOMPATIBLE else PluginError
-        if isinstance(state.exception, PluginVersionError):
-            kind = PluginVersionError
-        error = kind(text + (f". {state.remedy}" if state.remedy else ""))
-        error.__cause__ = state.exception
-        return error
 
     # ------------------------------------------------------------------ what was found
 
@@ -178,49 +173,48 @@ class PluginHost:
         """All components of loaded plugins. Loads plugins first."""
         self.load()
         if self._registry is None:
-            unavailable = [
-                Unavailable(s.distribution, s.state, s.reason or "", s.exception)
-                for s in self.states
-                if s.state in (FAILED, INCOMPATIBLE, DISABLED)
-            ]
-            components = [c for held in self._held.values() for c in held.components]
-            registry = ComponentRegistry(components, unavailable=unavailable, origin_of=self.origin_of)
+            unavailable = [s for s in self.states if s.state in (FAILED, INCOMPATIBLE, DISABLED)]
+            registry = ComponentRegistry(self._records(Component), unavailable=unavailable, origin_of=self.origin_of)
             if not self._complete:
                 return registry  # asked for by a plugin that is being loaded
             self._registry = registry
         return self._registry
 
     @property
-    def module_apis(self) -> tuple[RegisteredModuleAPI, ...]:
+    def module_apis(self) -> tuple[Registered[ModuleAPI], ...]:
         """The API mixins of loaded plugins with their drivers, sorted by id. Loads plugins first."""
         self.load()
-        return tuple(sorted((a for held in self._held.values() for a in held.apis), key=lambda a: a.id))
+        return tuple(sorted(self._records(ModuleAPI), key=lambda api: api.id))
 
-    @property
-    def executors(self) -> tuple[RegisteredExecutor, ...]:
-        """The execution backends of loaded plugins, sorted by id. Loads plugins first."""
+    def services(self, kind: str | None = None) -> list[Registered[Service]]:
+        """Return the services of a kind (or all) that loaded plugins offer, sorted by kind and id.
+
+        Loads plugins first.
+
+        Raises:
+            ValueError: there is no such kind.
+        """
+        if kind is not None and kind not in SERVICE_KINDS:
+            known = f"{did_you_mean(kind, SERVICE_KINDS)} Kinds: {', '.join(SERVICE_KINDS)}"
+            raise ValueError(f"no kind of service {kind!r}.{known}")
         self.load()
-        return tuple(sorted((e for held in self._held.values() for e in held.executors), key=lambda e: e.id))
+        services = [s for s in self._records(Service) if kind in (None, s.kind)]
+        return sorted(services, key=lambda s: (s.kind, s.id))
 
-    def get_executor(self, name: str) -> Any:
-        """Return the executor class of that name or id; the core's own win a short name.
+    def get_service(self, kind: str, name: str) -> Any:
+        """Import and return the target of the service of that kind and name (or id); the core's win a short name.
 
         Raises:
             AmbiguousComponentError: two plugins supply that name.
-            NoComponentError: none does.
+            PluginNotFoundError: none does; says what is installed and the line to install.
+            PluginError: its plugin failed or its target cannot be imported.
+            ValueError: there is no such kind.
         """
-        found = [e for e in self.executors if name in (e.id, e.record.name)]
-        found = [e for e in found if e.origin.distribution == CORE] or found
-        if len(found) > 1:
-            raise AmbiguousComponentError(
-                f"executor {name!r} could be {' and '.join(repr(e.id) for e in found)}: write the full id"
-            )
-        if not found:
-            known = [e.record.name for e in self.executors]
-            near = did_you_mean(name, known)
-            hint = "" if near else f" If it is a plugin: pip install rlkit-{name}"
-            raise NoComponentError(f"no executor {name!r}.{near} Installed: {', '.join(known) or 'none'}.{hint}")
-        return found[0].load()
+        return lookup.find_record(self.services(kind), kind, name, self.registry.unavailable).load()
+
+    def _records(self, cls: type[R]) -> list[Registered[R]]:
+        held = (r for records in self._held.values() for r in records)
+        return [cast("Registered[R]", r) for r in held if isinstance(r.record, cls)]
 
     # ------------------------------------------------------------------ things asked for by name
 
@@ -271,7 +265,7 @@ class PluginHost:
                     self._load(own)
         failed = [s for s in self._states.values() if s.distribution == entry.distribution and s.state == FAILED]
         if failed:
-            raise self._error(failed[0], f"{asked_for} cannot be used: {failed[0]}")
+            raise failed[0].error(asked_for)
         try:
             return contributions.import_value(entry.value)
         except KeyboardInterrupt:
@@ -279,7 +273,7 @@ class PluginHost:
         except BaseException as exc:
             described = (entry.distribution, entry.version, entry.name, entry.value)
             state = PluginState(*described, FAILED, **contributions.describe_failure(exc, entry))
-            raise self._error(state, f"{asked_for} cannot be used: {state}") from exc
+            raise state.error(asked_for) from exc
 
     def _class(self, entry: EntryPointInfo, noun: str) -> type[Any]:
         value = self.load_entry_point(entry)
@@ -374,7 +368,7 @@ class PluginHost:
                 items.extend((origin, item) for item in ([result] if single else result))
             except Exception as exc:
                 who = f"{hook} of plugin {origin.distribution} {origin.version}"
-                raise PluginError(f"{who} raised {type(exc).__name__}: {exc}") from exc
+                raise PluginError(f"{who} raised {describe(exc)}") from exc
         return items
 
     def migrate(self, component: str, state: Any, from_version: str) -> Any:

@@ -1,12 +1,20 @@
-"""Answers from metadata: which entry point a name means, and which distribution an object comes from."""
+"""What a name means: an entry point, a record; and which distribution an object comes from."""
 
 from __future__ import annotations
 
 import difflib
 import inspect
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rlkit_core.errors import AmbiguousComponentError, PluginError, PluginNotFoundError, PluginVersionError
+from rlkit_core.errors import (
+    AmbiguousComponentError,
+    NoComponentError,
+    PluginError,
+    PluginNotFoundError,
+    PluginVersionError,
+    did_you_mean,
+)
 from rlkit_core.plugins.discovery import (
     CORE,
     FOUND,
@@ -15,13 +23,16 @@ from rlkit_core.plugins.discovery import (
     GROUP_COMMANDS,
     GROUP_PLUGINS,
     INCOMPATIBLE,
+    RESERVED,
     SHADOWED,
     EntryPointInfo,
     Snapshot,
     canonical,
     top_level,
 )
-from rlkit_core.plugins.records import LOCAL, Origin
+from rlkit_core.plugins.known_packages import package_for
+from rlkit_core.plugins.records import LOCAL, SERVICE_KINDS, Origin, R, Registered
+from rlkit_core.plugins.states import PluginState
 
 NOUNS = {
     GROUP_ALGORITHMS: "algorithm",
@@ -68,9 +79,73 @@ def _not_found(noun: str, name: str, installed: list[str]) -> str:
     if near:  # nearest first; a misspelt name is nothing to install
         return f"No {noun} {name!r}. Did you mean {' or '.join(map(repr, near))}?"
     names = f"Installed: {', '.join(known)}." if known else f"No {noun} is installed."
-    distribution, _, short = name.rpartition("/")
-    package = canonical(distribution or f"rlkit-{short}")
-    return f"No {noun} {name!r}. {names} If it is a plugin that is not installed yet: pip install {package}"
+    return f"No {noun} {name!r}. {names} If it is a plugin that is not installed yet: {install_line(noun, name)}"
+
+
+def find_record(
+    records: Iterable[Registered[R]], kind: str, name: str, unavailable: Mapping[str, PluginState]
+) -> Registered[R]:
+    """Return the record that ``name`` (``"distribution/name"``, or a short name that is unique) means.
+
+    A service of the core's own wins its short name: whatever else is installed, ``"local"`` means the same. A
+    component's short name is unique or an error, since a config chooses components by what is written there.
+
+    Args:
+        records: those of ``kind``.
+        kind: as messages name it.
+        name: full id or short name.
+        unavailable: plugins that are installed but failed, disabled or incompatible, by distribution.
+
+    Raises:
+        AmbiguousComponentError: several distributions supply that short name.
+        PluginNotFoundError: nothing installed has that id, or no service that name; says the line to install.
+        PluginError: the id's distribution failed to load, is disabled or incompatible.
+        NoComponentError: no component has that short name, or the id's distribution no such record.
+    """
+    known = {r.id: r for r in sorted(records, key=lambda r: r.id)}
+    service, noun = kind in SERVICE_KINDS, kind.replace("_", " ")
+    asked_for = f"{noun} {name!r}"
+    distribution, slash, short = name.rpartition("/")
+    if not slash:
+        matches = [r for r in known.values() if r.name == name]
+        if service:
+            matches = [r for r in matches if r.origin.distribution == CORE] or matches
+        if len(matches) > 1:
+            raise AmbiguousComponentError(f"{asked_for} could be {_listed(matches, ' and ')}: write the full id")
+        if matches:
+            return matches[0]
+        near = did_you_mean(name, sorted({r.name for r in known.values()}))
+        text = f"no {noun} named {name!r}.{near} Installed: {', '.join(known) or 'none'}."
+        if not service:
+            raise NoComponentError(text)
+        hint = "" if near else f" If it is a plugin: {install_line(kind, name)}"
+        failed = "".join(f"\n  {state}" for state in unavailable.values())
+        raise PluginNotFoundError(text + hint + (f"\nPlugins that may supply it:{failed}" if failed else ""))
+    distribution = canonical(distribution)
+    full = f"{distribution}/{short}"
+    if full in known:
+        return known[full]
+    if distribution in unavailable:
+        raise unavailable[distribution].error(asked_for)
+    if distribution == RESERVED:
+        raise NoComponentError(
+            f"{asked_for}: a 'local' component has no installed package; pass its class or record instead"
+        )
+    own = sorted(r.name for r in known.values() if r.origin.distribution == distribution)
+    if own:
+        near = did_you_mean(short, own)
+        raise NoComponentError(f"{asked_for}: {distribution} has no such {noun}.{near} It has: {', '.join(own)}")
+    hint = did_you_mean(name, sorted(known)) or f" If it is a plugin: {install_line(kind, full)}"
+    raise PluginNotFoundError(f"{asked_for}: nothing installed supplies {distribution!r}.{hint}")
+
+
+def install_line(kind: str, name: str) -> str:
+    """Return the command that installs what supplies ``name`` (an id or a short name)."""
+    return f"pip install {canonical(package_for(kind, name))}"
+
+
+def _listed(records: Iterable[Registered[R]], separator: str) -> str:
+    return separator.join(repr(r.id) for r in records)
 
 
 class OriginFinder:

@@ -9,19 +9,23 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
-from attrs import field, frozen, validators
+from attrs import Attribute, field, frozen, validators
 
-from rlkit_core.errors import PluginError
+from rlkit_core.errors import PluginError, did_you_mean
 
 Kind = Literal["encoder", "head", "distribution"]
 Slot = Literal["encoder", "pi", "vf", "af"]
 
+SERVICE_KINDS = ("executor", "step_engine", "writer", "env_wrapper", "callbacks", "framework")
+"""What a :class:`Service` can be; a config names each of them somewhere."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
+_TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*\Z")
 
 
-def _check_name(instance: Any, attribute: Any, value: str) -> None:
+def _check_name(instance: object, attribute: Attribute[Any], value: str) -> None:
     if not isinstance(value, str) or not _NAME.match(value):
         raise ValueError(
             f"{type(instance).__name__} name {value!r}: use letters, digits, '.', '_' and '-', "
@@ -29,7 +33,42 @@ def _check_name(instance: Any, attribute: Any, value: str) -> None:
         )
 
 
-def _as_tuple(spaces: Iterable[Any]) -> tuple[type, ...]:
+def _check_target(instance: Record, attribute: Attribute[Any], value: object) -> None:
+    if not isinstance(value, type) and not (isinstance(value, str) and _TARGET.match(value)):
+        raise ValueError(f"{instance.name!r}: {attribute.name} {value!r}, expected a class or 'package.module:Class'")
+
+
+def _check_service_kind(instance: Service, attribute: Attribute[Any], value: str) -> None:
+    if value not in SERVICE_KINDS:
+        raise ValueError(
+            f"{instance.name!r}: kind {value!r} is no kind of service.{did_you_mean(str(value), SERVICE_KINDS)} "
+            f"Kinds: {', '.join(SERVICE_KINDS)}"
+        )
+
+
+def _check_spaces(instance: Component, attribute: Attribute[Any], value: tuple[type, ...]) -> None:
+    if not value or not all(isinstance(space, type) for space in value):
+        raise ValueError(f"{instance.name!r}: spaces {value!r}, expected one or more gymnasium space classes")
+
+
+def _check_when(instance: Component, attribute: Attribute[Any], value: object) -> None:
+    if value is not None and not callable(value):
+        raise ValueError(f"{instance.name!r}: when {value!r}, expected a function of one request or None")
+
+
+def _check_priority(instance: Component, attribute: Attribute[Any], value: object) -> None:
+    if not isinstance(value, int):
+        raise ValueError(f"{instance.name!r}: priority {value!r}, expected an integer")
+
+
+def _check_mixin(instance: ModuleAPI, attribute: Attribute[Any], value: object) -> None:
+    if isinstance(value, str):
+        _check_target(instance, attribute, value)
+    elif problem := instance.problem("mixin", value):
+        raise ValueError(f"{instance.name!r}: {problem}")
+
+
+def _as_tuple(spaces: Iterable[type]) -> tuple[type, ...]:
     return tuple(spaces)
 
 
@@ -49,6 +88,25 @@ def load_target(target: Any) -> Any:
     for part in attribute.split("."):
         value = getattr(value, part)
     return value
+
+
+class Record(Protocol):
+    """What every record has: a name, a kind, and the parts that are imported when it is used."""
+
+    @property
+    def name(self) -> str:
+        """Unique among the records of this kind inside its distribution."""
+
+    @property
+    def kind(self) -> str:
+        """What it is, as messages name it: ``"encoder"``, ``"module API"``, ``"executor"`` ..."""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The attributes that hold a class, or ``"package.module:Class"``, or None."""
+
+    def problem(self, part: str, value: object) -> str | None:
+        """Say why what ``part`` loads to cannot serve, or return None."""
 
 
 @frozen
@@ -88,19 +146,23 @@ class Component:
         when: narrows it further; called with a :class:`ComponentRequest`.
         priority: the last tie-breaker among equally specific components.
         framework: ``"torch"`` unless a plugin adds another.
+
+    Raises:
+        ValueError: a value is not as described.
     """
 
     name: str = field(validator=_check_name)
     kind: Kind = field(validator=validators.in_(("encoder", "head", "distribution")))
-    target: Any = field()
-    spaces: tuple[type, ...] = field(converter=_as_tuple)
-    when: Callable[[ComponentRequest], bool] | None = None
-    priority: int = 0
+    target: type | str = field(validator=_check_target)
+    spaces: tuple[type, ...] = field(converter=_as_tuple, validator=_check_spaces)
+    when: Callable[[ComponentRequest], bool] | None = field(default=None, validator=_check_when)
+    priority: int = field(default=0, validator=_check_priority)
     framework: str = "torch"
+    parts: ClassVar[tuple[str, ...]] = ("target",)
 
-    def load(self) -> Any:
-        """Import and return the target class."""
-        return load_target(self.target)
+    def problem(self, part: str, value: object) -> str | None:
+        """Nothing is asked of a component's class before it is used."""
+        return None
 
 
 @frozen
@@ -109,30 +171,58 @@ class ModuleAPI:
 
     Args:
         name: unique inside its distribution.
-        mixin: a plain class or ABC without ``__init__`` (not a Protocol).
+        mixin: a plain class or ABC without ``__init__`` (not a Protocol), or ``"package.module:Class"``.
         driver: a class, one instance per Learner; see ``docs`` ("API mixins") for its optional methods.
+
+    Raises:
+        ValueError: a value is not as described.
     """
 
     name: str = field(validator=_check_name)
-    mixin: Any = field()
-    driver: Any = None
+    mixin: type | str = field(validator=_check_mixin)
+    driver: type | str | None = None
+    kind: ClassVar[str] = "module API"
+    parts: ClassVar[tuple[str, ...]] = ("mixin", "driver")
+
+    def problem(self, part: str, value: object) -> str | None:
+        """Say why a class cannot be this API's mixin or driver, or return None."""
+        if part == "driver":
+            fits = value is None or isinstance(value, type)
+            return None if fits else f"its driver is {value!r}, expected a class"
+        if not isinstance(value, type):
+            return f"the mixin is {value!r}, expected a class"
+        if getattr(value, "_is_protocol", False):
+            return "a mixin cannot be a typing.Protocol; use a plain class or an ABC"
+        if any("__init__" in vars(base) for base in value.__mro__ if base is not object):
+            return "a mixin must not have an __init__; use the module's setup() or a driver"
+        return None
 
 
 @frozen
-class ExecutorRecord:
-    """An execution backend: where runners and learners run.
+class Service:
+    """Something a config names that is no part of a module: an executor, a step engine, a result writer ...
 
     Args:
-        name: as written in ``config.execution(executor=...)``.
-        target: an ``Executor`` class or ``"package.module:Class"``.
+        kind: one of :data:`SERVICE_KINDS`.
+        name: as a config writes it, unique among its kind inside its distribution.
+        target: the class, or ``"package.module:Class"`` (imported only when named).
+        settings: what it reads from its part of a config, by name; None: undeclared.
+
+    Raises:
+        ValueError: a value is not as described; an unknown kind comes with the nearest known one.
     """
 
+    kind: str = field(validator=_check_service_kind)
     name: str = field(validator=_check_name)
-    target: Any = field()
+    target: type | str = field(validator=_check_target)
+    settings: Mapping[str, Any] | None = field(
+        default=None, validator=validators.optional(validators.instance_of(dict))
+    )
+    parts: ClassVar[tuple[str, ...]] = ("target",)
 
-    def load(self) -> Any:
-        """Import and return the target class."""
-        return load_target(self.target)
+    def problem(self, part: str, value: object) -> str | None:
+        """Nothing is asked of a service's class before it is used."""
+        return None
 
 
 @frozen
@@ -147,31 +237,54 @@ class Origin:
 LOCAL = Origin("local", "0")
 """The origin of what no installed distribution supplies: a script's own classes."""
 
+R = TypeVar("R", bound=Record, covariant=True)
+
 
 @frozen
-class RegisteredComponent:
-    """A component record together with its origin."""
+class Registered(Generic[R]):
+    """A record together with its origin."""
 
-    component: Component
+    record: R
     origin: Origin
+
+    @property
+    def kind(self) -> str:
+        """The record's kind."""
+        return self.record.kind
+
+    @property
+    def name(self) -> str:
+        """The record's name."""
+        return self.record.name
 
     @property
     def id(self) -> str:
         """The full id, ``"distribution/name"``."""
-        return f"{self.origin.distribution}/{self.component.name}"
+        return f"{self.origin.distribution}/{self.record.name}"
 
-    def load(self) -> Any:
-        """Import and return the component's class.
+    def load(self, part: str = "target") -> Any:
+        """Import and return what one of the record's ``parts`` names (None where it names nothing).
 
         Raises:
-            PluginError: the target cannot be imported; chained from the original exception.
+            PluginError: it cannot be imported (chained from the original exception), or cannot serve.
         """
+        target = getattr(self.record, part)
+        label = f"{self.kind.replace('_', ' ')} {self.id!r}"
         try:
-            return self.component.load()
+            value = load_target(target)
         except KeyboardInterrupt:
             raise
         except BaseException as exc:
             raise PluginError(
-                f"{self.component.kind} {self.id!r}: its target {self.component.target!r} cannot be imported "
-                f"({type(exc).__name__}: {exc}). Reinstall or update {self.origin.distribution}."
+                f"{label}: its {part} {target!r} cannot be imported ({describe(exc)}). "
+                f"Reinstall or update {self.origin.distribution}."
             ) from exc
+        problem = self.record.problem(part, value)
+        if problem:
+            raise PluginError(f"{label}: {problem}")
+        return value
+
+
+def describe(exc: BaseException) -> str:
+    """Return an exception in one line: rlkit's own errors speak for themselves, others give their type first."""
+    return str(exc) if isinstance(exc, PluginError) else f"{type(exc).__name__}: {exc}".rstrip(": ")

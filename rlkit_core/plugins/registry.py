@@ -15,36 +15,19 @@ from rlkit_core.errors import (
     AmbiguousComponentError,
     ConfigError,
     NoComponentError,
-    PluginError,
-    PluginNotFoundError,
-    did_you_mean,
 )
 from rlkit_core.plugins.choices import ComponentChoices, key_for
-from rlkit_core.plugins.discovery import CORE, RESERVED, canonical
+from rlkit_core.plugins.discovery import CORE
+from rlkit_core.plugins.lookup import find_record
 from rlkit_core.plugins.records import (
     LOCAL,
     Component,
     ComponentRequest,
     Origin,
-    RegisteredComponent,
+    Registered,
     load_target,
 )
-
-
-@frozen
-class Unavailable:
-    """A distribution whose components cannot be used, and why."""
-
-    distribution: str
-    state: str
-    reason: str
-    exception: BaseException | None = field(default=None, eq=False)
-
-    def error(self, asked_for: str) -> PluginError:
-        """Return the error for somebody who asked for something of this distribution."""
-        error = PluginError(f"{asked_for}: plugin {self.distribution} is {self.state}: {self.reason}")
-        error.__cause__ = self.exception
-        return error
+from rlkit_core.plugins.states import PluginState
 
 
 class ComponentRegistry:
@@ -59,20 +42,20 @@ class ComponentRegistry:
 
     def __init__(
         self,
-        components: Iterable[RegisteredComponent] = (),
+        components: Iterable[Registered[Component]] = (),
         *,
-        unavailable: Iterable[Unavailable] = (),
+        unavailable: Iterable[PluginState] = (),
         origin_of: Callable[[Any], Origin] | None = None,
     ) -> None:
-        self._components = tuple(sorted(components, key=lambda r: (r.id, r.component.kind)))
+        self._components = tuple(sorted(components, key=lambda r: (r.id, r.record.kind)))
         self.unavailable = {u.distribution: u for u in unavailable}
         self.origin_of: Callable[[Any], Origin] = origin_of or (lambda obj: LOCAL)
 
-    def components(self, kind: str | None = None) -> tuple[RegisteredComponent, ...]:
+    def components(self, kind: str | None = None) -> tuple[Registered[Component], ...]:
         """Return the components of a kind (or all), sorted by id."""
-        return tuple(r for r in self._components if kind is None or r.component.kind == kind)
+        return tuple(r for r in self._components if kind is None or r.record.kind == kind)
 
-    def get(self, name: str, kind: str, *, extra: Iterable[RegisteredComponent] = ()) -> RegisteredComponent:
+    def get(self, name: str, kind: str, *, extra: Iterable[Registered[Component]] = ()) -> Registered[Component]:
         """Return the component with the id ``"distribution/name"``, or with a short name that is unique.
 
         Args:
@@ -86,37 +69,10 @@ class ComponentRegistry:
             PluginError: the id's distribution failed to load, is disabled or incompatible.
             NoComponentError: nothing has that name; the message suggests the nearest.
         """
-        known = {r.id: r for r in (*self.components(kind), *(e for e in extra if e.component.kind == kind))}
-        distribution, slash, short = name.rpartition("/")
-        if not slash:
-            found = [r for r in known.values() if r.component.name == name]
-            if len(found) > 1:
-                ids = " and ".join(repr(r.id) for r in sorted(found, key=lambda r: r.id))
-                raise AmbiguousComponentError(f"{kind} {name!r} could be {ids}: write the full id")
-            if found:
-                return found[0]
-            nearest = did_you_mean(name, sorted({r.component.name for r in known.values()}))
-            raise NoComponentError(f"no {kind} named {name!r}.{nearest} Installed: {_listed(known)}")
-        full = f"{canonical(distribution)}/{short}"
-        if full in known:
-            return known[full]
-        asked_for = f"{kind} {name!r}"
-        distribution = canonical(distribution)
-        if distribution in self.unavailable:
-            raise self.unavailable[distribution].error(asked_for)
-        if distribution == RESERVED:
-            raise NoComponentError(
-                f"{asked_for}: a 'local' component has no installed package; pass its class or record instead"
-            )
-        own = sorted(r.component.name for r in known.values() if r.origin.distribution == distribution)
-        if own:
-            hint = did_you_mean(short, own)
-            raise NoComponentError(f"{asked_for}: {distribution} has no such {kind}.{hint} It has: {', '.join(own)}")
-        near = did_you_mean(name, sorted(known))
-        hint = near or f" If it is a plugin: pip install {distribution}"
-        raise PluginNotFoundError(f"{asked_for}: nothing installed supplies {distribution!r}.{hint}")
+        records = (*self.components(kind), *(e for e in extra if e.kind == kind))
+        return find_record(records, kind, name, self.unavailable)
 
-    def adopt(self, value: Any, kind: str, *, extra: Iterable[RegisteredComponent] = ()) -> RegisteredComponent:
+    def adopt(self, value: Any, kind: str, *, extra: Iterable[Registered[Component]] = ()) -> Registered[Component]:
         """Turn what a config may hold (id, short name, record or class) into a registered component.
 
         Raises:
@@ -126,20 +82,20 @@ class ComponentRegistry:
         extra = tuple(extra)
         if isinstance(value, str):
             return self.get(value, kind, extra=extra)
-        if isinstance(value, RegisteredComponent):
-            value = value.component
+        if isinstance(value, Registered):
+            value = value.record
         if isinstance(value, Component):
             if value.kind != kind:
                 raise ConfigError(f"component {value.name!r} is of kind {value.kind!r}, a {kind} is wanted here")
-            known = next((r for r in (*self._components, *extra) if r.component is value), None)
+            known = next((r for r in (*self._components, *extra) if r.record is value), None)
             target = value.target
-            return known or RegisteredComponent(value, LOCAL if isinstance(target, str) else self.origin_of(target))
+            return known or Registered(value, LOCAL if isinstance(target, str) else self.origin_of(target))
         if isinstance(value, type):
             for known in (*self.components(kind), *extra):
-                if known.component.kind == kind and _names(known.component.target, value):
+                if known.record.kind == kind and _names(known.record.target, value):
                     return known
             record = Component(value.__name__, kind, value, (object,))  # type: ignore[arg-type]
-            return RegisteredComponent(record, self.origin_of(value))
+            return Registered(record, self.origin_of(value))
         raise ConfigError(f"{kind}: expected an id such as 'rlkit-core/mlp', a Component or a class; got {value!r}")
 
 
@@ -156,10 +112,6 @@ def _names(target: Any, cls: type) -> bool:
         return False
 
 
-def _listed(ids: Iterable[str]) -> str:
-    return ", ".join(sorted(ids)) or "none"
-
-
 # --------------------------------------------------------------------------- choosing
 
 
@@ -168,7 +120,7 @@ class CatalogTier:
     """The components of one catalog: a listed one, a spec's ``catalog_class``, or the algorithm's own."""
 
     name: str
-    components: tuple[RegisteredComponent, ...] = field(default=(), converter=tuple)
+    components: tuple[Registered[Component], ...] = field(default=(), converter=tuple)
 
 
 @frozen
@@ -183,7 +135,7 @@ class Choice:
     kind: str
     slot: str
     path: tuple[str, ...]
-    component: RegisteredComponent
+    component: Registered[Component]
     rule: str
     considered: tuple[tuple[str, str], ...] = ()
 
@@ -194,7 +146,7 @@ class Choice:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the choice as JSON-able data, as checkpoints keep it."""
-        target = self.component.component.target
+        target = self.component.record.target
         return {
             "kind": self.kind,
             "slot": self.slot,
@@ -209,7 +161,7 @@ class Choice:
 
 
 class _Candidate(NamedTuple):
-    component: RegisteredComponent
+    component: Registered[Component]
     rank: tuple[int, int, int]  # smaller is better: distance of the space class, no `when`, -priority
 
 
@@ -243,14 +195,14 @@ def choose(
     listed = tuple(c for tier in tiers for c in tier.components)
     considered: list[tuple[str, str]] = []
 
-    def decide(component: RegisteredComponent, rule: str) -> Choice:
+    def decide(component: Registered[Component], rule: str) -> Choice:
         considered.append((component.id, f"chosen: {rule}"))
         return Choice(request.kind, request.slot, request.path, component, rule, tuple(considered))
 
     named = choices.lookup(request.kind, request.slot, request.path)
     if named is not None:
         component = registry.adopt(named, request.kind, extra=listed)
-        if _distance(space_cls, component.component.spaces) is None:
+        if _distance(space_cls, component.record.spaces) is None:
             key = key_for(request.kind, request.slot, request.path)
             raise NoComponentError(
                 f"components[{key!r}] names {component.id!r}, which serves {_classes(component)}; "
@@ -278,14 +230,14 @@ def choose(
 def _claims(
     request: ComponentRequest,
     space_cls: type,
-    components: Iterable[RegisteredComponent],
+    components: Iterable[Registered[Component]],
     framework: str,
     considered: list[tuple[str, str]],
 ) -> list[_Candidate]:
     """Return the components that serve the request; note in ``considered`` why the others do not."""
     found = []
     for registered in sorted(components, key=lambda r: r.id):
-        component = registered.component
+        component = registered.record
         if component.kind != request.kind:
             continue
         distance = _distance(space_cls, component.spaces)
@@ -320,7 +272,7 @@ def _distance(space_cls: type, served: Sequence[type]) -> int | None:
 
 def _best(
     claims: list[_Candidate], request: ComponentRequest, considered: list[tuple[str, str]]
-) -> RegisteredComponent:
+) -> Registered[Component]:
     claims = sorted(claims, key=lambda c: (c.rank, c.component.id))
     first = claims[0]
     equal = [c.component for c in claims if c.rank == first.rank]
@@ -334,8 +286,8 @@ def _best(
     return first.component
 
 
-def _classes(registered: RegisteredComponent) -> str:
-    return ", ".join(s.__name__ for s in registered.component.spaces)
+def _classes(registered: Registered[Component]) -> str:
+    return ", ".join(s.__name__ for s in registered.record.spaces)
 
 
 def _place(request: ComponentRequest) -> str:
@@ -343,7 +295,7 @@ def _place(request: ComponentRequest) -> str:
     return f"{request.kind} for slot {request.slot!r}{where}" if request.kind == "head" else f"{request.kind}{where}"
 
 
-def _ambiguous(parties: Sequence[RegisteredComponent], request: ComponentRequest, why: str) -> Exception:
+def _ambiguous(parties: Sequence[Registered[Component]], request: ComponentRequest, why: str) -> Exception:
     ids = sorted({c.id for c in parties})
     key = key_for(request.kind, request.slot, request.path)
     return AmbiguousComponentError(
@@ -379,8 +331,7 @@ __all__ = [
     "ComponentChoices",
     "ComponentRegistry",
     "Origin",
-    "RegisteredComponent",
-    "Unavailable",
+    "Registered",
     "choose",
     "key_for",
 ]

@@ -6,8 +6,9 @@ import warnings
 
 from attrs import field, frozen
 
+from rlkit_core.errors import PluginError, PluginVersionError
 from rlkit_core.plugins import PluginWarning
-from rlkit_core.plugins.discovery import EntryPointInfo
+from rlkit_core.plugins.discovery import INCOMPATIBLE, EntryPointInfo
 
 LOADED, FAILED = "loaded", "failed"
 
@@ -38,6 +39,14 @@ class PluginState:
     def __str__(self) -> str:
         text = f"plugin {self.distribution} {self.version} ({self.entry_point}) {self.state}"
         return text + (f": {self.reason}" if self.reason else "")
+
+    def error(self, asked_for: str | None = None) -> PluginError:
+        """Return the error for somebody who asked for something of this plugin, chained from the plugin's own."""
+        of_version = self.state == INCOMPATIBLE or isinstance(self.exception, PluginVersionError)
+        text = f"{asked_for} cannot be used: {self}" if asked_for else str(self)
+        error = (PluginVersionError if of_version else PluginError)(text + (f". {self.remedy}" if self.remedy else ""))
+        error.__cause__ = self.exception
+        return error
 
 
 def state_from_metadata(entry: EntryPointInfo, reason: str | None) -> PluginState:

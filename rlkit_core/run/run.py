@@ -27,6 +27,7 @@ from rlkit_core.algorithm.results import (
 )
 from rlkit_core.envs.make import make_env, spaces_of
 from rlkit_core.errors import ConfigError
+from rlkit_core.plugins.discovery import CORE
 from rlkit_core.plugins.host import default_host
 from rlkit_core.run import run_folder as folder
 from rlkit_core.run.plot import plot_learning_curve
@@ -278,8 +279,13 @@ class Run:
         folder.write_json(self.run_dir / folder.SEEDS, {"seed": seed})
 
     def _open_writers(self, algorithm: Any) -> None:
-        found = default_host().collect("rlkit_result_writers", run_dir=self.run_dir, config=algorithm.config)
-        self._writers = [(origin.distribution, writer) for origin, writer in found]
+        host = default_host()
+        resume_at = algorithm.iteration if self._resume is not None else None
+        for name in ("csv", "jsonl", "tensorboard"):
+            make = host.get_service("writer", f"{CORE}/{name}")
+            self._writers.append((CORE, make(self.run_dir, algorithm.config, resume_at)))
+        hooked = host.collect("rlkit_result_writers", run_dir=self.run_dir, config=algorithm.config)
+        self._writers += [(origin.distribution, writer) for origin, writer in hooked]
 
     def _train(self, algorithm: Any, started: float) -> tuple[str, str, float | None]:
         """Iterate until done.

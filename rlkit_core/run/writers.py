@@ -1,6 +1,7 @@
 """Result writers: CSV, JSON lines and TensorBoard. Each is a class with ``write(result)`` and ``close()``.
 
-A plugin adds writers with the hook ``rlkit_result_writers(run_dir, config)``.
+They are services of kind ``writer``, made as ``(run_dir, config, resume_at)``. A plugin adds writers of its own with
+the hook ``rlkit_result_writers(run_dir, config)``.
 """
 
 from __future__ import annotations
@@ -35,11 +36,15 @@ class CSVWriter:
     that are there.
 
     Args:
-        path: the file; its folder exists.
+        run_dir: the folder of the run, which exists.
+        config: of the run; not needed here.
+        resume_at: the iteration a resumed run goes on after; not needed here.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+    def __init__(
+        self, run_dir: str | os.PathLike[str], config: object | None = None, resume_at: int | None = None
+    ) -> None:
+        self.path = Path(run_dir) / "progress.csv"
         self._columns: list[str] = []
         if self.path.exists():
             with self.path.open(newline="", encoding="utf-8") as file:
@@ -77,11 +82,15 @@ class JSONLWriter:
     """``results.jsonl``: one JSON object per iteration, without the config. NaN and infinities become null.
 
     Args:
-        path: the file; its folder exists.
+        run_dir: the folder of the run, which exists.
+        config: of the run; not needed here.
+        resume_at: the iteration a resumed run goes on after; not needed here.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+    def __init__(
+        self, run_dir: str | os.PathLike[str], config: object | None = None, resume_at: int | None = None
+    ) -> None:
+        self.path = Path(run_dir) / "results.jsonl"
         self._file: IO[str] = self.path.open("a", encoding="utf-8")
 
     def write(self, result: Mapping[str, Any]) -> None:
@@ -99,16 +108,20 @@ class TensorBoardWriter:
     """TensorBoard event files: every finite number of the result, against env steps.
 
     Args:
-        log_dir: the folder that TensorBoard is pointed at.
+        run_dir: the folder of the run; the events go to ``tensorboard`` in it.
+        config: of the run; not needed here.
+        resume_at: the iteration a resumed run goes on after; not needed here.
 
     Raises:
         ImportError: tensorboard is not installed.
     """
 
-    def __init__(self, log_dir: str | os.PathLike[str]) -> None:
+    def __init__(
+        self, run_dir: str | os.PathLike[str], config: object | None = None, resume_at: int | None = None
+    ) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer: Any = SummaryWriter(str(log_dir))
+        self._writer: Any = SummaryWriter(str(Path(run_dir) / "tensorboard"))
 
     def write(self, result: Mapping[str, Any]) -> None:
         """Add one point to each curve."""

@@ -93,7 +93,7 @@ def read(path: Path) -> list[dict[str, str]]:
 
 def test_csv_columns_keep_their_place_and_may_grow(tmp_path: Path) -> None:
     path = tmp_path / "progress.csv"
-    writer = CSVWriter(path)
+    writer = CSVWriter(tmp_path)
     assert isinstance(writer, ResultWriter)
     writer.write({"a": 1, "b": {"c": 0.1}})
     writer.write({"b": {"c": math.nan}, "new,column": 7})
@@ -105,7 +105,7 @@ def test_csv_columns_keep_their_place_and_may_grow(tmp_path: Path) -> None:
         {"a": "", "b/c": "nan", "new,column": "7"},
         {"a": "3", "b/c": "", "new,column": ""},
     ]
-    resumed = CSVWriter(path)
+    resumed = CSVWriter(tmp_path)
     resumed.write({"b": {"c": 2}, "z": 1})
     resumed.close()
     assert path.read_text().splitlines()[0] == 'a,b/c,"new,column",z'
@@ -115,7 +115,7 @@ def test_csv_columns_keep_their_place_and_may_grow(tmp_path: Path) -> None:
 
 def test_jsonl_is_strict_json_line_by_line(tmp_path: Path) -> None:
     path = tmp_path / "results.jsonl"
-    writer = JSONLWriter(path)
+    writer = JSONLWriter(tmp_path)
     writer.write(result(episode_return_mean=math.nan, per_agent={"a": np.arange(2)}, odd=object))
     writer.write(result(16))
     writer.close()
@@ -139,7 +139,7 @@ def test_tensorboard_events_hold_the_finite_numbers(tmp_path: Path) -> None:
     writer.write(result(8, episode_return_mean=math.nan))
     writer.write(result(16, episode_return_mean=5.0))
     writer.close()
-    events = EventAccumulator(str(tmp_path)).Reload()
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     points = events.Scalars("env_runners/episode_return_mean")
     assert [(point.step, point.value) for point in points] == [(16, 5.0)]
     assert [point.step for point in events.Scalars("training_iteration")] == [8, 16]

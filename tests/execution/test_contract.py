@@ -21,5 +21,5 @@ class TestProcess(ExecutorContract):
 
 @pytest.mark.parametrize("name", ["local", "process"])
 def test_they_are_registered_as_any_plugins_are(name):
-    with default_host().get_executor(name)() as executor:
+    with default_host().get_service("executor", name)() as executor:
         assert executor.spawn(complex, 1, 2).call("conjugate").result() == 1 - 2j

@@ -22,18 +22,22 @@ from rlkit_core.plugins.registry import (
     ComponentChoices,
     ComponentRegistry,
     Origin,
-    RegisteredComponent,
-    Unavailable,
+    Registered,
     choose,
     key_for,
 )
+from rlkit_core.plugins.states import PluginState
 
 TEXT = Text(3)
 
 
+def failed(distribution, reason, exception=None):
+    return PluginState(distribution, "1.0", "main", "pkg", "failed", reason, exception=exception)
+
+
 def reg(id, spaces=(Text,), kind="encoder", **kw):
     distribution, name = id.split("/")
-    return RegisteredComponent(Component(name, kind, f"pkg:{name}", spaces, **kw), Origin(distribution, "1.0"))
+    return Registered(Component(name, kind, f"pkg:{name}", spaces, **kw), Origin(distribution, "1.0"))
 
 
 def ask(space=TEXT, path=(), kind="encoder", slot="encoder"):
@@ -156,7 +160,7 @@ class DepthCamera(Camera):
 def test_space_class_then_condition_then_priority(components, expected):
     for order in (components, components[::-1]):
         choice = pick(*order, space=DepthCamera(0, 1))
-        assert choice.component.component.name == expected
+        assert choice.component.record.name == expected
         assert len(choice.considered) == 2
 
 
@@ -195,7 +199,7 @@ def test_kinds_and_frameworks_do_not_mix():
 
 
 def test_nothing_serves_lists_nearest_misses_first_failed_plugins_and_the_line():
-    gone = Unavailable("lab-x", "failed", "ImportError: no torch_geometric")
+    gone = failed("lab-x", "ImportError: no torch_geometric")
     with pytest.raises(NoComponentError) as caught:
         pick(reg("rlkit-core/b", (Box,)), reg("rlkit-core/t", when=lambda r: False), unavailable=[gone])
     lines = str(caught.value).splitlines()
@@ -330,9 +334,9 @@ def test_a_class_of_an_installed_distribution_carries_its_name():
 
 
 def test_a_class_that_is_registered_keeps_its_id():
-    known = RegisteredComponent(Component("enc", "encoder", MyEncoder, [Text]), Origin("lab", "1.0"))
+    known = Registered(Component("enc", "encoder", MyEncoder, [Text]), Origin("lab", "1.0"))
     assert pick(known, choices={"encoder": MyEncoder}).id == "lab/enc"
-    by_name = RegisteredComponent(Component("dec", "encoder", "json:JSONDecoder", [Text]), Origin("lab", "1.0"))
+    by_name = Registered(Component("dec", "encoder", "json:JSONDecoder", [Text]), Origin("lab", "1.0"))
     assert pick(by_name, choices={"encoder": json.JSONDecoder}).id == "lab/dec"
 
 
@@ -354,14 +358,14 @@ def test_components_of_listed_catalogs_can_be_named():
         ("lab/mpl", NoComponentError, "Did you mean 'mlp'. It has: mlp"),
         ("labb/mlp", PluginNotFoundError, r"supplies 'labb'\. Did you mean 'lab/mlp'\?$"),
         ("other/x", PluginNotFoundError, r"supplies 'other'\. If it is a plugin: pip install other$"),
-        ("gone/x", PluginError, "gone is failed: boom"),
+        ("gone/x", PluginError, r"gone 1.0 \(main\) failed: boom"),
         ("local/x", NoComponentError, "pass its class"),
     ],
 )
 def test_names_that_do_not_resolve(name, error, message):
     registry = ComponentRegistry(
         [reg("lab/mlp"), reg("rlkit-core/mlp"), reg("lab/head", kind="head")],
-        unavailable=[Unavailable("gone", "failed", "boom", RuntimeError("boom"))],
+        unavailable=[failed("gone", "boom", RuntimeError("boom"))],
     )
     with pytest.raises(error, match=message) as caught:
         registry.get(name, "encoder")

@@ -10,7 +10,6 @@ from gymnasium import spaces
 
 from rlkit_core.errors import (
     AmbiguousComponentError,
-    NoComponentError,
     PluginError,
     PluginNotFoundError,
     PluginVersionError,
@@ -25,7 +24,7 @@ from rlkit_core.plugins.registry import Origin, choose
 HEAD = """
 from gymnasium.spaces import Box, Text
 from rlkit_core import Component, ModuleAPI, hookimpl
-from rlkit_core.plugins.records import ExecutorRecord
+from rlkit_core.plugins.records import Service
 rlkit_api = "1.0"
 def text(name="text", **kw):
     kw = {"kind": "encoder", "target": "nowhere:Nothing", "spaces": [Text], **kw}
@@ -48,7 +47,7 @@ def ghosts(host, distribution):
     ]
     found = [n for n in [*impls, *(n for n, _ in host._manager.list_name_plugin())] if n.startswith(distribution + ":")]
     found += [c.id for c in host.registry.components() if c.origin.distribution == distribution]
-    found += [a.id for a in (*host.module_apis, *host.executors) if a.origin.distribution == distribution]
+    found += [a.id for a in (*host.module_apis, *host.services()) if a.origin.distribution == distribution]
     return found
 
 
@@ -126,9 +125,24 @@ FAULTS = {
         "must not have an __init__",
         "update",
     ),
-    "executor": (
-        GOOD + "@hookimpl\ndef rlkit_executors(): return [ExecutorRecord('e', 3)]\n",
+    "service-target": (
+        GOOD + "@hookimpl\ndef rlkit_services(): return [Service('executor', 'e', 3)]\n",
         "target 3",
+        "update",
+    ),
+    "service-kind": (
+        GOOD + "@hookimpl\ndef rlkit_services(): return [Service('executer', 'e', 'a:B')]\n",
+        "Did you mean 'executor'",
+        "update",
+    ),
+    "service-twice": (
+        GOOD + "@hookimpl\ndef rlkit_services(): return [Service('step_engine', 'e', 'a:B')] * 2\n",
+        "step engine 'e' is registered twice",
+        "update",
+    ),
+    "no-service": (
+        GOOD + "@hookimpl\ndef rlkit_services(): return [ModuleAPI('e', 'a:B')]\n",
+        "expected Service records",
         "update",
     ),
 }
@@ -152,7 +166,7 @@ def test_a_fault_costs_only_its_plugin_and_leaves_nothing_behind(site, fault):
     assert state.traceback.startswith("Traceback")
     assert state.reason in str(caught[0].message)
     assert ghosts(host, f"lab-{fault}") == []
-    texts = [c.id for c in host.registry.components("encoder") if c.component.name == "text"]
+    texts = [c.id for c in host.registry.components("encoder") if c.name == "text"]
     assert texts == ["aaa-good/text", "zzz-good/text"]
 
 
@@ -206,7 +220,7 @@ def test_the_core_is_its_own_first_plugin(site):
     host = load(site, RLKIT_PLUGINS="")
     assert {c.origin.distribution for c in host.registry.components()} == {"rlkit-core"}
     assert [s.distribution for s in host.states] == ["rlkit-core"]
-    assert host.get_executor("local").__name__ == "LocalExecutor"
+    assert host.get_service("executor", "local").__name__ == "LocalExecutor"
 
 
 def test_lazy_names_of_a_plugin_module_are_not_touched(site):
@@ -393,25 +407,49 @@ def test_a_catalog_that_is_no_class(site, value, message):
         site.host().get_catalog("tools")
 
 
-def test_executors(site):
+def test_services(site):
     source = (
-        HEAD + "def rlkit_executors():\n"
-        "    return [ExecutorRecord('{0}', 'json:JSONDecoder'), ExecutorRecord('local', 'json:X')]\n"
+        HEAD + "def rlkit_services():\n"
+        "    return [Service('executor', '{0}', 'json:JSONDecoder'), Service('executor', 'local', 'json:X'),\n"
+        "            Service('writer', '{0}', 'json:JSONEncoder', settings={'indent': 2})]\n"
     )
     site.add("lab-a", source.replace("{0}", "shared"))
     site.add("lab-b", source.replace("{0}", "shared"))
     host = load(site)
-    assert host.get_executor("local").__module__.startswith("rlkit_core")  # a plugin's 'local' changes nothing
-    assert host.get_executor("lab-a/shared").__name__ == "JSONDecoder"
+    assert host.get_service("executor", "local").__module__.startswith("rlkit_core")  # lab-a's changes nothing
+    assert host.get_service("executor", "lab-a/shared").__name__ == "JSONDecoder"
+    assert host.get_service("writer", "lab-a/shared").__name__ == "JSONEncoder"
+    assert [s.id for s in host.services("executor") if s.origin.distribution == "lab-b"] == [
+        "lab-b/local",
+        "lab-b/shared",
+    ]
+    assert {s.kind for s in host.services()} == {"executor", "writer"}
+    assert host.services("framework") == []
     with pytest.raises(AmbiguousComponentError, match="'lab-a/shared' and 'lab-b/shared'"):
-        host.get_executor("shared")
-    with pytest.raises(NoComponentError, match=r"Did you mean 'local'\? Installed: ") as caught:
-        host.get_executor("lokal")
+        host.get_service("executor", "shared")
+    with pytest.raises(PluginNotFoundError, match=r"Did you mean 'local'\? Installed: ") as caught:
+        host.get_service("executor", "lokal")
     assert "pip install" not in str(caught.value)
-    with pytest.raises(NoComponentError, match=r"Installed: .*pip install rlkit-ray"):
-        host.get_executor("ray")
+    with pytest.raises(PluginNotFoundError, match=r"Installed: .*pip install rlkit-ray"):
+        host.get_service("executor", "ray")
+    with pytest.raises(PluginNotFoundError, match=r"no step engine named 'inductor'\..*pip install rlkit-capture"):
+        host.get_service("step_engine", "inductor")
+    with pytest.raises(PluginNotFoundError, match=r"nothing installed supplies 'lab-c'.*pip install lab-c"):
+        host.get_service("step_engine", "lab-c/fast")
     with pytest.raises(PluginError, match="json:X"):
-        host.get_executor("lab-a/local")
+        host.get_service("executor", "lab-a/local")
+    with pytest.raises(ValueError, match=r"no kind of service 'engine'.*step_engine"):
+        host.services("engine")
+
+
+def test_a_service_of_a_broken_plugin_says_why(site):
+    site.add("lab-a", HEAD + "raise RuntimeError('no licence')\n")
+    host = load(site)
+    with pytest.raises(PluginError, match=r"executor 'lab-a/fast' cannot be used: .*no licence") as caught:
+        host.get_service("executor", "lab-a/fast")
+    assert isinstance(caught.value.__cause__, RuntimeError)
+    with pytest.raises(PluginNotFoundError, match=r"(?s)Plugins that may supply it:.*lab-a 1.0 .*no licence"):
+        host.get_service("executor", "quick")
 
 
 def test_module_apis_carry_mixin_and_driver(site):
@@ -421,13 +459,13 @@ def test_module_apis_carry_mixin_and_driver(site):
         HEAD + "def rlkit_module_apis(): return [ModuleAPI('late', 'typing:Protocol'), ModuleAPI('gone', 'a:B')]\n",
     )
     apis = {a.id: a for a in load(site).module_apis}
-    assert apis["fx-api/counting"].mixin.__name__ == "CountingAPI"
-    assert apis["fx-api/counting"].driver.__name__ == "CountingDriver"
+    assert apis["fx-api/counting"].load("mixin").__name__ == "CountingAPI"
+    assert apis["fx-api/counting"].load("driver").__name__ == "CountingDriver"
     assert apis["fx-api/counting"].origin == Origin("fx-api", "1.0", "api")
     with pytest.raises(PluginError, match="Protocol"):
-        _ = apis["lab-x/late"].mixin
+        apis["lab-x/late"].load("mixin")
     with pytest.raises(PluginError, match="cannot be imported"):
-        apis["lab-x/gone"].load()
+        apis["lab-x/gone"].load("mixin")
 
 
 # ------------------------------------------------------------------ calling hooks

@@ -20,9 +20,8 @@ from rlkit_core.apis import (
 )
 from rlkit_core.errors import ModuleAPIError
 from rlkit_core.learner import make_target_network, update_target_network
-from rlkit_core.plugins.contributions import RegisteredModuleAPI
 from rlkit_core.plugins.host import default_host
-from rlkit_core.plugins.records import Origin
+from rlkit_core.plugins.records import Origin, Registered
 from rlkit_core.rl_module.apis import check_required_apis, drivers_for, loss_replacement
 from rlkit_core.rl_module.apis.target_network import TargetNetworkDriver
 
@@ -66,7 +65,7 @@ ORDERS = [*itertools.islice(itertools.permutations([TorchRLModule, *APIS]), 0, 7
 def test_mixins_compose_in_any_order(order) -> None:
     cls = type("Composed", (Everything, *ORDERS[order]), {})
     module = cls(**KW)
-    assert {record.api.name for record in drivers_for(module)} == {
+    assert {record.name for record in drivers_for(module)} == {
         "inference_only",
         "q_net",
         "self_supervised_loss",
@@ -181,7 +180,7 @@ class CuriosityDriver:
 
 @pytest.fixture
 def host():
-    third = RegisteredModuleAPI(ModuleAPI("curiosity", CuriosityAPI, CuriosityDriver), Origin("my-lab", "1.0"))
+    third = Registered(ModuleAPI("curiosity", CuriosityAPI, CuriosityDriver), Origin("my-lab", "1.0"))
     return SimpleHost((*default_host().module_apis, third))
 
 
@@ -202,7 +201,7 @@ def test_third_party_api_is_found_and_told(host, monkeypatch) -> None:
     module = Outer(**KW)
     assert CuriosityDriver.built == [module]
     assert module.made_late
-    assert loss_replacement(module, host).api.name == "curiosity"
+    assert loss_replacement(module, host).name == "curiosity"
 
 
 def test_two_loss_replacements_are_refused_unless_the_class_says(host) -> None:
@@ -217,31 +216,27 @@ def test_two_loss_replacements_are_refused_unless_the_class_says(host) -> None:
         ("rlkit-core/self_supervised_loss", "self_supervised_loss"),
     ):
         chosen = type("Chosen", (both,), {"loss_api": said})
-        assert loss_replacement(chosen(**KW), host).api.name == name
+        assert loss_replacement(chosen(**KW), host).name == name
     with pytest.raises(ModuleAPIError, match=r"loss_api = 'q_net'.*those that do: self_supervised_loss, curiosity"):
         loss_replacement(type("Wrong", (both,), {"loss_api": "q_net"})(**KW), host)
     assert loss_replacement(type("None_", (Everything, TorchRLModule), {})(**KW), host) is None
 
 
 def test_unusable_mixins_cost_only_themselves() -> None:
-    class WithInit:
-        def __init__(self) -> None:
-            pass
-
     broken = [
-        RegisteredModuleAPI(ModuleAPI("gone", "no_such_package:API"), Origin("broken", "1")),
-        RegisteredModuleAPI(ModuleAPI("init", WithInit), Origin("broken", "1")),
+        Registered(ModuleAPI("gone", "no_such_package:API"), Origin("broken", "1")),
+        Registered(ModuleAPI("init", "collections:Counter"), Origin("broken", "1")),
     ]
     host = SimpleHost((*default_host().module_apis, *broken))
     module = type("M", (Everything, TorchRLModule, ValueFunctionAPI), {})(**KW)
     with pytest.warns(Warning, match="without it") as caught:
-        assert [record.api.name for record in drivers_for(module, host)] == ["value_function"]
+        assert [record.name for record in drivers_for(module, host)] == ["value_function"]
     assert {name for name in ("gone", "init") for w in caught if name in str(w.message)} == {"gone", "init"}
 
 
 def test_self_supervised_driver_passes_the_loss_on() -> None:
     module = type("S", (Everything, TorchRLModule, SelfSupervisedLossAPI), {})(**KW)
-    driver = loss_replacement(module).driver()
+    driver = loss_replacement(module).load("driver")()
     loss = driver.compute_loss(
         learner=None, module_id="p", module=module, config=None, batch={}, fwd_out={"loss": torch.tensor(3.0)}
     )

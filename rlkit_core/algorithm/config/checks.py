@@ -89,7 +89,7 @@ def _executor_problems(config: AlgorithmConfig) -> Iterator[str]:
     if config.executor in ("auto", "local", "process"):
         return
     try:
-        default_host().get_executor(config.executor)
+        default_host().get_service("executor", config.executor)
     except RLKitError as error:
         yield f"execution(executor={config.executor!r}): {error}"
 

@@ -297,7 +297,7 @@ def make_executor(config: Any) -> Executor:
     from rlkit_core.plugins.host import default_host
 
     name = "process" if config.executor == "auto" else config.executor
-    made: Any = default_host().get_executor(name)
+    made: Any = default_host().get_service("executor", name)
     # Learners choose the number of their threads when they know their networks.
     executor: Executor = ProcessExecutor(threads=None) if made is ProcessExecutor else made()
     return executor

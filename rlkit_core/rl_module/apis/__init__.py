@@ -51,14 +51,14 @@ def drivers_for(module: Any, host: PluginHost | None = None) -> list[Any]:
         host: where APIs are registered; the process's own by default.
 
     Returns:
-        ``RegisteredModuleAPI`` records; ``record.api.driver`` is None where an API has no driver.
+        Registered ``ModuleAPI`` records; ``record.record.driver`` is None where an API has no driver.
     """
     return list(_apis_of(cast("Hashable", type(module.unwrapped())), host or _default_host()))
 
 
 def driver_class(record: Any) -> Any:
     """Import and return the driver class of a registered API, or None."""
-    return record.driver
+    return record.load("driver")
 
 
 def loss_replacement(module: Any, host: PluginHost | None = None) -> Any:
@@ -73,18 +73,18 @@ def loss_replacement(module: Any, host: PluginHost | None = None) -> Any:
     name = type(module).__name__
     if wanted is not None:
         for record in replacing:
-            if wanted in (record.api.name, f"{record.origin.distribution}/{record.api.name}"):
+            if wanted in (record.name, record.id):
                 return record
-        known = ", ".join(record.api.name for record in replacing) or "none"
+        known = ", ".join(record.name for record in replacing) or "none"
         raise ModuleAPIError(
             f"{name}.loss_api = {wanted!r}: no API of that name on this class replaces the loss (those that do: "
             f"{known})"
         )
     if len(replacing) > 1:
-        names = " and ".join(f"{r.api.name!r} ({r.origin.distribution})" for r in replacing)
+        names = " and ".join(f"{r.name!r} ({r.origin.distribution})" for r in replacing)
         raise ModuleAPIError(
             f"{name} implements {names}, and each replaces the loss: say which one counts by a class attribute, "
-            f'loss_api = "{replacing[0].api.name}"'
+            f'loss_api = "{replacing[0].name}"'
         )
     return replacing[0] if replacing else None
 
@@ -136,7 +136,7 @@ def _apis_of(module_class: Any, host: PluginHost) -> tuple[Any, ...]:
 def _mixin(record: Any) -> Any:
     """The mixin class of a registered API; one that cannot be used is reported once and left out."""
     try:
-        return record.mixin
+        return record.load("mixin")
     except PluginError as error:
         warnings.warn(f"{error}; modules are built without it", PluginWarning, stacklevel=2)
         return None
