@@ -17,7 +17,7 @@ from docutils.parsers.rst import directives
 from sphinx.util.docutils import SphinxDirective
 
 from rlkit_core.plugins.records import load_target
-from rlkit_core.settings.fields import SECTIONS, Setting, settings_of
+from rlkit_core.settings import Setting
 
 
 def cell(text: str, *, literal: bool = False) -> nodes.entry:
@@ -55,19 +55,20 @@ class SettingsDirective(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """One sub-section and one table for each section that has settings."""
-        settings = list(settings_of(load_target(self.arguments[0])).values())
+        documented = load_target(self.arguments[0])
+        settings = list(documented.known_settings().values())
         if "beyond" in self.options:
-            base = settings_of(load_target(self.options["beyond"]))
+            base = load_target(self.options["beyond"]).known_settings()
             settings = [setting for setting in settings if differs(setting, base)]
-        found: list[nodes.Node] = []
-        for section, meaning in SECTIONS.items():
+        page: list[nodes.Node] = []
+        for section, method in documented.sections().items():
             chosen = [setting for setting in settings if setting.section == section]
             if chosen:
                 name = f"{section}()"
                 heading = nodes.paragraph("", "", nodes.strong("", "", nodes.literal(name, name)))
-                heading += nodes.Text(f": {meaning}")
-                found += [heading, table(chosen)]
-        return found
+                heading += nodes.Text(f": {method.meaning}")
+                page += [heading, table(chosen)]
+        return page
 
 
 def setup(app: Any) -> dict[str, bool]:

@@ -312,7 +312,7 @@ def config_without_module(config: Any, members: Any, module_id: str, *, to_train
 
 def _specs_by_id(config: Any, members: Any) -> dict[str, RLModuleSpec]:
     """The config's own specs, one for each module there is."""
-    given = config._rl_module_spec
+    given = config.stored("rl_module_spec")
     specs = getattr(given, "rl_module_specs", given)
     found: dict[str, RLModuleSpec] = {}
     for module_id in members:
@@ -325,7 +325,7 @@ def _specs_by_id(config: Any, members: Any) -> dict[str, RLModuleSpec]:
 
 
 def _multi_spec(config: Any, specs: Mapping[str, RLModuleSpec]) -> MultiRLModuleSpec:
-    given = config._rl_module_spec
+    given = config.stored("rl_module_spec")
     multi: MultiRLModuleSpec = given.copy() if isinstance(given, MultiRLModuleSpec) else MultiRLModuleSpec()
     multi.rl_module_specs = dict(specs)
     return multi

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from rlkit_core.settings.base import SettingsBase
-from rlkit_core.settings.fields import (
-    Setting,
-    boolean,
-    either,
-    integer,
-    mapping,
-    number,
-    one_of,
-    optional,
-    redeclare,
-    schedule,
-    setting,
-)
+from rlkit_core.settings.base import Settings
+from rlkit_core.settings.converters import boolean, either, integer, mapping, number, one_of, optional, schedule
+from rlkit_core.settings.declare import UNSET, Setting, redeclare, setting
+from rlkit_core.settings.other_names import OtherNames
+from rlkit_core.settings.sections import SectionedSettings, section
 
 __all__ = [
+    "UNSET",
+    "OtherNames",
+    "SectionedSettings",
     "Setting",
-    "SettingsBase",
+    "Settings",
     "boolean",
     "either",
     "integer",
@@ -29,5 +23,6 @@ __all__ = [
     "optional",
     "redeclare",
     "schedule",
+    "section",
     "setting",
 ]

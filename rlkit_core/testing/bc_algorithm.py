@@ -17,8 +17,7 @@ from rlkit_core.columns import Columns
 from rlkit_core.data.nested import index_rows, leaves, map_leaves
 from rlkit_core.learner import Learner
 from rlkit_core.rl_module import RLModuleSpec
-from rlkit_core.settings import setting
-from rlkit_core.settings.fields import optional
+from rlkit_core.settings import optional, setting
 
 
 @attrs.define

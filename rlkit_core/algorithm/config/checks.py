@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
 
+from rlkit_core.algorithm.config.derived import DerivedSettings, specs_by_id
 from rlkit_core.learner.group.problems import learner_problems
-from rlkit_core.settings.aliases import unknown_name_hint
-from rlkit_core.settings.fields import settings_of
-
-if TYPE_CHECKING:
-    from rlkit_core.algorithm.config.config import AlgorithmConfig
 
 
-def only_problems(config: AlgorithmConfig) -> Iterator[str]:
+def only_problems(config: DerivedSettings) -> Iterator[str]:
     """Values that are legal but cannot be honoured at present."""
-    for item in settings_of(type(config)).values():
-        value = getattr(config, item.attribute)
+    for item in config.known_settings().values():
+        value = config.stored(item.name)
         if item.only is not None and value not in item.only:
             allowed = " or ".join(repr(one) for one in item.only)
             yield f"{item.section}({item.name}={value!r}): {item.only_why}; set it to {allowed}"
 
 
-def core_problems(config: AlgorithmConfig) -> Iterator[str]:
+def core_problems(config: DerivedSettings) -> Iterator[str]:
     """Contradictions among the core's settings."""
     batch = config.train_batch_size_per_learner
     if config.minibatch_size is not None and config.minibatch_size > batch:
@@ -30,20 +25,19 @@ def core_problems(config: AlgorithmConfig) -> Iterator[str]:
             f"minibatch_size={config.minibatch_size} is larger than the train batch of one learner "
             f"(train_batch_size_per_learner={batch}); lower the one or raise the other"
         )
-    known = set(config.policy_ids) | set(_spec_ids(config))
+    known = set(config.policy_ids) | set(specs_by_id(config.stored("rl_module_spec")))
     trained = config.policies_to_train
     if trained is not None and not callable(trained):
         yield from _missing(trained, known, "policies_to_train")
     yield from _missing(config.algorithm_config_overrides_per_module, known, "algorithm_config_overrides_per_module")
-    if config.env is None and config.observation_space is None and config._user_set & {"env_config"}:
+    if config.env is None and config.observation_space is None and "env_config" in config.set_by_user():
         yield "env_config is set but no environment: environment('CartPole-v1', env_config={...})"
     yield from _evaluation_problems(config)
     yield from _executor_problems(config)
-    yield from _model_config_problems(config)
     yield from learner_problems(config)
 
 
-def plugin_problems(config: AlgorithmConfig) -> Iterator[str]:
+def plugin_problems(config: DerivedSettings) -> Iterator[str]:
     """What installed plugins object to (hook ``rlkit_check_config``), with the plugin's name."""
     from rlkit_core.plugins.host import default_host
 
@@ -51,18 +45,13 @@ def plugin_problems(config: AlgorithmConfig) -> Iterator[str]:
         yield f"{problem} (said by {origin.distribution})"
 
 
-def _spec_ids(config: AlgorithmConfig) -> list[str]:
-    specs = getattr(config._rl_module_spec, "rl_module_specs", None)
-    return list(specs) if isinstance(specs, dict) else []
-
-
-def _missing(ids: Any, known: set[str], what: str) -> Iterator[str]:
+def _missing(ids: Iterable[str], known: set[str], what: str) -> Iterator[str]:
     for module_id in ids:
         if module_id not in known:
             yield f"{what} names module {module_id!r}; there are {', '.join(sorted(known))}"
 
 
-def _evaluation_problems(config: AlgorithmConfig) -> Iterator[str]:
+def _evaluation_problems(config: DerivedSettings) -> Iterator[str]:
     parallel = config.evaluation_parallel_to_training
     if parallel and not config.evaluation_num_env_runners:
         yield (
@@ -81,7 +70,7 @@ def _evaluation_problems(config: AlgorithmConfig) -> Iterator[str]:
         )
 
 
-def _executor_problems(config: AlgorithmConfig) -> Iterator[str]:
+def _executor_problems(config: DerivedSettings) -> Iterator[str]:
     """An executor that is not installed, before anything long starts."""
     from rlkit_core.errors import RLKitError
     from rlkit_core.plugins.host import default_host
@@ -94,17 +83,21 @@ def _executor_problems(config: AlgorithmConfig) -> Iterator[str]:
         yield f"execution(executor={config.executor!r}): {error}"
 
 
-def _model_config_problems(config: AlgorithmConfig) -> Iterator[str]:
+def model_config_problems(config: DerivedSettings, auto_includes: Iterable[str]) -> Iterator[str]:
     """Misspelt keys of ``model_config``, where the modules are the algorithm's own.
 
     A module class, catalog or component of the user's reads what it likes from ``model_config``; so may a gap
     filler of an installed plugin, so a key that resembles no known one passes.
+
+    Args:
+        config: the config to check.
+        auto_includes: keys that the algorithm itself writes into ``model_config``.
     """
-    if config._rl_module_spec is not None or config.catalogs or config.components:
+    if config.stored("rl_module_spec") is not None or config.catalogs or config.components:
         return
     from rlkit_core.models.default_config import DefaultModelConfig
 
-    known = [*DefaultModelConfig().to_dict(), *config._model_config_auto_includes]
-    for name in config._model_config:
-        if name not in known and (hint := unknown_name_hint(name, known)):
+    known = [*DefaultModelConfig().to_dict(), *auto_includes]
+    for name in config.stored("model_config"):
+        if name not in known and (hint := config.other_names.hint(name, known)):
             yield f"rl_module(model_config={{{name!r}: ...}}): no such key.{hint}"

@@ -237,5 +237,4 @@ def check_overrides_per_module(config: Any, attribute: Any, value: dict[str, dic
 
 
 def _check_one(config: Any, name: str, value: Any) -> None:
-    known = config.known_settings()
-    config._checked(known[config._setting_name(name, note=False)], value)
+    config.converted(config.setting_name(name, note=False), value)

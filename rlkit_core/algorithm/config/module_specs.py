@@ -3,55 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rlkit_core.columns import DEFAULT_MODULE_ID
+from rlkit_core.algorithm.config.derived import DerivedSettings, specs_by_id
 from rlkit_core.errors import SpecError
 from rlkit_core.rl_module.model_config import plain_model_config
 from rlkit_core.rl_module.spec import MultiRLModuleSpec, RLModuleSpec
-
-if TYPE_CHECKING:
-    from rlkit_core.algorithm.config.config import AlgorithmConfig
 
 ENV_KEYS = ("__env__", "__env_single__")
 """Keys of ``spaces`` that serve every module (the second, RLlib's, is the single env's and comes first)."""
 
 
-def policy_ids(config: AlgorithmConfig) -> list[str]:
-    """Ids that agents can be mapped to.
-
-    ``policies`` where set. Otherwise the ids of a ``MultiRLModuleSpec`` with specs by id, and
-    ``default_policy`` beside them only where several ids and no mapping function leave open who uses which.
-    Otherwise ``default_policy``.
-    """
-    if config.policies is not None:
-        return list(config.policies)
-    named = list(_specs_by_id(config._rl_module_spec))
-    if not named:
-        return [DEFAULT_MODULE_ID]
-    if len(named) > 1 and config._policy_mapping_fn is None and DEFAULT_MODULE_ID not in named:
-        return [DEFAULT_MODULE_ID, *named]
-    return named
-
-
-def merged_spec(config: AlgorithmConfig) -> RLModuleSpec | MultiRLModuleSpec:
+def merged_spec(config: DerivedSettings) -> RLModuleSpec | MultiRLModuleSpec:
     """The user's spec completed from the algorithm's default, still without the env's spaces.
 
     One spec (the user's or the default) gives an ``RLModuleSpec``; a ``MultiRLModuleSpec`` stays one, with a
     spec for every module id.
     """
-    given = config._rl_module_spec
+    given = config.stored("rl_module_spec")
     if isinstance(given, MultiRLModuleSpec):
         return _merged_multi(config)
     return _merged_single(config, given, config)
 
 
-def multi_spec(config: AlgorithmConfig, *, env: Any, spaces: Any, inference_only: bool | None) -> MultiRLModuleSpec:
+def multi_spec(config: DerivedSettings, *, env: Any, spaces: Any, inference_only: bool | None) -> MultiRLModuleSpec:
     """See ``AlgorithmConfig.get_multi_rl_module_spec``."""
     multi = _merged_multi(config)
     found = _Spaces(config, env, spaces)
     complete: dict[str, RLModuleSpec] = {}
-    for module_id, spec in _specs_by_id(multi).items():
+    for module_id, spec in specs_by_id(multi).items():
         if inference_only and spec.learner_only:
             continue
         if spec.observation_space is None or spec.action_space is None:
@@ -69,24 +49,19 @@ def multi_spec(config: AlgorithmConfig, *, env: Any, spaces: Any, inference_only
     return multi
 
 
-def _specs_by_id(spec: Any) -> dict[str, RLModuleSpec]:
-    specs = getattr(spec, "rl_module_specs", None)
-    return dict(specs) if isinstance(specs, Mapping) else {}
-
-
-def _merged_multi(config: AlgorithmConfig) -> MultiRLModuleSpec:
-    given = config._rl_module_spec
+def _merged_multi(config: DerivedSettings) -> MultiRLModuleSpec:
+    given = config.stored("rl_module_spec")
     one: RLModuleSpec | None = None
     named: dict[str, RLModuleSpec] = {}
     if isinstance(given, MultiRLModuleSpec):
         multi: MultiRLModuleSpec = given.copy()
-        named = _specs_by_id(given)
+        named = specs_by_id(given)
         if isinstance(given.rl_module_specs, RLModuleSpec):
             one = given.rl_module_specs
     else:
         multi = MultiRLModuleSpec()
         one = given
-    ids = dict.fromkeys([*policy_ids(config), *named])
+    ids = dict.fromkeys([*config.policy_ids, *named])
     multi.rl_module_specs = {
         module_id: _merged_single(config, named.get(module_id, one), config.get_config_for_module(module_id))
         for module_id in ids
@@ -94,7 +69,7 @@ def _merged_multi(config: AlgorithmConfig) -> MultiRLModuleSpec:
     return multi
 
 
-def _merged_single(config: AlgorithmConfig, given: RLModuleSpec | None, own_config: AlgorithmConfig) -> RLModuleSpec:
+def _merged_single(config: DerivedSettings, given: RLModuleSpec | None, own_config: DerivedSettings) -> RLModuleSpec:
     """One module's spec: the given one's fields, and the algorithm's where they are missing.
 
     Args:
@@ -120,7 +95,7 @@ def _merged_single(config: AlgorithmConfig, given: RLModuleSpec | None, own_conf
     return spec
 
 
-def _default_spec(config: AlgorithmConfig, *, needed: bool) -> RLModuleSpec | None:
+def _default_spec(config: DerivedSettings, *, needed: bool) -> RLModuleSpec | None:
     try:
         default = config.get_default_rl_module_spec()
     except NotImplementedError:
@@ -137,7 +112,7 @@ def _default_spec(config: AlgorithmConfig, *, needed: bool) -> RLModuleSpec | No
 class _Spaces:
     """Looks up a module's spaces in everything that may know them, in order."""
 
-    def __init__(self, config: AlgorithmConfig, env: Any, spaces: Any) -> None:
+    def __init__(self, config: DerivedSettings, env: Any, spaces: Any) -> None:
         self.config = config
         self.env = env
         if spaces is not None and not isinstance(spaces, Mapping):

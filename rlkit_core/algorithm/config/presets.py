@@ -14,13 +14,10 @@ from __future__ import annotations
 import json
 import sys
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from rlkit_core.algorithm.config.sections import CoreSettings
 from rlkit_core.errors import ConfigError
-from rlkit_core.settings.fields import SECTIONS
-
-if TYPE_CHECKING:
-    from rlkit_core.algorithm.config.config import AlgorithmConfig
 
 STOP_KEYS = ("return", "steps", "iterations", "seconds")
 
@@ -47,12 +44,12 @@ def load_presets(config_class: type) -> dict[str, Any]:
     return {}
 
 
-def preset_for(config_class: type, env_id: Any) -> dict[str, Any] | None:
+def preset_for(config_class: type, env_id: object) -> dict[str, Any] | None:
     """The preset of one environment: sections, and perhaps ``stop``; None where there is none."""
     return load_presets(config_class).get(env_id) if isinstance(env_id, str) else None
 
 
-def apply_preset(config: AlgorithmConfig, env_id: Any) -> bool:
+def apply_preset(config: CoreSettings, env_id: object) -> bool:
     """Set what the preset for ``env_id`` holds and the user has not set.
 
     ``model_config`` is merged key by key, the user's keys winning. What a preset sets does not count as set
@@ -70,9 +67,9 @@ def apply_preset(config: AlgorithmConfig, env_id: Any) -> bool:
             continue
         free = {name: value for name, value in settings.items() if name not in by_user}
         if "model_config" in settings and "model_config" in by_user:
-            free["model_config"] = {**settings["model_config"], **config._model_config}
-        config._set_section(section, (), free)
-    config._user_set.intersection_update(by_user)
+            free["model_config"] = {**settings["model_config"], **config.stored("model_config")}
+        config.change(free, section=section)
+    config.count_as_set(by_user)
     return True
 
 
@@ -83,16 +80,17 @@ def _package_of(owner: type) -> str | None:
     return getattr(sys.modules.get(owner.__module__), "__package__", None) or None
 
 
-def _check(data: Any, where: str) -> None:
+def _check(data: object, where: str) -> None:
     if not isinstance(data, dict):
         raise ConfigError(f"{where}: expected {{environment id: sections}}")
+    sections = CoreSettings.sections()
     for env_id, preset in data.items():
         if not isinstance(preset, dict):
             raise ConfigError(f"{where}: {env_id!r}: expected sections, got {type(preset).__name__}")
         for section, settings in preset.items():
-            if section != "stop" and section not in SECTIONS:
+            if section != "stop" and section not in sections:
                 raise ConfigError(
-                    f"{where}: {env_id!r}: no section {section!r}; there are {', '.join(SECTIONS)} and stop"
+                    f"{where}: {env_id!r}: no section {section!r}; there are {', '.join(sections)} and stop"
                 )
             if not isinstance(settings, dict):
                 raise ConfigError(f"{where}: {env_id!r}: {section!r}: expected settings, got {type(settings).__name__}")

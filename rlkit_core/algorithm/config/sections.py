@@ -7,8 +7,9 @@ from typing import Any
 import attrs
 
 from rlkit_core.algorithm.config import converters as to
-from rlkit_core.settings.base import SettingsBase, section_method
-from rlkit_core.settings.fields import (
+from rlkit_core.algorithm.config.other_names import OTHER_NAMES
+from rlkit_core.settings import (
+    SectionedSettings,
     boolean,
     either,
     integer,
@@ -17,31 +18,34 @@ from rlkit_core.settings.fields import (
     one_of,
     optional,
     schedule,
+    section,
     setting,
 )
 
 
-@attrs.define(slots=False, eq=False, repr=False)
-class CoreSettings(SettingsBase):
+@attrs.define(slots=False)
+class CoreSettings(SectionedSettings):
     """The core's sections and their settings; ``AlgorithmConfig`` adds behaviour."""
 
-    api_stack = section_method("api_stack")
-    framework = section_method("framework")
-    environment = section_method("environment")
-    env_runners = section_method("env_runners")
-    learners = section_method("learners")
-    resources = section_method("resources")
-    training = section_method("training")
-    rl_module = section_method("rl_module")
-    multi_agent = section_method("multi_agent")
-    evaluation = section_method("evaluation")
-    reporting = section_method("reporting")
-    callbacks = section_method("callbacks")
-    checkpointing = section_method("checkpointing")
-    debugging = section_method("debugging")
-    fault_tolerance = section_method("fault_tolerance")
-    experimental = section_method("experimental")
-    execution = section_method("execution")
+    other_names = OTHER_NAMES
+
+    api_stack = section("Which generation of the API is used; there is only the new one.")
+    framework = section("The tensor framework; torch.", positional="framework")
+    environment = section("The environment, its spaces and how its actions and rewards are treated.", positional="env")
+    env_runners = section("How experience is collected.")
+    learners = section("How the modules are updated.")
+    resources = section("What the machine gives to this run.", also=("num_learners", "num_gpus_per_learner"))
+    training = section("The algorithm's own numbers.", also=("learner_class", "learner_config_dict", "model_config"))
+    rl_module = section("The networks.")
+    multi_agent = section("Modules, and which agent uses which.", also=("algorithm_config_overrides_per_module",))
+    evaluation = section("Evaluation with the deterministic policy beside training.")
+    reporting = section("What ``train()`` reports, and how much work one call does.")
+    callbacks = section("Functions called once an iteration or less.", positional="callbacks_class")
+    checkpointing = section("Checkpoints.")
+    debugging = section("Seed and log level.")
+    fault_tolerance = section("What happens when something dies.")
+    experimental = section("Settings that may change.")
+    execution = section("Where runners and learners live.")
 
     enable_rl_module_and_learner: bool = setting(
         True, section="api_stack", help="Always True.", converter=to.always_true

@@ -9,35 +9,31 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rlkit_core.algorithm.config.converters import CALLBACK_EVENTS
+from rlkit_core.algorithm.config.derived import DerivedSettings
 from rlkit_core.checkpoint import PassAtLoad, from_jsonable, register_json_type, to_jsonable
 from rlkit_core.errors import CheckpointError, ConfigError
-from rlkit_core.settings.base import SettingsBase
-from rlkit_core.settings.fields import settings_of
-
-if TYPE_CHECKING:
-    from rlkit_core.algorithm.config.config import AlgorithmConfig
 
 
-def to_data(config: AlgorithmConfig) -> dict[str, Any]:
+def to_data(config: DerivedSettings) -> dict[str, Any]:
     """The config as JSON values, for people to read and :func:`from_data` to load.
 
     Raises:
         ConfigError: a value that JSON cannot hold (a live network, say); the message names the setting.
     """
     settings: dict[str, Any] = {}
-    for item in settings_of(type(config)).values():
+    for item in config.known_settings().values():
         try:
-            settings[item.name] = to_jsonable(getattr(config, item.attribute))
+            settings[item.name] = to_jsonable(config.stored(item.name))
         except CheckpointError as error:
             raise ConfigError(f"{item.section}({item.name}=...) cannot be written as JSON: {error}") from error
     data: dict[str, Any] = to_jsonable({**_encode(config), "settings": None})
     return {**data, "settings": settings}
 
 
-def from_data(data: Any, base: type[SettingsBase], passed: Mapping[str, Any], classes: Iterable[type] = ()) -> Any:
+def from_data(data: Any, base: type[DerivedSettings], passed: Mapping[str, Any], classes: Iterable[type] = ()) -> Any:
     """A config from what :func:`to_data` gave.
 
     Args:
@@ -61,12 +57,12 @@ def from_data(data: Any, base: type[SettingsBase], passed: Mapping[str, Any], cl
     return config
 
 
-def dumps(config: AlgorithmConfig) -> str:
+def dumps(config: DerivedSettings) -> str:
     """The JSON text of a config."""
     return json.dumps(to_data(config), indent=1, allow_nan=False)
 
 
-def loads(text: str, base: type[SettingsBase], passed: Mapping[str, Any]) -> Any:
+def loads(text: str, base: type[DerivedSettings], passed: Mapping[str, Any]) -> Any:
     """The config of a JSON text."""
     try:
         data = json.loads(text)
@@ -75,11 +71,11 @@ def loads(text: str, base: type[SettingsBase], passed: Mapping[str, Any]) -> Any
     return from_data(data, base, passed)
 
 
-def _encode(config: Any) -> dict[str, Any]:
+def _encode(config: DerivedSettings) -> dict[str, Any]:
     """Plain Python data that stands for a config."""
     return {
         "class": type(config),
-        "algo_class": config._algo_class,
+        "algo_class": config.given_algo_class,
         "set": sorted(config.set_by_user()),
         "settings": config.to_dict(),
     }
@@ -88,7 +84,7 @@ def _encode(config: Any) -> dict[str, Any]:
 def _decode(data: Mapping[str, Any], passed: Mapping[str, Any] | None = None) -> Any:
     """The config that such data stands for; what the class no longer has is an error."""
     config_class = data["class"]
-    if not isinstance(config_class, type) or not issubclass(config_class, SettingsBase):
+    if not isinstance(config_class, type) or not issubclass(config_class, DerivedSettings):
         raise ConfigError(f"this is no config: its class is {config_class!r}")
     passed = passed or {}
     settings = {name: value for name, value in data["settings"].items() if name not in passed}
@@ -101,7 +97,7 @@ def _decode(data: Mapping[str, Any], passed: Mapping[str, Any] | None = None) ->
     make: Any = config_class
     config = make(data["algo_class"]) if data.get("algo_class") is not None else make()
     config.update_from_dict({**settings, **passed})
-    object.__setattr__(config, "_user_set", {*data.get("set", ()), *passed})
+    config.count_as_set({*data.get("set", ()), *passed})
     return config
 
 
@@ -109,4 +105,4 @@ def _holds_function(value: Any) -> bool:
     return isinstance(value, list) and any(isinstance(item, PassAtLoad) for item in value)
 
 
-register_json_type(SettingsBase, "config", _encode, _decode)
+register_json_type(DerivedSettings, "config", _encode, _decode)

@@ -115,16 +115,42 @@ def test_a_forgotten_decorator_is_named() -> None:
         Forgot()
 
 
+def test_each_value_is_converted_once() -> None:
+    seen: list[Any] = []
+
+    def convert(value: Any) -> Any:
+        seen.append(value)
+        return value
+
+    @attrs.define
+    class Counted(AlgorithmConfig):
+        gear: int = setting(0, section="training", help="Counted.", converter=convert)
+
+    config = Counted()
+    Counted()
+    assert seen == [0]
+    config.training(gear=1)
+    config.gear = 2
+    config.update_from_dict({"gear": 3})
+    config.copy().freeze()
+    Counted(gear=4)
+    assert seen == [0, 1, 2, 3, 4]
+
+
 def test_a_wrong_section_is_refused_at_once() -> None:
-    with pytest.raises(TypeError, match="section='trainig'"):
-        setting(1, section="trainig", help="")
+    with pytest.raises(TypeError, match=r"Odd\.gear: setting\(section='trainig'\): expected one of api_stack,"):
+
+        @attrs.define
+        class Odd(AlgorithmConfig):
+            gear: int = setting(1, section="trainig", help="In no section.")
+
     with pytest.raises(TypeError, match="no setting of that name"):
         redeclare(AlgorithmConfig, "lamda", 1)
 
 
 def test_every_core_setting_has_a_section_and_a_help() -> None:
-    for item in settings_of(AlgorithmConfig).values():
-        assert item.section in SECTIONS
+    for item in AlgorithmConfig.known_settings().values():
+        assert item.section in AlgorithmConfig.sections()
         assert item.help.endswith("."), item.name
         assert item.name in inspect.signature(getattr(AlgorithmConfig, item.section)).parameters
 

@@ -1,13 +1,12 @@
-"""Names that people bring along from elsewhere: older names, other libraries' names, dropped settings."""
+"""Names that people bring along from RLlib and other libraries, and what the config says about them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
 
-from rlkit_core.errors import did_you_mean
+from rlkit_core.settings import OtherNames
 
-RENAMED: Final[dict[str, str]] = {
+_RENAMED = {
     "num_sgd_iter": "num_epochs",
     "sgd_minibatch_size": "minibatch_size",
     "model": "model_config",
@@ -21,7 +20,7 @@ RENAMED: Final[dict[str, str]] = {
 }
 """Older names of RLlib, accepted with a note."""
 
-OTHER_LIBRARIES: Final[dict[str, str]] = {
+_OTHER_LIBRARIES = {
     "learning_rate": "lr",
     "discount": "gamma",
     "discount_factor": "gamma",
@@ -72,7 +71,7 @@ _EPISODES = (
 )
 _COMPILE = "use learners(compile=...)"
 
-REFUSED: Final[dict[str, str]] = {
+_REFUSED = {
     **dict.fromkeys(
         (
             "env_to_module_connector",
@@ -101,7 +100,6 @@ REFUSED: Final[dict[str, str]] = {
             "num_cpus_per_learner",
             "num_aggregator_actors_per_learner",
             "custom_resources_per_learner",
-            "max_requests_in_flight_per_learner",
             "max_requests_in_flight_per_aggregator_actor",
             "validate_env_runners_after_construction",
             "create_local_env_runner",
@@ -193,7 +191,7 @@ REFUSED: Final[dict[str, str]] = {
 }
 """Settings of RLlib that this design drops, each with what replaces it."""
 
-METHODS: Final[dict[str, str]] = {
+_METHODS = {
     "rollouts": "use env_runners(...)",
     "exploration": "use env_runners(explore=...); how to explore lives in the module's _forward_exploration",
     "offline_data": "training from recorded data is not part of this library",
@@ -204,19 +202,6 @@ METHODS: Final[dict[str, str]] = {
 }
 """Methods of RLlib's config that this one does not have."""
 
-
-def unknown_name_hint(name: str, known: Iterable[str]) -> str:
-    """What to say after "no setting NAME": the setting meant, or why it is gone. Starts with a blank, or is
-    empty.
-
-    Args:
-        name: the name that was given.
-        known: the settings that exist.
-    """
-    known = list(known)
-    if name in REFUSED:
-        return f" {name!r} is a setting of RLlib that rlkit does not have: {REFUSED[name]}."
-    target = OTHER_LIBRARIES.get(name) or RENAMED.get(name)
-    if target in known:
-        return f" Did you mean {target!r}?"
-    return did_you_mean(name, known)
+OTHER_NAMES: Final = OtherNames(
+    renamed=_RENAMED, elsewhere=_OTHER_LIBRARIES, refused=_REFUSED, methods=_METHODS, origin="RLlib"
+)

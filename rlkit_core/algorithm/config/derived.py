@@ -1,0 +1,183 @@
+"""What follows from the settings: effective values, modules and who uses them, what an algorithm overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import attrs
+
+from rlkit_core.algorithm.config.sections import CoreSettings
+from rlkit_core.columns import DEFAULT_MODULE_ID
+from rlkit_core.plugins.records import load_target
+
+if TYPE_CHECKING:
+    from rlkit_core.rl_module import MultiRLModuleSpec, RLModuleSpec
+
+DerivedT = TypeVar("DerivedT", bound="DerivedSettings")
+_LEARNER_NEEDED = "has no learner: override get_default_learner_class() or set learners(learner_class=...)"
+
+
+@attrs.define(slots=False)
+class DerivedSettings(CoreSettings):
+    """The settings and what follows from them; ``AlgorithmConfig`` adds checking and building."""
+
+    _algo_class: type | str | None = None
+
+    default_algo_class: ClassVar[type | str | None] = None
+
+    def __init__(self, algo_class: type | str | None = None, **settings: Any) -> None:
+        self._algo_class = algo_class
+        self._validated = False
+        self._module_configs: dict[str, Any] = {}
+        super().__init__(**settings)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        own = cls.__dict__.get("algo_class")
+        if own is not None and not isinstance(own, property):
+            cls.default_algo_class = own
+            del cls.algo_class
+
+    @property
+    def given_algo_class(self) -> type | str | None:
+        """The ``algo_class`` that the constructor was given, or None where it is the class's own."""
+        return self._algo_class
+
+    def change(self: DerivedT, settings: Mapping[str, Any], *, section: str | None = None) -> DerivedT:
+        """As :meth:`SectionedSettings.change`; what was derived or validated before counts no longer."""
+        super().change(settings, section=section)
+        if settings:
+            self._validated = False
+            self._module_configs.clear()
+        return self
+
+    # What follows from settings
+
+    @property
+    def algo_class(self) -> Any:
+        """The ``Algorithm`` subclass, or None."""
+        return load_target(self._algo_class or self.default_algo_class)
+
+    @property
+    def framework_str(self) -> str:
+        """``"torch"``."""
+        return self._framework
+
+    @property
+    def _model_config_auto_includes(self) -> dict[str, Any]:
+        """The algorithm's own model settings, below everything a user writes. Subclasses extend it with ``|``."""
+        own = {"normalize_actions": self.normalize_actions, "clip_actions": self.clip_actions}
+        return {name: value for name, value in own.items() if value is not True}
+
+    @property
+    def model_config(self) -> dict[str, Any]:
+        """The algorithm's model settings with the user's above them; a new dict, values keep their identity."""
+        return self._model_config_auto_includes | self._model_config
+
+    @property
+    def learner_class(self) -> Any:
+        """The Learner class in force."""
+        return self._learner_class if self._learner_class is not None else self.get_default_learner_class()
+
+    @property
+    def train_batch_size_per_learner(self) -> int:
+        """Env steps per update and learner."""
+        if self._train_batch_size_per_learner is not None:
+            return self._train_batch_size_per_learner
+        return max(1, self.train_batch_size // max(1, self.num_learners))
+
+    @property
+    def total_train_batch_size(self) -> int:
+        """Env steps per update, over all learners."""
+        return self.train_batch_size_per_learner * max(1, self.num_learners)
+
+    def get_rollout_fragment_length(self, worker_index: int = 0) -> int:
+        """Steps that each env of a runner takes in one sample.
+
+        ``"auto"`` splits the train batch over all envs; where it does not divide, runners of lower index take
+        one step more, so that a sample is never smaller than the batch by more than the rounding of one
+        runner. (Runners of one group all take the first one's length, so that their rollouts can be joined.)
+
+        Args:
+            worker_index: 0 is the runner in this process, 1 the first in a process of its own.
+        """
+        if isinstance(self.rollout_fragment_length, int):
+            return self.rollout_fragment_length
+        envs = self.num_envs_per_env_runner
+        steps, rest = divmod(self.total_train_batch_size, envs * max(1, self.num_env_runners))
+        first_env = max(0, worker_index - 1) * envs
+        return max(1, steps + (first_env < rest))
+
+    @property
+    def policy_ids(self) -> list[str]:
+        """Ids of the modules that agents can be mapped to.
+
+        ``policies`` where set. Otherwise the ids of a ``MultiRLModuleSpec`` with specs by id, and
+        ``default_policy`` beside them only where several ids and no mapping function leave open who uses which.
+        Otherwise ``default_policy``.
+        """
+        if self.policies is not None:
+            return list(self.policies)
+        named = list(specs_by_id(self._rl_module_spec))
+        if not named:
+            return [DEFAULT_MODULE_ID]
+        if len(named) > 1 and self._policy_mapping_fn is None and DEFAULT_MODULE_ID not in named:
+            return [DEFAULT_MODULE_ID, *named]
+        return named
+
+    @property
+    def policy_mapping_fn(self) -> Callable[..., str]:
+        """``(agent_id, episode, **kwargs) -> module id``; maps everyone to the sole module unless set."""
+        if self._policy_mapping_fn is not None:
+            return self._policy_mapping_fn  # type: ignore[no-any-return]
+        ids = self.policy_ids
+        sole = ids[0] if len(ids) == 1 else DEFAULT_MODULE_ID
+
+        def everyone_to_one(agent_id: Any, episode: Any = None, **kwargs: Any) -> str:
+            return sole
+
+        return everyone_to_one
+
+    @property
+    def is_multi_agent(self) -> bool:
+        """Whether there is any module but the one ``default_policy``."""
+        return self.policy_ids != [DEFAULT_MODULE_ID]
+
+    def get_config_for_module(self: DerivedT, module_id: str) -> DerivedT:
+        """The config as it is for one module: this very object where nothing differs, else a frozen copy (kept)."""
+        changes = self.algorithm_config_overrides_per_module.get(module_id)
+        if not changes:
+            return self
+        kept = self._module_configs.get(module_id)
+        if kept is None:
+            kept = self.copy(copy_frozen=False).update_from_dict(changes)
+            kept.freeze()
+            self._module_configs[module_id] = kept
+        return kept
+
+    def get_evaluation_config_object(self: DerivedT) -> DerivedT:
+        """The config as it is while evaluating: ``evaluation_config`` applied, not exploring unless that says so."""
+        config = self.copy(copy_frozen=False)
+        config.update_from_dict({"explore": False, **self.evaluation_config})
+        config.freeze()
+        return config
+
+    # What an algorithm overrides
+
+    def get_default_learner_class(self) -> Any:
+        """The algorithm's Learner class."""
+        raise NotImplementedError(f"{type(self).__name__} {_LEARNER_NEEDED}")
+
+    def get_default_rl_module_spec(self) -> RLModuleSpec:
+        """The algorithm's module: an ``RLModuleSpec`` with class and catalog."""
+        raise NotImplementedError(
+            f"{type(self).__name__} has no module: override get_default_rl_module_spec(), or give "
+            "rl_module(rl_module_spec=...)"
+        )
+
+
+def specs_by_id(spec: RLModuleSpec | MultiRLModuleSpec | None) -> dict[str, RLModuleSpec]:
+    """The specs of a ``MultiRLModuleSpec`` that has one for each id; empty for everything else."""
+    specs = getattr(spec, "rl_module_specs", None)
+    return dict(specs) if isinstance(specs, Mapping) else {}

@@ -1,0 +1,46 @@
+"""Names that people bring along from elsewhere: older names, other libraries' names, dropped settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import attrs
+
+from rlkit_core.errors import did_you_mean
+
+
+@attrs.frozen
+class OtherNames:
+    """What a class of settings says about names that it does not have.
+
+    Attributes:
+        renamed: older names, accepted with a note, each with the present one.
+        elsewhere: names used by other libraries; refused, naming ours.
+        refused: settings that are gone for good, each with what replaces it.
+        methods: methods that are gone for good, each with what replaces it.
+        origin: where the refused names come from, for the message.
+    """
+
+    renamed: Mapping[str, str] = {}
+    elsewhere: Mapping[str, str] = {}
+    refused: Mapping[str, str] = {}
+    methods: Mapping[str, str] = {}
+    origin: str = "another library"
+
+    def hint(self, name: str, known: Iterable[str]) -> str:
+        """What to say after "no setting NAME": the setting meant, or why it is gone.
+
+        Args:
+            name: the name that was given.
+            known: the settings that exist.
+
+        Returns:
+            A text that starts with a blank, or ``""``.
+        """
+        known = list(known)
+        if name in self.refused:
+            return f" {name!r} is a setting of {self.origin} that rlkit does not have: {self.refused[name]}."
+        target = self.elsewhere.get(name) or self.renamed.get(name)
+        if target in known:
+            return f" Did you mean {target!r}?"
+        return did_you_mean(name, known)
