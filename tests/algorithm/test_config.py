@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 from rlkit_core.algorithm import AlgorithmConfig
 from rlkit_core.errors import ConfigError, UnknownSettingError
 from rlkit_core.models.default_config import DefaultModelConfig
-from rlkit_core.settings import number, setting
-from rlkit_core.settings.fields import UNSET
+from rlkit_core.settings import UNSET, number, setting
 
 
 class Recorder:

@@ -26,7 +26,6 @@ from rlkit_core.settings import (
     schedule,
     setting,
 )
-from rlkit_core.settings.fields import SECTIONS, settings_of
 
 
 @attrs.define
