@@ -9,6 +9,7 @@ import gymnasium as gym
 
 from rlkit_core.envs.make import register_namespace
 from rlkit_core.errors import ConfigError
+from rlkit_core.execution.foreign_code import dumps
 
 _FOUND_ANYWHERE = ("gymnasium.", "ale_py", "shimmy")
 """Modules whose envs are left out unless asked for: there are a thousand of them, and no wrapper needs them all."""
@@ -33,7 +34,7 @@ def registered_envs(env: Any) -> dict[str, bytes]:
         if env_id != own and (not point or str(point).startswith(_FOUND_ANYWHERE)):
             continue
         try:
-            found[env_id] = cloudpickle.dumps(spec)
+            found[env_id] = dumps(spec)
         except Exception as error:
             if env_id == own:
                 raise ConfigError(

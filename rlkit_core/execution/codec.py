@@ -9,17 +9,16 @@ not import, travel by value; everything else by reference.
 from __future__ import annotations
 
 import io
-import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from types import FunctionType, ModuleType
+from collections.abc import Callable, Mapping, Sequence
+from types import FunctionType
 from typing import Any
 
 import cloudpickle
 import numpy as np
 
+from rlkit_core.execution.foreign_code import take_along
 from rlkit_core.execution.segments import aligned
 
 COPY_BELOW = 32 * 1024
@@ -228,7 +227,7 @@ class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
             token = self._classes_of_peer.get(obj) if isinstance(obj, type) else None
             if token is not None:
                 return _class_of_token, (token,)
-            _let_travel(getattr(obj, "__module__", None))
+            take_along(getattr(obj, "__module__", None))
         elif isinstance(obj, Attachable):
             return self._attach(obj)
         return super().reducer_override(obj)
@@ -284,48 +283,3 @@ def tracked_classes() -> Mapping[type, Any]:
     """
     found: Mapping[type, Any] = _tracker("_DYNAMIC_CLASS_TRACKER_BY_CLASS")
     return found
-
-
-_looked_at: set[str] = {"__main__", "builtins"}
-
-
-def _let_travel(module_name: str | None) -> None:
-    """Have what a module defines travel by value when another process could not import that module."""
-    if module_name is None or module_name in _looked_at:
-        return
-    _looked_at.add(module_name)
-    module = sys.modules.get(module_name)
-    if module is not None and module_name.partition(".")[0] not in sys.stdlib_module_names:
-        with _quietly():
-            if not _importable(module_name, module):
-                cloudpickle.register_pickle_by_value(module)
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    try:
-        yield
-    except Exception:  # a foreign import hook may raise anything; then cloudpickle's own rule stands
-        return
-
-
-def _importable(name: str, module: ModuleType) -> bool:
-    """Whether a fresh process with this ``sys.path`` finds this very module."""
-    path: Any = None
-    origin: str | None = None
-    file = getattr(module, "__file__", None)
-    parts = name.split(".")
-    for depth in range(len(parts)):
-        full = ".".join(parts[: depth + 1])
-        spec = next((s for s in (_find(f, full, path) for f in sys.meta_path) if s is not None), None)
-        if spec is None:  # a module that a package makes when it is imported has no file either
-            return depth > 0 and file is None
-        path, origin = spec.submodule_search_locations, spec.origin
-        if path is None and depth + 1 < len(parts):
-            return file is None
-    return file is None or origin is None or os.path.realpath(origin) == os.path.realpath(file)
-
-
-def _find(finder: Any, name: str, path: Any) -> Any:
-    find = getattr(finder, "find_spec", None)
-    return None if find is None else find(name, path, None)

@@ -11,6 +11,7 @@ from typing import Any
 
 from rlkit_core.checkpoint import load_tree, save_tree
 from rlkit_core.errors import CheckpointError, NonFiniteError, RLKitError
+from rlkit_core.execution.foreign_code import is_importable
 from rlkit_core.learner.minibatch import as_tensors
 
 _SCRIPT = '''"""Replays the minibatch whose loss or gradients were not finite. See report.json."""
@@ -28,6 +29,12 @@ replay_nonfinite(Path(__file__).parent, classes=[{classes}])
 _LOAD_MAIN = """import runpy
 
 main = runpy.run_path({path!r}, run_name="__replayed_main__")"""
+
+_LOAD_FILE = """import importlib.util
+
+spec = importlib.util.spec_from_file_location({name!r}, {path!r})
+module = sys.modules[{name!r}] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)"""
 
 
 def write_report(learner: Any, error: NonFiniteError, minibatch: Any) -> NonFiniteError:
@@ -105,6 +112,12 @@ def _script(learner: Any) -> str:
             if load not in imports:
                 imports.append(load)
             names.append(f"main[{cls.__qualname__!r}]")
+        elif not is_importable(cls.__module__, sys.modules[cls.__module__]):
+            path = getattr(sys.modules[cls.__module__], "__file__", None)
+            if path is None:  # made while the run went on: there is nothing to load
+                continue
+            imports.append(_LOAD_FILE.format(name=cls.__module__, path=str(Path(path).absolute())))
+            names.append(f"sys.modules[{cls.__module__!r}].{cls.__qualname__}")
         else:
             imports.append(f"import {cls.__module__}")
             names.append(f"{cls.__module__}.{cls.__qualname__}")

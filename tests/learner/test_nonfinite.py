@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -125,6 +126,32 @@ def test_a_replay_of_a_script_of_ones_own(tmp_path):
     )
     assert run.returncode == 1, run.stderr
     assert "loss is inf" in run.stderr.splitlines()[-1]
+
+
+def test_a_replay_finds_classes_of_a_file_that_cannot_be_imported(tmp_path):
+    """A notebook's helper or a test: a module of this process that is on nobody's ``sys.path``."""
+    file = tmp_path / "apart.py"
+    file.write_text(
+        "from rlkit_core.testing import BCTorchLearner\n"
+        "class Apart(BCTorchLearner):\n"
+        "    def compute_loss_for_module(self, *, module_id, config, batch, fwd_out):\n"
+        "        return super().compute_loss_for_module(\n"
+        "            module_id=module_id, config=config, batch=batch, fwd_out=fwd_out) / 0.0\n"
+    )
+    spec = importlib.util.spec_from_file_location("somewhere.apart", file)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        learner = learner_for(module.Apart)
+        learner.report_dir = tmp_path / "reports"
+        with pytest.raises(NonFiniteError) as caught:
+            learner.update({"default_policy": rows()})
+    finally:
+        del sys.modules[spec.name]
+    command = [sys.executable, str(Path(caught.value.report_path) / "replay.py")]
+    script = subprocess.run(command, cwd="/", capture_output=True, text=True, timeout=120, check=False)
+    assert script.returncode == 1, script.stderr
+    assert "loss is inf" in script.stderr.splitlines()[-1]
 
 
 def test_a_learner_that_cannot_be_saved_is_passed_to_the_replay(tmp_path):
