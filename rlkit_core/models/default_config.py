@@ -1,84 +1,84 @@
 """``DefaultModelConfig``: the settings of the built-in networks, and how layers of settings merge."""
 
-# ruff: noqa: RUF009 - _setting() returns an attrs field
+# ruff: noqa: RUF009 - what declares a setting returns an attrs field
 from __future__ import annotations
 
 import dataclasses
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
-from attrs import define, field
 
-from rlkit_core.errors import ConfigError, UnknownSettingError, did_you_mean
-from rlkit_core.models.initializers import get_activation, get_initializer
+from rlkit_core.errors import ConfigError
+from rlkit_core.models.initializers import ActivationSpec, InitializerSpec, get_activation, get_initializer
+from rlkit_core.settings import Settings, boolean, integer, number, optional, setting
 
+T = TypeVar("T")
 _SLOT_KEY = re.compile(r"(pi|vf|af)_(head_\w+)\Z")
 
 
-def _dims(instance: Any, attribute: Any, value: Any) -> None:
-    ok = isinstance(value, list | tuple) and all(isinstance(n, int) and n > 0 for n in value)
-    if not ok:
-        raise ConfigError(f"{attribute.name}={value!r}: expected a list of positive integers, such as [64, 64]")
+def _dims(value: T) -> T:
+    if not isinstance(value, list | tuple) or not all(isinstance(n, int) and n > 0 for n in value):
+        raise ValueError("expected a list of positive integers, such as [64, 64]")
+    return value
 
 
-def _activation(instance: Any, attribute: Any, value: Any) -> None:
+def _named_activation(value: ActivationSpec) -> ActivationSpec:
     if not isinstance(value, type):
-        _naming(attribute.name, get_activation, value)
+        get_activation(value)
+    return value
 
 
-def _initializer(instance: Any, attribute: Any, value: Any) -> None:
-    _naming(attribute.name, get_initializer, value)
+def _named_initializer(value: InitializerSpec) -> InitializerSpec:
+    get_initializer(value)
+    return value
 
 
-def _naming(name: str, check: Any, value: Any) -> None:
-    try:
-        check(value)
-    except ConfigError as error:
-        raise ConfigError(f"{name}: {error}") from None
-
-
-def _kwargs(instance: Any, attribute: Any, value: Any) -> None:
+def _keywords(value: T) -> T:
     if value is not None and not isinstance(value, Mapping):
-        raise ConfigError(f"{attribute.name}={value!r}: expected a dict of keyword arguments or None")
+        raise ValueError("expected a dict of keyword arguments or None")
+    return value
 
 
-def _bool(instance: Any, attribute: Any, value: Any) -> None:
-    if not isinstance(value, bool):
-        raise ConfigError(f"{attribute.name}={value!r}: expected True or False")
-
-
-def _positive_int(instance: Any, attribute: Any, value: Any) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigError(f"{attribute.name}={value!r}: expected a positive integer")
-
-
-def _number(instance: Any, attribute: Any, value: Any) -> None:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise ConfigError(f"{attribute.name}={value!r}: expected a number")
-
-
-def _filters(instance: Any, attribute: Any, value: Any) -> None:
-    if value is None:
-        return
-    if not isinstance(value, list | tuple) or not all(
-        isinstance(row, list | tuple) and len(row) in (3, 4) for row in value
+def _filters(value: T) -> T:
+    rows: object = [] if value is None else value
+    if not isinstance(rows, list | tuple) or not all(
+        isinstance(row, list | tuple) and len(row) in (3, 4) for row in rows
     ):
-        raise ConfigError(
-            f"{attribute.name}={value!r}: expected rows of [channels, kernel, stride] with an optional "
-            "fourth entry 'same' or 'valid', or None for filters chosen by image size"
+        raise ValueError(
+            "expected rows of [channels, kernel, stride] with an optional fourth entry 'same' or 'valid', or None for "
+            "filters chosen by image size"
         )
+    return value
 
 
-def _setting(default: Any, check: Any) -> Any:
-    if isinstance(default, list):
-        return field(factory=lambda: list(default), validator=check)
-    return field(default=default, validator=check)
+def _hiddens(default: list[int], where: str) -> Any:
+    return setting(default, help=f"Widths of the hidden layers of {where}.", converter=_dims)
 
 
-@define(slots=False, init=False, kw_only=True, on_setattr=attrs.setters.NO_OP)
-class DefaultModelConfig:
+def _activation(default: str, where: str) -> Any:
+    return setting(default, help=f"Activation of {where}.", converter=_named_activation)
+
+
+def _initializer(what: str) -> Any:
+    return setting(help=f"Initializer of {what}; None is torch's own.", converter=_named_initializer)
+
+
+def _arguments(what: str) -> Any:
+    return setting(help=f"Keyword arguments of the initializer of {what}.", converter=_keywords)
+
+
+def _flag(default: bool, help: str) -> Any:
+    return setting(default, help=help, converter=boolean)
+
+
+def _count(default: int, help: str) -> Any:
+    return setting(default, help=help, converter=integer(ge=1))
+
+
+@attrs.define(slots=False)
+class DefaultModelConfig(Settings):
     """Settings of the built-in encoders and heads, with RLlib's names and figures.
 
     Only the fields that are passed (or assigned later) count as set: merged over an algorithm's own
@@ -94,122 +94,101 @@ class DefaultModelConfig:
         ConfigError: a value of the wrong kind.
     """
 
-    # MLP encoder
-    fcnet_hiddens: list[int] = _setting([256, 256], _dims)
-    fcnet_activation: Any = _setting("tanh", _activation)
-    fcnet_kernel_initializer: Any = _setting(None, _initializer)
-    fcnet_kernel_initializer_kwargs: dict[str, Any] | None = _setting(None, _kwargs)
-    fcnet_bias_initializer: Any = _setting(None, _initializer)
-    fcnet_bias_initializer_kwargs: dict[str, Any] | None = _setting(None, _kwargs)
-    fcnet_use_layernorm: bool = _setting(False, _bool)
-    # CNN encoder: rows of [channels, kernel, stride(, "same"|"valid")], None: chosen by image size
-    conv_filters: list[Any] | None = _setting(None, _filters)
-    conv_activation: Any = _setting("relu", _activation)
-    conv_kernel_initializer: Any = _setting(None, _initializer)
-    conv_kernel_initializer_kwargs: dict[str, Any] | None = _setting(None, _kwargs)
-    conv_bias_initializer: Any = _setting(None, _initializer)
-    conv_bias_initializer_kwargs: dict[str, Any] | None = _setting(None, _kwargs)
-    conv_use_layernorm: bool = _setting(False, _bool)
-    conv_fcnet_hiddens: list[int] = _setting([], _dims)  # dense layers after the convolutions
-    conv_channels_first: Any = field(default=None)  # True, False, or None: judged from the image's shape
-    # heads
-    head_fcnet_hiddens: list[int] = _setting([], _dims)
-    head_fcnet_activation: Any = _setting("relu", _activation)
-    head_fcnet_kernel_initializer: Any = _setting(None, _initializer)
-    head_fcnet_kernel_initializer_kwargs: dict[str, Any] | None = _setting(None, _kwargs)
-    head_fcnet_bias_initializer: Any = _setting(None, _initializer)
-    head_fcnet_bias_initializer_kwargs: dict[str, Any] | None = _setting(None, _kwargs)
-    head_fcnet_use_layernorm: bool = _setting(False, _bool)
-    # a head's last layer; None: as its hidden layers
-    head_output_kernel_initializer: Any = _setting(None, _initializer)
-    head_output_kernel_initializer_kwargs: dict[str, Any] | None = _setting(None, _kwargs)
-    head_output_bias_initializer: Any = _setting(None, _initializer)
-    head_output_bias_initializer_kwargs: dict[str, Any] | None = _setting(None, _kwargs)
-    # continuous actions
-    free_log_std: bool = _setting(False, _bool)
-    log_std_clip_param: float = _setting(20.0, _number)
-    log_std_init: float = _setting(0.0, _number)  # with free_log_std
-    vf_share_layers: bool = _setting(True, _bool)
-    normalize_actions: bool = _setting(True, _bool)
-    clip_actions: bool = _setting(True, _bool)
-    # recurrence: an LSTM or a GRU of lstm_cell_size round the encoder
-    use_lstm: bool = _setting(False, _bool)
-    use_gru: bool = _setting(False, _bool)
-    max_seq_len: int = _setting(20, _positive_int)
-    lstm_cell_size: int = _setting(256, _positive_int)
-    lstm_num_layers: int = _setting(1, _positive_int)
-    lstm_use_prev_action: bool = _setting(False, _bool)
-    lstm_use_prev_reward: bool = _setting(False, _bool)
-    lstm_kernel_initializer: Any = _setting(None, _initializer)
-    lstm_kernel_initializer_kwargs: dict[str, Any] | None = _setting(None, _kwargs)
-    lstm_bias_initializer: Any = _setting(None, _initializer)
-    lstm_bias_initializer_kwargs: dict[str, Any] | None = _setting(None, _kwargs)
-    # the MLP that joins the parts of a Dict or Tuple observation
-    fusionnet_hiddens: list[int] = _setting([256, 256], _dims)
-    fusionnet_activation: Any = _setting("tanh", _activation)
-    fusionnet_kernel_initializer: Any = _setting(None, _initializer)
-    fusionnet_kernel_initializer_kwargs: dict[str, Any] | None = _setting(None, _kwargs)
-    fusionnet_bias_initializer: Any = _setting(None, _initializer)
-    fusionnet_bias_initializer_kwargs: dict[str, Any] | None = _setting(None, _kwargs)
-    # running mean and variance of float observations, part of the module
-    normalize_observations: bool = _setting(False, _bool)
-    observation_clip: float = _setting(10.0, _number)
+    fcnet_hiddens: list[int] = _hiddens([256, 256], "the MLP encoder")
+    fcnet_activation: ActivationSpec = _activation("tanh", "the MLP encoder")
+    fcnet_kernel_initializer: InitializerSpec = _initializer("the weights of the MLP encoder")
+    fcnet_kernel_initializer_kwargs: dict[str, Any] | None = _arguments("the weights of the MLP encoder")
+    fcnet_bias_initializer: InitializerSpec = _initializer("the biases of the MLP encoder")
+    fcnet_bias_initializer_kwargs: dict[str, Any] | None = _arguments("the biases of the MLP encoder")
+    fcnet_use_layernorm: bool = _flag(False, "Layer normalisation in the MLP encoder.")
+
+    conv_filters: list[Any] | None = setting(
+        help="Rows of [channels, kernel, stride(, 'same' or 'valid')]; None: chosen by image size.", converter=_filters
+    )
+    conv_activation: ActivationSpec = _activation("relu", "the CNN encoder")
+    conv_kernel_initializer: InitializerSpec = _initializer("the weights of the CNN encoder")
+    conv_kernel_initializer_kwargs: dict[str, Any] | None = _arguments("the weights of the CNN encoder")
+    conv_bias_initializer: InitializerSpec = _initializer("the biases of the CNN encoder")
+    conv_bias_initializer_kwargs: dict[str, Any] | None = _arguments("the biases of the CNN encoder")
+    conv_use_layernorm: bool = _flag(False, "Layer normalisation in the CNN encoder.")
+    conv_fcnet_hiddens: list[int] = _hiddens([], "the CNN encoder, after its convolutions")
+    conv_channels_first: bool | None = setting(
+        help="Whether an image's first axis is its channels; None: judged from its shape.", converter=optional(boolean)
+    )
+
+    head_fcnet_hiddens: list[int] = _hiddens([], "a head")
+    head_fcnet_activation: ActivationSpec = _activation("relu", "a head")
+    head_fcnet_kernel_initializer: InitializerSpec = _initializer("the weights of a head's hidden layers")
+    head_fcnet_kernel_initializer_kwargs: dict[str, Any] | None = _arguments("the weights of a head's hidden layers")
+    head_fcnet_bias_initializer: InitializerSpec = _initializer("the biases of a head's hidden layers")
+    head_fcnet_bias_initializer_kwargs: dict[str, Any] | None = _arguments("the biases of a head's hidden layers")
+    head_fcnet_use_layernorm: bool = _flag(False, "Layer normalisation in a head.")
+    head_output_kernel_initializer: InitializerSpec = _initializer("the weights of a head's last layer")
+    head_output_kernel_initializer_kwargs: dict[str, Any] | None = _arguments("the weights of a head's last layer")
+    head_output_bias_initializer: InitializerSpec = _initializer("the biases of a head's last layer")
+    head_output_bias_initializer_kwargs: dict[str, Any] | None = _arguments("the biases of a head's last layer")
+
+    free_log_std: bool = _flag(False, "The deviation of continuous actions is a parameter, not an output.")
+    log_std_clip_param: float = setting(20.0, help="Bound on its logarithm.", converter=number())
+    log_std_init: float = setting(0.0, help="First value of its logarithm, with free_log_std.", converter=number())
+    vf_share_layers: bool = _flag(True, "Policy and value function share the encoder.")
+    normalize_actions: bool = _flag(True, "Modules act in [-1, 1], scaled to a bounded Box.")
+    clip_actions: bool = _flag(True, "Clip continuous actions to the Box's bounds.")
+
+    use_lstm: bool = _flag(False, "An LSTM round the encoder.")
+    use_gru: bool = _flag(False, "A GRU round the encoder.")
+    max_seq_len: int = _count(20, "Longest sequence that gradients go back through.")
+    lstm_cell_size: int = _count(256, "Units of the LSTM or GRU.")
+    lstm_num_layers: int = _count(1, "Layers of the LSTM or GRU.")
+    lstm_use_prev_action: bool = _flag(False, "The previous action is an input.")
+    lstm_use_prev_reward: bool = _flag(False, "The previous reward is an input.")
+    lstm_kernel_initializer: InitializerSpec = _initializer("the weights of the LSTM or GRU")
+    lstm_kernel_initializer_kwargs: dict[str, Any] | None = _arguments("the weights of the LSTM or GRU")
+    lstm_bias_initializer: InitializerSpec = _initializer("the biases of the LSTM or GRU")
+    lstm_bias_initializer_kwargs: dict[str, Any] | None = _arguments("the biases of the LSTM or GRU")
+
+    fusionnet_hiddens: list[int] = _hiddens([256, 256], "the MLP that joins the parts of a Dict or Tuple observation")
+    fusionnet_activation: ActivationSpec = _activation("tanh", "the fusion MLP")
+    fusionnet_kernel_initializer: InitializerSpec = _initializer("the weights of the fusion MLP")
+    fusionnet_kernel_initializer_kwargs: dict[str, Any] | None = _arguments("the weights of the fusion MLP")
+    fusionnet_bias_initializer: InitializerSpec = _initializer("the biases of the fusion MLP")
+    fusionnet_bias_initializer_kwargs: dict[str, Any] | None = _arguments("the biases of the fusion MLP")
+
+    normalize_observations: bool = _flag(
+        False, "Float observations by their running mean and variance, which are part of the module."
+    )
+    observation_clip: float = setting(10.0, help="Bound on a normalised observation.", converter=number())
 
     def __init__(self, **settings: Any) -> None:
-        own, slotted = _split(settings)
-        object.__setattr__(self, "_set_names", set())
-        object.__setattr__(self, "_slotted", slotted)
-        self.__attrs_init__(**own)
-        object.__setattr__(self, "_set_names", set(own))
+        self._slotted: dict[str, Any] = {}
+        super().__init__(**settings)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        fields = attrs.fields_dict(type(self))
-        if name not in fields:
-            slotted = _split({name: value})[1]
-            self.__dict__["_slotted"].update(slotted)
-            return
-        validator = fields[name].validator
-        if validator is not None:
-            validator(self, fields[name], value)
-        object.__setattr__(self, name, value)
-        self.__dict__["_set_names"].add(name)
+    def change(self, settings: Mapping[str, Any], *, section: str | None = None) -> DefaultModelConfig:
+        """As :meth:`Settings.change`; settings of one head (``pi_head_...``) are checked as those of every head."""
+        heads = {name: match[2] for name in settings if (match := _SLOT_KEY.match(name))}
+        heads = {name: field for name, field in heads.items() if field in self.known_settings()}
+        slotted = {name: self.converted(field, settings[name]) for name, field in heads.items()}
+        super().change({name: value for name, value in settings.items() if name not in slotted})
+        self._slotted.update(slotted)
+        return self
 
     def set_fields(self) -> dict[str, Any]:
         """Return the fields that were passed or assigned, and no others."""
-        chosen = {name: getattr(self, name) for name in FIELD_NAMES if name in self.__dict__["_set_names"]}
-        return {**chosen, **self.__dict__["_slotted"]}
+        return {**super().set_fields(), **self._slotted}
+
+    def stored_values(self) -> dict[str, Any]:
+        """Every field, and those of one head that were set."""
+        return {**super().stored_values(), **self._slotted}
 
     def to_dict(self) -> dict[str, Any]:
         """Return every field."""
-        return {**{name: getattr(self, name) for name in FIELD_NAMES}, **self.__dict__["_slotted"]}
+        return self.stored_values()
 
     def __getitem__(self, name: str) -> Any:
         return self.to_dict()[name]
 
 
-FIELD_NAMES: tuple[str, ...] = tuple(attrs.fields_dict(DefaultModelConfig))
-
-
-def _split(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Separate fields from settings of one head (``pi_head_...``), refusing what is neither."""
-    own: dict[str, Any] = {}
-    slotted: dict[str, Any] = {}
-    fields = attrs.fields_dict(DefaultModelConfig)
-    for name, value in settings.items():
-        match = _SLOT_KEY.match(name)
-        if name in fields:
-            own[name] = value
-        elif match and match[2] in fields:
-            validator = fields[match[2]].validator
-            if validator is not None:
-                validator(None, fields[match[2]], value)
-            slotted[name] = value
-        else:
-            raise UnknownSettingError(f"DefaultModelConfig has no field {name!r}." + did_you_mean(name, fields))
-    return own, slotted
-
-
-def model_config_dict(layer: Any) -> dict[str, Any]:
+def model_config_dict(layer: object) -> dict[str, Any]:
     """What one layer sets: a ``DefaultModelConfig`` (its set fields), mapping, dataclass or None.
 
     Raises:
@@ -223,12 +202,13 @@ def model_config_dict(layer: Any) -> dict[str, Any]:
         return dict(layer)
     if dataclasses.is_dataclass(layer) and not isinstance(layer, type):
         return {f.name: getattr(layer, f.name) for f in dataclasses.fields(layer)}
-    if attrs.has(type(layer)):
-        return {f.name: getattr(layer, f.name) for f in attrs.fields(type(layer))}
+    kind: type[Any] = type(layer)
+    if attrs.has(kind):
+        return {f.name: getattr(layer, f.name) for f in attrs.fields(kind)}
     raise ConfigError(f"model_config: expected a dict or a DefaultModelConfig, got {type(layer).__name__}: {layer!r}")
 
 
-def effective_model_config(*layers: Any) -> dict[str, Any]:
+def effective_model_config(*layers: object) -> dict[str, Any]:
     """Merge layers over the defaults: later ones win, by what they set. Values are not copied."""
     merged = _DEFAULTS.to_dict()
     for layer in layers:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,8 @@ from torch import nn
 from rlkit_core.errors import ConfigError, did_you_mean
 
 Activation = Callable[[torch.Tensor], torch.Tensor]
+ActivationSpec = str | type[nn.Module] | Activation | None
+InitializerSpec = str | Callable[..., Any] | None
 
 _LINEAR = {"linear", "none", "identity"}
 _FUNCTIONS: dict[str, Activation] = {
@@ -37,7 +39,7 @@ _MODULES: dict[str, type[nn.Module]] = {
 }
 
 
-def get_activation(spec: Any) -> Activation | None:
+def get_activation(spec: ActivationSpec) -> Activation | None:
     """Turn an activation setting into a function, or a new ``nn.Module``; None is the identity.
 
     Args:
@@ -69,12 +71,11 @@ def get_activation(spec: Any) -> Activation | None:
     if isinstance(spec, nn.Module):
         return copy.deepcopy(spec)
     if callable(spec):
-        function: Activation = spec
-        return function
+        return cast("Activation", spec)
     raise ConfigError(f"activation {spec!r}: expected a torch.nn name, 'linear', None or a callable")
 
 
-def get_initializer(spec: Any) -> Callable[..., Any] | None:
+def get_initializer(spec: InitializerSpec) -> Callable[..., Any] | None:
     """Turn an initializer setting into an in-place function; None keeps torch's default.
 
     Args:
@@ -102,7 +103,7 @@ def get_initializer(spec: Any) -> Callable[..., Any] | None:
     raise ConfigError(f"initializer {spec!r}: expected a torch.nn.init name, a callable or None")
 
 
-def initialize(parameter: torch.Tensor | None, spec: Any, kwargs: Mapping[str, Any] | None = None) -> None:
+def initialize(parameter: torch.Tensor | None, spec: InitializerSpec, kwargs: Mapping[str, Any] | None = None) -> None:
     """Fill ``parameter`` in place as ``spec`` says; does nothing when either is None.
 
     Raises:

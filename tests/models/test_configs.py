@@ -93,7 +93,7 @@ def test_figures_of_rllib():
         ({"fcnet_hiddens": [0]}, "positive integers"),
         ({"head_fcnet_kernel_initializer": "ortogonal_"}, "Did you mean 'orthogonal_'"),
         ({"pi_head_fcnet_kernel_initializer": "ortogonal_"}, "orthogonal_"),
-        ({"lstm_cell_size": -1}, "positive integer"),
+        ({"lstm_cell_size": -1}, r"DefaultModelConfig\(lstm_cell_size=-1\): expected a whole number >= 1"),
         ({"conv_filters": [[1, 2]]}, "channels, kernel, stride"),
         ({"use_lstm": 1}, "True or False"),
     ],
