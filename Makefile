@@ -101,10 +101,11 @@ docs: $(VENV)/.docs-installed  ## build the documentation; a warning is an error
 
 # ---- habits ----------------------------------------------------------------------------------------------
 
-lint: $(VENV)/.installed  ## ruff, formatting, mypy --strict on the core
+lint: $(VENV)/.installed  ## ruff, formatting, mypy --strict on the core, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -c 'from importlinter.cli import lint_imports_command as lint; lint()'
 
 format: $(VENV)/.installed  ## let ruff fix and format
 	$(BIN)/ruff check --fix .

@@ -56,8 +56,8 @@ class Algorithm(Evaluation, ModuleChanges, Checkpointable):
         self.config = config
         self.iteration = 0
         self._training_step_calls = 0
-        self._timers = Timers()
-        self._learner_results: dict[str, Any] = {}
+        self.timers = Timers()
+        self.last_learner_results: dict[str, Any] = {}
         self._evaluation_runners: EnvRunnerGroup | None = None
         self.callbacks = Callbacks(self.config, host)
         self.env_runner_group = EnvRunnerGroup(self.config, seeds=self.seeds)
@@ -95,7 +95,7 @@ class Algorithm(Evaluation, ModuleChanges, Checkpointable):
         evaluation = self.begin_evaluation(iteration=self.iteration + 1) if due and parallel else None
         calls, step = 0, cast(Callable[[], Any], self.training_step)
         start_steps = self.num_env_steps_sampled_lifetime
-        with self._threads(), self._timers.time("iteration"):
+        with self._threads(), self.timers.time("iteration"):
             while calls == 0 or self._iteration_goes_on(started, start_steps):
                 returned = step()
                 if returned is not None:
@@ -109,7 +109,7 @@ class Algorithm(Evaluation, ModuleChanges, Checkpointable):
             learners=self.learner_results(),
             evaluation=evaluation() if evaluation is not None else None,
             fault_tolerance=self._fault_metrics(),
-            timers=self._timers.result(),
+            timers=self.timers.result(),
             training_iteration=self.iteration,
             num_training_step_calls=calls,
             config=self.config,
@@ -120,7 +120,7 @@ class Algorithm(Evaluation, ModuleChanges, Checkpointable):
 
     def learner_results(self) -> dict[str, Any]:
         """``learners`` of an iteration's result: what the last update returned, unless overridden."""
-        return self._learner_results
+        return self.last_learner_results
 
     def _fault_metrics(self) -> dict[str, Any]:
         found: dict[str, Any] = dict(self.env_runner_group.get_fault_metrics())
@@ -135,17 +135,17 @@ class Algorithm(Evaluation, ModuleChanges, Checkpointable):
 
     def training_step(self) -> None:
         """One round of sampling and learning. The default is the synchronous on-policy one: sample, update, sync."""
-        with self._timers.time("sample"):
+        with self.timers.time("sample"):
             rollouts = self.env_runner_group.sample()
-        with self._timers.time("learner_update"):
-            self._learner_results = self.learner_group.update(
+        with self.timers.time("learner_update"):
+            self.last_learner_results = self.learner_group.update(
                 rollouts=rollouts,
                 timesteps=self.timesteps,
                 num_epochs=self.config.num_epochs,
                 minibatch_size=self.config.minibatch_size,
                 shuffle_batch_per_epoch=self.config.shuffle_batch_per_epoch,
             )
-        with self._timers.time("synch_weights"):
+        with self.timers.time("synch_weights"):
             self.sync_weights()
 
     def sync_weights(self) -> None:

@@ -27,7 +27,7 @@ class Evaluation:
     seeds: SeedTree
     callbacks: Any
     learner_group: LearnerGroup
-    _timers: Timers
+    timers: Timers
     _evaluation_runners: EnvRunnerGroup | None
     _evaluation_flag: Published | None = None
 
@@ -75,7 +75,7 @@ class Evaluation:
             num_episodes = duration
         runners = self._evaluation_group(config, num_episodes)
         self.callbacks.on_evaluate_start(self)
-        with self._threads(), self._timers.time("evaluation"):
+        with self._threads(), self.timers.time("evaluation"):
             runners.sync_weights(self.learner_group.get_weights(inference_only=True))
             seeds = SeedTree(seed) if seed is not None else self.seeds.child("evaluation", iteration)
             if own is not None:
@@ -95,7 +95,7 @@ class Evaluation:
 
         def result() -> dict[str, Any]:
             self._end_open_evaluation()
-            with self._threads(), self._timers.time("evaluation"):
+            with self._threads(), self.timers.time("evaluation"):
                 found = collect() if own is not None else {"env_runners": collect()}
             self.callbacks.on_evaluate_end(self, found)
             return found

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
-from rlkit_core.catalog.scope import CURRENT, IN_SETUP, Scope, current_scope, make_catalog
+from rlkit_core.catalog.scope import CURRENT, IN_SETUP, Scope, current_scope
 from rlkit_core.errors import ConfigError
 from rlkit_core.models import (
     ActorCriticEncoderConfig,
@@ -25,7 +25,6 @@ __all__ = [
     "RL_INITIALIZERS",
     "ActorCriticCatalog",
     "Catalog",
-    "make_catalog",
 ]
 
 #: Initializers that policy gradients learn well with (Andrychowicz et al. 2021, section 3.2): orthogonal hidden
@@ -86,7 +85,7 @@ class Catalog:
         scope.action_space = action_space
         self._latent_dims: Any = None
         self._chosen_encoder_config: Any = None
-        with self._working():
+        with self.working():
             self._determine_components_hook()
 
     @staticmethod
@@ -94,13 +93,18 @@ class Catalog:
         return effective_model_config(model_config)
 
     @contextlib.contextmanager
-    def _working(self) -> Iterator[None]:
+    def working(self) -> Iterator[None]:
         """Make this catalog's choices the current ones, which the class methods read."""
         token = CURRENT.set(self._scope)
         try:
             yield
         finally:
             CURRENT.reset(token)
+
+    @property
+    def model_config_dict(self) -> dict[str, Any]:
+        """The effective model config: the defaults with what was set above them."""
+        return self._model_config_dict
 
     def activate(self) -> None:
         """Make this catalog's choices the current ones until the running ``setup()`` ends."""
@@ -124,7 +128,7 @@ class Catalog:
     def _encoder_config(self) -> Any:
         """The encoder's config, chosen on first access."""
         if self._chosen_encoder_config is None:
-            with self._working():
+            with self.working():
                 self._chosen_encoder_config = self._get_encoder_config(
                     observation_space=without_action_mask(self.observation_space),
                     action_space=self.action_space,
@@ -185,12 +189,12 @@ class Catalog:
 
     def build_encoder(self, framework: str = "torch") -> Any:
         """Return a new encoder."""
-        with self._working():
+        with self.working():
             return self._encoder_config.build(framework=framework)
 
     def get_action_dist_cls(self, framework: str | None = "torch") -> Any:
         """Return the distribution class of the action space."""
-        with self._working():
+        with self.working():
             return self._action_dist_class_fn(framework=framework)
 
     def head_config(self, slot: str, output_dim: int, input_dims: Any = None, **settings: Any) -> ModelConfig:
@@ -203,7 +207,7 @@ class Catalog:
             **settings: added to the model config for this head.
         """
         dims = self.latent_dims if input_dims is None else input_dims
-        with self._working():
+        with self.working():
             model_config = slot_model_config(self._model_config_dict, slot) | settings
             config: ModelConfig = self._scope.head_config(slot, self.action_space, dims, output_dim, model_config)
             return config
@@ -249,17 +253,17 @@ class ActorCriticCatalog(Catalog):
 
     def build_actor_critic_encoder(self, framework: str = "torch") -> Any:
         """Return a new encoder that gives ``{"encoder_out": {"actor": ..., "critic": ...}}``."""
-        with self._working():
+        with self.working():
             return self.actor_critic_encoder_config.build(framework=framework)
 
     def build_pi_head(self, framework: str = "torch") -> Any:
         """Return a new policy head: encoder output to ``action_dist_inputs``."""
-        with self._working():
+        with self.working():
             return self.pi_head_config.build(framework=framework)
 
     def build_vf_head(self, framework: str = "torch") -> Any:
         """Return a new value head: encoder output to (..., 1)."""
-        with self._working():
+        with self.working():
             return self.vf_head_config.build(framework=framework)
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attrs import define, field
 
@@ -15,9 +14,6 @@ from rlkit_core.errors import ConfigError, PluginError
 from rlkit_core.plugins.host import default_host
 from rlkit_core.plugins.records import ComponentRequest, Registered
 from rlkit_core.plugins.registry import CatalogTier, Choice, ComponentChoices, ComponentRegistry, choose
-
-if TYPE_CHECKING:
-    from rlkit_core.catalog import Catalog
 
 
 @define(eq=False)
@@ -58,11 +54,9 @@ class Scope:
         self.trace[(kind, slot, path)] = choice
         try:
             return choice.component.load()
-        except Exception as error:
-            raise PluginError(
-                f"component {choice.id!r}, chosen for {kind} {slot!r} ({choice.rule}), cannot be imported: "
-                f"{type(error).__name__}: {error}"
-            ) from error
+        except PluginError as error:
+            where = f" at {'.'.join(path)!r}" if path else ""
+            raise PluginError(f"chosen for {kind} {slot!r}{where} ({choice.rule}): {error}") from error.__cause__
 
     def encoder_config(self, space: Any, model_config: Mapping[str, Any]) -> Any:
         """Choose encoders for a space and all that is in it, and return the root's config."""
@@ -151,103 +145,6 @@ def tier_of(catalog_class: type[Any], name: str | None = None) -> CatalogTier:
     origin = default_host().origin_of(catalog_class)
     registered = tuple(Registered(component, origin) for component in catalog_class.components)
     return CatalogTier(name=name or catalog_class.__name__, components=registered)  # type: ignore[arg-type]
-
-
-def make_catalog(
-    *,
-    catalog_class: type[Any] | None,
-    own_class: type[Any] | None,
-    catalogs: Collection[Any],
-    components: Mapping[str, Any] | None,
-    observation_space: Any,
-    action_space: Any,
-    model_config: Mapping[str, Any],
-) -> Catalog:
-    """Make the catalog of one module.
-
-    Args:
-        catalog_class: the class that the spec names, or None.
-        own_class: the algorithm's own class.
-        catalogs: further ones, names or classes, in order; all contribute components, and the first that can stand in
-            for ``catalog_class`` (else ``own_class``) assembles the networks: a subclass of it, or, as thin subclasses
-            add nothing, of the first class above it that defines methods.
-        components: components by slot and path.
-        observation_space: space of one observation.
-        action_space: space of one action.
-        model_config: settings above the defaults.
-
-    Raises:
-        ConfigError: a listed catalog is no catalog, or has nothing that this module can use.
-        PluginNotFoundError: no plugin has a catalog of that name.
-    """
-    from rlkit_core.catalog import Catalog
-
-    listed: list[tuple[str, type[Any]]] = []
-    for entry in catalogs:
-        found = default_host().get_catalog(entry) if isinstance(entry, str) else entry
-        if not isinstance(found, type) or not issubclass(found, Catalog):
-            raise ConfigError(f"catalogs=[{entry!r}]: expected the name of a catalog or a Catalog subclass")
-        listed.append((entry if isinstance(entry, str) else found.__name__, found))
-    own = own_class or Catalog
-    named = catalog_class or own
-    contract = _contract(named)
-    assembling = next((cls for _, cls in listed if issubclass(cls, contract)), named)
-    for name, cls in listed:
-        if cls is not assembling and not issubclass(assembling, cls) and _overrides(cls):
-            _say_unused(name, cls, assembling)
-    tiers: list[CatalogTier] = []
-    for name, cls in [*listed, ("", named), ("", own)]:
-        tier = tier_of(cls, name or None)
-        if not any(tier.components == known.components for known in tiers):
-            tiers.append(tier)
-    scope = Scope.for_class(assembling, choices=components, tiers=tiers)
-    scope.algorithm = own.algorithm or named.algorithm
-    token = CURRENT.set(scope)
-    try:
-        made: Catalog = assembling(
-            observation_space=observation_space,
-            action_space=action_space,
-            model_config_dict=dict(model_config),
-        )
-    finally:
-        CURRENT.reset(token)
-    return made
-
-
-def _contract(cls: type[Any]) -> type[Any]:
-    """The first class upwards from ``cls`` that defines more than its name and components."""
-    thin = ("components", "algorithm")
-    return next(
-        base for base in cls.__mro__ if any(name not in thin and not name.startswith("__") for name in vars(base))
-    )
-
-
-def _overrides(cls: type[Any]) -> list[str]:
-    """Names of catalog methods that ``cls`` or a base outside the core overrides."""
-    from rlkit_core.catalog import ActorCriticCatalog, Catalog
-
-    return sorted(
-        {
-            name
-            for base in cls.__mro__
-            if base not in (Catalog, ActorCriticCatalog, object)
-            for name in vars(base)
-            if hasattr(Catalog, name) and name not in ("components", "algorithm") and not name.startswith("__")
-        }
-    )
-
-
-def _say_unused(name: str, cls: type[Any], assembling: type[Any]) -> None:
-    text = (
-        f"catalog {name!r} overrides {', '.join(_overrides(cls))}, but {assembling.__name__} assembles this module: "
-        "it is no subclass of that, so these overrides are not used"
-    )
-    if not cls.components:
-        raise ConfigError(
-            f"{text}, and it carries no components. Make it a subclass of {assembling.__name__}, or name it as "
-            "catalog_class."
-        )
-    warnings.warn(text, UserWarning, stacklevel=3)
 
 
 def takes_child(from_space: Any) -> bool:

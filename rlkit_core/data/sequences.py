@@ -30,7 +30,7 @@ def max_seq_len(module: Any) -> int:
     """
     length = module.model_config.get("max_seq_len")
     if length is None and module.component_trace():
-        length = module.catalog._model_config_dict["max_seq_len"]
+        length = module.catalog.model_config_dict["max_seq_len"]
     if length is None:
         raise ConfigError(
             f"{type(module).__name__} is recurrent, and its model_config has no 'max_seq_len': how many steps "

@@ -20,17 +20,35 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import pluggy
 
 from rlkit_core.plugins.records import Component, ModuleAPI, Service
 
-if TYPE_CHECKING:
-    from rlkit_core.algorithm import Algorithm, AlgorithmConfig
-
 hookspec = pluggy.HookspecMarker("rlkit")
 hookimpl = pluggy.HookimplMarker("rlkit")
+
+
+class Config(Protocol):
+    """An ``AlgorithmConfig``, as this layer knows it: every setting is an attribute."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all settings by name."""
+
+    def __getattr__(self, name: str) -> Any: ...
+
+
+class Algorithm(Protocol):
+    """An ``Algorithm``, as this layer knows it.
+
+    Attributes:
+        config: what it was built from.
+        iteration: how many times ``train()`` has returned.
+    """
+
+    config: Config
+    iteration: int
 
 
 class RLKitSpecs:
@@ -57,11 +75,11 @@ class RLKitSpecs:
         """Return executors, step engines and whatever else a config names. Called once, when the plugin is loaded."""
 
     @hookspec
-    def rlkit_result_writers(self, run_dir: Path, config: AlgorithmConfig) -> Iterable[Any]:  # type: ignore[empty-body]
+    def rlkit_result_writers(self, run_dir: Path, config: Config) -> Iterable[Any]:  # type: ignore[empty-body]
         """Return writers that receive each result of a run. Called when a run starts."""
 
     @hookspec
-    def rlkit_check_config(self, config: AlgorithmConfig) -> Iterable[str]:  # type: ignore[empty-body]
+    def rlkit_check_config(self, config: Config) -> Iterable[str]:  # type: ignore[empty-body]
         """Return the problems found in a config, as sentences. Called by ``config.validate()``."""
 
     @hookspec

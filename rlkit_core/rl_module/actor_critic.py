@@ -6,6 +6,7 @@ import inspect
 from typing import Any, ClassVar
 
 import torch
+from torch import nn
 
 from rlkit_core.catalog import ActorCriticCatalog, has_action_mask
 from rlkit_core.columns import ACTOR, CRITIC, ENCODER_OUT, Columns
@@ -83,10 +84,7 @@ class ActorCriticTorchRLModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI
             if obs.dtype is torch.float32 and plan.holds(modules.get("encoder"), modules.get("pi")):
                 return {Columns.ACTION_DIST_INPUTS: run_plan(plan.layers, obs)}
         encoded = self.encoder(batch, **self._actor_kwargs)
-        logits = self.pi(encoded[ENCODER_OUT][ACTOR])
-        if self._mask_with is not None:
-            logits = self._mask_with(logits, batch[Columns.OBS][Columns.ACTION_MASK])
-        out = {Columns.ACTION_DIST_INPUTS: logits}
+        out = {Columns.ACTION_DIST_INPUTS: self._masked(self.pi(encoded[ENCODER_OUT][ACTOR]), batch)}
         if Columns.STATE_OUT in encoded:
             out[Columns.STATE_OUT] = encoded[Columns.STATE_OUT]
         return out
@@ -98,9 +96,7 @@ class ActorCriticTorchRLModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI
             return self._forward(batch)
         encoded = self.encoder(batch, **self._actor_kwargs)
         embeddings = encoded[ENCODER_OUT][ACTOR]
-        logits = self.pi(embeddings)
-        if self._mask_with is not None:
-            logits = self._mask_with(logits, batch[Columns.OBS][Columns.ACTION_MASK])
+        logits = self._masked(self.pi(embeddings), batch)
         return {Columns.ACTION_DIST_INPUTS: logits, Columns.EMBEDDINGS: embeddings}
 
     @ignores_kwargs
@@ -112,13 +108,29 @@ class ActorCriticTorchRLModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI
         """Train: ``action_dist_inputs``, and ``embeddings`` for :meth:`compute_values`."""
         encoded = self.encoder(batch)
         parts = encoded[ENCODER_OUT]
-        logits = self.pi(parts[ACTOR])
-        if self._mask_with is not None:
-            logits = self._mask_with(logits, batch[Columns.OBS][Columns.ACTION_MASK])
+        logits = self._masked(self.pi(parts[ACTOR]), batch)
         out = {Columns.ACTION_DIST_INPUTS: logits, Columns.EMBEDDINGS: parts[CRITIC]}
         if Columns.STATE_OUT in encoded:
             out[Columns.STATE_OUT] = encoded[Columns.STATE_OUT]
         return out
+
+    def compute_logits(self, batch: dict[str, Any], encoder: nn.Module, pi: nn.Module) -> torch.Tensor:
+        """Distribution inputs (B, D) or (B, T, D), masked, of a policy made of other networks: a target policy, say.
+
+        Args:
+            batch: with ``"obs"``, and ``"state_in"`` when recurrent.
+            encoder: a copy of this module's encoder.
+            pi: a copy of its policy head.
+        """
+        encoded = encoder(batch, **self._actor_kwargs)
+        return self._masked(pi(encoded[ENCODER_OUT][ACTOR]), batch)
+
+    def _masked(self, logits: torch.Tensor, batch: dict[str, Any]) -> torch.Tensor:
+        """Logits without the actions that the observation's mask forbids."""
+        if self._mask_with is None:
+            return logits
+        masked: torch.Tensor = self._mask_with(logits, batch[Columns.OBS][Columns.ACTION_MASK])
+        return masked
 
     def compute_values(self, batch: dict[str, Any], embeddings: Any = None) -> torch.Tensor:
         """Value estimates, (B,) or (B, T).

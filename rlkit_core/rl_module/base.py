@@ -6,7 +6,8 @@ import abc
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rlkit_core.catalog.scope import make_catalog, module_setup
+from rlkit_core.catalog import make_catalog
+from rlkit_core.catalog.scope import module_setup
 from rlkit_core.checkpoint import Checkpointable
 from rlkit_core.errors import CheckpointError, RLKitError, did_you_mean
 from rlkit_core.rl_module import deploy

@@ -60,7 +60,7 @@ class RLModuleConfig:
         """Return a new catalog for these spaces, or None when no ``catalog_class`` is set."""
         if self.catalog_class is None:
             return None
-        from rlkit_core.catalog.scope import make_catalog
+        from rlkit_core.catalog import make_catalog
 
         return make_catalog(
             catalog_class=self.catalog_class,

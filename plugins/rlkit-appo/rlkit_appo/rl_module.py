@@ -7,9 +7,7 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from rlkit_core import Columns
 from rlkit_core.apis import TargetNetworkAPI
-from rlkit_core.columns import ACTOR, ENCODER_OUT
 from rlkit_core.learner import make_target_network
 from rlkit_impala import IMPALACatalog, IMPALATorchRLModule
 
@@ -47,11 +45,7 @@ class APPOTorchRLModule(IMPALATorchRLModule, TargetNetworkAPI):
     @torch.no_grad()
     def forward_target(self, batch: dict[str, Any]) -> dict[str, Any]:
         """``{"target_network_action_dist_inputs": (B, D)}``, ``(B, T, D)`` when recurrent."""
-        encoded = self._old_encoder(batch, **self._actor_kwargs)
-        logits = self._old_pi(encoded[ENCODER_OUT][ACTOR])
-        if self._mask_with is not None:
-            logits = self._mask_with(logits, batch[Columns.OBS][Columns.ACTION_MASK])
-        return {TARGET_ACTION_DIST_INPUTS: logits}
+        return {TARGET_ACTION_DIST_INPUTS: self.compute_logits(batch, self._old_encoder, self._old_pi)}
 
     def get_non_inference_attributes(self) -> list[str]:
         """What IMPALA's has, and the target policy."""

@@ -71,7 +71,7 @@ def test_the_target_policy_follows_every_so_many_batches(training, updates_betwe
             equal.append(all(torch.equal(new, old) for new, old in pairs))
             if len(equal) < updates_between:
                 assert all(torch.equal(p, old) for p, (_, old) in zip(start, pairs, strict=True))
-        result = algo._learner_results["default_policy"]
+        result = algo.last_learner_results["default_policy"]
     assert equal == ([False] * (updates_between - 1) + [True]) * 2
     assert result["num_target_updates"] == 2
 
@@ -166,7 +166,7 @@ def test_the_weight_of_the_penalty_moves_when_the_target_policy_does(kl_target, 
         coeffs = []
         for _ in range(5):
             algo.training_step()
-            coeffs.append(algo._learner_results["default_policy"]["curr_kl_coeff"])
+            coeffs.append(algo.last_learner_results["default_policy"]["curr_kl_coeff"])
     assert coeffs == pytest.approx([0.8, 0.8 * factor, 0.8 * factor, 0.8 * factor**2, 0.8 * factor**2])
 
 
@@ -243,7 +243,7 @@ def test_runners_in_processes_train_and_the_lag_is_bounded():
         before, lags = weights(algo), []
         for _ in range(40):
             algo.training_step()
-            lags.append(algo._learner_results["default_policy"][lag])
+            lags.append(algo.last_learner_results["default_policy"][lag])
         assert len(algo._batches) <= 3
         assert not same(before, weights(algo))
         assert algo.num_env_steps_sampled_lifetime > 0

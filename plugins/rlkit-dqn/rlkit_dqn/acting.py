@@ -12,6 +12,8 @@ from rlkit_core.models import SmallPlan
 
 Array = np.ndarray[Any, Any]
 RowPolicy = Callable[[int, Array], Array]
+#: Exploration without noisy networks, where ``epsilon`` is not given.
+EPSILON: list[list[float]] = [[0, 1.0], [10_000, 0.05]]
 
 
 def greedy_rows(plan: SmallPlan) -> RowPolicy:

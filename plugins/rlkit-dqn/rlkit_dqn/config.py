@@ -9,6 +9,7 @@ import attrs
 
 from rlkit_core import AlgorithmConfig, RLModuleSpec
 from rlkit_core.settings import boolean, integer, number, one_of, optional, redeclare, schedule, setting
+from rlkit_dqn.acting import EPSILON
 
 #: Names of replay buffers that are accepted, and what each stands for.
 BUFFER_TYPES = {
@@ -23,8 +24,6 @@ BUFFER_TYPES = {
 }
 #: What ``replay_buffer_config`` has where a key is not given.
 BUFFER_DEFAULTS: dict[str, Any] = {"type": "prioritized", "capacity": 50_000, "alpha": 0.6, "beta": 0.4}
-#: Exploration without noisy networks, where ``epsilon`` is not given.
-EPSILON: list[list[float]] = [[0, 1.0], [10_000, 0.05]]
 _TEMPERATURE = (
     "no Boltzmann policy is built on Q values; explore with epsilon, or with noisy=True, or override "
     "_forward_exploration of DQNTorchRLModule"

@@ -64,9 +64,9 @@ class DQN(Algorithm):
 
     def training_step(self) -> None:
         """Sample into the replay buffers; once they hold enough, make the updates that this round has earned."""
-        with self._timers.time("sample"):
+        with self.timers.time("sample"):
             rollouts = self.env_runner_group.sample()
-        with self._timers.time("replay_buffer_add"):
+        with self.timers.time("replay_buffer_add"):
             sampled = 0
             for module_id, rollout in rollouts.items():
                 sampled += rollout.num_env_steps
@@ -74,11 +74,11 @@ class DQN(Algorithm):
         num_updates = self._num_updates(sampled)
         if not num_updates:
             return
-        with self._timers.time("replay_buffer_sample"):
+        with self.timers.time("replay_buffer_sample"):
             batch = self.sample_train_batch(num_updates)
         if not batch:
             return
-        with self._timers.time("learner_update"):
+        with self.timers.time("learner_update"):
             self.learner_group.update(
                 batch=batch,
                 timesteps=self.timesteps,
@@ -90,7 +90,7 @@ class DQN(Algorithm):
             for module_id, buffer in prioritized.items():
                 if TD_ERROR in rows.get(module_id, {}):
                     buffer.update_priorities(rows[module_id][TD_ERROR])
-        with self._timers.time("synch_weights"):
+        with self.timers.time("synch_weights"):
             self.sync_weights()
 
     def _num_updates(self, sampled: int) -> int:
@@ -176,8 +176,8 @@ class DQN(Algorithm):
         """Metrics of all updates of an iteration; those of the last that had some."""
         results = self.learner_group.reduce_metrics()
         if any(results.values()):
-            self._learner_results = results
-        return self._learner_results
+            self.last_learner_results = results
+        return self.last_learner_results
 
     def extra_results(self) -> dict[str, Any]:
         """``replay_buffer``: ``{module id: its counters}``."""

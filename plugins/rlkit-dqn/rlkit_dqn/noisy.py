@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
+import attrs
 import torch
 import torch.nn.functional as F
 from attrs import define
@@ -69,8 +70,8 @@ class NoisyMLPHeadConfig(MLPHeadConfig):
     @classmethod
     def from_dims(cls, input_dims: Any, output_dim: int, model_config: Mapping[str, Any]) -> NoisyMLPHeadConfig:
         """Config from the ``head_*`` settings and ``sigma0``."""
-        settings = cls._settings(input_dims, output_dim, model_config)
-        return cls(**settings, sigma0=float(model_config.get("sigma0", 0.5)))
+        config = super().from_dims(input_dims, output_dim, model_config)
+        return cast("NoisyMLPHeadConfig", attrs.evolve(config, sigma0=float(model_config.get("sigma0", 0.5))))
 
     def build(self, framework: str = "torch") -> MLPHead:
         """Return a new :class:`NoisyMLPHead`."""

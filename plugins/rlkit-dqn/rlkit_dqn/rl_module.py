@@ -25,9 +25,8 @@ from rlkit_core.models import (
     initial_state_of,
     run_plan,
 )
-from rlkit_dqn.acting import RowPolicy, epsilon_greedy_rows, greedy_rows
+from rlkit_dqn.acting import EPSILON, RowPolicy, epsilon_greedy_rows, greedy_rows
 from rlkit_dqn.actions import ActionTable
-from rlkit_dqn.config import EPSILON
 from rlkit_dqn.noisy import NoisyLinear, noisy_layers, set_noise
 from rlkit_dqn.plain import PlainNetworks
 from rlkit_dqn.q_learning import at_steps, atoms_of, dueling_q
@@ -71,7 +70,7 @@ class DQNCatalog(Catalog):
     @property
     def num_atoms(self) -> int:
         """Atoms of the return distribution; 1: only its mean."""
-        return int(self._model_config_dict.get("num_atoms", 1))
+        return int(self.model_config_dict.get("num_atoms", 1))
 
     @functools.cached_property
     def af_head_config(self) -> ModelConfig:
@@ -89,12 +88,12 @@ class DQNCatalog(Catalog):
 
     def build_af_head(self, framework: str = "torch") -> Any:
         """Return a new advantage head (without dueling: the head of action values)."""
-        with self._working():
+        with self.working():
             return self.af_head_config.build(framework=framework)
 
     def build_vf_head(self, framework: str = "torch") -> Any:
         """Return a new state value head."""
-        with self._working():
+        with self.working():
             return self.vf_head_config.build(framework=framework)
 
 

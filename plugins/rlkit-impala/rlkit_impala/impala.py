@@ -48,7 +48,7 @@ class IMPALA(Algorithm):
 
     def training_step(self) -> None:
         """Fetch what is ready, one update, and new weights for the runners when it is time."""
-        with self._timers.time("sample"):
+        with self.timers.time("sample"):
             self._fetch()
         batch: Batch = self._batches.take()
         self._num_steps_trained += steps_of(batch)
@@ -81,29 +81,29 @@ class IMPALA(Algorithm):
             self._batches.add(self._complete.popleft())
 
     def _update_here(self, arguments: dict[str, Any]) -> None:
-        with self._timers.time("learner_update"):
+        with self.timers.time("learner_update"):
             self._take_in(self.learner_group.update(**arguments))
         if self._updates_since_broadcast >= self.config.broadcast_interval:
-            with self._timers.time("synch_weights"):
+            with self.timers.time("synch_weights"):
                 self.sync_weights()
 
     def _update_elsewhere(self, arguments: dict[str, Any]) -> None:
         """Hand a batch to learners in processes, and take in what they have finished; nothing is waited for."""
         due = self._updates_since_broadcast + 1 >= self.config.broadcast_interval
-        with self._timers.time("learner_update"):
+        with self.timers.time("learner_update"):
             finished = self.learner_group.async_update(**arguments, return_state=due)
         weights = None
         for results in finished:
             weights = results.pop(STATE_AFTER_UPDATE, weights)
             self._take_in(results)
         if weights is not None and self._updates_since_broadcast >= self.config.broadcast_interval:
-            with self._timers.time("synch_weights"):
+            with self.timers.time("synch_weights"):
                 self.env_runner_group.sync_weights(weights)
             self._updates_since_broadcast = 0
 
     def _take_in(self, results: dict[str, Any]) -> None:
         self._updates_since_broadcast += 1
-        self._learner_results = results
+        self.last_learner_results = results
         of_all = results.setdefault(ALL_MODULES, {})
         dropped = self._batches.num_steps_dropped
         dropped += self.learner_group.get_stats()["learner_group_ts_dropped_lifetime"]

@@ -63,7 +63,7 @@ def test_the_policy_lag_is_what_broadcast_interval_says(interval):
         lags = []
         for _ in range(12):
             algo.training_step()
-            lags.append(algo._learner_results["default_policy"][LAG])
+            lags.append(algo.last_learner_results["default_policy"][LAG])
     assert lags == [float(k % interval) for k in range(12)]
 
 
@@ -123,7 +123,7 @@ def test_runners_in_processes_train_and_the_lag_is_bounded():
         before, lags, in_queue = weights(algo), [], 0
         for _ in range(40):
             algo.training_step()
-            lags.append(algo._learner_results["default_policy"][f"{LAG}_max"])
+            lags.append(algo.last_learner_results["default_policy"][f"{LAG}_max"])
             in_queue = max(in_queue, len(algo._batches))
         result = algo.train()
         assert not same(before, weights(algo))
@@ -237,7 +237,7 @@ def test_in_lock_step_nothing_is_dropped():
         for _ in range(8):
             algo.training_step()
         assert algo.num_env_steps_sampled_lifetime == 80
-        result = algo._learner_results
+        result = algo.last_learner_results
         assert result["__all_modules__"]["num_env_steps_dropped_lifetime"] == 0
         assert result["default_policy"][LAG] == 3.0
 
