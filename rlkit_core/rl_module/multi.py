@@ -242,13 +242,16 @@ class MultiRLModule(nn.Module, RLModule):
     # -- members -----------------------------------------------------------------------------------------------
 
     # nn.Module's add_module has another signature; this class registers its members through Members instead.
-    def add_module(self, module_id: str, module: RLModule, *, override: bool = False) -> None:  # type: ignore[override]
+    def add_module(  # type: ignore[override]
+        self, module_id: str, module: RLModule, *, override: bool = False, spec: RLModuleSpec | None = None
+    ) -> None:
         """Add a member at run time.
 
         Args:
             module_id: its id.
             module: the RLModule.
             override: replace a member of that id.
+            spec: what it was built from; read back from the module unless given.
 
         Raises:
             ValueError: the id is invalid, or taken and ``override`` is False, or ``module`` is no RLModule or of
@@ -263,7 +266,9 @@ class MultiRLModule(nn.Module, RLModule):
             raise ValueError(f"add_module({module_id!r}): it is {module.framework}, the others are {self.framework}")
         self._rl_modules[module_id] = module
         if not isinstance(module, MultiRLModule):
-            self.rl_module_specs[module_id] = RLModuleSpec.from_module(module)
+            own = RLModuleSpec.from_module(module) if spec is None else spec.copy()
+            own.load_state_path = None
+            self.rl_module_specs[module_id] = own
         self._membership_changed()
 
     def remove_module(self, module_id: str, *, raise_err_if_not_found: bool = True) -> None:
