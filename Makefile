@@ -4,6 +4,7 @@
 #   PYTHON=python3.12 make test     another interpreter (for a new .venv)
 #   VENV=/some/dir make test        another environment
 #   ARGS="-k gae -x" make test      more arguments for pytest, rlkit train or a benchmark
+#   JOBS=1 make test                as many test processes (one per core unless said, at most eight)
 #
 # Threads: tests run with OMP_NUM_THREADS=1 unless it is set; other targets leave it alone. Where two
 # runs must agree to the last bit, set it for both: `OMP_NUM_THREADS=1 make train`.
@@ -14,6 +15,7 @@ BENCH_VENV ?= .bench-venv
 RLLIB_VENV ?= .bench-venv-rllib
 WHEEL_VENV ?= .wheel-venv
 ARGS ?=
+JOBS ?= auto
 
 PLUGINS := $(sort $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml)))
 PROJECTS := . $(PLUGINS)
@@ -61,13 +63,16 @@ $(RLLIB_VENV)/.installed: constraints.txt
 
 install: $(VENV)/.installed  ## make .venv and install everything, editable
 
+# A file's tests stay together: some share what is slow to make.
+SIDE_BY_SIDE := -n $(JOBS) --maxprocesses=8 --dist loadfile
+
 # ---- doing the job ---------------------------------------------------------------------------------------
 
 train: $(VENV)/.installed  ## train PPO on CartPole-v1 until it is solved
 	$(BIN)/rlkit train ppo CartPole-v1 $(ARGS)
 
 test: $(VENV)/.installed  ## the default tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 test-slow: $(VENV)/.installed  ## the tests marked slow
 	$(BIN)/python -m pytest -m slow $(ARGS)
@@ -125,7 +130,7 @@ test-wheels:  ## install the wheels in dist/ into a fresh environment and test t
 	$(PYTHON) -m venv $(WHEEL_VENV)
 	$(WHEEL_VENV)/bin/python $(PIP_INSTALL) "$$(ls dist/rlkit_core-*.whl)[dev]" $$(ls dist/*.whl | grep -v rlkit_core-)
 	cd $(WHEEL_VENV) && bin/python -c "import rlkit_core as m; assert 'site-packages' in m.__file__, m.__file__"
-	$(WHEEL_VENV)/bin/pytest $(ARGS)
+	$(WHEEL_VENV)/bin/pytest $(SIDE_BY_SIDE) $(ARGS)
 
 # ---- order -----------------------------------------------------------------------------------------------
 

@@ -75,6 +75,7 @@ def test_the_bare_dqn_keeps_true_successors_and_overwrites_the_oldest(bare_dqn, 
     assert buffer.sample()[0].shape == (64, 4)
 
 
+@pytest.mark.slow
 def test_the_bare_dqn_runs_through_the_driver_and_writes_json(monkeypatch, tmp_path):
     driver = load("dqn_cartpole.py", monkeypatch)
     out = tmp_path / "report.json"
@@ -84,7 +85,8 @@ def test_the_bare_dqn_runs_through_the_driver_and_writes_json(monkeypatch, tmp_p
     assert (row["name"], row["steps"]) == ("bare", 1200)
 
 
-@pytest.mark.parametrize("name", [pytest.param("ours", marks=pytest.mark.slow), "ours-capture"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ours", "ours-capture"])
 def test_our_dqn_does_the_same_work(name, monkeypatch):
     pytest.importorskip("rlkit_dqn")
     driver = load("dqn_cartpole.py", monkeypatch)

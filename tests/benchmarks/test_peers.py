@@ -94,6 +94,7 @@ def test_a_failing_worker_is_reported_with_its_error(driver, tmp_path, monkeypat
     assert "the env is gone" in done.output
 
 
+@pytest.mark.slow
 def test_bare_ppo_runs_through_the_driver_and_writes_json(driver, tmp_path):
     out = tmp_path / "report.json"
     done = CliRunner().invoke(driver.main, ["--worker", "bare", "--steps", "1024", "--rounds", "1", "--json", str(out)])
@@ -140,6 +141,7 @@ def test_ours_does_the_same_work(driver):
     assert row["steps"] == 1024
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ours", "bare"])
 def test_the_image_workers_do_the_same_work(name, monkeypatch):
     image = load("ppo_image.py", monkeypatch)

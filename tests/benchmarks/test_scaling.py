@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCALING = Path(__file__).resolve().parents[2] / "benchmarks" / "scaling.py"
 
 
+@pytest.mark.slow
 def test_runners_beside_bare_processes(tmp_path):
     out = tmp_path / "figures.json"
     work = [

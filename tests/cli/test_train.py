@@ -259,7 +259,7 @@ def test_training_with_runners_and_a_learner_in_processes(tmp_path: Path, monkey
         Algorithm.from_checkpoint(folder / "checkpoint")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_interrupted_training_leaves_a_checkpoint_that_acts(tmp_path: Path, number: signal.Signals) -> None:
     folder = tmp_path / "run"
     with start(folder, "--stop-steps", "100000000", "--stop-return", "1e9", stdout=subprocess.PIPE) as process:

@@ -22,6 +22,15 @@ PAGES = [
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 PAGES = [page for page in PAGES if "_build" not in page.parts]
+SLOW = {
+    "add-an-executor.md",
+    "compose-an-api-mixin.md",
+    "customize-the-learner.md",
+    "debug-a-plugin.md",
+    "run-in-processes.md",
+    "train-with-several-learners.md",
+}
+"""Pages that start many processes: `make test-slow` runs them."""
 
 
 def runnable(page: Path) -> bool:
@@ -29,11 +38,20 @@ def runnable(page: Path) -> bool:
     return any(block.language in ("python", "console") and "not run" not in block.marks for block in blocks)
 
 
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if runnable(page)], ids=lambda p: p.relative_to(ROOT).as_posix()
+    "page",
+    [
+        pytest.param(page, id=name_of(page), marks=[pytest.mark.slow] if page.name in SLOW else [])
+        for page in PAGES
+        if runnable(page)
+    ],
 )
 def test_page(page, tmp_path):
-    with snippets.Page(page.relative_to(ROOT).as_posix(), tmp_path) as runner:
+    with snippets.Page(name_of(page), tmp_path) as runner:
         for block in snippets.read_blocks(page.read_text(encoding="utf-8")):
             runner.run(block)
 
@@ -41,6 +59,7 @@ def test_page(page, tmp_path):
 def test_the_main_pages_are_run():
     names = {page.name for page in PAGES if runnable(page)}
     assert {"README.md", "first-run.md", "encoder-plugin.md", "configure-ppo.md"} <= names
+    assert names >= SLOW  # each is still there
 
 
 def run_text(text: str, folder: Path) -> None:

@@ -118,7 +118,7 @@ def test_in_this_process_asynchronous_sampling_is_lock_step():
     assert first[2]["obs"].flatten().tolist() == [8, 9, 0, 1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("how", ["together", "asynchronously"])
+@pytest.mark.parametrize("how", ["together", pytest.param("asynchronously", marks=pytest.mark.slow)])
 def test_a_killed_runner_is_started_again_with_the_current_weights(tmp_path, how):
     group = group_of(config(kill=str(tmp_path)))
     try:

@@ -67,6 +67,7 @@ def third_party(tmp_path_factory) -> Path:
     places = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *site.getsitepackages()]
     if site.ENABLE_USER_SITE:
         places.append(site.getusersitepackages())
+    places += [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]  # a .pth added it
     for place in dict.fromkeys(places):
         for entry in sorted(Path(place).iterdir()) if Path(place).is_dir() else []:
             name = entry.name.lower()

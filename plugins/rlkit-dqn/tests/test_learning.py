@@ -37,6 +37,7 @@ def test_reaches_the_bare_loop_on_minatar(seed, tmp_path):
     assert row["settings"]["settings"]["env_config"]["max_episode_steps"] == bare["max_episode_steps"]
 
 
+@pytest.mark.slow
 def test_swings_up_acrobot(tmp_path):
     options = ("--stop-return", "-100")
     train_to_level("dqn", "Acrobot-v1", level=-120.0, within=40_000, seed=1, run_dir=tmp_path / "run", options=options)

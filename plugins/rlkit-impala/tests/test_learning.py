@@ -17,5 +17,6 @@ def test_reaches_the_level(env, level, within, seed, tmp_path):
     train_to_level("impala", env, level=level, within=within, seed=seed, run_dir=tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_solves_cartpole(tmp_path):
     train_to_level("impala", "CartPole-v1", level=475.0, within=1_000_000, seed=1, run_dir=tmp_path / "run")
