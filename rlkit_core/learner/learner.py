@@ -130,7 +130,8 @@ class Learner(LearnerState):
         if self._given_module is not None:
             return self._given_module.as_multi_rl_module()
         spec = self._module_spec or self.config.get_multi_rl_module_spec()
-        return spec.build().as_multi_rl_module()
+        module: RLModule = spec.build()
+        return module.as_multi_rl_module()
 
     def _get_tensor_variable(self, value: Any, dtype: torch.dtype | None = None, trainable: bool = False) -> Tensor:
         """A tensor (a Parameter if ``trainable``) on this learner's device."""

@@ -13,7 +13,13 @@ from rlkit_core.errors import CheckpointError, RLKitError, did_you_mean
 from rlkit_core.rl_module import deploy
 from rlkit_core.rl_module.apis import module_built
 from rlkit_core.rl_module.config import RLModuleConfig
-from rlkit_core.rl_module.construction import accepted_kwargs, accepted_names, outermost, takes_config_object
+from rlkit_core.rl_module.construction import (
+    CONSTRUCTOR_DEFAULTS,
+    accepted_kwargs,
+    accepted_names,
+    outermost,
+    takes_config_object,
+)
 from rlkit_core.rl_module.tensor_specs import PHASES, Specs, check_specs, default_output_specs, wants_checks
 
 if TYPE_CHECKING:
@@ -23,16 +29,6 @@ if TYPE_CHECKING:
     from rlkit_core.rl_module.multi import MultiRLModule
 
 _UNSET: Any = object()
-_DEFAULTS: dict[str, Any] = {
-    "observation_space": None,
-    "action_space": None,
-    "inference_only": False,
-    "learner_only": False,
-    "model_config": {},
-    "catalog_class": None,
-    "catalogs": (),
-    "components": {},
-}
 
 
 class RLModule(deploy.ComputeActions, Checkpointable, abc.ABC):
@@ -106,7 +102,7 @@ class RLModule(deploy.ComputeActions, Checkpointable, abc.ABC):
             name = next(iter(kwargs))
             raise TypeError(
                 f"{type(self).__name__}() got an unexpected keyword argument {name!r}."
-                f"{did_you_mean(name, _DEFAULTS)} Settings of your own belong in model_config."
+                f"{did_you_mean(name, CONSTRUCTOR_DEFAULTS)} Settings of your own belong in model_config."
             )
         if isinstance(config, RLModuleConfig):
             view = config
@@ -118,8 +114,8 @@ class RLModule(deploy.ComputeActions, Checkpointable, abc.ABC):
                 catalog_class=catalog_class,
                 inference_only=bool(inference_only),
                 learner_only=bool(learner_only),
-                catalogs=catalogs,
-                components=components,
+                catalogs=tuple(catalogs or ()),
+                components=dict(components or {}),
             )
         else:
             raise TypeError(
@@ -384,7 +380,7 @@ class RLModule(deploy.ComputeActions, Checkpointable, abc.ABC):
         """Arguments that rebuild this module, in the form its class takes them."""
         if takes_config_object(type(self)):
             return (self._config_now(),), {}
-        return (), accepted_kwargs(type(self), self._ctor_kwargs(), _DEFAULTS)
+        return (), accepted_kwargs(type(self), self._ctor_kwargs(), CONSTRUCTOR_DEFAULTS)
 
     def _ctor_kwargs(self) -> dict[str, Any]:
         kwargs = {

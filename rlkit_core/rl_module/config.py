@@ -1,31 +1,76 @@
-"""The configuration objects that older module classes take as their one positional argument."""
+"""The common ground of specs, whose fields know whether they were set, and the config object of older modules."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from attrs import define, field
+import attrs
 
+from rlkit_core.errors import SpecError
 from rlkit_core.rl_module.model_config import plain_model_config
+from rlkit_core.rl_module.spec_json import decode_field, encode_field
+from rlkit_core.settings import Settings, setting
 
 if TYPE_CHECKING:
     import gymnasium as gym
 
     from rlkit_core.catalog import Catalog
-    from rlkit_core.rl_module.spec import RLModuleSpec
+
+SpecT = TypeVar("SpecT", bound="Spec")
 
 
-def _tuple(value: Any) -> tuple[Any, ...]:
-    return tuple(value or ())
+def a_class(value: object) -> type[Any]:
+    """Converter: a class."""
+    if not isinstance(value, type):
+        raise ValueError(f"expected a class, got an instance of {type(value).__name__}")
+    return value
 
 
-def _dict(value: Any) -> dict[str, Any]:
-    return dict(value or {})
+@attrs.define(slots=False)
+class Spec(Settings):
+    """Fields that know whether they were set.
+
+    None is never stored: it means "not set" for every field. That is what merging goes by, so that ``False``, ``0`` and
+    ``{}`` count when someone wrote them.
+    """
+
+    none_is_unset = True
+    setting_error = SpecError
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @classmethod
+    def _note(cls, name: str, meant: str) -> None:
+        """Older names of fields are as good as the present ones."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values: classes as import paths, spaces as dicts; None for fields that are not set."""
+        fields = self.set_fields()
+        return {name: encode_field(name, fields.get(name)) for name in self.known_settings()}
+
+    def copy(self: SpecT) -> SpecT:
+        """Copy one level deep: dicts are new, the values in them (networks, say) are the same objects."""
+        twin = object.__new__(type(self))
+        state = self.__getstate__()
+        twin.__setstate__(
+            {name: value.copy() if type(value) in (dict, set) else value for name, value in state.items()}
+        )
+        return twin
+
+    def stored_values(self) -> dict[str, Any]:
+        """Every field with its value, the model config as a plain dict."""
+        values = {name: self.stored(name) for name in self.known_settings()}
+        return {name: plain_model_config(value) if name == "model_config" else value for name, value in values.items()}
+
+    @classmethod
+    def from_dict(cls: type[SpecT], data: Mapping[str, Any]) -> SpecT:
+        """Read what :meth:`to_dict` gave."""
+        return cls(**{name: decode_field(name, value) for name, value in data.items()})
 
 
-@define(eq=False)
-class RLModuleConfig:
+@attrs.define(slots=False, eq=False)
+class RLModuleConfig(Spec):
     """Everything an :class:`~rlkit_core.RLModule` is built from, in one object.
 
     ``MyModule(RLModuleConfig(...))`` and ``MyModule(observation_space=..., ...)`` build the same module; a class
@@ -42,14 +87,16 @@ class RLModuleConfig:
         components: components by slot and path.
     """
 
-    observation_space: gym.Space[Any] | None = None
-    action_space: gym.Space[Any] | None = None
-    model_config_dict: dict[str, Any] = field(factory=dict, converter=plain_model_config)
-    catalog_class: type | None = None
-    inference_only: bool = False
-    learner_only: bool = False
-    catalogs: tuple[Any, ...] = field(default=(), converter=_tuple)
-    components: dict[str, Any] = field(factory=dict, converter=_dict)
+    observation_space: gym.Space[Any] | None = setting(help="Space of one observation.")
+    action_space: gym.Space[Any] | None = setting(help="Space of one action.")
+    model_config_dict: dict[str, Any] = setting(
+        {}, help="The free-form model config.", converter=plain_model_config, aliases=("model_config",)
+    )
+    catalog_class: type[Any] | None = setting(help="The Catalog that makes default components.", converter=a_class)
+    inference_only: bool = setting(False, help="Build without the parts that only training needs.")
+    learner_only: bool = setting(False, help="The module lives on learners only.")
+    catalogs: tuple[Any, ...] = setting((), help="Further catalogs, names or classes.", converter=tuple)
+    components: dict[str, Any] = setting({}, help="Components by slot and path.", converter=dict)
 
     @property
     def model_config(self) -> dict[str, Any]:
@@ -72,62 +119,23 @@ class RLModuleConfig:
             model_config=self.model_config_dict,
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return a dict of JSON values; :meth:`from_dict` reads it back."""
-        from rlkit_core.rl_module.spec import RLModuleSpec
 
-        return RLModuleSpec(**self._fields()).to_dict()
+class BuiltModule(Protocol):
+    """What a spec reads of a module to describe it."""
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> RLModuleConfig:
-        """Read what :meth:`to_dict` gave."""
-        from rlkit_core.rl_module.spec import RLModuleSpec
+    model_config: dict[str, Any]
 
-        return RLModuleSpec.from_dict(data).get_rl_module_config()
+    @property
+    def observation_space(self) -> gym.Space[Any] | None:
+        """Space of one observation."""
 
-    def _fields(self) -> dict[str, Any]:
-        return {
-            "observation_space": self.observation_space,
-            "action_space": self.action_space,
-            "inference_only": self.inference_only or None,
-            "learner_only": self.learner_only or None,
-            "model_config": self.model_config_dict,
-            "catalog_class": self.catalog_class,
-            "catalogs": self.catalogs or None,
-            "components": self.components or None,
-        }
+    @property
+    def action_space(self) -> gym.Space[Any] | None:
+        """Space of one action."""
 
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, RLModuleConfig):
-            return NotImplemented
-        return self.to_spec() == other.to_spec()
+    @property
+    def config(self) -> RLModuleConfig:
+        """What the module was built from."""
 
-    __hash__ = None  # type: ignore[assignment]
-
-    def to_spec(self) -> RLModuleSpec:
-        """Return the same settings as a spec without a module class."""
-        from rlkit_core.rl_module.spec import RLModuleSpec
-
-        return RLModuleSpec(**self._fields())
-
-
-@define
-class MultiRLModuleConfig:
-    """What older ``MultiRLModule`` classes take: a spec for each module id.
-
-    Args:
-        modules: module id -> :class:`~rlkit_core.RLModuleSpec`.
-    """
-
-    modules: dict[str, Any] = field(factory=dict, converter=_dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a dict of JSON values; :meth:`from_dict` reads it back."""
-        return {"modules": {module_id: spec.to_dict() for module_id, spec in self.modules.items()}}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> MultiRLModuleConfig:
-        """Read what :meth:`to_dict` gave."""
-        from rlkit_core.rl_module.spec import RLModuleSpec
-
-        return cls({key: RLModuleSpec.from_dict(value) for key, value in data["modules"].items()})
+    def unwrapped(self) -> Any:
+        """The module itself; wrappers return the one inside."""

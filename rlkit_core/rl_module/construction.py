@@ -5,11 +5,25 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from rlkit_core.errors import SpecError
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+CONSTRUCTOR_DEFAULTS: Final[Mapping[str, object]] = {
+    "observation_space": None,
+    "action_space": None,
+    "inference_only": False,
+    "learner_only": False,
+    "model_config": {},
+    "catalog_class": None,
+    "catalogs": (),
+    "components": {},
+}
+"""What a module's constructor takes by name, and what is passed where nothing is known."""
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def outermost(init: F) -> F:
@@ -38,13 +52,7 @@ def takes_config_object(module_class: type) -> bool:
     first = parameters[0]
     if first.kind is first.VAR_POSITIONAL:
         return len(parameters) == 1
-    return first.kind in _POSITIONAL and first.default is first.empty and first.name not in _CTOR_NAMES
-
-
-_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-_CTOR_NAMES = frozenset(
-    ("observation_space", "action_space", "inference_only", "learner_only", "model_config", "catalog_class")
-)
+    return first.kind in _POSITIONAL and first.default is first.empty and first.name not in CONSTRUCTOR_DEFAULTS
 
 
 def accepted_kwargs(module_class: type, kwargs: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

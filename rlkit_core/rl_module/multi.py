@@ -12,11 +12,10 @@ from torch import nn
 from rlkit_core.columns import ALL_MODULES
 from rlkit_core.errors import SpecError, StateError
 from rlkit_core.rl_module.base import _UNSET, RLModule
-from rlkit_core.rl_module.config import MultiRLModuleConfig
 from rlkit_core.rl_module.construction import takes_config_object
 from rlkit_core.rl_module.members import Members
 from rlkit_core.rl_module.multi_state import get_multi_state, set_multi_state
-from rlkit_core.rl_module.spec import MultiRLModuleSpec, RLModuleSpec
+from rlkit_core.rl_module.spec import MultiRLModuleConfig, MultiRLModuleSpec, RLModuleSpec
 from rlkit_core.rl_module.torch_module import acting_call
 
 if TYPE_CHECKING:

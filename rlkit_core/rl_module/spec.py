@@ -1,27 +1,49 @@
-"""RLModuleSpec and MultiRLModuleSpec: what to build, as data."""
+"""What to build, as data: specs, and the config objects that older module classes take in their place."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
 
 from rlkit_core.checkpoint import register_json_type
 from rlkit_core.columns import DEFAULT_MODULE_ID
 from rlkit_core.errors import SpecError
-from rlkit_core.rl_module.base import _DEFAULTS, RLModule
-from rlkit_core.rl_module.config import MultiRLModuleConfig, RLModuleConfig
-from rlkit_core.rl_module.construction import accepted_kwargs, takes_config_object
+from rlkit_core.rl_module.config import BuiltModule, RLModuleConfig, Spec, a_class
+from rlkit_core.rl_module.construction import CONSTRUCTOR_DEFAULTS, accepted_kwargs, takes_config_object
 from rlkit_core.rl_module.model_config import plain_model_config
-from rlkit_core.rl_module.spec_base import FieldsSpec
 from rlkit_core.rl_module.spec_json import decode_field
+from rlkit_core.settings import mapping, setting
 
 if TYPE_CHECKING:
     import gymnasium as gym
 
-    from rlkit_core.rl_module.multi import MultiRLModule
+T = TypeVar("T")
 
 
-class RLModuleSpec(FieldsSpec):
+def _model_config(value: T) -> T:
+    plain_model_config(value)
+    return value
+
+
+def _module_specs(value: object) -> RLModuleSpec | dict[str, RLModuleSpec]:
+    if isinstance(value, RLModuleSpec):
+        return value
+    if not isinstance(value, Mapping):
+        raise ValueError(f"expected an RLModuleSpec or a dict module id -> RLModuleSpec, got {type(value).__name__}")
+    for module_id, spec in value.items():
+        if not isinstance(spec, RLModuleSpec):
+            raise ValueError(f"module {module_id!r} has {type(spec).__name__}, expected RLModuleSpec")
+    return dict(value)
+
+
+def _module_ids(value: str | Iterable[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+@attrs.define(slots=False, eq=False)
+class RLModuleSpec(Spec):
     """What one RLModule is built from; fields left out are filled from the algorithm, the env and the config.
 
     Args:
@@ -42,70 +64,22 @@ class RLModuleSpec(FieldsSpec):
         {'model_config': {'fcnet_hiddens': [64]}}
     """
 
-    _FIELDS = (
-        "module_class",
-        "observation_space",
-        "action_space",
-        "inference_only",
-        "learner_only",
-        "model_config",
-        "catalog_class",
-        "catalogs",
-        "components",
-        "load_state_path",
+    module_class: type[Any] | None = setting(help="The class to build.", converter=a_class)
+    observation_space: gym.Space[Any] | None = setting(help="Space of one observation.")
+    action_space: gym.Space[Any] | None = setting(help="Space of one action.")
+    inference_only: bool = setting(False, help="Build without the parts that only training needs.")
+    learner_only: bool = setting(False, help="Build on learners only; excludes inference_only.")
+    model_config: Any = setting(
+        help="A dict, a DefaultModelConfig, an attrs or a dataclass instance.",
+        converter=_model_config,
+        aliases=("model_config_dict",),
     )
-    _ALIASES = {"model_config_dict": "model_config"}
+    catalog_class: type[Any] | None = setting(help="The Catalog that makes default components.", converter=a_class)
+    catalogs: tuple[Any, ...] | None = setting(help="Further catalogs, names or classes.", converter=tuple)
+    components: dict[str, Any] | None = setting(help="Components by slot and path.", converter=dict)
+    load_state_path: str | None = setting(help="A checkpoint whose state the built module takes over.")
 
-    module_class: type[RLModule] | None = None
-    observation_space: gym.Space[Any] | None = None
-    action_space: gym.Space[Any] | None = None
-    inference_only: bool = False
-    learner_only: bool = False
-    model_config: Any = None
-    catalog_class: type | None = None
-    catalogs: Any = None
-    components: Any = None
-    load_state_path: str | None = None
-
-    def __init__(
-        self,
-        module_class: type[RLModule] | None = None,
-        observation_space: gym.Space[Any] | None = None,
-        action_space: gym.Space[Any] | None = None,
-        inference_only: bool | None = None,
-        learner_only: bool | None = None,
-        model_config: Any = None,
-        catalog_class: type | None = None,
-        catalogs: Iterable[Any] | None = None,
-        components: Mapping[str, Any] | None = None,
-        load_state_path: str | None = None,
-        model_config_dict: Any = None,
-    ) -> None:
-        super().__init__(
-            module_class=module_class,
-            observation_space=observation_space,
-            action_space=action_space,
-            inference_only=inference_only,
-            learner_only=learner_only,
-            model_config=model_config if model_config is not None else model_config_dict,
-            catalog_class=catalog_class,
-            catalogs=catalogs,
-            components=components,
-            load_state_path=load_state_path,
-        )
-
-    def _convert(self, name: str, value: Any) -> Any:
-        if name == "catalogs":
-            return tuple(value)
-        if name == "components":
-            return dict(value)
-        if name in ("module_class", "catalog_class") and not isinstance(value, type):
-            raise SpecError(f"RLModuleSpec({name}=...): expected a class, got {value!r}")
-        if name == "model_config":
-            plain_model_config(value)
-        return value
-
-    def build(self) -> RLModule:
+    def build(self) -> Any:
         """Build the module.
 
         Raises:
@@ -131,7 +105,7 @@ class RLModuleSpec(FieldsSpec):
         if takes_config_object(cls):
             module = cls(self.get_rl_module_config())
         else:
-            module = cls(**accepted_kwargs(cls, self._ctor_kwargs(), _DEFAULTS))
+            module = cls(**accepted_kwargs(cls, self._ctor_kwargs(), CONSTRUCTOR_DEFAULTS))
         if self.load_state_path is not None:
             module.restore_from_path(self.load_state_path)
         return module
@@ -153,16 +127,14 @@ class RLModuleSpec(FieldsSpec):
         return RLModuleConfig(model_config_dict=kwargs.pop("model_config"), **kwargs)
 
     @classmethod
-    def from_module(cls, module: RLModule) -> RLModuleSpec:
+    def from_module(cls, module: BuiltModule) -> RLModuleSpec:
         """Return the spec that builds a module like ``module``.
 
         Raises:
             SpecError: ``module`` is a MultiRLModule.
         """
-        from rlkit_core.rl_module.multi import MultiRLModule
-
         module = module.unwrapped()
-        if isinstance(module, MultiRLModule):
+        if isinstance(module, MultiRLModuleSpec.multi_rl_module_class):
             raise SpecError("RLModuleSpec.from_module: this is a MultiRLModule; use MultiRLModuleSpec.from_module")
         flags: dict[str, Any] = {name: True for name in ("inference_only", "learner_only") if getattr(module, name)}
         return cls(
@@ -170,7 +142,7 @@ class RLModuleSpec(FieldsSpec):
             observation_space=module.observation_space,
             action_space=module.action_space,
             model_config=dict(module.model_config),
-            catalog_class=module._catalog_class,
+            catalog_class=module.config.catalog_class,
             catalogs=module.config.catalogs or None,
             components=module.config.components or None,
             **flags,
@@ -198,7 +170,7 @@ class RLModuleSpec(FieldsSpec):
         if not isinstance(other, RLModuleSpec):
             raise SpecError(f"RLModuleSpec.update: expected an RLModuleSpec, got {type(other).__name__}")
         for name, value in other.set_fields().items():
-            if override or name not in self.__dict__:
+            if override or name not in self.set_by_user():
                 setattr(self, name, dict(value) if isinstance(value, dict) else value)
 
     def as_multi_rl_module_spec(self) -> MultiRLModuleSpec:
@@ -208,7 +180,8 @@ class RLModuleSpec(FieldsSpec):
     as_multi_agent = as_multi_rl_module_spec
 
 
-class MultiRLModuleSpec(FieldsSpec):
+@attrs.define(slots=False, eq=False)
+class MultiRLModuleSpec(Spec):
     """What a MultiRLModule is built from.
 
     Args:
@@ -224,70 +197,23 @@ class MultiRLModuleSpec(FieldsSpec):
         marl_module_class: another name of ``multi_rl_module_class``.
     """
 
-    _FIELDS = (
-        "multi_rl_module_class",
-        "observation_space",
-        "action_space",
-        "inference_only",
-        "model_config",
-        "rl_module_specs",
-        "load_state_path",
-        "modules_to_load",
+    multi_rl_module_class: type[Any] = setting(
+        attrs.Factory(lambda: MultiRLModuleSpec.multi_rl_module_class),
+        help="The class to build; MultiRLModule unless said.",
+        converter=a_class,
+        aliases=("marl_module_class",),
     )
-    _ALIASES = {"module_specs": "rl_module_specs", "marl_module_class": "multi_rl_module_class"}
-
-    #: The class to build; the base MultiRLModule unless said.
-    multi_rl_module_class: type[MultiRLModule]
-    observation_space: gym.Space[Any] | None = None
-    action_space: gym.Space[Any] | None = None
-    inference_only: bool | None = None
-    model_config: Any = None
-    rl_module_specs: RLModuleSpec | dict[str, RLModuleSpec] | None = None
-    load_state_path: str | None = None
-    modules_to_load: Any = None
-
-    def __init__(
-        self,
-        multi_rl_module_class: type[MultiRLModule] | None = None,
-        observation_space: gym.Space[Any] | None = None,
-        action_space: gym.Space[Any] | None = None,
-        inference_only: bool | None = None,
-        model_config: Any = None,
-        rl_module_specs: RLModuleSpec | Mapping[str, RLModuleSpec] | None = None,
-        load_state_path: str | None = None,
-        modules_to_load: Iterable[str] | None = None,
-        module_specs: RLModuleSpec | Mapping[str, RLModuleSpec] | None = None,
-        marl_module_class: type[MultiRLModule] | None = None,
-    ) -> None:
-        super().__init__(
-            multi_rl_module_class=multi_rl_module_class or marl_module_class,
-            observation_space=observation_space,
-            action_space=action_space,
-            inference_only=inference_only,
-            model_config=model_config,
-            rl_module_specs=rl_module_specs if rl_module_specs is not None else module_specs,
-            load_state_path=load_state_path,
-            modules_to_load=modules_to_load,
-        )
-
-    def _convert(self, name: str, value: Any) -> Any:
-        if name == "rl_module_specs":
-            if isinstance(value, RLModuleSpec):
-                return value
-            if not isinstance(value, Mapping):
-                raise SpecError(
-                    "MultiRLModuleSpec(rl_module_specs=...): expected an RLModuleSpec or a dict module id -> "
-                    f"RLModuleSpec, got {type(value).__name__}"
-                )
-            for module_id, spec in value.items():
-                if not isinstance(spec, RLModuleSpec):
-                    raise SpecError(
-                        f"MultiRLModuleSpec: module {module_id!r} has {type(spec).__name__}, expected RLModuleSpec"
-                    )
-            return dict(value)
-        if name == "modules_to_load":
-            return (value,) if isinstance(value, str) else tuple(value)
-        return value
+    observation_space: gym.Space[Any] | None = setting(help="Global space, for parts of the MultiRLModule itself.")
+    action_space: gym.Space[Any] | None = setting(help="Global action space.")
+    inference_only: bool | None = setting(help="Forced onto all sub-specs when True.")
+    model_config: Any = setting(help="Global model config.", converter=_model_config)
+    rl_module_specs: RLModuleSpec | dict[str, RLModuleSpec] | None = setting(
+        help="Module id -> spec, or one spec for all ids.", converter=_module_specs, aliases=("module_specs",)
+    )
+    load_state_path: str | None = setting(help="A checkpoint of a MultiRLModule whose state the built one takes over.")
+    modules_to_load: tuple[str, ...] | None = setting(
+        help="Only these module ids are taken from load_state_path.", converter=_module_ids
+    )
 
     def expand(self, module_ids: Iterable[str]) -> MultiRLModuleSpec:
         """Return a copy in which one spec for all ids has become a dict with a copy for each of ``module_ids``."""
@@ -359,11 +285,9 @@ class MultiRLModuleSpec(FieldsSpec):
         self.rl_module_specs = own
 
     @classmethod
-    def from_module(cls, module: MultiRLModule) -> MultiRLModuleSpec:
+    def from_module(cls, module: BuiltModule) -> MultiRLModuleSpec:
         """Return the spec that builds a MultiRLModule like ``module``."""
-        from rlkit_core.rl_module.multi import MultiRLModule
-
-        if not isinstance(module, MultiRLModule):
+        if not isinstance(module, MultiRLModuleSpec.multi_rl_module_class):
             raise SpecError(
                 f"MultiRLModuleSpec.from_module: expected a MultiRLModule, got {type(module).__name__}; call "
                 "module.as_multi_rl_module() first"
@@ -392,12 +316,12 @@ class MultiRLModuleSpec(FieldsSpec):
         """Read what :meth:`to_dict` gave."""
         data = dict(data)
         specs = data.pop("rl_module_specs", None)
-        made = cls(**{name: decode_field(name, value) for name, value in data.items()})
+        spec = cls(**{name: decode_field(name, value) for name, value in data.items()})
         if specs is not None and "__all__" in specs:
-            made.rl_module_specs = RLModuleSpec.from_dict(specs["__all__"])
+            spec.rl_module_specs = RLModuleSpec.from_dict(specs["__all__"])
         elif specs is not None:
-            made.rl_module_specs = {key: RLModuleSpec.from_dict(v) for key, v in specs["modules"].items()}
-        return made
+            spec.rl_module_specs = {key: RLModuleSpec.from_dict(v) for key, v in specs["modules"].items()}
+        return spec
 
     def update(self, other: RLModuleSpec | MultiRLModuleSpec, override: bool = False) -> None:
         """Merge another spec in.
@@ -415,7 +339,7 @@ class MultiRLModuleSpec(FieldsSpec):
         if not isinstance(other, MultiRLModuleSpec):
             raise SpecError(f"MultiRLModuleSpec.update: expected a spec, got {type(other).__name__}")
         for name, value in other.set_fields().items():
-            if name != "rl_module_specs" and (override or name not in self.__dict__):
+            if name != "rl_module_specs" and (override or name not in self.set_by_user()):
                 setattr(self, name, value)
         if isinstance(other.rl_module_specs, RLModuleSpec):
             self.update(other.rl_module_specs, override=override)
@@ -443,7 +367,27 @@ class MultiRLModuleSpec(FieldsSpec):
         return self._specs()[module_id]
 
 
-def _set_fields(spec: FieldsSpec) -> dict[str, Any]:
+@attrs.define
+class MultiRLModuleConfig:
+    """What older ``MultiRLModule`` classes take: a spec for each module id.
+
+    Args:
+        modules: module id -> :class:`~rlkit_core.RLModuleSpec`.
+    """
+
+    modules: dict[str, Any] = attrs.field(factory=dict, converter=mapping)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a dict of JSON values; :meth:`from_dict` reads it back."""
+        return {"modules": {module_id: spec.to_dict() for module_id, spec in self.modules.items()}}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> MultiRLModuleConfig:
+        """Read what :meth:`to_dict` gave."""
+        return cls({key: RLModuleSpec.from_dict(value) for key, value in data["modules"].items()})
+
+
+def _set_fields(spec: Spec) -> dict[str, Any]:
     fields = spec.set_fields()
     if "model_config" in fields:
         fields["model_config"] = plain_model_config(fields["model_config"])
@@ -452,12 +396,7 @@ def _set_fields(spec: FieldsSpec) -> dict[str, Any]:
 
 register_json_type(RLModuleSpec, "rl_module_spec", _set_fields, lambda data: RLModuleSpec(**data))
 register_json_type(MultiRLModuleSpec, "multi_rl_module_spec", _set_fields, lambda data: MultiRLModuleSpec(**data))
-register_json_type(
-    RLModuleConfig,
-    "rl_module_config",
-    lambda config: _set_fields(config.to_spec()),
-    lambda data: RLModuleSpec(**data).get_rl_module_config(),
-)
+register_json_type(RLModuleConfig, "rl_module_config", _set_fields, lambda data: RLModuleConfig(**data))
 register_json_type(
     MultiRLModuleConfig,
     "multi_rl_module_config",

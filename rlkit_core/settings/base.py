@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
@@ -28,6 +29,19 @@ _WRITTEN_HERE = (
 )
 
 
+class _ConstructorSignature:
+    """The signature that ``help()`` shows of a class: its settings, as they are declared."""
+
+    def __get__(self, instance: object, owner: type[Settings]) -> inspect.Signature:
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        return inspect.Signature(
+            [
+                inspect.Parameter(item.name, kind, default=item.make_default(), annotation=item.type)
+                for item in owner.known_settings().values()
+            ]
+        )
+
+
 @attrs.define(slots=False, auto_attribs=False)
 class Settings:
     """Settings that are checked and converted when they are set, each value once.
@@ -47,6 +61,7 @@ class Settings:
     none_is_unset: ClassVar[bool] = False
     setting_error: ClassVar[type[ValueError]] = ConfigError
 
+    __signature__ = _ConstructorSignature()
     _known: ClassVar[dict[str, Setting]]
     _defaults: ClassVar[dict[str, Any]]
     _set_names: set[str]
@@ -68,7 +83,7 @@ class Settings:
                 )
         cls.known_settings()
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, *args: Any, **settings: Any) -> None:
         object.__setattr__(self, "_set_names", set())
         known = self.known_settings()
         if "_defaults" not in type(self).__dict__:
@@ -77,8 +92,18 @@ class Settings:
             }
         for attribute, default in self._defaults.items():
             object.__setattr__(self, attribute, copy_containers(default))
-        if settings:
-            self.change(settings)
+        if args or settings:
+            self.change({**self._by_position(args, settings), **settings})
+
+    @classmethod
+    def _by_position(cls, args: tuple[Any, ...], settings: Mapping[str, Any]) -> dict[str, Any]:
+        names = list(cls.known_settings())
+        if len(args) > len(names):
+            raise TypeError(f"{cls.__name__}() takes at most {len(names)} arguments, got {len(args)}")
+        twice = [name for name in names[: len(args)] if name in settings]
+        if twice:
+            raise TypeError(f"{cls.__name__}() got {twice[0]!r} by position and by name")
+        return dict(zip(names, args, strict=False))
 
     def _default(self, name: str, value: Any) -> Any:
         return value if value is None and self.none_is_unset else self.converted(name, value)
@@ -136,7 +161,7 @@ class Settings:
             if item.validator is not None:
                 item.validator(self, attrs.fields_dict(type(self))[item.attribute], result)
         except (ValueError, TypeError) as error:
-            shown = repr(value)
+            shown = " ".join(repr(value).split())
             shown = shown if len(shown) <= 120 else shown[:117] + "..."
             kind = type(error) if isinstance(error, ConfigError) else self.setting_error
             where = item.section or type(self).__name__
@@ -159,8 +184,11 @@ class Settings:
             if value is UNSET:
                 continue
             meant = self.setting_name(name, section=section)
-            if meant in chosen:
-                raise ConfigError(f"{section}(): {name!r} means {meant!r}, which is given too; keep one of them")
+            if self.none_is_unset and None in (value, chosen.get(meant, UNSET)):
+                value = chosen.get(meant) if value is None else value
+            elif meant in chosen:
+                where = section or type(self).__name__
+                raise ConfigError(f"{where}(): {name!r} means {meant!r}, which is given too; keep one of them")
             chosen[meant] = value
         unset = {name for name, value in chosen.items() if value is None and self.none_is_unset}
         stored = {name: self.converted(name, value) for name, value in chosen.items() if name not in unset}

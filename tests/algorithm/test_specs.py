@@ -125,7 +125,7 @@ def test_which_modules_there_are(policies: Any, given: Any, ids: list[str]) -> N
     multi = config.get_multi_rl_module_spec(spaces=SPACES)
     assert list(multi.rl_module_specs or {}) == ids
     assert all(multi[module_id].module_class is DefaultModule for module_id in ids)
-    if given is not None and getattr(given, "__dict__", {}).get("multi_rl_module_class"):
+    if given is not None and "multi_rl_module_class" in given.set_by_user():
         assert multi.multi_rl_module_class is OwnMulti
 
 
