@@ -175,9 +175,9 @@ class ModuleSet:
         per_module = self._overrides_without(module_id if overrides else None)
         if overrides:
             per_module[module_id] = dict(overrides)
-        draft = self._changed({**self.specs, module_id: spec}, per_module, to_train, mapping_fn)
+        draft = _changed(self.config, {**self.specs, module_id: spec}, per_module, to_train, mapping_fn)
         complete = draft.config.get_multi_rl_module_spec(spaces=self.spaces, inference_only=False)[module_id]
-        return draft._changed({**self.specs, module_id: complete})
+        return _changed(draft.config, {**self.specs, module_id: complete})
 
     def without(
         self, module_id: str, *, to_train: ToTrain | None = None, mapping_fn: Callable[..., str] | None = None
@@ -198,13 +198,13 @@ class ModuleSet:
         if to_train is None and before is not None and not callable(before):
             to_train = [mid for mid in before if mid != module_id]
         rest = {mid: spec for mid, spec in self.specs.items() if mid != module_id}
-        return self._changed(rest, self._overrides_without(module_id), to_train, mapping_fn)
+        return _changed(self.config, rest, self._overrides_without(module_id), to_train, mapping_fn)
 
     def with_settings(
         self, *, to_train: ToTrain | None = None, mapping_fn: Callable[..., str] | None = None
     ) -> ModuleSet:
         """The same modules with another ``policies_to_train`` and ``policy_mapping_fn``; None leaves one as it is."""
-        return self._changed(self.specs, None, to_train, mapping_fn)
+        return _changed(self.config, self.specs, None, to_train, mapping_fn)
 
     def following(self, other: ModuleSet) -> ModuleSet:
         """The modules of ``other`` with the rest of this one's config; this very set where it has them already.
@@ -219,38 +219,17 @@ class ModuleSet:
         for module_id, spec in other.specs.items():
             if module_id not in result or not alike(result.specs[module_id], spec):
                 overrides = other.config.algorithm_config_overrides_per_module.get(module_id, {})
-                result = result._with_this(module_id, spec, overrides)
+                result = result.with_spec(module_id, spec, overrides)
         return self if result is self else result.with_settings(to_train=other.config.policies_to_train)
 
-    def _with_this(self, module_id: str, spec: RLModuleSpec, overrides: Mapping[str, Any]) -> ModuleSet:
-        """The set with this very spec of a module, which is a new one or takes the place of the one here."""
+    def with_spec(self, module_id: str, spec: RLModuleSpec, overrides: Mapping[str, Any]) -> ModuleSet:
+        """A module of this very spec, a new one or in place of the one here, with all settings that differ for it."""
         per_module = {**self._overrides_without(module_id), **({module_id: dict(overrides)} if overrides else {})}
-        return self._changed({**self.specs, module_id: spec}, per_module)
+        return _changed(self.config, {**self.specs, module_id: spec}, per_module)
 
     def _overrides_without(self, module_id: str | None) -> dict[str, dict[str, Any]]:
         before = self.config.algorithm_config_overrides_per_module
         return {mid: dict(changes) for mid, changes in before.items() if mid != module_id}
-
-    def _changed(
-        self,
-        specs: Mapping[str, RLModuleSpec],
-        overrides_per_module: Mapping[str, Any] | None = None,
-        to_train: ToTrain | None = None,
-        mapping_fn: Callable[..., str] | None = None,
-    ) -> ModuleSet:
-        """Other specs and settings; None leaves a setting as it is."""
-        config = self.config.copy(copy_frozen=False)
-        result = ModuleSet(config, specs)
-        settings = {
-            "rl_module_spec": result.spec,
-            "algorithm_config_overrides_per_module": overrides_per_module,
-            "policies_to_train": to_train,
-            "policy_mapping_fn": mapping_fn,
-        }
-        config.change({name: value for name, value in settings.items() if value is not None})
-        config.change({"policies": list(specs) or None})
-        config.freeze()
-        return result
 
     # -- as data ------------------------------------------------------------------------------------------------------
 
@@ -304,7 +283,7 @@ class ModuleSet:
                     UserWarning,
                     stacklevel=4,
                 )
-            result = result._with_this(module_id, saved, overrides)
+            result = result.with_spec(module_id, saved, overrides)
         for module_id in [mid for mid in result.specs if mid not in data["modules"]]:
             result = result.without(module_id)
         to_train = data.get("should_module_be_updated")
@@ -350,6 +329,28 @@ class ModuleSet:
         for module_id, member in built.items():
             module.add_module(module_id, member, spec=difference.new[module_id])
         return difference
+
+
+def _changed(
+    before: ModuleConfig,
+    specs: Mapping[str, RLModuleSpec],
+    overrides_per_module: Mapping[str, Any] | None = None,
+    to_train: ToTrain | None = None,
+    mapping_fn: Callable[..., str] | None = None,
+) -> ModuleSet:
+    """Modules with a config that knows them; None leaves a setting as it was."""
+    config = before.copy(copy_frozen=False)
+    modules = ModuleSet(config, specs)
+    settings = {
+        "rl_module_spec": modules.spec,
+        "algorithm_config_overrides_per_module": overrides_per_module,
+        "policies_to_train": to_train,
+        "policy_mapping_fn": mapping_fn,
+    }
+    config.change({name: value for name, value in settings.items() if value is not None})
+    config.change({"policies": list(specs) or None})
+    config.freeze()
+    return modules
 
 
 def alike(one: RLModuleSpec, other: RLModuleSpec) -> bool:
