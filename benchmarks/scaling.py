@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from runner_scaling import ENVS, runners, show_runners, too_slow
 
-from rlkit_core.execution import ProcessExecutor
+from rlkit_processes import ProcessExecutor
 
 Rollout = dict[str, Any]
 BLOCK = 200  # calls in a row whose time is taken together

@@ -29,7 +29,7 @@ class Evaluation:
     learner_group: LearnerGroup
     timers: Timers
     _evaluation_runners: EnvRunnerGroup | None
-    _evaluation_flag: Published | None = None
+    _evaluation_flag: Published[None] | None = None
 
     def _threads(self) -> AbstractContextManager[None]:
         raise NotImplementedError

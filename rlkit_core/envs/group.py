@@ -12,8 +12,7 @@ from rlkit_core.envs.episodes import EpisodeStats
 from rlkit_core.envs.runner import EnvRunner, Spaces
 from rlkit_core.envs.runner_actors import ModulesHere, RunnerFleet, Sample
 from rlkit_core.errors import ConfigError
-from rlkit_core.execution import Executor, LocalExecutor, Published
-from rlkit_core.plugins.host import default_host
+from rlkit_core.execution import Executor, LocalExecutor, Published, make_executor
 from rlkit_core.rl_module import MultiRLModule, RLModuleSpec
 from rlkit_core.rl_module.weights import WeightLink, Weights
 from rlkit_core.seeding import SeedTree
@@ -36,7 +35,7 @@ class EnvRunnerGroup:
         num_env_runners: how many runners; the config's unless given.
 
     Raises:
-        NoComponentError: there is no such executor.
+        PluginNotFoundError: there is no such executor.
         EnvError, ConfigError, NoComponentError, ...: a runner cannot be made.
     """
 
@@ -161,8 +160,12 @@ class EnvRunnerGroup:
             )
         if self._local is not None and num_episodes is None:
             return self._sample_here(self._local, num_timesteps, explore, force_reset)
-        common = {"explore": explore, "timestep": self.num_env_steps_sampled_lifetime}
         members = list(self._fleet.members)
+        common = {
+            "explore": explore,
+            "timestep": self.num_env_steps_sampled_lifetime,
+            "clone": self._fleet.in_process and len(members) == 1,  # several are copied when they are joined
+        }
         if num_episodes is not None:
             shares = {k: len(range(i, num_episodes, len(members))) for i, k in enumerate(members)}
             arguments = {k: {**common, "num_episodes": share} for k, share in shares.items() if share}
@@ -203,8 +206,8 @@ class EnvRunnerGroup:
     def sample_async(self, *, timeout: float | None = None) -> list[dict[str, Rollout]]:
         """Rollouts that are complete; every runner has up to ``max_requests_in_flight_per_env_runner`` under way.
 
-        A slow runner never delays the others. Runners take the latest weights before each rollout. Runners in this
-        process act in turn instead, one rollout each, so results are the same every time.
+        A slow runner never delays the others. Runners take the latest weights before each rollout. Where the executor
+        runs one after the other, they act in turn instead, one rollout each, so results are the same every time.
 
         Args:
             timeout: seconds to wait for the first; None waits until there is one.
@@ -217,7 +220,7 @@ class EnvRunnerGroup:
             EnvError, NonFiniteError: see :meth:`EnvRunner.sample`.
         """
         fleet = self._fleet
-        if fleet.in_process:
+        if not fleet.concurrent:
             kwargs = self._request()
             samples = list(fleet.call("sample", clone=True, **kwargs).values())
         else:
@@ -228,14 +231,14 @@ class EnvRunnerGroup:
                 samples = fleet.answers(None)
         for sample in samples:
             self._count(sample)
-        if not fleet.in_process:
+        if fleet.concurrent:
             self._top_up()
         return [sample.rollouts for sample in samples]
 
     def _top_up(self) -> None:
         for k in self._fleet.members:
             while self._fleet.requests_of(k) < self.config.max_requests_in_flight_per_env_runner:
-                self._fleet.request(k, "sample", **self._request())
+                self._fleet.request(k, "sample", clone=self._fleet.in_process, **self._request())
 
     def _request(self) -> dict[str, Any]:
         steps = self._steps_of_each_env(None, 1)
@@ -291,7 +294,7 @@ class EnvRunnerGroup:
         *,
         explore: bool = False,
         force_reset: bool = True,
-        until: Published | None = None,
+        until: Published[None] | None = None,
     ) -> Callable[[], dict[str, Any]]:
         """Start to act for at least ``num_timesteps`` env steps in all; call what is returned to wait for the result.
 
@@ -318,9 +321,9 @@ class EnvRunnerGroup:
 
         return result
 
-    def flag(self) -> Published | None:
-        """A place that tells runners elsewhere to end; None for runners in this process, which never wait."""
-        return None if self._fleet.in_process else self._fleet.flag()
+    def flag(self) -> Published[None] | None:
+        """A place that tells runners beside this thread to end; None for those that run in it, which never wait."""
+        return self._fleet.flag() if self._fleet.concurrent else None
 
     # -- weights, metrics, state ----------------------------------------------------------------------------------
 
@@ -391,9 +394,3 @@ class EnvRunnerGroup:
     def stop(self) -> None:
         """Stop every runner."""
         self._fleet.stop()
-
-
-def make_executor(name: str) -> Executor:
-    """The executor that ``config.execution(executor=name)`` means for runners; ``"auto"`` is ``"process"``."""
-    executor: Executor = default_host().get_service("executor", "process" if name == "auto" else name)()
-    return executor

@@ -16,7 +16,7 @@ from rlkit_core.envs.env_registry import register_envs, registered_envs
 from rlkit_core.envs.runner import EnvRunner, Spaces
 from rlkit_core.envs.whole_episodes import play_episodes
 from rlkit_core.errors import ActorError
-from rlkit_core.execution import ActorHandle, Executor, LocalExecutor, Published
+from rlkit_core.execution import ActorHandle, Executor, Published
 from rlkit_core.rl_module import MultiRLModule, RLModule, RLModuleSpec
 from rlkit_core.rl_module.weights import Weights
 from rlkit_core.seeding import SeedTree, TorchRNG
@@ -63,7 +63,7 @@ class RunnerActor:
         worker_index: int,
         seeds: SeedTree,
         num_envs: int | None,
-        place: Published | None = None,
+        place: Published[Weights] | None = None,
         envs: dict[str, bytes] | None = None,
         modules: Mapping[str, RLModuleSpec] | None = None,
     ) -> None:
@@ -99,7 +99,7 @@ class RunnerActor:
         return play_episodes(self.runner, episodes, **kwargs)
 
     def play_steps(
-        self, num_timesteps: int, *, chunk: int, until: Published | None, explore: bool, force_reset: bool
+        self, num_timesteps: int, *, chunk: int, until: Published[None] | None, explore: bool, force_reset: bool
     ) -> tuple[list[float], list[int], int]:
         """Act for ``num_timesteps`` steps, ``chunk`` at a time, and further until something is published in ``until``.
 
@@ -179,7 +179,7 @@ class RunnerFleet:
         self, config: Any, executor: Executor, indices: Sequence[int], seeds: SeedTree, num_envs: int | None
     ) -> None:
         self._executor = executor
-        self.in_process = isinstance(executor, LocalExecutor)
+        self.in_process, self.concurrent = executor.in_process, executor.concurrent
         self._seeds, self._num_envs = seeds, num_envs
         self._direct = list(indices) == [0]  # one runner in this process: weights need no copy
         self._place = None if self._direct else executor.published()
@@ -189,11 +189,11 @@ class RunnerFleet:
         self._modules: Mapping[str, RLModuleSpec] | None = None
         self._starts = dict.fromkeys(indices, 0)
         self._deaths = dict.fromkeys(indices, 0)  # since it answered last
-        self._answers: queue.SimpleQueue[tuple[int, ActorHandle, Future[Any]]] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[tuple[int, ActorHandle[RunnerActor], Future[Any]]] = queue.SimpleQueue()
         self._open = dict.fromkeys(indices, 0)
         self.num_restarts = 0
         self.num_lost = 0
-        self.members: dict[int, ActorHandle] = {}
+        self.members: dict[int, ActorHandle[RunnerActor]] = {}
         for k in indices:
             self.members[k] = self._spawn(k)
 
@@ -206,7 +206,7 @@ class RunnerFleet:
         for actor in self.members.values():
             actor.ready.result()
 
-    def _spawn(self, k: int) -> ActorHandle:
+    def _spawn(self, k: int) -> ActorHandle[RunnerActor]:
         seeds = self._seeds.child("env_runner", k)
         if self._starts[k]:  # other numbers than those that the one before has drawn
             seeds = seeds.child("start", self._starts[k])
@@ -291,7 +291,7 @@ class RunnerFleet:
 
     # -- deaths ---------------------------------------------------------------------------------------------------
 
-    def _replace(self, k: int, actor: ActorHandle, error: ActorError) -> bool:
+    def _replace(self, k: int, actor: ActorHandle[RunnerActor], error: ActorError) -> bool:
         """Start a runner again that has died; False if it is given up instead.
 
         Raises:
@@ -334,7 +334,7 @@ class RunnerFleet:
         """The number of the last publication, and its weights; None if ``known`` is the last."""
         return None if self._place is None else self._place.read(known)
 
-    def flag(self) -> Published:
+    def flag(self) -> Published[None]:
         """A new place that runners can watch."""
         return self._executor.published()
 

@@ -1,18 +1,16 @@
-"""Where runners and learners run: a small protocol, and its implementations in this process and in processes."""
+"""Where runners and learners run: a small protocol, the executor of this process, and groups of actors."""
 
 from __future__ import annotations
 
-from rlkit_core.execution.local import LocalExecutor
-from rlkit_core.execution.processes import ProcessExecutor
+from rlkit_core.execution.by_name import make_executor
+from rlkit_core.execution.local import LocalExecutor, LocalPublished
 from rlkit_core.execution.protocol import ActorHandle, Executor, Published
-from rlkit_core.execution.published import LocalPublished, PublishedArrays
 
 __all__ = [
     "ActorHandle",
     "Executor",
     "LocalExecutor",
     "LocalPublished",
-    "ProcessExecutor",
     "Published",
-    "PublishedArrays",
+    "make_executor",
 ]

@@ -61,14 +61,14 @@ class Probe:
         """A structure with an array of ``count`` elements."""
         return {"a": np.full(count, fill, np.float32), "nested": [(np.arange(3),)]}
 
-    def doubled(self, place: Published) -> tuple[int, Any]:
+    def doubled(self, place: Published[Any]) -> tuple[int, Any]:
         """Read published arrays."""
         found = place.read()
         assert found is not None
         version, content = found
         return version, {name: 2 * value for name, value in content.items()}
 
-    def unchanged(self, place: Published, known: int) -> bool:
+    def unchanged(self, place: Published[Any], known: int) -> bool:
         """Whether ``known`` is the latest version."""
         return place.read(known) is None
 

@@ -22,11 +22,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload, runtime_checkable
+
+ActorT = TypeVar("ActorT")
+ActorT_co = TypeVar("ActorT_co", covariant=True)
+ContentT = TypeVar("ContentT")
+ResultT = TypeVar("ResultT")
+P = ParamSpec("P")
 
 
 @runtime_checkable
-class ActorHandle(Protocol):
+class ActorHandle(Protocol[ActorT_co]):
     """One actor, wherever it lives."""
 
     @property
@@ -39,6 +45,14 @@ class ActorHandle(Protocol):
         """Whether calls can be answered, as far as is known here."""
         ...
 
+    @overload
+    def call(
+        self, method: Callable[Concatenate[ActorT_co, P], ResultT], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Future[ResultT]: ...
+
+    @overload
+    def call(self, method: str, /, *args: object, **kwargs: object) -> Future[Any]: ...
+
     def call(self, method: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Call a method of the actor, or a function with the actor as its first argument.
 
@@ -48,7 +62,7 @@ class ActorHandle(Protocol):
 
 
 @runtime_checkable
-class Published(Protocol):
+class Published(Protocol[ContentT]):
     """A place for arrays that the driver writes by version and any actor reads: how weights reach runners.
 
     It is passed to actors as an argument, by itself or inside of another. A reader finds the latest version, whole.
@@ -59,37 +73,60 @@ class Published(Protocol):
         """The latest version, or None before the first."""
         ...
 
-    def publish(self, version: int, content: Any) -> None:
+    def publish(self, version: int, content: ContentT) -> None:
         """Make a snapshot of ``content`` (arrays and tensors at any depth) the latest version; the driver only."""
         ...
 
-    def read(self, known: int | None = None) -> tuple[int, Any] | None:
+    def read(self, known: int | None = None) -> tuple[int, ContentT] | None:
         """Return the latest version and its content; None before the first, or when ``known`` is the latest."""
         ...
 
 
 @runtime_checkable
 class Executor(Protocol):
-    """Makes actors and ends them. A context manager whose end stops all of them."""
+    """Makes actors and ends them. A context manager whose end stops all of them.
 
-    def spawn(self, factory: Callable[..., Any], /, *args: Any, **kwargs: Any) -> ActorHandle:
+    What an executor can do is said by three attributes; nothing asks for its class.
+    """
+
+    threads: int | None
+    """Torch threads that each actor is given; None leaves them as they are, so that actors may set them themselves.
+
+    Who makes actors that set their own assigns None before the first of them is spawned. It says nothing where actors
+    share the threads of this process.
+    """
+
+    @property
+    def in_process(self) -> bool:
+        """Whether actors live in this process: they share its registries and torch's threads.
+
+        What is passed to them and what they return may then be the very object instead of a copy.
+        """
+        ...
+
+    @property
+    def concurrent(self) -> bool:
+        """Whether actors run beside each other and beside the caller; otherwise a call has run when it returns."""
+        ...
+
+    def spawn(self, factory: Callable[P, ActorT], /, *args: P.args, **kwargs: P.kwargs) -> ActorHandle[ActorT]:
         """Make an actor by ``factory(*args, **kwargs)``, or begin to.
 
         An error in it is raised here, or is in ``ready`` and in every call.
         """
         ...
 
-    def published(self) -> Published:
+    def published(self) -> Published[Any]:
         """Make a place for arrays that all actors of this executor can read."""
         ...
 
     def wait(
-        self, futures: Sequence[Future[Any]], *, timeout: float | None = None
-    ) -> tuple[list[Future[Any]], list[Future[Any]]]:
+        self, futures: Sequence[Future[ResultT]], *, timeout: float | None = None
+    ) -> tuple[list[Future[ResultT]], list[Future[ResultT]]]:
         """Wait for at least one future, or ``timeout`` seconds: ``(done, not_done)``, both in the given order."""
         ...
 
-    def restart(self, handle: Any) -> ActorHandle:
+    def restart(self, handle: Any) -> ActorHandle[Any]:
         """Make an actor anew with its original arguments, whether it is dead or alive; the old handle is of no use."""
         ...
 
@@ -100,6 +137,6 @@ class Executor(Protocol):
         """
         ...
 
-    def __enter__(self) -> Any: ...
+    def __enter__(self) -> Executor: ...
 
-    def __exit__(self, *exc: Any) -> Any: ...
+    def __exit__(self, *exc: object) -> None: ...

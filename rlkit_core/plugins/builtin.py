@@ -87,10 +87,9 @@ def rlkit_module_apis() -> Iterable[ModuleAPI]:
 
 @hookimpl
 def rlkit_services() -> Iterable[Service]:
-    """Actors in this process and in processes of their own, and the files that a run writes."""
+    """Actors in this process, and the files that a run writes."""
     return [
         Service("executor", "local", "rlkit_core.execution:LocalExecutor"),
-        Service("executor", "process", "rlkit_core.execution:ProcessExecutor"),
         Service("writer", "csv", "rlkit_core.run.writers:CSVWriter"),
         Service("writer", "jsonl", "rlkit_core.run.writers:JSONLWriter"),
         Service("writer", "tensorboard", "rlkit_core.run.writers:TensorBoardWriter"),

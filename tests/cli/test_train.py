@@ -250,7 +250,7 @@ def test_training_with_runners_and_a_learner_in_processes(tmp_path: Path, monkey
     def refuse(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("a process was started")
 
-    monkeypatch.setattr("rlkit_core.execution.processes.ProcessExecutor.spawn", refuse)
+    monkeypatch.setattr("rlkit_processes.ProcessExecutor.spawn", refuse)
     for more in ((), ("--env", "CartPole-v0")):
         said = rlkit("evaluate", folder, "--episodes", 3, *more)
         assert said.exit_code == 0, said.output

@@ -10,7 +10,7 @@ import torch
 from rlkit_core import DefaultModelConfig, RLModuleSpec
 from rlkit_core.data.nested import leaves
 from rlkit_core.envs import EnvRunnerGroup
-from rlkit_core.errors import ConfigError, NoComponentError
+from rlkit_core.errors import ConfigError, PluginNotFoundError
 from rlkit_core.rl_module.acting import ActionSampler
 from rlkit_core.seeding import SeedTree
 from rlkit_ppo import PPOConfig
@@ -232,5 +232,5 @@ def test_runners_take_equal_fragments_so_that_rollouts_can_be_joined():
 
 
 def test_an_unknown_executor_is_named():
-    with pytest.raises(NoComponentError, match="proces"):
+    with pytest.raises(PluginNotFoundError, match="Did you mean 'process'"):
         EnvRunnerGroup(config(executor="proces"))

@@ -1,12 +1,12 @@
-"""The executors of the core keep the contract; anybody's executor can be run through the same tests."""
+"""The executor of the core keeps the contract; anybody's executor can be run through the same tests."""
 
 from __future__ import annotations
 
 import pytest
 
-from rlkit_core.execution import LocalExecutor, ProcessExecutor
+from rlkit_core.errors import PluginError
+from rlkit_core.execution import LocalExecutor, by_name, make_executor
 from rlkit_core.execution.conformance import ExecutorContract
-from rlkit_core.plugins.host import default_host
 
 
 class TestLocal(ExecutorContract):
@@ -14,12 +14,20 @@ class TestLocal(ExecutorContract):
         return LocalExecutor()
 
 
-class TestProcess(ExecutorContract):
-    def make_executor(self):
-        return ProcessExecutor()
-
-
-@pytest.mark.parametrize("name", ["local", "process"])
-def test_they_are_registered_as_any_plugins_are(name):
-    with default_host().get_service("executor", name)() as executor:
+def test_it_is_registered_as_any_plugins_is():
+    with make_executor("local") as executor:
+        assert isinstance(executor, LocalExecutor)
         assert executor.spawn(complex, 1, 2).call("conjugate").result() == 1 - 2j
+
+
+def test_an_executor_has_to_say_what_it_can_do(monkeypatch):
+    class Silent:
+        in_process = False
+
+    class Host:
+        def get_service(self, kind, name):
+            return Silent
+
+    monkeypatch.setattr(by_name, "default_host", Host)
+    with pytest.raises(PluginError, match="no attribute concurrent, threads"):
+        make_executor("silent")

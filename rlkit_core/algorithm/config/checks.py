@@ -71,14 +71,16 @@ def _evaluation_problems(config: DerivedSettings) -> Iterator[str]:
 
 
 def _executor_problems(config: DerivedSettings) -> Iterator[str]:
-    """An executor that is not installed, before anything long starts."""
+    """An executor that is not installed, before anything starts."""
     from rlkit_core.errors import RLKitError
+    from rlkit_core.execution.by_name import service_name
     from rlkit_core.plugins.host import default_host
 
-    if config.executor in ("auto", "local", "process"):
+    actors = config.num_env_runners or config.num_learners or config.evaluation_num_env_runners
+    if config.executor == "auto" and not actors:
         return
     try:
-        default_host().get_service("executor", config.executor)
+        default_host().get_service("executor", service_name(config.executor))
     except RLKitError as error:
         yield f"execution(executor={config.executor!r}): {error}"
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from rlkit_core.errors import ActorError, ConfigError
-from rlkit_core.execution import ActorHandle, Executor, LocalExecutor, ProcessExecutor
+from rlkit_core.execution import ActorHandle, Executor, LocalExecutor, make_executor
 from rlkit_core.learner.capture import make_step
 from rlkit_core.learner.group.gloo import Collective, PeerError, Rendezvous, own_address
 from rlkit_core.learner.group.gradient_averaging import Peers
@@ -122,13 +122,17 @@ class Team:
     ) -> None:
         self._executor, self._owns_executor = executor, owns_executor
         self._seeds, self.size = seeds, size
-        self._sharing = 0 if isinstance(executor, LocalExecutor) else size
+        self._sharing = 0 if executor.in_process else size
         self._max_restarts, self._gpu = config.max_num_learner_restarts, config.local_gpu_idx
         self.num_restarts = 0
         self._apart = False
         self._stopped = False
         try:
-            self.actors = [self._spawn(config, module_spec, index) for index in range(size)]
+            self.actors: list[ActorHandle[Learner]] = []
+            for index in range(size):
+                self.actors.append(self._spawn(config, module_spec, index))
+                if executor.in_process:  # where all draw from one random state, one is made after the other
+                    self.actors[-1].ready.result()
             for actor in self.actors:
                 actor.ready.result()
             self._connect()
@@ -136,7 +140,7 @@ class Team:
             self.stop()
             raise
 
-    def _spawn(self, config: Any, module_spec: Any, index: int) -> ActorHandle:
+    def _spawn(self, config: Any, module_spec: Any, index: int) -> ActorHandle[Learner]:
         return self._executor.spawn(make_learner, config, module_spec, self._seeds, index, self._sharing)
 
     def _connect(self) -> None:
@@ -290,16 +294,12 @@ class Team:
                 self._executor.stop(actor)
 
 
-def make_executor(config: Any) -> Executor:
+def executor_for(config: Any) -> Executor:
     """The executor that ``config.execution(executor=...)`` asks for."""
     if config.num_learners == 0:
         return LocalExecutor()
-    from rlkit_core.plugins.host import default_host
-
-    name = "process" if config.executor == "auto" else config.executor
-    made: Any = default_host().get_service("executor", name)
-    # Learners choose the number of their threads when they know their networks.
-    executor: Executor = ProcessExecutor(threads=None) if made is ProcessExecutor else made()
+    executor = make_executor(config.executor)
+    executor.threads = None  # learners choose the number when they know their networks
     return executor
 
 
@@ -307,10 +307,10 @@ def check(config: Any, executor: Executor) -> None:
     """Raise ConfigError unless ``executor`` can run the config's learners beside each other, as the config wants it."""
     for problem in learner_problems(config):
         raise ConfigError(problem)
-    if config.num_learners > 1 and isinstance(executor, LocalExecutor):
+    if config.num_learners > 1 and not executor.concurrent:
         raise ConfigError(
-            f"num_learners={config.num_learners}: a LocalExecutor runs learners one after the other, but they average "
-            "gradients while they run; give another executor, or use num_learners=0"
+            f"num_learners={config.num_learners}: a {type(executor).__name__} runs learners one after the other, but "
+            "they average gradients while they run; give another executor, or use num_learners=0"
         )
 
 

@@ -15,7 +15,7 @@ from rlkit_core.columns import COMPONENT_LEARNER
 from rlkit_core.errors import ActorError, RLKitError
 from rlkit_core.execution import Executor
 from rlkit_core.learner.group import actors, checkpointing
-from rlkit_core.learner.group.actors import Team, check, make_executor
+from rlkit_core.learner.group.actors import Team, check, executor_for
 from rlkit_core.learner.group.merge_results import merge_results
 from rlkit_core.learner.group.sharding import Shards, shard
 from rlkit_core.learner.learner import Learner
@@ -62,7 +62,7 @@ class LearnerGroup(Checkpointable):
         executor: Executor | None = None,
         seeds: SeedTree | None = None,
     ) -> None:
-        own = make_executor(config) if executor is None else executor
+        own = executor_for(config) if executor is None else executor
         check(config, own)
         self._is_local = bool(config.num_learners == 0)
         self._config = config

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from rlkit_core.errors import ActorError
-from rlkit_core.execution.codec import Attachable, encode, from_bytes, snapshot
-from rlkit_core.execution.segments import aligned, anonymous_file, map_file, size_class
+from rlkit_processes.codec import Attachable, encode, from_bytes
+from rlkit_processes.segments import aligned, anonymous_file, map_file, size_class
 
 _CONTROL = 4096  # the first page: the number of publications, then a record per slot
 _COUNT = struct.Struct("<Q")
@@ -149,24 +149,3 @@ class PublishedArrays(Attachable):
         if getattr(self, "fd", -1) >= 0:
             os.close(self.fd)
             self.fd = -1
-
-
-class LocalPublished:
-    """The same inside one process: the publisher's snapshot, which all readers share and leave unchanged."""
-
-    def __init__(self) -> None:
-        self._latest: tuple[int, Any] | None = None
-
-    @property
-    def version(self) -> int | None:
-        """The latest version, or None before the first."""
-        return None if self._latest is None else self._latest[0]
-
-    def publish(self, version: int, content: Any) -> None:
-        """Take a snapshot of ``content``, for the arrays may be changed in place afterwards."""
-        self._latest = (version, snapshot(content))
-
-    def read(self, known: int | None = None) -> tuple[int, Any] | None:
-        """Return the latest version and its structure; None before the first, or when ``known`` is the latest."""
-        latest = self._latest
-        return None if latest is None or latest[0] == known else latest

@@ -19,12 +19,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rlkit_core.errors import ActorError
-from rlkit_core.execution.channel import Channel, Closed, Message, Packed
-from rlkit_core.execution.codec import from_bytes, to_bytes, tracked_classes
+from rlkit_processes.channel import Channel, Closed, Message, Packed
+from rlkit_processes.codec import from_bytes, to_bytes, tracked_classes
 
 BOOT = (
     "import json, sys; boot = json.load(sys.stdin); sys.path[:] = boot['path']; "
-    "from rlkit_core.execution.worker import main; main(boot)"
+    "from rlkit_processes.worker import main; main(boot)"
 )
 """The program of a worker process; reads its settings as JSON from standard input."""
 

@@ -12,16 +12,20 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from rlkit_core.errors import ActorError
-from rlkit_core.execution.published import PublishedArrays
-from rlkit_core.execution.supervisor import WorkerProcess, name_of
+from rlkit_processes.published import PublishedArrays
+from rlkit_processes.supervisor import WorkerProcess, name_of
+
+ActorT = TypeVar("ActorT")
+ResultT = TypeVar("ResultT")
+P = ParamSpec("P")
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-class ProcessActor:
+class ProcessActor(Generic[ActorT]):
     """Handle of an actor in a process of its own.
 
     Results are private to the caller. Arrays of 32 KiB and more in them are views on shared memory that the actor does
@@ -29,34 +33,38 @@ class ProcessActor:
 
     Attributes:
         ready: completes when the actor is made; holds what its constructor raised.
+        process: its worker process.
+        recipe: the factory and its arguments, with which another actor like this one is made.
     """
 
-    def __init__(self, process: WorkerProcess, executor: ProcessExecutor, recipe: tuple[Any, ...]) -> None:
-        self._process = process
+    def __init__(
+        self, process: WorkerProcess, executor: ProcessExecutor, recipe: tuple[Callable[..., ActorT], Any, Any]
+    ) -> None:
+        self.process = process
         self._executor = executor  # an executor lives as long as one of its handles
-        self._recipe = recipe
+        self.recipe = recipe
         self.ready: Future[None] = process.ready
 
     @property
     def alive(self) -> bool:
         """Whether its process runs, as far as is known."""
-        return self._process.alive
+        return self.process.alive
 
     @property
     def pid(self) -> int | None:
         """Id of its process, or None before that has started."""
-        return self._process.pid
+        return self.process.pid
 
-    def call(self, method: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+    def call(self, method: str | Callable[..., Any], /, *args: object, **kwargs: object) -> Future[Any]:
         """Call a method of the actor, or a function with the actor as its first argument; calls run in order.
 
         The arguments are copied before this returns. What goes wrong, here or there, is in the future: the exception
         of the call in its own type, or ActorError when the process has died or was stopped.
         """
-        return self._process.call(method, args, kwargs)
+        return self.process.call(method, args, kwargs)
 
     def __repr__(self) -> str:
-        return f"<ProcessActor {self._process.name}, process {self.pid}, {'alive' if self.alive else 'ended'}>"
+        return f"<ProcessActor {self.process.name}, process {self.pid}, {'alive' if self.alive else 'ended'}>"
 
 
 class ProcessExecutor:
@@ -66,7 +74,7 @@ class ProcessExecutor:
     and classes travel by value. Nothing outlives the driver, however it ends. Needs a POSIX system.
 
     Args:
-        threads: torch threads of each worker; None leaves torch's own choice.
+        threads: torch threads of each worker; None leaves torch's own choice. May be set until the first is spawned.
         setup: called without arguments in each worker before its actor is made.
         env: environment variables to set in the workers.
         check_plugins: refuse a worker whose plugins differ from the driver's.
@@ -75,6 +83,9 @@ class ProcessExecutor:
     Raises:
         ActorError: the system has no Unix sockets.
     """
+
+    in_process = False
+    concurrent = True
 
     def __init__(
         self,
@@ -90,7 +101,7 @@ class ProcessExecutor:
                 f"actors in processes need Unix sockets, which Python on {sys.platform} does not have; "
                 "use the executor 'local'"
             )
-        self._threads = threads
+        self.threads = threads
         self._setup = setup
         self._env = dict(env or {})
         self._check_plugins = check_plugins
@@ -98,7 +109,7 @@ class ProcessExecutor:
         self._processes: list[WorkerProcess] = []
         self._finalizer = weakref.finalize(self, _stop_all, self._processes, os.getpid(), min(1.0, stop_timeout))
 
-    def spawn(self, factory: Callable[..., Any], /, *args: Any, **kwargs: Any) -> ProcessActor:
+    def spawn(self, factory: Callable[P, ActorT], /, *args: P.args, **kwargs: P.kwargs) -> ProcessActor[ActorT]:
         """Start a process that makes an actor by ``factory(*args, **kwargs)``; does not wait for it.
 
         Raises:
@@ -112,8 +123,8 @@ class ProcessExecutor:
 
     def _settings(self) -> dict[str, Any]:
         variables = dict(self._env)
-        if self._threads is not None:
-            variables = {**dict.fromkeys(_THREAD_VARIABLES, str(self._threads)), **variables}
+        if self.threads is not None:
+            variables = {**dict.fromkeys(_THREAD_VARIABLES, str(self.threads)), **variables}
         plugins = None
         if self._check_plugins:
             from rlkit_core.plugins.host import default_host
@@ -122,7 +133,7 @@ class ProcessExecutor:
         return {
             "variables": variables,
             "grace": self._stop_timeout,
-            "threads": self._threads,
+            "threads": self.threads,
             "plugins": plugins,
         }
 
@@ -131,22 +142,22 @@ class ProcessExecutor:
         return PublishedArrays()
 
     def wait(
-        self, futures: Sequence[Future[Any]], *, timeout: float | None = None
-    ) -> tuple[list[Future[Any]], list[Future[Any]]]:
+        self, futures: Sequence[Future[ResultT]], *, timeout: float | None = None
+    ) -> tuple[list[Future[ResultT]], list[Future[ResultT]]]:
         """Wait for at least one future: ``(done, not_done)``, both in the given order."""
         done, _ = concurrent.futures.wait(futures, timeout=timeout, return_when=concurrent.futures.FIRST_COMPLETED)
         return [f for f in futures if f in done], [f for f in futures if f not in done]
 
-    def restart(self, handle: ProcessActor) -> ProcessActor:
+    def restart(self, handle: ProcessActor[ActorT]) -> ProcessActor[ActorT]:
         """Make an actor anew with its original arguments; the old one, if it lives, has a second to stop."""
-        process = handle._process
+        process = handle.process
         _stop([process], min(1.0, self._stop_timeout))
-        factory, args, kwargs = handle._recipe
+        factory, args, kwargs = handle.recipe
         return self.spawn(factory, *args, **kwargs)
 
-    def stop(self, handle: ProcessActor | None = None) -> None:
+    def stop(self, handle: ProcessActor[Any] | None = None) -> None:
         """End one actor, or all: ask, wait, terminate, kill. Open futures complete with ActorError."""
-        chosen = list(self._processes) if handle is None else [handle._process]
+        chosen = list(self._processes) if handle is None else [handle.process]
         _stop(chosen, self._stop_timeout)
         for process in chosen:
             if process in self._processes:

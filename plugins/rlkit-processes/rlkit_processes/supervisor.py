@@ -21,13 +21,13 @@ from multiprocessing import spawn
 from typing import Any
 
 from rlkit_core.errors import ActorError
-from rlkit_core.execution import worker
-from rlkit_core.execution.channel import INLINE, Channel, Closed, Message, Packed
+from rlkit_processes import worker
+from rlkit_processes.channel import INLINE, Channel, Closed, Message, Packed
 
 DEPTH = 4
 """Calls that are on their way to an actor at once; later ones wait here, so that sending one never blocks."""
 
-_log = logging.getLogger("rlkit_core.execution")
+_log = logging.getLogger("rlkit_processes")
 _HINTS = {
     "SIGKILL": "if nobody killed it, the system ran out of memory",
     "SIGSEGV": "native code crashed",
@@ -157,11 +157,10 @@ class WorkerProcess:
         self._end(self._bury())
 
     def _start(self) -> None:
-        flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
         fd = self._theirs.fileno()
         python = os.fsdecode(spawn.get_executable())
         self._popen = subprocess.Popen(
-            [python, *flags, "-c", worker.BOOT, "rlkit-actor", self.name],
+            [python, *_interpreter_flags(), "-c", worker.BOOT, "rlkit-actor", self.name],
             stdin=subprocess.PIPE,
             env={**os.environ, **self._settings["variables"]},
             pass_fds=[fd],
@@ -284,6 +283,12 @@ class WorkerProcess:
         """Wait until its end has been dealt with."""
         if threading.current_thread() is not self._thread:
             self._thread.join(max(0.0, timeout))
+
+
+def _interpreter_flags() -> list[str]:
+    """The options that this Python was started with (``-W``, ``-X`` ...); the standard library has no public way."""
+    flags: Callable[[], list[str]] = getattr(subprocess, "_args_from_interpreter_flags", list)
+    return flags()
 
 
 def _how(code: int) -> str:

@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from rlkit_core.errors import ActorError
-from rlkit_core.execution import LocalPublished, ProcessExecutor, PublishedArrays
-from rlkit_core.execution.channel import INLINE, Channel
-from rlkit_core.execution.codec import COPY_BELOW, encode, from_bytes, to_bytes
+from rlkit_core.execution import LocalPublished
 from rlkit_core.execution.conformance import Probe
-from rlkit_core.execution.segments import HEADER, MAX_FREE, MAX_LOANS, OutPool, size_class
+from rlkit_processes import ProcessExecutor
+from rlkit_processes.channel import INLINE, Channel
+from rlkit_processes.codec import COPY_BELOW, encode, from_bytes, to_bytes
+from rlkit_processes.published import PublishedArrays
+from rlkit_processes.segments import HEADER, MAX_FREE, MAX_LOANS, OutPool, size_class
 
 LARGE = COPY_BELOW  # bytes
 

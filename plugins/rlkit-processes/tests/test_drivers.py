@@ -13,7 +13,7 @@ SCRIPT = """
     from dataclasses import dataclass
 
     import numpy as np
-    from rlkit_core.execution import ProcessExecutor
+    from rlkit_processes import ProcessExecutor
 
     print("imported", flush=True)
     OFFSET = 100
@@ -78,7 +78,7 @@ def test_an_interactive_session(driver):
         import code
         console = code.InteractiveConsole({"__name__": "__main__", "__builtins__": __builtins__})
         for line in [
-            "from rlkit_core.execution import ProcessExecutor",
+            "from rlkit_processes import ProcessExecutor",
             "class Actor:",
             "    def add(self, a, b): return a + b + K",
             "",
@@ -97,7 +97,7 @@ def test_modules_beside_the_script_and_modules_from_nowhere(driver, tmp_path):
     out = driver.run("""
         import sys, types
         import helper
-        from rlkit_core.execution import ProcessExecutor
+        from rlkit_processes import ProcessExecutor
 
         made = types.ModuleType("made_up")
         sys.modules["made_up"] = made
@@ -111,7 +111,7 @@ def test_modules_beside_the_script_and_modules_from_nowhere(driver, tmp_path):
 BUSY = """
     import subprocess, sys, time
     import numpy as np
-    from rlkit_core.execution import ProcessExecutor
+    from rlkit_processes import ProcessExecutor
 
     class Actor:
         def child(self):
@@ -184,7 +184,7 @@ CYCLES = """
     import gc, os, signal, sys
     import numpy as np
     from rlkit_core.errors import ActorError
-    from rlkit_core.execution import ProcessExecutor
+    from rlkit_processes import ProcessExecutor
 
     class Actor:
         def work(self, array):

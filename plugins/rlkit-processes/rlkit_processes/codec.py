@@ -19,7 +19,7 @@ import cloudpickle
 import numpy as np
 
 from rlkit_core.execution.foreign_code import take_along
-from rlkit_core.execution.segments import aligned
+from rlkit_processes.segments import aligned
 
 COPY_BELOW = 32 * 1024
 """Arrays under this many bytes are copied out by the receiver, so that a small one kept for long pins no segment."""
@@ -45,7 +45,8 @@ class Encoded:
         self.attachments: list[Any] = []
         self._sources: list[tuple[int, _Array]] = []
 
-    def _place(self, array: _Array) -> int:
+    def place(self, array: _Array) -> int:
+        """Note an array, and return the offset at which its bytes will be."""
         offset = self.nbytes
         self._sources.append((offset, array))
         self.nbytes = aligned(offset + array.nbytes)
@@ -60,18 +61,17 @@ class Encoded:
                 np.copyto(target, array)
 
 
-def encode(obj: Any, *, classes_of_peer: dict[type, Any] | None = None, share_code: bool = False) -> Encoded:
+def encode(obj: Any, *, classes_of_peer: dict[type, Any] | None = None) -> Encoded:
     """Encode any object.
 
     Args:
         obj: what to send.
         classes_of_peer: classes that came from the receiver by value, with their tokens: they are named by token, and
             so are the very same classes over there.
-        share_code: functions and classes become attachments, for a copy inside this process.
     """
     message = Encoded()
     with io.BytesIO() as file:
-        _Pickler(file, message, classes_of_peer or {}, share_code).dump(obj)
+        _Pickler(file, message, classes_of_peer or {}).dump(obj)
         message.structure = file.getvalue()
     return message
 
@@ -131,14 +131,6 @@ class Source:
 
 
 _local = threading.local()
-
-
-def snapshot(obj: Any) -> Any:
-    """A copy of ``obj`` as it would arrive in another process, but with the same functions and classes."""
-    message = encode(obj, share_code=True)
-    memory = np.empty(message.nbytes, np.uint8)
-    message.write(memory, 0)
-    return decode(message.structure, Source(memory, 0, lambda: memory, message.attachments))
 
 
 def to_bytes(obj: Any, *, classes_of_peer: dict[type, Any] | None = None) -> tuple[bytes, _Array]:
@@ -203,11 +195,13 @@ def _class_of_token(token: Any) -> type:
 class Attachable:
     """Base of objects that bring their own shared memory with them (:attr:`Encoded.attachments`)."""
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Attachable:
+        return self  # a copy would look at the same memory
+
 
 class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
-    def __init__(self, file: io.BytesIO, message: Encoded, classes_of_peer: dict[type, Any], share_code: bool) -> None:
+    def __init__(self, file: io.BytesIO, message: Encoded, classes_of_peer: dict[type, Any]) -> None:
         super().__init__(file, protocol=5)
-        self._share_code = share_code
         self._message = message
         self._classes_of_peer = classes_of_peer
         self._torch = sys.modules.get("torch")
@@ -222,8 +216,6 @@ class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
         if kind in self._tensors:
             return self._tensor(obj)
         if isinstance(obj, type | FunctionType):
-            if self._share_code and obj.__module__ != __name__:
-                return self._attach(obj)
             token = self._classes_of_peer.get(obj) if isinstance(obj, type) else None
             if token is not None:
                 return _class_of_token, (token,)
@@ -242,7 +234,7 @@ class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
             return NotImplemented
         # dtype.str says all but names of fields and types registered by others
         described = dtype if dtype.kind == "V" else dtype.str
-        return _numpy_array, (self._message._place(array), described, array.shape, _order(array))
+        return _numpy_array, (self._message.place(array), described, array.shape, _order(array))
 
     def _tensor(self, tensor: Any) -> Any:
         torch = self._torch
@@ -254,7 +246,7 @@ class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
             plain = plain.resolve_conj().resolve_neg()
         device, shape = str(plain.device), tuple(plain.shape)
         raw = plain.cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-        offset = self._message._place(raw)
+        offset = self._message.place(raw)
         # a tensor inside a graph arrives without it
         requires_grad = tensor.requires_grad and tensor.is_leaf
         parameter = type(tensor) is torch.nn.Parameter

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from rlkit_core.errors import ActorError
-from rlkit_core.execution import ProcessExecutor
 from rlkit_core.execution.conformance import Probe
-from rlkit_core.execution.segments import InPool
+from rlkit_processes import ProcessExecutor
+from rlkit_processes.segments import InPool
 
 
 class Mortal:

@@ -16,9 +16,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from rlkit_core.execution.codec import Encoded, Source, decode, encode
-from rlkit_core.execution.published import PublishedArrays
-from rlkit_core.execution.segments import HEADER, MAX_LOANS, InPool, OutPool, aligned
+from rlkit_processes.codec import Encoded, Source, decode, encode
+from rlkit_processes.published import PublishedArrays
+from rlkit_processes.segments import HEADER, MAX_LOANS, InPool, OutPool, aligned
 
 INLINE = 16 * 1024
 """Structures up to this many bytes go through the socket; larger ones through the segment."""
