@@ -1,14 +1,20 @@
-"""Nested columns: a tensor, or dicts and tuples of tensors, as a composed space gives them."""
+"""Nested columns: a tensor, or dicts and tuples of tensors, as a composed space gives them.
+
+Observations also come as numpy arrays, of objects where a leaf has no fixed array (Text, Sequence, Graph).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import gymnasium as gym
+import numpy as np
 import torch
 from torch import Tensor
 
-from rlkit_core.spaces import nested_map
+from rlkit_core.spaces import batch_zeros, nested_map
 
 #: ``map_leaves(function, struct, *more)``: apply a function to each leaf, keeping the structure.
 map_leaves = nested_map
@@ -61,3 +67,58 @@ def stack(structs: list[Nested]) -> Nested:
 def cat(structs: list[Nested]) -> Nested:
     """One structure from several along the first axis."""
     return map_leaves(lambda *xs: torch.cat(xs), structs[0], *structs[1:])
+
+
+def join(structs: Sequence[Nested], dim: int, like: Nested = None) -> Nested:
+    """Leaves joined along ``dim``; axes behind it are filled up with zeros to the largest, and to those of ``like``.
+
+    Args:
+        structs: of the same structure.
+        dim: axis to join along; those before it agree.
+        like: of the same structure, with one leading axis.
+    """
+    if like is None:
+        return map_leaves(lambda *parts: _padded(parts, dim, ()), *structs)
+    return map_leaves(lambda reference, *parts: _padded(parts, dim, (reference.shape[1:],)), like, *structs)
+
+
+def _padded(parts: Sequence[Tensor], dim: int, at_least: Sequence[Sequence[int]]) -> Tensor:
+    sizes = {tuple(size) for size in (*(part.shape[dim + 1 :] for part in parts), *at_least)}
+    if len(sizes) == 1:
+        return torch.cat(tuple(parts), dim)
+    rest = [max(lengths) for lengths in zip(*sizes, strict=True)]
+    joined = parts[0].new_zeros((*parts[0].shape[:dim], sum(part.shape[dim] for part in parts), *rest))
+    start = 0
+    for part in parts:
+        stop = start + part.shape[dim]
+        place = (slice(None),) * dim + (slice(start, stop), *(slice(0, length) for length in part.shape[dim + 1 :]))
+        joined[place] = part
+        start = stop
+    return joined
+
+
+# -- room for observations ------------------------------------------------------------------------------------------
+
+
+def has_array(space: gym.Space[Any]) -> bool:
+    """Whether observations of a leaf space are arrays of one shape."""
+    variable = (gym.spaces.Text, gym.spaces.Sequence, gym.spaces.Graph, gym.spaces.OneOf)
+    return not isinstance(space, variable) and space.shape is not None and space.dtype is not None
+
+
+def storage(space: gym.Space[Any], lead: tuple[int, ...]) -> Any:
+    """Arrays ``[*lead, ...]`` for observations; leaves without a fixed array get arrays of objects ``[*lead]``."""
+    if isinstance(space, gym.spaces.Dict):
+        return {key: storage(child, lead) for key, child in space.spaces.items()}
+    if isinstance(space, gym.spaces.Tuple):
+        return tuple(storage(child, lead) for child in space.spaces)
+    return batch_zeros(space, lead) if has_array(space) else np.empty(lead, dtype=object)
+
+
+def own_copy(space: gym.Space[Any], observation: Any) -> Any:
+    """A copy of one observation that does not change with the env's own."""
+    if isinstance(space, gym.spaces.Dict):
+        return {key: own_copy(child, observation[key]) for key, child in space.spaces.items()}
+    if isinstance(space, gym.spaces.Tuple):
+        return tuple(own_copy(child, part) for child, part in zip(space.spaces, observation, strict=True))
+    return np.array(observation) if has_array(space) else copy.deepcopy(observation)

@@ -1,15 +1,28 @@
-"""A rollout: what one module experienced over T steps in N envs, in time-major arrays."""
+"""A rollout: what one module experienced over T steps in N envs, in time-major arrays.
+
+Each field says which axes its tensors have and how it is joined; moving, cutting and joining are loops over that. So a
+field that is added takes part in all of them, and one that says nothing is refused.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import attrs
 import torch
 from attrs import define, evolve, field
 from torch import Tensor
 
-from rlkit_core.data.nested import Nested, first_leaf, flatten_time, leaves, map_leaves
+from rlkit_core.columns import Columns
+from rlkit_core.data.axes import Axes, axes, axes_of, side_by_side
+from rlkit_core.data.nested import Nested, first_leaf, flatten_time, index_rows, join, leaves, map_leaves
+from rlkit_core.errors import ConfigError
+
+
+def _oldest(versions: list[int | None]) -> int | None:
+    known = [version for version in versions if version is not None]
+    return min(known) if len(known) == len(versions) else None
 
 
 @define(eq=False)
@@ -42,18 +55,18 @@ class Rollout:
         final_inputs: the same for ``final_obs``, ``[K, ...]``.
     """
 
-    columns: dict[str, Nested]
-    bootstrap_obs: Nested
-    final_obs: Nested | None = None
-    final_index: Tensor | None = None
-    loss_mask: Tensor | None = None
-    weights_version: int | None = 0
-    fresh_start: bool = False
-    state_in: Nested | None = None
-    seq_len: int | None = None
-    episode_starts: Tensor | None = None
-    bootstrap_inputs: dict[str, Nested] = field(factory=dict)
-    final_inputs: dict[str, Nested] = field(factory=dict)
+    columns: dict[str, Nested] = field(metadata=axes(Axes.STEPS))
+    bootstrap_obs: Nested = field(metadata=axes(Axes.ENVS))
+    final_obs: Nested | None = field(default=None, metadata=axes(Axes.FINALS))
+    final_index: Tensor | None = field(default=None, metadata=axes(Axes.FINALS))
+    loss_mask: Tensor | None = field(default=None, metadata=axes(Axes.STEPS))
+    weights_version: int | None = field(default=0, metadata=axes(Axes.NONE, join=_oldest))
+    fresh_start: bool = field(default=False, metadata=axes(Axes.NONE, join=any))
+    state_in: Nested | None = field(default=None, metadata=axes(Axes.SEQUENCES))
+    seq_len: int | None = field(default=None, metadata=axes(Axes.NONE))
+    episode_starts: Tensor | None = field(default=None, metadata=axes(Axes.STEPS))
+    bootstrap_inputs: dict[str, Nested] = field(factory=dict, metadata=axes(Axes.ENVS))
+    final_inputs: dict[str, Nested] = field(factory=dict, metadata=axes(Axes.FINALS))
 
     @property
     def num_steps(self) -> int:
@@ -73,6 +86,16 @@ class Rollout:
         steps, envs = first_leaf(self.columns).shape[:2]
         return int(steps * envs)
 
+    @property
+    def bootstrap_columns(self) -> dict[str, Nested]:
+        """What a module reads after the last step, ``{column: [N, ...]}``: ``obs`` and :attr:`bootstrap_inputs`."""
+        return {Columns.OBS: self.bootstrap_obs, **self.bootstrap_inputs}
+
+    @property
+    def final_columns(self) -> dict[str, Nested]:
+        """The same for final observations, ``{column: [K, ...]}``; empty where there are none."""
+        return {} if self.final_index is None else {Columns.OBS: self.final_obs, **self.final_inputs}
+
     def __getitem__(self, column: str) -> Nested:
         try:
             return self.columns[column]
@@ -82,35 +105,17 @@ class Rollout:
     def __contains__(self, column: object) -> bool:
         return column in self.columns
 
-    def to(self, device: Any) -> Rollout:
+    def to(self, device: torch.device | str | None) -> Rollout:
         """The same rollout with every tensor on ``device`` (itself where nothing moves)."""
         if all(leaf.device == device for leaf in leaves(self.columns)):
             return self
-
-        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+        return self.map_axes(dict.fromkeys(Axes, lambda tensor: tensor.to(device, non_blocking=True)))
 
     def clone(self) -> Rollout:
         """The same rollout in memory of its own."""
-        return self._map(torch.clone)
+        return self.map_axes(dict.fromkeys(Axes, torch.clone))
 
-    def _map(self, function: Any) -> Rollout:
-        """The same rollout with every tensor replaced."""
-
-        def maybe(struct: Nested) -> Nested:
-            return None if struct is None else map_leaves(function, struct)
-
-        return evolve(
-            self,
-            columns={name: map_leaves(function, column) for name, column in self.columns.items()},
-            bootstrap_obs=map_leaves(function, self.bootstrap_obs),
-            final_obs=maybe(self.final_obs),
-            final_index=maybe(self.final_index),
-            loss_mask=maybe(self.loss_mask),
-            state_in=maybe(self.state_in),
-            episode_starts=maybe(self.episode_starts),
-            bootstrap_inputs={name: map_leaves(function, x) for name, x in self.bootstrap_inputs.items()},
-            final_inputs={name: map_leaves(function, x) for name, x in self.final_inputs.items()},
-        )
+    # -- along N --------------------------------------------------------------------------------------------------
 
     @staticmethod
     def concat(rollouts: Sequence[Rollout]) -> Rollout:
@@ -125,21 +130,118 @@ class Rollout:
         Raises:
             ConfigError: there is none, or they differ in T, in their columns or in ``seq_len``.
         """
-        from rlkit_core.data.joining import concat
-
-        return concat(rollouts)
+        _check_alike(rollouts)
+        if len(rollouts) == 1:
+            return rollouts[0].clone()
+        if any(r.loss_mask is not None for r in rollouts):
+            rollouts = [_masked(r) for r in rollouts]
+        num_envs, before, places = sum(r.num_envs for r in rollouts), 0, []
+        for r in rollouts:
+            if r.final_index is not None:
+                # t * N + n, anew for the joined N.
+                t, n = r.final_index.div(r.num_envs, rounding_mode="floor"), r.final_index % r.num_envs
+                places.append(t * num_envs + before + n)
+            before += r.num_envs
+        joined = _joined(rollouts, {Axes.STEPS: 1, Axes.SEQUENCES: 1, Axes.ENVS: 0}, places)
+        for attribute in attrs.fields(type(joined)):
+            combine = side_by_side(attribute)
+            if combine is not None:
+                setattr(joined, attribute.name, combine([getattr(r, attribute.name) for r in rollouts]))
+        # In ascending order, as one runner of all these envs would have it.
+        return joined if joined.final_index is None else _with_finals(joined, *joined.final_index.sort())
 
     def split(self, parts: int) -> list[Rollout]:
         """Cut along N into ``parts`` rollouts whose N differ by at most one, the larger ones first; views.
 
-        ``final_obs`` and ``final_index`` are copies, since they are no block of rows.
+        What belongs to final observations is a copy, since they are no block of rows.
 
         Raises:
             ConfigError: there are fewer envs than parts.
         """
-        from rlkit_core.data.joining import split
+        num_envs = self.num_envs
+        if not 1 <= parts <= num_envs:
+            raise ConfigError(
+                f"a rollout of {num_envs} envs cannot be split into {parts} parts; at least one env each is needed: "
+                "raise num_envs_per_env_runner or num_env_runners, or use fewer learners"
+            )
+        size, rest = divmod(num_envs, parts)
+        ends = [(part + 1) * size + min(part + 1, rest) for part in range(parts)]
+        return [self._envs(start, stop) for start, stop in zip([0, *ends], ends, strict=False)]
 
-        return split(self, parts)
+    def _envs(self, start: int, stop: int) -> Rollout:
+        """Envs ``start:stop``."""
+
+        def columns(x: Tensor) -> Tensor:
+            return x[:, start:stop]
+
+        piece = self.map_axes({Axes.STEPS: columns, Axes.SEQUENCES: columns, Axes.ENVS: lambda x: x[start:stop]})
+        if self.final_index is None:
+            return piece
+        env = self.final_index % self.num_envs
+        here = ((env >= start) & (env < stop)).nonzero().squeeze(-1)
+        step = self.final_index[here].div(self.num_envs, rounding_mode="floor")
+        return _with_finals(piece, step * (stop - start) + env[here] - start, here)
+
+    # -- along T --------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def concat_time(rollouts: Sequence[Rollout]) -> Rollout:
+        """Join rollouts that follow each other in the same envs: ``[T1, N]`` and ``[T2, N]`` to ``[T1 + T2, N]``.
+
+        Of recurrent modules, all but the last must have whole sequences (T a multiple of ``seq_len``).
+        """
+        if len(rollouts) == 1:
+            return rollouts[0]
+        before, places = 0, []
+        for r in rollouts:
+            if r.final_index is not None:
+                places.append(r.final_index + before * r.num_envs)
+            before += r.num_steps
+        return _joined(rollouts, {Axes.STEPS: 0, Axes.SEQUENCES: 0}, places)
+
+    def cut_time(self, steps: int) -> Rollout:
+        """The first ``steps`` steps, as views; the row after them becomes ``bootstrap_obs``."""
+        if steps >= self.num_steps:
+            return self
+        first = self.map_axes({Axes.STEPS: lambda x: x[:steps], Axes.SEQUENCES: lambda x: x[: self._sequences(steps)]})
+        after = {name: map_leaves(lambda x: x[steps], self.columns[name]) for name in self.bootstrap_columns}
+        first.bootstrap_obs, first.bootstrap_inputs = after.pop(Columns.OBS), after
+        if self.final_index is None:
+            return first
+        kept = (self.final_index < steps * self.num_envs).nonzero().squeeze(-1)
+        return _with_finals(first, self.final_index[kept], kept)
+
+    def extend_time(self, steps: int) -> Rollout:
+        """The rollout with masked rows behind it, up to ``steps``; the first of them shows ``bootstrap_obs``.
+
+        So a truncated last step finds the value of what came after it where next-step resets have it.
+        """
+        at = self.num_steps
+        if steps <= at:
+            return self
+
+        def filled(rows: int) -> Callable[[Tensor], Tensor]:
+            return lambda x: torch.cat((x, x.new_zeros((max(0, rows - len(x)), *x.shape[1:]))))
+
+        longer = _masked(self).map_axes({Axes.STEPS: filled(steps), Axes.SEQUENCES: filled(self._sequences(steps))})
+        for name, value in self.bootstrap_columns.items():
+            map_leaves(lambda column, row: column[at].copy_(row), longer.columns[name], value)
+        return longer
+
+    def _sequences(self, steps: int) -> int:
+        """G for so many steps."""
+        return -(-steps // self.seq_len) if self.seq_len is not None else 0
+
+    # -- over all fields ------------------------------------------------------------------------------------------
+
+    def map_axes(self, functions: Mapping[Axes, Callable[[Tensor], Tensor]]) -> Rollout:
+        """The same rollout with each tensor replaced by what the function for its axes makes of it."""
+        changes = {}
+        for attribute in attrs.fields(type(self)):
+            kind, value = axes_of(attribute), getattr(self, attribute.name)
+            if kind is not Axes.NONE and kind in functions and value is not None:
+                changes[attribute.name] = map_leaves(functions[kind], value)
+        return evolve(self, **changes)
 
     def flat(self) -> dict[str, Nested]:
         """Columns as rows ``[B, ...]``, ``B = num_env_steps``: time and envs merged, masked steps left out."""
@@ -147,4 +249,66 @@ class Rollout:
         if self.loss_mask is None:
             return rows
         keep = self.loss_mask.reshape(-1).nonzero().squeeze(-1)
-        return {name: map_leaves(lambda x: x.index_select(0, keep), column) for name, column in rows.items()}
+        return {name: index_rows(column, keep) for name, column in rows.items()}
+
+
+def _joined(rollouts: Sequence[Rollout], dims: Mapping[Axes, int], places: list[Tensor]) -> Rollout:
+    """Rollouts joined along the axis that ``dims`` names for each kind; what has no such axis is the last one's.
+
+    What belongs to final observations is joined too, and ``places`` are where: ``final_index`` of those that have some.
+    """
+    first = rollouts[0]
+    joined = evolve(first, **_no_finals(first))
+    for attribute in attrs.fields(type(first)):
+        kind, name = axes_of(attribute), attribute.name
+        values = [getattr(r, name) for r in rollouts]
+        if kind in dims:
+            if values[0] is not None:
+                setattr(joined, name, join(values, dims[kind]))
+        elif kind is Axes.ENVS:
+            setattr(joined, name, values[-1])
+        elif kind is Axes.FINALS and places:
+            parts = [value for value, r in zip(values, rollouts, strict=True) if r.final_index is not None]
+            # Padded like the rows that they stand in for.
+            like = map_leaves(lambda x: x[0], joined.columns[Columns.OBS]) if name == "final_obs" else None
+            setattr(joined, name, torch.cat(places) if name == "final_index" else join(parts, 0, like=like))
+    return joined
+
+
+def _with_finals(rollout: Rollout, index: Tensor, rows: Tensor) -> Rollout:
+    """With those ``rows [K]`` of what belongs to final observations, which are now those of steps ``index``."""
+    if not len(rows):
+        return evolve(rollout, **_no_finals(rollout))
+    chosen = rollout.map_axes({Axes.FINALS: lambda x: x.index_select(0, rows)})
+    chosen.final_index = index
+    return chosen
+
+
+def _masked(rollout: Rollout) -> Rollout:
+    """With a ``loss_mask``, which is True everywhere unless it is there."""
+    if rollout.loss_mask is not None:
+        return rollout
+    return evolve(rollout, loss_mask=torch.ones_like(rollout.columns[Columns.TERMINATEDS]))
+
+
+def _no_finals(rollout: Rollout) -> dict[str, Any]:
+    """Values of the fields for final observations where there are none."""
+    defaults = {a.name: a.default for a in attrs.fields(type(rollout)) if axes_of(a) is Axes.FINALS}
+    return {name: default.factory() if hasattr(default, "factory") else default for name, default in defaults.items()}
+
+
+def _check_alike(rollouts: Sequence[Rollout]) -> None:
+    if not rollouts:
+        raise ConfigError("Rollout.concat needs at least one rollout; it got none")
+    first = rollouts[0]
+    for k, other in enumerate(rollouts):
+        for what, expected, seen in (
+            ("T (steps of each env)", first.num_steps, other.num_steps),
+            ("columns", sorted(first.columns), sorted(other.columns)),
+            ("seq_len", first.seq_len, other.seq_len),
+        ):
+            if expected != seen:
+                raise ConfigError(
+                    f"Rollout.concat: rollout {k} has {what} {seen}, rollout 0 has {expected}; rollouts that are "
+                    "joined must agree (the same rollout_fragment_length and the same module)"
+                )

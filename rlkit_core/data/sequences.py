@@ -185,7 +185,7 @@ def sequence_length(batch: dict[str, Nested]) -> int:
     return int(column.shape[1])
 
 
-def num_steps(batch: dict[str, Nested]) -> int:
+def num_env_steps(batch: dict[str, Nested]) -> int:
     """Steps of experience in a batch: its rows, or the real steps of its sequences."""
     mask = batch.get(Columns.LOSS_MASK)
     if mask is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rlkit_core.data.joining import extend_time
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.envs.acting_modules import RunnerModules
 from rlkit_core.envs.episodes import EpisodeStats
@@ -186,7 +185,7 @@ class EnvRunnerGroup:
             rollouts = [sample.rollouts[module_id] for sample in samples]
             if num_episodes is not None:
                 longest = max(rollout.num_steps for rollout in rollouts)
-                rollouts = [extend_time(rollout, longest) for rollout in rollouts]
+                rollouts = [rollout.extend_time(longest) for rollout in rollouts]
             joined[module_id] = Rollout.concat(rollouts)
         return joined
 

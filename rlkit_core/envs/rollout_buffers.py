@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlkit_core.data.nested import Nested, leaves, map_leaves
-from rlkit_core.data.storage import storage
+from rlkit_core.data.nested import Nested, leaves, map_leaves, storage
 from rlkit_core.spaces import nested_map
 
 Array = np.ndarray[Any, Any]

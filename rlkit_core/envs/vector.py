@@ -14,7 +14,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from rlkit_core.data.storage import has_array, own_copy, storage
+from rlkit_core.data.nested import has_array, own_copy, storage
 from rlkit_core.envs.make import make_env, register_namespace, spaces_of
 from rlkit_core.errors import ConfigError, EnvError
 from rlkit_core.spaces import nested_map

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from rlkit_core.columns import Columns
-from rlkit_core.data.joining import concat_time, cut_time
 from rlkit_core.data.nested import map_leaves
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.envs.episodes import EpisodeCounter, EpisodeQuota
@@ -101,6 +100,6 @@ def sample_episodes(runner: EnvRunner, num_episodes: int, *, explore: bool, time
             parts.append(runner.collect(chunk, explore=explore, timestep=at, quota=quota).clone())
     finally:
         runner.reset_envs()
-    whole = concat_time(parts)
+    whole = Rollout.concat_time(parts)
     assert whole.loss_mask is not None
-    return cut_time(whole, int(whole.loss_mask.any(1).nonzero().max()) + 1)
+    return whole.cut_time(int(whole.loss_mask.any(1).nonzero().max()) + 1)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from rlkit_core.columns import ALL_MODULES, Columns
 from rlkit_core.data.foreign_episodes import complete_rollout, rollout_from_episodes
 from rlkit_core.data.rollout import Rollout
-from rlkit_core.data.sequences import num_steps, train_rows
+from rlkit_core.data.sequences import num_env_steps, train_rows
 from rlkit_core.errors import ConfigError, NonFiniteError
 from rlkit_core.learner.capture import make_step
 from rlkit_core.learner.device import pick_device
@@ -394,7 +394,7 @@ class Learner(LearnerState):
             self._count_keys[ids] = count_keys(ids, self._parameter_counts)
         values: list[float] = []
         for rows in ready.values():
-            count = num_steps(rows)
+            count = num_env_steps(rows)
             values += (count, count, self.weights_seq_no)
         total = sum(values[::3])
         self.metrics.log_block(self._count_keys[ids], [*values, total, total, *self._parameter_counts.values()])

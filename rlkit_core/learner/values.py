@@ -40,17 +40,16 @@ def values_of_rollout(
     if rollout.state_in is not None:
         return _sequence_values(module, rollout)
     num_steps, num_envs = rollout.num_steps, rollout.num_envs
-    extra = list(rollout.bootstrap_inputs)
-    steps = {name: flatten_time(rollout[name]) for name in (Columns.OBS, *extra)}
+    after = rollout.bootstrap_columns
+    steps = {name: flatten_time(rollout[name]) for name in after}
     if same_weights and Columns.EMBEDDINGS in rollout:
         values = module.compute_values(steps, embeddings=flatten_time(rollout[Columns.EMBEDDINGS]))
     else:
         values = _values(module, steps)
     values = values.view(num_steps, num_envs)
-    after = {Columns.OBS: rollout.bootstrap_obs, **rollout.bootstrap_inputs}
-    if rollout.final_obs is None or rollout.final_index is None:
+    if rollout.final_index is None:
         return values, _values(module, after), None
-    finals = {Columns.OBS: rollout.final_obs, **rollout.final_inputs}
+    finals = rollout.final_columns
     both = _values(module, {name: cat([after[name], finals[name]]) for name in after})
     final_values = torch.zeros(num_steps * num_envs, dtype=values.dtype, device=values.device)
     final_values[rollout.final_index] = both[num_envs:]
@@ -59,10 +58,11 @@ def values_of_rollout(
 
 def _sequence_values(module: Any, rollout: Rollout) -> tuple[Tensor, Tensor, Tensor | None]:
     layout = ChunkLayout.of(rollout)
-    finals = rollout.final_inputs
-    batch = {Columns.OBS: layout.gather_with_next(rollout[Columns.OBS], rollout.bootstrap_obs, rollout.final_obs)}
-    for name, bootstrap in rollout.bootstrap_inputs.items():
-        batch[name] = layout.gather_with_next(rollout[name], bootstrap, finals.get(name))
+    finals = rollout.final_columns
+    batch = {
+        name: layout.gather_with_next(rollout[name], after, finals.get(name))
+        for name, after in rollout.bootstrap_columns.items()
+    }
     batch[Columns.STATE_IN] = layout.state(rollout.state_in, module.get_initial_state())
     values = _values(module, batch).reshape(-1)
     of_steps, last_value = values[layout.place], values[layout.place[-1] + 1]

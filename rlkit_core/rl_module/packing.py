@@ -17,7 +17,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from rlkit_core.data.storage import has_array
+from rlkit_core.data.nested import has_array
 from rlkit_core.errors import ConfigError
 from rlkit_core.spaces import describe, flat_leaves
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rlkit_core import RLModuleSpec, TorchRLModule
 from rlkit_core.data import Rollout
-from rlkit_core.data.sequences import ChunkLayout, masked_mean, max_seq_len, num_steps, sequence_batch
+from rlkit_core.data.sequences import ChunkLayout, masked_mean, max_seq_len, num_env_steps, sequence_batch
 from rlkit_core.errors import ConfigError
 from rlkit_core.learner.minibatch import minibatches
 from rlkit_core.learner.values import values_of_rollout
@@ -93,7 +93,7 @@ def test_every_step_once_in_order_from_its_own_state(drawn):
         assert set(row[length - 1 :]) == {row[length - 1]}  # padding repeats the last step
     expected_mask = real if rollout.loss_mask is None else real & rollout.loss_mask.reshape(-1)[steps]
     assert torch.equal(batch["loss_mask"], expected_mask)
-    assert num_steps(batch) == rollout.num_env_steps
+    assert num_env_steps(batch) == rollout.num_env_steps
 
 
 @settings(max_examples=200, deadline=None)

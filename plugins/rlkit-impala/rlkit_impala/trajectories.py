@@ -75,9 +75,8 @@ def _following_values(module: Any, rollout: Rollout) -> Tensor:
             at = rollout.final_index
             following.view(-1)[at] = final_values.view(-1)[at]
         return following
-    inputs = {Columns.OBS: rollout.bootstrap_obs, **rollout.bootstrap_inputs}
-    if rollout.final_index is not None:
-        finals = {Columns.OBS: rollout.final_obs, **rollout.final_inputs}
+    inputs, finals = rollout.bootstrap_columns, rollout.final_columns
+    if finals:
         inputs = {name: cat([inputs[name], finals[name]]) for name in inputs}
     with torch.no_grad():
         values = module.compute_values(inputs)
@@ -96,9 +95,8 @@ def _sequences(module: Any, rollout: Rollout, columns: dict[str, Nested]) -> dic
     layout = attrs.evolve(layout, follow=follow)
     longer = attrs.evolve(layout, rows=torch.cat((layout.rows, layout.rows[:, -1:]), 1))
     batch = {name: longer.gather(column) for name, column in columns.items() if name != Columns.OBS}
-    following = {Columns.OBS: rollout.bootstrap_obs, **rollout.bootstrap_inputs}
-    finals = {Columns.OBS: rollout.final_obs, **rollout.final_inputs}
-    for name, bootstrap in following.items():
+    finals = rollout.final_columns
+    for name, bootstrap in rollout.bootstrap_columns.items():
         batch[name] = layout.gather_with_next(columns[name], bootstrap, finals.get(name))
     mask = layout.real
     if rollout.loss_mask is not None:

@@ -100,7 +100,7 @@ class ReplayStorage:
         return cls(
             rollout.num_envs,
             capacity_per_env,
-            {Columns.OBS: rollout.bootstrap_obs, **rollout.bootstrap_inputs},
+            rollout.bootstrap_columns,
             {name: nested_map(lambda x: x[0], rollout[name]) for name in columns},
             None if rollout.state_in is None else nested_map(lambda x: x[0], rollout.state_in),
         )
@@ -145,16 +145,14 @@ class ReplayStorage:
         after = (at + count) % size
         for name, store in self.columns.items():
             _collect(writes, store, at, rollout[name], 2)
-        for name, store in self.successive.items():
-            _collect(writes, store, at, rollout[name], 2)
-            is_obs = name == Columns.OBS
-            _collect(writes, store, after, rollout.bootstrap_obs if is_obs else rollout.bootstrap_inputs[name], 1)
+        follows, final_columns = rollout.bootstrap_columns, rollout.final_columns
         finals: Writes = []
         states: Writes = []
-        if rollout.final_index is not None:
-            for name, store in self.successive.items():
-                is_obs = name == Columns.OBS
-                _collect(finals, store, 0, rollout.final_obs if is_obs else rollout.final_inputs[name], 1)
+        for name, store in self.successive.items():
+            _collect(writes, store, at, rollout[name], 2)
+            _collect(writes, store, after, follows[name], 1)
+            if rollout.final_index is not None:
+                _collect(finals, store, 0, final_columns[name], 1)
         if self.states is not None:
             _collect(states, self.states, 0, rollout.state_in, 2)
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rlkit_core.columns import Columns
-from rlkit_core.data.sequences import num_steps
+from rlkit_core.data.sequences import num_env_steps
 from rlkit_core.errors import ConfigError
 from rlkit_core.learner.group.gloo import Collective
 from rlkit_core.learner.minibatch import ModuleBatch, num_rows
@@ -115,7 +115,7 @@ class Peers:
         """Say how much this learner's minibatch weighs, where that can differ: by its steps that are experience."""
         self._averaged = False
         if self._masked:
-            seen = self._collective.gather_numbers([num_steps(rows) for rows in minibatch.values()])
+            seen = self._collective.gather_numbers([num_env_steps(rows) for rows in minibatch.values()])
             self._weigh({mid: [row[k] for row in seen] for k, mid in enumerate(minibatch)})
 
     def end(self) -> None:

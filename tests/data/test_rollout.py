@@ -1,13 +1,15 @@
-"""Rollouts joined and cut along N."""
+"""Rollouts joined, cut and moved."""
 
 from __future__ import annotations
 
+import attrs
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlkit_core.data import Rollout
+from rlkit_core.data.axes import Axes, axes, axes_of
 from rlkit_core.data.nested import leaves
 from rlkit_core.errors import ConfigError
 
@@ -31,6 +33,7 @@ def made(steps, envs, *, finals=True, masked=False, recurrent=False, width=3, se
             "rewards": torch.rand(steps, envs, generator=g),
             "terminateds": torch.zeros(steps, envs, dtype=torch.bool),
             "truncateds": dones,
+            **({"prev_actions": torch.randint(0, 4, (steps, envs), generator=g)} if recurrent else {}),
         },
         bootstrap_obs=obs(envs),
         final_obs=obs(len(index)) if has else None,
@@ -144,6 +147,87 @@ def test_rollouts_that_do_not_fit_are_refused():
     with pytest.raises(ConfigError, match=r"rollout 1 has T .* 3, rollout 0 has 2"):
         Rollout.concat([made(2, 1), made(3, 1)])
     with pytest.raises(ConfigError, match="seq_len"):
-        Rollout.concat([made(2, 1), made(2, 1, recurrent=True)])
+        Rollout.concat([made(2, 1), attrs.evolve(made(2, 1), seq_len=2)])
     with pytest.raises(ConfigError, match="at least one"):
         Rollout.concat([])
+
+
+def test_every_field_says_which_axes_it_has():
+    assert {axes_of(attribute) for attribute in attrs.fields(Rollout)} == set(Axes)
+
+
+@attrs.define(eq=False)
+class Longer(Rollout):
+    """With one more field of each kind."""
+
+    step_ids: torch.Tensor | None = attrs.field(default=None, metadata=axes(Axes.STEPS))
+    goals: dict | None = attrs.field(default=None, metadata=axes(Axes.SEQUENCES))
+    env_ids: torch.Tensor | None = attrs.field(default=None, metadata=axes(Axes.ENVS))
+    final_ids: torch.Tensor | None = attrs.field(default=None, metadata=axes(Axes.FINALS))
+    names: tuple[str, ...] = attrs.field(default=(), metadata=axes(Axes.NONE, join=lambda each: sum(each, ())))
+
+
+def longer(steps, envs, name, **options):
+    rollout = made(steps, envs, recurrent=True, **options)
+    ids = torch.arange(steps * envs).view(steps, envs)
+    return Longer(
+        **{attribute.name: getattr(rollout, attribute.name) for attribute in attrs.fields(Rollout)},
+        step_ids=ids,
+        goals={"at": ids[::2].clone()},
+        env_ids=torch.arange(envs),
+        final_ids=rollout.final_index.clone(),
+        names=(name,),
+    )
+
+
+def test_a_new_field_takes_part_in_everything():
+    a, b = longer(4, 2, "a"), longer(4, 3, "b", seed=1)
+    joined = Rollout.concat([a, b])
+    assert isinstance(joined, Longer)
+    assert joined.names == ("a", "b")
+    for mine, back in zip([*a.split(2), *b.split(3)], joined.split(5), strict=True):
+        assert torch.equal(mine.step_ids, back.step_ids)
+        assert torch.equal(mine.goals["at"], back.goals["at"])
+        assert torch.equal(mine.env_ids, back.env_ids)
+        assert mine.final_ids is back.final_ids is None or torch.equal(mine.final_ids, back.final_ids)
+
+    later = Rollout.concat_time([a, longer(4, 2, "a", seed=2)])
+    assert later.step_ids.shape == (8, 2)
+    assert later.goals["at"].shape == (4, 2)
+    assert later.env_ids.shape == (2,)
+    assert len(later.final_ids) == len(later.final_index)
+    first = later.cut_time(3)
+    assert first.step_ids.shape == (3, 2)
+    assert first.goals["at"].shape == (2, 2)
+    assert first.final_ids.tolist() == [i for i in a.final_index.tolist() if i < 6]
+    more = first.extend_time(5)
+    assert more.step_ids.tolist() == [*first.step_ids.tolist(), [0, 0], [0, 0]]
+    assert more.goals["at"].shape == (3, 2)
+
+    kept = a.clone()
+    for tensor in (a.step_ids, a.goals["at"], a.env_ids, a.final_ids):
+        tensor.fill_(-1)
+    assert all((x >= 0).all() for x in (kept.step_ids, kept.goals["at"], kept.env_ids, kept.final_ids))
+
+
+def test_a_field_without_axes_is_refused():
+    @attrs.define(eq=False)
+    class Silent(Rollout):
+        extra: torch.Tensor | None = None
+
+    rollout = made(2, 1)
+    silent = Silent(columns=rollout.columns, bootstrap_obs=rollout.bootstrap_obs)
+    with pytest.raises(TypeError, match=r"'extra' of a rollout does not say .*Axes.STEPS"):
+        silent.clone()
+
+
+def test_what_is_cut_and_filled_up_along_time():
+    rollout = made(6, 2, recurrent=True, seed=3)
+    first = rollout.cut_time(4)
+    assert torch.equal(first.bootstrap_obs["image"], rollout["obs"]["image"][4])
+    assert equal(Rollout.concat_time([first]), first)
+    again = first.extend_time(6)
+    assert torch.equal(again["obs"]["image"][4], first.bootstrap_obs["image"])
+    assert again.num_env_steps == 8
+    assert not again.loss_mask[4:].any()
+    assert again.state_in["h"].shape[0] == 3
