@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 
 import pytest
+from actor_critic import AC, ACConfig
 
 from rlkit_core.errors import ConfigError
-from rlkit_ppo import PPO, PPOConfig
 
 
 def config(**evaluation):
     return (
-        PPOConfig()
+        ACConfig()
         .environment("CartPole-v1")
         .env_runners(num_envs_per_env_runner=2)
         .training(train_batch_size=256, minibatch_size=64, num_epochs=4, lr=0.01)
@@ -78,7 +78,7 @@ def test_by_timesteps():
     assert lengths[1] > 0
 
 
-class Slow(PPO):
+class Slow(AC):
     def training_step(self):
         super().training_step()
         time.sleep(1.0)

@@ -6,11 +6,11 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from actor_critic import ACConfig
 
 from rlkit_core.data import PrioritizedReplayBuffer, ReplayBuffer, n_step_returns
 from rlkit_core.data.nested import flatten_time, index_rows
 from rlkit_core.envs import EnvRunner
-from rlkit_ppo import PPOConfig
 
 GAMMA = 0.8
 MODES = ["sync", "gymnasium_sync"]
@@ -69,7 +69,7 @@ class TwoKinds(gym.Env):
 
 def runner(env, mode, **model_config):
     config = (
-        PPOConfig()
+        ACConfig()
         .environment(env)
         .env_runners(num_envs_per_env_runner=3, gym_env_vectorize_mode=mode)
         .rl_module(model_config={"fcnet_hiddens": [8], **model_config})

@@ -1,4 +1,4 @@
-"""Observations without a fixed array reach a third party's encoder, and PPO learns from them."""
+"""Observations without a fixed array reach a third party's encoder, and an algorithm learns from them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from actor_critic import ACConfig
 from attrs import define, field
 from gymnasium.spaces import GraphInstance
 
@@ -13,7 +14,6 @@ from rlkit_core import ActorCriticCatalog, ActorCriticTorchRLModule, Component, 
 from rlkit_core.envs import EnvRunner
 from rlkit_core.errors import ConfigError
 from rlkit_core.models import Encoder, ModelConfig
-from rlkit_ppo import PPOConfig
 
 WORDS = ("go left", "right", "stay")
 TEXT = gym.spaces.Text(10, charset="abcdefghijklmnopqrstuvwxyz ")
@@ -87,7 +87,7 @@ class Commands(gym.Env):
 
 def config_for(mode="sync", nested=False, **model_config):
     return (
-        PPOConfig()
+        ACConfig()
         .environment(Commands, env_config={"nested": nested})
         .env_runners(num_envs_per_env_runner=4, gym_env_vectorize_mode=mode)
         .training(train_batch_size=256, minibatch_size=64, num_epochs=6, lr=0.01, gamma=0.5)
@@ -108,7 +108,7 @@ def config_for(mode="sync", nested=False, **model_config):
         ("gymnasium_sync", False, {"use_lstm": True, "lstm_cell_size": 8, "max_seq_len": 5}),
     ],
 )
-def test_ppo_learns_what_the_text_says(mode, nested, model_config):
+def test_it_learns_what_the_text_says(mode, nested, model_config):
     with config_for(mode, nested, **model_config).build_algo() as algo:
         for _ in range(15):
             algo.train()
@@ -182,7 +182,7 @@ class CountsNodes(TorchRLModule):
 def test_a_module_without_catalog_packs_graphs_of_changing_size(mode):
     spec = RLModuleSpec(CountsNodes)
     config = (
-        PPOConfig()
+        ACConfig()
         .environment(Graphs)
         .env_runners(num_envs_per_env_runner=2, gym_env_vectorize_mode=mode)
         .rl_module(rl_module_spec=spec)

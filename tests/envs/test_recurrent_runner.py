@@ -6,9 +6,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from actor_critic import ACConfig
 
 from rlkit_core.envs import EnvRunner
-from rlkit_ppo import PPOConfig
 
 
 class Walk(gym.Env):
@@ -38,7 +38,7 @@ class Walk(gym.Env):
 def config_for(mode="sync", action_space=None, **model_config):
     env_config = {} if action_space is None else {"action_space": action_space}
     return (
-        PPOConfig()
+        ACConfig()
         .environment(Walk, env_config=env_config)
         .env_runners(num_envs_per_env_runner=3, gym_env_vectorize_mode=mode)
         .training(train_batch_size=48, minibatch_size=16)
@@ -151,7 +151,7 @@ class Recall(gym.Env):
 @pytest.mark.parametrize("mode", ["sync", "gymnasium_sync"])
 def test_training_and_evaluation_use_memory(mode):
     config = (
-        PPOConfig()
+        ACConfig()
         .environment(Recall)
         .env_runners(num_envs_per_env_runner=8, gym_env_vectorize_mode=mode)
         .training(train_batch_size=256, minibatch_size=64, num_epochs=6, lr=0.01)

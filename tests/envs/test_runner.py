@@ -6,12 +6,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from actor_critic import ACConfig
 
 from rlkit_core.envs import EnvRunner
 from rlkit_core.errors import EnvError, NonFiniteError
 from rlkit_core.rl_module.weights import Weights
 from rlkit_core.seeding import SeedTree
-from rlkit_ppo import PPOConfig
 
 
 class Counting(gym.Env):
@@ -75,7 +75,7 @@ class Composed(gym.Env):
 
 def config_for(env, envs=2, **env_runners):
     return (
-        PPOConfig()
+        ACConfig()
         .environment(env)
         .env_runners(num_envs_per_env_runner=envs, **env_runners)
         .training(train_batch_size=16, minibatch_size=8)

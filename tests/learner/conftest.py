@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from actor_critic import ACConfig
 
 from rlkit_core import Columns
-from rlkit_ppo import PPOConfig
 
 
 @pytest.fixture(scope="session")
 def trained_rows():
-    """Observations and sampled actions of a PPO policy that was trained for a few seconds."""
-    config = PPOConfig().environment("CartPole-v1").debugging(seed=1).training(lr=1e-3)
+    """Observations and sampled actions of a policy that was trained for a few seconds."""
+    config = ACConfig().environment("CartPole-v1").debugging(seed=1).training(lr=1e-3)
     with config.build_algo() as algo:
         for _ in range(12):
             algo.train()

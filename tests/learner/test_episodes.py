@@ -8,13 +8,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from actor_critic import ACConfig, ACLearner
 
 from rlkit_core import Columns
 from rlkit_core.data import Rollout, gae
 from rlkit_core.errors import ConfigError
 from rlkit_core.learner import rollout_from_episodes
-from rlkit_ppo import PPOConfig
-from rlkit_ppo.ppo import PPOTorchLearner
 
 OBS = gym.spaces.Box(-1.0, 1.0, (3,), np.float32)
 ACT = gym.spaces.Discrete(2)
@@ -115,21 +114,21 @@ def test_steps_that_do_not_make_an_episode():
         rollout_from_episodes([episode(2), {**episode(2), "action_logp": np.zeros(2)}], OBS)
 
 
-def learner_for(learner_class=PPOTorchLearner, **training):
-    config = PPOConfig().environment(observation_space=OBS, action_space=ACT).debugging(seed=3)
-    config.training(normalize_advantages=None, **training).learners(learner_class=learner_class)
+def learner_for(learner_class=ACLearner, **training):
+    config = ACConfig().environment(observation_space=OBS, action_space=ACT).debugging(seed=3)
+    config.training(normalize_advantages=False, **training).learners(learner_class=learner_class)
     learner = config.build_learner()
     learner.build()
     return learner
 
 
-class Keeps(PPOTorchLearner):
+class Keeps(ACLearner):
     def build_train_batch(self, module_id, rollout):
         self.rows = super().build_train_batch(module_id, rollout)
         return self.rows
 
 
-def test_ppo_gets_each_episodes_own_advantages():
+def test_a_learner_gets_each_episodes_own_advantages():
     """GAE over each episode alone, with the value of its own last observation."""
     learner = learner_for(Keeps)
     module = learner.module["default_policy"]
@@ -170,7 +169,7 @@ def test_given_log_probabilities_are_kept():
 
 
 def test_a_recurrent_module_takes_episodes():
-    config = PPOConfig().environment(observation_space=OBS, action_space=ACT).debugging(seed=3)
+    config = ACConfig().environment(observation_space=OBS, action_space=ACT).debugging(seed=3)
     config.rl_module(model_config={"use_lstm": True, "max_seq_len": 4})
     learner = config.build_learner()
     learner.build()
@@ -201,7 +200,7 @@ def test_exactly_one_source():
 
 
 def test_a_group_takes_episodes_too():
-    config = PPOConfig().environment(observation_space=OBS, action_space=ACT).debugging(seed=3)
+    config = ACConfig().environment(observation_space=OBS, action_space=ACT).debugging(seed=3)
     group, learner = config.build_learner_group(), config.build_learner()
     learner.build()
     learner.set_state(group.get_state()["learner"])

@@ -6,11 +6,11 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from actor_critic import ACConfig, ACLearner
 
 from rlkit_core import Learner
 from rlkit_core.errors import ConfigError, ModuleAPIError, NonFiniteError, RLKitError
 from rlkit_core.testing import DiscreteBCTorchModule
-from rlkit_ppo import PPOConfig
 
 OBS = gym.spaces.Box(-1.0, 1.0, (4,), np.float32)
 ACT = gym.spaces.Discrete(2)
@@ -28,7 +28,7 @@ def config_for(learner_class=BCLearner, module_class=DiscreteBCTorchModule, **tr
     from rlkit_core import RLModuleSpec
 
     return (
-        PPOConfig()
+        ACConfig()
         .training(**{"grad_clip": None, "lr": 0.01, **training})
         .learners(learner_class=learner_class)
         .rl_module(rl_module_spec=RLModuleSpec(module_class=module_class), model_config={"fcnet_hiddens": [8]})
@@ -99,7 +99,7 @@ def test_flat_buffers_change_no_result():
     learner = built(grad_clip=0.3)
     twin = DiscreteBCTorchModule(observation_space=OBS, action_space=ACT, model_config={"fcnet_hiddens": [8]})
     twin.set_state(learner.module["default_policy"].get_state())
-    adam = torch.optim.Adam(twin.parameters(), lr=0.01, eps=1e-5)
+    adam = torch.optim.Adam(twin.parameters(), lr=0.01)
     for k in range(30):
         batch = rows(seed=k)
         learner.update(batch)
@@ -189,11 +189,9 @@ def test_an_empty_batch_is_counted_and_changes_nothing():
     assert learner.weights_seq_no == 0
 
 
-def test_ppo_refuses_a_module_without_values():
-    from rlkit_ppo import PPOTorchLearner
-
+def test_an_actor_critic_refuses_a_module_without_values():
     with pytest.raises(ModuleAPIError, match=r"ValueFunctionAPI.*DiscreteBCTorchModule.*compute_values"):
-        built(learner_class=PPOTorchLearner)
+        built(learner_class=ACLearner)
 
 
 def test_optimizers_by_name():

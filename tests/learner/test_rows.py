@@ -6,9 +6,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from actor_critic import ACConfig, ACLearner
 
 from rlkit_core.errors import ConfigError
-from rlkit_ppo import PPOConfig, PPOTorchLearner
 
 SPACES = (gym.spaces.Box(-1.0, 1.0, (4,), np.float32), gym.spaces.Discrete(2))
 EVERY_STEP = [
@@ -19,7 +19,7 @@ EVERY_STEP = [
 ]
 
 
-class LogsRows(PPOTorchLearner):
+class LogsRows(ACLearner):
     """Logs each row's own number, something that depends on weights, and a vector per row."""
 
     def compute_loss_for_module(self, *, module_id, config, batch, fwd_out):
@@ -32,7 +32,7 @@ class LogsRows(PPOTorchLearner):
 
 def build(compile, modules=("default_policy",), **settings):
     config = (
-        PPOConfig()
+        ACConfig()
         .training(lr=0.01, minibatch_size=16)
         .learners(compile=compile, learner_class=LogsRows, **settings)
         .rl_module(model_config={"fcnet_hiddens": [8]})

@@ -6,11 +6,11 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from actor_critic import ACConfig
 
 from rlkit_core.envs import EnvRunner
 from rlkit_core.learner import values, values_of_rollout
 from rlkit_core.testing import RandomEnv
-from rlkit_ppo import PPOConfig
 
 
 @pytest.mark.parametrize("mode", ["sync", "gymnasium_sync"])
@@ -19,7 +19,7 @@ def test_values_of_steps_of_the_end_and_of_final_observations(mode, share, monke
     space = gym.spaces.Box(0, 255, (12, 12, 3), np.uint8)
     env_config = {"observation_space": space, "max_episode_len": 5}
     config = (
-        PPOConfig()
+        ACConfig()
         .environment(RandomEnv, env_config=env_config)
         .env_runners(num_envs_per_env_runner=3, gym_env_vectorize_mode=mode)
         .rl_module(model_config={"vf_share_layers": share})
