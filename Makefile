@@ -26,7 +26,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-learn train test test-slow learn test-wheels bench bench-ppo bench-dqn bench-impala bench-image docs lint format wheels clean distclean
+.PHONY: help install install-learn train test test-slow learn test-wheels bench bench-ppo bench-dqn bench-impala bench-image docs lint stubs format wheels clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -111,6 +111,10 @@ lint: $(VENV)/.installed  ## ruff, formatting, mypy --strict on the core, import
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -c 'from importlinter.cli import lint_imports_command as lint; lint()'
+
+stubs: $(VENV)/.installed  ## write the type stubs of modules with settings anew
+	$(BIN)/python -m rlkit_core.settings.stubs rlkit_core.algorithm.config.sections \
+		$(patsubst %,%.config,$(notdir $(patsubst %/config.py,%,$(wildcard plugins/*/*/config.py))))
 
 format: $(VENV)/.installed  ## let ruff fix and format
 	$(BIN)/ruff check --fix .

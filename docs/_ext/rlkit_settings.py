@@ -1,4 +1,4 @@
-"""A directive that prints the settings of a config class, section by section, from its own declarations.
+"""A directive that prints the settings of a class, section by section, from its own declarations.
 
 ::
 
@@ -17,7 +17,7 @@ from docutils.parsers.rst import directives
 from sphinx.util.docutils import SphinxDirective
 
 from rlkit_core.plugins.records import load_target
-from rlkit_core.settings import Setting
+from rlkit_core.settings import SectionedSettings, Setting
 
 
 def cell(text: str, *, literal: bool = False) -> nodes.entry:
@@ -54,12 +54,14 @@ class SettingsDirective(SphinxDirective):
     option_spec: ClassVar[dict[str, Any]] = {"beyond": directives.unchanged}
 
     def run(self) -> list[nodes.Node]:
-        """One sub-section and one table for each section that has settings."""
+        """One sub-section and one table for each section that has settings; one table where there are no sections."""
         documented = load_target(self.arguments[0])
         settings = list(documented.known_settings().values())
         if "beyond" in self.options:
             base = load_target(self.options["beyond"]).known_settings()
             settings = [setting for setting in settings if differs(setting, base)]
+        if not issubclass(documented, SectionedSettings):
+            return [table(settings)]
         page: list[nodes.Node] = []
         for section, method in documented.sections().items():
             chosen = [setting for setting in settings if setting.section == section]

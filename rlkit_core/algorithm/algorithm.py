@@ -12,7 +12,7 @@ import torch
 from rlkit_core.algorithm.callbacks import Callbacks
 from rlkit_core.algorithm.evaluation import Evaluation
 from rlkit_core.algorithm.membership import ModuleChanges
-from rlkit_core.algorithm.results import Timers, assemble_result
+from rlkit_core.algorithm.results import ResultDict, Timers, assemble_result
 from rlkit_core.checkpoint import Checkpointable
 from rlkit_core.columns import COMPONENT_LEARNER_GROUP, DEFAULT_MODULE_ID
 from rlkit_core.envs import EnvRunnerGroup
@@ -81,7 +81,7 @@ class Algorithm(Evaluation, ModuleChanges, Checkpointable):
 
     # -- training -----------------------------------------------------------------------------------------------------
 
-    def train(self) -> dict[str, Any]:
+    def train(self) -> ResultDict:
         """One iteration: training steps until the ``min_*_per_iteration`` settings are met, then evaluation if due.
 
         Returns:
@@ -112,9 +112,9 @@ class Algorithm(Evaluation, ModuleChanges, Checkpointable):
             timers=self.timers.result(),
             training_iteration=self.iteration,
             num_training_step_calls=calls,
-            config=self.config,
+            config=self.config.to_dict(),
         )
-        result.update(self.extra_results())
+        cast(dict[str, Any], result).update(self.extra_results())
         self.callbacks.on_train_result(self, result)
         return result
 

@@ -6,7 +6,7 @@ import math
 import numbers
 import time
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 ENV_RUNNER_RESULTS: Final = "env_runners"
 LEARNER_RESULTS: Final = "learners"
@@ -19,6 +19,24 @@ NUM_TRAINING_STEP_CALLS_PER_ITERATION: Final = "num_training_step_calls_per_iter
 EPISODE_RETURN_MEAN: Final = "episode_return_mean"
 
 
+class ResultDict(TypedDict, total=False):
+    """What ``train()`` returns; more may be in it, where an algorithm adds it.
+
+    ``config`` holds every setting with its value. ``evaluation`` is there in the iterations that evaluated,
+    ``fault_tolerance`` where something can die.
+    """
+
+    env_runners: dict[str, Any]
+    learners: dict[str, Any]
+    evaluation: dict[str, Any]
+    fault_tolerance: dict[str, Any]
+    timers: dict[str, float]
+    training_iteration: int
+    num_env_steps_sampled_lifetime: int
+    num_training_step_calls_per_iteration: int
+    config: dict[str, Any]
+
+
 def assemble_result(
     *,
     env_runners: Mapping[str, Any],
@@ -28,8 +46,8 @@ def assemble_result(
     timers: Mapping[str, Any],
     training_iteration: int,
     num_training_step_calls: int,
-    config: Any,
-) -> dict[str, Any]:
+    config: Mapping[str, Any],
+) -> ResultDict:
     """Put the parts of one iteration together.
 
     Args:
@@ -40,20 +58,19 @@ def assemble_result(
         timers: seconds by name.
         training_iteration: how many iterations there were, this one included.
         num_training_step_calls: how often ``training_step()`` ran in this one.
-        config: the algorithm's config.
+        config: every setting with its value.
 
     Returns:
-        A dict of the caller's own. ``evaluation`` is missing where there was none. ``config`` maps every
-        setting to its value.
+        A dict of the caller's own. ``evaluation`` is missing where there was none.
     """
-    result: dict[str, Any] = {
+    result: ResultDict = {
         ENV_RUNNER_RESULTS: dict(env_runners),
         LEARNER_RESULTS: dict(learners),
         TIMERS: dict(timers),
         TRAINING_ITERATION: training_iteration,
         NUM_ENV_STEPS_SAMPLED_LIFETIME: env_runners.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0),
         NUM_TRAINING_STEP_CALLS_PER_ITERATION: num_training_step_calls,
-        "config": config.to_dict(),
+        "config": dict(config),
     }
     if evaluation is not None:
         result[EVALUATION_RESULTS] = dict(evaluation)

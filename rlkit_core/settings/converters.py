@@ -6,7 +6,7 @@ import itertools
 import math
 import numbers
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 Converter = Callable[[Any], Any]
@@ -21,6 +21,14 @@ def copy_containers(value: Any) -> Any:
     if type(value) is set:
         return set(value)
     return value
+
+
+def taken(converter: Converter) -> str | None:
+    """The annotation of what a converter takes; None where it says no more than ``object``."""
+    annotations = dict(getattr(converter, "__annotations__", {}))
+    annotations.pop("return", None)
+    annotation = next(iter(annotations.values()), None)
+    return annotation if isinstance(annotation, str) and annotation != "object" else None
 
 
 def boolean(value: object) -> bool:
@@ -43,6 +51,7 @@ def optional(converter: Converter) -> Converter:
         except (ValueError, TypeError) as error:
             raise ValueError(f"{error} (or None)") from None
 
+    convert.__annotations__["value"] = taken(converter) and f"{taken(converter)} | None"
     return convert
 
 
@@ -111,7 +120,7 @@ def schedule(*, ge: float | None = None, le: float | None = None) -> Converter:
     one = number(ge=ge, le=le)
     bounds = _bounds(ge, le, None)
 
-    def convert(value: object) -> float | list[list[float]]:
+    def convert(value: float | Sequence[Sequence[float]]) -> float | list[list[float]]:
         if not isinstance(value, list | tuple):
             try:
                 return float(one(value))
@@ -133,7 +142,7 @@ def schedule(*, ge: float | None = None, le: float | None = None) -> Converter:
     return convert
 
 
-def mapping(value: object) -> dict[str, Any]:
+def mapping(value: Mapping[str, Any] | None) -> dict[str, Any]:
     """A dict with string keys, copied (the values inside keep their identity)."""
     if value is None:
         return {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rlkit_core.errors import UnknownSettingError
 from rlkit_core.settings.base import Settings, equal
@@ -143,15 +143,17 @@ class SectionedSettings(Settings):
             self.change({name: value})
         super().__setattr__(name, value)
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        gone = self.other_names.methods.get(name)
-        if gone is not None:
-            raise UnknownSettingError(f"{type(self).__name__} has no method {name!r}: {gone}.")
-        methods = [other for other in dir(type(self)) if not other.startswith("_")]
-        hint = self.other_names.hint(name, [*self.known_settings(), *methods])
-        raise UnknownSettingError(f"{type(self).__name__} has no setting or method {name!r}.{hint}")
+    if not TYPE_CHECKING:  # a type checker knows the settings, and finds an unknown one itself
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_"):
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            gone = self.other_names.methods.get(name)
+            if gone is not None:
+                raise UnknownSettingError(f"{type(self).__name__} has no method {name!r}: {gone}.")
+            methods = [other for other in dir(type(self)) if not other.startswith("_")]
+            hint = self.other_names.hint(name, [*self.known_settings(), *methods])
+            raise UnknownSettingError(f"{type(self).__name__} has no setting or method {name!r}.{hint}")
 
     # The whole as a mapping
 

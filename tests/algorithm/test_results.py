@@ -39,7 +39,7 @@ def result(steps: int = 8, **env_runners: Any) -> dict[str, Any]:
         timers={"sample": 0.1},
         training_iteration=3,
         num_training_step_calls=1,
-        config=AlgorithmConfig(),
+        config=AlgorithmConfig().to_dict(),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -31,7 +31,7 @@ _TEMPERATURE = (
 _BEFORE_LEARN = "override DQN.sample_train_batch(), which returns the batch of an update, in a subclass"
 
 
-def _n_step(value: Any) -> int | list[int]:
+def _n_step(value: int | Sequence[int]) -> int | list[int]:
     """A whole number, or ``[lowest, highest]``, both possible."""
     one = integer(ge=1)
     if not isinstance(value, list | tuple):
@@ -41,13 +41,13 @@ def _n_step(value: Any) -> int | list[int]:
     return [int(value[0]), int(value[1])]
 
 
-def _hiddens(value: Any) -> list[int]:
+def _hiddens(value: Sequence[int]) -> list[int]:
     if not isinstance(value, list | tuple):
         raise ValueError("expected a list of layer widths, such as [128]; [] puts the outputs on the encoder")
     return [int(integer(ge=1)(width)) for width in value]
 
 
-def _replay_buffer(value: Any) -> dict[str, Any]:
+def _replay_buffer(value: Mapping[str, Any]) -> dict[str, Any]:
     """A complete replay buffer config: what is given, over :data:`BUFFER_DEFAULTS`."""
     if not isinstance(value, Mapping):
         raise ValueError(f"expected a dict with some of {', '.join(BUFFER_DEFAULTS)}")
@@ -82,7 +82,7 @@ class DQNConfig(AlgorithmConfig):
 
     algo_class = "rlkit_dqn.dqn:DQN"
 
-    lr: Any = redeclare(AlgorithmConfig, "lr", 5e-4)
+    lr: float | list[list[float]] = redeclare(AlgorithmConfig, "lr", 5e-4)
     train_batch_size: int = redeclare(AlgorithmConfig, "train_batch_size", 64)
     grad_clip: float | None = redeclare(AlgorithmConfig, "grad_clip", 10.0)
     min_sample_timesteps_per_iteration: int = redeclare(AlgorithmConfig, "min_sample_timesteps_per_iteration", 1000)
@@ -119,7 +119,7 @@ class DQNConfig(AlgorithmConfig):
         help="Rewards summed before bootstrapping; [lowest, highest] draws a number for each row.",
         converter=_n_step,
     )
-    epsilon: Any = setting(
+    epsilon: float | list[list[float]] | None = setting(
         section="training",
         help="Share of random actions, or [[step, value], ...]; None: 1 to 0.05 over 10,000 steps, 0 with noisy.",
         converter=optional(schedule(ge=0, le=1)),
@@ -171,12 +171,11 @@ class DQNConfig(AlgorithmConfig):
         section="checkpointing",
         help="Keep the replay buffer in checkpoints; without it a resumed run fills it again before it learns.",
         converter=boolean,
-        aliases=(),
     )
     categorical_distribution_temperature: float = setting(
         1.0, section="training", help="1.0.", converter=number(gt=0), only=(1.0,), only_why=_TEMPERATURE
     )
-    before_learn_on_batch: Any = setting(
+    before_learn_on_batch: None = setting(
         section="training", help="None.", converter=None, only=(None,), only_why=_BEFORE_LEARN
     )
 

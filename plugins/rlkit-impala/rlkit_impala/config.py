@@ -20,7 +20,7 @@ class IMPALAConfig(AlgorithmConfig):
 
     algo_class = "rlkit_impala.impala:IMPALA"
 
-    lr: Any = redeclare(AlgorithmConfig, "lr", 1e-3)
+    lr: float | list[list[float]] = redeclare(AlgorithmConfig, "lr", 1e-3)
     train_batch_size: int = redeclare(AlgorithmConfig, "train_batch_size", 512)
     rollout_fragment_length: int | str = redeclare(AlgorithmConfig, "rollout_fragment_length", 32)
     num_envs_per_env_runner: int = redeclare(AlgorithmConfig, "num_envs_per_env_runner", 16)
@@ -41,7 +41,7 @@ class IMPALAConfig(AlgorithmConfig):
         converter=number(gt=0),
     )
     vf_loss_coeff: float = setting(0.5, section="training", help="Weight of the value loss.", converter=number(ge=0))
-    entropy_coeff: Any = setting(
+    entropy_coeff: float | list[list[float]] = setting(
         0.01,
         section="training",
         help="Weight of the entropy bonus, or [[step, value], ...].",

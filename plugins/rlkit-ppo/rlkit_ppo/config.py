@@ -22,7 +22,7 @@ class PPOConfig(AlgorithmConfig):
 
     algo_class = "rlkit_ppo.ppo:PPO"
 
-    lr: Any = redeclare(AlgorithmConfig, "lr", 3e-4)
+    lr: float | list[list[float]] = redeclare(AlgorithmConfig, "lr", 3e-4)
     train_batch_size: int = redeclare(AlgorithmConfig, "train_batch_size", 2048)
     num_envs_per_env_runner: int = redeclare(AlgorithmConfig, "num_envs_per_env_runner", 8)
     num_epochs: int = redeclare(AlgorithmConfig, "num_epochs", 10)
@@ -48,7 +48,7 @@ class PPOConfig(AlgorithmConfig):
         help="How far a value may move from the rollout's; None does not bound it.",
         converter=optional(number(gt=0)),
     )
-    entropy_coeff: Any = setting(
+    entropy_coeff: float | list[list[float]] = setting(
         0.0,
         section="training",
         help="Weight of the entropy bonus, or [[step, value], ...].",

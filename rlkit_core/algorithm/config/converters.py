@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final
 
 import gymnasium as gym
 
 from rlkit_core.errors import ConfigError
+from rlkit_core.settings import SectionedSettings, mapping, one_of
+
+if TYPE_CHECKING:
+    from rlkit_core.rl_module import MultiRLModuleSpec, RLModuleSpec
+
+EnvSpec = str | type[Any] | Callable[..., Any] | None
+_MODE = one_of("auto", "sync", "async", "gymnasium_sync", "vector_entry_point")
 
 CALLBACK_EVENTS: Final[dict[str, str]] = {
     "on_algorithm_init": "Called with algorithm= once it is built.",
@@ -21,14 +29,14 @@ CALLBACK_EVENTS: Final[dict[str, str]] = {
 """Events that ``config.callbacks(...)`` takes functions for: once an iteration or less."""
 
 
-def always_true(value: Any) -> bool:
+def always_true(value: object) -> bool:
     """The flags of ``api_stack``."""
     if value is not True:
         raise ValueError("there is only the RLModule API; expected True")
     return True
 
 
-def framework(value: Any) -> str:
+def framework(value: object) -> str:
     """``"torch"``."""
     if value in ("tf", "tf2", "tfe"):
         raise ValueError("TensorFlow is not built into rlkit, whose modules are PyTorch modules; use 'torch'")
@@ -37,7 +45,7 @@ def framework(value: Any) -> str:
     return "torch"
 
 
-def env(value: Any) -> Any:
+def env(value: EnvSpec) -> EnvSpec:
     """An id, a class or a function; None where there is none yet."""
     if value is None or callable(value):
         return value
@@ -51,16 +59,16 @@ def env(value: Any) -> Any:
     )
 
 
-def space(value: Any) -> Any:
+def space(value: gym.Space[Any]) -> gym.Space[Any]:
     """A gymnasium space."""
     if isinstance(value, gym.Space):
         return value
     raise ValueError(f"expected a gymnasium space, got {type(value).__module__}.{type(value).__name__}")
 
 
-def vectorize_mode(value: Any) -> Any:
+def vectorize_mode(value: str | Enum) -> str:
     """A mode's name; gymnasium's own enumeration is taken too."""
-    return getattr(value, "value", value)
+    return str(_MODE(getattr(value, "value", value)))
 
 
 def model_config(value: Any) -> dict[str, Any]:
@@ -70,17 +78,17 @@ def model_config(value: Any) -> dict[str, Any]:
     return plain_model_config(value)
 
 
-def module_spec(value: Any) -> Any:
+def module_spec(value: RLModuleSpec | MultiRLModuleSpec | None) -> RLModuleSpec | MultiRLModuleSpec | None:
     """None, an ``RLModuleSpec`` or a ``MultiRLModuleSpec``."""
     if value is None or hasattr(value, "as_multi_rl_module_spec"):
         return value
     raise ValueError(f"expected an RLModuleSpec or a MultiRLModuleSpec, got {type(value).__name__}")
 
 
-def class_with(method: str, what: str) -> Callable[[Any], Any]:
+def class_with(method: str, what: str) -> Callable[[type[Any]], type[Any]]:
     """A class that has ``method``."""
 
-    def convert(value: Any) -> Any:
+    def convert(value: type[Any]) -> type[Any]:
         if isinstance(value, type) and hasattr(value, method):
             return value
         raise ValueError(f"expected {what}, got {value!r}")
@@ -88,7 +96,7 @@ def class_with(method: str, what: str) -> Callable[[Any], Any]:
     return convert
 
 
-def catalogs(value: Any) -> list[Any]:
+def catalogs(value: str | type[Any] | Iterable[str | type[Any]] | None) -> list[str | type[Any]]:
     """Names of registered catalogs and Catalog subclasses, in order."""
     if value is None:
         return []
@@ -99,7 +107,7 @@ def catalogs(value: Any) -> list[Any]:
     return items
 
 
-def components(value: Any) -> dict[str, Any]:
+def components(value: Mapping[str, Any] | None) -> dict[str, Any]:
     """Components by place: ``encoder``, ``encoder:path.to.leaf``, ``head:pi``, ``distribution``."""
     if value is None:
         return {}
@@ -118,7 +126,7 @@ def components(value: Any) -> dict[str, Any]:
     return dict(value)
 
 
-def policies(value: Any) -> list[str] | None:
+def policies(value: Iterable[str] | None) -> list[str] | None:
     """Module ids; sets are sorted. A dict's values must be None."""
     if value is None:
         return None
@@ -133,12 +141,12 @@ def policies(value: Any) -> list[str] | None:
     return module_ids(value) or None
 
 
-def policies_to_train(value: Any) -> Any:
+def policies_to_train(value: Iterable[str] | Callable[..., bool] | None) -> list[str] | Callable[..., bool] | None:
     """None (all), module ids, or a function ``(module_id, batch) -> bool``."""
     return value if value is None or callable(value) else module_ids(value)
 
 
-def module_ids(value: Any) -> list[str]:
+def module_ids(value: Iterable[str]) -> list[str]:
     """Module ids in order; sets are sorted."""
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise ValueError("expected module ids, such as ['p0', 'p1']")
@@ -152,32 +160,32 @@ def module_ids(value: Any) -> list[str]:
     return list(dict.fromkeys(ids))
 
 
-def function(value: Any) -> Any:
+def function(value: Callable[..., Any]) -> Callable[..., Any]:
     """A callable."""
     if callable(value):
         return value
     raise ValueError(f"expected a function, got {type(value).__name__}")
 
 
-def name(value: Any) -> str:
+def name(value: str) -> str:
     """A name, as text."""
     if isinstance(value, str) and value.strip():
         return value
     raise ValueError(f"expected a name, got {value!r}")
 
 
-def path(value: Any) -> str:
+def path(value: str | os.PathLike[str]) -> str:
     """A path, as text."""
     if isinstance(value, str | os.PathLike) and str(value).strip():
         return os.fspath(value)
     raise ValueError(f"expected a path, got {value!r}")
 
 
-def functions(value: Any) -> list[Any]:
+def functions(value: Callable[..., Any] | Sequence[Callable[..., Any]] | None) -> list[Callable[..., Any]]:
     """One function or several."""
     if value is None:
         return []
-    items = list(value) if isinstance(value, list | tuple) else [value]
+    items: Sequence[Any] = value if isinstance(value, list | tuple) else [value]
     return [function(item) for item in items]
 
 
@@ -199,19 +207,20 @@ def callbacks_classes(value: Any) -> list[Any]:
     return items
 
 
-def some_settings(value: Any) -> dict[str, Any]:
+def some_settings(value: Mapping[str, Any] | SectionedSettings | None) -> dict[str, Any]:
     """Settings by name; a config stands for those that were set on it."""
     if value is None:
         return {}
-    if hasattr(value, "set_by_user"):
-        stored = value.to_dict()
-        return {name: stored[name] for name in stored if name in value.set_by_user()}
+    if isinstance(value, SectionedSettings):
+        return mapping(value.set_fields())
     if isinstance(value, Mapping):
         return dict(value)
     raise ValueError("expected a dict of settings, such as AlgorithmConfig.overrides(explore=False)")
 
 
-def settings_per_module(value: Any) -> dict[str, dict[str, Any]]:
+def settings_per_module(
+    value: Mapping[str, Mapping[str, Any] | SectionedSettings] | None,
+) -> dict[str, dict[str, Any]]:
     """``{module id: settings by name}``."""
     if value is None:
         return {}
@@ -220,13 +229,13 @@ def settings_per_module(value: Any) -> dict[str, dict[str, Any]]:
     return {module_ids([module_id])[0]: some_settings(item) for module_id, item in value.items()}
 
 
-def check_overrides(config: Any, attribute: Any, value: dict[str, Any]) -> None:
+def check_overrides(config: SectionedSettings, attribute: object, value: dict[str, Any]) -> None:
     """Validator: every name is a setting and every value is one that setting takes."""
     for name, item in value.items():
         _check_one(config, name, item)
 
 
-def check_overrides_per_module(config: Any, attribute: Any, value: dict[str, dict[str, Any]]) -> None:
+def check_overrides_per_module(config: SectionedSettings, attribute: object, value: dict[str, dict[str, Any]]) -> None:
     """Validator: :func:`check_overrides` for each module."""
     for module_id, settings in value.items():
         for name, item in settings.items():
@@ -236,5 +245,5 @@ def check_overrides_per_module(config: Any, attribute: Any, value: dict[str, dic
                 raise type(error)(f"module {module_id!r}: {error}") from None
 
 
-def _check_one(config: Any, name: str, value: Any) -> None:
+def _check_one(config: SectionedSettings, name: str, value: object) -> None:
     config.converted(config.setting_name(name, note=False), value)

@@ -130,7 +130,7 @@ class DerivedSettings(CoreSettings):
     def policy_mapping_fn(self) -> Callable[..., str]:
         """``(agent_id, episode, **kwargs) -> module id``; maps everyone to the sole module unless set."""
         if self._policy_mapping_fn is not None:
-            return self._policy_mapping_fn  # type: ignore[no-any-return]
+            return self._policy_mapping_fn
         ids = self.policy_ids
         sole = ids[0] if len(ids) == 1 else DEFAULT_MODULE_ID
 

@@ -126,6 +126,8 @@ class _Spaces:
         Raises:
             SpecError: nothing knows the observation space.
         """
+        from rlkit_core.envs.make import make_env
+
         candidates = [self.spaces.get(module_id)]
         candidates += [self.spaces.get(key) for key in reversed(ENV_KEYS)]
         candidates.append(self._agent_spaces().get(module_id))
@@ -135,7 +137,8 @@ class _Spaces:
         observation_space = next((pair[0] for pair in candidates if pair and pair[0] is not None), None)
         action_space = next((pair[1] for pair in candidates if pair and pair[1] is not None), None)
         if observation_space is None and self.env is None and self.config.env is not None:
-            self.env = self._made_env()
+            self.env = make_env(self.config.env, self.config.env_config)
+            self.env.close()
             return self.of(module_id, multi)
         if observation_space is None:
             raise SpecError(
@@ -143,13 +146,6 @@ class _Spaces:
                 "environment(observation_space=..., action_space=...), as spaces=..., or name an env"
             )
         return observation_space, action_space
-
-    def _made_env(self) -> Any:
-        from rlkit_core.envs.make import make_env
-
-        env = make_env(self.config.env, self.config.env_config)
-        env.close()
-        return env
 
     def _agent_spaces(self) -> dict[str, tuple[Any, Any]]:
         """Spaces of a multi-agent env's agents, by the module each agent is mapped to."""

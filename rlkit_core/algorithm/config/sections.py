@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -21,6 +22,11 @@ from rlkit_core.settings import (
     section,
     setting,
 )
+
+if TYPE_CHECKING:
+    import gymnasium as gym
+
+    from rlkit_core.rl_module import MultiRLModuleSpec, RLModuleSpec
 
 
 @attrs.define(slots=False)
@@ -55,7 +61,7 @@ class CoreSettings(SectionedSettings):
     )
     _framework: str = setting("torch", section="framework", help="'torch'.", converter=to.framework)
 
-    env: Any = setting(
+    env: str | type[Any] | Callable[..., Any] | None = setting(
         section="environment",
         help="Gymnasium id, env class, or function that makes an env.",
         converter=to.env,
@@ -63,12 +69,12 @@ class CoreSettings(SectionedSettings):
     env_config: dict[str, Any] = setting(
         {}, section="environment", help="Free-form arguments of the environment.", converter=mapping
     )
-    observation_space: Any = setting(
+    observation_space: gym.Space[Any] | None = setting(
         section="environment",
         help="What modules observe, if not the env's own space.",
         converter=optional(to.space),
     )
-    action_space: Any = setting(
+    action_space: gym.Space[Any] | None = setting(
         section="environment",
         help="What modules act in, if not the env's own space.",
         converter=optional(to.space),
@@ -113,9 +119,7 @@ class CoreSettings(SectionedSettings):
         "auto",
         section="env_runners",
         help="'auto' picks the fastest; 'sync', 'async', 'gymnasium_sync' or 'vector_entry_point'.",
-        converter=lambda value: one_of("auto", "sync", "async", "gymnasium_sync", "vector_entry_point")(
-            to.vectorize_mode(value)
-        ),
+        converter=to.vectorize_mode,
     )
     rollout_fragment_length: int | str = setting(
         "auto",
@@ -165,7 +169,7 @@ class CoreSettings(SectionedSettings):
         help="Which of the GPUs that torch sees a learner with num_gpus_per_learner > 0 takes.",
         converter=integer(ge=0),
     )
-    _learner_class: Any = setting(
+    _learner_class: type[Any] | None = setting(
         section="learners",
         help="Learner subclass, if not the algorithm's own.",
         converter=optional(to.class_with("compute_loss_for_module", "a Learner subclass")),
@@ -198,7 +202,7 @@ class CoreSettings(SectionedSettings):
     lr: float | list[list[float]] = setting(
         0.001, section="training", help="Learning rate, or [[step, value], ...].", converter=schedule(ge=0)
     )
-    torch_lr_scheduler_classes: list[Any] = setting(
+    torch_lr_scheduler_classes: list[Callable[..., Any]] = setting(
         [],
         section="experimental",
         help="Torch learning-rate schedulers, (optimizer) -> scheduler, stepped once per update, that start from lr.",
@@ -238,12 +242,12 @@ class CoreSettings(SectionedSettings):
         help="Settings of the networks: a dict or a DefaultModelConfig.",
         converter=to.model_config,
     )
-    _rl_module_spec: Any = setting(
+    _rl_module_spec: RLModuleSpec | MultiRLModuleSpec | None = setting(
         section="rl_module",
         help="RLModuleSpec or MultiRLModuleSpec, if not the algorithm's own.",
         converter=to.module_spec,
     )
-    catalogs: list[Any] = setting(
+    catalogs: list[str | type[Any]] = setting(
         [],
         section="rl_module",
         help="Catalogs, by name or class, that come before the algorithm's own.",
@@ -266,12 +270,12 @@ class CoreSettings(SectionedSettings):
     policies: list[str] | None = setting(
         section="multi_agent", help="Module ids; None is the one 'default_policy'.", converter=to.policies
     )
-    _policy_mapping_fn: Any = setting(
+    _policy_mapping_fn: Callable[..., str] | None = setting(
         section="multi_agent",
         help="(agent_id, episode, **kwargs) -> module id.",
         converter=optional(to.function),
     )
-    policies_to_train: Any = setting(
+    policies_to_train: list[str] | Callable[..., bool] | None = setting(
         section="multi_agent",
         help="Module ids that learn, or (module_id, batch) -> bool; None is all.",
         converter=to.policies_to_train,
@@ -300,7 +304,7 @@ class CoreSettings(SectionedSettings):
         help="Evaluation by timesteps begins with fresh episodes; False goes on with those that are open.",
         converter=boolean,
     )
-    custom_evaluation_function: Any = setting(
+    custom_evaluation_function: Callable[..., dict[str, Any]] | None = setting(
         section="evaluation",
         help="(algorithm, evaluation runners) -> dict of results, in place of playing.",
         converter=optional(to.function),
@@ -357,22 +361,22 @@ class CoreSettings(SectionedSettings):
         help="Class, or list of them, with on_... methods.",
         converter=to.callbacks_classes,
     )
-    on_algorithm_init: list[Any] = setting(
+    on_algorithm_init: list[Callable[..., Any]] = setting(
         [], section="callbacks", help=to.CALLBACK_EVENTS["on_algorithm_init"], converter=to.functions
     )
-    on_train_result: list[Any] = setting(
+    on_train_result: list[Callable[..., Any]] = setting(
         [], section="callbacks", help=to.CALLBACK_EVENTS["on_train_result"], converter=to.functions
     )
-    on_evaluate_start: list[Any] = setting(
+    on_evaluate_start: list[Callable[..., Any]] = setting(
         [], section="callbacks", help=to.CALLBACK_EVENTS["on_evaluate_start"], converter=to.functions
     )
-    on_evaluate_end: list[Any] = setting(
+    on_evaluate_end: list[Callable[..., Any]] = setting(
         [], section="callbacks", help=to.CALLBACK_EVENTS["on_evaluate_end"], converter=to.functions
     )
-    on_checkpoint_saved: list[Any] = setting(
+    on_checkpoint_saved: list[Callable[..., Any]] = setting(
         [], section="callbacks", help=to.CALLBACK_EVENTS["on_checkpoint_saved"], converter=to.functions
     )
-    on_checkpoint_loaded: list[Any] = setting(
+    on_checkpoint_loaded: list[Callable[..., Any]] = setting(
         [], section="callbacks", help=to.CALLBACK_EVENTS["on_checkpoint_loaded"], converter=to.functions
     )
 
