@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 DEFAULT_AGENT_ID: Final = "default_agent"
@@ -17,6 +18,19 @@ COMPONENT_LEARNER: Final = "learner"
 COMPONENT_RL_MODULE: Final = "rl_module"
 COMPONENT_OPTIMIZER: Final = "optimizer"
 COMPONENT_METRICS_LOGGER: Final = "metrics_logger"
+
+_NOT_IN_MODULE_IDS: Final = '<>:"/\\|?'
+_MODULE_ID: Final = re.compile(rf"[^{re.escape(_NOT_IN_MODULE_IDS)}]*[^{re.escape(_NOT_IN_MODULE_IDS)}. ]\Z")
+
+
+def module_id_problem(module_id: object) -> str | None:
+    """Say why a value cannot be the id of a module, which names a directory of a checkpoint; None if it can."""
+    if isinstance(module_id, str) and _MODULE_ID.match(module_id):
+        return None
+    return (
+        f"{module_id!r} is no module id: expected a non-empty str without any of {' '.join(_NOT_IN_MODULE_IDS)} that "
+        "does not end in a dot or a space (ids become directory names)"
+    )
 
 
 class Columns:

@@ -37,7 +37,11 @@ class PluginNotFoundError(PluginError, LookupError):
 
 
 class PluginVersionError(PluginError):
-    """A plugin and this rlkit-core do not fit together."""
+    """A plugin and this rlkit-core do not fit together; ``remedy`` says what to install, where that is known."""
+
+    def __init__(self, message: str = "", *, remedy: str | None = None) -> None:
+        super().__init__(message)
+        self.remedy = remedy
 
 
 class AmbiguousComponentError(RLKitError, LookupError):

@@ -31,20 +31,9 @@ class ComponentChoices:
         """
         if mapping is None:
             return cls({})
-        if not isinstance(mapping, Mapping):
-            raise ConfigError(f"components: expected a dict such as {{'encoder': 'rlkit-core/mlp'}}, got {mapping!r}")
-        for key, value in mapping.items():
-            kind, colon, place = key.partition(":") if isinstance(key, str) else ("", "", "")
-            if kind not in KINDS or (colon and not place):
-                raise ConfigError(
-                    f"components[{key!r}]: use 'encoder', 'encoder:path.to.leaf', 'head:pi', 'distribution' "
-                    f"or 'distribution:path'.{did_you_mean(kind, KINDS)}"
-                )
-            if not isinstance(value, str | Component | type):
-                raise ConfigError(
-                    f"components[{key!r}]: expected an id such as 'rlkit-core/mlp', a Component or a class; "
-                    f"got {value!r}"
-                )
+        problem = components_problem(mapping)
+        if problem:
+            raise ConfigError(f"components={mapping!r}: {problem}")
         return cls(mapping)
 
     def lookup(self, kind: str, slot: str, path: Sequence[str]) -> Any | None:
@@ -64,6 +53,22 @@ class ComponentChoices:
     def to_dict(self) -> dict[str, Any]:
         """Return the entries as they were written."""
         return dict(self._entries)
+
+
+def components_problem(mapping: object) -> str | None:
+    """Say what is wrong with ``components={...}``, or return None."""
+    if not isinstance(mapping, Mapping):
+        return "expected a dict such as {'encoder': 'rlkit-core/mlp'}"
+    for key, value in mapping.items():
+        kind, colon, place = key.partition(":") if isinstance(key, str) else ("", "", "")
+        if kind not in KINDS or (colon and not place):
+            return (
+                f"{key!r} names no place; use 'encoder', 'encoder:path.to.leaf', 'head' (every head), 'head:pi', "
+                f"'distribution' or 'distribution:path'.{did_you_mean(kind, KINDS)}"
+            )
+        if not isinstance(value, str | Component | type):
+            return f"{key!r}: expected an id such as 'rlkit-core/mlp', a Component or a class, got {value!r}"
+    return None
 
 
 def key_for(kind: str, slot: str, path: Sequence[str]) -> str:

@@ -7,20 +7,19 @@ everything that plugin had registered is taken back.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
-import pluggy
-
 from rlkit_core.errors import PluginError, PluginVersionError, did_you_mean
-from rlkit_core.plugins import contributions, lookup
+from rlkit_core.plugins import API_VERSION, lookup
 from rlkit_core.plugins.discovery import (
     DISABLED,
     GROUP_ALGORITHMS,
@@ -33,7 +32,7 @@ from rlkit_core.plugins.discovery import (
     Snapshot,
     scan,
 )
-from rlkit_core.plugins.hookspecs import RLKitSpecs
+from rlkit_core.plugins.manager import HookManager
 from rlkit_core.plugins.records import (
     SERVICE_KINDS,
     Component,
@@ -44,20 +43,13 @@ from rlkit_core.plugins.records import (
     Registered,
     Service,
     describe,
+    load_target,
 )
 from rlkit_core.plugins.registry import ComponentRegistry
-from rlkit_core.plugins.states import FAILED, LOADED, PluginState, report_once, state_from_metadata
+from rlkit_core.plugins.states import FAILED, LOADED, PluginState, report_once
+from rlkit_core.plugins.versions import check_api
 
 _log = logging.getLogger("rlkit.plugins")
-
-
-class _Manager(pluggy.PluginManager):
-    """A manager that looks at ``rlkit_*`` names only and needs no marker on them."""
-
-    def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
-        if not name.startswith("rlkit_"):
-            return None
-        return super().parse_hookimpl_opts(plugin, name) or {}
 
 
 class PluginHost:
@@ -71,8 +63,7 @@ class PluginHost:
     def __init__(self, snapshot: Snapshot | None = None, env: Mapping[str, str] | None = None) -> None:
         self._env = os.environ if env is None else env
         self.snapshot = scan(env=self._env) if snapshot is None else snapshot
-        self._manager = _Manager("rlkit")
-        self._manager.add_hookspecs(RLKitSpecs)
+        self._manager = HookManager(self._trace if self._traced else None)
         self._lock = threading.RLock()
         self._states: dict[tuple[str, str], PluginState] = {}
         self._held: dict[tuple[str, str], list[Registered[Record]]] = {}
@@ -112,45 +103,30 @@ class PluginHost:
         if key in self._states:  # also while it is being loaded: a plugin may ask for the host at import
             return
         start = time.perf_counter()
-        described = (entry.distribution, entry.version, entry.name, entry.value)
-        self._states[key] = PluginState(*described, "loading")
+        self._states[key] = PluginState.of(entry, "loading")
         try:
-            taken = {(r.kind, r.name) for (dist, _), held in self._held.items() if dist == key[0] for r in held}
-            self._held[key] = self._register(entry, taken)
-            state, problem = LOADED, {}
-        except KeyboardInterrupt:
-            self._roll_back(key)
-            del self._states[key]
-            raise
+            self._held[key] = self._register(entry)
+            state = PluginState.of(entry, LOADED, seconds=time.perf_counter() - start)
         except BaseException as exc:
-            self._roll_back(key)
-            state, problem = FAILED, contributions.describe_failure(exc, entry)
-        seconds = time.perf_counter() - start
-        self._states[key] = PluginState(*described, state, seconds=seconds, **problem)
+            self._manager.discard(":".join(key))  # whatever step it failed at
+            if isinstance(exc, KeyboardInterrupt):
+                del self._states[key]
+                raise
+            state = PluginState.failure(entry, exc, seconds=time.perf_counter() - start)
+        self._states[key] = state
         self._registry = None
-        self._trace(f"load {':'.join(key)} = {entry.value}: {state}, {seconds * 1e3:.1f} ms")
+        if self._traced:
+            self._trace(f"load {':'.join(key)} = {entry.value}: {state.state}, {state.seconds * 1e3:.1f} ms")
 
-    def _register(self, entry: EntryPointInfo, taken: set[tuple[str, str]]) -> list[Registered[Record]]:
-        plugin = contributions.import_value(entry.value)
-        contributions.check_api(plugin, entry)
-        # pluggy gets a plain namespace that holds the checked hooks and nothing else: it would otherwise read
-        # every attribute of the plugin, and so import whatever a lazy module (PEP 562) offers.
-        hooks = contributions.find_hooks(plugin)
+    def _register(self, entry: EntryPointInfo) -> list[Registered[Record]]:
+        plugin = load_target(entry.value)
+        check_api(getattr(plugin, "rlkit_api", None), API_VERSION, entry.distribution)
         name = f"{entry.distribution}:{entry.name}"
-        self._manager.register(contributions.namespace(name, hooks), name=name)
+        self._manager.add(plugin, name)
         origin = Origin(entry.distribution, entry.version, entry.name)
-        return contributions.collect_records(
-            {hook: impl for hook in hooks for impl in self._implementations(hook) if impl.plugin_name == name},
-            origin,
-            taken,
-        )
-
-    def _roll_back(self, key: tuple[str, str]) -> None:
-        """Take back everything a plugin registered, whatever step it failed at."""
-        name = ":".join(key)
-        plugin = self._manager.get_plugin(name)
-        if plugin is not None:
-            self._manager.unregister(plugin, name)
+        beside = (held for (distribution, _), held in self._held.items() if distribution == entry.distribution)
+        taken = {(r.kind, r.name) for held in beside for r in held}
+        return self._manager.records(name, origin, taken)
 
     # ------------------------------------------------------------------ what was found
 
@@ -161,11 +137,9 @@ class PluginHost:
         for info in self.snapshot.distributions:
             for entry in info.entry_points:
                 if entry.group == GROUP_PLUGINS and entry.state in (DISABLED, INCOMPATIBLE, SHADOWED):
-                    states.append(state_from_metadata(entry, info.reason))
+                    states.append(PluginState.of(entry, entry.state, reason=info.reason))
             if info.state == INCOMPATIBLE and not any(e.group == GROUP_PLUGINS for e in info.entry_points):
-                states.append(
-                    state_from_metadata(EntryPointInfo("", "-", "", info.name, info.version, info.state), info.reason)
-                )
+                states.append(PluginState(info.name, info.version, "-", "", info.state, info.reason))
         return tuple(sorted(states, key=lambda s: (s.distribution, s.entry_point, s.state, s.version)))
 
     @property
@@ -267,13 +241,11 @@ class PluginHost:
         if failed:
             raise failed[0].error(asked_for)
         try:
-            return contributions.import_value(entry.value)
+            return load_target(entry.value)
         except KeyboardInterrupt:
             raise
         except BaseException as exc:
-            described = (entry.distribution, entry.version, entry.name, entry.value)
-            state = PluginState(*described, FAILED, **contributions.describe_failure(exc, entry))
-            raise state.error(asked_for) from exc
+            raise PluginState.failure(entry, exc).error(asked_for) from exc
 
     def _class(self, entry: EntryPointInfo, noun: str) -> type[Any]:
         value = self.load_entry_point(entry)
@@ -302,31 +274,13 @@ class PluginHost:
 
     # ------------------------------------------------------------------ calling hooks
 
-    def _implementations(self, hook: str) -> list[Any]:
-        """Return a hook's implementations: tryfirst, plain, trylast, each sorted by (distribution, name)."""
-        caller = getattr(self._manager.hook, hook, None)
-        if caller is None:
-            raise ValueError(f"no hook {hook!r}.{did_you_mean(hook, sorted(vars(RLKitSpecs)))}")
-        impls = caller.get_hookimpls()
-        return sorted(impls, key=lambda i: (i.trylast - i.tryfirst, i.plugin_name.split(":", 1)))
-
-    def _calls(self, hook: str, kwargs: Mapping[str, Any]) -> Iterator[tuple[Origin, Any]]:
+    def _calls(self, hook: str, kwargs: Mapping[str, Any]) -> Iterator[tuple[Origin, Callable[[], Any]]]:
+        """Yield each plugin that implements a hook, with what calls it; loads plugins first."""
         self.load()
-        for impl in self._implementations(hook):
-            distribution, _, entry = impl.plugin_name.partition(":")
+        for name in self._manager.implementers(hook):
+            distribution, _, entry = name.partition(":")
             origin = Origin(distribution, self._states[distribution, entry].version, entry)
-            yield origin, lambda impl=impl: self._call(impl, hook, kwargs)
-
-    def _call(self, impl: Any, hook: str, kwargs: Mapping[str, Any]) -> Any:
-        start = time.perf_counter()
-        outcome = "raised"
-        try:
-            result = impl.function(*(kwargs[name] for name in impl.argnames))
-            outcome = "done"
-            return result
-        finally:
-            milliseconds = (time.perf_counter() - start) * 1e3
-            self._trace(f"{hook} of {impl.plugin_name}: {outcome}, {milliseconds:.1f} ms")
+            yield origin, functools.partial(self._manager.ask, name, hook, kwargs)
 
     def notify(self, hook: str, **kwargs: Any) -> None:
         """Tell observers. What one raises is logged once, counted in ``observer_errors``, and stops nobody.
@@ -393,9 +347,12 @@ class PluginHost:
                 return migrated
         return state
 
+    @property
+    def _traced(self) -> bool:
+        return self._env.get("RLKIT_TRACE_PLUGINS", "") not in ("", "0")
+
     def _trace(self, text: str) -> None:
-        if self._env.get("RLKIT_TRACE_PLUGINS", "") not in ("", "0"):
-            print(f"[rlkit plugins] {text}", file=sys.stderr)
+        print(f"[rlkit plugins] {text}", file=sys.stderr)
 
 
 # ------------------------------------------------------------------ the host of this process

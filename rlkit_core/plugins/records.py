@@ -73,19 +73,16 @@ def _as_tuple(spaces: Iterable[type]) -> tuple[type, ...]:
 
 
 def load_target(target: Any) -> Any:
-    """Import ``"package.module:Attribute"``; anything that is no string is returned as it is.
+    """Import ``"package.module"`` or ``"package.module:Attribute"``; anything that is no string is returned as it is.
 
     Raises:
-        ValueError: the string has no ``:``.
-        ImportError, AttributeError: the module or the attribute does not exist.
+        ImportError, AttributeError: it does not exist; and whatever its import raises.
     """
     if not isinstance(target, str):
         return target
-    module_name, sep, attribute = target.partition(":")
-    if not sep or not module_name or not attribute:
-        raise ValueError(f"target {target!r}: expected 'package.module:Attribute'")
-    value: Any = importlib.import_module(module_name)
-    for part in attribute.split("."):
+    module, _, attribute = target.partition("[")[0].partition(":")
+    value: Any = importlib.import_module(module.strip())
+    for part in filter(None, attribute.strip().split(".")):
         value = getattr(value, part)
     return value
 

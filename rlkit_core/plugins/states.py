@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import traceback
 import warnings
 
 from attrs import field, frozen
 
 from rlkit_core.errors import PluginError, PluginVersionError
 from rlkit_core.plugins import PluginWarning
-from rlkit_core.plugins.discovery import INCOMPATIBLE, EntryPointInfo
+from rlkit_core.plugins.discovery import INCOMPATIBLE, EntryPointInfo, top_level
+from rlkit_core.plugins.records import describe
 
 LOADED, FAILED = "loaded", "failed"
 
@@ -36,6 +38,28 @@ class PluginState:
     seconds: float = 0.0
     exception: BaseException | None = field(default=None, eq=False, repr=False)
 
+    @classmethod
+    def of(cls, entry: EntryPointInfo, state: str, *, reason: str | None = None, seconds: float = 0.0) -> PluginState:
+        """Return the state of the plugin behind an entry point."""
+        described = (entry.distribution, entry.version, entry.name, entry.value)
+        return cls(*described, state, reason=reason, seconds=seconds)
+
+    @classmethod
+    def failure(cls, entry: EntryPointInfo, exc: BaseException, *, seconds: float = 0.0) -> PluginState:
+        """Return the state of a plugin that raised while it was imported or registered, with what to do about it."""
+        return cls(
+            entry.distribution,
+            entry.version,
+            entry.name,
+            entry.value,
+            FAILED,
+            reason=describe(exc),
+            remedy=f"{_remedy(exc, entry)}, or hide it with RLKIT_PLUGINS_DISABLE={entry.distribution}",
+            traceback="".join(traceback.format_exception(type(exc), exc, exc.__traceback__)),
+            seconds=seconds,
+            exception=exc,
+        )
+
     def __str__(self) -> str:
         text = f"plugin {self.distribution} {self.version} ({self.entry_point}) {self.state}"
         return text + (f": {self.reason}" if self.reason else "")
@@ -49,9 +73,17 @@ class PluginState:
         return error
 
 
-def state_from_metadata(entry: EntryPointInfo, reason: str | None) -> PluginState:
-    """Return the state of a plugin that metadata alone rules out."""
-    return PluginState(entry.distribution, entry.version, entry.name, entry.value, entry.state, reason)
+def _remedy(exc: BaseException, entry: EntryPointInfo) -> str:
+    name = entry.distribution
+    if isinstance(exc, PluginVersionError) and exc.remedy:
+        return exc.remedy
+    if isinstance(exc, ModuleNotFoundError) and exc.name and exc.name.partition(".")[0] != top_level(entry.value):
+        return f"install {exc.name.partition('.')[0]!r}, which it imports"
+    if isinstance(exc, SystemExit):
+        return f"it tried to end Python while it was imported; update it (pip install -U {name})"
+    if isinstance(exc, ImportError | AttributeError):
+        return f"reinstall it (pip install --force-reinstall {name})"
+    return f"update it (pip install -U {name})"
 
 
 _reported: set[tuple[str, str, str | None]] = set()

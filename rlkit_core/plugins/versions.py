@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+
+from rlkit_core.errors import PluginVersionError
 
 _PLAIN = re.compile(r"[A-Za-z0-9._-]+\s*\(?\s*((?:(?:>=|<=|<|>)\s*\d+(?:\.\d+)*\s*,?\s*)*)\)?\s*\Z")
 _CLAUSE = re.compile(r"(>=|<=|<|>)\s*(\d+(?:\.\d+)*)")
@@ -49,25 +50,22 @@ def _release(version: str) -> tuple[int, ...]:
     return tuple(parts)
 
 
-def api_problem(declared: Any, core_api: tuple[int, int]) -> tuple[str, str] | None:
-    """Say why a plugin's ``rlkit_api`` does not fit ``core_api``.
+def check_api(declared: object, core_api: tuple[int, int], distribution: str) -> None:
+    """Check the ``rlkit_api`` of a plugin: its major number is the core's, its minor at most the core's.
 
-    The major number must be equal and the minor at most the core's.
-
-    Returns:
-        ``(reason, remedy)`` with ``{plugin}`` standing for the distribution's name, or None when it fits.
+    Raises:
+        PluginVersionError: it is missing, malformed, of another major version, or newer; with its remedy.
     """
     core = f"{core_api[0]}.{core_api[1]}"
     match = re.match(r"(\d+)\.(\d+)\Z", declared) if isinstance(declared, str) else None
     if match is None:
         seen = "it declares none" if declared is None else f"it declares {declared!r}"
-        return f'expected rlkit_api = "MAJOR.MINOR", {seen}', f'its author must add: rlkit_api = "{core}"'
+        remedy = f'its author must add: rlkit_api = "{core}"'
+        raise PluginVersionError(f'expected rlkit_api = "MAJOR.MINOR", {seen}', remedy=remedy)
     major, minor = int(match[1]), int(match[2])
     if (major, minor) > core_api:
-        return f"it needs plugin API {declared}, this core has {core}", "pip install --upgrade rlkit-core"
+        reason = f"it needs plugin API {declared}, this core has {core}"
+        raise PluginVersionError(reason, remedy="pip install --upgrade rlkit-core")
     if major < core_api[0]:
-        return (
-            f"it was written for plugin API {declared}, this core has {core}",
-            "pip install --upgrade {plugin}",
-        )
-    return None
+        reason = f"it was written for plugin API {declared}, this core has {core}"
+        raise PluginVersionError(reason, remedy=f"pip install --upgrade {distribution}")

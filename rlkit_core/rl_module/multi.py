@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from rlkit_core.columns import ALL_MODULES
+from rlkit_core.columns import ALL_MODULES, module_id_problem
 from rlkit_core.errors import SpecError, StateError
 from rlkit_core.rl_module.base import _UNSET, RLModule
 from rlkit_core.rl_module.construction import takes_config_object
@@ -21,10 +21,8 @@ from rlkit_core.rl_module.torch_module import acting_call
 if TYPE_CHECKING:
     import gymnasium as gym
 
-_FORBIDDEN = frozenset('<>:"/\\|?')
 
-
-def validate_module_id(module_id: Any, error: bool = False) -> bool:
+def validate_module_id(module_id: object, error: bool = False) -> bool:
     """Check that an id can name a directory of a checkpoint.
 
     Args:
@@ -37,21 +35,12 @@ def validate_module_id(module_id: Any, error: bool = False) -> bool:
     Raises:
         ValueError: it is not, and ``error`` is True.
     """
-    valid = (
-        isinstance(module_id, str)
-        and bool(module_id)
-        and not _FORBIDDEN.intersection(module_id)
-        and module_id[-1] not in ". "
-    )
-    if not valid:
-        text = (
-            f"module id {module_id!r}: expected a non-empty str without any of {' '.join(sorted(_FORBIDDEN))} that "
-            "does not end in a dot or a space (ids become directory names)"
-        )
-        if error:
-            raise ValueError(text)
-        warnings.warn(text, UserWarning, stacklevel=2)
-    return valid
+    problem = module_id_problem(module_id)
+    if problem and error:
+        raise ValueError(problem)
+    if problem:
+        warnings.warn(problem, UserWarning, stacklevel=2)
+    return problem is None
 
 
 class MultiRLModule(nn.Module, RLModule):

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rlkit_core.algorithm import AlgorithmConfig
+from rlkit_core.columns import module_id_problem
 from rlkit_core.errors import ConfigError, UnknownSettingError
 from rlkit_core.models.default_config import DefaultModelConfig
 from rlkit_core.settings import UNSET, number, setting
@@ -117,7 +118,8 @@ def test_unknown_names_say_what_is_meant(call: Any, says: str) -> None:
         (lambda c: c.env_runners(rollout_fragment_length="all"), "'auto', or a whole number >= 1"),
         (lambda c: c.environment(gym.make("CartPole-v1")), "a ready env"),
         (lambda c: c.environment(observation_space=3), "expected a gymnasium space"),
-        (lambda c: c.multi_agent(policies=["a/b"]), "no module id"),
+        (lambda c: c.multi_agent(policies=["a/b"]), str(module_id_problem("a/b"))),
+        (lambda c: c.multi_agent(policies=["end."]), str(module_id_problem("end."))),
         (lambda c: c.rl_module(components={"encode": "x"}), "'encode' names no place"),
         (lambda c: c.rl_module(rl_module_spec={}), "expected an RLModuleSpec"),
         (lambda c: c.learners(learner_class=dict), "expected a Learner subclass"),

@@ -80,6 +80,7 @@ def test_what_is_missing_comes_from_the_algorithm(given: RLModuleSpec, module: t
 
 
 def test_catalogs_and_components_come_from_the_config_unless_the_spec_names_its_own() -> None:
+    assert Config().rl_module(components={"head": "lab/b"}).components == {"head": "lab/b"}  # every head
     config = Config().rl_module(catalogs=["lab"], components={"encoder": "lab/a", "head:pi": "lab/b"})
     assert spec_of(config).catalogs == ("lab",)
     assert spec_of(config).components == {"encoder": "lab/a", "head:pi": "lab/b"}

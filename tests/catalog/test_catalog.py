@@ -20,6 +20,7 @@ from rlkit_core.errors import (
     AmbiguousComponentError,
     ConfigError,
     NoComponentError,
+    PluginError,
     PluginNotFoundError,
     RLKitError,
 )
@@ -334,3 +335,17 @@ def test_own_encoder_as_a_component() -> None:
     built = module(images, components={"encoder": MobileNetV2EncoderConfig})
     assert built.compute_values({"obs": torch.zeros(1, 3, 32, 32)}).shape == (1,)
     assert ids(built)[("encoder", "encoder", "")][0].endswith("MobileNetV2EncoderConfig")
+
+
+def test_a_component_that_cannot_be_imported_says_so_once() -> None:
+    class Broken(ActorCriticCatalog):
+        components = (Component("gone", "encoder", "no_such_package:Encoder", (BOX,)),)
+
+    with pytest.raises(PluginError, match="no_such_package:Encoder") as caught:
+        module(catalog_class=Broken)
+    text = str(caught.value)
+    assert text.startswith("chosen for encoder 'encoder' (catalog Broken): ")
+    assert text.count("cannot be imported") == 1
+    assert text.count("ModuleNotFoundError") == 1
+    assert "PluginError" not in text
+    assert isinstance(caught.value.__cause__, ModuleNotFoundError)

@@ -306,6 +306,14 @@ def test_lookup():
     assert not ComponentChoices.from_config(None)
 
 
+def test_head_means_every_head():
+    registry = ComponentRegistry([reg("rlkit-core/plain", kind="head"), reg("lab/wide", kind="head")])
+    choices = {"head": "lab/wide", "head:vf": "rlkit-core/plain"}
+    for slot, expected in (("pi", "lab/wide"), ("af", "lab/wide"), ("vf", "rlkit-core/plain")):
+        request = ComponentRequest("head", slot, (), TEXT)
+        assert choose(request, registry=registry, choices=ComponentChoices.from_config(choices)).id == expected
+
+
 @given(
     st.sampled_from(["encoder", "distribution"]),
     st.lists(st.text(st.characters(exclude_characters=".", codec="utf-8"), min_size=1), max_size=4),

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
 
 import rlkit_core
+from rlkit_core.errors import PluginVersionError
 from rlkit_core.plugins import PluginWarning, discovery
 from rlkit_core.plugins.discovery import Snapshot, scan
-from rlkit_core.plugins.versions import api_problem, window_problem
+from rlkit_core.plugins.versions import check_api, window_problem
 
 ALGO = {"rlkit.algorithms": {"x": "nowhere:Config"}}
 
@@ -161,18 +162,19 @@ def test_plain_ranges_agree_with_packaging(version, clauses):
         ("1.2", None, None),
         ("1.3", "needs plugin API 1.3", "rlkit-core"),
         ("2.0", "needs plugin API 2.0", "rlkit-core"),
-        ("0.9", "written for plugin API 0.9", "{plugin}"),
+        ("0.9", "written for plugin API 0.9", "--upgrade lab-x"),
         (None, "declares none", "rlkit_api"),
         ("one", "'one'", "rlkit_api"),
         (1.0, "1.0", "rlkit_api"),
     ],
 )
 def test_api_window(declared, reason, remedy):
-    problem = api_problem(declared, (1, 2))
-    assert (problem is None) == (reason is None)
-    if problem:
-        assert reason in problem[0]
-        assert remedy in problem[1]
+    if reason is None:
+        check_api(declared, (1, 2), "lab-x")
+        return
+    with pytest.raises(PluginVersionError, match=reason) as caught:
+        check_api(declared, (1, 2), "lab-x")
+    assert remedy in caught.value.remedy
 
 
 # ------------------------------------------------------------------ RLKIT_PLUGINS, RLKIT_PLUGINS_DISABLE

@@ -333,6 +333,26 @@ def test_trace(site, capsys):
     host.notify("rlkit_train_result", algorithm=None, result={})
     err = capsys.readouterr().err
     assert "load lab-x:lab-x = lab_x: loaded" in err
+    assert "rlkit_encoders of lab-x:lab-x: done" in err
+    assert "lab-x:lab-x: done" not in err.partition("rlkit_train_result")[2]  # it has no such hook
+
+
+def test_a_traced_hook_that_raises_says_so(site, capsys):
+    site.add("lab-x", HEAD + "def rlkit_check_config(config): raise KeyError('no')\n")
+    with pytest.raises(PluginError, match="KeyError"):
+        load(site, RLKIT_TRACE_PLUGINS="1").collect("rlkit_check_config", config=None)
+    assert "rlkit_check_config of lab-x:lab-x: raised" in capsys.readouterr().err
+
+
+def test_an_object_that_cannot_be_hashed_is_a_plugin(site):
+    source = HEAD + (
+        "class Plugin:\n    rlkit_api = '1.0'\n    def __eq__(self, other): return True\n"
+        "    def rlkit_encoders(self): return [text()]\nplugin = Plugin()\n"
+    )
+    for name in ("lab-a", "lab-b"):
+        site.add(name, source, groups={"rlkit.plugins": {"main": name.replace("-", "_") + ":plugin"}})
+    host = load(site)
+    assert [c.id for c in host.registry.components("encoder") if c.name == "text"] == ["lab-a/text", "lab-b/text"]
 
 
 # ------------------------------------------------------------------ asking for something

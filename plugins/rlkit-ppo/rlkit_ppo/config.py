@@ -98,11 +98,6 @@ class PPOConfig(AlgorithmConfig):
     def problems(self) -> Iterator[str]:
         """What does not fit together."""
         yield from super().problems()
-        if self.minibatch_size is not None and self.minibatch_size > self.train_batch_size_per_learner:
-            yield (
-                f"training(minibatch_size={self.minibatch_size}) is larger than the train batch of "
-                f"{self.train_batch_size_per_learner} env steps; make it smaller, or the batch larger"
-            )
         if isinstance(self.rollout_fragment_length, int):
             sampled = self.rollout_fragment_length * self.num_envs_per_env_runner * max(1, self.num_env_runners)
             wanted = self.total_train_batch_size

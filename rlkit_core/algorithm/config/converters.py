@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import gymnasium as gym
 
+from rlkit_core.columns import module_id_problem
 from rlkit_core.errors import ConfigError
+from rlkit_core.plugins.choices import components_problem
 from rlkit_core.settings import SectionedSettings, mapping, one_of
 
 if TYPE_CHECKING:
@@ -108,21 +110,12 @@ def catalogs(value: str | type[Any] | Iterable[str | type[Any]] | None) -> list[
 
 
 def components(value: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Components by place: ``encoder``, ``encoder:path.to.leaf``, ``head:pi``, ``distribution``."""
+    """Components by place: ``encoder``, ``encoder:path.to.leaf``, ``head`` (all), ``head:pi``, ``distribution``."""
     if value is None:
         return {}
-    if not isinstance(value, Mapping):
-        raise ValueError("expected a dict such as {'encoder': 'distribution/name'}")
-    for place, component in value.items():
-        kind, _, rest = str(place).partition(":")
-        if kind not in ("encoder", "head", "distribution") or (":" in str(place) and not rest):
-            raise ValueError(
-                f"{place!r} names no place; expected 'encoder', 'encoder:path', 'head:pi', 'head:vf' or 'distribution'"
-            )
-        if kind == "head" and not rest:
-            raise ValueError("'head' needs a slot: 'head:pi' or 'head:vf'")
-        if not isinstance(component, str | type) and not hasattr(component, "target"):
-            raise ValueError(f"{place!r}: expected a component id, a Component or a class, got {component!r}")
+    problem = components_problem(value)
+    if problem:
+        raise ValueError(problem)
     return dict(value)
 
 
@@ -152,11 +145,9 @@ def module_ids(value: Iterable[str]) -> list[str]:
         raise ValueError("expected module ids, such as ['p0', 'p1']")
     ids = sorted(value, key=str) if isinstance(value, set | frozenset) else list(value)
     for module_id in ids:
-        bad = not isinstance(module_id, str) or not module_id or any(char in '<>:"/\\|?' for char in module_id)
-        if bad or module_id[-1] in ". ":
-            raise ValueError(
-                f'{module_id!r} is no module id: a non-empty text without <>:"/\\|? and no final dot or blank'
-            )
+        problem = module_id_problem(module_id)
+        if problem:
+            raise ValueError(problem)
     return list(dict.fromkeys(ids))
 
 

@@ -1,0 +1,184 @@
+"""pluggy's manager with rlkit's rules: what a plugin implements is checked as pluggy reads it, and asked one by one.
+
+pluggy keeps, orders and calls implementations. It would let through what would never be called (arguments with
+defaults, wrappers are allowed, a hook that does not exist), so those are refused here, with the nearest name.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import pluggy
+
+from rlkit_core.errors import PluginError, did_you_mean
+from rlkit_core.plugins import API_VERSION
+from rlkit_core.plugins.hookspecs import RECORD_HOOKS, RLKitSpecs
+from rlkit_core.plugins.records import Origin, Record, Registered
+
+HOOKS: dict[str, tuple[str, ...]] = {
+    name: tuple(inspect.signature(spec).parameters)[1:]
+    for name, spec in vars(RLKitSpecs).items()
+    if name.startswith("rlkit_")
+}
+"""Every hook with the names of its arguments."""
+
+
+class HookManager(pluggy.PluginManager):
+    """A manager of ``rlkit_*`` hooks, marked or not.
+
+    Args:
+        trace: is told, in one line, of each call of a hook; None: calls are not watched.
+    """
+
+    def __init__(self, trace: Callable[[str], None] | None = None) -> None:
+        super().__init__("rlkit")
+        self.add_hookspecs(RLKitSpecs)
+        if trace is not None:
+            self._trace_calls(trace)
+
+    def add(self, plugin: object, name: str) -> None:
+        """Register the hooks of a module or object under ``name``. After an error the caller unregisters it.
+
+        Raises:
+            PluginError: an unknown hook, one implemented twice, arguments a hook does not have or that would never
+                be passed, a wrapper, a marked function under another name, or an object that can hold no hooks.
+        """
+        if plugin is None or isinstance(plugin, type | str | int | float | tuple | list | dict):
+            raise PluginError(f"the entry point names {plugin!r}: expected a module or an object with hooks")
+        _check_forgotten(plugin)
+        # pluggy wants what it is given hashable, and older ones read every attribute of it, which imports all that a
+        # lazy module (PEP 562) offers. It gets a namespace that holds the names in question and nothing else.
+        hooks = types.ModuleType(name)
+        vars(hooks).update({n: getattr(plugin, n) for n in dir(plugin) if n.startswith("rlkit_") and n != "rlkit_api"})
+        self.register(hooks, name=name)
+        for caller in self.get_hookcallers(hooks) or ():
+            if sum(impl.plugin is hooks for impl in caller.get_hookimpls()) > 1:
+                raise PluginError(f"hook {caller.name!r} is implemented twice in one plugin")
+
+    def discard(self, name: str) -> None:
+        """Take back everything registered under ``name``; nothing happens where nothing is."""
+        if self.get_plugin(name) is not None:
+            self.unregister(name=name)
+
+    def parse_hookimpl_opts(self, plugin: object, name: str) -> Any:
+        """Return pluggy's options of one attribute, or None where it is no hook; pluggy calls this for each.
+
+        Raises:
+            PluginError: as :meth:`add`.
+        """
+        if not name.startswith("rlkit_"):
+            return None
+        function = getattr(plugin, name)
+        if not inspect.isroutine(function):
+            if name in HOOKS:
+                raise PluginError(f"{name} is {type(function).__name__} {function!r}: expected a function")
+            return None  # an imported module such as rlkit_ppo, a constant, a class
+        options: Mapping[str, Any] = super().parse_hookimpl_opts(plugin, name) or {}
+        if options.get("wrapper") or options.get("hookwrapper"):
+            raise PluginError(f"{name} is a hook wrapper: no plugin may alter what another one returns")
+        hook = options.get("specname") or name
+        if hook in HOOKS:
+            _check_arguments(hook, function)
+        elif not options.get("optionalhook"):
+            raise PluginError(
+                f"unknown hook {hook!r}.{did_you_mean(hook, HOOKS)} Hooks of API {API_VERSION[0]}.{API_VERSION[1]}: "
+                f"{', '.join(sorted(HOOKS))} (a helper of another purpose must not begin with rlkit_)"
+            )
+        return options
+
+    def implementers(self, hook: str) -> list[str]:
+        """Return who implements a hook: tryfirst, plain, trylast, each sorted by (distribution, name).
+
+        Raises:
+            ValueError: there is no such hook.
+        """
+        if hook not in HOOKS:
+            raise ValueError(f"no hook {hook!r}.{did_you_mean(hook, HOOKS)}")
+        # pluggy goes by the order of registration, which asking for one plugin alone changes.
+        impls = sorted(
+            getattr(self.hook, hook).get_hookimpls(),
+            key=lambda impl: (impl.trylast - impl.tryfirst, impl.plugin_name.split(":", 1)),
+        )
+        return [impl.plugin_name for impl in impls]
+
+    def ask(self, name: str, hook: str, kwargs: Mapping[str, object]) -> Any:
+        """Call a hook of the plugin registered under ``name`` alone; None where it has none, or returns None."""
+        others = [impl.plugin for impl in getattr(self.hook, hook).get_hookimpls() if impl.plugin_name != name]
+        answers = self.subset_hook_caller(hook, others)(**kwargs)
+        return answers[0] if answers else None
+
+    def records(self, name: str, origin: Origin, taken: Iterable[tuple[str, str]]) -> list[Registered[Record]]:
+        """Call the record hooks of one plugin and check what they return.
+
+        Args:
+            name: that the plugin is registered under.
+            origin: of its records.
+            taken: (kind, name) that another entry point of the same distribution has registered already.
+
+        Raises:
+            PluginError: a hook returned no records, records of another kind, or a name is used twice.
+        """
+        registered: list[Registered[Record]] = []
+        seen = set(taken)
+        for hook, (cls, kind) in RECORD_HOOKS.items():
+            records = self.ask(name, hook, {})
+            if records is None:
+                continue
+            if isinstance(records, str) or not isinstance(records, Iterable):
+                raise PluginError(f"{hook} returned {records!r}: expected a list of records")
+            for record in records:
+                if not isinstance(record, cls):
+                    raise PluginError(f"{hook}: got {record!r}, expected {cls.__name__} records")
+                if kind is not None and record.kind != kind:
+                    raise PluginError(f"{hook}: {record.name!r} is of kind {record.kind!r}, this hook is for {kind!r}")
+                if (record.kind, record.name) in seen:
+                    raise PluginError(
+                        f"{hook}: {record.kind.replace('_', ' ')} {record.name!r} is registered twice by "
+                        f"{origin.distribution}; names are unique inside a distribution"
+                    )
+                seen.add((record.kind, record.name))
+                registered.append(Registered(record, origin))
+        return registered
+
+    def _trace_calls(self, trace: Callable[[str], None]) -> None:
+        starts: list[float] = []
+
+        def before(hook: str, impls: Sequence[Any], kwargs: Mapping[str, object]) -> None:
+            starts.append(time.perf_counter())
+
+        def after(outcome: Any, hook: str, impls: Sequence[Any], kwargs: Mapping[str, object]) -> None:
+            milliseconds = (time.perf_counter() - starts.pop()) * 1e3
+            said = "done" if outcome.exception is None else "raised"
+            for impl in impls:
+                trace(f"{hook} of {impl.plugin_name}: {said}, {milliseconds:.1f} ms")
+
+        self.add_hookcall_monitoring(before, after)
+
+
+def _check_arguments(hook: str, function: Callable[..., object]) -> None:
+    known = HOOKS[hook]
+    wanted = f"It may take: {', '.join(known) if known else 'no arguments'}"
+    for parameter in inspect.signature(function).parameters.values():
+        name = parameter.name
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise PluginError(f"{hook}: argument {str(parameter)!r} is never passed: use a plain name. {wanted}")
+        if name not in known:
+            raise PluginError(f"{hook}: unknown argument {name!r}.{did_you_mean(name, known)} {wanted}")
+        if parameter.default is not parameter.empty:
+            raise PluginError(f"{hook}: argument {name!r} has a default, so it is never passed: remove it")
+
+
+def _check_forgotten(plugin: object) -> None:
+    """Refuse a function marked ``@hookimpl`` whose name does not begin with ``rlkit_``: it would be lost."""
+    # vars() of a module or class runs no code, unlike getattr on names that load lazily.
+    holders = [plugin] if isinstance(plugin, types.ModuleType) else list(type(plugin).__mro__)
+    for holder in holders:
+        for name, value in list(vars(holder).items()):
+            marked = isinstance(value, types.FunctionType) and hasattr(value, "rlkit_impl")
+            if marked and not name.startswith("rlkit_"):
+                hint = did_you_mean(name, HOOKS)
+                raise PluginError(f"{name} is marked @hookimpl, but hooks begin with rlkit_.{hint}")
