@@ -91,7 +91,7 @@ def as_arrays(space: Space | None, values: Any) -> Any:
     return values if hasattr(values, "dtype") else np.asarray(values)
 
 
-def _shape_of(value: Any) -> str:
+def _shape_of(value: object) -> str:
     if isinstance(value, Mapping):
         return f"keys {list(value)}"
     if isinstance(value, (tuple, list)):
@@ -223,14 +223,14 @@ def _mixed_zeros(array: np.ndarray[Any, Any]) -> bool:
     return array.dtype.kind == "f" and bool(np.signbit(array).any() != np.signbit(array).all())
 
 
-def _number(value: Any) -> Any:
+def _number(value: object) -> Any:
     if value == _INF:
         return "inf"
     return "-inf" if value == -_INF else value
 
 
 def _numbers_from_json(data: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    def read(value: Any) -> Any:
+    def read(value: object) -> Any:
         if isinstance(value, str):
             return _WORDS[value]
         if not isinstance(value, (bool, int, float)):

@@ -258,7 +258,7 @@ class Algorithm(Evaluation, ModuleChanges, Checkpointable):
         components: str | Collection[str] | None = None,
         *,
         not_components: str | Collection[str] | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> dict[str, Any]:
         """Counters, random state and statistics of the runners, and the state of the learner group."""
         state: dict[str, Any] = {

@@ -57,7 +57,7 @@ class Callbacks:
         """The algorithm was restored."""
         self._call("on_checkpoint_loaded", algorithm=algorithm, path=Path(path))
 
-    def _call(self, event: str, **kwargs: Any) -> None:
+    def _call(self, event: str, **kwargs: object) -> None:
         for function in self._functions[event]:
             try:
                 function(**_accepted(function, kwargs))
@@ -65,7 +65,7 @@ class Callbacks:
                 _add_note(error, f"raised by the callback {event}={_name(function)}")
                 raise
 
-    def _notify(self, hook: str, **kwargs: Any) -> None:
+    def _notify(self, hook: str, **kwargs: object) -> None:
         if self._host is not None:
             self._host.notify(hook, **kwargs)
 

@@ -130,7 +130,7 @@ def flatten_result(result: Mapping[str, Any], *, skip: tuple[str, ...] = ("confi
     """
     flat: dict[str, float] = {}
 
-    def walk(value: Any, path: str) -> None:
+    def walk(value: object, path: str) -> None:
         if isinstance(value, Mapping):
             for key, item in value.items():
                 walk(item, f"{path}/{key}" if path else str(key))
@@ -145,7 +145,7 @@ def flatten_result(result: Mapping[str, Any], *, skip: tuple[str, ...] = ("confi
     return flat
 
 
-def as_number(value: Any) -> float | None:
+def as_number(value: object) -> float | None:
     """``value`` as int or float; None if it is no single number."""
     if isinstance(value, bool):
         return int(value)

@@ -338,7 +338,7 @@ def _ctor_arguments(
     return args, kwargs
 
 
-def _decode_argument(name: str, value: Any, snapshot: Snapshot, classes: tuple[type, ...]) -> Any:
+def _decode_argument(name: str, value: object, snapshot: Snapshot, classes: tuple[type, ...]) -> Any:
     try:
         decoded = from_jsonable(value, classes=classes, plugins=snapshot.plugins)
     except CheckpointError as error:

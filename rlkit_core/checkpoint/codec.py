@@ -35,7 +35,7 @@ def key_path(path: KeyPath) -> str:
     return "".join(f"[{key!r}]" for key in path) or "the top level"
 
 
-def encode(value: Any, leaf: LeafEncoder, path: KeyPath = ()) -> Any:
+def encode(value: object, leaf: LeafEncoder, path: KeyPath = ()) -> Any:
     """Turn ``value`` into JSON data; ``leaf(value, path)`` handles what is no built-in scalar or container.
 
     Raises:

@@ -37,7 +37,7 @@ class PassAtLoad:
         self.ref = ref
         self.where = where
 
-    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+    def __call__(self, *args: object, **kwargs: object) -> NoReturn:
         """Raise: the function itself is not in the checkpoint."""
         raise CheckpointError(
             f"{self.where} was the function {self.ref}; checkpoints hold no code, so pass it again when "
@@ -84,7 +84,7 @@ def register_json_type(cls: type, name: str, encode: Callable[[Any], Any], decod
     _TYPES[cls] = _NAMES[name] = _JsonType(cls, name, encode, decode)
 
 
-def to_jsonable(value: Any) -> Any:
+def to_jsonable(value: object) -> Any:
     """Write ``value`` as strict JSON data.
 
     Handles None, bool, int, float, str, dict (str and int keys), list, tuple, set, frozenset, paths, numpy
@@ -97,7 +97,7 @@ def to_jsonable(value: Any) -> Any:
     return codec.encode(value, _leaf)
 
 
-def _leaf(value: Any, path: KeyPath) -> Any:
+def _leaf(value: object, path: KeyPath) -> Any:
     for cls in type(value).__mro__:
         if cls in _TYPES:
             kind = _TYPES[cls]
@@ -124,7 +124,7 @@ def _leaf(value: Any, path: KeyPath) -> Any:
     return _torch_leaf(value, path)
 
 
-def _torch_leaf(value: Any, path: KeyPath) -> Any:
+def _torch_leaf(value: object, path: KeyPath) -> Any:
     import torch
 
     if isinstance(value, torch.dtype):

@@ -42,7 +42,7 @@ class _Encoder:
         self.tensors: dict[str, torch.Tensor] = {}
         self._storages: set[int] = set()
 
-    def leaf(self, value: Any, path: KeyPath) -> Any:
+    def leaf(self, value: object, path: KeyPath) -> Any:
         if isinstance(value, torch.Tensor):
             return {"$tensor": self._add(_plain_tensor(value, path), path)}
         if isinstance(value, np.ndarray):

@@ -235,7 +235,7 @@ def _required(where: str, fields: dict[str, Any], column: str) -> Any:
     return value
 
 
-def _flag(value: Any) -> bool:
+def _flag(value: object) -> bool:
     """Whether an end is marked: a flag, or one per step of which the last counts."""
     if value is None:
         return False
@@ -266,7 +266,7 @@ def _arrays(value: Any, space: gym.Space[Any] | None) -> Nested:
     return array.astype(np.float32) if array.dtype == np.float64 else array
 
 
-def _first(value: Any) -> Any:
+def _first(value: object) -> Any:
     return value[0] if isinstance(value, (list, tuple)) and value else None
 
 

@@ -29,12 +29,12 @@ class Bernoulli(Distribution):
         self.logits = logits
 
     @classmethod
-    def from_logits(cls, logits: torch.Tensor, **kwargs: Any) -> Bernoulli:
+    def from_logits(cls, logits: torch.Tensor, **kwargs: object) -> Bernoulli:
         """Build from log-odds ``(..., n)``."""
         return cls(logits)
 
     @classmethod
-    def required_input_dim(cls, space: Any, model_config: Mapping[str, Any] | None = None, **kwargs: Any) -> int:
+    def required_input_dim(cls, space: Any, model_config: Mapping[str, Any] | None = None, **kwargs: object) -> int:
         """Return the number of bits of a MultiBinary space."""
         if not isinstance(space, spaces.MultiBinary):
             raise ConfigError(f"{cls.__name__}: expected a MultiBinary action space, got {space}")

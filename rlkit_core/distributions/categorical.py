@@ -71,7 +71,7 @@ class Categorical(Distribution):
         return made
 
     @classmethod
-    def required_input_dim(cls, space: Any, model_config: Mapping[str, Any] | None = None, **kwargs: Any) -> int:
+    def required_input_dim(cls, space: Any, model_config: Mapping[str, Any] | None = None, **kwargs: object) -> int:
         """Return ``space.n`` of a Discrete space."""
         if not isinstance(space, spaces.Discrete):
             raise ConfigError(f"{cls.__name__}: expected a Discrete action space, got {space}")

@@ -26,12 +26,12 @@ class Deterministic(Distribution):
         self.event_dims = event_dims
 
     @classmethod
-    def from_logits(cls, logits: torch.Tensor, **kwargs: Any) -> Deterministic:
+    def from_logits(cls, logits: torch.Tensor, **kwargs: object) -> Deterministic:
         """Take the head's output as the action."""
         return cls(logits)
 
     @classmethod
-    def required_input_dim(cls, space: Any, model_config: Mapping[str, Any] | None = None, **kwargs: Any) -> int:
+    def required_input_dim(cls, space: Any, model_config: Mapping[str, Any] | None = None, **kwargs: object) -> int:
         """Return the number of elements of the space."""
         return size_of(space)
 
@@ -67,7 +67,7 @@ class Deterministic(Distribution):
         """Refuse: a point mass has none."""
         raise RuntimeError("Deterministic has no entropy; ask the distribution it was made from")
 
-    def kl(self, other: Any) -> torch.Tensor:
+    def kl(self, other: object) -> torch.Tensor:
         """Refuse: a point mass has none."""
         raise RuntimeError("Deterministic has no KL divergence; ask the distribution it was made from")
 

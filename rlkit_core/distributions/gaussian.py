@@ -66,13 +66,13 @@ class DiagGaussian(Distribution):
         self.log_scale: torch.Tensor = log_scale
 
     @classmethod
-    def from_logits(cls, logits: torch.Tensor, **kwargs: Any) -> DiagGaussian:
+    def from_logits(cls, logits: torch.Tensor, **kwargs: object) -> DiagGaussian:
         """Build from ``(..., 2k)``: means, then log standard deviations."""
         loc, log_scale = logits.chunk(2, -1)
         return cls(loc, None, log_scale=log_scale)
 
     @classmethod
-    def required_input_dim(cls, space: Any, model_config: Mapping[str, Any] | None = None, **kwargs: Any) -> int:
+    def required_input_dim(cls, space: Any, model_config: Mapping[str, Any] | None = None, **kwargs: object) -> int:
         """Return ``2 * prod(space.shape)`` of a floating-point Box."""
         return gaussian_input_dim(cls.__name__, space)
 

@@ -68,7 +68,7 @@ class MultiDistribution(Distribution):
         space: Any,
         model_config: Mapping[str, Any] | None = None,
         input_lens: Any = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> int:
         """Return the sum of the children's sizes.
 
@@ -185,7 +185,7 @@ class MultiDistribution(Distribution):
             return _rebuild(self.struct, iter(drawn))
         return _rebuild(self.struct, (value for value, _ in drawn)), _sum(logp for _, logp in drawn)
 
-    def logp(self, value: Any) -> torch.Tensor:
+    def logp(self, value: object) -> torch.Tensor:
         """Log-probability of a structure of actions, or of their flat concatenation ``(..., width)``."""
         if isinstance(value, torch.Tensor):
             value = self._unflatten(value)

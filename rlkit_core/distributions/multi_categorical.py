@@ -62,7 +62,7 @@ class MultiCategorical(Distribution):
         return self
 
     @classmethod
-    def required_input_dim(cls, space: Any, model_config: Mapping[str, Any] | None = None, **kwargs: Any) -> int:
+    def required_input_dim(cls, space: Any, model_config: Mapping[str, Any] | None = None, **kwargs: object) -> int:
         """Return ``sum(nvec)`` of a MultiDiscrete space."""
         return sum(_lens_of(cls.__name__, space))
 

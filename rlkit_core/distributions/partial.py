@@ -40,12 +40,12 @@ class _Bound:
         return dict(cls.bound_kwargs)
 
     @classmethod
-    def from_logits(cls, logits: Any, **kwargs: Any) -> Any:
+    def from_logits(cls, logits: Any, **kwargs: object) -> Any:
         parent: Any = super()
         return parent.from_logits(logits, **cls._with_bound(kwargs))
 
     @classmethod
-    def required_input_dim(cls, space: Any, model_config: Any = None, **kwargs: Any) -> Any:
+    def required_input_dim(cls, space: Any, model_config: Any = None, **kwargs: object) -> Any:
         parent: Any = super()
         return parent.required_input_dim(space, model_config, **cls._with_bound(kwargs))
 
@@ -74,7 +74,7 @@ def _refuse_rebinding(name: str, bound: Mapping[str, Any], new: Mapping[str, Any
         raise ConfigError(f"{name}: {', '.join(map(repr, twice))} already bound; pass only what is not")
 
 
-def _frozen(value: Any) -> Any:
+def _frozen(value: object) -> Any:
     """A hashable stand-in that is equal for equal values."""
     if isinstance(value, Mapping):
         return ("map", type(value), tuple((key, _frozen(item)) for key, item in value.items()))

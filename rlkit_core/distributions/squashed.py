@@ -48,13 +48,13 @@ class SquashedGaussian(Distribution):
         self.high = high if isinstance(high, int | float) else torch.as_tensor(high).to(loc)
 
     @classmethod
-    def from_logits(cls, logits: torch.Tensor, low: Any = -1.0, high: Any = 1.0, **kwargs: Any) -> SquashedGaussian:
+    def from_logits(cls, logits: torch.Tensor, low: Any = -1.0, high: Any = 1.0, **kwargs: object) -> SquashedGaussian:
         """Build from ``(..., 2k)``: means, then log standard deviations, which are clamped to [-20, 2]."""
         loc, log_scale = logits.chunk(2, -1)
         return cls(loc, None, low, high, log_scale=log_scale.clamp(MIN_LOG_SCALE, MAX_LOG_SCALE))
 
     @classmethod
-    def required_input_dim(cls, space: Any, model_config: Mapping[str, Any] | None = None, **kwargs: Any) -> int:
+    def required_input_dim(cls, space: Any, model_config: Mapping[str, Any] | None = None, **kwargs: object) -> int:
         """Return ``2 * prod(space.shape)`` of a floating-point Box."""
         return gaussian_input_dim(cls.__name__, space)
 
@@ -133,7 +133,7 @@ class SquashedGaussian(Distribution):
             "SquashedGaussian has no entropy in closed form; estimate it by -logp of samples (sample(return_logp=True))"
         )
 
-    def kl(self, other: Any) -> torch.Tensor:
+    def kl(self, other: object) -> torch.Tensor:
         """Refuse: there is no closed form."""
         raise ConfigError("SquashedGaussian has no KL divergence in closed form; estimate it from samples")
 

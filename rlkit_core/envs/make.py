@@ -15,7 +15,7 @@ _CONFIG_NAMES = ("config", "env_config", "ctx")
 
 
 def make_env(
-    env: str | Callable[..., Any], env_config: Mapping[str, Any] | None = None, **kwargs: Any
+    env: str | Callable[..., Any], env_config: Mapping[str, Any] | None = None, **kwargs: object
 ) -> gym.Env[Any, Any]:
     """Make one environment.
 

@@ -123,7 +123,7 @@ class RunnerActor:
         self._take_weights()
         return func(self.runner)
 
-    def on_runner(self, method: str, *args: Any, **kwargs: Any) -> Any:
+    def on_runner(self, method: str, *args: object, **kwargs: object) -> Any:
         """A method of the runner."""
         return getattr(self.runner, method)(*args, **kwargs)
 
@@ -225,7 +225,7 @@ class RunnerFleet:
 
     # -- calls ----------------------------------------------------------------------------------------------------
 
-    def call(self, method: Any, *args: Any, **kwargs: Any) -> dict[int, Any]:
+    def call(self, method: Any, *args: object, **kwargs: object) -> dict[int, Any]:
         """Call a method of every runner and wait: results by worker index, in order."""
         return self.call_each(method, dict.fromkeys(self.members, (args, kwargs)))
 
@@ -261,7 +261,7 @@ class RunnerFleet:
 
         return results
 
-    def request(self, k: int, method: str, **kwargs: Any) -> None:
+    def request(self, k: int, method: str, **kwargs: object) -> None:
         """Call a method of a runner; :meth:`answers` gives the result."""
         actor = self.members[k]
         self._open[k] += 1

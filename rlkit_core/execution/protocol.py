@@ -53,7 +53,7 @@ class ActorHandle(Protocol[ActorT_co]):
     @overload
     def call(self, method: str, /, *args: object, **kwargs: object) -> Future[Any]: ...
 
-    def call(self, method: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+    def call(self, method: str | Callable[..., Any], /, *args: object, **kwargs: object) -> Future[Any]:
         """Call a method of the actor, or a function with the actor as its first argument.
 
         The future holds the result or the exception; this method itself raises nothing.

@@ -133,7 +133,7 @@ class Learner(LearnerState):
         module: RLModule = spec.build()
         return module.as_multi_rl_module()
 
-    def _get_tensor_variable(self, value: Any, dtype: torch.dtype | None = None, trainable: bool = False) -> Tensor:
+    def _get_tensor_variable(self, value: object, dtype: torch.dtype | None = None, trainable: bool = False) -> Tensor:
         """A tensor (a Parameter if ``trainable``) on this learner's device."""
         tensor = torch.as_tensor(value, dtype=dtype or torch.float32, device=self.device).clone()
         return nn.Parameter(tensor) if trainable else tensor

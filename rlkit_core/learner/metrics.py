@@ -34,7 +34,7 @@ class Metrics:
         self._has_tensors = False
         self.kinds: dict[Key, Reduce] = {}
 
-    def log_value(self, key: str | tuple[str, ...], value: Any, *, reduce: Reduce = "mean") -> None:
+    def log_value(self, key: str | tuple[str, ...], value: object, *, reduce: Reduce = "mean") -> None:
         """Log one value.
 
         Args:

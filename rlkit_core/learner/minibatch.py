@@ -153,7 +153,7 @@ def rows_per_minibatch(batch: ModuleBatch, minibatch_size: int) -> int:
 def as_tensors(columns: Mapping[str, Any], device: Any) -> ModuleBatch:
     """Columns of arrays or tensors as tensors on ``device``; float64 becomes float32."""
 
-    def convert(value: Any) -> torch.Tensor:
+    def convert(value: object) -> torch.Tensor:
         tensor = torch.as_tensor(value)
         if tensor.dtype == torch.float64:
             tensor = tensor.float()

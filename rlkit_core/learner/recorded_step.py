@@ -35,7 +35,7 @@ class MetricsTap(Metrics):
         super().__init__()
         self.logged: list[tuple[Key, Any, Reduce]] = []
 
-    def log_value(self, key: str | tuple[str, ...], value: Any, *, reduce: Reduce = "mean") -> None:
+    def log_value(self, key: str | tuple[str, ...], value: object, *, reduce: Reduce = "mean") -> None:
         """Note one value."""
         super().log_value(key, value, reduce=reduce)
         path = (key,) if isinstance(key, str) else tuple(key)

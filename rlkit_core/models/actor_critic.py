@@ -15,7 +15,7 @@ from rlkit_core.models.heads import MLPHead
 from rlkit_core.models.mlp import MLPEncoder
 
 
-def _model_config(instance: Any, attribute: Any, value: Any) -> None:
+def _model_config(instance: Any, attribute: Any, value: object) -> None:
     if not hasattr(value, "build") or not hasattr(value, "output_dims"):
         raise ConfigError(f"{attribute.name}: expected a ModelConfig (with build() and output_dims), got {value!r}")
 

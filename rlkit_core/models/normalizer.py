@@ -199,7 +199,7 @@ def _get(struct: Any, path: tuple[str, ...]) -> Any:
     return struct
 
 
-def _replace(struct: Any, path: tuple[str, ...], value: Any) -> Any:
+def _replace(struct: Any, path: tuple[str, ...], value: object) -> Any:
     """A copy of the structure, as deep as the path, with another leaf."""
     if not path:
         return value

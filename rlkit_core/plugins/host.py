@@ -282,7 +282,7 @@ class PluginHost:
             origin = Origin(distribution, self._states[distribution, entry].version, entry)
             yield origin, functools.partial(self._manager.ask, name, hook, kwargs)
 
-    def notify(self, hook: str, **kwargs: Any) -> None:
+    def notify(self, hook: str, **kwargs: object) -> None:
         """Tell observers. What one raises is logged once, counted in ``observer_errors``, and stops nobody.
 
         Raises:
@@ -306,7 +306,7 @@ class PluginHost:
                         exc_info=exc,
                     )
 
-    def collect(self, hook: str, **kwargs: Any) -> list[tuple[Origin, Any]]:
+    def collect(self, hook: str, **kwargs: object) -> list[tuple[Origin, Any]]:
         """Ask every plugin and return ``(origin, item)`` for each item of each answer (None: no items).
 
         Raises:

@@ -72,7 +72,7 @@ class ComponentRegistry:
         records = (*self.components(kind), *(e for e in extra if e.kind == kind))
         return find_record(records, kind, name, self.unavailable)
 
-    def adopt(self, value: Any, kind: str, *, extra: Iterable[Registered[Component]] = ()) -> Registered[Component]:
+    def adopt(self, value: object, kind: str, *, extra: Iterable[Registered[Component]] = ()) -> Registered[Component]:
         """Turn what a config may hold (id, short name, record or class) into a registered component.
 
         Raises:

@@ -213,9 +213,9 @@ def _map_columns(data: dict[str, Any], function: Any) -> dict[str, Any]:
     return {key: value if key in skip else nested_map(function, value) for key, value in data.items()}
 
 
-def _add_time(value: Any) -> Any:
+def _add_time(value: object) -> Any:
     return value.unsqueeze(1) if isinstance(value, torch.Tensor) and value.dim() else value
 
 
-def _drop_time(value: Any) -> Any:
+def _drop_time(value: object) -> Any:
     return value.squeeze(1) if isinstance(value, torch.Tensor) and value.dim() > 1 else value

@@ -71,7 +71,7 @@ class RLModule(deploy.ComputeActions, Checkpointable, abc.ABC):
     learner_only: bool
     model_config: dict[str, Any]
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         if "__init__" in cls.__dict__:
             cls.__init__ = outermost(cls.__dict__["__init__"])  # type: ignore[method-assign]
@@ -176,15 +176,15 @@ class RLModule(deploy.ComputeActions, Checkpointable, abc.ABC):
 
     # -- forwards, for callers ---------------------------------------------------------------------------------
 
-    def forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    def forward_exploration(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:
         """Forward for collecting data. Not overridden; see ``_forward_exploration``."""
         return self._call("exploration", batch, kwargs)
 
-    def forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    def forward_inference(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:
         """Forward for acting without exploration. Not overridden; see ``_forward_inference``."""
         return self._call("inference", batch, kwargs)
 
-    def forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    def forward_train(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:
         """Forward for the loss. Not overridden; see ``_forward_train``.
 
         Raises:
@@ -331,7 +331,7 @@ class RLModule(deploy.ComputeActions, Checkpointable, abc.ABC):
         return catalog  # type: ignore[no-any-return]
 
     @catalog.setter
-    def catalog(self, value: Any) -> None:
+    def catalog(self, value: object) -> None:
         self.__dict__["_catalog"] = value
 
     @property
@@ -345,10 +345,10 @@ class RLModule(deploy.ComputeActions, Checkpointable, abc.ABC):
         return self.__dict__["_action_dist_cls"]
 
     @action_dist_cls.setter
-    def action_dist_cls(self, value: Any) -> None:
+    def action_dist_cls(self, value: object) -> None:
         self.__dict__["_action_dist_cls"] = value
 
-    def _guarded(self, function: Any, **kwargs: Any) -> Any:
+    def _guarded(self, function: Any, **kwargs: object) -> Any:
         """Call; an AttributeError becomes another type, as nn.Module hides those that a property raises."""
         try:
             return function(**kwargs)

@@ -48,7 +48,7 @@ class ComputeActions:
         return self.actions_to_env(actions), state_out
 
     def compute_single_action(
-        self, obs: Any, state: Any = None, explore: bool = False, **kwargs: Any
+        self, obs: Any, state: Any = None, explore: bool = False, **kwargs: object
     ) -> tuple[Any, dict[str, Any]]:
         """Act on one observation without a batch axis; see :meth:`compute_actions`.
 
@@ -68,7 +68,7 @@ class ComputeActions:
         return nested_map(lambda x: x[0], actions), nested_map(lambda x: x[0], state_out)
 
     def compute_actions_from_input_dict(
-        self, input_dict: Mapping[str, Any], explore: bool = False, timestep: int | None = None, **kwargs: Any
+        self, input_dict: Mapping[str, Any], explore: bool = False, timestep: int | None = None, **kwargs: object
     ) -> tuple[Any, dict[str, Any], dict[str, Any]]:
         """Act on a batch dict.
 
@@ -98,7 +98,7 @@ class ComputeActions:
         return self.actions_to_env(actions), state, nested_map(to_numpy, extra)
 
     def compute_log_likelihoods(
-        self, actions: Any, obs_batch: Any, state_batches: Any = None, **kwargs: Any
+        self, actions: Any, obs_batch: Any, state_batches: Any = None, **kwargs: object
     ) -> np.ndarray[Any, Any]:
         """Log-probabilities of given actions under the exploration distribution.
 
@@ -172,7 +172,7 @@ class ComputeActions:
         return out, nested_map(to_numpy, out[Columns.ACTIONS])
 
 
-def to_tensor(value: Any, device: torch.device | None = None) -> torch.Tensor:
+def to_tensor(value: object, device: torch.device | None = None) -> torch.Tensor:
     """A tensor of a numpy array; float64 becomes float32."""
     tensor = value if isinstance(value, torch.Tensor) else torch.from_numpy(np.array(value))
     if tensor.dtype is torch.float64:
@@ -180,7 +180,7 @@ def to_tensor(value: Any, device: torch.device | None = None) -> torch.Tensor:
     return tensor.to(device) if device is not None else tensor
 
 
-def to_numpy(value: Any) -> Any:
+def to_numpy(value: object) -> Any:
     """A numpy array of a tensor; other values stay."""
     return value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value
 

@@ -364,7 +364,7 @@ def _bare(spec: RLModuleSpec) -> RLModuleSpec:
     return bare
 
 
-def _as_data(value: Any) -> Any:
+def _as_data(value: object) -> Any:
     try:
         return to_jsonable(value) if value else None
     except RLKitError:

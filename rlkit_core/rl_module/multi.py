@@ -149,19 +149,19 @@ class MultiRLModule(nn.Module, RLModule):
 
     # -- forwards ----------------------------------------------------------------------------------------------
 
-    def forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    def forward(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:
         """The forward behind ``multi(batch)``."""
         return self.forward_exploration(batch, **kwargs) if self.inference_only else self.forward_train(batch, **kwargs)
 
-    def forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    def forward_exploration(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:
         """Exploration forward of every member with a sub-batch; ids without a member are skipped."""
         return acting_call(self, "exploration", batch, kwargs)
 
-    def forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    def forward_inference(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:
         """Inference forward of every member with a sub-batch; ids without a member are skipped."""
         return acting_call(self, "inference", batch, kwargs)
 
-    def forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    def forward_train(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:
         """Training forward of every member with a sub-batch; ids without a member are skipped.
 
         Raises:
@@ -282,7 +282,7 @@ class MultiRLModule(nn.Module, RLModule):
         self.inference_only = all_inference if self._inference_only_asked is None or members else self.inference_only
 
     def foreach_module(
-        self, func: Callable[..., Any], *, return_dict: bool = False, **kwargs: Any
+        self, func: Callable[..., Any], *, return_dict: bool = False, **kwargs: object
     ) -> list[Any] | dict[str, Any]:
         """Call ``func(module_id, module, **kwargs)`` for every member and return the results."""
         results = {module_id: func(module_id, module.unwrapped(), **kwargs) for module_id, module in self.items()}

@@ -126,7 +126,7 @@ def _get(struct: Any, path: Path) -> Any:
     return struct
 
 
-def _replaced(struct: Any, path: Path, value: Any) -> Any:
+def _replaced(struct: Any, path: Path, value: object) -> Any:
     if not path:
         return value
     key, rest = path[0], path[1:]

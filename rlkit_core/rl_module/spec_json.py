@@ -32,7 +32,7 @@ def encode_field(name: str, value: Any) -> Any:
     return to_jsonable(plain_model_config(value) if name == "model_config" else value)
 
 
-def decode_field(name: str, value: Any) -> Any:
+def decode_field(name: str, value: object) -> Any:
     """Read what :func:`encode_field` gave; classes, spaces and other objects themselves pass through.
 
     Raises:

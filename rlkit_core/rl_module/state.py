@@ -12,7 +12,7 @@ from torch import nn
 from rlkit_core.errors import StateError
 
 
-def to_array(value: Any) -> Any:
+def to_array(value: object) -> Any:
     """Copy a tensor to a numpy array; bfloat16, which numpy lacks, stays a tensor (on the CPU)."""
     if not isinstance(value, torch.Tensor):
         return value
@@ -107,7 +107,7 @@ def load_nn_state(
         module.load_state_dict(values, strict=False)
 
 
-def _writable(value: Any) -> np.ndarray[Any, Any]:
+def _writable(value: object) -> np.ndarray[Any, Any]:
     """``value`` as an array that torch takes without a warning; a copy only where it is read-only."""
     array = np.asarray(value)
     return array if array.flags.writeable else array.copy()

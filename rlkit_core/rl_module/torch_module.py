@@ -35,25 +35,25 @@ class TorchRLModule(nn.Module, RLModule):
 
     # -- forwards ----------------------------------------------------------------------------------------------
 
-    def forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    def forward(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:
         """The forward behind ``module(batch)``."""
         if self.inference_only:
             return self.forward_exploration(batch, **kwargs)
         return self.forward_train(batch, **kwargs)
 
-    def forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    def forward_exploration(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:
         """Forward for collecting data, in eval mode without gradients."""
         if self.training or self._checks or torch.is_grad_enabled():
             return acting_call(self, "exploration", batch, kwargs)
         return self._call("exploration", batch, kwargs) if kwargs else self._forward_exploration(batch)
 
-    def forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    def forward_inference(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:
         """Forward for acting without exploration, in eval mode without gradients."""
         if self.training or self._checks or torch.is_grad_enabled():
             return acting_call(self, "inference", batch, kwargs)
         return self._call("inference", batch, kwargs) if kwargs else self._forward_inference(batch)
 
-    def forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    def forward_train(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:
         """Forward for the loss, in train mode.
 
         Raises:

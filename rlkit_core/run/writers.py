@@ -137,7 +137,7 @@ class TensorBoardWriter:
         self._writer.close()
 
 
-def to_json_value(value: Any) -> Any:
+def to_json_value(value: object) -> Any:
     """``value`` as strict JSON: numbers that are not finite become null, unknown objects their text."""
     if value is None or isinstance(value, str):
         return value

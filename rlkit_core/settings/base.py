@@ -66,7 +66,7 @@ class Settings:
     _defaults: ClassVar[dict[str, Any]]
     _set_names: set[str]
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         for name in _WRITTEN_HERE:
             if name not in cls.__dict__:
@@ -105,7 +105,7 @@ class Settings:
             raise TypeError(f"{cls.__name__}() got {twice[0]!r} by position and by name")
         return dict(zip(names, args, strict=False))
 
-    def _default(self, name: str, value: Any) -> Any:
+    def _default(self, name: str, value: object) -> Any:
         return value if value is None and self.none_is_unset else self.converted(name, value)
 
     @classmethod
@@ -149,7 +149,7 @@ class Settings:
     def _note(cls, name: str, meant: str) -> None:
         warnings.warn(f"{name!r} is an older name of {meant!r}; taken as that", UserWarning, stacklevel=7)
 
-    def converted(self, name: str, value: Any) -> Any:
+    def converted(self, name: str, value: object) -> Any:
         """The value that would be stored for the setting ``name``.
 
         Raises:
@@ -271,7 +271,7 @@ class Settings:
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
-def equal(one: Any, other: Any) -> bool:
+def equal(one: Any, other: object) -> bool:
     """Equality that compares containers by value and arrays whole, and never raises."""
     if one is other:
         return True

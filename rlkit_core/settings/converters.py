@@ -12,7 +12,7 @@ from typing import Any
 Converter = Callable[[Any], Any]
 
 
-def copy_containers(value: Any) -> Any:
+def copy_containers(value: object) -> Any:
     """Copy dicts, lists and sets at every depth; everything inside keeps its identity."""
     if type(value) is dict:
         return {key: copy_containers(item) for key, item in value.items()}

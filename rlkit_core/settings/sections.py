@@ -37,12 +37,12 @@ class section:  # noqa: N801 - stands where a method would
         """The method, bound to ``config`` when there is one."""
         if config is None:
 
-            def method(config: SectionedSettings, *args: Any, **settings: Any) -> SectionedSettings:
+            def method(config: SectionedSettings, *args: object, **settings: Any) -> SectionedSettings:
                 return config.change(self._by_name(owner, args, settings), section=self.name)
 
         else:
 
-            def method(*args: Any, **settings: Any) -> SectionedSettings:  # type: ignore[misc]
+            def method(*args: object, **settings: Any) -> SectionedSettings:  # type: ignore[misc]
                 return config.change(self._by_name(owner, args, settings), section=self.name)
 
         known = sorted(self.settings_of(owner), key=lambda item: item.name != self.positional)

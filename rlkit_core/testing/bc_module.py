@@ -26,7 +26,7 @@ class DiscreteBCTorchModule(TorchRLModule):
         self.input_dim = int(space.shape[0])
         self.policy = nn.Sequential(nn.Linear(self.input_dim, width), nn.ReLU(), nn.Linear(width, int(actions.n)))
 
-    def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    def _forward(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:
         logits = self.policy(batch[Columns.OBS])
         return {Columns.ACTION_DIST: torch.distributions.Categorical(logits=logits)}
 
@@ -48,7 +48,7 @@ class BCTorchRLModuleWithSharedGlobalEncoder(TorchRLModule):
             nn.Linear(width, settings["action_dim"]),
         )
 
-    def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    def _forward(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:
         obs = batch[Columns.OBS]
         features = torch.cat([self.encoder(obs["global"]), obs["local"]], dim=-1)
         return {Columns.ACTION_DIST: torch.distributions.Categorical(logits=self.policy_head(features))}

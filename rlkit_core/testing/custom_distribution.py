@@ -22,6 +22,6 @@ class TemperatureCategorical(Categorical):
     temperature = 2.0
 
     @classmethod
-    def from_logits(cls, logits: torch.Tensor, **kwargs: Any) -> Any:
+    def from_logits(cls, logits: torch.Tensor, **kwargs: object) -> Any:
         """Build from (..., n) logits."""
         return super().from_logits(logits / cls.temperature, **kwargs)

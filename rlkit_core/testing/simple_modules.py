@@ -15,7 +15,7 @@ from rlkit_core.spaces import nested_map
 class RandomRLModule(TorchRLModule):
     """Uniformly random actions of any action space, in env units already."""
 
-    def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    def _forward(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:
         space: Any = self.action_space
         rows = batch_size(batch[Columns.OBS])
         return {Columns.ACTIONS: _stacked([space.sample() for _ in range(rows)])}
@@ -28,7 +28,7 @@ class RandomRLModule(TorchRLModule):
 class CartPoleHeuristicRLModule(TorchRLModule):
     """Pushes the cart towards the side to which the pole falls; balances CartPole for about 200 steps."""
 
-    def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    def _forward(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:
         obs = batch[Columns.OBS]
         return {Columns.ACTIONS: (obs[..., 2] + 0.5 * obs[..., 3] > 0).long()}
 

@@ -32,7 +32,7 @@ class DerivedSettings(CoreSettings):
         self._module_configs: dict[str, Any] = {}
         super().__init__(**settings)
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         own = cls.__dict__.get("algo_class")
         if own is not None and not isinstance(own, property):
@@ -134,7 +134,7 @@ class DerivedSettings(CoreSettings):
         ids = self.policy_ids
         sole = ids[0] if len(ids) == 1 else DEFAULT_MODULE_ID
 
-        def everyone_to_one(agent_id: Any, episode: Any = None, **kwargs: Any) -> str:
+        def everyone_to_one(agent_id: Any, episode: Any = None, **kwargs: object) -> str:
             return sole
 
         return everyone_to_one

@@ -101,7 +101,7 @@ def _decode(data: Mapping[str, Any], passed: Mapping[str, Any] | None = None) ->
     return config
 
 
-def _holds_function(value: Any) -> bool:
+def _holds_function(value: object) -> bool:
     return isinstance(value, list) and any(isinstance(item, PassAtLoad) for item in value)
 
 

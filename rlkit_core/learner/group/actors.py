@@ -160,12 +160,12 @@ class Team:
 
     # -- calls --------------------------------------------------------------------------------------------------------
 
-    def first(self, method: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    def first(self, method: str | Callable[..., Any], /, *args: object, **kwargs: object) -> Any:
         """Call the first learner, which stands for all."""
         self.heal()
         return self.actors[0].call(method, *args, **kwargs).result()
 
-    def all(self, method: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> list[Any]:
+    def all(self, method: str | Callable[..., Any], /, *args: object, **kwargs: object) -> list[Any]:
         """Call every learner with the same arguments; results in their order."""
         self.heal()
         return self.results([actor.call(method, *args, **kwargs) for actor in self.actors])

@@ -59,7 +59,7 @@ class RemoteLearner:
     def __init__(self, team: Team, changed: Callable[[], None]) -> None:
         self._team, self._changed = team, changed
 
-    def snapshot(self, **kwargs: Any) -> Snapshot:
+    def snapshot(self, **kwargs: object) -> Snapshot:
         """The first learner's snapshot."""
         snapshot: Snapshot = self._team.first("snapshot", **kwargs)
         return snapshot

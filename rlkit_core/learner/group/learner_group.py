@@ -212,7 +212,7 @@ class LearnerGroup(Checkpointable):
         rollouts: Any = None,
         episodes: Any = None,
         return_state: bool = False,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> list[dict[str, Any]]:
         """Begin an update and return at once.
 
@@ -365,7 +365,7 @@ class LearnerGroup(Checkpointable):
         components: str | Collection[str] | None = None,
         *,
         not_components: str | Collection[str] | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> dict[str, Any]:
         """``{"learner": state of the learner}``; of several, the first's.
 

@@ -269,7 +269,7 @@ def get_lr(optimizer: torch.optim.Optimizer) -> float:
     return float(optimizer.param_groups[0]["lr"])
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     if isinstance(value, Tensor):
         return float(value)
     return list(value) if isinstance(value, tuple) else value

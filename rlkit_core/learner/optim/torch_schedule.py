@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from rlkit_core.errors import ConfigError
 
 
-def is_torch_schedule(value: Any) -> bool:
+def is_torch_schedule(value: object) -> bool:
     """Whether ``value`` is a scheduler, a class or function that makes one from an optimizer, or a list of these."""
     if isinstance(value, (list, tuple)):
         return bool(value) and all(is_torch_schedule(item) for item in value)
@@ -75,7 +75,7 @@ class TorchSchedules:
             scheduler.load_state_dict({**current, **_merged(current, saved)})
 
 
-def _data(value: Any) -> Any:
+def _data(value: object) -> Any:
     """The part of a state that is data."""
     if isinstance(value, Mapping):
         return {str(key): _data(item) for key, item in value.items() if _is_data(item)}
@@ -84,7 +84,7 @@ def _data(value: Any) -> Any:
     return float(value) if isinstance(value, torch.Tensor) else value
 
 
-def _is_data(value: Any) -> bool:
+def _is_data(value: object) -> bool:
     plain = (type(None), bool, int, float, str, list, tuple, Mapping)
     return isinstance(value, plain) or (isinstance(value, torch.Tensor) and value.dim() == 0)
 
