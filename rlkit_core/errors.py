@@ -71,11 +71,13 @@ class NonFiniteError(RLKitError, FloatingPointError):
         module_id: the module it was found in, where one is to blame.
         report_path: the folder that holds the minibatch and a script that replays it, where one was written.
         of_another_learner: the loss was another learner's of the same group; nothing is wrong with this one's data.
+        minibatch_index: which minibatch of the update it was, where that was found out when the update was over.
     """
 
     module_id: str | None = None
     report_path: str | None = None
     of_another_learner: bool = False
+    minibatch_index: int | None = None
 
 
 class CheckpointError(RLKitError, ValueError):

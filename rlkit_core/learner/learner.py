@@ -2,40 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import torch
-from torch import Tensor, nn
 
-from rlkit_core.columns import ALL_MODULES, Columns
-from rlkit_core.data.foreign_episodes import complete_rollout, rollout_from_episodes
+from rlkit_core.checkpoint import Checkpointable, Snapshot
+from rlkit_core.columns import (
+    ALL_MODULES,
+    COMPONENT_METRICS_LOGGER,
+    COMPONENT_OPTIMIZER,
+    COMPONENT_RL_MODULE,
+    Columns,
+)
 from rlkit_core.data.rollout import Rollout
-from rlkit_core.data.sequences import num_env_steps, train_rows
-from rlkit_core.errors import ConfigError, NonFiniteError
-from rlkit_core.learner.capture import make_step
+from rlkit_core.errors import NonFiniteError
+from rlkit_core.learner import update_data
 from rlkit_core.learner.device import pick_device
 from rlkit_core.learner.drivers import DriverSet
-from rlkit_core.learner.graph_step import Later
-from rlkit_core.learner.group.gradient_averaging import Peers
-from rlkit_core.learner.metrics import Metrics, count_keys
+from rlkit_core.learner.membership import Members
+from rlkit_core.learner.metrics import Metrics
 from rlkit_core.learner.minibatch import ModuleBatch, as_tensors, count_minibatches, minibatches, num_rows
-from rlkit_core.learner.nonfinite import write_report
+from rlkit_core.learner.nonfinite import FiniteCheck
+from rlkit_core.learner.nonfinite_report import write_report
 from rlkit_core.learner.observation_statistics import ObservationStatistics
 from rlkit_core.learner.optim.fused_adam import without_compiler_import
-from rlkit_core.learner.optim.registered import RegisteredOptimizer
+from rlkit_core.learner.optim.optimizer_set import OptimizerSet
+from rlkit_core.learner.override_points import OverridePoints
+from rlkit_core.learner.peers import Alone, Peers, is_first
 from rlkit_core.learner.row_log import RowLog
-from rlkit_core.learner.state import LearnerState
+from rlkit_core.learner.state import match_members, members_as_data, set_module_states
+from rlkit_core.learner.step import Eager, Minibatch, StatefulEngine, StepEngine, make_engine
 from rlkit_core.rl_module import MultiRLModule, MultiRLModuleSpec, RLModule, RLModuleSpec
+from rlkit_core.rl_module.weights import Weights
 from rlkit_core.seeding import SeedTree, TorchRNG
 
-TOTAL_LOSS_KEY: Final = "total_loss"
-DIFF_NUM_GRAD_UPDATES: Final = "diff_num_grad_updates_vs_sampler_policy"
 
-
-class Learner(LearnerState):
+class Learner(OverridePoints, Checkpointable):
     """Turns batches into better weights.
 
     An algorithm overrides :meth:`compute_loss_for_module`, :meth:`build_train_batch` where its loss needs more columns
@@ -54,13 +59,20 @@ class Learner(LearnerState):
         rows: what losses log per row, see :meth:`log_rows`.
         device: where modules and batches are.
         weights_seq_no: the number of updates so far.
-        peers: the other learners of a group that averages gradients; None where there are none.
-        loss_scale: factors of losses that make a mean over learners one over their rows; those left out are 1.
         report_dir: where the minibatch of a ``NonFiniteError`` is saved; None is a new temporary folder each time.
+        rng: its stream of random numbers.
+        members: its modules, and which of them are trained.
+        optimizers: who steps which parameter.
+        drivers: what API mixins do for their modules.
+        observation_statistics: of this update's observations.
+        finite: the check for losses and gradients that are not.
+        peers: the learners that it averages gradients with; ``Alone`` where there are none.
+        engine: takes the gradient steps.
+        capturable: False keeps other engines than the eager one away from these steps.
     """
 
     framework: Final = "torch"
-    TOTAL_LOSS_KEY: Final = TOTAL_LOSS_KEY
+    capturable: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -73,26 +85,19 @@ class Learner(LearnerState):
         self.config = config.copy()
         self._module_spec, self._given_module = module_spec, module
         self.seeds = seeds or SeedTree.from_seed(config.seed).child("learner", 0)
-        self._rng = TorchRNG(self.seeds.child("torch").seed())
-        self.metrics = Metrics()
-        self.rows = RowLog()
+        self.rng = TorchRNG(self.seeds.child("torch").seed())
+        self.metrics, self.rows = Metrics(), RowLog()
         self.device = torch.device("cpu")
         self.weights_seq_no = 0
-        self.peers: Peers | None = None
-        self.loss_scale: Mapping[str, float] = {}
-        self.bad_losses: frozenset[str] = frozenset()
-        self._optimizers: dict[str, RegisteredOptimizer] = {}
-        self._drivers = DriverSet(self)
-        self._count_keys: dict[tuple[str, ...], Any] = {}
-        self._observation_statistics = ObservationStatistics()
-        self._parameters: list[nn.Parameter] = []
-        self._steppable: set[str] = set()
-        self._trained: tuple[str, ...] | None = None
-        self._losses: Mapping[str, Tensor] = {}
-        self._step: Callable[[Any], Any] = self._update
-        self.reads_values = True
-        self._module: MultiRLModule | None = None
         self.report_dir: Path | None = Path(config.nonfinite_dir) if config.nonfinite_dir else None
+        self.optimizers = OptimizerSet()
+        self.drivers = DriverSet(self)
+        self.observation_statistics = ObservationStatistics()
+        self.members = Members(self)
+        self.finite = FiniteCheck(self)
+        self.peers: Peers = Alone()
+        self.engine: StepEngine = Eager(self)
+        self._counts = update_data.UpdateCounts()
 
     # -- build --------------------------------------------------------------------------------------------------------
 
@@ -103,23 +108,16 @@ class Learner(LearnerState):
             ModuleAPIError: the module lacks an API of :meth:`rl_module_required_apis`, or its APIs
                 contradict each other.
         """
-        if self._module is not None:
+        if self.members.is_built:
             return
         self.device = self._pick_device()
-        self._rng.use_device(self.device)
-        with self._rng.scope():
-            module = self._make_module()
-            for module_id, member in module.items():
-                self._check_module(module_id, member)
-            module.to(self.device)
-            self._module = module
-            for module_id, member in module.items():
-                self._drivers.add(module_id, member.unwrapped())
-                self.on_module_added(module_id)
+        self.rng.use_device(self.device)
+        with self.rng.scope():
+            self.members.begin(self._make_module())
             with without_compiler_import():
                 self.configure_optimizers()
-        self._modules_changed()
-        self._step = make_step(self)
+        self.members.changed()
+        self._choose_engine()
 
     def _pick_device(self) -> torch.device:
         """See :func:`~rlkit_core.learner.device.pick_device`."""
@@ -133,10 +131,71 @@ class Learner(LearnerState):
         module: RLModule = spec.build()
         return module.as_multi_rl_module()
 
-    def _get_tensor_variable(self, value: object, dtype: torch.dtype | None = None, trainable: bool = False) -> Tensor:
-        """A tensor (a Parameter if ``trainable``) on this learner's device."""
-        tensor = torch.as_tensor(value, dtype=dtype or torch.float32, device=self.device).clone()
-        return nn.Parameter(tensor) if trainable else tensor
+    # -- modules ------------------------------------------------------------------------------------------------------
+
+    @property
+    def module(self) -> MultiRLModule:
+        """The modules that are trained (and those that only act), by id.
+
+        Raises:
+            RLKitError: :meth:`build` was not called.
+        """
+        return self.members.module
+
+    @property
+    def trained_modules(self) -> tuple[str, ...]:
+        """Ids of the modules that the latest update (or the next, before the first) steps if they have rows."""
+        return tuple(mid for mid in self.members.trained if mid in self.members.stepped)
+
+    def add_module(
+        self,
+        *,
+        module_id: str,
+        module_spec: RLModuleSpec | None = None,
+        module: RLModule | None = None,
+        config_overrides: Mapping[str, Any] | None = None,
+        new_should_module_be_updated: Any = None,
+    ) -> MultiRLModuleSpec:
+        """Add a module while training goes on: its optimizers, schedules, target networks and drivers' state too.
+
+        Args:
+            module_id: its id, a new one.
+            module_spec: what to build; the algorithm's class and settings and the config's spaces fill what it lacks.
+            module: the module itself, instead of a spec.
+            config_overrides: settings that differ for this module.
+            new_should_module_be_updated: takes the place of ``policies_to_train`` from now on.
+
+        Returns:
+            The spec of all modules.
+
+        Raises:
+            ValueError: the id is malformed or taken. Nothing has changed then, nor after any other error.
+            ModuleAPIError: the module lacks an API that this learner needs.
+        """
+        self.members.add(
+            module_id,
+            module_spec=module_spec,
+            module=module,
+            config_overrides=config_overrides,
+            to_train=new_should_module_be_updated,
+        )
+        return MultiRLModuleSpec.from_module(self.module)
+
+    def remove_module(self, module_id: str, *, new_should_module_be_updated: Any = None) -> MultiRLModuleSpec:
+        """Remove a module and all that belongs to it. Parameters that others share stay, with those.
+
+        Args:
+            module_id: its id.
+            new_should_module_be_updated: takes the place of ``policies_to_train``; unless given, lists lose the id.
+
+        Returns:
+            The spec of the modules that are left.
+
+        Raises:
+            KeyError: there is no such module.
+        """
+        self.members.remove(module_id, to_train=new_should_module_be_updated)
+        return MultiRLModuleSpec.from_module(self.module)
 
     # -- update -------------------------------------------------------------------------------------------------------
 
@@ -181,35 +240,22 @@ class Learner(LearnerState):
             NonFiniteError: a loss or gradient is NaN or infinite and ``on_nonfinite`` is ``"raise"``; the weights are
                 those before that minibatch, and a folder that the message names holds what replays it.
         """
-        self._check_is_built()
         self.rows.clear()
         timesteps = dict(timesteps or {})
-        given = [source for source in (batch, rollouts, episodes) if source is not None]
-        if len(given) != 1:
-            raise ConfigError("Learner.update: give exactly one of batch=, rollouts= and episodes=")
-        data = self._by_module(given[0])
-        trained = tuple(mid for mid in self.module if self.should_module_be_updated(mid, data.get(mid)))
-        wanted = {mid: part for mid, part in data.items() if self._is_updated(mid, part) and _has_rows(part)}
-        if self.peers is not None and callable(self.config.policies_to_train):
-            trained, common = map(tuple, self.peers.common(trained, wanted))
-            wanted = {mid: wanted[mid] for mid in common}
-        self._set_trained(trained)
-        if not wanted:
+        data = update_data.by_module(update_data.only_source(batch, rollouts, episodes), self.module)
+        chosen = self._choose_modules(data)
+        if not chosen:
             return self._nothing_to_do(reduce_metrics)
-        with self._rng.scope():
+        with self.rng.scope():
             self.before_gradient_based_update(timesteps=timesteps)
-            self._observation_statistics.clear()
+            self.observation_statistics.clear()
             if batch is not None:
-                ready = {mid: as_tensors(rows, self.device) for mid, rows in wanted.items()}
-                for mid, rows in ready.items():
-                    self._observation_statistics.gather(
-                        self.module[mid], rows.get(Columns.OBS), rows.get(Columns.LOSS_MASK)
-                    )
+                ready = {mid: self._as_ready(mid, columns) for mid, columns in chosen.items()}
             else:
                 if episodes is not None:
-                    wanted = {mid: self._rollout_from_episodes(mid, part) for mid, part in wanted.items()}
-                self._log_off_policyness(wanted)
-                ready = {mid: self._prepare(mid, _joined(rollout)) for mid, rollout in wanted.items()}
+                    chosen = {m: update_data.rollout_of(self.module[m], d, self.device) for m, d in chosen.items()}
+                update_data.log_off_policyness(self.metrics, self.weights_seq_no, chosen)
+                ready = {mid: self._prepare(mid, update_data.joined_rollout(part)) for mid, part in chosen.items()}
                 ready = {mid: rows for mid, rows in ready.items() if num_rows(rows)}
             counts = count_minibatches(
                 ready,
@@ -217,9 +263,7 @@ class Learner(LearnerState):
                 minibatch_size=minibatch_size,
                 num_total_minibatches=num_total_minibatches,
             )
-            total = max(counts.values(), default=0)
-            if self.peers is not None:
-                ready, total = self.peers.plan(ready, counts, minibatch_size)
+            ready, total = self.peers.plan(list(self.module), ready, counts, minibatch_size)
             if not ready:
                 return self._nothing_to_do(reduce_metrics)
             self._take_steps(
@@ -231,37 +275,13 @@ class Learner(LearnerState):
                     num_minibatches=total,
                 )
             )
-            self._observation_statistics.take_in(self.peers)
+            self.observation_statistics.take_in(self.peers)
             self.weights_seq_no += 1
             self.after_gradient_based_update(timesteps=timesteps)
             for module_id in ready:
-                self._drivers.after_update(module_id, self.module[module_id].unwrapped(), timesteps)
-        self._log_counts(ready)
+                self.drivers.after_update(module_id, self.module[module_id].unwrapped(), timesteps)
+        self._counts.log(self.metrics, ready, self.weights_seq_no, self.members.parameter_counts)
         return self.metrics.reduce() if reduce_metrics else {}
-
-    def reduce_metrics(self) -> dict[str, Any]:
-        """The metrics of all updates since they were last reduced, as :meth:`update` returns those of one."""
-        return self.metrics.reduce()
-
-    def _take_steps(self, make_minibatches: Callable[[], Iterator[dict[str, ModuleBatch]]]) -> None:
-        """A gradient step on every minibatch of an update."""
-        later: Later | None = getattr(self._step, "later", None)
-        if later is not None:
-            later.begin_update(self._rng)
-        for minibatch in make_minibatches():
-            if self.peers is not None:
-                self.peers.begin(minibatch)
-            try:
-                self._step(minibatch)
-            except NonFiniteError as error:
-                raise write_report(self, error, minibatch) from None
-            if self.peers is not None:
-                self.peers.end()
-        found = later.read(self) if later is not None else None
-        if found is not None:  # the same random numbers make the same minibatches
-            index, problem, random = found
-            self._rng.set_live_state(random)
-            raise write_report(self, problem, next(islice(make_minibatches(), index, None)))
 
     def update_from_batch(self, batch: Mapping[str, Mapping[str, Any]], **kwargs: Any) -> dict[str, Any]:
         """:meth:`update` with ready columns."""
@@ -273,148 +293,194 @@ class Learner(LearnerState):
         """:meth:`update` with episodes."""
         return self.update(episodes=episodes, **kwargs)
 
-    def _nothing_to_do(self, reduce_metrics: bool) -> dict[str, Any]:
-        self.metrics.log_value((ALL_MODULES, "num_empty_updates_lifetime"), self._once, reduce="lifetime_sum")
-        return self.metrics.reduce() if reduce_metrics else {}
+    def reduce_metrics(self) -> dict[str, Any]:
+        """The metrics of all updates since they were last reduced, as :meth:`update` returns those of one."""
+        return self.metrics.reduce()
 
-    def _by_module(self, data: Any) -> dict[str, Any]:
-        """Data by module id; episodes without one are the only module's."""
-        if not isinstance(data, Mapping):
-            ids = list(self.module.keys())
-            if len(ids) != 1:
-                raise ConfigError(
-                    f"Learner.update: there are modules {ids}; give the episodes as {{module id: [episode, ...]}}"
-                )
-            data = {ids[0]: data}
-        unknown = [mid for mid in data if mid not in self.module]
-        if unknown:
-            raise ConfigError(
-                f"batch has data of unknown modules {unknown}; this learner has {list(self.module.keys())}"
-            )
-        return dict(data)
+    def _choose_modules(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """The data of modules that are trained, are stepped and have rows, on all learners."""
+        trained = tuple(mid for mid in self.module if self.should_module_be_updated(mid, data.get(mid)))
+        chosen = {
+            mid: part
+            for mid, part in data.items()
+            if mid in self.members.stepped and self.should_module_be_updated(mid, part) and update_data.has_rows(part)
+        }
+        if callable(self.config.policies_to_train):
+            trained, common = self.peers.common(list(self.module), trained, chosen)
+            chosen = {mid: chosen[mid] for mid in common}
+        self.members.train(trained)
+        return chosen
 
-    def _rollout_from_episodes(self, module_id: str, episodes: Sequence[Any]) -> Rollout:
-        rollout = rollout_from_episodes(episodes, self.module[module_id].observation_space)
-        return complete_rollout(self.module[module_id], rollout.to(self.device))
-
-    def _log_off_policyness(self, rollouts: Mapping[str, Rollout | Sequence[Rollout]]) -> None:
-        """Log how many updates lie between the weights that acted and those here: mean and largest of the rollouts."""
-        for module_id, found in rollouts.items():
-            for rollout in [found] if isinstance(found, Rollout) else found:
-                if rollout.weights_version is not None:
-                    behind = self.weights_seq_no - rollout.weights_version
-                    self.metrics.log_value((module_id, DIFF_NUM_GRAD_UPDATES), behind)
-                    self.metrics.log_value((module_id, f"{DIFF_NUM_GRAD_UPDATES}_max"), behind, reduce="max")
+    def _as_ready(self, module_id: str, columns: Mapping[str, Any]) -> ModuleBatch:
+        rows = as_tensors(columns, self.device)
+        mask: Any = rows.get(Columns.LOSS_MASK)
+        self.observation_statistics.gather(self.module[module_id], rows.get(Columns.OBS), mask)
+        return rows
 
     def _prepare(self, module_id: str, rollout: Rollout) -> ModuleBatch:
-        rollout = rollout.to(self.device)
-        module = self.module[module_id]
+        rollout, module = rollout.to(self.device), self.module[module_id]
         module.eval()
-        self._observation_statistics.gather(module, rollout[Columns.OBS], rollout.loss_mask)
-        self._drivers.before_update(module_id, self.module[module_id].unwrapped(), rollout.columns)
+        self.observation_statistics.gather(module, rollout[Columns.OBS], rollout.loss_mask)
+        self.drivers.before_update(module_id, module.unwrapped(), rollout.columns)
         with torch.no_grad():
             return self.build_train_batch(module_id, rollout)
 
-    def build_train_batch(self, module_id: str, rollout: Rollout) -> ModuleBatch:
-        """Columns for the loss from a time-major rollout; override to add some (advantages, ...).
+    def _take_steps(self, make_minibatches: Callable[[], Iterator[Minibatch]]) -> None:
+        """A gradient step on every minibatch of an update."""
+        engine, peers = self.engine, self.peers
+        engine.begin_update()
+        minibatch: Minibatch = {}
+        try:
+            for minibatch in make_minibatches():
+                peers.begin(minibatch)
+                engine.step(minibatch)
+                peers.end()
+            engine.end_update()
+        except NonFiniteError as error:
+            if error.minibatch_index is not None:  # the same random numbers make the same minibatches
+                minibatch = next(islice(make_minibatches(), error.minibatch_index, None))
+            raise write_report(self, error, minibatch) from None
 
-        Rows ``[B, ...]``, or whole sequences ``[B, L, ...]`` of a recurrent module; see
-        :func:`~rlkit_core.data.sequences.train_rows`.
+    def _nothing_to_do(self, reduce_metrics: bool) -> dict[str, Any]:
+        count = is_first(self.peers)
+        self.metrics.log_value((ALL_MODULES, "num_empty_updates_lifetime"), count, reduce="lifetime_sum")
+        return self.metrics.reduce() if reduce_metrics else {}
+
+    # -- who takes steps, and with whom -------------------------------------------------------------------------------
+
+    def _choose_engine(self) -> None:
+        own_step = not self.capturable or type(self)._update is not Learner._update
+        self.engine = make_engine(self, own_step=own_step)
+
+    def join(self, peers: Peers) -> None:
+        """Learn together with others from now on: gradients are averaged, choices made in common."""
+        self.peers = peers
+        self._choose_engine()
+
+    def leave(self) -> None:
+        """Leave the others, and learn alone from now on."""
+        self.peers.leave()
+        self.join(Alone())
+
+    @property
+    def recording_key(self) -> tuple[Any, tuple[int, ...]]:
+        """The config, and the layout of the optimizers' tensors: another value makes recorded steps worthless."""
+        return (self.config, self.optimizers.layout)
+
+    @property
+    def step_kind(self) -> tuple[Hashable, ...]:
+        """Which modules are trained and the :meth:`step_variant` of each: a recorded step serves its own kind only."""
+        trained = self.members.trained
+        return (trained, *map(self.step_variant, trained))
+
+    # -- state --------------------------------------------------------------------------------------------------------
+
+    def get_weights(self, module_ids: Collection[str] | None = None, *, inference_only: bool = True) -> Weights:
+        """The modules' weights, copied, with their version.
+
+        Args:
+            module_ids: only these; all unless given.
+            inference_only: without what acting does not need.
         """
-        return train_rows(self.module[module_id].unwrapped(), rollout)
+        ids = None if module_ids is None else list(module_ids)
+        return Weights(self.weights_seq_no, self.module.get_state(ids, inference_only=inference_only))
 
-    def before_gradient_based_update(self, *, timesteps: Mapping[str, int]) -> None:
-        """Called once per update, before its data is prepared."""
+    def set_weights(self, weights: Weights | Mapping[str, Any]) -> None:
+        """Take over the full weights of some modules, or all; optimizers keep their state."""
+        state = weights.state if isinstance(weights, Weights) else weights
+        set_module_states(self.module, state, strict=True)
 
-    def after_gradient_based_update(self, *, timesteps: Mapping[str, int]) -> None:
-        """Called once per update, after its last minibatch: moves learning-rate schedules. Call super()."""
-        self._move_schedules(timesteps.get("num_env_steps_sampled_lifetime", 0))
+    def get_checkpointable_components(self) -> list[tuple[str, Checkpointable]]:
+        """The module, under ``rl_module``."""
+        return [(COMPONENT_RL_MODULE, self.module)]
 
-    def _update(self, batch: dict[str, ModuleBatch]) -> tuple[dict[str, Any], dict[str, Tensor], Metrics]:
-        """One gradient step on one minibatch."""
-        fwd_out = self.module.forward_train(batch)
-        losses = self.compute_losses(fwd_out=fwd_out, batch=batch)
-        gradients = self.average_gradients(self.compute_gradients(losses))
-        gradients = self.postprocess_gradients(gradients)
-        self.apply_gradients(gradients)
-        return fwd_out, losses, self.metrics
+    def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Config and module spec."""
+        return (), {"config": self.config, "module_spec": MultiRLModuleSpec.from_module(self.module)}
 
-    def compute_losses(self, *, fwd_out: dict[str, Any], batch: dict[str, ModuleBatch]) -> dict[str, Tensor]:
-        """``{module id: loss}``; each module's own replaces the learner's where it has an API that says so."""
-        losses = {}
-        for module_id, module_out in fwd_out.items():
-            losses[module_id] = loss = self._drivers.loss(
-                self.compute_loss_for_module,
-                module_id=module_id,
-                module=self.module[module_id].unwrapped(),
-                config=self.config.get_config_for_module(module_id),
-                batch=batch[module_id],
-                fwd_out=module_out,
+    def get_state(
+        self,
+        components: str | Collection[str] | None = None,
+        *,
+        not_components: str | Collection[str] | None = None,
+        inference_only: bool = False,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Everything a continued run needs.
+
+        Args:
+            components: only these parts: ``"rl_module"``, ``"rl_module/p0"``, ``"optimizer"``, ``"metrics_logger"``.
+            not_components: all but these.
+            inference_only: weights without what acting does not need.
+            **kwargs: not used.
+
+        Returns:
+            The module's part under ``rl_module``, the optimizers' under ``optimizer``. ``weights_seq_no`` is always
+            there; random state, the states of drivers and step engine, and what there is to know about the modules,
+            unless ``components`` is given.
+        """
+        module = self.module
+
+        def wanted(name: str) -> bool:
+            return self._check_component(name, components, not_components)
+
+        state: dict[str, Any] = {"weights_seq_no": self.weights_seq_no}
+        if components is None:
+            state.update(members_as_data(self), rng=self.rng.get_state(), drivers=self.drivers.get_state())
+            if self.rng.get_gpu_state() is not None:
+                state["rng_gpu"] = self.rng.get_gpu_state()
+            if isinstance(self.engine, StatefulEngine):
+                state["step_engine"] = self.engine.get_state()
+        if wanted(COMPONENT_OPTIMIZER):
+            state[COMPONENT_OPTIMIZER] = self._get_optimizer_state()
+        if wanted(COMPONENT_METRICS_LOGGER):
+            state[COMPONENT_METRICS_LOGGER] = self.metrics.get_state()
+        if wanted(COMPONENT_RL_MODULE):
+            state[COMPONENT_RL_MODULE] = module.get_state(
+                self._get_subcomponents(COMPONENT_RL_MODULE, components),
+                not_components=self._get_subcomponents(COMPONENT_RL_MODULE, not_components),
+                inference_only=inference_only,
             )
-            self.metrics.log_value((module_id, TOTAL_LOSS_KEY), loss)
-        return losses
+        return state
 
-    def compute_loss_for_module(
-        self, *, module_id: str, config: Any, batch: ModuleBatch, fwd_out: dict[str, Any]
-    ) -> Tensor:
-        """The loss of one module, a 0-dim tensor.
+    def set_state(self, state: Mapping[str, Any], *, strict: bool = True) -> None:
+        """Continue from :meth:`get_state`; parts that are absent are left as they are.
 
-        Args:
-            module_id: the module's id.
-            config: the config with this module's overrides.
-            batch: this module's minibatch.
-            fwd_out: what its ``forward_train`` returned for it.
-        """
-        raise NotImplementedError(f"{type(self).__name__} must override compute_loss_for_module()")
-
-    def log_rows(self, module_id: str, name: str, rows: Tensor) -> None:
-        """Keep what a loss has per row of its minibatch, for :meth:`take_rows`; nothing waits for the device.
-
-        Args:
-            module_id: the module whose loss this is.
-            name: such as ``"td_error"``.
-            rows: ``[B, ...]``, in the order of the minibatch's rows; detached. Not to be changed in place later.
+        A complete state also decides which modules there are: those that it has beside ours are added as they were,
+        those that it lacks are removed, and one of the same class and spaces whose settings gave it other layers is
+        built anew, with a warning.
 
         Raises:
-            ConfigError: ``rows`` has no row axis.
+            StateError: a member is of another class or for other spaces, and names or shapes differ.
         """
-        self.rows.add(module_id, name, rows)
+        module = self.module
+        if "modules" in state:
+            match_members(self, state)
+        if COMPONENT_RL_MODULE in state:
+            set_module_states(module, state[COMPONENT_RL_MODULE], strict=strict)
+        if COMPONENT_OPTIMIZER in state:
+            self._set_optimizer_state(state[COMPONENT_OPTIMIZER])
+        if COMPONENT_METRICS_LOGGER in state:
+            self.metrics.set_state(state[COMPONENT_METRICS_LOGGER])
+        if "rng" in state:
+            self.rng.set_state(state["rng"])
+            self.rng.set_gpu_state(state.get("rng_gpu"))
+        if "drivers" in state:
+            self.drivers.set_state(state["drivers"])
+        if "step_engine" in state and isinstance(self.engine, StatefulEngine):
+            self.engine.set_state(state["step_engine"])
+        self.weights_seq_no = int(state.get("weights_seq_no", self.weights_seq_no))
 
-    def take_rows(self) -> dict[str, dict[str, Tensor]]:
-        """``{module id: {name: rows}}`` that losses logged in the latest :meth:`update`; they are given out once.
-
-        The rows of all minibatches one after the other, ``[sum of B, ...]``: those of the batch, in its order, after
-        one epoch without shuffling.
-        """
-        return self.rows.take()
-
-    def _log_counts(self, ready: Mapping[str, ModuleBatch]) -> None:
-        ids = tuple(ready)
-        if ids not in self._count_keys:
-            self._count_keys[ids] = count_keys(ids, self._parameter_counts)
-        values: list[float] = []
-        for rows in ready.values():
-            count = num_env_steps(rows)
-            values += (count, count, self.weights_seq_no)
-        total = sum(values[::3])
-        self.metrics.log_block(self._count_keys[ids], [*values, total, total, *self._parameter_counts.values()])
+    def restore_snapshot(self, snapshot: Snapshot, *, strict: bool = True) -> None:
+        """Bring the set of modules to that of a checkpoint, then restore all parts."""
+        self.build()
+        state = snapshot.state()
+        if "modules" in state and COMPONENT_RL_MODULE in snapshot.components:
+            match_members(self, state)
+        super().restore_snapshot(snapshot, strict=strict)
 
     def shutdown(self) -> None:
         """Free what the learner holds."""
-
-
-def _has_rows(data: Any) -> bool:
-    if isinstance(data, Rollout):
-        return data.num_env_steps > 0
-    if isinstance(data, Sequence) and data and isinstance(data[0], Rollout):
-        return any(rollout.num_env_steps > 0 for rollout in data)
-    return num_rows(data) > 0 if isinstance(data, Mapping) else len(data) > 0
-
-
-def _joined(rollouts: Rollout | Sequence[Rollout]) -> Rollout:
-    if isinstance(rollouts, Rollout):
-        return rollouts
-    return rollouts[0] if len(rollouts) == 1 else Rollout.concat(rollouts)
 
 
 TorchLearner = Learner

@@ -1,209 +1,222 @@
-"""The half of a Learner that knows its modules: which there are, which are trained, and changes at run time."""
+"""The modules of a learner: which there are, which an update steps, and changes while training goes on."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
+import torch
 from torch import nn
 
-from rlkit_core.columns import ALL_MODULES
 from rlkit_core.errors import RLKitError
 from rlkit_core.learner.drivers import DriverSet
+from rlkit_core.learner.metrics import Metrics
 from rlkit_core.learner.observation_statistics import ObservationStatistics
 from rlkit_core.learner.optim.fused_adam import without_compiler_import
-from rlkit_core.learner.optim.gradients import GradientSteps
+from rlkit_core.learner.optim.optimizer_set import OptimizerSet
 from rlkit_core.rl_module import MultiRLModule, MultiRLModuleSpec, RLModule, RLModuleSpec
 from rlkit_core.rl_module.apis import check_required_apis
 from rlkit_core.rl_module.multi import validate_module_id
 from rlkit_core.seeding import TorchRNG
 
 
-class ModuleChanges(GradientSteps):
-    """Modules of a learner and what belongs to each. Every method is an override point."""
+class MembersLearner(Protocol):
+    """What the members ask of their learner: its parts, and override points of RLlib's names.
 
-    device: Any
-    _rng: TorchRNG
-    _drivers: DriverSet
-    _observation_statistics: ObservationStatistics
-    _module: MultiRLModule | None
-    _trained: tuple[str, ...] | None
+    Attributes:
+        config: changes of the set of modules replace it.
+        device: where modules are.
+        rng: draws the weights of new modules.
+        metrics: forget what leaves.
+        optimizers: step the members' parameters.
+        drivers: bound to the members.
+        observation_statistics: look for normalisers anew.
+    """
 
-    @property
-    def module(self) -> MultiRLModule:
-        """The modules that are trained (and those that only act), by id.
-
-        Raises:
-            RLKitError: :meth:`build` was not called.
-        """
-        self._check_is_built()
-        assert self._module is not None
-        return self._module
-
-    def _check_is_built(self) -> None:
-        if self._module is None:
-            raise RLKitError(f"{type(self).__name__} is not built yet; call its build() first")
-
-    # -- what a module must be ----------------------------------------------------------------------------------------
+    config: Any
+    device: torch.device
+    rng: TorchRNG
+    metrics: Metrics
+    optimizers: OptimizerSet
+    drivers: DriverSet
+    observation_statistics: ObservationStatistics
 
     @classmethod
     def rl_module_required_apis(cls) -> list[type]:
-        """API mixins that every module that this learner trains must implement."""
-        return []
+        """API mixins that every trained module must implement."""
+        raise NotImplementedError
 
     def rl_module_is_compatible(self, module: RLModule) -> bool:
-        """Whether this learner can train ``module``: a torch module with the required APIs."""
-        required = tuple(self.rl_module_required_apis())
-        return isinstance(module, nn.Module) and all(isinstance(module.unwrapped(), api) for api in required)
+        """Whether this learner can train a module."""
+        raise NotImplementedError
 
     def should_module_be_updated(self, module_id: str, batch: Any = None) -> bool:
-        """Whether ``policies_to_train`` names the module (None: all are trained), or says so of it and its batch."""
-        to_train = self.config.policies_to_train
-        if to_train is None:
-            return True
-        return bool(to_train(module_id, batch)) if callable(to_train) else module_id in to_train
+        """Whether a module is trained."""
+        raise NotImplementedError
 
-    @property
-    def trained_modules(self) -> tuple[str, ...]:
-        """Ids of the modules that the latest update (or the next, before the first) steps if they have rows."""
-        return tuple(mid for mid in self._trained or () if mid in self._steppable)
+    def get_parameters(self, module: RLModule) -> list[nn.Parameter]:
+        """Trainable parameters of a module."""
+        raise NotImplementedError
 
-    def _is_updated(self, module_id: str, batch: Any = None) -> bool:
-        """Whether an update steps anything of the module."""
-        return module_id in self._steppable and self.should_module_be_updated(module_id, batch)
-
-    def _check_module(self, module_id: str, module: RLModule) -> None:
-        """Refuse a module that is to be trained and lacks an API. One without parameters only acts."""
-        if self.should_module_be_updated(module_id) and self.get_parameters(module):
-            check_required_apis(module.unwrapped(), module_id, self.rl_module_required_apis())
-
-    # -- hooks --------------------------------------------------------------------------------------------------------
+    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
+        """Register the optimizers of a module."""
+        raise NotImplementedError
 
     def on_module_added(self, module_id: str) -> None:
-        """Called for every module that joins, by :meth:`build` and :meth:`add_module`, before it has optimizers.
-
-        The place for what a learner keeps per module: schedules, coefficients, statistics. Call super().
-        """
+        """Called for every module that joins."""
+        raise NotImplementedError
 
     def on_module_removed(self, module_id: str) -> None:
-        """Called for every module that leaves; drop what :meth:`on_module_added` made. Call super()."""
+        """Called for every module that leaves."""
+        raise NotImplementedError
+
+
+class Members:
+    """The modules of one learner, with what belongs to each.
+
+    Args:
+        learner: whose modules they are.
+
+    Attributes:
+        stepped: ids of the modules of which an optimizer steps something.
+        parameter_counts: ``num_trainable_parameters`` and ``num_non_trainable_parameters``.
+    """
+
+    def __init__(self, learner: MembersLearner) -> None:
+        self._learner = learner
+        self._module: MultiRLModule | None = None
+        self._trained: tuple[str, ...] | None = None
+        self.stepped: set[str] = set()
+        self.parameter_counts: dict[str, int] = {}
+
+    @property
+    def is_built(self) -> bool:
+        """Whether there are modules."""
+        return self._module is not None
+
+    @property
+    def module(self) -> MultiRLModule:
+        """All of them, by id.
+
+        Raises:
+            RLKitError: the learner was not built.
+        """
+        if self._module is None:
+            raise RLKitError(f"{type(self._learner).__name__} is not built yet; call its build() first")
+        return self._module
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """Ids of the modules that are trained, whether they have anything to step or not."""
+        return self._trained or ()
+
+    def begin(self, module: MultiRLModule) -> None:
+        """Take the first modules, on the learner's device, with drivers but without optimizers."""
+        for module_id, member in module.items():
+            self.check(module_id, member)
+        module.to(self._learner.device)
+        self._module = module
+        for module_id, member in module.items():
+            self._learner.drivers.add(module_id, member.unwrapped())
+            self._learner.on_module_added(module_id)
+
+    def check(self, module_id: str, module: RLModule) -> None:
+        """Refuse a module that is to be trained and lacks an API. One without parameters only acts.
+
+        Raises:
+            ModuleAPIError: it lacks one.
+        """
+        learner = self._learner
+        if learner.should_module_be_updated(module_id) and learner.get_parameters(module):
+            check_required_apis(module.unwrapped(), module_id, learner.rl_module_required_apis())
 
     # -- changes at run time ------------------------------------------------------------------------------------------
 
-    def add_module(
+    def add(
         self,
-        *,
         module_id: str,
+        *,
         module_spec: RLModuleSpec | None = None,
         module: RLModule | None = None,
         config_overrides: Mapping[str, Any] | None = None,
-        new_should_module_be_updated: Any = None,
-    ) -> MultiRLModuleSpec:
-        """Add a module while training goes on: its optimizers, schedules, target networks and drivers' state too.
-
-        Args:
-            module_id: its id, a new one.
-            module_spec: what to build; the algorithm's class and settings and the config's spaces fill what it lacks.
-            module: the module itself, instead of a spec.
-            config_overrides: settings that differ for this module.
-            new_should_module_be_updated: takes the place of ``policies_to_train`` from now on.
-
-        Returns:
-            The spec of all modules.
-
-        Raises:
-            ValueError: the id is malformed or taken. Nothing has changed then, nor after any other error.
-            ModuleAPIError: the module lacks an API that this learner needs.
-        """
-        self._check_is_built()
+        to_train: Any = None,
+    ) -> None:
+        """Add a module with all that belongs to it; arguments and errors as of ``Learner.add_module``."""
         validate_module_id(module_id, error=True)
         if module_id in self.module:
             raise ValueError(f"add_module: there is a module {module_id!r} already; remove it first")
         if (module is None) == (module_spec is None):
             raise ValueError("add_module: give exactly one of module_spec= and module=")
-        before = self.config
+        learner, before = self._learner, self._learner.config
         spec = RLModuleSpec.from_module(module) if module is not None else module_spec
         assert spec is not None
-        changes = {"overrides": config_overrides, "to_train": new_should_module_be_updated}
-        config = config_with_module(before, self.module, module_id, spec, **changes)
-        with self._rng.scope():
+
+        def with_module(spec: RLModuleSpec) -> Any:
+            return config_with_module(
+                before, self.module, module_id, spec, overrides=config_overrides, to_train=to_train
+            )
+
+        config = with_module(spec)
+        with learner.rng.scope():
             if module is None:
-                spec = self._complete_spec(config, module_id, spec)
-                config = config_with_module(before, self.module, module_id, spec, **changes)
+                spec = _completed(config, module_id, spec)
+                config = with_module(spec)
                 module = spec.build()
-            self.config = config
+            learner.config = config
             try:
-                self._check_module(module_id, module)
+                self.check(module_id, module)
                 if isinstance(module, nn.Module):
-                    module.to(self.device)
+                    module.to(learner.device)
                 self.module.add_module(module_id, module)
-                self._drivers.add(module_id, module.unwrapped())
-                self.on_module_added(module_id)
-                if self.rl_module_is_compatible(module):
-                    with without_compiler_import():
-                        self.configure_optimizers_for_module(module_id, config.get_config_for_module(module_id))
+                learner.drivers.add(module_id, module.unwrapped())
+                learner.on_module_added(module_id)
+                if learner.rl_module_is_compatible(module):
+                    self._configure_optimizers(module_id)
             except BaseException:
                 self._forget(module_id)
-                self.config = before
+                learner.config = before
                 raise
-        self._modules_changed()
-        return MultiRLModuleSpec.from_module(self.module)
+        self.changed()
 
-    def remove_module(self, module_id: str, *, new_should_module_be_updated: Any = None) -> MultiRLModuleSpec:
-        """Remove a module and all that belongs to it. Parameters that others share stay, with those.
-
-        Args:
-            module_id: its id.
-            new_should_module_be_updated: takes the place of ``policies_to_train``; unless given, lists lose the id.
-
-        Returns:
-            The spec of the modules that are left.
-
-        Raises:
-            KeyError: there is no such module.
-        """
+    def remove(self, module_id: str, *, to_train: Any = None) -> None:
+        """Remove a module and all that belongs to it; arguments and errors as of ``Learner.remove_module``."""
         self.module[module_id]
-        self.config = config_without_module(self.config, self.module, module_id, to_train=new_should_module_be_updated)
+        learner = self._learner
+        learner.config = config_without_module(learner.config, self.module, module_id, to_train=to_train)
         self._forget(module_id)
-        self._modules_changed()
-        return MultiRLModuleSpec.from_module(self.module)
+        self.changed()
+
+    def _configure_optimizers(self, module_id: str) -> None:
+        with without_compiler_import():
+            self._learner.configure_optimizers_for_module(
+                module_id, self._learner.config.get_config_for_module(module_id)
+            )
 
     def _forget(self, module_id: str) -> None:
         if module_id not in self.module:
             return
+        learner = self._learner
         self.module.remove_module(module_id)
-        self._drivers.remove(module_id)
-        self.on_module_removed(module_id)
-        self.metrics.drop(module_id)
+        learner.drivers.remove(module_id)
+        learner.on_module_removed(module_id)
+        learner.metrics.drop(module_id)
         left = {id(p) for p in self.module.parameters()}
-        for name, registered in list(self._optimizers.items()):
-            if registered.module_id == module_id:
-                del self._optimizers[name]
-                shared = [p for p in registered.parameters if id(p) in left]
-                self._hand_over(shared, registered.release(shared) if shared else {}, type(registered.optimizer))
-            elif registered.module_id == ALL_MODULES:
-                was = registered.module_parameters  # a learner's own variables were no module's, and stay
-                gone = [p for p in registered.parameters if id(p) in was and id(p) not in left]
-                if gone:
-                    registered.release(gone)
-                if not registered.parameters:
-                    del self._optimizers[name]
+        for parameter, state, kind in learner.optimizers.release_module(module_id, left):
+            self._hand_over(parameter, state, kind)
 
-    def _hand_over(self, parameters: list[Any], states: Mapping[Any, Any], kind: type) -> None:
-        """Give shared parameters of an optimizer that goes to that of the next trained module that holds them."""
-        for parameter in parameters:
-            heirs = [mid for mid, held in self._holders().items() if id(parameter) in held]
-            heirs.sort(key=lambda mid: not self.should_module_be_updated(mid))
-            for heir in heirs:
-                registered = next(iter(self._registered_by(heir)), None)
-                if registered is not None:
-                    fits = type(registered.optimizer) is kind
-                    registered.adopt(parameter, states.get(parameter, {}) if fits else {})
-                    break
-            else:
-                if heirs:
-                    with without_compiler_import():
-                        self.configure_optimizers_for_module(heirs[0])
+    def _hand_over(self, parameter: nn.Parameter, state: dict[str, Any], kind: type) -> None:
+        """Give a parameter that lost its optimizer to that of the next module that holds it, trained ones first."""
+        learner = self._learner
+        if learner.optimizers.owns(parameter):  # it came with another one
+            return
+        heirs = [mid for mid, held in self._holders().items() if id(parameter) in held]
+        heirs.sort(key=lambda mid: not learner.should_module_be_updated(mid))
+        for heir in heirs:
+            for registered in learner.optimizers.of(heir):
+                registered.adopt(parameter, state if type(registered.optimizer) is kind else {})
+                return
+        if heirs:
+            self._configure_optimizers(heirs[0])
 
     def _holders(self) -> dict[str, set[int]]:
         """Module id to the identities of its parameters."""
@@ -214,22 +227,23 @@ class ModuleChanges(GradientSteps):
 
     # -- bookkeeping --------------------------------------------------------------------------------------------------
 
-    def _modules_changed(self) -> None:
-        """Bring everything that is derived from the set of modules and optimizers up to date."""
-        self._observation_statistics.modules_changed()
-        holders = self._holders()
-        for registered in self._optimizers.values():
-            of = [frozenset(mid for mid, held in holders.items() if id(p) in held) for p in registered.parameters]
-            registered.holders = frozenset(of)
-            registered.module_parameters = {id(p) for p, mids in zip(registered.parameters, of, strict=True) if mids}
-            registered.flatten()
-        stepped = {id(p) for r in self._optimizers.values() for p in r.parameters}
-        self._steppable = {mid for mid, held in holders.items() if held & stepped}
+    def changed(self) -> None:
+        """Bring everything that is derived from modules and optimizers up to date."""
+        learner, holders = self._learner, self._holders()
+        learner.observation_statistics.modules_changed()
+        learner.optimizers.modules_changed(holders)
+        stepped = set(learner.optimizers.stepped())
+        self.stepped = {mid for mid, held in holders.items() if held & stepped}
         self._trained = None
-        self._set_trained(tuple(mid for mid in self.module if self.should_module_be_updated(mid)))
-        self._count_parameters()
+        self.train(tuple(mid for mid in self.module if learner.should_module_be_updated(mid)))
+        trainable = sum(p.numel() for p in learner.optimizers.parameters)
+        total = sum(p.numel() for _, _, p in self.module.unique_parameters())
+        self.parameter_counts = {
+            "num_trainable_parameters": trainable,
+            "num_non_trainable_parameters": max(0, total - trainable),
+        }
 
-    def _set_trained(self, trained: tuple[str, ...]) -> None:
+    def train(self, trained: tuple[str, ...]) -> None:
         """Let gradients be those of these modules (and of what belongs to no module)."""
         if trained == self._trained:
             return
@@ -237,27 +251,16 @@ class ModuleChanges(GradientSteps):
         holders = self._holders()
         frozen: set[int] = set().union(*(held for mid, held in holders.items() if mid not in trained))
         frozen -= set().union(*(held for mid, held in holders.items() if mid in trained))
-        stepped = {id(p): p for r in self._optimizers.values() for p in r.parameters if p.requires_grad}
-        order = [p for _, _, p in self.module.unique_parameters() if id(p) in stepped]
-        known = {id(p) for p in order}
-        order += [p for key, p in stepped.items() if key not in known]
-        self._parameters = [p for p in order if id(p) not in frozen]
+        self._learner.optimizers.choose_parameters([p for _, _, p in self.module.unique_parameters()], frozen)
 
-    def _count_parameters(self) -> None:
-        trainable = sum(p.numel() for p in self._parameters)
-        total = sum(p.numel() for _, _, p in self.module.unique_parameters())
-        self._parameter_counts = {
-            "num_trainable_parameters": trainable,
-            "num_non_trainable_parameters": max(0, total - trainable),
-        }
 
-    def _complete_spec(self, config: Any, module_id: str, spec: RLModuleSpec) -> RLModuleSpec:
-        """The spec with what the algorithm and the config add."""
-        alone = config.copy(copy_frozen=False)
-        alone.multi_agent(policies=[module_id])
-        alone.rl_module(rl_module_spec=MultiRLModuleSpec(rl_module_specs={module_id: spec.copy()}))
-        complete: RLModuleSpec = alone.get_multi_rl_module_spec(inference_only=False)[module_id]
-        return complete
+def _completed(config: Any, module_id: str, spec: RLModuleSpec) -> RLModuleSpec:
+    """The spec with what the algorithm and the config add."""
+    alone = config.copy(copy_frozen=False)
+    alone.multi_agent(policies=[module_id])
+    alone.rl_module(rl_module_spec=MultiRLModuleSpec(rl_module_specs={module_id: spec.copy()}))
+    complete: RLModuleSpec = alone.get_multi_rl_module_spec(inference_only=False)[module_id]
+    return complete
 
 
 def config_with_module(

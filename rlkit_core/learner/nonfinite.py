@@ -1,158 +1,124 @@
-"""What is left behind when a loss or gradient is not finite: the minibatch, the weights, and a script to replay it."""
+"""Looks whether losses and gradients are finite, counts those that are not, and says what is wrong with them."""
 
 from __future__ import annotations
 
-import json
-import sys
-import tempfile
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
+import math
+from collections.abc import Mapping
+from typing import Protocol
 
-from rlkit_core.checkpoint import load_tree, save_tree
-from rlkit_core.errors import CheckpointError, NonFiniteError, RLKitError
-from rlkit_core.execution.foreign_code import is_importable
-from rlkit_core.learner.minibatch import as_tensors
+import torch
+from torch import Tensor
 
-_SCRIPT = '''"""Replays the minibatch whose loss or gradients were not finite. See report.json."""
-
-import sys
-from pathlib import Path
-
-sys.path[:0] = {paths!r}  # where the run found its modules
-from rlkit_core.learner import replay_nonfinite
-
-{imports}
-replay_nonfinite(Path(__file__).parent, classes=[{classes}])
-'''
-
-_LOAD_MAIN = """import runpy
-
-main = runpy.run_path({path!r}, run_name="__replayed_main__")"""
-
-_LOAD_FILE = """import importlib.util
-
-spec = importlib.util.spec_from_file_location({name!r}, {path!r})
-module = sys.modules[{name!r}] = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(module)"""
+from rlkit_core.columns import ALL_MODULES
+from rlkit_core.errors import NonFiniteError
+from rlkit_core.learner.metrics import Metrics
+from rlkit_core.learner.optim.clipping import ParamDict, global_norm
+from rlkit_core.learner.peers import Peers, is_first
+from rlkit_core.rl_module import MultiRLModule
 
 
-def write_report(learner: Any, error: NonFiniteError, minibatch: Any) -> NonFiniteError:
-    """Write a folder with which the error can be studied; nothing that goes wrong here hides the error.
+class CheckedLearner(Protocol):
+    """What the check asks of its learner.
 
-    The folder holds the minibatch (safetensors), ``learner`` (a checkpoint with the weights before that minibatch, the
-    optimizers and the config), the random state, ``report.json`` and ``replay.py``.
-
-    Returns:
-        The same kind of error, naming the folder.
+    Attributes:
+        metrics: where counts go.
+        peers: tell which losses were not finite elsewhere.
+        weights_seq_no: the number of updates so far.
+        module: its modules, by id.
     """
-    if error.of_another_learner:
-        return error
-    module_id = error.module_id
-    try:
-        folder = _write(learner, error, minibatch)
-        text = f"{error}. The minibatch and a script that replays it are in {folder}: python {folder / 'replay.py'}"
-    except (OSError, RLKitError, TypeError) as problem:
-        folder, text = None, f"{error}. (The minibatch could not be saved: {problem})"
-    told = NonFiniteError(text)
-    told.module_id = module_id
-    told.report_path = None if folder is None else str(folder)
-    return told.with_traceback(error.__traceback__)
+
+    metrics: Metrics
+    peers: Peers
+    weights_seq_no: int
+
+    @property
+    def module(self) -> MultiRLModule:
+        """The modules, by id."""
+        raise NotImplementedError
 
 
-def _write(learner: Any, error: NonFiniteError, minibatch: Any) -> Path:
-    folder = _new_folder(learner)
-    save_tree(dict(minibatch), folder, "minibatch")
-    save_tree({"torch": learner._rng.get_state()}, folder, "random_state")
-    try:
-        learner.save_to_path(folder / "learner")
-        whole = None
-    except CheckpointError as problem:  # a network among its settings, say: the weights alone can still be saved
-        save_tree(learner.get_state(), folder, "learner_state")
-        whole = str(problem)
-    report = {
-        "error": str(error),
-        "module_id": error.module_id,
-        "update": learner.weights_seq_no + 1,
-        "seed": learner.seeds.root,
-        "learner_class": f"{type(learner).__module__}:{type(learner).__qualname__}",
-        "why_the_learner_must_be_passed": whole,
-    }
-    (folder / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
-    (folder / "replay.py").write_text(_script(learner), encoding="utf-8")
-    return folder
-
-
-def _new_folder(learner: Any) -> Path:
-    if learner.report_dir is None:
-        return Path(tempfile.mkdtemp(prefix="rlkit-nonfinite-"))
-    for attempt in range(1000):
-        suffix = f"-{attempt}" if attempt else ""
-        folder: Path = learner.report_dir / f"nonfinite-update-{learner.weights_seq_no + 1}{suffix}"
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        return folder.absolute()
-    raise OSError(f"{learner.report_dir} is full of reports")
-
-
-def _script(learner: Any) -> str:
-    classes = {type(learner), type(learner.config)}
-    classes |= {type(module.unwrapped()) for module in learner.module.values()}
-    imports, names = [], []
-    for cls in sorted(classes, key=lambda c: (c.__module__, c.__qualname__)):
-        if cls.__module__.partition(".")[0] == "rlkit_core" or "<locals>" in cls.__qualname__:
-            continue
-        if cls.__module__ == "__main__":
-            path = getattr(sys.modules["__main__"], "__file__", None)
-            load = _LOAD_MAIN.format(path=str(Path(path).absolute())) if path else None
-            if load is None or "." in cls.__qualname__:
-                continue
-            if load not in imports:
-                imports.append(load)
-            names.append(f"main[{cls.__qualname__!r}]")
-        elif not is_importable(cls.__module__, sys.modules[cls.__module__]):
-            path = getattr(sys.modules[cls.__module__], "__file__", None)
-            if path is None:  # made while the run went on: there is nothing to load
-                continue
-            imports.append(_LOAD_FILE.format(name=cls.__module__, path=str(Path(path).absolute())))
-            names.append(f"sys.modules[{cls.__module__!r}].{cls.__qualname__}")
-        else:
-            imports.append(f"import {cls.__module__}")
-            names.append(f"{cls.__module__}.{cls.__qualname__}")
-    paths = [str(Path(entry or ".").absolute()) for entry in sys.path]
-    return _SCRIPT.format(paths=paths, imports="\n".join(dict.fromkeys(imports)), classes=", ".join(names))
-
-
-def replay_nonfinite(folder: Any, *, learner: Any = None, classes: Iterable[type] = ()) -> None:
-    """Repeat the gradient step on a saved minibatch.
+class FiniteCheck:
+    """The non-finite check of one learner's gradient steps.
 
     Args:
-        folder: what a ``NonFiniteError`` named.
-        learner: a built learner like the one that failed, where the folder could not hold it; its state is set.
-        classes: classes that the saved learner names beside rlkit's and plugins'.
+        learner: whose steps they are.
 
-    Raises:
-        NonFiniteError: as in the run, if it is reproduced.
-        CheckpointError: the folder is damaged, or the learner has to be passed.
+    Attributes:
+        reads_values: whether tensors are looked at. While a step is recorded they are not, and everything counts as
+            finite; whoever records checks when the step is replayed.
+        losses: of the step under way, by module; of a finished step they are empty or detached.
     """
-    from rlkit_core.learner.learner import Learner
 
-    folder = Path(folder)
-    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    if (folder / "learner").is_dir():
-        learner = Learner.from_checkpoint(folder / "learner", classes=classes)
-    elif learner is None:
-        raise CheckpointError(
-            f"{folder} holds no complete learner ({report['why_the_learner_must_be_passed']}); build one as the run "
-            f"did and call rlkit_core.learner.replay_nonfinite({str(folder)!r}, learner=learner)"
+    def __init__(self, learner: CheckedLearner) -> None:
+        self._learner = learner
+        self.reads_values = True
+        self.losses: Mapping[str, Tensor] = {}
+
+    def is_finite(self, value: Tensor) -> bool:
+        """Whether a 0-dim tensor is finite; the one place where a gradient step waits for the device."""
+        return not self.reads_values or math.isfinite(value.item())
+
+    def bad_loss(self, module_id: str) -> str | None:
+        """The module whose loss is not finite: ``module_id``, or any for ``ALL_MODULES``; None if all is well."""
+        elsewhere = self._learner.peers.bad_losses
+        for key in self.losses if module_id == ALL_MODULES else (module_id,):
+            loss = self.losses.get(key)
+            if key in elsewhere or (loss is not None and not self.is_finite(loss)):
+                return key
+        return None
+
+    def zero(self, module_id: str, gradients: ParamDict, *, counted: bool) -> None:
+        """Set elements that are not finite to zero, so that clipping sees the others as they are.
+
+        Args:
+            module_id: whose gradients these are.
+            gradients: are changed in place.
+            counted: this minibatch is counted already.
+        """
+        if self.is_finite(global_norm(gradients.values())):
+            return
+        if not counted:
+            self.report(module_id, gradients, "zero")
+        for gradient in gradients.values():
+            gradient.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
+
+    def report(self, module_id: str, gradients: ParamDict, what: str) -> None:
+        """Count a minibatch of a module whose loss or gradients are not finite.
+
+        Args:
+            module_id: the module.
+            gradients: its gradients.
+            what: ``on_nonfinite`` of that module.
+
+        Raises:
+            NonFiniteError: ``what`` is ``"raise"``.
+        """
+        learner = self._learner
+        learner.metrics.log_value(
+            (module_id, "num_nonfinite_updates_lifetime"), is_first(learner.peers), reduce="lifetime_sum"
         )
-    else:
-        learner.set_state(load_tree(folder, "learner_state"))
-    learner._rng.set_state(load_tree(folder, "random_state")["torch"])
-    minibatch = load_tree(folder, "minibatch")
-    print(f"update {report['update']}, seed {report['seed']}, module {report['module_id']!r}: {report['error']}")
-    with learner._rng.scope():
-        learner._update({mid: as_tensors(rows, learner.device) for mid, rows in minibatch.items()})
-    print("not reproduced: losses and gradients are finite this time")
+        if what != "raise":
+            return
+        loss = self.losses.get(module_id)
+        names = parameter_names(learner.module)
+        bad = [names.get(id(p), "?") for p, g in gradients.items() if not bool(torch.isfinite(g).all())]
+        reasons, elsewhere = [], False
+        if loss is not None and not math.isfinite(loss.item()):
+            reasons.append(f"the loss is {loss.item()}")
+        elif module_id in learner.peers.bad_losses:
+            reasons.append("the loss of another learner is not finite")
+            elsewhere = True
+        if bad or not reasons:
+            more = f" and {len(bad) - 4} more" if len(bad) > 4 else ""
+            reasons.append(f"NaN or infinite gradients in {', '.join(bad[:4]) or 'their joint norm'}{more}")
+        error = NonFiniteError(
+            f"update {learner.weights_seq_no + 1}, module {module_id!r}: {'; '.join(reasons)}. The weights are "
+            "unchanged by this minibatch. Lower the learning rate, set grad_clip, or set on_nonfinite='skip' or 'zero'"
+        )
+        error.module_id, error.of_another_learner = module_id, elsewhere
+        raise error
+
+
+def parameter_names(module: MultiRLModule) -> dict[int, str]:
+    """``"module_id.name"`` of every parameter, by its identity."""
+    return {id(p): f"{mid}.{name}" for mid, name, p in module.unique_parameters()}

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rlkit_core.data.nested import Nested
+from rlkit_core.learner.peers import Peers
 from rlkit_core.models.normalizer import ObservationNormalizer, observation_normalizers
 
 
@@ -47,12 +48,10 @@ class ObservationStatistics:
             self._gathered.append((normalizer, moments))
 
     @torch.no_grad()
-    def take_in(self, peers: Any = None) -> None:
-        """Merge what was gathered into the modules' statistics; with ``peers``, what all learners have gathered."""
-        found = [moments for _, moments in self._gathered]
-        if peers is not None:
-            found = peers.gather_moments(found)
-        for (normalizer, _), moments in zip(self._gathered, found, strict=True):
+    def take_in(self, peers: Peers) -> None:
+        """Merge what this learner and its peers have gathered into the modules' statistics."""
+        of_all = peers.gather_moments([moments for _, moments in self._gathered])
+        for (normalizer, _), moments in zip(self._gathered, of_all, strict=True):
             normalizer.merge(moments)
         self.clear()
 

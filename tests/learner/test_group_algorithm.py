@@ -60,7 +60,7 @@ def test_one_learner_elsewhere_replays_what_one_here_does_step_by_step():
             assert results[0] == results[1]
         assert_same_weights(weights(eager), weights(captured))
         (recorded,) = captured.learner_group.foreach_learner(
-            lambda learner: [one is not None for one in learner._step._steps.values()]
+            lambda learner: [one is not None for one in learner.engine.steps.values()]
         )
         assert recorded
         assert all(recorded)

@@ -164,7 +164,7 @@ def test_an_added_module_gets_target_networks_that_follow():
     assert result["p1"]["num_target_updates"] == 1
     assert all(torch.equal(a, b) for a, b in zip(module.policy.parameters(), module.target.parameters(), strict=True))
     learner.remove_module("p1")
-    assert learner._drivers.get_state()["rlkit-core/target_network"]["num_updates"] == {}
+    assert learner.drivers.get_state()["rlkit-core/target_network"]["num_updates"] == {}
 
 
 def test_restoring_brings_the_module_set_of_the_checkpoint(tmp_path):
@@ -184,7 +184,7 @@ def test_restoring_brings_the_module_set_of_the_checkpoint(tmp_path):
     reference = one.get_state()
     for other in (two, three, four):
         assert sorted(other.module.keys()) == ["late", "p0"]
-        assert sorted(other._optimizers) == sorted(one._optimizers)
+        assert sorted(r.name for r in other.optimizers) == sorted(r.name for r in one.optimizers)
         state = other.get_state()
         assert all(same(state[key], reference[key]) for key in ("rl_module", "optimizer", "rng", "weights_seq_no"))
     for seed in (7, 8):

@@ -123,7 +123,7 @@ def test_small_tools():
     fixed, trained = learner._get_tensor_variable(2), learner._get_tensor_variable(3.0, trainable=True)
     assert (float(fixed), fixed.dtype, fixed.requires_grad) == (2.0, torch.float32, False)
     assert isinstance(trained, torch.nn.Parameter)
-    assert learner._get_tensor_variable(1, torch.int64).dtype == torch.int64
+    assert learner.tensor_variable(1, torch.int64).dtype == torch.int64
     own = learner.get_parameters(learner.module["default_policy"])
     gradients = {learner.get_param_ref(p): torch.ones_like(p) for p in (*own, trained)}
     mine = learner.filter_param_dict_for_optimizer(gradients, learner.get_optimizer())
@@ -341,7 +341,7 @@ def test_one_optimizer_for_all_modules():
             torch.testing.assert_close(mine, theirs, atol=5e-5, rtol=0)
     state = learner.get_state()
     learner.remove_module("p0")
-    assert len(learner._optimizers["__all_modules___default_optimizer"].parameters) == 4
+    assert len(learner.optimizers["__all_modules___default_optimizer"].parameters) == 4
     before = parameters(learner, "p1")
     learner.update({"p1": rows()})
     assert not torch.equal(before[0], parameters(learner, "p1")[0])
@@ -353,7 +353,7 @@ class LearnsAVariable(BCTorchLearner):
 
     def on_module_added(self, module_id):
         super().on_module_added(module_id)
-        self.log_alpha = self._get_tensor_variable(0.0, trainable=True)
+        self.log_alpha = self.tensor_variable(0.0, trainable=True)
 
     def configure_optimizers_for_module(self, module_id, config=None):
         super().configure_optimizers_for_module(module_id, config)

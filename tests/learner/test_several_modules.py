@@ -214,12 +214,12 @@ def test_shared_parameters_are_counted_stepped_and_clipped_once():
     learner = shared_learner(training={"grad_clip": 0.05, "lr": 0.01})
     modules = [learner.module["p0"], learner.module["p1"]]
     encoder = list(modules[0].encoder.parameters())
-    first, second = (learner._optimizers[f"{mid}_default_optimizer"].parameters for mid in ("p0", "p1"))
+    first, second = (learner.optimizers[f"{mid}_default_optimizer"].parameters for mid in ("p0", "p1"))
     assert all(any(p is q for q in first) for p in encoder)
     assert not any(p is q for q in second for p in encoder)
     counted = learner.update({"p0": shared_rows(0), "p1": shared_rows(0)})  # nothing: no rows
     assert "p0" not in counted
-    assert learner._parameter_counts["num_trainable_parameters"] == len(
+    assert learner.members.parameter_counts["num_trainable_parameters"] == len(
         torch.cat([p.reshape(-1) for p in {id(p): p for m in modules for p in m.parameters()}.values()])
     )
 
@@ -262,7 +262,7 @@ def test_with_rows_for_the_second_module_only_the_first_ones_head_rests():
 def test_a_shared_parameter_belongs_to_the_first_trained_module():
     learner = shared_learner(policies_to_train=["p1"])
     encoder = list(learner.module["p0"].encoder.parameters())
-    owner = learner._optimizers["p1_default_optimizer"]
+    owner = learner.optimizers["p1_default_optimizer"]
     assert all(owner.owns(p) for p in encoder)
     before = arrays(learner, "p0")
     learner.update({mid: shared_rows() for mid in ("p0", "p1")})
@@ -277,7 +277,7 @@ def test_removing_the_owner_hands_shared_parameters_on():
         one.update({mid: shared_rows() for mid in ("p0", "p1")})
     learner.remove_module("p0")
     encoder = list(learner.module["p1"].encoder.parameters())
-    assert all(learner._optimizers["p1_default_optimizer"].owns(p) for p in encoder)
+    assert all(learner.optimizers["p1_default_optimizer"].owns(p) for p in encoder)
     for k in range(3):  # the moments went along: it trains on as it would have
         for one in (learner, whole):
             one.update({"p1": shared_rows(seed=k)})

@@ -57,7 +57,7 @@ class APPOTorchLearner(IMPALATorchLearner):
         """Make the weight of the KL penalty."""
         super().on_module_added(module_id)
         config = self.config.get_config_for_module(module_id)
-        self._kl_coeff[module_id] = self._get_tensor_variable(config.kl_coeff)
+        self._kl_coeff[module_id] = self.tensor_variable(config.kl_coeff)
         self._kl_adapted_at[module_id] = 0
 
     def on_module_removed(self, module_id: str) -> None:

@@ -80,7 +80,7 @@ class DQNConfig(AlgorithmConfig):
         before_learn_on_batch: None = ...,
         learner_class: type[Any] | None = ...,
         learner_config_dict: Mapping[str, Any] | None = ...,
-        model_config: dict[str, Any] = ...,
+        model_config: Any = ...,
     ) -> Self: ...
     def checkpointing(
         self,

@@ -104,9 +104,9 @@ def test_pictures_dicts_and_masks_train(mode, memory):
 def test_minibatches_and_epochs_train(size, epochs):
     with make(minibatch_size=size, num_epochs=epochs).build_algo() as algo:
         taken = []
-        learner = algo.learner_group.learner
-        step = learner._step
-        learner._step = lambda minibatch: (
+        engine = algo.learner_group.learner.engine
+        step = engine.step
+        engine.step = lambda minibatch: (
             taken.append(len(minibatch["default_policy"]["obs"])),
             step(minibatch),
         )

@@ -43,7 +43,7 @@ class PPOTorchLearner(Learner):
         super().on_module_added(module_id)
         config = self.config.get_config_for_module(module_id)
         self._entropy[module_id] = Scheduler(config.entropy_coeff, device=self.device)
-        self._kl_coeff[module_id] = self._get_tensor_variable(config.kl_coeff)
+        self._kl_coeff[module_id] = self.tensor_variable(config.kl_coeff)
         self._reward_scaler[module_id] = RewardScaler(config.gamma)
 
     def on_module_removed(self, module_id: str) -> None:

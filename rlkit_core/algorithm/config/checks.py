@@ -33,7 +33,7 @@ def core_problems(config: DerivedSettings) -> Iterator[str]:
     if config.env is None and config.observation_space is None and "env_config" in config.set_by_user():
         yield "env_config is set but no environment: environment('CartPole-v1', env_config={...})"
     yield from _evaluation_problems(config)
-    yield from _executor_problems(config)
+    yield from _service_problems(config)
     yield from learner_problems(config)
 
 
@@ -70,19 +70,23 @@ def _evaluation_problems(config: DerivedSettings) -> Iterator[str]:
         )
 
 
-def _executor_problems(config: DerivedSettings) -> Iterator[str]:
-    """An executor that is not installed, before anything starts."""
+def _service_problems(config: DerivedSettings) -> Iterator[str]:
+    """An executor or a step engine that is not installed, before anything starts."""
     from rlkit_core.errors import RLKitError
     from rlkit_core.execution.by_name import service_name
     from rlkit_core.plugins.host import default_host
 
     actors = config.num_env_runners or config.num_learners or config.evaluation_num_env_runners
-    if config.executor == "auto" and not actors:
-        return
-    try:
-        default_host().get_service("executor", service_name(config.executor))
-    except RLKitError as error:
-        yield f"execution(executor={config.executor!r}): {error}"
+    named = []
+    if actors or config.executor != "auto":
+        named.append((f"execution(executor={config.executor!r})", "executor", service_name(config.executor)))
+    if config.compile not in (None, "auto"):
+        named.append((f"learners(compile={config.compile!r})", "step_engine", config.compile))
+    for setting, kind, name in named:
+        try:
+            default_host().get_service(kind, name)
+        except RLKitError as error:
+            yield f"{setting}: {error}"
 
 
 def model_config_problems(config: DerivedSettings, auto_includes: Iterable[str]) -> Iterator[str]:

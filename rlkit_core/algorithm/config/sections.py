@@ -180,8 +180,8 @@ class CoreSettings(SectionedSettings):
     compile: str | None = setting(
         section="learners",
         help="The gradient step: None runs it eagerly, 'capture' records it once and replays it, 'inductor' compiles "
-        "it (slow to start), 'auto' captures where it can.",
-        converter=one_of(None, "capture", "inductor", "auto"),
+        "it (slow to start), 'auto' replays what is the same to the last bit; or another installed step engine.",
+        converter=optional(to.name),
     )
     on_nonfinite: str = setting(
         "raise",

@@ -155,12 +155,12 @@ class CoreSettings(SectionedSettings):
         shuffle_batch_per_epoch: bool = ...,
         learner_class: type[Any] | None = ...,
         learner_config_dict: Mapping[str, Any] | None = ...,
-        model_config: dict[str, Any] = ...,
+        model_config: Any = ...,
     ) -> Self: ...
     def rl_module(
         self,
         *,
-        model_config: dict[str, Any] = ...,
+        model_config: Any = ...,
         rl_module_spec: RLModuleSpec | MultiRLModuleSpec | None = ...,
         catalogs: str | type[Any] | Iterable[str | type[Any]] | None = ...,
         components: Mapping[str, Any] | None = ...,
@@ -197,7 +197,7 @@ class CoreSettings(SectionedSettings):
     ) -> Self: ...
     def callbacks(
         self,
-        callbacks_class: list[Any] = ...,
+        callbacks_class: Any = ...,
         *,
         on_algorithm_init: Callable[..., Any] | Sequence[Callable[..., Any]] | None = ...,
         on_train_result: Callable[..., Any] | Sequence[Callable[..., Any]] | None = ...,

@@ -6,15 +6,16 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 
 from rlkit_core.errors import ActorError, ConfigError
 from rlkit_core.execution import ActorHandle, Executor, LocalExecutor, make_executor
-from rlkit_core.learner.capture import make_step
 from rlkit_core.learner.group.gloo import Collective, PeerError, Rendezvous, own_address
-from rlkit_core.learner.group.gradient_averaging import Peers
+from rlkit_core.learner.group.gradient_averaging import GradientAveraging
 from rlkit_core.learner.group.problems import learner_problems
 from rlkit_core.learner.learner import Learner
 from rlkit_core.learner.metrics import Key, Reduce
@@ -56,25 +57,27 @@ def _set_threads(learner: Learner, sharing: int) -> None:
         torch.set_num_threads(wanted)
 
 
-def _open(learner: Any, host: str) -> int:
-    learner._rendezvous = None
-    learner._rendezvous = rendezvous = Rendezvous(host)
+#: Where learners of this process have been asked to meet, until they have joined.
+_MEETINGS: WeakKeyDictionary[Learner, Rendezvous] = WeakKeyDictionary()
+
+
+def _open(learner: Learner, host: str) -> int:
+    _MEETINGS.pop(learner, None)
+    _MEETINGS[learner] = rendezvous = Rendezvous(host)
     return rendezvous.port
 
 
-def _join(learner: Any, rank: int, size: int, host: str, port: int, own_host: str) -> None:
-    store = learner._rendezvous.store if rank == 0 else None
+def _join(learner: Learner, rank: int, size: int, host: str, port: int, own_host: str) -> None:
+    store = _MEETINGS[learner].store if rank == 0 else None
     collective = Collective(rank, size, host=host, port=port, own_host=own_host, store=store)
-    learner.peers = Peers(learner, collective)
-    learner._step = make_step(learner)  # without a recording
+    learner.join(GradientAveraging(collective, type(learner).__name__))
 
 
-def _leave(learner: Any) -> None:
-    if learner.peers is not None:
-        learner.peers.leave()
+def _leave(learner: Learner) -> None:
+    learner.peers.leave()  # and not the learner alone: without the others it is not to go on
 
 
-def _update(learner: Any, arguments: dict[str, Any]) -> tuple[dict[str, Any], dict[Key, Reduce]]:
+def _update(learner: Learner, arguments: dict[str, Any]) -> tuple[dict[str, Any], dict[Key, Reduce]]:
     try:
         return learner.update(**arguments), dict(learner.metrics.kinds)
     except BaseException:
@@ -82,12 +85,12 @@ def _update(learner: Any, arguments: dict[str, Any]) -> tuple[dict[str, Any], di
         raise
 
 
-def _recipe(learner: Any) -> tuple[dict[str, Any], dict[str, Any], Any]:
+def _recipe(learner: Learner) -> tuple[dict[str, Any], dict[str, Any], Any]:
     """All that it takes to make another learner like this one."""
     return learner.get_ctor_args_and_kwargs()[1], learner.get_state(), learner.report_dir
 
 
-def _take_over(learner: Any, state: dict[str, Any], report_dir: Any) -> None:
+def _take_over(learner: Learner, state: dict[str, Any], report_dir: Path | None) -> None:
     learner.set_state(state)
     learner.report_dir = report_dir
 

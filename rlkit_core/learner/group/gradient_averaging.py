@@ -8,8 +8,8 @@ and whether it is skipped. A gradient step costs one all-reduce, whatever the nu
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -19,23 +19,31 @@ from rlkit_core.data.sequences import num_env_steps
 from rlkit_core.errors import ConfigError
 from rlkit_core.learner.group.gloo import Collective
 from rlkit_core.learner.minibatch import ModuleBatch, num_rows
+from rlkit_core.learner.optim.clipping import ParamDict
 from rlkit_core.learner.optim.flat_buffers import aligned_starts
-from rlkit_core.learner.optim.registered import ParamDict, RegisteredOptimizer
+from rlkit_core.learner.optim.optimizer_set import OptimizerSet
+from rlkit_core.learner.optim.registered import RegisteredOptimizer
 
 
-class Peers:
-    """The other learners of a group, as one of them sees them.
+class GradientAveraging:
+    """The other learners of a group; see :class:`~rlkit_core.learner.peers.Peers`.
 
     Args:
-        learner: this one.
-        collective: its end of the group.
+        collective: this learner's end of the group.
+        learner_name: of its class, for messages.
+
+    Attributes:
+        loss_scale: of this minibatch's losses, by module.
+        bad_losses: modules whose loss was not finite on another learner.
     """
 
-    def __init__(self, learner: Any, collective: Collective) -> None:
-        self._learner, self._collective = learner, collective
+    def __init__(self, collective: Collective, learner_name: str = "Learner") -> None:
+        self._collective, self._learner_name = collective, learner_name
         self._layout: _Layout | None = None
         self._masked = False
         self._averaged = False
+        self.loss_scale: Mapping[str, float] = {}
+        self.bad_losses: frozenset[str] = frozenset()
 
     @property
     def rank(self) -> int:
@@ -53,46 +61,32 @@ class Peers:
 
     # -- once per update ----------------------------------------------------------------------------------------------
 
-    def common(self, *chosen: Collection[str]) -> list[list[str]]:
+    def common(self, module_ids: Sequence[str], *chosen: Collection[str]) -> list[tuple[str, ...]]:
         """For each choice of module ids, those that every learner has chosen."""
-        ids = list(self._learner.module.keys())
-        rows = self._collective.gather_numbers([float(mid in one) for one in chosen for mid in ids])
+        rows = self._collective.gather_numbers([float(mid in one) for one in chosen for mid in module_ids])
         everywhere = [min(column) > 0 for column in zip(*rows, strict=True)]
-        parts = [everywhere[k * len(ids) : (k + 1) * len(ids)] for k in range(len(chosen))]
-        return [[mid for mid, keep in zip(ids, part, strict=True) if keep] for part in parts]
+        count = len(module_ids)
+        parts = [everywhere[k * count : (k + 1) * count] for k in range(len(chosen))]
+        return [tuple(mid for mid, keep in zip(module_ids, part, strict=True) if keep) for part in parts]
 
     def plan(
-        self,
-        ready: Mapping[str, ModuleBatch],
-        counts: Mapping[str, int],
-        minibatch_size: int | None,
+        self, module_ids: Sequence[str], ready: dict[str, ModuleBatch], counts: Mapping[str, int], size: int | None
     ) -> tuple[dict[str, ModuleBatch], int]:
-        """Agree on the gradient steps of this update.
-
-        Args:
-            ready: this learner's rows by module; none of them empty.
-            counts: minibatches that each of its modules needs.
-            minibatch_size: rows of a minibatch; None is all of them.
-
-        Returns:
-            The modules that every learner has rows of, and the number of minibatches: the largest that any module of
-            any learner needs.
-        """
-        ids = list(self._learner.module.keys())
+        """The modules that every learner has rows of, and the largest number of minibatches that any needs."""
         numbers: list[float] = []
-        for module_id in ids:
+        for module_id in module_ids:
             rows = ready.get(module_id, {})
             numbers += [counts.get(module_id, 0), num_rows(rows), Columns.LOSS_MASK in rows]
         seen = self._collective.gather_numbers(numbers)
         common, total, self._masked = {}, 0, False
         sizes: dict[str, list[float]] = {}
-        for index, module_id in enumerate(ids):
+        for index, module_id in enumerate(module_ids):
             count, rows_there, masked = zip(*(row[3 * index : 3 * index + 3] for row in seen), strict=True)
             if min(rows_there) > 0:
                 common[module_id] = ready[module_id]
                 total = max(total, int(max(count)))
                 self._masked = self._masked or max(masked) > 0
-                sizes[module_id] = list(rows_there) if minibatch_size is None else [1.0] * self.size
+                sizes[module_id] = list(rows_there) if size is None else [1.0] * self.size
         self._weigh(sizes)
         return common, total
 
@@ -126,7 +120,7 @@ class Peers:
         """
         if not self._averaged:
             raise ConfigError(
-                f"{type(self._learner).__name__}._update() does not average its gradients over the learners: pass "
+                f"{self._learner_name}._update() does not average its gradients over the learners: pass "
                 "those of compute_gradients() through self.average_gradients(), or use num_learners=0"
             )
 
@@ -136,113 +130,124 @@ class Peers:
         for module_id, all_sizes in sizes.items():
             if min(all_sizes) != max(all_sizes):
                 scale[module_id] = self.size * all_sizes[self.rank] / sum(all_sizes)
-        self._learner.loss_scale = scale
+        self.loss_scale = scale
 
-    def average(self, gradients: ParamDict) -> ParamDict:
+    def average(self, gradients: ParamDict, losses: Mapping[str, Tensor], optimizers: OptimizerSet) -> ParamDict:
         """Gradients averaged over all learners, in place where they are; see ``Learner.average_gradients``."""
-        learner = self._learner
         self._averaged = True
         layout = self._layout
-        if layout is None or not layout.fits(learner):
-            layout = self._layout = _Layout(learner)
-        bad = [_not_finite(learner._losses.get(mid)) for mid in learner.module]
+        if layout is None or not layout.fits(losses, optimizers):
+            layout = self._layout = _Layout(losses, optimizers)
+        bad = [float(not math.isfinite(loss.item())) for loss in losses.values()]
         present = layout.fill(gradients)
         layout.head.copy_(torch.tensor(bad + present, dtype=layout.head.dtype))
         self._collective.add(layout.buffer)
         seen = layout.head.tolist()
-        learner.bad_losses = frozenset(
-            mid for mid, own, found in zip(learner.module, bad, seen, strict=False) if found > 0 and not own
-        )
+        flags = zip(losses, bad, seen, strict=False)
+        self.bad_losses = frozenset(mid for mid, mine, anywhere in flags if anywhere > 0 and not mine)
         return layout.read(gradients, seen[len(bad) :], 1.0 / self.size)
 
 
 class _Layout:
     """Where the gradients of a learner are in the one buffer that is summed; the same on every learner.
 
-    First come flags: one per module (its loss is not finite) and one per parameter (it has a gradient).
+    First come flags: one per loss (it is not finite) and one per parameter (it has a gradient).
+
+    Args:
+        losses: by module id.
+        optimizers: those of the learner.
     """
 
-    def __init__(self, learner: Any) -> None:
-        self._key = self._key_of(learner)
-        trained = {id(p) for p in learner._parameters}
-        self._parts: list[RegisteredOptimizer] = [
-            r for r in learner._optimizers.values() if any(id(p) in trained for p in r.parameters)
-        ]
+    def __init__(self, losses: Mapping[str, Tensor], optimizers: OptimizerSet) -> None:
+        self._ids, self._made_for = tuple(losses), optimizers.layout
+        self._trained = optimizers.parameters
+        trained = {id(p) for p in optimizers.parameters}
+        self._parts = [_Part(r) for r in optimizers if any(id(p) in trained for p in r.parameters)]
         parameters = [p for part in self._parts for p in part.parameters]
         dtype = torch.float32
         for parameter in parameters:
             dtype = torch.promote_types(dtype, parameter.dtype)
-        flags = len(learner.module) + len(parameters)
-        total = flags + sum(aligned_starts(part.parameters)[1] for part in self._parts)
-        self.buffer = torch.zeros(total, dtype=dtype, device="cpu")
+        flags = len(losses) + len(parameters)
+        self.buffer = torch.zeros(flags + sum(part.length for part in self._parts), dtype=dtype, device="cpu")
         self.head = self.buffer[:flags]
-        self._places: dict[Any, Tensor] = {}
-        self._spans: list[Tensor] = []
         position = flags
         for part in self._parts:
-            starts, length = aligned_starts(part.parameters)
-            span = self.buffer[position : position + length]
-            for parameter, start in zip(part.parameters, starts, strict=True):
-                self._places[parameter] = span[start : start + parameter.numel()].view(parameter.shape)
-            self._spans.append(span)
-            position += length
+            part.place(self.buffer[position : position + part.length])
+            position += part.length
 
-    @staticmethod
-    def _key_of(learner: Any) -> Any:
-        return (learner._trained, tuple((id(r), len(r.parameters)) for r in learner._optimizers.values()))
-
-    def fits(self, learner: Any) -> bool:
-        """Whether modules and optimizers are still those it was made for."""
-        return bool(self._key == self._key_of(learner))
+    def fits(self, losses: Mapping[str, Tensor], optimizers: OptimizerSet) -> bool:
+        """Whether losses, trained modules and optimizers are still those it was made for."""
+        return (
+            self._trained is optimizers.parameters
+            and self._ids == tuple(losses)
+            and self._made_for == optimizers.layout
+        )
 
     def fill(self, gradients: ParamDict) -> list[float]:
         """Copy gradients in; which parameters have one."""
-        present: list[float] = []
-        for part, span in zip(self._parts, self._spans, strict=True):
-            flat = _whole(part, gradients)
-            if flat is not None:
-                span.copy_(flat)
-                present += [1.0] * len(part.parameters)
-                continue
-            for parameter in part.parameters:
-                gradient = gradients.get(parameter)
-                present.append(float(gradient is not None))
-                place = self._places[parameter]
-                if gradient is None:
-                    place.zero_()
-                else:
-                    place.copy_(gradient)
-        return present
+        return [flag for part in self._parts for flag in part.fill(gradients)]
 
     def read(self, gradients: ParamDict, present: list[float], scale: float) -> ParamDict:
         """Copy means out, to where the gradients are; a parameter that has one anywhere has one everywhere."""
         result: ParamDict = dict(gradients)
-        position = 0
-        for part, span in zip(self._parts, self._spans, strict=True):
-            count = len(part.parameters)
-            flat = _whole(part, gradients)
-            if flat is not None:
-                flat.copy_(span.mul_(scale))
-            else:
-                for parameter, there in zip(part.parameters, present[position : position + count], strict=True):
-                    if there > 0:
-                        mean = (self._places[parameter] * scale).to(parameter.device, parameter.dtype)
-                        gradient = gradients.get(parameter)
-                        result[parameter] = mean if gradient is None else gradient.copy_(mean)
-            position += count
+        there = iter(present)
+        for part in self._parts:
+            result.update(part.read(gradients, list(islice(there, len(part.parameters))), scale))
         return result
 
 
-def _whole(part: RegisteredOptimizer, gradients: ParamDict) -> Tensor | None:
-    """The flat buffer of an optimizer's gradients, if they are exactly its views, in order."""
-    buffer = part.buffer
-    if buffer is None or len(buffer.parameters) != len(part.parameters):
-        return None
-    for own, parameter, gradient in zip(part.parameters, buffer.parameters, buffer.gradients, strict=True):
-        if own is not parameter or gradients.get(parameter) is not gradient:
-            return None
-    return buffer.gradient
+class _Part:
+    """The gradients of one optimizer in the buffer.
 
+    Args:
+        registered: the optimizer.
+    """
 
-def _not_finite(loss: Tensor | None) -> float:
-    return float(loss is not None and not math.isfinite(loss.item()))
+    def __init__(self, registered: RegisteredOptimizer) -> None:
+        self._registered = registered
+        self.parameters = registered.parameters
+        self._starts, self.length = aligned_starts(self.parameters)
+        buffer = registered.buffer
+        # A buffer that has the same parameters in the same order is laid out as the span is.
+        self._alike = buffer is not None and len(buffer.parameters) == len(self.parameters)
+        for mine, other in zip(self.parameters, buffer.parameters if buffer else (), strict=False):
+            self._alike = self._alike and mine is other
+
+    def place(self, span: Tensor) -> None:
+        """Take a part of the buffer, ``[length]``."""
+        self._span = span
+        self._places = [
+            span[start : start + p.numel()].view(p.shape)
+            for p, start in zip(self.parameters, self._starts, strict=True)
+        ]
+
+    def _flat(self, gradients: ParamDict) -> Tensor | None:
+        return self._registered.flat_gradient(gradients) if self._alike else None
+
+    def fill(self, gradients: ParamDict) -> list[float]:
+        """Copy gradients in; which parameters have one."""
+        flat = self._flat(gradients)
+        if flat is not None:
+            self._span.copy_(flat)
+            return [1.0] * len(self.parameters)
+        for parameter, place in zip(self.parameters, self._places, strict=True):
+            gradient = gradients.get(parameter)
+            if gradient is None:
+                place.zero_()
+            else:
+                place.copy_(gradient)
+        return [float(parameter in gradients) for parameter in self.parameters]
+
+    def read(self, gradients: ParamDict, present: list[float], scale: float) -> ParamDict:
+        """Copy means out, and give them for the parameters that have a gradient anywhere."""
+        flat = self._flat(gradients)
+        if flat is not None:
+            flat.copy_(self._span.mul_(scale))
+            return {}
+        means: ParamDict = {}
+        for parameter, place, there in zip(self.parameters, self._places, present, strict=True):
+            if there > 0:
+                mean = (place * scale).to(parameter.device, parameter.dtype)
+                gradient = gradients.get(parameter)
+                means[parameter] = mean if gradient is None else gradient.copy_(mean)
+        return means

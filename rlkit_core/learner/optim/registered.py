@@ -1,4 +1,4 @@
-"""The optimizers of a learner: registration, learning rates, clipping, stepping, state."""
+"""One optimizer of a learner: its parameters and their buffers, learning rate, step and state."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from torch import Tensor, nn
 from rlkit_core.columns import DEFAULT_OPTIMIZER
 from rlkit_core.errors import CheckpointError, ConfigError
 from rlkit_core.learner.metrics import BlockKeys
+from rlkit_core.learner.optim.clipping import ParamDict
 from rlkit_core.learner.optim.flat_buffers import FlatParameters
 from rlkit_core.learner.optim.fused_adam import fused_step
 from rlkit_core.learner.optim.schedule import Scheduler
 from rlkit_core.learner.optim.torch_schedule import TorchSchedules, is_torch_schedule
 
-ParamDict = dict[Any, Tensor]
 _LAYOUTS = itertools.count()
-CLIP_KINDS = ("value", "norm", "global_norm")
 
 
 @define(eq=False)
@@ -101,6 +100,21 @@ class RegisteredOptimizer:
         self.flat = []
         self.step = self.optimizer.step
         self.layout = next(_LAYOUTS)
+
+    def flat_gradient(self, gradients: ParamDict) -> Tensor | None:
+        """The buffer of all its gradients, where those in ``gradients`` are exactly its views; else None."""
+        buffer = self.buffer
+        if buffer is None:
+            return None
+        for parameter, view in zip(buffer.parameters, buffer.gradients, strict=True):
+            if gradients.get(parameter) is not view:
+                return None
+        return buffer.gradient
+
+    def as_buffer(self, gradients: ParamDict) -> ParamDict:
+        """``gradients`` as one entry, where they are exactly the views of a flat buffer; else as they are."""
+        flat, buffer = self.flat_gradient(gradients), self.buffer
+        return gradients if flat is None or buffer is None else {buffer.parameter: flat}
 
     def zero_grad(self, *, all_reached: bool = True) -> None:
         """Clear gradients: flat ones to zero, others to None.
@@ -310,55 +324,3 @@ def make_registered(
         schedule=schedule,
         torch_schedules=torch_schedules,
     )
-
-
-def global_norm(gradients: Iterable[Tensor]) -> Tensor:
-    """L2 norm over all gradients together, a 0-dim tensor."""
-    tensors = list(gradients)
-    if len(tensors) == 1:  # a flat buffer
-        norm: Tensor = torch.linalg.vector_norm(tensors[0])
-    else:
-        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors, 2.0)))
-    return norm
-
-
-def clip_gradients(gradients: ParamDict, *, grad_clip: float | None, grad_clip_by: str) -> Tensor | None:
-    """Clip in place.
-
-    Args:
-        gradients: parameter to gradient.
-        grad_clip: the limit c; None clips nothing.
-        grad_clip_by: ``"value"`` (each element to ±c), ``"norm"`` (each tensor's L2 norm to c) or ``"global_norm"``
-            (the joint L2 norm to c).
-
-    Returns:
-        The joint norm before clipping for ``"global_norm"``, else None.
-
-    Raises:
-        ConfigError: ``grad_clip_by`` is none of these.
-    """
-    if grad_clip_by not in CLIP_KINDS:
-        raise ConfigError(f"grad_clip_by={grad_clip_by!r}: expected one of {', '.join(CLIP_KINDS)}")
-    tensors = list(gradients.values())
-    if not tensors:
-        return None
-    if grad_clip is None:
-        return global_norm(tensors) if grad_clip_by == "global_norm" else None
-    if grad_clip_by == "value":
-        for tensor in tensors:
-            tensor.clamp_(-grad_clip, grad_clip)
-        return None
-    if grad_clip_by == "norm":
-        for tensor in tensors:
-            tensor.mul_(_scale_to(torch.linalg.vector_norm(tensor), grad_clip))
-        return None
-    norm = global_norm(tensors)
-    scale = _scale_to(norm, grad_clip)
-    for tensor in tensors:
-        tensor.mul_(scale)
-    return norm
-
-
-def _scale_to(norm: Tensor, limit: float) -> Tensor:
-    """Factor that brings ``norm`` to at most ``limit``; exactly one where it is below it already."""
-    return (limit / norm).clamp_(max=1.0)  # a norm of zero gives infinity, and so one

@@ -9,36 +9,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from rlkit_core.columns import ALL_MODULES
+from rlkit_capture.cuda_graph import CudaGraphRecording
+from rlkit_capture.deferred_checks import DeferredChecks
+from rlkit_capture.recording import NotTraceableError
+from rlkit_capture.traced_gradients import DIFFERS, Equal, GradientRun, all_close, copy_all, named_leaves
+from rlkit_core import Learner
 from rlkit_core.data.nested import map_leaves
-from rlkit_core.errors import NonFiniteError
-from rlkit_core.learner.cuda_graph import CudaGraphRecording
 from rlkit_core.learner.optim.fused_adam import FusedStep
 from rlkit_core.learner.optim.registered import RegisteredOptimizer
-from rlkit_core.learner.recorded_step import (
-    DIFFERS,
-    Batch,
-    GradientRun,
-    all_close,
-    copy_all,
-    named_leaves,
-)
-from rlkit_core.learner.recording import NotTraceableError
-
-if TYPE_CHECKING:
-    from rlkit_core.learner.learner import Learner
-    from rlkit_core.seeding import TorchRNG
+from rlkit_core.learner.step import Minibatch
 
 
-RandomState = tuple[Tensor, Tensor | None]
-
-
-class GraphStep:
+class CudaStep:
     """One recording, made while the learner takes its first step on such a minibatch.
 
     Optimizers other than fused ``Adam`` and ``AdamW`` on flat parameters step outside of the graph; the host then waits
@@ -47,7 +34,8 @@ class GraphStep:
     Args:
         learner: whose step it is.
         batch: the first minibatch.
-        later: checks minibatches when the update is over.
+        checks: look at minibatches when the update is over.
+        equal: what counts as equal to the eager run.
 
     Raises:
         NotTraceableError: the step cannot be recorded. Nothing was stepped.
@@ -58,24 +46,22 @@ class GraphStep:
     def __init__(
         self,
         learner: Learner,
-        batch: Batch,
-        later: Later,
+        batch: Minibatch,
+        checks: DeferredChecks,
+        equal: Equal = all_close,
     ) -> None:
-        self._learner, self._later = learner, later
+        self._learner, self._checks = learner, checks
         static = {mid: map_leaves(torch.clone, rows) for mid, rows in batch.items()}
         self._run = GradientRun(learner, static)
         self._inside: list[RegisteredOptimizer] | None = None
-        self._found = {
-            mid: torch.zeros((), device=learner.device)
-            for mid in dict.fromkeys(r.module_id for r in learner._optimizers.values())
-        }
+        self._found = {mid: torch.zeros((), device=learner.device) for mid in learner.optimizers.module_ids()}
         changed = [b for m in learner.module.values() if isinstance(m, nn.Module) for b in m.buffers()]
-        for registered in learner._optimizers.values():
+        for registered in learner.optimizers:
             if isinstance(registered.step, FusedStep):
                 registered.step.hold_rates_as_tensors()
                 changed += registered.step.prepare()
         before = [tensor.detach().clone() for tensor in changed]
-        random = learner._rng.live_state()
+        random = learner.rng.live_state()
         after: list[Tensor] = []
         self._runs = 0
 
@@ -84,20 +70,20 @@ class GraphStep:
                 self._inside = self._fit_for_graph()
             if self._runs == 2:  # the first run that may have stepped
                 after[:] = [tensor.detach().clone() for tensor in changed]
-            learner._losses = {}  # autograd's nodes of a run must not outlive it
+            learner.forget_losses()  # autograd's nodes of a run must not outlive it
             copy_all(changed, before)
-            learner._rng.set_live_state(random)
+            learner.rng.set_live_state(random)
 
         try:
             self._recording = self.recording_class(self._body, dict(named_leaves(static)), between=put_back)
             again = self._recording.replay([leaf for _, leaf in named_leaves(batch)])
-            if not (all_close(self._recording.outputs, again) and all_close(after, changed)):
+            if not (equal(self._recording.outputs, again) and equal(after, changed)):
                 raise NotTraceableError(DIFFERS)
         except NotTraceableError:
             put_back()
             raise
         if not self._finish(again):
-            learner._update(batch)
+            learner.eager_step(batch)
 
     def _fit_for_graph(self) -> list[RegisteredOptimizer] | None:
         """The optimizers to step in the graph; None where one of them has to step outside."""
@@ -123,11 +109,12 @@ class GraphStep:
             registered.step(found)
         return outputs
 
-    def replay(self, inputs: list[Tensor]) -> bool:
-        """Take a step on other inputs; False where it has to be taken eagerly, and nothing was changed."""
+    def replay(self, batch: Minibatch, inputs: list[Tensor]) -> None:
+        """Take a step on another minibatch, whose tensors are ``inputs``."""
         for registered in self._inside or ():
             registered.step.hold_rates_as_tensors()  # type: ignore[attr-defined]
-        return self._finish(self._recording.replay(inputs))
+        if not self._finish(self._recording.replay(inputs)):
+            self._learner.eager_step(batch)
 
     def _finish(self, outputs: Sequence[Tensor]) -> bool:
         run = self._run
@@ -138,7 +125,7 @@ class GraphStep:
                 return False
             self._learner.metrics.log_block(run.keys, run.values(read))
         else:
-            self._later.add(self, numbers)
+            self._checks.add(self, numbers)
         for (module_id, name), rows in zip(run.rows, outputs[1:], strict=False):
             self._learner.rows.add(module_id, name, rows.clone())
         if self._inside is None:
@@ -174,67 +161,3 @@ class GraphStep:
         for module_id in bad:
             metrics.log_value((module_id, "num_nonfinite_updates_lifetime"), 1, reduce="lifetime_sum")
         return bad
-
-
-class Later:
-    """Minibatches of one update whose losses and norms nobody has looked at yet.
-
-    Args:
-        on_gpu: there may be some.
-    """
-
-    def __init__(self, *, on_gpu: bool) -> None:
-        self.on_gpu = on_gpu
-        self._waiting: list[tuple[int, GraphStep, Tensor]] = []
-        self._begun = 0
-        self._random: RandomState | None = None
-
-    def begin_update(self, rng: TorchRNG) -> None:
-        """Forget what an update left that was broken off, and note from where this one draws its minibatches."""
-        self._waiting, self._begun = [], 0
-        self._random = rng.live_state() if self.on_gpu else None
-
-    def begin_minibatch(self) -> None:
-        """Count one minibatch, whoever takes its step."""
-        self._begun += 1
-
-    def add(self, step: GraphStep, numbers: Tensor) -> None:
-        """Keep the losses and metrics of the minibatch begun last."""
-        self._waiting.append((self._begun - 1, step, numbers))
-
-    def read(self, learner: Learner) -> tuple[int, NonFiniteError, RandomState] | None:
-        """Bring all numbers to the host in one transfer and log them.
-
-        Returns:
-            The index of the first minibatch that was not finite for a module whose ``on_nonfinite`` is ``"raise"``, the
-            error to raise, and the state of torch's generators when the update began to draw minibatches; None where
-            there was none.
-        """
-        waiting, self._waiting = self._waiting, []
-        if not waiting or self._random is None:
-            return None
-        numbers = torch.cat([own for _, _, own in waiting]).tolist()
-        start = 0
-        bad: list[tuple[int, str, str]] = []
-        for index, step, own in waiting:
-            found = step.log(numbers[start : start + own.numel()])
-            start += own.numel()
-            reasons = [(index, mid, why) for mid, why in found.items() if _on_nonfinite(learner, mid) == "raise"]
-            bad += reasons[:1]
-        if not bad:
-            return None
-        index, module_id, why = bad[0]
-        error = NonFiniteError(
-            f"update {learner.weights_seq_no + 1}, module {module_id!r}: {why}, in minibatch {index + 1} of "
-            f"{self._begun} ({len(bad)} were not finite). A captured step on a GPU is checked when the update is over: "
-            "minibatches that are not finite changed no weights, the others did. Lower the learning rate, set "
-            "grad_clip, or set on_nonfinite='skip'; learners(compile=None) stops at the minibatch itself"
-        )
-        error.module_id = module_id
-        return index, error, self._random
-
-
-def _on_nonfinite(learner: Learner, module_id: str) -> str:
-    config: Any = learner.config
-    own = config if module_id == ALL_MODULES else config.get_config_for_module(module_id)
-    return str(own.on_nonfinite)

@@ -2,80 +2,21 @@
 
 from __future__ import annotations
 
-import gymnasium as gym
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from rlkit_core import RLModuleSpec
+from rlkit_capture import engine
+from rlkit_capture.engine import CaptureEngine
+from rlkit_capture.recording import NotTraceableError
 from rlkit_core.errors import ConfigError, NonFiniteError
-from rlkit_core.learner.capture import CapturedStep
-from rlkit_core.learner.recording import NotTraceableError
-from rlkit_ppo import PPOConfig, PPOTorchLearner, PPOTorchRLModule
+from rlkit_ppo import PPOTorchLearner
 
-BOX = gym.spaces.Box(-1.0, 1.0, (4,), np.float32)
-SPACES = {
-    "discrete": gym.spaces.Discrete(3),
-    "box": gym.spaces.Box(-1.0, 1.0, (2,), np.float32),
-    "multi": gym.spaces.MultiDiscrete([2, 3]),
-    "dict": gym.spaces.Dict({"a": gym.spaces.Discrete(2), "b": gym.spaces.Box(-1.0, 1.0, (2,), np.float32)}),
-}
-
-
-def build(compile, action_space, *, learner_class=None, module_class=None, model_config=None, **training):
-    config = (
-        PPOConfig()
-        .training(**{"lr": 0.01, "minibatch_size": 16, **training})
-        .learners(compile=compile)
-        .rl_module(model_config={"fcnet_hiddens": [8, 8], **(model_config or {})})
-        .debugging(seed=4)
-    )
-    if learner_class is not None:
-        config.learners(learner_class=learner_class)
-    if module_class is not None:
-        config.rl_module(rl_module_spec=RLModuleSpec(module_class=module_class))
-    learner = config.build_learner(spaces={"default_policy": (BOX, action_space)})
-    learner.build()
-    return learner
-
-
-def rows(learner, count=64, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    module = learner.module["default_policy"]
-    dist_cls = module.get_train_action_dist_cls()
-    obs = torch.randn(count, 4, generator=generator)
-    with torch.no_grad():
-        inputs = module.forward_train({"obs": obs})["action_dist_inputs"]
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            actions = dist_cls.from_logits(inputs).sample()
-    return {
-        "default_policy": {
-            "obs": obs,
-            "actions": actions,
-            "action_logp": torch.randn(count, generator=generator) * 0.2 - 1.0,
-            "action_dist_inputs": inputs + 0.1 * torch.randn(inputs.shape, generator=generator),
-            "advantages": torch.randn(count, generator=generator),
-            "value_targets": torch.randn(count, generator=generator),
-            "vf_preds": torch.randn(count, generator=generator),
-        }
-    }
-
-
-def update(learner, batch, steps=0):
-    return learner.update(
-        batch,
-        timesteps={"num_env_steps_sampled_lifetime": steps},
-        num_epochs=2,
-        minibatch_size=16,
-        shuffle_batch_per_epoch=True,
-    )
-
-
-def assert_equal_weights(a, b):
-    for name, value in a.module["default_policy"].get_state().items():
-        assert np.array_equal(value, b.module["default_policy"].get_state()[name]), name
+sys.path.insert(0, str(Path(__file__).parent))
+from capture_learners import SPACES, Dropout, ReadsValues, Separate, assert_equal_weights, build, rows, update
 
 
 @pytest.mark.parametrize("action_space", SPACES)
@@ -99,7 +40,7 @@ def test_captured_equals_eager_bit_for_bit(action_space, training):
         batch = rows(eager, seed=k)
         assert str(update(eager, batch, steps)) == str(update(captured, batch, steps))
     assert_equal_weights(eager, captured)
-    (recorded,) = captured._step._steps.values()
+    (recorded,) = captured.engine.steps.values()
     assert recorded is not None
 
 
@@ -110,7 +51,7 @@ def test_every_shape_has_a_recording_of_its_own():
         for learner in (eager, captured):
             learner.update(batch)
     assert_equal_weights(eager, captured)
-    assert len(captured._step._steps) == 2
+    assert len(captured.engine.steps) == 2
 
 
 def test_a_recording_ends_with_the_flat_buffers_it_was_made_for():
@@ -118,14 +59,14 @@ def test_a_recording_ends_with_the_flat_buffers_it_was_made_for():
     batch = rows(eager)
     for learner in (eager, captured):
         update(learner, batch)
-    (before,) = captured._step._steps.values()
+    (before,) = captured.engine.steps.values()
     for learner in (eager, captured):
-        for registered in learner._optimizers.values():
+        for registered in learner.optimizers:
             registered.unflatten()
         for _ in range(2):
             update(learner, batch)
     assert_equal_weights(eager, captured)
-    (after,) = captured._step._steps.values()
+    (after,) = captured.engine.steps.values()
     assert after is not before
 
 
@@ -139,13 +80,6 @@ def test_other_settings_are_recorded_anew():
     assert_equal_weights(eager, captured)
 
 
-class Dropout(PPOTorchRLModule):
-    def setup(self):
-        super().setup()
-        self.pi = nn.Sequential(nn.Dropout(0.3), self.pi)
-        self.vf = nn.Sequential(nn.BatchNorm1d(8), self.vf)
-
-
 def test_random_numbers_and_running_statistics_are_those_of_an_eager_run():
     eager = build(None, SPACES["discrete"], module_class=Dropout)
     captured = build("capture", SPACES["discrete"], module_class=Dropout)
@@ -156,13 +90,13 @@ def test_random_numbers_and_running_statistics_are_those_of_an_eager_run():
     assert_equal_weights(eager, captured)
 
 
-class ReadsValues(PPOTorchLearner):
-    def compute_loss_for_module(self, *, module_id, config, batch, fwd_out):
-        loss = super().compute_loss_for_module(module_id=module_id, config=config, batch=batch, fwd_out=fwd_out)
-        return loss if loss.item() < 1e9 else loss * 0.0
+@pytest.fixture
+def at_once(monkeypatch):
+    """``"auto"`` records the first step of every shape."""
+    monkeypatch.setattr(engine, "EAGER_STEPS", 0)
 
 
-def test_what_cannot_be_captured_is_refused_or_run_eagerly(caplog):
+def test_what_cannot_be_captured_is_refused_or_run_eagerly(caplog, at_once):
     strict = build("capture", SPACES["discrete"], learner_class=ReadsValues)
     batch = rows(strict)
     with pytest.raises(NotTraceableError, match=r"compile='capture'.*reads a tensor's value"):
@@ -170,7 +104,7 @@ def test_what_cannot_be_captured_is_refused_or_run_eagerly(caplog):
     eager = build(None, SPACES["discrete"], learner_class=ReadsValues)
     auto = build("auto", SPACES["discrete"], learner_class=ReadsValues)
     batch = rows(eager)
-    with caplog.at_level("WARNING", logger="rlkit_core"):
+    with caplog.at_level("WARNING", logger="rlkit_capture"):
         for _ in range(2):
             update(eager, batch)
             update(auto, batch)
@@ -203,7 +137,7 @@ class OwnUpdate(PPOTorchLearner):
 def test_a_learner_with_its_own_update_is_not_bypassed():
     with pytest.raises(ConfigError, match="overrides _update"):
         build("capture", SPACES["discrete"], learner_class=OwnUpdate)
-    assert not isinstance(build("auto", SPACES["discrete"], learner_class=OwnUpdate)._step, CapturedStep)
+    assert not isinstance(build("auto", SPACES["discrete"], learner_class=OwnUpdate).engine, CaptureEngine)
 
 
 @pytest.mark.parametrize("what", ["raise", "skip", "zero"])
@@ -225,20 +159,6 @@ def test_non_finite_minibatches_are_treated_as_in_an_eager_run(what, tmp_path, m
             update(learner, bad)
     assert_equal_weights(*learners)
     assert np.isfinite(learners[1].module["default_policy"].get_state()["pi.net.layers.0.weight"]).all()
-
-
-class Separate(PPOTorchLearner):
-    """Plain SGD on two groups of parameters: nothing is flat, and one group has a single parameter."""
-
-    def configure_optimizers_for_module(self, module_id, config=None):
-        parameters = self.get_parameters(self.module[module_id])
-        for name, params in (("first", parameters[:1]), ("rest", parameters[1:])):
-            self.register_optimizer(
-                module_id=module_id,
-                optimizer_name=name,
-                optimizer=torch.optim.SGD(params, lr=0.1, momentum=0.9),
-                params=params,
-            )
 
 
 def test_several_optimizers_and_gradients_outside_of_flat_buffers():

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from rlkit_capture.simplify import Call, simplify
 from rlkit_core.data.nested import map_leaves
 from rlkit_core.errors import RLKitError
-from rlkit_core.learner.rewrite import Call, simplify
 
 #: TorchScript writes these as numbers.
 _ENUMS: dict[Any, int] = {
@@ -40,28 +40,41 @@ class NotTraceableError(RLKitError):
     """A computation cannot be recorded; the message says what stands in the way."""
 
 
-class _Recorder(TorchDispatchMode):
-    """Runs operations as usual and notes each with its arguments and results (which keeps their memory apart)."""
+class Trace(TorchDispatchMode):
+    """A computation that was run once, for real, with each of its operations.
+
+    Every operation is noted with its arguments and results, which keeps their memory apart.
+
+    Args:
+        function: takes the inputs and returns a list of tensors.
+
+    Attributes:
+        calls: the operations, in order.
+        outputs: what it returned.
+        problem: why it cannot be recorded; None where it perhaps can.
+    """
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         return False  # asking the compiler to stay away would import it first
 
-    def __init__(self) -> None:
+    def __init__(self, function: Callable[[], Sequence[Tensor]]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.calls: list[Call] = []
+        self.problem: str | None = None
+        with self:
+            self.outputs = list(function())
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if depends_on_values(func, args):
-            raise NotTraceableError(
-                f"{func._schema.name} reads a tensor's value on the host (an .item(), an if on a tensor, a boolean "
-                "index); keep such decisions in tensors (torch.where, masks), or run eagerly"
-            )
         out = func(*args, **kwargs)
-        self.calls.append((func, args, kwargs, out))
+        if self.problem is None and depends_on_values(func, args):
+            self.problem = reads_a_value(func)
+            self.calls.clear()
+        if self.problem is None:
+            self.calls.append((func, args, kwargs, out))
         return out
 
 
@@ -69,35 +82,26 @@ class Recording:
     """A recorded computation.
 
     Args:
-        function: takes the inputs and returns a list of tensors. It is run once, for real.
+        trace: of the computation.
         inputs: tensors by name; a replay takes others of the same shapes.
         builder: what makes a function of the recorded calls; :class:`TorchScriptBuilder` unless given.
-
-    Attributes:
-        outputs: what the recorded run returned.
 
     Raises:
         NotTraceableError: the computation reads values on the host, moves between devices, or uses an operation that
             TorchScript does not have.
     """
 
-    def __init__(
-        self,
-        function: Callable[[], Sequence[Tensor]],
-        inputs: Mapping[str, Tensor],
-        builder: type[_Builder] | None = None,
-    ) -> None:
+    def __init__(self, trace: Trace, inputs: Mapping[str, Tensor], builder: type[Builder] | None = None) -> None:
+        if trace.problem is not None:
+            raise NotTraceableError(trace.problem)
         builder = builder or TorchScriptBuilder
-        recorder = _Recorder()
-        with recorder:
-            self.outputs = list(function())
         self.names = list(inputs)
         try:
             built = builder(inputs)
-            calls = simplify(recorder.calls, self.outputs) if builder.simplifies else recorder.calls
+            calls = simplify(trace.calls, trace.outputs) if builder.simplifies else trace.calls
             for call in calls:
                 built.add(call)
-            self._run = built.finish(self.outputs)
+            self._run = built.finish(trace.outputs)
         except (AttributeError, RuntimeError, TypeError) as error:  # another torch may do it in another way
             raise NotTraceableError(f"torch {torch.__version__} refuses the recorded graph: {error}") from error
         self._outer = built.outer
@@ -114,13 +118,13 @@ class Recording:
         return list(out) if isinstance(out, tuple) else [] if out is None else [out]
 
 
-class _Builder:
+class Builder:
     """Puts recorded calls into a graph. Tensors are told apart by the memory they look at.
 
     Attributes:
         outer: tensors that existed before the recording, which the graph takes after its own inputs.
         hoists_views: whether views of outer tensors are made once, while recording.
-        simplifies: whether it wants :func:`~rlkit_core.learner.rewrite.simplify` to come before.
+        simplifies: whether it wants :func:`~rlkit_capture.simplify.simplify` to come before.
     """
 
     hoists_views = True
@@ -169,7 +173,7 @@ class _Builder:
         return self._values[place]
 
 
-class TorchScriptBuilder(_Builder):
+class TorchScriptBuilder(Builder):
     """A TorchScript graph, ready at once; its interpreter runs the operations in C++."""
 
     def __init__(self, inputs: Mapping[str, Tensor]) -> None:
@@ -253,7 +257,7 @@ class TorchScriptBuilder(_Builder):
         return run
 
 
-class InductorBuilder(_Builder):
+class InductorBuilder(Builder):
     """The same calls as a torch.fx graph, compiled by torch's inductor: slow to make, for long runs."""
 
     hoists_views = False
@@ -304,6 +308,14 @@ class InductorBuilder(_Builder):
         module = torch.fx.GraphModule(torch.nn.Module(), self._graph)
         compiled: Callable[..., Any] = torch.compile(module, dynamic=False)
         return compiled
+
+
+def reads_a_value(func: Any) -> str:
+    """What to say of an operation that :func:`depends_on_values`."""
+    return (
+        f"{func._schema.name} reads a tensor's value on the host (an .item(), an if on a tensor, a boolean index); "
+        "keep such decisions in tensors (torch.where, masks), or run eagerly"
+    )
 
 
 def depends_on_values(func: Any, args: tuple[Any, ...]) -> bool:

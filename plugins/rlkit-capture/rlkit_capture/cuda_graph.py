@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rlkit_core.learner.recording import NotTraceableError, depends_on_values
+from rlkit_capture.recording import NotTraceableError, depends_on_values, reads_a_value
 
 #: Runs before the capture: libraries pick kernels and reserve workspaces in the first ones.
 WARM_UPS = 3
 
 
 class CudaGraphRecording:
-    """A recorded computation on a GPU, with the interface of :class:`~rlkit_core.learner.recording.Recording`.
+    """A recorded computation on a GPU, with the interface of :class:`~rlkit_capture.recording.Recording`.
 
     Args:
         function: returns a list of tensors, computed from ``inputs`` and tensors that stay where they are. It is run
@@ -115,8 +115,5 @@ class NoReads(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if depends_on_values(func, args):
-            raise NotTraceableError(
-                f"{func._schema.name} reads a tensor's value on the host (an .item(), an if on a tensor, a boolean "
-                "index); keep such decisions in tensors (torch.where, masks), or run eagerly"
-            )
+            raise NotTraceableError(reads_a_value(func))
         return func(*args, **(kwargs or {}))

@@ -1,27 +1,23 @@
-"""A gradient step that was recorded, on the CPU: replayed, checked, logged, applied."""
+"""What a recorded step computes, from the forward pass to clipped gradients, and what comes out of it."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
+from attrs import frozen
 from torch import Tensor, nn
 
+from rlkit_core import Learner
 from rlkit_core.columns import ALL_MODULES
 from rlkit_core.data.nested import Nested
 from rlkit_core.learner.metrics import BlockKeys, Key, Metrics, Reduce
-from rlkit_core.learner.optim.gradients import GradientSteps
-from rlkit_core.learner.optim.registered import ParamDict, RegisteredOptimizer
-from rlkit_core.learner.recording import NotTraceableError, Recording
+from rlkit_core.learner.optim.clipping import ParamDict
+from rlkit_core.learner.optim.registered import RegisteredOptimizer
 from rlkit_core.learner.row_log import RowLog
+from rlkit_core.learner.step import Minibatch
 
-if TYPE_CHECKING:
-    from rlkit_core.learner.learner import Learner
-
-Batch = dict[str, dict[str, Nested]]
 DIFFERS = (
     "the replay differs from the eager step it was recorded from; something in the loss or the forward pass changes "
     "from call to call without a tensor showing it"
@@ -29,10 +25,15 @@ DIFFERS = (
 
 
 class MetricsTap(Metrics):
-    """Takes the place of the learner's metrics while a step is recorded, and keeps what is logged, in order."""
+    """Takes the place of the learner's metrics while a step is recorded, and keeps what is logged, in order.
 
-    def __init__(self) -> None:
+    Args:
+        behind: answers for what was logged before.
+    """
+
+    def __init__(self, behind: Metrics) -> None:
         super().__init__()
+        self._behind = behind
         self.logged: list[tuple[Key, Any, Reduce]] = []
 
     def log_value(self, key: str | tuple[str, ...], value: object, *, reduce: Reduce = "mean") -> None:
@@ -40,6 +41,13 @@ class MetricsTap(Metrics):
         super().log_value(key, value, reduce=reduce)
         path = (key,) if isinstance(key, str) else tuple(key)
         self.logged.append((path, value.detach() if isinstance(value, Tensor) else value, reduce))
+
+    def peek(self, key: str | tuple[str, ...], default: Any = None) -> Any:
+        """A value of this step, or of those before it."""
+        try:
+            return super().peek(key)
+        except KeyError:
+            return self._behind.peek(key, default)
 
 
 class GradientRun:
@@ -57,10 +65,10 @@ class GradientRun:
         num_losses: how many of the numbers, the first ones, are losses.
     """
 
-    def __init__(self, learner: Learner, batch: Batch) -> None:
+    def __init__(self, learner: Learner, batch: Minibatch) -> None:
         self._learner, self._batch = learner, batch
         self.gradients: ParamDict = {}
-        self.loose: list[Any] = []
+        self.loose: list[nn.Parameter] = []
         self.keys: BlockKeys = ()
         self.rows: list[tuple[str, str]] = []
         self._plan: list[Any] = []
@@ -74,11 +82,10 @@ class GradientRun:
             ``[numbers, *rows, *loose gradients]``: ``numbers`` are the losses and metrics, a 1-dim tensor.
         """
         learner = self._learner
-        tap, log = MetricsTap(), RowLog()
-        with tapped(learner, tap, log):
-            losses = learner.compute_losses(fwd_out=learner.module.forward_train(self._batch), batch=self._batch)
-            self.gradients = learner.postprocess_gradients(learner.compute_gradients(losses))
-        flat = {id(g) for r in learner._optimizers.values() for f in r.flat if f for g in f.gradients}
+        tap, log = MetricsTap(learner.metrics), RowLog()
+        with learner.redirected(tap, log):
+            _, losses, self.gradients = learner.clipped_gradients(self._batch)
+        flat = {id(g) for r in learner.optimizers for f in r.flat if f for g in f.gradients}
         self.loose = [p for p, g in self.gradients.items() if id(g) not in flat]
         self.keys = tuple((path, how) for path, _, how in tap.logged)
         self.rows = [(module_id, name) for module_id, name, _ in log.logged]
@@ -102,6 +109,10 @@ class GradientRun:
             return list(numbers[self.num_losses :])
         return [numbers[v.index] if isinstance(v, _At) else float(v) for v in self._plan]
 
+    def logs_like(self, other: GradientRun) -> bool:
+        """Whether another run logged the same, as far as Python tells: names, order, and what are no tensors."""
+        return self.keys == other.keys and self.rows == other.rows and self._plan == other._plan
+
     def checked(self, module_id: str) -> list[int]:
         """Which of the numbers have to be finite for a module to be stepped: its loss and norms of its gradients."""
         if module_id != ALL_MODULES:
@@ -121,10 +132,10 @@ class GradientRun:
     def direct_optimizers(self) -> list[RegisteredOptimizer] | None:
         """The optimizers to step, where ``apply_gradients`` would do nothing else; None where it would."""
         learner = self._learner
-        if type(learner).apply_gradients is not GradientSteps.apply_gradients or self.loose:
+        if type(learner).apply_gradients is not Learner.apply_gradients or self.loose:
             return None
         chosen = []
-        for registered in learner._optimizers.values():
+        for registered in learner.optimizers:
             count = sum(parameter in self.gradients for parameter in registered.parameters)
             if count and (count < len(registered.parameters) or None in registered.flat or not registered.flat):
                 return None
@@ -133,98 +144,57 @@ class GradientRun:
         return chosen
 
 
+@frozen
 class _At:
     """Where in the numbers of a run a metric is."""
 
-    def __init__(self, index: int) -> None:
-        self.index = index
+    index: int
 
 
-class RecordedStep:
-    """One recording: made while the learner takes its first step on such a minibatch.
+class StepState:
+    """What a step changes besides gradients, as it was at some moment: the modules' buffers, torch's random numbers.
 
     Args:
         learner: whose step it is.
-        batch: the first minibatch.
-        leaves: its tensors by name.
-        builder: makes a function of the recorded operations.
-
-    Raises:
-        NotTraceableError: the step cannot be recorded. Nothing was stepped.
+        more: further tensors that the step changes.
     """
 
-    def __init__(self, learner: Learner, batch: Batch, leaves: dict[str, Tensor], builder: Any) -> None:
-        self._learner = learner
-        self._run = run = GradientRun(learner, batch)
-        modules = [m for m in learner.module.values() if isinstance(m, nn.Module)]
-        buffers = [b for m in modules for b in m.buffers()]
-        before = [b.clone() for b in buffers]
-        random_before = torch.get_rng_state()
+    def __init__(self, learner: Learner, more: Iterable[Tensor] = ()) -> None:
+        self._rng = learner.rng
+        modules = [member for member in learner.module.values() if isinstance(member, nn.Module)]
+        self._tensors = [buffer for member in modules for buffer in member.buffers()]
+        self._tensors += more
+        self._values = [tensor.detach().clone() for tensor in self._tensors]
+        self._random = self._rng.live_state()
 
-        self._recording = Recording(run.run, leaves, builder)
-        random_after, after = torch.get_rng_state(), [b.clone() for b in buffers]
-        first = self._recording.outputs
-        gradients = {p: g.clone() for p, g in run.gradients.items()}
+    def put_back(self) -> None:
+        """Undo what happened since."""
+        self._rng.set_live_state(self._random)
+        copy_all(self._tensors, self._values)
 
-        torch.set_rng_state(random_before)
-        copy_all(buffers, before)
-        try:
-            again = self._recording.replay(list(leaves.values()))
-        except RuntimeError as error:
-            raise NotTraceableError(f"the recorded operations cannot be replayed: {error}") from error
-        self._first_loose = 1 + len(run.rows)
-        run.place_loose(again[self._first_loose :])
-        equal = all_close(first, again) and all_close(gradients.values(), [run.gradients[p] for p in gradients])
-        torch.set_rng_state(random_after)
-        copy_all(buffers, after)
-        if not equal:
-            raise NotTraceableError(DIFFERS)
-        self._checked = run.all_checked
-        self._direct = run.direct_optimizers()
-        if not self._finish(first):
-            learner._update(batch)
-
-    def replay(self, inputs: list[Tensor]) -> bool:
-        """Take a step on other inputs; False where a value is not finite, and nothing was changed."""
-        out = self._recording.replay(inputs)
-        if self._run.loose:
-            self._run.place_loose(out[self._first_loose :])
-        return self._finish(out)
-
-    def _finish(self, out: list[Tensor]) -> bool:
-        """The part outside of the recording: check, log, step."""
-        learner, run = self._learner, self._run
-        numbers = out[0].tolist()
-        isfinite = math.isfinite
-        for index in self._checked:
-            if not isfinite(numbers[index]):
-                return False
-        learner.metrics.log_block(run.keys, run.values(numbers))
-        for k, (module_id, name) in enumerate(run.rows, 1):
-            learner.rows.add(module_id, name, out[k])
-        if self._direct is None:
-            learner.apply_gradients(run.gradients)
-        else:
-            for registered in self._direct:
-                registered.step()
-        return True
+    def equals(self, other: StepState, equal: Equal) -> bool:
+        """Whether values are those of another moment, and random numbers go on in the same way."""
+        random = zip(self._random, other._random, strict=True)
+        return equal(self._values, other._values) and all(
+            a is b or (a is not None and b is not None and torch.equal(a, b)) for a, b in random
+        )
 
 
-@contextmanager
-def tapped(learner: Learner, tap: MetricsTap, rows: RowLog) -> Iterator[None]:
-    """Record metrics and rows instead of collecting them, and leave checks that read values for later."""
-    before = learner.metrics, learner.rows
-    learner.metrics, learner.rows, learner.reads_values = tap, rows, False
-    try:
-        yield
-    finally:
-        learner.metrics, learner.rows = before
-        learner.reads_values = True
+Equal = Callable[[Iterable[Tensor], Iterable[Tensor]], bool]
+"""Whether tensors are equal, one by one."""
 
 
-def all_close(some: Any, others: Any) -> bool:
+def all_close(some: Iterable[Tensor], others: Iterable[Tensor]) -> bool:
     """Whether tensors are equal to float tolerance, NaN where the others have it."""
     return all(torch.allclose(a, b, rtol=1e-4, atol=1e-6, equal_nan=True) for a, b in zip(some, others, strict=True))
+
+
+def same_bits(some: Iterable[Tensor], others: Iterable[Tensor]) -> bool:
+    """Whether tensors are equal to the last bit, NaN where the others have it."""
+    return all(
+        torch.equal(a, b) or torch.allclose(a, b, rtol=0.0, atol=0.0, equal_nan=True)
+        for a, b in zip(some, others, strict=True)
+    )
 
 
 @torch.no_grad()
@@ -243,7 +213,7 @@ def _together(scalars: list[Tensor]) -> Tensor:
     return torch.stack([x if x.dim() == 0 else x.reshape(()) for x in scalars])
 
 
-def named_leaves(struct: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+def named_leaves(struct: Nested, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
     """The tensors of a batch with their paths, in order."""
     if isinstance(struct, Tensor):
         yield prefix, struct

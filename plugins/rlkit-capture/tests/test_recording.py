@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from rlkit_capture.recording import NotTraceableError, Recording, TorchScriptBuilder, Trace
 from rlkit_core.learner.optim.flat_buffers import FlatParameters
-from rlkit_core.learner.recording import NotTraceableError, Recording, TorchScriptBuilder
 
 
 class Step:
@@ -65,7 +65,7 @@ def many_ops(out, inputs, coefficient):
 )
 def test_replays_equal_eager_steps(net, loss):
     step = Step(net(), loss)
-    recording = Recording(step, step.inputs)
+    recording = Recording(Trace(step), step.inputs)
     for k in range(3):
         step.inputs = step.draw()
         step.coefficient.fill_(0.1 * k)  # a value in a tensor is followed
@@ -81,11 +81,11 @@ def test_replays_equal_eager_steps(net, loss):
 def test_an_output_that_is_an_input_and_no_outputs_at_all():
     x = torch.ones(2)
     target = torch.zeros(2)
-    recording = Recording(lambda: [target.add_(x), x], {"x": x})
+    recording = Recording(Trace(lambda: [target.add_(x), x]), {"x": x})
     out = recording.replay([torch.full((2,), 5.0)])
     assert [o.tolist() for o in out] == [[6.0, 6.0], [5.0, 5.0]]
     assert target.tolist() == [6.0, 6.0]
-    silent = Recording(lambda: (target.add_(x), [])[1], {"x": x})
+    silent = Recording(Trace(lambda: (target.add_(x), [])[1]), {"x": x})
     assert silent.replay([x]) == []
     assert target.tolist() == [8.0, 8.0]
 
@@ -103,15 +103,15 @@ def test_an_output_that_is_an_input_and_no_outputs_at_all():
 def test_what_cannot_be_recorded_says_why(function, words):
     x = torch.ones(3)
     with pytest.raises(NotTraceableError, match=words):
-        Recording(lambda: function(x), {"x": x})
+        Recording(Trace(lambda: function(x)), {"x": x})
 
 
 def test_recording_is_quick_and_does_not_load_the_compiler():
     code = (
         "import sys, torch\n"
-        "from rlkit_core.learner.recording import Recording\n"
+        "from rlkit_capture.recording import Recording, Trace\n"
         "x = torch.ones(3)\n"
-        "print(Recording(lambda: [x + 1], {'x': x}).replay([x])[0].tolist(), 'torch._dynamo' in sys.modules)\n"
+        "print(Recording(Trace(lambda: [x + 1]), {'x': x}).replay([x])[0].tolist(), 'torch._dynamo' in sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split("\n")[0] == "[2.0, 2.0, 2.0] False"
@@ -119,8 +119,8 @@ def test_recording_is_quick_and_does_not_load_the_compiler():
 
 def test_what_never_changes_is_left_out_and_gradients_are_written_in_place():
     step = Step(nn.Linear(4, 3), surrogate)
-    recording = Recording(step, step.inputs)
-    whole = Recording(step, step.inputs, Everything)
+    recording = Recording(Trace(step), step.inputs)
+    whole = Recording(Trace(step), step.inputs, Everything)
     assert recording.num_operations < whole.num_operations - 8
     for _ in range(3):
         inputs = step.draw()
@@ -145,7 +145,7 @@ def test_sums_onto_something_else_than_zeros_stay_sums():
         return [seen, total.clone()]
 
     x = torch.randn(3, 3)
-    recording = Recording(lambda: function(x), {"x": x})
+    recording = Recording(Trace(lambda: function(x)), {"x": x})
     y = torch.randn(3, 3)
     replayed = recording.replay([y])
     assert all(torch.equal(a, b) for a, b in zip(replayed, function(y), strict=True))
@@ -162,7 +162,7 @@ def test_a_product_that_is_read_elsewhere_is_kept():
         return [product + 1.0, total.clone()]
 
     x = torch.randn(3, 3)
-    recording = Recording(lambda: function(x), {"x": x})
+    recording = Recording(Trace(lambda: function(x)), {"x": x})
     y = torch.randn(3, 3)
     replayed = recording.replay([y])
     assert all(torch.equal(a, b) for a, b in zip(replayed, function(y), strict=True))
@@ -170,6 +170,6 @@ def test_a_product_that_is_read_elsewhere_is_kept():
 
 def test_random_numbers_are_not_taken_for_constants():
     x = torch.ones(3)
-    recording = Recording(lambda: [x + torch.rand(3) + torch.zeros(3).uniform_()], {"x": x})
+    recording = Recording(Trace(lambda: [x + torch.rand(3) + torch.zeros(3).uniform_()]), {"x": x})
     seen = {tuple(recording.replay([x])[0].tolist()) for _ in range(3)}
     assert len(seen) == 3

@@ -6,19 +6,23 @@ memory, and refuses to read a value. All else is what runs on a GPU. The tests a
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from rlkit_capture.cuda_graph import CudaGraphRecording, NoReads
+from rlkit_capture.cuda_step import CudaStep
+from rlkit_capture.recording import NotTraceableError
 from rlkit_core import RLModuleSpec
 from rlkit_core.errors import ConfigError, NonFiniteError
-from rlkit_core.learner.cuda_graph import CudaGraphRecording, NoReads
 from rlkit_core.learner.device import pick_device
-from rlkit_core.learner.graph_step import GraphStep
-from rlkit_core.learner.recording import NotTraceableError
 from rlkit_ppo import PPOConfig, PPOTorchLearner
 
-from .test_capture import BOX, SPACES, Dropout, ReadsValues, Separate, build, rows, update
+sys.path.insert(0, str(Path(__file__).parent))
+from capture_learners import BOX, SPACES, Dropout, ReadsValues, Separate, build, rows, update
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -46,11 +50,11 @@ class PlayedGraph(CudaGraphRecording):
 @pytest.fixture
 def played(monkeypatch):
     monkeypatch.setattr(PlayedGraph, "replays", 0)
-    monkeypatch.setattr(GraphStep, "recording_class", PlayedGraph)
+    monkeypatch.setattr(CudaStep, "recording_class", PlayedGraph)
 
     def make(*args, **kwargs):
         learner = build("capture", *args, **kwargs)
-        learner._step.on_gpu = learner._step.later.on_gpu = True
+        learner.engine.on_gpu = learner.engine.checks.on_gpu = True
         return learner
 
     return make
@@ -87,8 +91,8 @@ def test_equals_eager_whatever_changes_between_updates(played, training):
         batch = rows(eager, seed=k)
         same_results(update(eager, batch, steps), update(graph, batch, steps))
     close(eager, graph)
-    (step,) = graph._step._steps.values()
-    assert isinstance(step, GraphStep)
+    (step,) = graph.engine.steps.values()
+    assert isinstance(step, CudaStep)
     assert step._inside
     assert PlayedGraph.replays == 3 * 8
 
@@ -121,7 +125,7 @@ def test_optimizers_that_do_not_fit_step_outside(played):
         batch = rows(eager, seed=k)
         same_results(update(eager, batch), update(graph, batch))
     close(eager, graph)
-    assert all(step._inside is None for step in graph._step._steps.values())
+    assert all(step._inside is None for step in graph.engine.steps.values())
 
 
 def test_running_statistics_and_random_numbers_go_on_as_in_an_eager_run(played):
@@ -205,7 +209,7 @@ def test_zero_is_eager_and_says_so(played, caplog):
     for learner in (graph, eager):
         learner.config = learner.config.copy(copy_frozen=False).learners(on_nonfinite="zero")
     batch = with_nan(rows(graph), 5)
-    with caplog.at_level("WARNING", logger="rlkit_core"):
+    with caplog.at_level("WARNING", logger="rlkit_capture"):
         for _ in range(2):
             same_results(whole(eager, batch), whole(graph, batch))
     assert [r.message for r in caplog.records if "on_nonfinite='zero'" in r.message][1:] == []
@@ -244,7 +248,7 @@ def test_rates_in_tensors_survive_a_checkpoint(played):
     update(graph, batch, 50)
     other = played(SPACES["discrete"], lr=[[0, 0.01], [100, 0.001]])
     update(other, batch)
-    (before,) = other._step._steps.values()
+    (before,) = other.engine.steps.values()
     other.set_state(graph.get_state())
     adam = other.get_optimizer("default_policy")
     assert isinstance(adam.param_groups[0]["lr"], torch.Tensor)
@@ -252,7 +256,7 @@ def test_rates_in_tensors_survive_a_checkpoint(played):
     for learner in (graph, other):
         update(learner, batch, 60)
     close(graph, other)
-    (after,) = other._step._steps.values()
+    (after,) = other.engine.steps.values()
     assert after is not before  # a graph would go on with the moments of before
 
 
@@ -338,7 +342,7 @@ def test_gpu_graph_equals_eager(space, training):
         batch = rows(cpu, seed=k)
         same_results(update(eager, batch, steps), update(graph, batch, steps))
     close(eager, graph)
-    assert all(isinstance(step, GraphStep) for step in graph._step._steps.values())
+    assert all(isinstance(step, CudaStep) for step in graph.engine.steps.values())
 
 
 @needs_gpu
