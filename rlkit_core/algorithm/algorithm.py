@@ -7,11 +7,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
+import gymnasium as gym
 import torch
 
 from rlkit_core.algorithm.callbacks import Callbacks
 from rlkit_core.algorithm.evaluation import Evaluation
-from rlkit_core.algorithm.membership import ModuleChanges
 from rlkit_core.algorithm.results import ResultDict, Timers, assemble_result
 from rlkit_core.checkpoint import Checkpointable
 from rlkit_core.columns import COMPONENT_LEARNER_GROUP, DEFAULT_MODULE_ID
@@ -21,11 +21,12 @@ from rlkit_core.errors import ConfigError
 from rlkit_core.learner import LearnerGroup
 from rlkit_core.models.threads import is_small
 from rlkit_core.plugins.host import default_host
-from rlkit_core.rl_module import RLModule
+from rlkit_core.rl_module import MultiRLModuleSpec, RLModule, RLModuleSpec
+from rlkit_core.rl_module.module_set import ModuleSet, ToTrain
 from rlkit_core.seeding import SeedTree
 
 
-class Algorithm(Evaluation, ModuleChanges, Checkpointable):
+class Algorithm(Evaluation, Checkpointable):
     """Trains modules in an environment.
 
     A subclass overrides :meth:`training_step`, built from the core's verbs: ``self.env_runner_group.sample``,
@@ -64,9 +65,7 @@ class Algorithm(Evaluation, ModuleChanges, Checkpointable):
         try:
             self.learner_group = LearnerGroup(
                 config=self.config,
-                module_spec=self.config.get_multi_rl_module_spec(
-                    spaces=self.env_runner_group.get_spaces(), inference_only=False
-                ),
+                module_spec=self.config.get_multi_rl_module_spec(spaces=self._env_spaces, inference_only=False),
                 seeds=self.seeds,
             )
         except BaseException:
@@ -214,6 +213,160 @@ class Algorithm(Evaluation, ModuleChanges, Checkpointable):
         """
         module: RLModule = self.env_runner_group.module[module_id]
         return module.compute_single_action(observation, state, explore=explore)
+
+    # -- modules that come and go -------------------------------------------------------------------------------------
+
+    @property
+    def module_set(self) -> ModuleSet:
+        """The modules that the config knows; learners and runners may each lack some."""
+        return ModuleSet.from_config(self.config, self._env_spaces)
+
+    def add_module(
+        self,
+        module_id: str,
+        module_spec: RLModuleSpec,
+        *,
+        config_overrides: Mapping[str, Any] | None = None,
+        new_agent_to_module_mapping_fn: Callable[..., str] | None = None,
+        new_should_module_be_updated: ToTrain | None = None,
+        add_to_learners: bool = True,
+        add_to_env_runners: bool = True,
+        add_to_eval_env_runners: bool = True,
+    ) -> MultiRLModuleSpec:
+        """Add a module while training goes on.
+
+        Args:
+            module_id: its id, a new one.
+            module_spec: what to build; the algorithm, the config and the env fill what it lacks.
+            config_overrides: settings that differ for it.
+            new_agent_to_module_mapping_fn: takes the place of ``policy_mapping_fn``.
+            new_should_module_be_updated: takes the place of ``policies_to_train``.
+            add_to_learners: whether it can be trained. A module that only runners have is in no checkpoint.
+            add_to_env_runners: whether training's runners can act with it.
+            add_to_eval_env_runners: whether evaluation's can.
+
+        Returns:
+            The spec of all modules.
+
+        Raises:
+            ValueError: the id is malformed or taken, or agents are mapped to a module that is not there. Nothing has
+                changed then.
+        """
+        spec: RLModuleSpec = module_spec.copy()
+        observation_space, action_space = self._env_spaces
+        spec.observation_space = observation_space if spec.observation_space is None else spec.observation_space
+        spec.action_space = action_space if spec.action_space is None else spec.action_space
+        settings: dict[str, Any] = {
+            "to_train": new_should_module_be_updated,
+            "mapping_fn": new_agent_to_module_mapping_fn,
+        }
+
+        def with_it(modules: ModuleSet) -> ModuleSet:
+            return modules.with_module(module_id, spec, overrides=config_overrides, **settings)
+
+        known = self.module_set
+        return self._change_modules(
+            with_it(known.without(module_id) if module_id in known else known),
+            with_it,
+            settings,
+            takes_part=(add_to_learners, add_to_env_runners, add_to_eval_env_runners),
+        )
+
+    def remove_module(
+        self,
+        module_id: str,
+        *,
+        new_agent_to_module_mapping_fn: Callable[..., str] | None = None,
+        new_should_module_be_updated: ToTrain | None = None,
+        remove_from_learners: bool = True,
+        remove_from_env_runners: bool = True,
+        remove_from_eval_env_runners: bool = True,
+    ) -> MultiRLModuleSpec:
+        """Remove a module everywhere; nothing may be mapped to it any more.
+
+        Args:
+            module_id: its id.
+            new_agent_to_module_mapping_fn: takes the place of ``policy_mapping_fn``.
+            new_should_module_be_updated: takes the place of ``policies_to_train``.
+            remove_from_learners: False leaves it to the learners.
+            remove_from_env_runners: False leaves it to training's runners.
+            remove_from_eval_env_runners: False leaves it to evaluation's.
+
+        Returns:
+            The spec of the modules left.
+
+        Raises:
+            KeyError: there is no such module.
+            ValueError: agents are still mapped to it. Nothing has changed then.
+        """
+        settings: dict[str, Any] = {
+            "to_train": new_should_module_be_updated,
+            "mapping_fn": new_agent_to_module_mapping_fn,
+        }
+
+        def without_it(modules: ModuleSet) -> ModuleSet:
+            if module_id in modules:
+                return modules.without(module_id, **settings)
+            return modules.with_settings(**settings)
+
+        known = self.module_set
+        if not any(module_id in group.module_set for group in (self.learner_group, self.env_runner_group)):
+            known.without(module_id)
+        return self._change_modules(
+            without_it(known),
+            without_it,
+            settings,
+            takes_part=(remove_from_learners, remove_from_env_runners, remove_from_eval_env_runners),
+        )
+
+    def _change_modules(
+        self,
+        known: ModuleSet,
+        change: Callable[[ModuleSet], ModuleSet],
+        settings: Mapping[str, Any],
+        *,
+        takes_part: tuple[bool, bool, bool],
+    ) -> MultiRLModuleSpec:
+        """Give the config, the learners, training's runners and evaluation's new sets of modules.
+
+        Args:
+            known: the set that the config is to know.
+            change: makes the new set of a group from the one it has.
+            settings: all that changes in a group that does not take part.
+            takes_part: whether the learners do, training's runners, and evaluation's.
+
+        Raises:
+            Exception: what ``change`` raises, or ValueError where agents are mapped to no module of their runners;
+                nothing has changed then.
+        """
+        groups = (self.learner_group, self.env_runner_group, self._evaluation_runners)
+        sets = [
+            (group, change(group.module_set) if part else group.module_set.with_settings(**settings))
+            for group, part in zip(groups, takes_part, strict=True)
+            if group is not None
+        ]
+        for _, modules in sets[1:]:
+            modules.module_of()
+        for group, modules in sets:
+            group.set_modules(modules)
+        self.config = known.config
+        self.sync_weights()
+        return known.spec
+
+    def match_modules_to_learner(self) -> None:
+        """Give runners and config the modules that the learner has, after it was restored from elsewhere."""
+        theirs = self.learner_group.module_set
+        for group in (self.env_runner_group, self._evaluation_runners):
+            if group is not None:
+                modules = group.module_set.following(theirs)
+                if modules is not group.module_set:
+                    group.set_modules(modules)
+        self.config = self.module_set.following(theirs).config
+
+    @property
+    def _env_spaces(self) -> tuple[gym.Space[Any], gym.Space[Any]]:
+        """Observation and action space of the env, for modules whose specs have none."""
+        return next(iter(self.env_runner_group.get_spaces().values()))
 
     # -- checkpoints --------------------------------------------------------------------------------------------------
 

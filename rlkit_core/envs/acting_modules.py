@@ -1,79 +1,70 @@
-"""Changes of a runner's set of modules while it runs."""
+"""The modules that a runner acts with."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from rlkit_core.columns import DEFAULT_AGENT_ID
-from rlkit_core.rl_module import MultiRLModule, RLModule, RLModuleSpec
+import gymnasium as gym
+
+from rlkit_core.rl_module import MultiRLModule, RLModule
+from rlkit_core.rl_module.module_set import ModuleConfig, ModuleSet
 from rlkit_core.seeding import TorchRNG
 
+Spaces = dict[str, tuple[gym.Space[Any], gym.Space[Any]]]
 
-class RunnerModules:
-    """The part of a runner that changes its modules."""
 
-    config: Any
-    module: MultiRLModule
-    _rng: TorchRNG
-    _acting_id: str
-    _acts: RLModule
-    _buffers: Any
+class ActingModules:
+    """Inference-only modules, and which of them acts.
+
+    Args:
+        config: says which modules there are, and which of them the sole agent is mapped to.
+        spaces: observation and action space of the env, for modules whose specs have none.
+        rng: draws the weights of new modules.
+
+    Attributes:
+        module: all modules, by id.
+        module_set: which they are; modules that live on learners only are in it, but not in ``module``.
+        acting_id: id of the module that acts.
+
+    Raises:
+        ValueError: the module that acts is not among them.
+        ConfigError, NoComponentError, SpecError, ...: a module cannot be built for its spaces.
+    """
+
+    def __init__(self, config: ModuleConfig, spaces: tuple[gym.Space[Any], gym.Space[Any]], rng: TorchRNG) -> None:
+        self._rng = rng
+        self.module_set = ModuleSet.from_config(config, spaces)
+        self.acting_id = self.module_set.module_of()
+        with rng.scope():
+            self.module: MultiRLModule = config.get_multi_rl_module_spec(spaces=spaces, inference_only=True).build()
+        self.module.eval()
 
     @property
-    def acting_module(self) -> RLModule:
+    def acting(self) -> RLModule:
         """The module that acts."""
-        raise NotImplementedError
+        module: RLModule = self.module[self.acting_id]
+        return module
 
-    def reset_envs(self) -> None:
-        """Begin with fresh episodes."""
-        raise NotImplementedError
+    def set_modules(self, module_set: ModuleSet) -> bool:
+        """Have other modules from now on; new ones have fresh weights until the next ones arrive.
 
-    def _begin_to_act(self) -> None:
-        raise NotImplementedError
+        Returns:
+            Whether another module acts than before.
 
-    @staticmethod
-    def maps_to(config: Any) -> str:
-        """Id of the module that a config maps the sole agent to."""
-        return str(config.policy_mapping_fn(DEFAULT_AGENT_ID, None))
-
-    def set_modules(self, config: Any, specs: Mapping[str, RLModuleSpec], *, anew: Collection[str] = ()) -> None:
-        """Have another set of modules from now on; new ones have fresh weights until the next ones arrive.
-
-        The envs begin with fresh episodes if another module acts.
-
-        Args:
-            config: says which module acts.
-            specs: what to build, by module id; modules that are here stay as they are.
-            anew: ids that are built again all the same.
+        Raises:
+            ValueError: the module that is to act is not among them; nothing has changed then.
         """
+        acting_id, before = module_set.module_of(), self.acting.unwrapped()
         with self._rng.scope():
-            for module_id in [mid for mid in self.module if mid not in specs or mid in anew]:
-                self.module.remove_module(module_id)
-            for module_id, given in specs.items():
-                if module_id not in self.module and not given.learner_only:
-                    spec = given.copy()
-                    spec.inference_only = True
-                    self.module.add_module(module_id, spec.build())
+            module_set.bring(self.module, inference_only=True)
         self.module.eval()
-        self.config = config
-        self._acting_id = self.maps_to(config)
-        if self.acting_module.unwrapped() is not self._acts:
-            self._begin_to_act()
-            self._buffers = None
-            self.reset_envs()
+        self.module_set, self.acting_id = module_set, acting_id
+        return self.acting.unwrapped() is not before
 
-    def misfits(self, state: Mapping[str, Any]) -> list[str]:
-        """Ids of modules whose part of ``state`` lacks something, or has it in another shape."""
-        found = []
-        for module_id, module in self.module.items():
-            given = state.get(module_id)
-            own = module.get_state()
-            if given is not None and any(
-                name not in given or given[name].shape != value.shape for name, value in own.items()
-            ):
-                found.append(module_id)
-        return found
+    def set_weights(self, state: Mapping[str, Any]) -> None:
+        """Take over the weights that :meth:`state_for_here` picks."""
+        self.module.set_state(self.state_for_here(state))
 
     def state_for_here(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
         """Weights for exactly the modules here: without those that only learners have, with our own where they lack."""

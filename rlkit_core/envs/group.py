@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from rlkit_core.data.rollout import Rollout
-from rlkit_core.envs.acting_modules import RunnerModules
+from rlkit_core.envs.acting_modules import ActingModules, Spaces
 from rlkit_core.envs.episodes import EpisodeStats
-from rlkit_core.envs.runner import EnvRunner, Spaces
-from rlkit_core.envs.runner_actors import ModulesHere, RunnerFleet, Sample
+from rlkit_core.envs.runner import EnvRunner
+from rlkit_core.envs.runner_actors import RunnerFleet, Sample
 from rlkit_core.errors import ConfigError
 from rlkit_core.execution import Executor, LocalExecutor, Published, make_executor
-from rlkit_core.rl_module import MultiRLModule, RLModuleSpec
+from rlkit_core.rl_module import MultiRLModule
+from rlkit_core.rl_module.module_set import ModuleSet
 from rlkit_core.rl_module.weights import WeightLink, Weights
-from rlkit_core.seeding import SeedTree
+from rlkit_core.seeding import SeedTree, TorchRNG
 
 STEPS_AT_ONCE = 100
 """Env steps after which a runner that evaluates by steps looks whether it may end."""
@@ -59,12 +60,15 @@ class EnvRunnerGroup:
         self._link: WeightLink | None = None
         try:
             self._fleet.wait_until_made()
-            first = next(iter(self._fleet.call("on_runner", "get_spaces").values()))
-            self._spaces: Spaces = first
+            spaces: Spaces = next(iter(self._fleet.call("on_runner", "get_spaces").values()))
+            self._env_spaces = next(iter(spaces.values()))
             self._local: EnvRunner | None = None
             if not count:
                 self._local = self._fleet.members[0].instance.runner  # type: ignore[attr-defined]
-            self._modules: RunnerModules = self._local or ModulesHere(config, first, seeds)
+            if self._local is not None:
+                self._modules = self._local.modules
+            else:
+                self._modules = ActingModules(config, self._env_spaces, TorchRNG(seeds.child("modules").seed()))
         except BaseException:
             self.stop()
             raise
@@ -84,13 +88,13 @@ class EnvRunnerGroup:
         return self._local
 
     @property
-    def modules(self) -> RunnerModules:
-        """Who holds the modules in this process: the runner here, or a copy of what runners elsewhere have."""
+    def modules(self) -> ActingModules:
+        """The modules in this process: those of the runner here, or a copy of what runners elsewhere have."""
         if self._local is None:
             found = self._fleet.latest_weights(self._known_here)
             if found is not None:
                 self._known_here, weights = found
-                self._modules.module.set_state(self._modules.state_for_here(weights.state))
+                self._modules.set_weights(weights.state)
         return self._modules
 
     @property
@@ -106,23 +110,26 @@ class EnvRunnerGroup:
     @property
     def acting_id(self) -> str:
         """Id of the module that acts."""
-        return self._modules.maps_to(self.config)
+        return self._modules.acting_id
 
     def get_spaces(self) -> Spaces:
         """``{module id: (observation space, action space)}``."""
-        return dict(self._spaces)
+        return {self.acting_id: self._env_spaces}
 
-    def set_modules(self, config: Any, specs: Mapping[str, RLModuleSpec], *, anew: Sequence[str] = ()) -> None:
-        """Have another set of modules from now on; see :meth:`RunnerModules.set_modules`.
+    @property
+    def module_set(self) -> ModuleSet:
+        """Which modules the runners have."""
+        return self._modules.module_set
+
+    def set_modules(self, module_set: ModuleSet) -> None:
+        """Let all runners have other modules from now on; see :meth:`EnvRunner.set_modules`.
 
         Weights of modules that no learner has are the same on all runners.
         """
-        modules = self.modules
-        self.config = config
         if self._local is None:
-            modules.set_modules(config, specs, anew=anew)
-        self._fleet.set_modules(config, specs, anew)
-        self._spaces = {self.acting_id: next(iter(self._spaces.values()))}
+            self.modules.set_modules(module_set)
+        self._fleet.set_modules(module_set)
+        self.config = module_set.config
 
     # -- sampling -------------------------------------------------------------------------------------------------
 

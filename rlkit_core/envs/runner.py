@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import torch
 
@@ -16,7 +15,7 @@ from rlkit_core.columns import Columns
 from rlkit_core.data.nested import Nested, flatten_time, index_rows, map_leaves, stack
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.data.sequences import max_seq_len
-from rlkit_core.envs.acting_modules import RunnerModules
+from rlkit_core.envs.acting_modules import ActingModules, Spaces
 from rlkit_core.envs.episodes import EpisodeQuota, EpisodeStats
 from rlkit_core.envs.finite_checks import CHECK_EVERY, check_finals, check_step, check_steps
 from rlkit_core.envs.memory import ActingMemory
@@ -27,16 +26,16 @@ from rlkit_core.errors import ConfigError, EnvError
 from rlkit_core.models.base import PREV_ACTIONS, PREV_REWARDS
 from rlkit_core.rl_module import MultiRLModule, RLModule
 from rlkit_core.rl_module.acting import ActionSampler, RowPolicy
+from rlkit_core.rl_module.module_set import ModuleSet
 from rlkit_core.rl_module.packing import ObservationPacker
 from rlkit_core.rl_module.weights import Weights
 from rlkit_core.seeding import SeedTree, TorchRNG
 
-Spaces = dict[str, tuple[gym.Space[Any], gym.Space[Any]]]
 Finals = list[tuple[int, Any]]
 """Final observations with their places: the env's number, or ``t * N + n`` in a rollout."""
 
 
-class EnvRunner(RunnerModules):
+class EnvRunner:
     """Steps N envs with one module.
 
     Args:
@@ -46,6 +45,7 @@ class EnvRunner(RunnerModules):
         num_envs: N; the config's ``num_envs_per_env_runner`` unless given.
 
     Attributes:
+        modules: the modules that it has.
         weights_version: version of the weights it acts with.
 
     Raises:
@@ -62,7 +62,6 @@ class EnvRunner(RunnerModules):
         num_envs: int | None = None,
     ) -> None:
         self.config = config
-        self._acting_id = self.maps_to(config)
         self.worker_index = worker_index
         self.num_envs = num_envs or config.num_envs_per_env_runner
         self._seeds = seeds or SeedTree.from_seed(config.seed).child("env_runner", worker_index)
@@ -77,11 +76,7 @@ class EnvRunner(RunnerModules):
         )
         self.observation_space = config.observation_space or self.env.observation_space
         self.action_space = config.action_space or self.env.action_space
-        with self._rng.scope():
-            spec = config.get_multi_rl_module_spec(spaces=self.get_spaces(), inference_only=True)
-            self.module: MultiRLModule = spec.build()
-        if isinstance(self.module, torch.nn.Module):
-            self.module.eval()
+        self.modules = ActingModules(config, (self.observation_space, self.action_space), self._rng)
         self._buffers: RolloutBuffers | None = None
         self._samplers: dict[bool, ActionSampler] = {}
         self._begin_to_act()
@@ -104,15 +99,31 @@ class EnvRunner(RunnerModules):
         return {self.acting_id: (self.observation_space, self.action_space)}
 
     @property
+    def module(self) -> MultiRLModule:
+        """The modules that it has, by id."""
+        return self.modules.module
+
+    @property
     def acting_id(self) -> str:
         """Id of the module that acts: the one that the config maps the sole agent to."""
-        return self._acting_id
+        return self.modules.acting_id
 
     @property
     def acting_module(self) -> RLModule:
         """The module that acts."""
-        module: RLModule = self.module[self.acting_id]
-        return module
+        return self.modules.acting
+
+    def set_modules(self, module_set: ModuleSet) -> None:
+        """Have other modules from now on; see :meth:`ActingModules.set_modules`.
+
+        The envs begin with fresh episodes if another module acts.
+        """
+        another_acts = self.modules.set_modules(module_set)
+        self.config = module_set.config
+        if another_acts:
+            self._begin_to_act()
+            self._buffers = None
+            self.reset_envs()
 
     @property
     def seq_len(self) -> int | None:
@@ -420,7 +431,7 @@ class EnvRunner(RunnerModules):
         """Act with ``weights`` from now on; older ones than it has are ignored."""
         if weights.version < self.weights_version:
             return
-        self.module.set_state(self.state_for_here(weights.state))
+        self.modules.set_weights(weights.state)
         self.weights_version = weights.version
 
     def accept_any_version(self) -> None:

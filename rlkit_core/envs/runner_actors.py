@@ -8,18 +8,17 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from rlkit_core.data.rollout import Rollout
-from rlkit_core.envs.acting_modules import RunnerModules
 from rlkit_core.envs.env_registry import register_envs, registered_envs
-from rlkit_core.envs.runner import EnvRunner, Spaces
+from rlkit_core.envs.runner import EnvRunner
 from rlkit_core.envs.whole_episodes import play_episodes
 from rlkit_core.errors import ActorError
 from rlkit_core.execution import ActorHandle, Executor, Published
-from rlkit_core.rl_module import MultiRLModule, RLModule, RLModuleSpec
+from rlkit_core.rl_module.module_set import ModuleSet
 from rlkit_core.rl_module.weights import Weights
-from rlkit_core.seeding import SeedTree, TorchRNG
+from rlkit_core.seeding import SeedTree
 
 _log = logging.getLogger("rlkit_core.envs")
 
@@ -53,7 +52,7 @@ class RunnerActor:
         config, worker_index, seeds, num_envs: see :class:`EnvRunner`.
         place: where weights are published; None where they are handed over directly.
         envs: what :func:`registered_envs` gave.
-        modules: specs by module id, where they are no longer those of the config.
+        modules: the modules that it has, where they are no longer those of its first config.
     """
 
     def __init__(
@@ -65,12 +64,12 @@ class RunnerActor:
         num_envs: int | None,
         place: Published[Weights] | None = None,
         envs: dict[str, bytes] | None = None,
-        modules: Mapping[str, RLModuleSpec] | None = None,
+        modules: ModuleSet | None = None,
     ) -> None:
         register_envs(envs or {})
         self.runner = EnvRunner(config, worker_index=worker_index, seeds=seeds, num_envs=num_envs)
         if modules is not None:
-            self.runner.set_modules(config, modules)
+            self.runner.set_modules(modules)
         self._place = place
         self._known: int | None = None
 
@@ -132,38 +131,6 @@ class RunnerActor:
         self.runner.stop()
 
 
-class ModulesHere(RunnerModules):
-    """The runners' modules in the driver, where all runners are elsewhere; it has no envs.
-
-    Args:
-        config: the runners' config.
-        spaces: of the modules.
-        seeds: node of the seed tree.
-    """
-
-    def __init__(self, config: Any, spaces: Spaces, seeds: SeedTree) -> None:
-        self.config = config
-        self._acting_id = self.maps_to(config)
-        self._rng = TorchRNG(seeds.child("modules").seed())
-        with self._rng.scope():
-            self.module: MultiRLModule = config.get_multi_rl_module_spec(spaces=spaces, inference_only=True).build()
-        self.module.eval()
-        self._acts = self.acting_module.unwrapped()
-        self._buffers = None
-
-    @property
-    def acting_module(self) -> RLModule:
-        """The module that acts."""
-        module: RLModule = self.module[self._acting_id]
-        return module
-
-    def _begin_to_act(self) -> None:
-        self._acts = self.acting_module.unwrapped()
-
-    def reset_envs(self) -> None:
-        """There are none."""
-
-
 class RunnerFleet:
     """The runners behind an executor: calls to all of them, requests under way, and restarts.
 
@@ -186,7 +153,7 @@ class RunnerFleet:
         self._publications = 0
         self._config = config if self.in_process else without_callbacks(config)
         self._envs = {} if self.in_process else registered_envs(config.env)
-        self._modules: Mapping[str, RLModuleSpec] | None = None
+        self._modules: ModuleSet | None = None
         self._starts = dict.fromkeys(indices, 0)
         self._deaths = dict.fromkeys(indices, 0)  # since it answered last
         self._answers: queue.SimpleQueue[tuple[int, ActorHandle[RunnerActor], Future[Any]]] = queue.SimpleQueue()
@@ -338,11 +305,11 @@ class RunnerFleet:
         """A new place that runners can watch."""
         return self._executor.published()
 
-    def set_modules(self, config: Any, specs: Mapping[str, RLModuleSpec], anew: Sequence[str]) -> None:
-        """Let every runner, and those started later, have another set of modules."""
-        self._config = config if self.in_process else without_callbacks(config)
-        self._modules = {k: spec.copy() for k, spec in specs.items()}
-        self.call("on_runner", "set_modules", self._config, dict(specs), anew=list(anew))
+    def set_modules(self, module_set: ModuleSet) -> None:
+        """Let every runner, and those started later, have other modules."""
+        self._config = module_set.config if self.in_process else without_callbacks(module_set.config)
+        self._modules = evolve(module_set, config=self._config)
+        self.call("on_runner", "set_modules", self._modules)
 
     def stop(self) -> None:
         """Stop every runner."""

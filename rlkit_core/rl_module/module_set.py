@@ -99,7 +99,7 @@ class ModuleSet:
 
         Args:
             config: says which there are.
-            spaces: ``{module id: (observation space, action space)}``; the key ``"__env__"`` serves all modules.
+            spaces: observation and action space of all modules whose specs have none; or such pairs by module id.
 
         Raises:
             SpecError: the spaces of a module are unknown.

@@ -17,7 +17,7 @@ from rlkit_core.testing import BCConfigTest, DiscreteBCTorchModule
 
 OBS = gym.spaces.Box(-1.0, 1.0, (4,), np.float32)
 ACT = gym.spaces.Discrete(2)
-SPACES = {"__env__": (OBS, ACT)}
+SPACES = (OBS, ACT)
 
 
 def spec(width: int = 8, **kwargs) -> RLModuleSpec:

@@ -20,6 +20,7 @@ from rlkit_core.learner.group.merge_results import merge_results
 from rlkit_core.learner.group.sharding import Shards, shard
 from rlkit_core.learner.learner import Learner
 from rlkit_core.rl_module import MultiRLModuleSpec, RLModuleSpec
+from rlkit_core.rl_module.module_set import ModuleSet
 from rlkit_core.rl_module.weights import Weights
 from rlkit_core.seeding import SeedTree
 
@@ -310,6 +311,27 @@ class LearnerGroup(Checkpointable):
         specs = self._team.all("remove_module", module_id, new_should_module_be_updated=new_should_module_be_updated)
         self._modules_changed()
         return specs[0]  # type: ignore[no-any-return]
+
+    @property
+    def module_set(self) -> ModuleSet:
+        """Which modules the learners have."""
+        found: ModuleSet = self._team.first(lambda learner: ModuleSet(learner.config, learner.module.current_specs()))
+        return found
+
+    def set_modules(self, module_set: ModuleSet) -> None:
+        """Let all learners have other modules from now on."""
+        before = self.module_set
+        for module_id in before:
+            if module_id not in module_set:
+                self.remove_module(module_id, new_should_module_be_updated=module_set.config.policies_to_train)
+        for module_id, spec in module_set.specs.items():
+            if module_id not in before:
+                self.add_module(
+                    module_id=module_id,
+                    module_spec=spec,
+                    config_overrides=module_set.config.algorithm_config_overrides_per_module.get(module_id),
+                    new_should_module_be_updated=module_set.config.policies_to_train,
+                )
 
     def _modules_changed(self) -> None:
         if not self._is_local:
