@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.envs.acting_modules import ActingModules, Spaces
 from rlkit_core.envs.episodes import EpisodeStats
 from rlkit_core.envs.runner import EnvRunner
-from rlkit_core.envs.runner_actors import RunnerFleet, Sample
+from rlkit_core.envs.runner_actors import Ask, RunnerActor, RunnerFleet, Sample
 from rlkit_core.errors import ConfigError
-from rlkit_core.execution import Executor, LocalExecutor, Published, make_executor
+from rlkit_core.execution import ActorHandle, Executor, LocalExecutor, Published, make_executor
 from rlkit_core.rl_module import MultiRLModule
 from rlkit_core.rl_module.module_set import ModuleSet
 from rlkit_core.rl_module.weights import WeightLink, Weights
@@ -53,14 +54,14 @@ class EnvRunnerGroup:
         self.num_envs = num_envs or config.num_envs_per_env_runner
         self._seeds = seeds = seeds or SeedTree.from_seed(config.seed)
         self._rounds = 0  # of episodes for evaluation
-        executor = executor or (make_executor(config.executor) if count else LocalExecutor())
-        self._fleet = RunnerFleet(config, executor, range(1, count + 1) if count else (0,), seeds, num_envs)
+        own = executor or (make_executor(config.executor) if count else LocalExecutor())
+        indices = range(1, count + 1) if count else (0,)
+        self._fleet = RunnerFleet(config, own, indices, seeds, num_envs, owns_executor=executor is None)
         self.stats = EpisodeStats(1, config.metrics_num_episodes_for_smoothing)
         self._weights_version = 0
         self._link: WeightLink | None = None
         try:
-            self._fleet.wait_until_made()
-            spaces: Spaces = next(iter(self._fleet.call("on_runner", "get_spaces").values()))
+            spaces: Spaces = next(iter(self._fleet.call(RunnerActor.on_runner, "get_spaces").values()))
             self._env_spaces = next(iter(spaces.values()))
             self._local: EnvRunner | None = None
             if not count:
@@ -174,14 +175,11 @@ class EnvRunnerGroup:
         }
         if num_episodes is not None:
             shares = {k: len(range(i, num_episodes, len(members))) for i, k in enumerate(members)}
-            arguments = {k: {**common, "num_episodes": share} for k, share in shares.items() if share}
+            asks = {k: _sampling(**common, num_episodes=share) for k, share in shares.items() if share}
         else:
-            steps = self._steps_of_each_env(num_timesteps, len(members))
-            one = {**common, "num_timesteps": steps * self.num_envs, "force_reset": force_reset}
-            arguments = dict.fromkeys(members, one)
-        samples: list[Sample] = list(
-            self._fleet.call_each("sample", {k: ((), kw) for k, kw in arguments.items()}).values()
-        )
+            steps = self._steps_of_each_env(num_timesteps, len(members)) * self.num_envs
+            asks = dict.fromkeys(members, _sampling(**common, num_timesteps=steps, force_reset=force_reset))
+        samples = list(self._fleet.begin(asks)().values())
         for sample in samples:
             self._count(sample)
         joined: dict[str, Rollout] = samples[0].rollouts
@@ -227,8 +225,7 @@ class EnvRunnerGroup:
         """
         fleet = self._fleet
         if not fleet.concurrent:
-            kwargs = self._request()
-            samples = list(fleet.call("sample", clone=True, **kwargs).values())
+            samples = list(fleet.call(RunnerActor.sample, clone=True, **self._request()).values())
         else:
             self._top_up()
             samples = fleet.answers(timeout)
@@ -244,7 +241,7 @@ class EnvRunnerGroup:
     def _top_up(self) -> None:
         for k in self._fleet.members:
             while self._fleet.requests_of(k) < self.config.max_requests_in_flight_per_env_runner:
-                self._fleet.request(k, "sample", clone=self._fleet.in_process, **self._request())
+                self._fleet.request(k, _sampling(clone=self._fleet.in_process, **self._request()))
 
     def _request(self) -> dict[str, Any]:
         steps = self._steps_of_each_env(None, 1)
@@ -281,8 +278,11 @@ class EnvRunnerGroup:
         self._rounds += 1
         members = list(self._fleet.members)
         shares = {k: range(i, num_episodes, len(members)) for i, k in enumerate(members)}
-        kwargs = {"explore": explore, "seeds": seeds}
-        collect = self._fleet.begin("play", {k: ((share,), kwargs) for k, share in shares.items() if share})
+
+        def play(share: range) -> Ask[tuple[list[float], list[int]]]:
+            return lambda actor: actor.call(RunnerActor.play, share, explore=explore, seeds=seeds)
+
+        collect = self._fleet.begin({k: play(share) for k, share in shares.items() if share})
 
         def result() -> dict[str, Any]:
             played: dict[int, tuple[float, int]] = {}
@@ -314,9 +314,19 @@ class EnvRunnerGroup:
             A function that returns result keys over the episodes that ended; NaN where none did.
         """
         members = list(self._fleet.members)
-        kwargs = {"chunk": STEPS_AT_ONCE, "explore": explore, "force_reset": force_reset, "until": until}
         share = -(-num_timesteps // len(members))
-        collect = self._fleet.begin("play_steps", dict.fromkeys(members, ((share,), kwargs)))
+
+        def play(actor: ActorHandle[RunnerActor]) -> Future[tuple[list[float], list[int], int]]:
+            return actor.call(
+                RunnerActor.play_steps,
+                share,
+                chunk=STEPS_AT_ONCE,
+                explore=explore,
+                force_reset=force_reset,
+                until=until,
+            )
+
+        collect = self._fleet.begin(dict.fromkeys(members, play))
 
         def result() -> dict[str, Any]:
             played = list(collect().values())
@@ -359,7 +369,7 @@ class EnvRunnerGroup:
 
     def reset_envs(self) -> None:
         """Let every runner begin with fresh episodes."""
-        self._fleet.call("on_runner", "reset_envs")
+        self._fleet.call(RunnerActor.on_runner, "reset_envs")
 
     @property
     def num_env_steps_sampled_lifetime(self) -> int:
@@ -380,11 +390,11 @@ class EnvRunnerGroup:
 
     def foreach_env_runner(self, func: Callable[[EnvRunner], Any]) -> list[Any]:
         """``func(runner)`` for each runner, in their order; results must be such as can be sent."""
-        return list(self._fleet.call("apply", func).values())
+        return list(self._fleet.call(RunnerActor.apply, func).values())
 
     def get_state(self) -> dict[str, Any]:
         """Statistics, and ``{"0": state of runner 0, ...}`` under ``runners``."""
-        states = self._fleet.call("on_runner", "get_state")
+        states = self._fleet.call(RunnerActor.on_runner, "get_state")
         return {
             "stats": self.stats.get_state(),
             "runners": {str(k): state for k, state in states.items()},
@@ -393,10 +403,17 @@ class EnvRunnerGroup:
     def set_state(self, state: dict[str, Any]) -> None:
         """Continue from :meth:`get_state`; runners that it does not know begin anew."""
         self.stats.set_state(state["stats"])
-        states = state["runners"]
-        known = [k for k in self._fleet.members if str(k) in states]
-        self._fleet.call_each("on_runner", {k: (("set_state", states[str(k)]), {}) for k in known})
+
+        def restore(runner_state: Any) -> Ask[Any]:
+            return lambda actor: actor.call(RunnerActor.on_runner, "set_state", runner_state)
+
+        states = {int(k): restore(runner_state) for k, runner_state in state["runners"].items()}
+        self._fleet.begin({k: states[k] for k in self._fleet.members if k in states})()
 
     def stop(self) -> None:
         """Stop every runner."""
         self._fleet.stop()
+
+
+def _sampling(**how: Any) -> Ask[Sample]:
+    return lambda actor: actor.call(RunnerActor.sample, **how)

@@ -6,7 +6,7 @@ import logging
 import queue
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Concatenate
 
 from attrs import evolve, frozen
 
@@ -16,6 +16,8 @@ from rlkit_core.envs.runner import EnvRunner
 from rlkit_core.envs.whole_episodes import play_episodes
 from rlkit_core.errors import ActorError
 from rlkit_core.execution import ActorHandle, Executor, Published
+from rlkit_core.execution.actor_group import ActorGroup, RestartCap, RestartRefusedError
+from rlkit_core.execution.protocol import P, ResultT
 from rlkit_core.rl_module.module_set import ModuleSet
 from rlkit_core.rl_module.weights import Weights
 from rlkit_core.seeding import SeedTree
@@ -84,18 +86,33 @@ class RunnerActor:
         self.runner.accept_any_version()
         self.runner.set_weights(weights)
 
-    def sample(self, *, clone: bool = False, **kwargs: Any) -> Sample:
-        """:meth:`EnvRunner.sample` with the latest weights."""
+    def sample(
+        self,
+        *,
+        num_timesteps: int | None = None,
+        num_episodes: int | None = None,
+        explore: bool | None = None,
+        force_reset: bool = False,
+        timestep: int | None = None,
+        clone: bool = False,
+    ) -> Sample:
+        """:meth:`EnvRunner.sample` with the latest weights; with ``clone`` what comes is the caller's own."""
         self._take_weights()
-        rollouts = self.runner.sample(**kwargs)
+        rollouts = self.runner.sample(
+            num_timesteps=num_timesteps,
+            num_episodes=num_episodes,
+            explore=explore,
+            force_reset=force_reset,
+            timestep=timestep,
+        )
         if clone:
             rollouts = {module_id: rollout.clone() for module_id, rollout in rollouts.items()}
         return Sample(rollouts, *self.runner.ended)
 
-    def play(self, episodes: Sequence[int], **kwargs: Any) -> tuple[list[float], list[int]]:
+    def play(self, episodes: Sequence[int], *, explore: bool, seeds: SeedTree) -> tuple[list[float], list[int]]:
         """:func:`play_episodes` with the latest weights."""
         self._take_weights()
-        return play_episodes(self.runner, episodes, **kwargs)
+        return play_episodes(self.runner, episodes, explore=explore, seeds=seeds)
 
     def play_steps(
         self, num_timesteps: int, *, chunk: int, until: Published[None] | None, explore: bool, force_reset: bool
@@ -122,7 +139,7 @@ class RunnerActor:
         self._take_weights()
         return func(self.runner)
 
-    def on_runner(self, method: str, *args: object, **kwargs: object) -> Any:
+    def on_runner(self, method: str, /, *args: object, **kwargs: object) -> Any:
         """A method of the runner."""
         return getattr(self.runner, method)(*args, **kwargs)
 
@@ -131,8 +148,12 @@ class RunnerActor:
         self.runner.stop()
 
 
+Ask = Callable[[ActorHandle[RunnerActor]], "Future[ResultT]"]
+"""Makes a call of a runner."""
+
+
 class RunnerFleet:
-    """The runners behind an executor: calls to all of them, requests under way, and restarts.
+    """The runners behind an executor: calls that survive a runner's death, requests under way, weights.
 
     Args:
         config: the runners' config.
@@ -140,45 +161,62 @@ class RunnerFleet:
         indices: their worker indices.
         seeds: node of the seed tree.
         num_envs: envs of each; the config's unless given.
+        owns_executor: whether stopping the fleet stops the executor.
+
+    Attributes:
+        in_process, concurrent: what the executor says of itself.
+        num_lost: runners that were given up.
+
+    Raises:
+        EnvError, ActorError, ...: a runner cannot be made.
     """
 
     def __init__(
-        self, config: Any, executor: Executor, indices: Sequence[int], seeds: SeedTree, num_envs: int | None
+        self,
+        config: Any,
+        executor: Executor,
+        indices: Sequence[int],
+        seeds: SeedTree,
+        num_envs: int | None,
+        *,
+        owns_executor: bool,
     ) -> None:
         self._executor = executor
         self.in_process, self.concurrent = executor.in_process, executor.concurrent
         self._seeds, self._num_envs = seeds, num_envs
-        self._direct = list(indices) == [0]  # one runner in this process: weights need no copy
-        self._place = None if self._direct else executor.published()
+        here = list(indices) == [0]  # one runner in this process: weights need no copy
+        self._place: Published[Weights] | None = None if here else executor.published()
         self._publications = 0
         self._config = config if self.in_process else without_callbacks(config)
         self._envs = {} if self.in_process else registered_envs(config.env)
         self._modules: ModuleSet | None = None
-        self._starts = dict.fromkeys(indices, 0)
-        self._deaths = dict.fromkeys(indices, 0)  # since it answered last
         self._answers: queue.SimpleQueue[tuple[int, ActorHandle[RunnerActor], Future[Any]]] = queue.SimpleQueue()
-        self._open = dict.fromkeys(indices, 0)
-        self.num_restarts = 0
+        self._requests: dict[int, int] = {}  # under way, by runner
         self.num_lost = 0
-        self.members: dict[int, ActorHandle[RunnerActor]] = {}
-        for k in indices:
-            self.members[k] = self._spawn(k)
+        cap = RestartCap(
+            config.max_num_env_runner_restarts,
+            f"runners were restarted max_num_env_runner_restarts={config.max_num_env_runner_restarts} times",
+            futile=FUTILE,
+        )
+        if not config.restart_failed_env_runners:
+            cap = RestartCap(0, "fault_tolerance(restart_failed_env_runners=False)")
+        self._actors = ActorGroup(executor, self._spawn, indices, cap=cap, owns_executor=owns_executor)
 
-    def wait_until_made(self) -> None:
-        """Wait for all runners.
+    @property
+    def members(self) -> Mapping[int, ActorHandle[RunnerActor]]:
+        """Handles of the runners by worker index, in order."""
+        return self._actors.members
 
-        Raises:
-            EnvError, ActorError, ...: one cannot be made; nothing is tried again, for it would fail again.
-        """
-        for actor in self.members.values():
-            actor.ready.result()
+    @property
+    def num_restarts(self) -> int:
+        """How often a runner was started again."""
+        return self._actors.num_restarts
 
-    def _spawn(self, k: int) -> ActorHandle[RunnerActor]:
+    def _spawn(self, k: int, start: int) -> ActorHandle[RunnerActor]:
         seeds = self._seeds.child("env_runner", k)
-        if self._starts[k]:  # other numbers than those that the one before has drawn
-            seeds = seeds.child("start", self._starts[k])
-        self._starts[k] += 1
-        self._open[k] = 0
+        if start:  # other numbers than those that the one before has drawn
+            seeds = seeds.child("start", start)
+        self._requests[k] = 0
         return self._executor.spawn(
             RunnerActor,
             self._config,
@@ -192,107 +230,92 @@ class RunnerFleet:
 
     # -- calls ----------------------------------------------------------------------------------------------------
 
-    def call(self, method: Any, *args: object, **kwargs: object) -> dict[int, Any]:
-        """Call a method of every runner and wait: results by worker index, in order."""
-        return self.call_each(method, dict.fromkeys(self.members, (args, kwargs)))
+    def call(
+        self, func: Callable[Concatenate[RunnerActor, P], ResultT], /, *args: P.args, **kwargs: P.kwargs
+    ) -> dict[int, ResultT]:
+        """Call a function with every runner and wait: results by worker index, in order."""
+        return self.begin(dict.fromkeys(self.members, lambda actor: actor.call(func, *args, **kwargs)))()
 
-    def call_each(self, method: Any, arguments: Mapping[int, tuple[tuple[Any, ...], dict[str, Any]]]) -> dict[int, Any]:
-        """Call a method of some runners, each with its own arguments, and wait; see :meth:`begin`."""
-        return self.begin(method, arguments)()
+    def begin(self, asks: Mapping[int, Ask[ResultT]]) -> Callable[[], dict[int, ResultT]]:
+        """Ask some runners, each in its own way; call what is returned to wait for the results, in that order.
 
-    def begin(
-        self, method: Any, arguments: Mapping[int, tuple[tuple[Any, ...], dict[str, Any]]]
-    ) -> Callable[[], dict[int, Any]]:
-        """Call a method of some runners, each with its own arguments; call what is returned to wait for the results.
-
-        A runner that died is started again and asked again.
+        A runner that died is started again and asked again; one that is given up has no result.
         """
-        actors = {k: self.members[k] for k in arguments}
-        futures = {k: actors[k].call(method, *args, **kwargs) for k, (args, kwargs) in arguments.items()}
+        asked = {k: self.members[k] for k in asks}
+        futures = {k: ask(asked[k]) for k, ask in asks.items()}
 
-        def results() -> dict[int, Any]:
-            found = {}
-            for k, (args, kwargs) in arguments.items():
+        def results() -> dict[int, ResultT]:
+            by_runner = {}
+            for k, ask in asks.items():
                 while k in self.members:
                     try:
-                        found[k] = futures[k].result()
-                        self._deaths[k] = 0
+                        by_runner[k] = futures[k].result()
+                        self._actors.answered(k)
                         break
                     except ActorError as error:
                         # Another call may have met the death, and replaced it, before this one.
-                        if self.members[k] is actors[k] and not self._replace(k, actors[k], error):
+                        if self.members[k] is asked[k] and not self._replace(k, error):
                             break
-                        actors[k] = self.members[k]
-                        futures[k] = actors[k].call(method, *args, **kwargs)
-            return found
+                        asked[k] = self.members[k]
+                        futures[k] = ask(asked[k])
+            return by_runner
 
         return results
 
-    def request(self, k: int, method: str, **kwargs: object) -> None:
-        """Call a method of a runner; :meth:`answers` gives the result."""
+    def request(self, k: int, ask: Ask[Any]) -> None:
+        """Ask a runner; :meth:`answers` gives the result."""
         actor = self.members[k]
-        self._open[k] += 1
-        actor.call(method, **kwargs).add_done_callback(lambda future: self._answers.put((k, actor, future)))
+        self._requests[k] += 1
+        ask(actor).add_done_callback(lambda future: self._answers.put((k, actor, future)))
 
     def requests_of(self, k: int) -> int:
         """How many requests of a runner are under way."""
-        return self._open[k]
+        return self._requests[k]
 
     def answers(self, timeout: float | None) -> list[Any]:
         """Results of requests that have come, in that order; waits up to ``timeout`` seconds for the first."""
-        found: list[Any] = []
+        results: list[Any] = []
         try:
             entry = self._answers.get(timeout=timeout)
             while True:
                 k, actor, future = entry
                 if self.members.get(k) is actor:
-                    self._open[k] -= 1
+                    self._requests[k] -= 1
                     try:
-                        found.append(future.result())
-                        self._deaths[k] = 0
+                        results.append(future.result())
+                        self._actors.answered(k)
                     except ActorError as error:
-                        self._replace(k, actor, error)
+                        self._replace(k, error)
                 entry = self._answers.get_nowait()
         except queue.Empty:
-            return found
+            return results
 
-    # -- deaths ---------------------------------------------------------------------------------------------------
-
-    def _replace(self, k: int, actor: ActorHandle[RunnerActor], error: ActorError) -> bool:
+    def _replace(self, k: int, error: ActorError) -> bool:
         """Start a runner again that has died; False if it is given up instead.
 
         Raises:
             ActorError: it did not die, or may be neither started again nor given up.
         """
-        if actor.alive:
+        if self.members[k].alive:
             raise error
-        config = self._config
-        self._executor.stop(actor)
-        self._deaths[k] += 1
-        if not config.restart_failed_env_runners:
-            why = "fault_tolerance(restart_failed_env_runners=False)"
-        elif self.num_restarts >= config.max_num_env_runner_restarts:
-            why = f"runners were restarted max_num_env_runner_restarts={config.max_num_env_runner_restarts} times"
-        elif self._deaths[k] >= FUTILE:
-            why = f"it died {FUTILE} times in a row without an answer in between"
-        else:
-            _log.warning("runner %d is started again: %s", k, error)
-            self.members[k] = self._spawn(k)
-            self.num_restarts += 1
-            return True
-        if config.ignore_env_runner_failures and len(self.members) > 1:
-            _log.warning("runner %d is given up (%s): %s", k, why, error)
-            del self.members[k]
+        try:
+            self._actors.restart([k])
+        except RestartRefusedError as refused:
+            if not self._config.ignore_env_runner_failures or len(self.members) == 1:
+                raise ActorError(f"env runner {k} is not started again, since {refused}: {error}") from error
+            _log.warning("runner %d is given up (%s): %s", k, refused, error)
+            self._actors.give_up(k)
             self.num_lost += 1
             return False
-        raise ActorError(f"env runner {k} is not started again, since {why}: {error}") from error
+        _log.warning("runner %d was started again: %s", k, error)
+        return True
 
     # -- weights and modules --------------------------------------------------------------------------------------
 
     def publish(self, weights: Weights) -> None:
         """Let every runner act with ``weights`` from its next call on."""
         if self._place is None:
-            self.call("set_weights", weights)
+            self.call(RunnerActor.set_weights, weights)
             return
         self._publications += 1
         self._place.publish(self._publications, weights)
@@ -309,11 +332,11 @@ class RunnerFleet:
         """Let every runner, and those started later, have other modules."""
         self._config = module_set.config if self.in_process else without_callbacks(module_set.config)
         self._modules = evolve(module_set, config=self._config)
-        self.call("on_runner", "set_modules", self._modules)
+        self.call(RunnerActor.on_runner, "set_modules", self._modules)
 
     def stop(self) -> None:
         """Stop every runner."""
-        self._executor.stop()
+        self._actors.stop()
 
 
 def without_callbacks(config: Any) -> Any:

@@ -15,6 +15,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from attrs import evolve
 
 from rlkit_core import RLModuleSpec
 from rlkit_core.errors import ActorError, NonFiniteError
@@ -189,7 +190,8 @@ def test_updates_on_their_way_when_a_learner_dies_are_lost_and_counted(pair):
 
 
 def test_restarts_are_capped(pair, monkeypatch):
-    monkeypatch.setattr(pair._team, "_max_restarts", pair.get_stats()["num_learner_restarts"])
+    group = pair._team.group
+    monkeypatch.setattr(group, "cap", evolve(group.cap, restarts=pair.get_stats()["num_learner_restarts"]))
     os.kill(pair._team.actors[1].pid, signal.SIGKILL)
     with pytest.raises(ActorError, match=r"learner 1 of 2 is gone.*max_num_learner_restarts=.*SIGKILL"):
         pair.update(rows())
@@ -202,7 +204,7 @@ def test_restarts_are_capped(pair, monkeypatch):
 def test_the_cap_is_the_configs(tmp_path):
     config = config_for(tmp_path).learners(num_learners=1).fault_tolerance(max_num_learner_restarts=3)
     group = config.execution(executor="local").build_learner_group()
-    assert group._team._max_restarts == 3
+    assert group._team.group.cap.restarts == 3
     group.shutdown()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ import torch
 
 from rlkit_core.errors import ActorError, ConfigError
 from rlkit_core.execution import ActorHandle, Executor, LocalExecutor, make_executor
+from rlkit_core.execution.actor_group import ActorGroup, RestartCap, RestartRefusedError
+from rlkit_core.execution.protocol import ResultT
 from rlkit_core.learner.group.gloo import Collective, PeerError, Rendezvous, own_address
 from rlkit_core.learner.group.gradient_averaging import GradientAveraging
 from rlkit_core.learner.group.problems import learner_problems
@@ -99,7 +101,7 @@ def _take_over(learner: Learner, state: dict[str, Any], report_dir: Path | None)
 
 
 class Team:
-    """The learners of a group behind their executor.
+    """The learners of a group behind their executor: connected, and brought together again after a failure.
 
     Args:
         executor: runs them.
@@ -110,7 +112,7 @@ class Team:
         owns_executor: whether stopping the learners stops the executor.
 
     Attributes:
-        num_restarts: learners that were started again so far.
+        group: their actors.
     """
 
     def __init__(
@@ -123,28 +125,25 @@ class Team:
         size: int,
         owns_executor: bool,
     ) -> None:
-        self._executor, self._owns_executor = executor, owns_executor
+        self._executor = executor
         self._seeds, self.size = seeds, size
         self._sharing = 0 if executor.in_process else size
-        self._max_restarts, self._gpu = config.max_num_learner_restarts, config.local_gpu_idx
-        self.num_restarts = 0
-        self._apart = False
-        self._stopped = False
+        self._gpu = config.local_gpu_idx
+        self._config, self._module_spec = config, module_spec  # of learners that are started from now on
+        self._apart = self._stopped = False
+        restarts = config.max_num_learner_restarts
+        cap = RestartCap(restarts, f"fault_tolerance(max_num_learner_restarts={restarts}) allows no more restarts")
+        self.group: ActorGroup[Learner] = ActorGroup(
+            executor, self._spawn, range(size), cap=cap, owns_executor=owns_executor
+        )
         try:
-            self.actors: list[ActorHandle[Learner]] = []
-            for index in range(size):
-                self.actors.append(self._spawn(config, module_spec, index))
-                if executor.in_process:  # where all draw from one random state, one is made after the other
-                    self.actors[-1].ready.result()
-            for actor in self.actors:
-                actor.ready.result()
             self._connect()
         except BaseException:
             self.stop()
             raise
 
-    def _spawn(self, config: Any, module_spec: Any, index: int) -> ActorHandle[Learner]:
-        return self._executor.spawn(make_learner, config, module_spec, self._seeds, index, self._sharing)
+    def _spawn(self, index: int, start: int) -> ActorHandle[Learner]:
+        return self._executor.spawn(make_learner, self._config, self._module_spec, self._seeds, index, self._sharing)
 
     def _connect(self) -> None:
         if self.size == 1:
@@ -154,12 +153,13 @@ class Team:
         if len(set(machines)) == 1:
             hosts = ("127.0.0.1",) * self.size
         port = self.actors[0].call(_open, hosts[0]).result()
-        futures = [
-            actor.call(_join, rank, self.size, hosts[0], port, own_host)
-            for rank, (actor, own_host) in enumerate(zip(self.actors, hosts, strict=True))
-        ]
-        self.results(futures)
+        self.each(_join, [(rank, self.size, hosts[0], port, own_host) for rank, own_host in enumerate(hosts)])
         self._apart = False
+
+    @property
+    def actors(self) -> list[ActorHandle[Learner]]:
+        """The learners' handles, in order."""
+        return list(self.group.members.values())
 
     # -- calls --------------------------------------------------------------------------------------------------------
 
@@ -171,18 +171,22 @@ class Team:
     def all(self, method: str | Callable[..., Any], /, *args: object, **kwargs: object) -> list[Any]:
         """Call every learner with the same arguments; results in their order."""
         self.heal()
-        return self.results([actor.call(method, *args, **kwargs) for actor in self.actors])
+        return self.results(list(self.group.call(method, *args, **kwargs).values()))
+
+    def each(self, method: str | Callable[..., Any], arguments: Iterable[tuple[Any, ...]]) -> list[Any]:
+        """Call every learner, each with its own arguments; results in their order."""
+        return self.results([actor.call(method, *own) for actor, own in zip(self.actors, arguments, strict=True)])
 
     def start_update(self, arguments: Sequence[dict[str, Any]]) -> list[Future[Any]]:
         """Let every learner begin an update, each with its own arguments."""
-        futures = []
+        futures: list[Future[Any]] = []
         for actor, own in zip(self.actors, arguments, strict=True):
             futures.append(actor.call(_update, own))
-            if futures[-1].done() and futures[-1].exception() is not None and actor is self.actors[0]:
+            if len(futures) == 1 and futures[0].done() and futures[0].exception() is not None:
                 break  # arguments that cannot be sent, or a learner that is gone: nobody is to wait for it
         return futures
 
-    def results(self, futures: Sequence[Future[Any]], *, patience: float | None = None) -> list[Any]:
+    def results(self, futures: Sequence[Future[ResultT]], *, patience: float | None = None) -> list[ResultT]:
         """Wait for all learners.
 
         Args:
@@ -192,23 +196,14 @@ class Team:
         Raises:
             Exception: that of the learner which failed, in its own type, when all have come back.
         """
-        pending, failed = list(futures), False
-        while pending:
-            done, pending = self._executor.wait(pending, timeout=patience if failed else None)
-            if not done:
-                for future, actor in zip(futures, self.actors, strict=False):
-                    if future in pending:
-                        self._executor.stop(actor)
-                break
-            if pending and any(future.exception() is not None for future in done):
-                failed = True
-                self.disband()
+        self.group.wait(dict(enumerate(futures)), on_failure=self.disband, patience=patience)
         errors = [error for future in futures if (error := future.exception()) is not None]
         if errors:
             self.disband()
-            errors.sort(key=lambda error: (isinstance(error, PeerError), _is_of_another(error)))
-            raise errors[0]
+            raise min(errors, key=lambda error: (isinstance(error, PeerError), _is_of_another(error)))
         return [future.result() for future in futures]
+
+    # -- after a failure ----------------------------------------------------------------------------------------------
 
     def disband(self) -> None:
         """Let learners that wait for a failed one go on with an error. :meth:`heal` brings them together again."""
@@ -218,17 +213,15 @@ class Team:
                 if actor.alive:
                     actor.call(_leave)
 
-    # -- after a failure ----------------------------------------------------------------------------------------------
+    @property
+    def num_restarts(self) -> int:
+        """How often a learner was started again."""
+        return self.group.num_restarts
 
     @property
     def broken(self) -> bool:
         """Whether learners are gone, or have left each other after a failure."""
-        return not self._stopped and (self._apart or bool(self.dead))
-
-    @property
-    def dead(self) -> list[int]:
-        """Indices of learners that are gone."""
-        return [index for index, actor in enumerate(self.actors) if not actor.alive]
+        return not self._stopped and (self._apart or bool(self.group.dead))
 
     def heal(self) -> None:
         """Start learners that are gone again, give all the state of a survivor, and connect them.
@@ -238,34 +231,31 @@ class Team:
         """
         if not self.broken:
             return
-        dead = self.dead
-        self._check_restarts(dead)
+        dead = self.group.dead
+        if len(dead) == self.size:
+            raise ActorError(
+                f"no learner of {self.size} is left, so there is no state to go on from; restore a checkpoint into a "
+                f"new algorithm. The first one: {self._end_of(0)}"
+            )
         self._apart = True
-        survivor = next(actor for index, actor in enumerate(self.actors) if index not in dead)
-        made, state, report_dir = survivor.call(_recipe).result()
-        for index in dead:
-            self._executor.stop(self.actors[index])
-            config = made["config"].copy(copy_frozen=False).learners(local_gpu_idx=self._gpu)
-            self.actors[index] = self._spawn(config, made["module_spec"], index)
-        others = [actor for actor in self.actors if actor is not survivor]
+        survivor = next(index for index in self.group.members if index not in dead)
+        made, state, report_dir = self.actors[survivor].call(_recipe).result()
+        self._config = made["config"].copy(copy_frozen=False).learners(local_gpu_idx=self._gpu)
+        self._module_spec = made["module_spec"]
+        try:
+            self.group.restart(dead)
+        except RestartRefusedError as refused:
+            raise ActorError(
+                f"learner {dead[0]} of {self.size} is gone, and {refused}: {self._end_of(dead[0])}"
+            ) from None
+        others = [actor for index, actor in enumerate(self.actors) if index != survivor]
         for future in [actor.call(_take_over, state, report_dir) for actor in others]:
             future.result()
         self._connect()
-        self.num_restarts += len(dead)
 
-    def _check_restarts(self, dead: list[int]) -> None:
-        if len(dead) == self.size:
-            error = self.actors[0].call("get_weights").exception()
-            raise ActorError(
-                f"no learner of {self.size} is left, so there is no state to go on from; restore a checkpoint into a "
-                f"new algorithm. The first one: {error}"
-            )
-        if self.num_restarts + len(dead) > self._max_restarts:
-            error = self.actors[dead[0]].call("get_weights").exception()
-            raise ActorError(
-                f"learner {dead[0]} of {self.size} is gone, and {self.num_restarts} learners were restarted already "
-                f"(fault_tolerance(max_num_learner_restarts={self._max_restarts})): {error}"
-            )
+    def _end_of(self, index: int) -> BaseException | None:
+        """How a learner that is gone has ended."""
+        return self.actors[index].call("get_weights").exception()
 
     def recover(self, error: BaseException) -> bool:
         """Whether the failure was that of a learner which is gone, and the group is whole again.
@@ -273,7 +263,7 @@ class Team:
         Raises:
             ActorError: it cannot be.
         """
-        dead = self.dead
+        dead = self.group.dead
         if self._stopped or not isinstance(error, ActorError) or not dead:
             return False
         self.heal()
@@ -285,16 +275,11 @@ class Team:
         if self._stopped:
             return
         self._stopped = True
-        actors = getattr(self, "actors", [])
-        for actor in actors:
+        for actor in self.actors:
             if actor.alive:
                 actor.call(_leave)
                 actor.call("shutdown")
-        if self._owns_executor:
-            self._executor.stop()
-        else:
-            for actor in actors:
-                self._executor.stop(actor)
+        self.group.stop()
 
 
 def executor_for(config: Any) -> Executor:

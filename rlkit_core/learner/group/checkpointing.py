@@ -6,15 +6,17 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from rlkit_core.checkpoint import Checkpointable
 from rlkit_core.checkpoint.snapshot import Snapshot, read_snapshot, split_component
 from rlkit_core.columns import COMPONENT_METRICS_LOGGER, COMPONENT_OPTIMIZER, COMPONENT_RL_MODULE
 from rlkit_core.learner.group.actors import Team
+from rlkit_core.learner.learner import Learner
 
 #: Name in a group's state of what the learners after the first have for themselves.
 OTHERS = "others"
 
 
-def own_part(learner: Any) -> dict[str, Any]:
+def own_part(learner: Learner) -> dict[str, Any]:
     """The state of a learner without what is the same on all."""
     state: dict[str, Any] = learner.get_state(not_components=[COMPONENT_RL_MODULE, COMPONENT_OPTIMIZER])
     state.pop("modules", None)
@@ -29,15 +31,18 @@ def divide(team: Team, others: Sequence[Mapping[str, Any]]) -> None:
     first one's, and lifetime counts, which are summed over learners, are all given to the first.
     """
     if len(others) == team.size - 1:
-        futures = [actor.call("set_state", part) for actor, part in zip(team.actors[1:], others, strict=True)]
-        team.results(futures)
+        team.each(_set_own_part, [(None,), *((part,) for part in others)])
         return
     counts = [dict(part.get(COMPONENT_METRICS_LOGGER, {})) for part in others]
-    futures = [actor.call(_set_counts, counts if k == 0 else None) for k, actor in enumerate(team.actors)]
-    team.results(futures)
+    team.each(_set_counts, [(counts if index == 0 else None,) for index in range(team.size)])
 
 
-def _set_counts(learner: Any, more: list[dict[str, float]] | None) -> None:
+def _set_own_part(learner: Learner, part: Mapping[str, Any] | None) -> None:
+    if part is not None:
+        learner.set_state(part)
+
+
+def _set_counts(learner: Learner, more: list[dict[str, float]] | None) -> None:
     if more is None:
         learner.metrics.set_state({})
         return
@@ -81,8 +86,9 @@ class RemoteLearner:
         self._changed()
 
 
-def _restore_component(learner: Any, component: str, snapshot: Snapshot, strict: bool) -> None:
-    part, rest = learner, component
+def _restore_component(learner: Learner, component: str, snapshot: Snapshot, strict: bool) -> None:
+    part: Checkpointable = learner
+    rest = component
     while rest:
         parts = dict(part.get_checkpointable_components())
         name, rest = split_component(rest, parts, where=type(part).__name__)

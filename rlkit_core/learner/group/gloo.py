@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 # Classes that torch gives no typed names to.
-from torch.distributed import ProcessGroupGloo, TCPStore  # type: ignore[attr-defined]
+from torch.distributed import ProcessGroupGloo, TCPStore, Work  # type: ignore[attr-defined]
 
 from rlkit_core.errors import ActorError
 
@@ -71,17 +71,15 @@ class Collective:
         PeerError: the others do not come.
     """
 
-    def __init__(self, rank: int, size: int, *, host: str, port: int, own_host: str, store: Any = None) -> None:
+    def __init__(
+        self, rank: int, size: int, *, host: str, port: int, own_host: str, store: TCPStore | None = None
+    ) -> None:
         self.rank, self.size = rank, size
         self._group: Any = None
         try:
             if store is None:
                 store = TCPStore(host, port, size, timeout=TIMEOUT, wait_for_workers=False)
-            gloo: Any = ProcessGroupGloo
-            options = gloo._Options()
-            options._timeout = TIMEOUT
-            options._devices = [gloo.create_device(hostname=own_host)]
-            self._group = gloo(store, rank, size, options)
+            self._group = _process_group(store, rank, size, own_host)
         except RuntimeError as error:
             raise PeerError(f"learner {rank} of {size} cannot reach the others: {error}") from error
 
@@ -100,7 +98,7 @@ class Collective:
         gathered: list[list[float]] = self.gather(torch.tensor(numbers, dtype=torch.float64)).tolist()
         return gathered
 
-    def _run(self, start: Any) -> None:
+    def _run(self, start: Callable[[Any], Work]) -> None:
         if self._group is None:
             raise PeerError(f"learner {self.rank} of {self.size} has left the group, since one of them failed")
         try:
@@ -114,6 +112,21 @@ class Collective:
     def leave(self) -> None:
         """Close the connections; the others notice. A second call does nothing."""
         self._group = None
+
+
+def _process_group(store: TCPStore, rank: int, size: int, own_host: str) -> ProcessGroupGloo:
+    """A group whose members listen on ``own_host`` alone.
+
+    Torch takes the address through its private ``_Options`` only. Without them it chooses that of the machine's name,
+    or of the network interface that the environment variable ``GLOO_SOCKET_IFNAME`` names.
+    """
+    gloo: Any = ProcessGroupGloo
+    if not hasattr(gloo, "_Options"):
+        return ProcessGroupGloo(store, rank, size, TIMEOUT)
+    options = gloo._Options()
+    options._timeout = TIMEOUT
+    options._devices = [gloo.create_device(hostname=own_host)]
+    return ProcessGroupGloo(store, rank, size, options)
 
 
 def own_address() -> tuple[str, str]:

@@ -1,0 +1,165 @@
+"""Actors of one kind behind an executor: spawned, called together, waited for, started again; and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from concurrent.futures import Future
+from typing import Any, Concatenate, Generic, overload
+
+from attrs import frozen
+
+from rlkit_core.errors import ActorError
+from rlkit_core.execution.protocol import ActorHandle, ActorT, Executor, P, ResultT
+
+
+class RestartRefusedError(ActorError):
+    """An actor that is gone may not be started again; the message says why."""
+
+
+@frozen
+class RestartCap:
+    """How often the actors of a group are started again.
+
+    Attributes:
+        restarts: at most so often, over all of them.
+        reason: what is said when they were; it names the setting.
+        futile: one that dies so often in a row, without an answer in between, is not started again; None: it always is.
+    """
+
+    restarts: int
+    reason: str
+    futile: int | None = None
+
+
+class ActorGroup(Generic[ActorT]):
+    """Actors that are made alike, each with a number of its own.
+
+    Args:
+        executor: runs them.
+        spawn: begins to make an actor and gives its handle, from its number and how often it was made before.
+        numbers: the actors' numbers.
+        cap: how often they may be started again.
+        owns_executor: whether stopping the group stops the executor with all its actors.
+
+    Attributes:
+        members: handles by number, in their order.
+        cap: how often they may be started again.
+        num_restarts: how often one was.
+
+    Raises:
+        Exception: what making one raised. Nothing is tried again, for it would fail again; the others are stopped.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        spawn: Callable[[int, int], ActorHandle[ActorT]],
+        numbers: Iterable[int],
+        *,
+        cap: RestartCap,
+        owns_executor: bool,
+    ) -> None:
+        self.cap = cap
+        self._executor, self._spawn, self._owns_executor = executor, spawn, owns_executor
+        self._starts: dict[int, int] = {}
+        self._deaths: dict[int, int] = {}  # since it answered last
+        self.members: dict[int, ActorHandle[ActorT]] = {}
+        self.num_restarts = 0
+        try:
+            for number in numbers:
+                self._start(number)
+            for actor in self.members.values():
+                actor.ready.result()
+        except BaseException:
+            self.stop()
+            raise
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def _start(self, number: int) -> None:
+        self.members[number] = self._spawn(number, self._starts.get(number, 0))
+        self._starts[number] = self._starts.get(number, 0) + 1
+        if self._executor.in_process:  # where all draw from one random state, one is made after the other
+            self.members[number].ready.result()
+
+    # -- calls --------------------------------------------------------------------------------------------------------
+
+    @overload
+    def call(
+        self, method: Callable[Concatenate[ActorT, P], ResultT], /, *args: P.args, **kwargs: P.kwargs
+    ) -> dict[int, Future[ResultT]]: ...
+
+    @overload
+    def call(self, method: str, /, *args: object, **kwargs: object) -> dict[int, Future[Any]]: ...
+
+    def call(self, method: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> dict[int, Future[Any]]:
+        """Call every actor with the same arguments: futures by number."""
+        return {number: actor.call(method, *args, **kwargs) for number, actor in self.members.items()}
+
+    def wait(
+        self,
+        futures: Mapping[int, Future[ResultT]],
+        *,
+        on_failure: Callable[[], object] = lambda: None,
+        patience: float | None = None,
+    ) -> None:
+        """Wait until all calls are complete, whatever they give.
+
+        Args:
+            futures: by the number of the actor that was called.
+            on_failure: called once when the first has failed while others run.
+            patience: seconds from then on in which the others come back; those that do not are ended.
+        """
+        pending, failed = list(futures.values()), False
+        while pending:
+            done, pending = self._executor.wait(pending, timeout=patience if failed else None)
+            if not done:
+                for number, future in futures.items():
+                    if future in pending:
+                        self._executor.stop(self.members[number])
+                return
+            if pending and not failed and any(future.exception() is not None for future in done):
+                failed = True
+                on_failure()
+
+    # -- deaths -------------------------------------------------------------------------------------------------------
+
+    @property
+    def dead(self) -> list[int]:
+        """Numbers of the actors that are gone."""
+        return [number for number, actor in self.members.items() if not actor.alive]
+
+    def answered(self, number: int) -> None:
+        """Note that an actor has answered, so that its deaths so far were not futile."""
+        self._deaths[number] = 0
+
+    def restart(self, numbers: Collection[int]) -> None:
+        """Start actors that are gone again: all, or none.
+
+        Raises:
+            RestartRefusedError: they may not be.
+        """
+        for number in numbers:
+            self._executor.stop(self.members[number])
+            self._deaths[number] = self._deaths.get(number, 0) + 1
+        if self.num_restarts + len(numbers) > self.cap.restarts:
+            raise RestartRefusedError(self.cap.reason)
+        futile = self.cap.futile
+        if futile is not None and any(self._deaths[number] >= futile for number in numbers):
+            raise RestartRefusedError(f"it died {futile} times in a row without an answer in between")
+        for number in numbers:
+            self._start(number)
+        self.num_restarts += len(numbers)
+
+    def give_up(self, number: int) -> None:
+        """Go on without an actor."""
+        self._executor.stop(self.members.pop(number))
+
+    def stop(self) -> None:
+        """Stop every actor."""
+        if self._owns_executor:
+            self._executor.stop()
+        else:
+            for actor in self.members.values():
+                self._executor.stop(actor)
