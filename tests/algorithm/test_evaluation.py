@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
-from actor_critic import AC, ACConfig
 
+from actor_critic import AC, ACConfig
 from rlkit_core.errors import ConfigError
 
 

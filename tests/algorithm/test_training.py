@@ -7,8 +7,8 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from actor_critic import AC, ACConfig, ACLearner, ACModule
 
+from actor_critic import AC, ACConfig, ACLearner, ACModule
 from rlkit_core import Algorithm, RLModule
 from rlkit_core.errors import CheckpointError, ConfigError, EnvError, NoComponentError
 

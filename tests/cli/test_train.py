@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from rlkit_core.algorithm import Algorithm, AlgorithmConfig
+from rlkit_core.algorithm import AlgorithmConfig
 from rlkit_core.cli.app import cli
 from rlkit_core.cli.train import apply_setting, parse_value, reward_threshold, stop_criteria
 from rlkit_core.errors import ConfigError
@@ -34,7 +34,8 @@ SMALL = [
     "--seed", "1",
 ]  # fmt: skip
 COMMAND = [sys.executable, "-c", "from rlkit_core.cli import main; main()"]
-ENV = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+HELPERS = str(Path(__file__).parents[1] / "helpers")  # where `ac` is "installed"
+ENV = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "PYTHONPATH": HELPERS}
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -46,11 +47,11 @@ def rlkit(*args: Any, **kwargs: Any) -> Result:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of one small run."""
     folder = tmp_path_factory.mktemp("cli") / "run"
-    result = rlkit("train", "ppo", "CartPole-v1", "--run-dir", folder, "--stop-iters", 3, *SMALL)
+    result = rlkit("train", "ac", "CartPole-v1", "--run-dir", folder, "--stop-iters", 3, *SMALL)
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert lines[:3] == [
-        "settings: PPOConfig's defaults",
+        "settings: ACConfig's defaults",
         "until: mean return 475 or 3 iterations",
         f"run folder: {folder}",
     ]
@@ -71,7 +72,7 @@ def test_the_run_folder_holds_what_was_asked_for(trained: Path) -> None:
     assert config.model_config["fcnet_hiddens"] == [8]
     assert len((trained / "progress.csv").read_text().splitlines()) == 4
     assert list((trained / "tensorboard").iterdir())
-    assert "rlkit-ppo" in json.loads((trained / "versions.json").read_text())["plugins"]
+    assert "fx-actor-critic" in json.loads((trained / "versions.json").read_text())["plugins"]
 
 
 def test_evaluate_reads_checkpoint_and_run_folder(trained: Path) -> None:
@@ -97,7 +98,7 @@ def test_evaluate_in_another_env_of_the_same_spaces(trained: Path) -> None:
 
 
 def test_warnings_are_one_plain_line(tmp_path: Path) -> None:
-    result = rlkit("train", "ppo", "CartPole-v0", "--run-dir", tmp_path / "run", "--stop-iters", 1, "--no-plot", *SMALL)
+    result = rlkit("train", "ac", "CartPole-v0", "--run-dir", tmp_path / "run", "--stop-iters", 1, "--no-plot", *SMALL)
     assert result.exit_code == 0, result.output
     assert result.stderr.splitlines() == [line for line in result.stderr.splitlines() if line.startswith("note: ")]
     assert result.stderr.count("CartPole-v0 is out of date") == 1
@@ -105,9 +106,7 @@ def test_warnings_are_one_plain_line(tmp_path: Path) -> None:
 
 
 def test_a_component_that_does_not_exist_is_refused_before_training(tmp_path: Path) -> None:
-    result = rlkit(
-        "train", "ppo", "Blackjack-v1", "--run-dir", tmp_path / "run", "--set", "components.encoder=nobody/x"
-    )
+    result = rlkit("train", "ac", "Blackjack-v1", "--run-dir", tmp_path / "run", "--set", "components.encoder=nobody/x")
     assert result.exit_code == 2
     assert "nobody/x" in result.stderr
     assert not (tmp_path / "run").exists()
@@ -115,7 +114,7 @@ def test_a_component_that_does_not_exist_is_refused_before_training(tmp_path: Pa
 
 def test_resume_goes_on_in_the_same_folder(trained: Path, tmp_path: Path) -> None:
     args = ("--stop-iters", 5, "--evaluate", 2, "--no-plot", "--quiet")
-    result = rlkit("train", "ppo", "CartPole-v1", "--resume", trained, *args)
+    result = rlkit("train", "ac", "CartPole-v1", "--resume", trained, *args)
     assert result.exit_code == 0, result.output
     assert "320 steps, 5 iterations" in result.stdout
     rows = (trained / "progress.csv").read_text().splitlines()
@@ -128,14 +127,14 @@ def test_resume_goes_on_in_the_same_folder(trained: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (["ppo", "CartPol-v1"], "Did you mean 'CartPole-v1'?"),
-        (["pppo", "CartPole-v1"], "No algorithm 'pppo'. Did you mean 'ppo' or 'appo'?\n"),
-        (["ppo", "CartPole-v1", "--set", "learning_rate=1"], "Did you mean 'lr'?"),
-        (["ppo", "CartPole-v1", "--set", "lr=fast"], "training(lr='fast'): expected a number"),
-        (["ppo", "CartPole-v1", "--set", "lr"], "expected KEY=VALUE"),
-        (["ppo", "CartPole-v1", "--set", "minibatch_size=9999"], "minibatch_size"),
-        (["ppo", "CartPole-v1", "--resume", "nowhere"], "no checkpoint at"),
-        (["ppo", "CartPole-v1", "--resume", "nowhere", "--seed", "1"], "leave out --set, --seed"),
+        (["ac", "CartPol-v1"], "Did you mean 'CartPole-v1'?"),
+        (["acc", "CartPole-v1"], "No algorithm 'acc'. Did you mean 'ac'?\n"),
+        (["ac", "CartPole-v1", "--set", "learning_rate=1"], "Did you mean 'lr'?"),
+        (["ac", "CartPole-v1", "--set", "lr=fast"], "training(lr='fast'): expected a number"),
+        (["ac", "CartPole-v1", "--set", "lr"], "expected KEY=VALUE"),
+        (["ac", "CartPole-v1", "--set", "minibatch_size=9999"], "minibatch_size"),
+        (["ac", "CartPole-v1", "--resume", "nowhere"], "no checkpoint at"),
+        (["ac", "CartPole-v1", "--resume", "nowhere", "--seed", "1"], "leave out --set, --seed"),
     ],
 )
 def test_mistakes_end_at_once_with_one_message(tmp_path: Path, args: list[str], says: str) -> None:
@@ -148,14 +147,14 @@ def test_mistakes_end_at_once_with_one_message(tmp_path: Path, args: list[str], 
 
 
 def test_resume_refuses_another_environment(trained: Path) -> None:
-    result = rlkit("train", "ppo", "Acrobot-v1", "--resume", trained)
+    result = rlkit("train", "ac", "Acrobot-v1", "--resume", trained)
     assert result.exit_code == 2
     assert "was trained in 'CartPole-v1', not 'Acrobot-v1'" in result.stderr
 
 
 def test_a_used_run_folder_is_not_overwritten(trained: Path) -> None:
     before = (trained / "progress.csv").read_text()
-    result = rlkit("train", "ppo", "CartPole-v1", "--run-dir", trained, "--stop-iters", 1, *SMALL)
+    result = rlkit("train", "ac", "CartPole-v1", "--run-dir", trained, "--stop-iters", 1, *SMALL)
     assert result.exit_code == 2
     assert "is not empty" in result.stderr
     assert (trained / "progress.csv").read_text() == before
@@ -222,41 +221,8 @@ def test_what_ends_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def start(folder: Path, *args: str, **kwargs: Any) -> subprocess.Popen[str]:
-    command = [*COMMAND, "train", "ppo", "CartPole-v1", "--run-dir", str(folder), *SMALL, *args]
+    command = [*COMMAND, "train", "ac", "CartPole-v1", "--run-dir", str(folder), *SMALL, *args]
     return subprocess.Popen(command, env=ENV, stderr=subprocess.PIPE, text=True, **kwargs)
-
-
-def test_training_with_runners_and_a_learner_in_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A batch of 60 steps is one of two runners of 3 envs; with one runner these settings would not fit together."""
-    folder = tmp_path / "run"
-    own = ("num_env_runners=2", "num_learners=1", "num_envs_per_env_runner=3", "train_batch_size=60")
-    settings = [text for one in (*own, "rollout_fragment_length=10") for text in ("--set", one)]
-    with start(folder, *settings, "--stop-iters", "2", "--no-plot", stdout=subprocess.PIPE) as process:
-        out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    assert err == ""
-    assert "ended after 2 iterations: mean return" in out
-    assert "120 steps, 2 iterations" in out
-    config = AlgorithmConfig.from_json((folder / "config.json").read_text())
-    assert (config.num_env_runners, config.num_learners, config.train_batch_size) == (2, 1, 60)
-    first, second = (json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines())
-    assert first["env_runners"]["num_env_steps_sampled_lifetime"] == 60
-    assert second["env_runners"]["num_env_steps_sampled_lifetime"] == 120
-    assert second["learners"]["default_policy"]["num_module_steps_trained"] == 60
-    assert len((folder / "progress.csv").read_text().splitlines()) == 3
-    assert json.loads((folder / "summary.json").read_text())["iterations"] == 2
-
-    # Evaluation starts none of them.
-    def refuse(*args: Any, **kwargs: Any) -> None:
-        raise AssertionError("a process was started")
-
-    monkeypatch.setattr("rlkit_processes.ProcessExecutor.spawn", refuse)
-    for more in ((), ("--env", "CartPole-v0")):
-        said = rlkit("evaluate", folder, "--episodes", 3, *more)
-        assert said.exit_code == 0, said.output
-        assert "num_episodes         3" in said.stdout
-    with pytest.raises(AssertionError, match="a process was started"):
-        Algorithm.from_checkpoint(folder / "checkpoint")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])

@@ -6,8 +6,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from actor_critic import ACConfig
 
+from actor_critic import ACConfig
 from rlkit_core.data import PrioritizedReplayBuffer, ReplayBuffer, n_step_returns
 from rlkit_core.data.nested import flatten_time, index_rows
 from rlkit_core.envs import EnvRunner

@@ -6,10 +6,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from actor_critic import ACConfig
 from attrs import define, field
 from gymnasium.spaces import GraphInstance
 
+from actor_critic import ACConfig
 from rlkit_core import ActorCriticCatalog, ActorCriticTorchRLModule, Component, RLModuleSpec, TorchRLModule
 from rlkit_core.envs import EnvRunner
 from rlkit_core.errors import ConfigError

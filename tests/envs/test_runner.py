@@ -6,8 +6,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from actor_critic import ACConfig
 
+from actor_critic import ACConfig
 from rlkit_core.envs import EnvRunner
 from rlkit_core.errors import EnvError, NonFiniteError
 from rlkit_core.rl_module.weights import Weights

@@ -49,8 +49,12 @@ class ACConfig(AlgorithmConfig):
         return ACLearner
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:
+        return RLModuleSpec(module_class=ACModule, catalog_class=ActorCriticCatalog)
+
+    @property
+    def _model_config_auto_includes(self) -> dict[str, Any]:
         small = {"vf_share_layers": False, "fcnet_hiddens": [64, 64], "fcnet_activation": "tanh"}
-        return RLModuleSpec(module_class=ACModule, catalog_class=ActorCriticCatalog, model_config=small)
+        return super()._model_config_auto_includes | small
 
     def problems(self) -> Iterator[str]:
         yield from super().problems()

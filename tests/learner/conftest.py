@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from actor_critic import ACConfig
 
+from actor_critic import ACConfig
 from rlkit_core import Columns
 
 

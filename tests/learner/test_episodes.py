@@ -8,8 +8,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from actor_critic import ACConfig, ACLearner
 
+from actor_critic import ACConfig, ACLearner
 from rlkit_core import Columns
 from rlkit_core.data import Rollout, gae
 from rlkit_core.errors import ConfigError

@@ -6,8 +6,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from actor_critic import ACConfig, ACLearner
 
+from actor_critic import ACConfig, ACLearner
 from rlkit_core import Learner
 from rlkit_core.errors import ConfigError, ModuleAPIError, NonFiniteError, RLKitError
 from rlkit_core.testing import DiscreteBCTorchModule

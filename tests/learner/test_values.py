@@ -6,8 +6,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from actor_critic import ACConfig
 
+from actor_critic import ACConfig
 from rlkit_core.envs import EnvRunner
 from rlkit_core.learner import values, values_of_rollout
 from rlkit_core.testing import RandomEnv

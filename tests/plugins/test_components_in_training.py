@@ -1,4 +1,4 @@
-"""What a third-party distribution registers is used by PPO: by id, by catalog name, as a gap filler, on one leaf."""
+"""What a third party registers is used in training: by id, by catalog name, as a gap filler, on one leaf."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pytest
 import torch
 from gymnasium.spaces import Box, Dict, Discrete, Text
 
+from actor_critic import ACConfig
 from rlkit_core import ActorCriticCatalog, Catalog, Component, RLModuleSpec, TorchRLModule
 from rlkit_core.apis import ValueFunctionAPI
 from rlkit_core.errors import AmbiguousComponentError, ConfigError, NoComponentError
 from rlkit_core.models import MLPEncoderConfig
 from rlkit_core.plugins.host import use_host
 from rlkit_core.testing import RandomEnv
-from rlkit_ppo import PPOCatalog, PPOConfig
 
 LAB = """
 import numpy as np
@@ -106,7 +106,7 @@ def lab(site):
 def trained(space, model_config=None, **rl_module):
     """Train two iterations; the learner's module and ``{(kind, slot, path): (id, rule)}``."""
     config = (
-        PPOConfig()
+        ACConfig()
         .environment(RandomEnv, env_config={"observation_space": space, "action_space": Discrete(3)})
         .env_runners(num_envs_per_env_runner=2)
         .training(train_batch_size=32, minibatch_size=16, num_epochs=1)
@@ -198,7 +198,7 @@ def test_a_listed_catalog_that_no_module_uses(lab):
 
 
 def test_the_original_error_of_a_catalog_surfaces_and_only_when_it_is_used(lab):
-    class Broken(PPOCatalog):
+    class Broken(ActorCriticCatalog):
         def build_actor_critic_encoder(self, framework="torch"):
             raise ZeroDivisionError("mistake in my catalog")
 
@@ -221,7 +221,7 @@ def test_the_original_error_of_a_catalog_surfaces_and_only_when_it_is_used(lab):
     assert all(kind == "distribution" for kind, _, _ in found)  # only the action distribution came from it
 
 
-def test_a_catalog_for_the_core_serves_ppo():
+def test_a_catalog_for_the_core_serves_an_algorithm():
     class Mine(ActorCriticCatalog):
         pass
 

@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from actor_critic import ACConfig, ACModule
 from rlkit_core import (
+    ActorCriticCatalog,
     MultiRLModule,
     MultiRLModuleSpec,
     RLModule,
@@ -34,7 +36,6 @@ from rlkit_core.testing import (
 )
 
 BOX = gym.spaces.Box
-ppo = pytest.importorskip("rlkit_ppo")
 
 
 @pytest.fixture
@@ -171,7 +172,7 @@ def test_shared_encoder_spec() -> None:
     assert module["local_5d"].compute_single_action(obs)[0] in range(5)
 
 
-class MobileNetTorchPPORLModule(ppo.PPOTorchRLModule):
+class MobileNetActorCriticRLModule(ACModule):
     def setup(self):
         mobilenet = MobileNetV2EncoderConfig()
         self.encoder = ActorCriticEncoderConfig(base_encoder_config=mobilenet).build(framework="torch")
@@ -181,7 +182,7 @@ class MobileNetTorchPPORLModule(ppo.PPOTorchRLModule):
 
 
 def test_catalog_is_bypassed_by_a_module_with_its_own_encoder() -> None:
-    module = MobileNetTorchPPORLModule(
+    module = MobileNetActorCriticRLModule(
         observation_space=BOX(0.0, 1.0, MOBILENET_INPUT_SHAPE), action_space=gym.spaces.Discrete(2)
     )
     batch = {"obs": torch.zeros(2, *MOBILENET_INPUT_SHAPE)}
@@ -191,8 +192,8 @@ def test_catalog_is_bypassed_by_a_module_with_its_own_encoder() -> None:
 
 def test_mobilenet_in_the_algorithm() -> None:
     config = (
-        ppo.PPOConfig()
-        .rl_module(rl_module_spec=RLModuleSpec(module_class=MobileNetTorchPPORLModule))
+        ACConfig()
+        .rl_module(rl_module_spec=RLModuleSpec(module_class=MobileNetActorCriticRLModule))
         .environment(
             RandomEnv,
             env_config={
@@ -206,24 +207,24 @@ def test_mobilenet_in_the_algorithm() -> None:
     algo = config.build()
     try:
         algo.train()
-        assert isinstance(algo.get_module(), MobileNetTorchPPORLModule)
+        assert isinstance(algo.get_module(), MobileNetActorCriticRLModule)
     finally:
         algo.stop()
 
 
 def test_saving_and_restoring_into_an_algorithm(env, tmp_path) -> None:
-    config = ppo.PPOConfig().environment("CartPole-v1")
+    config = ACConfig().environment("CartPole-v1")
     module = RLModuleSpec(
-        module_class=ppo.PPOTorchRLModule,
+        module_class=ACModule,
         observation_space=env.observation_space,
         action_space=env.action_space,
         model_config=config.model_config | {"fcnet_hiddens": [32]},
-        catalog_class=ppo.PPOCatalog,
+        catalog_class=ActorCriticCatalog,
     ).build()
     module.save_to_path(tmp_path / "module")
     loaded = RLModule.from_checkpoint(tmp_path / "module")
-    assert type(loaded) is ppo.PPOTorchRLModule
-    assert type(loaded.catalog) is ppo.PPOCatalog
+    assert type(loaded) is ACModule
+    assert type(loaded.catalog) is ActorCriticCatalog
     config.rl_module(model_config=config.model_config | {"fcnet_hiddens": [32]})
     algo = config.build()
     try:

@@ -7,12 +7,11 @@ import sys
 
 import pytest
 
+from actor_critic import ACConfig, ACModule
 from rlkit_core import RLModuleSpec
 from rlkit_core.errors import ModuleAPIError
 from rlkit_core.plugins.discovery import scan
 from rlkit_core.plugins.host import PluginHost, use_host
-
-ppo = pytest.importorskip("rlkit_ppo")
 
 PLUGIN = """
 from rlkit_core import ModuleAPI, hookimpl
@@ -88,7 +87,7 @@ def lab(tmp_path, monkeypatch):
 
 def config_with(module_class):
     return (
-        ppo.PPOConfig()
+        ACConfig()
         .environment("CartPole-v1")
         .rl_module(rl_module_spec=RLModuleSpec(module_class=module_class))
         .training(train_batch_size_per_learner=64, minibatch_size=32, num_epochs=1, lr=1e-2)
@@ -97,7 +96,7 @@ def config_with(module_class):
 
 
 def test_the_learner_serves_it(lab, tmp_path) -> None:
-    class Mine(ppo.PPOTorchRLModule, lab.BonusAPI):
+    class Mine(ACModule, lab.BonusAPI):
         def bonus(self):
             return (self.pi.net.layers[-1].bias - 3).square().mean()
 
@@ -118,7 +117,7 @@ def test_the_learner_serves_it(lab, tmp_path) -> None:
 def test_two_losses_are_refused_at_build_naming_both(lab) -> None:
     from rlkit_core.apis import SelfSupervisedLossAPI
 
-    class Two(ppo.PPOTorchRLModule, lab.OtherLossAPI, SelfSupervisedLossAPI):
+    class Two(ACModule, lab.OtherLossAPI, SelfSupervisedLossAPI):
         def compute_self_supervised_loss(self, **kwargs):
             raise AssertionError
 
