@@ -44,7 +44,7 @@ def _walk(space: Space, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...]
         yield path, space
 
 
-def nested_map(fn: Callable[..., Any], struct: Any, *more: Any) -> Any:
+def nested_map(fn: Callable[..., Any], struct: object, *more: Any) -> Any:
     """Apply ``fn`` to the leaves of nested dicts, tuples and lists; ``more`` must have the same structure.
 
     Mappings come back as dicts, tuples as tuples, lists as lists. ``fn`` receives one leaf of each structure.
@@ -122,7 +122,7 @@ def batch_zeros(space: Space, leading_shape: tuple[int, ...] = ()) -> Any:
     return np.zeros((*leading_shape, *space.shape), dtype=space.dtype)
 
 
-def describe(space: Any) -> str:
+def describe(space: Space) -> str:
     """Describe a space in one short line for messages; long bounds and member lists are cut.
 
     >>> describe(spaces.Box(-1.0, 1.0, (3,)))
@@ -185,7 +185,7 @@ def space_to_json(space: Space) -> dict[str, Any]:
     return {"type": type(space).__name__, **encode(space)}
 
 
-def space_from_json(data: Any) -> Space:
+def space_from_json(data: object) -> Space:
     """Rebuild the space that :func:`space_to_json` wrote.
 
     Raises:
@@ -229,7 +229,7 @@ def _number(value: object) -> Any:
     return "-inf" if value == -_INF else value
 
 
-def _numbers_from_json(data: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+def _numbers_from_json(data: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     def read(value: object) -> Any:
         if isinstance(value, str):
             return _WORDS[value]
@@ -242,13 +242,13 @@ def _numbers_from_json(data: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) 
     return np.full(shape, read(data), dtype=dtype)
 
 
-def _shape(data: Any) -> tuple[int, ...]:
+def _shape(data: object) -> tuple[int, ...]:
     if not isinstance(data, list) or not all(type(n) is int and n >= 0 for n in data):
         raise TypeError(f"expected a shape, got {data!r}")
     return tuple(data)
 
 
-def _numeric_dtype(data: Any) -> np.dtype[Any]:
+def _numeric_dtype(data: object) -> np.dtype[Any]:
     dtype = np.dtype(str(data))
     if dtype.kind not in "biuf":
         raise TypeError(f"expected a bool, integer or float dtype, got {data!r}")
@@ -279,7 +279,7 @@ def _decode_box(data: Any) -> Space:
     return box  # type: ignore[no-any-return]
 
 
-def _dtype_entry(space: Any) -> dict[str, Any]:
+def _dtype_entry(space: Space) -> dict[str, Any]:
     return {} if space.dtype == np.int64 else {"dtype": str(space.dtype)}
 
 

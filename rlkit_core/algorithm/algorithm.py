@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import gymnasium as gym
 import torch
@@ -24,6 +24,11 @@ from rlkit_core.plugins.host import default_host
 from rlkit_core.rl_module import MultiRLModuleSpec, RLModule, RLModuleSpec
 from rlkit_core.rl_module.module_set import ModuleSet, ToTrain
 from rlkit_core.seeding import SeedTree
+
+if TYPE_CHECKING:
+    import os
+
+    from rlkit_core.checkpoint.snapshot import Snapshot
 
 
 class Algorithm(Evaluation, Checkpointable):
@@ -201,7 +206,7 @@ class Algorithm(Evaluation, Checkpointable):
     def compute_single_action(
         self,
         observation: Any,
-        state: Any = None,
+        state: Mapping[str, Any] | None = None,
         *,
         explore: bool = False,
         module_id: str = DEFAULT_MODULE_ID,
@@ -370,7 +375,7 @@ class Algorithm(Evaluation, Checkpointable):
 
     # -- checkpoints --------------------------------------------------------------------------------------------------
 
-    def save_to_path(self, path: Any = None, **kwargs: Any) -> str:
+    def save_to_path(self, path: str | os.PathLike[str] | None = None, **kwargs: Any) -> str:
         """Write a checkpoint; the envs begin with fresh episodes afterwards.
 
         A run resumed from it has to begin with fresh episodes too, so the two continue alike, bit for bit on a CPU.
@@ -380,13 +385,13 @@ class Algorithm(Evaluation, Checkpointable):
         self.callbacks.on_checkpoint_saved(self, saved)
         return saved
 
-    def restore_from_path(self, path: Any, *, component: str | None = None, **kwargs: Any) -> None:
+    def restore_from_path(self, path: str | os.PathLike[str], *, component: str | None = None, **kwargs: Any) -> None:
         """Load a checkpoint, or one of a component into that component; runners get the restored weights."""
         super().restore_from_path(path, component=component, **kwargs)
         self._push_restored_weights()
         self.callbacks.on_checkpoint_loaded(self, str(path))
 
-    def restore_snapshot(self, snapshot: Any, *, strict: bool = True) -> None:
+    def restore_snapshot(self, snapshot: Snapshot, *, strict: bool = True) -> None:
         """Restore all components, then give runners the restored weights."""
         super().restore_snapshot(snapshot, strict=strict)
         self._push_restored_weights()

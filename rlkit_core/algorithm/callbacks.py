@@ -90,5 +90,5 @@ def _add_note(error: BaseException, note: str) -> None:
         error.args = (f"{error.args[0]} ({note})", *error.args[1:])
 
 
-def _name(function: Any) -> str:
+def _name(function: Callable[..., Any]) -> str:
     return getattr(function, "__qualname__", None) or repr(function)

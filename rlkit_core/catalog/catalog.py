@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rlkit_core.catalog.scope import CURRENT, IN_SETUP, Scope, current_scope
 from rlkit_core.errors import ConfigError
@@ -20,6 +20,9 @@ from rlkit_core.models import (
 )
 from rlkit_core.plugins.records import Component
 from rlkit_core.plugins.registry import CatalogTier, Choice, ComponentChoices
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = [
     "RL_INITIALIZERS",
@@ -137,7 +140,7 @@ class Catalog:
         return self._chosen_encoder_config
 
     @_encoder_config.setter
-    def _encoder_config(self, config: Any) -> None:
+    def _encoder_config(self, config: ModelConfig) -> None:
         self._chosen_encoder_config = config
 
     @property
@@ -146,7 +149,7 @@ class Catalog:
         return self._latent_dims if self._latent_dims is not None else self._encoder_config.output_dims
 
     @latent_dims.setter
-    def latent_dims(self, dims: Any) -> None:
+    def latent_dims(self, dims: Sequence[int]) -> None:
         self._latent_dims = dims
 
     @classmethod
@@ -164,7 +167,10 @@ class Catalog:
 
     @classmethod
     def get_tokenizer_config(
-        cls, observation_space: Any, model_config_dict: Any = None, view_requirements: Any = None
+        cls,
+        observation_space: Any,
+        model_config_dict: Any = None,
+        view_requirements: Any = None,
     ) -> Any:
         """Return the config of the encoder chosen for the space, without any wrapper."""
         return current_scope(cls).encoder_config(observation_space, effective_model_config(model_config_dict))
@@ -197,7 +203,9 @@ class Catalog:
         with self.working():
             return self._action_dist_class_fn(framework=framework)
 
-    def head_config(self, slot: str, output_dim: int, input_dims: Any = None, **settings: Any) -> ModelConfig:
+    def head_config(
+        self, slot: str, output_dim: int, input_dims: Sequence[int] | None = None, **settings: object
+    ) -> ModelConfig:
         """Return the config of the head chosen for a slot.
 
         Args:

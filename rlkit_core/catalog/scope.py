@@ -6,7 +6,7 @@ import contextlib
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
@@ -14,6 +14,11 @@ from rlkit_core.errors import ConfigError, PluginError
 from rlkit_core.plugins.host import default_host
 from rlkit_core.plugins.records import ComponentRequest, Registered
 from rlkit_core.plugins.registry import CatalogTier, Choice, ComponentChoices, ComponentRegistry, choose
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import gymnasium as gym
 
 
 @define(eq=False)
@@ -58,13 +63,13 @@ class Scope:
             where = f" at {'.'.join(path)!r}" if path else ""
             raise PluginError(f"chosen for {kind} {slot!r}{where} ({choice.rule}): {error}") from error.__cause__
 
-    def encoder_config(self, space: Any, model_config: Mapping[str, Any]) -> Any:
+    def encoder_config(self, space: gym.Space[Any], model_config: Mapping[str, Any]) -> Any:
         """Choose encoders for a space and all that is in it, and return the root's config."""
         config = self._encoder(space, (), model_config)
         self._check_paths("encoder", space)
         return config
 
-    def _encoder(self, space: Any, path: tuple[str, ...], model_config: Mapping[str, Any]) -> Any:
+    def _encoder(self, space: gym.Space[Any], path: tuple[str, ...], model_config: Mapping[str, Any]) -> Any:
         target = self.choose("encoder", "encoder", path, space, model_config)
         if not hasattr(target, "from_space"):
             raise ConfigError(
@@ -79,20 +84,25 @@ class Scope:
 
         return target.from_space(space, model_config, child)
 
-    def dist_cls(self, space: Any) -> Any:
+    def dist_cls(self, space: gym.Space[Any]) -> Any:
         """Choose distributions for an action space and all that is in it, and return the root's class."""
         cls = self._dist(space, ())
         self._check_paths("distribution", space)
         return cls
 
-    def _dist(self, space: Any, path: tuple[str, ...]) -> Any:
+    def _dist(self, space: gym.Space[Any], path: tuple[str, ...]) -> Any:
         target = self.choose("distribution", "pi", path, space, self.model_config)
         if not hasattr(target, "for_space"):
             return target
         return target.for_space(space, self.model_config, lambda sub, key: self._dist(sub, path + _parts(key)))
 
     def head_config(
-        self, slot: str, action_space: Any, input_dims: Any, output_dim: int, model_config: Mapping[str, Any]
+        self,
+        slot: str,
+        action_space: gym.Space[Any],
+        input_dims: Sequence[int],
+        output_dim: int,
+        model_config: Mapping[str, Any],
     ) -> Any:
         """Choose a head and return its config."""
         if action_space is None:
@@ -102,7 +112,7 @@ class Scope:
         target = self.choose("head", slot, (), action_space, model_config)
         return target.from_dims(input_dims, output_dim, model_config)
 
-    def _check_paths(self, kind: str, space: Any) -> None:
+    def _check_paths(self, kind: str, space: gym.Space[Any]) -> None:
         """Refuse a path in the config that nothing was chosen for."""
         seen = [path for found, _, path in self.trace if found == kind]
         for path in self.choices.paths(kind):
@@ -147,7 +157,7 @@ def tier_of(catalog_class: type[Any], name: str | None = None) -> CatalogTier:
     return CatalogTier(name=name or catalog_class.__name__, components=registered)  # type: ignore[arg-type]
 
 
-def takes_child(from_space: Any) -> bool:
+def takes_child(from_space: Callable[..., Any]) -> bool:
     """Whether a ``from_space`` asks for components of sub-spaces."""
     return "child" in inspect.signature(from_space).parameters
 
@@ -159,5 +169,5 @@ def takes_child_of(choice: Choice) -> bool:
     return function is not None and takes_child(function)
 
 
-def _parts(path: Any) -> tuple[str, ...]:
+def _parts(path: tuple[str, ...]) -> tuple[str, ...]:
     return (path,) if isinstance(path, str) else tuple(str(part) for part in path)

@@ -104,7 +104,7 @@ class Checkpointable(abc.ABC):
         self,
         path: str | os.PathLike[str] | None = None,
         *,
-        state: Any = None,
+        state: object = None,
         components: Filter = None,
         not_components: Filter = None,
     ) -> str:
@@ -131,7 +131,7 @@ class Checkpointable(abc.ABC):
             path = tempfile.mkdtemp(prefix="rlkit-checkpoint-")
         return str(write_snapshot(snapshot, path))
 
-    def snapshot(self, *, state: Any = None, components: Filter = None, not_components: Filter = None) -> Snapshot:
+    def snapshot(self, *, state: object = None, components: Filter = None, not_components: Filter = None) -> Snapshot:
         """Collect in memory what :meth:`save_to_path` writes, with all components.
 
         Arrays may share memory with the object, so write (or send) the snapshot before it changes. A

@@ -79,7 +79,7 @@ def _encode_mapping(value: dict[Any, Any], leaf: LeafEncoder, path: KeyPath) -> 
     return {"$dict": [[encode(key, leaf, path), item] for key, item in pairs]}
 
 
-def decode(data: Any, tags: Mapping[str, TagDecoder], path: KeyPath = ()) -> Any:
+def decode(data: object, tags: Mapping[str, TagDecoder], path: KeyPath = ()) -> Any:
     """Turn JSON data back into the value; ``tags`` maps each extra ``$tag`` to ``decode(payload, path)``.
 
     Raises:
@@ -102,7 +102,7 @@ def decode(data: Any, tags: Mapping[str, TagDecoder], path: KeyPath = ()) -> Any
     return _decode_builtin(tag, payload, tags, path)
 
 
-def _decode_builtin(tag: str, payload: Any, tags: Mapping[str, TagDecoder], path: KeyPath) -> Any:
+def _decode_builtin(tag: str, payload: object, tags: Mapping[str, TagDecoder], path: KeyPath) -> Any:
     if tag == "$tuple" and isinstance(payload, list):
         return tuple(decode(item, tags, (*path, index)) for index, item in enumerate(payload))
     if tag == "$float" and isinstance(payload, str) and payload in _FLOAT_WORDS:
@@ -129,7 +129,7 @@ def _decode_pairs(payload: list[Any], tags: Mapping[str, TagDecoder], path: KeyP
     return result
 
 
-def dumps(data: Any, *, indent: int | None = 1) -> bytes:
+def dumps(data: object, *, indent: int | None = 1) -> bytes:
     """Write strict JSON (no NaN literals), ASCII only, so that any string survives.
 
     Raises:

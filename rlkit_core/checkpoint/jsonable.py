@@ -142,7 +142,7 @@ def _torch_leaf(value: object, path: KeyPath) -> Any:
     )
 
 
-def function_ref(function: Any) -> str:
+def function_ref(function: Callable[..., Any]) -> str:
     """Name a function, method, partial or callable object as ``"module:qualified.name"``."""
     while isinstance(function, functools.partial):
         function = function.func
@@ -152,7 +152,7 @@ def function_ref(function: Any) -> str:
     return f"{getattr(named, '__module__', None) or '?'}:{named.__qualname__}"
 
 
-def from_jsonable(data: Any, *, classes: Iterable[type] = (), plugins: Iterable[Mapping[str, Any]] = ()) -> Any:
+def from_jsonable(data: object, *, classes: Iterable[type] = (), plugins: Iterable[Mapping[str, Any]] = ()) -> Any:
     """Rebuild what :func:`to_jsonable` wrote.
 
     Args:
@@ -165,10 +165,10 @@ def from_jsonable(data: Any, *, classes: Iterable[type] = (), plugins: Iterable[
     """
     classes, plugins = tuple(classes), tuple(plugins)
 
-    def again(payload: Any, path: KeyPath) -> Any:
+    def again(payload: object, path: KeyPath) -> Any:
         return codec.decode(payload, tags, path)
 
-    def registered(payload: Any, path: KeyPath) -> Any:
+    def registered(payload: object, path: KeyPath) -> Any:
         name, value = _list_of(payload, 2, path)
         kind = _NAMES.get(name) if isinstance(name, str) else None
         if kind is None:
@@ -180,7 +180,7 @@ def from_jsonable(data: Any, *, classes: Iterable[type] = (), plugins: Iterable[
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise CheckpointError(f"{key_path(path)}: malformed {name}: {error!r}") from error
 
-    def items(payload: Any, path: KeyPath) -> list[Any]:
+    def items(payload: object, path: KeyPath) -> list[Any]:
         return [again(item, path) for item in _list_of(payload, None, path)]
 
     tags: dict[str, codec.TagDecoder] = {
@@ -202,19 +202,19 @@ def from_jsonable(data: Any, *, classes: Iterable[type] = (), plugins: Iterable[
         raise CheckpointError("nested too deeply") from error
 
 
-def _list_of(payload: Any, length: int | None, path: KeyPath) -> list[Any]:
+def _list_of(payload: object, length: int | None, path: KeyPath) -> list[Any]:
     if not isinstance(payload, list) or (length is not None and len(payload) != length):
         raise CheckpointError(f"{key_path(path)}: malformed value")
     return payload
 
 
-def _text(payload: Any, path: KeyPath) -> str:
+def _text(payload: object, path: KeyPath) -> str:
     if not isinstance(payload, str):
         raise CheckpointError(f"{key_path(path)}: expected text, found {type(payload).__name__}")
     return payload
 
 
-def _dtype(payload: Any, path: KeyPath) -> np.dtype[Any]:
+def _dtype(payload: object, path: KeyPath) -> np.dtype[Any]:
     try:
         dtype = np.dtype(_text(payload, path))
     except TypeError:
@@ -224,7 +224,7 @@ def _dtype(payload: Any, path: KeyPath) -> np.dtype[Any]:
     return dtype
 
 
-def _array(payload: Any, path: KeyPath) -> np.ndarray[Any, Any]:
+def _array(payload: object, path: KeyPath) -> np.ndarray[Any, Any]:
     name, shape, data = _list_of(payload, 3, path)
     dtype = _dtype(name, path)
     try:
@@ -235,7 +235,7 @@ def _array(payload: Any, path: KeyPath) -> np.ndarray[Any, Any]:
     return array
 
 
-def _torch_dtype(payload: Any, path: KeyPath) -> Any:
+def _torch_dtype(payload: object, path: KeyPath) -> Any:
     import torch
 
     dtype = getattr(torch, _text(payload, path), None)

@@ -276,7 +276,7 @@ def _read_component(directory: Path) -> Snapshot:
     return Snapshot(ref, document["ctor_args_and_kwargs"], tree, metadata, state_name, components)
 
 
-def _check_file(path: Path, recorded: Any) -> None:
+def _check_file(path: Path, recorded: object) -> None:
     if not isinstance(recorded, dict) or not {"sha256", "size"} <= recorded.keys():
         raise CheckpointError(f"{path}: {files.METADATA_FILE} does not list it with its hash and size")
     size = files.check_plain_file(path)

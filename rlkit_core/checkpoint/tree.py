@@ -102,7 +102,7 @@ def _plain_tensor(value: torch.Tensor, path: KeyPath) -> torch.Tensor:
     return value.detach().resolve_conj().resolve_neg().cpu().contiguous()
 
 
-def encode_tree(tree: Any) -> EncodedTree:
+def encode_tree(tree: object) -> EncodedTree:
     """Split a state tree into its document and its tensors (which still share memory with the tree).
 
     Raises:
@@ -121,13 +121,13 @@ def decode_tree(encoded: EncodedTree) -> Any:
     """
     used: set[str] = set()
 
-    def entry(payload: Any, path: KeyPath) -> torch.Tensor:
+    def entry(payload: object, path: KeyPath) -> torch.Tensor:
         if not isinstance(payload, str) or payload not in encoded.tensors or payload in used:
             raise CheckpointError(f"state {key_path(path)}: no array {str(payload)[:80]!r} in the array file")
         used.add(payload)
         return encoded.tensors[payload]
 
-    def array(payload: Any, path: KeyPath) -> np.ndarray[Any, Any]:
+    def array(payload: object, path: KeyPath) -> np.ndarray[Any, Any]:
         tensor = entry(payload, path)
         if str(tensor.dtype).removeprefix("torch.") not in NUMPY_DTYPES:
             raise CheckpointError(f"state {key_path(path)}: numpy has no dtype {tensor.dtype}")
@@ -173,7 +173,7 @@ def read_tree(directory: Path, name: str) -> EncodedTree:
     return EncodedTree(document, {key: tensor.clone() for key, tensor in loaded.items()})
 
 
-def save_tree(tree: Any, directory: str | os.PathLike[str], name: str = "state") -> None:
+def save_tree(tree: object, directory: str | os.PathLike[str], name: str = "state") -> None:
     """Write a state tree as ``NAME.json`` and ``NAME.safetensors`` into an existing directory.
 
     Raises:

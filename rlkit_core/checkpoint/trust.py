@@ -50,7 +50,7 @@ def distribution_of(cls: type) -> tuple[str, str] | None:
 
 
 def resolve_class(
-    ref: Any,
+    ref: object,
     *,
     classes: Iterable[type] = (),
     base: type = object,
@@ -119,7 +119,7 @@ def _is_standard_library(module_name: str) -> bool:
     return top in sys.stdlib_module_names and top != "__main__"
 
 
-def _look_up(module: Any, ref: str) -> type | None:
+def _look_up(module: object, ref: str) -> type | None:
     """Follow the qualified name; only the class that itself bears this very name counts."""
     value: Any = module
     for part in ref.partition(":")[2].split("."):

@@ -132,7 +132,7 @@ class ChunkLayout:
             initial: the initial state without a batch axis.
         """
 
-        def pick(kept: Tensor, first: Any) -> Tensor:
+        def pick(kept: Tensor, first: object) -> Tensor:
             first = torch.as_tensor(first, dtype=kept.dtype, device=kept.device).expand(1, *kept.shape[2:])
             return torch.cat((kept.flatten(0, 1), first)).index_select(0, self.state_rows)
 

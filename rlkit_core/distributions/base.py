@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
 from rlkit_core.distributions.partial import make_partial
 from rlkit_core.distributions.units import raw_action_layout, raw_actions_to_env
 from rlkit_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    import gymnasium as gym
 
 Shape = tuple[int, ...]
 
@@ -47,7 +50,9 @@ class Distribution(ABC):
 
     @classmethod
     @abstractmethod
-    def required_input_dim(cls, space: Any, model_config: Mapping[str, Any] | None = None, **kwargs: Any) -> int:
+    def required_input_dim(
+        cls, space: gym.Space[Any], model_config: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> int:
         """Size of the last axis that ``from_logits`` expects for an action ``space``."""
 
     @classmethod
@@ -64,7 +69,7 @@ class Distribution(ABC):
     @classmethod
     def for_space(
         cls,
-        space: Any,
+        space: gym.Space[Any],
         model_config: Mapping[str, Any] | None = None,
         child: Callable[[Any, tuple[str, ...]], type[Distribution]] | None = None,
     ) -> type[Distribution]:
@@ -165,7 +170,7 @@ class Distribution(ABC):
     # --- around the environment ----------------------------------------------------------------------------
 
     @classmethod
-    def to_env(cls, actions: Any, space: Any, *, normalize: bool = True, clip: bool = True) -> Any:
+    def to_env(cls, actions: Any, space: gym.Space[Any], *, normalize: bool = True, clip: bool = True) -> Any:
         """Translate raw actions (numpy, any leading batch axes) to what the environment takes.
 
         ``Discrete`` and ``MultiDiscrete`` add ``start``. Bounded elements of a ``Box`` are scaled from
@@ -175,13 +180,13 @@ class Distribution(ABC):
         return raw_actions_to_env(actions, space, normalize=normalize, clip=clip)
 
     @classmethod
-    def action_shape_dtype(cls, space: Any) -> Any:
+    def action_shape_dtype(cls, space: gym.Space[Any]) -> Any:
         """``(shape, numpy dtype)`` of one raw action, or a dict or tuple of them for Dict and Tuple
         spaces."""
         return raw_action_layout(space)
 
     @classmethod
-    def mask_logits(cls, logits: torch.Tensor, mask: Any) -> torch.Tensor:
+    def mask_logits(cls, logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Return ``logits`` under which actions with a false ``mask`` are never drawn.
 
         Raises:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,9 @@ from rlkit_core.distributions.base import Distribution, Shape, masked
 from rlkit_core.distributions.deterministic import Deterministic
 from rlkit_core.distributions.units import size_of
 from rlkit_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    import gymnasium as gym
 
 
 class Bernoulli(Distribution):
@@ -34,7 +37,9 @@ class Bernoulli(Distribution):
         return cls(logits)
 
     @classmethod
-    def required_input_dim(cls, space: Any, model_config: Mapping[str, Any] | None = None, **kwargs: object) -> int:
+    def required_input_dim(
+        cls, space: gym.Space[Any], model_config: Mapping[str, Any] | None = None, **kwargs: object
+    ) -> int:
         """Return the number of bits of a MultiBinary space."""
         if not isinstance(space, spaces.MultiBinary):
             raise ConfigError(f"{cls.__name__}: expected a MultiBinary action space, got {space}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from gymnasium import spaces
@@ -11,6 +11,9 @@ from gymnasium import spaces
 from rlkit_core.distributions.base import Distribution, Shape, masked
 from rlkit_core.distributions.deterministic import Deterministic
 from rlkit_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    import gymnasium as gym
 
 
 def gumbel(
@@ -71,7 +74,9 @@ class Categorical(Distribution):
         return made
 
     @classmethod
-    def required_input_dim(cls, space: Any, model_config: Mapping[str, Any] | None = None, **kwargs: object) -> int:
+    def required_input_dim(
+        cls, space: gym.Space[Any], model_config: Mapping[str, Any] | None = None, **kwargs: object
+    ) -> int:
         """Return ``space.n`` of a Discrete space."""
         if not isinstance(space, spaces.Discrete):
             raise ConfigError(f"{cls.__name__}: expected a Discrete action space, got {space}")

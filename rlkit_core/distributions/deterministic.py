@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from rlkit_core.distributions.base import Distribution, Shape
 from rlkit_core.distributions.units import size_of
+
+if TYPE_CHECKING:
+    import gymnasium as gym
 
 
 class Deterministic(Distribution):
@@ -31,7 +34,9 @@ class Deterministic(Distribution):
         return cls(logits)
 
     @classmethod
-    def required_input_dim(cls, space: Any, model_config: Mapping[str, Any] | None = None, **kwargs: object) -> int:
+    def required_input_dim(
+        cls, space: gym.Space[Any], model_config: Mapping[str, Any] | None = None, **kwargs: object
+    ) -> int:
         """Return the number of elements of the space."""
         return size_of(space)
 

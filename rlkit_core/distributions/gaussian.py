@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,11 +15,14 @@ from rlkit_core.distributions.deterministic import Deterministic
 from rlkit_core.distributions.units import size_of
 from rlkit_core.errors import ConfigError
 
+if TYPE_CHECKING:
+    import gymnasium as gym
+
 HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 HALF_LOG_2PI_E = 0.5 + HALF_LOG_2PI
 
 
-def gaussian_input_dim(name: str, space: Any) -> int:
+def gaussian_input_dim(name: str, space: gym.Space[Any]) -> int:
     """Mean and log standard deviation for each element of a floating-point Box.
 
     Raises:
@@ -72,7 +75,9 @@ class DiagGaussian(Distribution):
         return cls(loc, None, log_scale=log_scale)
 
     @classmethod
-    def required_input_dim(cls, space: Any, model_config: Mapping[str, Any] | None = None, **kwargs: object) -> int:
+    def required_input_dim(
+        cls, space: gym.Space[Any], model_config: Mapping[str, Any] | None = None, **kwargs: object
+    ) -> int:
         """Return ``2 * prod(space.shape)`` of a floating-point Box."""
         return gaussian_input_dim(cls.__name__, space)
 

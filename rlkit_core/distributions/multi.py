@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from gymnasium import spaces
@@ -11,6 +11,9 @@ from gymnasium import spaces
 from rlkit_core.distributions.base import Distribution, Shape
 from rlkit_core.distributions.units import map_sub_spaces, raw_action_layout, raw_actions_to_env
 from rlkit_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    import gymnasium as gym
 
 CLASSES = "child_distribution_cls_struct"
 LENS = "input_lens"
@@ -65,7 +68,7 @@ class MultiDistribution(Distribution):
     @classmethod
     def required_input_dim(
         cls,
-        space: Any,
+        space: gym.Space[Any],
         model_config: Mapping[str, Any] | None = None,
         input_lens: Any = None,
         **kwargs: object,
@@ -82,7 +85,7 @@ class MultiDistribution(Distribution):
     @classmethod
     def for_space(
         cls,
-        space: Any,
+        space: gym.Space[Any],
         model_config: Mapping[str, Any] | None = None,
         child: Callable[[Any, tuple[str, ...]], type[Distribution]] | None = None,
     ) -> type[Distribution]:
@@ -215,15 +218,15 @@ class MultiDistribution(Distribution):
     # --- around the environment ----------------------------------------------------------------------------
 
     @classmethod
-    def to_env(cls, actions: Any, space: Any, *, normalize: bool = True, clip: bool = True) -> Any:
+    def to_env(cls, actions: object, space: gym.Space[Any], *, normalize: bool = True, clip: bool = True) -> Any:
         """Let every child's class translate its leaf."""
 
-        def leaf(class_: Any, item: Any, sub: Any) -> Any:
+        def leaf(class_: Any, item: object, sub: Any) -> Any:
             if class_ is None:
                 return raw_actions_to_env(item, sub, normalize=normalize, clip=clip)
             return class_.to_env(item, sub, normalize=normalize, clip=clip)
 
-        def walk(classes: Any, struct: Any, at: Any) -> Any:
+        def walk(classes: Any, struct: object, at: Any) -> Any:
             if isinstance(classes, type) or classes is None:
                 return leaf(classes, struct, at)
             return map_sub_spaces(lambda item, sub, key: walk(_entry(classes, key), item, sub), struct, at)
@@ -231,7 +234,7 @@ class MultiDistribution(Distribution):
         return walk(cls.bound_kwargs.get(CLASSES), actions, space)
 
     @classmethod
-    def action_shape_dtype(cls, space: Any) -> Any:
+    def action_shape_dtype(cls, space: gym.Space[Any]) -> Any:
         """Structure of the children's ``(shape, dtype)``."""
 
         def walk(classes: Any, at: Any) -> Any:
@@ -244,7 +247,7 @@ class MultiDistribution(Distribution):
         return walk(cls.bound_kwargs.get(CLASSES), space)
 
     @classmethod
-    def mask_logits(cls, logits: torch.Tensor, mask: Any) -> torch.Tensor:
+    def mask_logits(cls, logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Mask leaf by leaf with the structure of the action; an absent or empty entry leaves a leaf free.
 
         Raises:
@@ -264,7 +267,7 @@ class MultiDistribution(Distribution):
         )
 
 
-def _leaves(struct: Any) -> Iterator[Any]:
+def _leaves(struct: object) -> Iterator[Any]:
     if isinstance(struct, Mapping):
         for item in struct.values():
             yield from _leaves(item)
@@ -275,7 +278,7 @@ def _leaves(struct: Any) -> Iterator[Any]:
         yield struct
 
 
-def _rebuild(struct: Any, leaves: Iterator[Any]) -> Any:
+def _rebuild(struct: object, leaves: Iterator[Any]) -> Any:
     if isinstance(struct, Mapping):
         return {key: _rebuild(item, leaves) for key, item in struct.items()}
     if isinstance(struct, list | tuple):
@@ -283,7 +286,7 @@ def _rebuild(struct: Any, leaves: Iterator[Any]) -> Any:
     return next(leaves)
 
 
-def _aligned(struct: Any, value: Any, *, optional: bool = False) -> list[Any]:
+def _aligned(struct: object, value: Any, *, optional: bool = False) -> list[Any]:
     """The parts of ``value`` that belong to the leaves of ``struct``; None for absent ones if ``optional``."""
     if isinstance(struct, Mapping):
         if optional:
@@ -298,7 +301,7 @@ def _aligned(struct: Any, value: Any, *, optional: bool = False) -> list[Any]:
     return [value]
 
 
-def _is_empty(mask: Any) -> bool:
+def _is_empty(mask: torch.Tensor) -> bool:
     if mask is None or (isinstance(mask, Mapping | tuple | list) and not mask):
         return True
     return isinstance(mask, torch.Tensor) and mask.numel() == 0

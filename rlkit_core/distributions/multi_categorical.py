@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,9 @@ from rlkit_core.distributions.base import Distribution, Shape, masked
 from rlkit_core.distributions.categorical import Categorical
 from rlkit_core.distributions.deterministic import Deterministic
 from rlkit_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    import gymnasium as gym
 
 
 class MultiCategorical(Distribution):
@@ -62,14 +65,16 @@ class MultiCategorical(Distribution):
         return self
 
     @classmethod
-    def required_input_dim(cls, space: Any, model_config: Mapping[str, Any] | None = None, **kwargs: object) -> int:
+    def required_input_dim(
+        cls, space: gym.Space[Any], model_config: Mapping[str, Any] | None = None, **kwargs: object
+    ) -> int:
         """Return ``sum(nvec)`` of a MultiDiscrete space."""
         return sum(_lens_of(cls.__name__, space))
 
     @classmethod
     def for_space(
         cls,
-        space: Any,
+        space: gym.Space[Any],
         model_config: Mapping[str, Any] | None = None,
         child: Callable[[Any, tuple[str, ...]], type[Distribution]] | None = None,
     ) -> type[Distribution]:
@@ -143,7 +148,7 @@ class MultiCategorical(Distribution):
         return masked(logits, mask)
 
 
-def _lens_of(name: str, space: Any) -> tuple[int, ...]:
+def _lens_of(name: str, space: gym.Space[Any]) -> tuple[int, ...]:
     if not isinstance(space, spaces.MultiDiscrete):
         raise ConfigError(f"{name}: expected a MultiDiscrete action space, got {space}")
     return tuple(int(n) for n in space.nvec.reshape(-1))

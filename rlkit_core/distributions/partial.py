@@ -19,6 +19,8 @@ import numpy as np
 from rlkit_core.errors import ConfigError
 
 if TYPE_CHECKING:
+    import gymnasium as gym
+
     from rlkit_core.distributions.base import Distribution
 
 
@@ -45,7 +47,7 @@ class _Bound:
         return parent.from_logits(logits, **cls._with_bound(kwargs))
 
     @classmethod
-    def required_input_dim(cls, space: Any, model_config: Any = None, **kwargs: object) -> Any:
+    def required_input_dim(cls, space: gym.Space[Any], model_config: Any = None, **kwargs: object) -> Any:
         parent: Any = super()
         return parent.required_input_dim(space, model_config, **cls._with_bound(kwargs))
 

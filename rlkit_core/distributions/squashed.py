@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,9 @@ from rlkit_core.distributions.base import Distribution, Shape
 from rlkit_core.distributions.deterministic import Deterministic
 from rlkit_core.distributions.gaussian import DiagGaussian, gaussian_input_dim
 from rlkit_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    import gymnasium as gym
 
 LOG_2 = math.log(2.0)
 MIN_LOG_SCALE, MAX_LOG_SCALE = -20.0, 2.0
@@ -48,13 +51,17 @@ class SquashedGaussian(Distribution):
         self.high = high if isinstance(high, int | float) else torch.as_tensor(high).to(loc)
 
     @classmethod
-    def from_logits(cls, logits: torch.Tensor, low: Any = -1.0, high: Any = 1.0, **kwargs: object) -> SquashedGaussian:
+    def from_logits(
+        cls, logits: torch.Tensor, low: torch.Tensor | float = -1.0, high: torch.Tensor | float = 1.0, **kwargs: object
+    ) -> SquashedGaussian:
         """Build from ``(..., 2k)``: means, then log standard deviations, which are clamped to [-20, 2]."""
         loc, log_scale = logits.chunk(2, -1)
         return cls(loc, None, low, high, log_scale=log_scale.clamp(MIN_LOG_SCALE, MAX_LOG_SCALE))
 
     @classmethod
-    def required_input_dim(cls, space: Any, model_config: Mapping[str, Any] | None = None, **kwargs: object) -> int:
+    def required_input_dim(
+        cls, space: gym.Space[Any], model_config: Mapping[str, Any] | None = None, **kwargs: object
+    ) -> int:
         """Return ``2 * prod(space.shape)`` of a floating-point Box."""
         return gaussian_input_dim(cls.__name__, space)
 
@@ -142,7 +149,7 @@ class SquashedGaussian(Distribution):
         return Deterministic(self._squash(self._normal.loc))
 
     @classmethod
-    def to_env(cls, actions: Any, space: Any, *, normalize: bool = True, clip: bool = True) -> Any:
+    def to_env(cls, actions: object, space: gym.Space[Any], *, normalize: bool = True, clip: bool = True) -> Any:
         """As the base class; actions are in the environment's units already where ``low``, ``high`` are bound."""
         own_units = "low" in cls.bound_kwargs or "high" in cls.bound_kwargs
         return super().to_env(actions, space, normalize=normalize and not own_units, clip=clip)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gymnasium import spaces
 
 from rlkit_core.errors import ConfigError
 
+if TYPE_CHECKING:
+    import gymnasium as gym
 
-def raw_action_layout(space: Any) -> Any:
+
+def raw_action_layout(space: gym.Space[Any]) -> Any:
     """``(shape, dtype)`` of one raw action of a space: what a distribution samples and a rollout stores.
 
     Discrete: a scalar int64. Box: flat float32. MultiDiscrete: flat int64. MultiBinary: flat int8. Dict and
@@ -38,7 +41,7 @@ def raw_action_layout(space: Any) -> Any:
     )
 
 
-def raw_actions_to_env(actions: Any, space: Any, *, normalize: bool = True, clip: bool = True) -> Any:
+def raw_actions_to_env(actions: object, space: gym.Space[Any], *, normalize: bool = True, clip: bool = True) -> Any:
     """Translate raw actions, with any leading batch axes, to the environment's units (see ``to_env``)."""
     if isinstance(space, spaces.Dict | spaces.Tuple):
         return map_sub_spaces(

@@ -36,7 +36,7 @@ def check_steps(runner: Where, buffers: RolloutBuffers, start: int, stop: int) -
         check_step(runner, buffers.obs_rows[t + 1], buffers.reward_rows[t], buffers.raw_actions[t], t)
 
 
-def check_step(runner: Where, obs: Any, rewards: Any, actions: Any, t: int) -> None:
+def check_step(runner: Where, obs: object, rewards: Any, actions: object, t: int) -> None:
     """Look at one step's rewards ``[N]`` (None: it was a reset) and observations ``[N, ...]``.
 
     Raises:
@@ -69,7 +69,7 @@ def check_finals(runner: Where, finals: list[tuple[int, Any]], buffers: RolloutB
                 raise _error(runner, n, bad, t, action)
 
 
-def _error(runner: Where, n: int, bad: str, t: int, action: Any) -> NonFiniteError:
+def _error(runner: Where, n: int, bad: str, t: int, action: object) -> NonFiniteError:
     when = "at a reset" if action is None else f"at step {t} of this rollout, after raw action {action!r}"
     return NonFiniteError(
         f"env {n} of runner {runner.worker_index} ({runner.config.env}) returned {bad} {when}; fix the env, or wrap it "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,6 +12,9 @@ from rlkit_core.columns import Columns
 from rlkit_core.data.nested import Nested, map_leaves
 from rlkit_core.models.base import PREV_ACTIONS, PREV_REWARDS
 from rlkit_core.models.previous import no_previous_action
+
+if TYPE_CHECKING:
+    from rlkit_core.rl_module import RLModule
 
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -38,7 +41,7 @@ class ActingMemory:
         self.begin()
 
     @classmethod
-    def of(cls, module: Any, num_envs: int) -> ActingMemory | None:
+    def of(cls, module: RLModule, num_envs: int) -> ActingMemory | None:
         """The memory that a module wants; None where it wants none."""
         memory = cls(module, num_envs)
         return memory if memory.stateful or memory.previous else None

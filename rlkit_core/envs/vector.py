@@ -51,7 +51,7 @@ class VectorEnv(Protocol):
 
     def step(
         self,
-        actions: Any,
+        actions: object,
         obs_out: Rows,
         rewards_out: np.ndarray[Any, Any],
         terminateds_out: np.ndarray[Any, Any],
@@ -90,12 +90,12 @@ def row_writer(space: gym.Space[Any]) -> RowWriter:
 
     if not has_array(space):
 
-        def write_object(rows: Rows, n: int, observation: Any) -> None:
+        def write_object(rows: Rows, n: int, observation: object) -> None:
             rows[n] = own_copy(space, observation)
 
         return write_object
 
-    def write_leaf(rows: Rows, n: int, observation: Any) -> None:
+    def write_leaf(rows: Rows, n: int, observation: object) -> None:
         rows[n] = observation
 
     return write_leaf
@@ -196,7 +196,7 @@ class InlineVectorEnv:
 
     def step(
         self,
-        actions: Any,
+        actions: object,
         obs_out: Rows,
         rewards_out: np.ndarray[Any, Any],
         terminateds_out: np.ndarray[Any, Any],
@@ -240,7 +240,7 @@ class InlineVectorEnv:
                 f"env {n} ({self.envs[n]}) raised {type(error).__name__} at a reset with seed {seed}: {error}"
             ) from error
 
-    def _write_row(self, obs_out: Rows, n: int, observation: Any) -> None:
+    def _write_row(self, obs_out: Rows, n: int, observation: object) -> None:
         try:
             self._write(obs_out, n, observation)
         except (ValueError, TypeError, KeyError, IndexError) as error:
@@ -289,7 +289,7 @@ class GymVectorEnv:
 
     def step(
         self,
-        actions: Any,
+        actions: object,
         obs_out: Rows,
         rewards_out: np.ndarray[Any, Any],
         terminateds_out: np.ndarray[Any, Any],

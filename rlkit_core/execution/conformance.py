@@ -45,11 +45,11 @@ class Probe:
         self.value += by
         return self.value
 
-    def echo(self, content: Any) -> Any:
+    def echo(self, content: object) -> Any:
         """Return what was passed."""
         return content
 
-    def keep(self, content: Any) -> None:
+    def keep(self, content: object) -> None:
         """Hold what was passed."""
         self.seen.append(content)
 

@@ -30,7 +30,7 @@ def dumps(obj: object) -> bytes:
 
 
 class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
-    def reducer_override(self, obj: Any) -> Any:
+    def reducer_override(self, obj: object) -> Any:
         if isinstance(obj, type | FunctionType):
             take_along(getattr(obj, "__module__", None))
         return super().reducer_override(obj)
@@ -72,6 +72,6 @@ def _is_found(name: str, module: ModuleType) -> bool:
     return file is None or origin is None or os.path.realpath(origin) == os.path.realpath(file)
 
 
-def _find(finder: Any, name: str, path: Any) -> ModuleSpec | None:
+def _find(finder: object, name: str, path: Any) -> ModuleSpec | None:
     find = getattr(finder, "find_spec", None)
     return None if find is None else find(name, path, None)

@@ -7,11 +7,14 @@ joins the learner; an update then calls plain bound methods.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from rlkit_core.rl_module.apis import driver_class, drivers_for, loss_replacement
+
+if TYPE_CHECKING:
+    from rlkit_core.rl_module import RLModule
 
 _EVENTS = ("before_update", "extra_loss", "compute_loss", "after_update")
 Call = Callable[..., Any]
@@ -30,7 +33,7 @@ class DriverSet:
         self._of_module: dict[str, list[str]] = {}
         self._calls: dict[str, dict[str, list[Call]]] = {}
 
-    def add(self, module_id: str, module: Any) -> None:
+    def add(self, module_id: str, module: RLModule) -> None:
         """Bind the drivers of a module and let them prepare it.
 
         Raises:
@@ -67,12 +70,21 @@ class DriverSet:
                 on_remove(learner=self._learner, module_id=module_id)
         self._calls.pop(module_id, None)
 
-    def before_update(self, module_id: str, module: Any, batch: dict[str, Any]) -> None:
+    def before_update(self, module_id: str, module: RLModule, batch: dict[str, Any]) -> None:
         """Once per update, on the whole batch: drivers may change rewards and add columns."""
         for call in self._calls[module_id]["before_update"]:
             call(learner=self._learner, module_id=module_id, module=module, batch=batch)
 
-    def loss(self, default: Call, *, module_id: str, module: Any, config: Any, batch: Any, fwd_out: Any) -> Tensor:
+    def loss(
+        self,
+        default: Call,
+        *,
+        module_id: str,
+        module: RLModule,
+        config: Any,
+        batch: Mapping[str, Any],
+        fwd_out: Mapping[str, Any],
+    ) -> Tensor:
         """The loss of one module: a driver's where one replaces it, else ``default``'s, plus drivers' extra terms."""
         calls = self._calls[module_id]
         if calls["compute_loss"]:
@@ -97,7 +109,7 @@ class DriverSet:
             )
         return loss
 
-    def after_update(self, module_id: str, module: Any, timesteps: Mapping[str, int]) -> None:
+    def after_update(self, module_id: str, module: RLModule, timesteps: Mapping[str, int]) -> None:
         """Once per update, after the last minibatch."""
         for call in self._calls[module_id]["after_update"]:
             call(learner=self._learner, module_id=module_id, module=module, timesteps=timesteps)

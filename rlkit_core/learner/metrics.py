@@ -92,7 +92,7 @@ class Metrics:
         for name, value in values.items():
             self.log_value((*path, name), value, reduce=reduce)
 
-    def peek(self, key: str | tuple[str, ...], default: Any = None) -> Any:
+    def peek(self, key: str | tuple[str, ...], default: object = None) -> Any:
         """The reduced value of ``key`` as of now, without clearing it; waits for the device.
 
         Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from rlkit_core.data.nested import Nested
 from rlkit_core.learner.peers import Peers
 from rlkit_core.models.normalizer import ObservationNormalizer, observation_normalizers
+
+if TYPE_CHECKING:
+    from rlkit_core.rl_module import RLModule
 
 
 class ObservationStatistics:
@@ -27,7 +30,7 @@ class ObservationStatistics:
         """Look for normalisers anew; which a module has is otherwise remembered."""
         self._of_module = {}
 
-    def gather(self, module: Any, obs: Nested, mask: Tensor | None = None) -> None:
+    def gather(self, module: RLModule, obs: Nested, mask: Tensor | None = None) -> None:
         """Compute the moments of raw observations; modules without normalisers cost a look.
 
         Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -11,6 +11,9 @@ from rlkit_core.columns import Columns
 from rlkit_core.data.nested import Nested, cat, first_leaf, flatten_time, leaves, slice_rows
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.data.sequences import ChunkLayout
+
+if TYPE_CHECKING:
+    from rlkit_core.rl_module import RLModule
 
 MAX_ROWS = 8192
 #: Numbers in the observations of one call: images in pieces that stay in the caches are a quarter faster.
@@ -56,7 +59,7 @@ def values_of_rollout(
     return values, both[:num_envs], final_values.view(num_steps, num_envs)
 
 
-def _sequence_values(module: Any, rollout: Rollout) -> tuple[Tensor, Tensor, Tensor | None]:
+def _sequence_values(module: RLModule, rollout: Rollout) -> tuple[Tensor, Tensor, Tensor | None]:
     layout = ChunkLayout.of(rollout)
     finals = rollout.final_columns
     batch = {

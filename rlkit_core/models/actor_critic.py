@@ -76,7 +76,7 @@ class ActorCriticEncoder(Encoder):
         if not config.inference_only:
             self.critic_encoder: nn.Module = base.build(framework=framework)
 
-    def _read_columns(self, encoder: Any) -> None:
+    def _read_columns(self, encoder: nn.Module) -> None:
         self.input_columns = tuple(getattr(encoder, "input_columns", (Columns.OBS,)))
 
     def forward(self, batch: Mapping[str, Any], *, only: str | None = None, **kwargs: Any) -> dict[str, Any]:

@@ -126,13 +126,13 @@ def check_framework(config: ModelConfig, framework: str) -> None:
     raise ConfigError(f"{name}: unknown framework {framework!r}; use 'torch'")
 
 
-def initial_state_of(module: Any) -> dict[str, Any]:
+def initial_state_of(module: nn.Module) -> dict[str, Any]:
     """``module.get_initial_state()`` where it has one, else an empty dict."""
     getter: Callable[[], Mapping[str, Any]] | None = getattr(module, "get_initial_state", None)
     return dict(getter() or {}) if getter is not None else {}
 
 
-def encoder_output(out: Any, encoder: Any) -> Any:
+def encoder_output(out: object, encoder: nn.Module) -> Any:
     """Take ``encoder_out`` from what an encoder returned.
 
     Raises:

@@ -175,7 +175,7 @@ class Convolution:
     size_out: tuple[int, int]
 
     @classmethod
-    def of(cls, row: Any, size: tuple[int, int], channels: int) -> Convolution:
+    def of(cls, row: object, size: tuple[int, int], channels: int) -> Convolution:
         """Read ``[channels, kernel, stride(, padding)]`` for an input size."""
         if not isinstance(row, list | tuple) or len(row) not in (3, 4):
             raise ConfigError(f"filter {row!r}: expected [channels, kernel, stride] and optionally a padding")

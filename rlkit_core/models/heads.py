@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import torch
@@ -14,6 +14,9 @@ from rlkit_core.errors import ConfigError
 from rlkit_core.models.base import Head
 from rlkit_core.models.default_config import effective_model_config
 from rlkit_core.models.mlp import MLPSettings, Plan, fcnet_settings, run_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @define(slots=False, kw_only=True)
@@ -30,12 +33,12 @@ class MLPHeadConfig(MLPSettings):
     log_std_clip_param: float = 20.0
 
     @classmethod
-    def from_dims(cls, input_dims: Any, output_dim: int, model_config: Mapping[str, Any]) -> MLPHeadConfig:
+    def from_dims(cls, input_dims: Sequence[int], output_dim: int, model_config: Mapping[str, Any]) -> MLPHeadConfig:
         """Config from the ``head_*`` settings; ``clip_log_std`` is taken where the settings carry it."""
         return cls(**cls._settings(input_dims, output_dim, model_config))
 
     @classmethod
-    def _settings(cls, input_dims: Any, output_dim: int, model_config: Mapping[str, Any]) -> dict[str, Any]:
+    def _settings(cls, input_dims: Sequence[int], output_dim: int, model_config: Mapping[str, Any]) -> dict[str, Any]:
         config = effective_model_config(model_config)
         settings = {**fcnet_settings(config, "head_fcnet"), "input_dims": input_dims}
         settings["output_layer_dim"] = output_dim
@@ -99,7 +102,9 @@ class FreeLogStdMLPHeadConfig(MLPHeadConfig):
     log_std_init: float = 0.0
 
     @classmethod
-    def from_dims(cls, input_dims: Any, output_dim: int, model_config: Mapping[str, Any]) -> FreeLogStdMLPHeadConfig:
+    def from_dims(
+        cls, input_dims: Sequence[int], output_dim: int, model_config: Mapping[str, Any]
+    ) -> FreeLogStdMLPHeadConfig:
         """Config from the ``head_*`` settings and ``log_std_init``."""
         start = effective_model_config(model_config)["log_std_init"]
         return cls(**cls._settings(input_dims, output_dim, model_config), log_std_init=start)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from attrs import define, field
@@ -16,8 +16,13 @@ from rlkit_core.models.base import Encoder, ModelConfig, encoder_output
 from rlkit_core.models.default_config import effective_model_config
 from rlkit_core.models.mlp import MLPSettings, fcnet_settings, int_tuple, run_plan
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-def _size(dims: Any) -> int:
+    import gymnasium as gym
+
+
+def _size(dims: Sequence[int]) -> int:
     size = 1
     for n in dims:
         size *= int(n)
@@ -43,7 +48,7 @@ class MultiStreamEncoderConfig(MLPSettings):
     @classmethod
     def from_space(
         cls,
-        space: Any,
+        space: gym.Space[Any],
         model_config: Mapping[str, Any],
         child: Callable[[Any, tuple[str, ...]], ModelConfig],
     ) -> MultiStreamEncoderConfig:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from rlkit_core.errors import ConfigError
 from rlkit_core.models.base import Encoder, ModelConfig, check_framework, initial_state_of
 from rlkit_core.models.default_config import effective_model_config
 from rlkit_core.spaces import flat_leaves
+
+if TYPE_CHECKING:
+    import gymnasium as gym
 
 
 class ObservationNormalizer(nn.Module):
@@ -62,7 +65,7 @@ class ObservationNormalizer(nn.Module):
         self.register_buffer("shift", torch.zeros(total))
         self.register_buffer("scale", torch.ones(total))
 
-    def forward(self, obs: Any) -> Any:
+    def forward(self, obs: object) -> Any:
         """Normalise observations with any leading axes; the structure stays."""
         for path, part, shape in self._leaves:
             shift, scale = self.shift[part].view(shape), self.scale[part].view(shape)
@@ -73,7 +76,7 @@ class ObservationNormalizer(nn.Module):
         return obs
 
     @torch.no_grad()
-    def moments(self, obs: Any, mask: torch.Tensor | None = None) -> torch.Tensor:
+    def moments(self, obs: object, mask: torch.Tensor | None = None) -> torch.Tensor:
         """Count, mean and sum of squared deviations of a batch, ``(1 + 2 D,)`` in float64, for :meth:`merge`.
 
         Args:
@@ -115,7 +118,7 @@ class ObservationNormalizer(nn.Module):
         """Whether ``other`` normalises the same leaves, so that :meth:`moments` of one serve both."""
         return self._leaves == other._leaves and self.mean.device == other.mean.device
 
-    def update_statistics(self, obs: Any, mask: torch.Tensor | None = None) -> None:
+    def update_statistics(self, obs: object, mask: torch.Tensor | None = None) -> None:
         """Take in a batch of observations: ``merge(moments(obs, mask))``."""
         self.merge(self.moments(obs, mask))
 
@@ -139,7 +142,7 @@ class NormalizedEncoderConfig(ModelConfig):
 
     @classmethod
     def from_encoder(
-        cls, base_encoder_config: Any, observation_space: Any, model_config: Mapping[str, Any]
+        cls, base_encoder_config: ModelConfig, observation_space: gym.Space[Any], model_config: Mapping[str, Any]
     ) -> NormalizedEncoderConfig:
         """Wrap an encoder's config, from ``observation_clip``."""
         clip = effective_model_config(model_config)["observation_clip"]
@@ -179,7 +182,7 @@ class NormalizedEncoder(Encoder):
         """The wrapped encoder's."""
         return initial_state_of(self.encoder)
 
-    def update_statistics(self, obs: Any, mask: torch.Tensor | None = None) -> None:
+    def update_statistics(self, obs: object, mask: torch.Tensor | None = None) -> None:
         """Take a batch of raw observations into the running statistics."""
         self.normalizer.update_statistics(obs, mask)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from attrs import define, field
@@ -22,6 +22,9 @@ from rlkit_core.models.base import (
 )
 from rlkit_core.models.default_config import effective_model_config
 from rlkit_core.spaces import flat_leaves
+
+if TYPE_CHECKING:
+    import gymnasium as gym
 
 
 @define(slots=False, kw_only=True)
@@ -47,7 +50,7 @@ class PreviousInputsEncoderConfig(ModelConfig):
 
     @classmethod
     def from_encoder(
-        cls, base_encoder_config: Any, action_space: Any, model_config: Mapping[str, Any]
+        cls, base_encoder_config: ModelConfig, action_space: gym.Space[Any], model_config: Mapping[str, Any]
     ) -> PreviousInputsEncoderConfig:
         """Wrap an encoder's config, from ``lstm_use_prev_action`` and ``lstm_use_prev_reward``."""
         config = effective_model_config(model_config)

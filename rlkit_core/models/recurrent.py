@@ -51,7 +51,7 @@ class RecurrentEncoderConfig(ModelConfig):
     tokenizer_config: Any = None
 
     @classmethod
-    def from_tokenizer(cls, tokenizer_config: Any, model_config: Mapping[str, Any]) -> RecurrentEncoderConfig:
+    def from_tokenizer(cls, tokenizer_config: ModelConfig, model_config: Mapping[str, Any]) -> RecurrentEncoderConfig:
         """Put a recurrent layer round an encoder, from ``use_gru`` (else an LSTM) and the ``lstm_*`` settings."""
         config = effective_model_config(model_config)
         return cls(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import nn
 
 #: Parameters up to which a network without convolutions is quicker on one thread.
 SMALL_NETWORK = 1_000_000
 
 
-def is_small(module: Any) -> bool:
+def is_small(module: nn.Module) -> bool:
     """Whether a network has no convolutions and at most :data:`SMALL_NETWORK` parameters.
 
     A layer of such a network takes microseconds. Split over threads it gains nothing where the machine is idle, and

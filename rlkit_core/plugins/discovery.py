@@ -261,7 +261,7 @@ def _inspect(dist: Any, name: str, location: str) -> DistributionInfo:
     return info
 
 
-def _headers(dist: Any) -> Iterator[tuple[str, str]]:
+def _headers(dist: importlib_metadata.Distribution) -> Iterator[tuple[str, str]]:
     """Yield the headers of METADATA; parsing them as an e-mail would cost a third of a listing's time."""
     text = dist.read_text("METADATA")
     if text is None:  # an egg-info directory

@@ -95,7 +95,7 @@ class RLKitSpecs:
         """A checkpoint was written to ``path``. An exception here is logged and counted, never fatal."""
 
     @hookspec
-    def rlkit_checkpoint_migrate(self, component: str, state: Any, from_version: str) -> Any:
+    def rlkit_checkpoint_migrate(self, component: str, state: object, from_version: str) -> Any:
         """Return the state of this plugin's ``component`` (its id) as this version wants it.
 
         Called when a checkpoint holds that component as written by another version of the plugin. Return None

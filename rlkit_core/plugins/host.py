@@ -255,7 +255,7 @@ class PluginHost:
             )
         return value
 
-    def origin_of(self, obj: Any) -> Origin:
+    def origin_of(self, obj: object) -> Origin:
         """Return which installed distribution an object, class or module comes from; ``local`` if none."""
         return self._origins.find(obj)
 
@@ -325,7 +325,7 @@ class PluginHost:
                 raise PluginError(f"{who} raised {describe(exc)}") from exc
         return items
 
-    def migrate(self, component: str, state: Any, from_version: str) -> Any:
+    def migrate(self, component: str, state: object, from_version: str) -> Any:
         """Let the owner of ``component`` (an id, or a distribution) turn an older state into today's.
 
         Raises:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from rlkit_core.errors import (
     AmbiguousComponentError,
@@ -161,7 +160,7 @@ class OriginFinder:
         ]
         self._packages: dict[str, Origin] | None = None
 
-    def find(self, obj: Any) -> Origin:
+    def find(self, obj: object) -> Origin:
         """Return the origin of an object, class or module (or a module's name)."""
         module = _module_name(obj)
         package = top_level(module)
@@ -178,7 +177,7 @@ class OriginFinder:
         return self._packages.get(package, LOCAL)
 
 
-def _module_name(obj: Any) -> str:
+def _module_name(obj: object) -> str:
     if isinstance(obj, str):
         return obj.partition(":")[0]
     if inspect.ismodule(obj):

@@ -72,7 +72,7 @@ def _as_tuple(spaces: Iterable[type]) -> tuple[type, ...]:
     return tuple(spaces)
 
 
-def load_target(target: Any) -> Any:
+def load_target(target: object) -> Any:
     """Import ``"package.module"`` or ``"package.module:Attribute"``; anything that is no string is returned as it is.
 
     Raises:

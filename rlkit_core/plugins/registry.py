@@ -7,7 +7,7 @@ leaves a trace that says which candidates were looked at and why they were passe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attrs import field, frozen
 
@@ -28,6 +28,9 @@ from rlkit_core.plugins.records import (
     load_target,
 )
 from rlkit_core.plugins.states import PluginState
+
+if TYPE_CHECKING:
+    import gymnasium as gym
 
 
 class ComponentRegistry:
@@ -99,7 +102,7 @@ class ComponentRegistry:
         raise ConfigError(f"{kind}: expected an id such as 'rlkit-core/mlp', a Component or a class; got {value!r}")
 
 
-def _names(target: Any, cls: type) -> bool:
+def _names(target: object, cls: type) -> bool:
     """Whether ``target`` is ``cls``; strings are only imported where they can be."""
     if not isinstance(target, str):
         return target is cls
@@ -319,7 +322,7 @@ def _nothing_serves(
     return NoComponentError("\n".join(lines))
 
 
-def _short(space: Any) -> str:
+def _short(space: gym.Space[Any]) -> str:
     text = " ".join(repr(space).split())
     return text if len(text) <= 120 else text[:117] + "..."
 

@@ -12,6 +12,7 @@ from rlkit_core.errors import ModuleAPIError
 from rlkit_core.spaces import nested_map
 
 if TYPE_CHECKING:
+    from rlkit_core.distributions import Distribution
     from rlkit_core.rl_module.base import RLModule
     from rlkit_core.seeding import TorchRNG
 
@@ -181,7 +182,7 @@ def _no_row_policy() -> Any:
     return RLModule.row_policy
 
 
-def _sample(dist: Any) -> Any:
+def _sample(dist: Distribution) -> Any:
     return dist.sample()
 
 
@@ -197,7 +198,7 @@ def _mode(dist: Any) -> Any:
         return dist.mean
 
 
-def _inputs(dist: Any) -> torch.Tensor | None:
+def _inputs(dist: Distribution) -> torch.Tensor | None:
     """The inputs that rebuild a torch distribution, where rlkit has its kind."""
     if isinstance(dist, (torch.distributions.Categorical, torch.distributions.Bernoulli)):
         return dist.logits
@@ -208,7 +209,7 @@ def _inputs(dist: Any) -> torch.Tensor | None:
     return logits if isinstance(logits, torch.Tensor) else None
 
 
-def _map_columns(data: dict[str, Any], function: Any) -> dict[str, Any]:
+def _map_columns(data: dict[str, Any], function: Callable[..., Any]) -> dict[str, Any]:
     skip = (Columns.STATE_IN, Columns.STATE_OUT, Columns.ACTION_DIST)
     return {key: value if key in skip else nested_map(function, value) for key, value in data.items()}
 

@@ -132,7 +132,7 @@ class ActorCriticTorchRLModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI
         masked: torch.Tensor = self._mask_with(logits, batch[Columns.OBS][Columns.ACTION_MASK])
         return masked
 
-    def compute_values(self, batch: dict[str, Any], embeddings: Any = None) -> torch.Tensor:
+    def compute_values(self, batch: dict[str, Any], embeddings: torch.Tensor | None = None) -> torch.Tensor:
         """Value estimates, (B,) or (B, T).
 
         Args:

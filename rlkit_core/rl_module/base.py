@@ -24,6 +24,7 @@ from rlkit_core.rl_module.tensor_specs import PHASES, Specs, check_specs, defaul
 
 if TYPE_CHECKING:
     import gymnasium as gym
+    import torch
 
     from rlkit_core.catalog import Catalog
     from rlkit_core.rl_module.multi import MultiRLModule
@@ -195,7 +196,7 @@ class RLModule(deploy.ComputeActions, Checkpointable, abc.ABC):
         return self._call("train", batch, kwargs)
 
     def row_policy(
-        self, *, explore: bool, timesteps: Sequence[int], num_envs: int, generator: Any
+        self, *, explore: bool, timesteps: Sequence[int], num_envs: int, generator: torch.Generator
     ) -> Callable[[int, Any], Any] | None:
         """A quicker way to act through one rollout, for modules that have one; runners ask before each rollout.
 
@@ -348,7 +349,7 @@ class RLModule(deploy.ComputeActions, Checkpointable, abc.ABC):
     def action_dist_cls(self, value: object) -> None:
         self.__dict__["_action_dist_cls"] = value
 
-    def _guarded(self, function: Any, **kwargs: object) -> Any:
+    def _guarded(self, function: Callable[..., Any], **kwargs: object) -> Any:
         """Call; an AttributeError becomes another type, as nn.Module hides those that a property raises."""
         try:
             return function(**kwargs)

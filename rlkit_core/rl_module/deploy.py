@@ -48,7 +48,7 @@ class ComputeActions:
         return self.actions_to_env(actions), state_out
 
     def compute_single_action(
-        self, obs: Any, state: Any = None, explore: bool = False, **kwargs: object
+        self, obs: object, state: Mapping[str, Any] | None = None, explore: bool = False, **kwargs: object
     ) -> tuple[Any, dict[str, Any]]:
         """Act on one observation without a batch axis; see :meth:`compute_actions`.
 
@@ -224,7 +224,7 @@ def _sampler(module: RLModule, explore: bool) -> ActionSampler:
     return samplers[explore]
 
 
-def _device(module: Any) -> torch.device | None:
+def _device(module: object) -> torch.device | None:
     device = getattr(module, "device", None)
     return device if isinstance(device, torch.device) else None
 

@@ -64,11 +64,11 @@ class Members(nn.Module):
         """Pairs of module id and module."""
         return ItemsView(self)
 
-    def get(self, module_id: str, default: Any = None) -> Any:
+    def get(self, module_id: str, default: object = None) -> Any:
         """The module of that id, or ``default``."""
         return self[module_id] if module_id in self._order else default
 
-    def pop(self, module_id: str, *default: Any) -> Any:
+    def pop(self, module_id: str, *default: object) -> Any:
         """Remove and return a module."""
         if module_id not in self and default:
             return default[0]

@@ -55,12 +55,12 @@ class ModuleConfig(Protocol):
         """Refuse changes from now on."""
 
     def get_multi_rl_module_spec(
-        self, *, env: Any = None, spaces: Any = None, inference_only: bool | None = None
+        self, *, env: object = None, spaces: Any = None, inference_only: bool | None = None
     ) -> MultiRLModuleSpec:
         """The complete spec of all modules."""
 
 
-def is_trained(config: ModuleConfig, module_id: str, batch: Any = None) -> bool:
+def is_trained(config: ModuleConfig, module_id: str, batch: Mapping[str, Any] | None = None) -> bool:
     """Whether ``policies_to_train`` names the module (None: all are trained), or says so of it and its batch."""
     to_train = config.policies_to_train
     if to_train is None:
@@ -127,11 +127,11 @@ class ModuleSet:
         multi.rl_module_specs = {mid: spec.copy() for mid, spec in self.specs.items()}
         return multi
 
-    def is_trained(self, module_id: str, batch: Any = None) -> bool:
+    def is_trained(self, module_id: str, batch: Mapping[str, Any] | None = None) -> bool:
         """Whether the module is trained, by :func:`is_trained`."""
         return is_trained(self.config, module_id, batch)
 
-    def module_of(self, agent_id: Any = DEFAULT_AGENT_ID, episode: Any = None) -> str:
+    def module_of(self, agent_id: object = DEFAULT_AGENT_ID, episode: object = None) -> str:
         """Id of the module that an agent is mapped to.
 
         Raises:

@@ -21,6 +21,8 @@ from rlkit_core.rl_module.torch_module import acting_call
 if TYPE_CHECKING:
     import gymnasium as gym
 
+    from rlkit_core.checkpoint.snapshot import Snapshot
+
 
 def validate_module_id(module_id: object, error: bool = False) -> bool:
     """Check that an id can name a directory of a checkpoint.
@@ -300,7 +302,7 @@ class MultiRLModule(nn.Module, RLModule):
         """Pairs of module id and member."""
         return self._members().items()
 
-    def get(self, module_id: str, default: Any = None) -> Any:
+    def get(self, module_id: str, default: object = None) -> Any:
         """The member of that id, or ``default``."""
         return self._members().get(module_id, default)
 
@@ -327,7 +329,7 @@ class MultiRLModule(nn.Module, RLModule):
     def __bool__(self) -> bool:
         return True
 
-    def _no_such(self, module_id: Any) -> str:
+    def _no_such(self, module_id: object) -> str:
         return f"no module {module_id!r}; there are {', '.join(map(repr, self.keys())) or 'none'}"
 
     # -- parameters and state ----------------------------------------------------------------------------------
@@ -398,7 +400,7 @@ class MultiRLModule(nn.Module, RLModule):
         """
         set_multi_state(self, state, strict, partial=bool(self.__dict__.get("_restoring")))
 
-    def restore_snapshot(self, snapshot: Any, *, strict: bool = True) -> None:
+    def restore_snapshot(self, snapshot: Snapshot, *, strict: bool = True) -> None:
         """Take over a checkpoint's snapshot: the members, then what belongs to the whole."""
         self.__dict__["_restoring"] = True
         try:

@@ -51,13 +51,13 @@ class ObservationPacker:
             self._leaves.append((path, leaf, pack))
 
     @classmethod
-    def of(cls, module: Any, space: gym.Space[Any] | None) -> ObservationPacker | None:
+    def of(cls, module: object, space: gym.Space[Any] | None) -> ObservationPacker | None:
         """The packer of a module's observations; None where all are arrays."""
         if space is None or all(has_array(leaf) for _, leaf in flat_leaves(space)):
             return None
         return cls(space, observation_packs(module))
 
-    def __call__(self, obs: Any) -> Any:
+    def __call__(self, obs: object) -> Any:
         """Pack observations with leading axes ``[...]``: the leaf's object array becomes a dict of ``[..., *rest]``."""
         return self.together([obs])[0]
 
@@ -75,7 +75,7 @@ class ObservationPacker:
             parts = [_replaced(part, path, new) for part, new in zip(parts, packed, strict=True)]
         return parts
 
-    def _checked(self, path: Path, pack: Pack, packed: Any, count: int) -> dict[str, torch.Tensor]:
+    def _checked(self, path: Path, pack: Pack, packed: object, count: int) -> dict[str, torch.Tensor]:
         name = getattr(pack, "__qualname__", repr(pack))
         if not isinstance(packed, Mapping) or not packed:
             raise ConfigError(f"{name} must return a dict of arrays, it returned {type(packed).__name__}")

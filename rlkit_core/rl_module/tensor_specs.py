@@ -113,7 +113,7 @@ def default_output_specs() -> Specs:
     return AnyOf("actions", "action_dist_inputs", "action_dist")
 
 
-def check_specs(specs: Specs, data: Any, where: str) -> None:
+def check_specs(specs: Specs, data: object, where: str) -> None:
     """Check ``data`` against ``specs``.
 
     Args:
@@ -151,7 +151,7 @@ def wants_checks(module: Any, phase: str, base: type) -> bool:
 
 
 def _check_mapping(
-    specs: Mapping[Any, Any], data: Any, where: str, path: tuple[str, ...], sizes: dict[str, int]
+    specs: Mapping[Any, Any], data: object, where: str, path: tuple[str, ...], sizes: dict[str, int]
 ) -> None:
     for key, spec in specs.items():
         here = (*path, *key) if isinstance(key, tuple) else (*path, key)
@@ -170,7 +170,7 @@ def _check_mapping(
             spec.validate(value, name, sizes)
 
 
-def _lookup(data: Any, keys: Sequence[Any], where: str, path: tuple[str, ...] = ()) -> Any:
+def _lookup(data: object, keys: Sequence[Any], where: str, path: tuple[str, ...] = ()) -> Any:
     for depth, key in enumerate(keys):
         if not isinstance(data, Mapping) or key not in data:
             full = "/".join(map(str, (*path, *keys[: depth + 1])))
@@ -179,11 +179,11 @@ def _lookup(data: Any, keys: Sequence[Any], where: str, path: tuple[str, ...] = 
     return data
 
 
-def _keys(data: Any) -> str:
+def _keys(data: object) -> str:
     if not isinstance(data, Mapping):
         return type(data).__name__
     return "keys " + (", ".join(map(str, data)) or "none")
 
 
-def _same_dtype(expected: Any, got: Any) -> bool:
+def _same_dtype(expected: object, got: object) -> bool:
     return expected == got or str(expected).rpartition(".")[2] == str(got).rpartition(".")[2]

@@ -35,6 +35,7 @@ from rlkit_core.run.progress import Progress, ProgressRow, QuietProgress
 from rlkit_core.seeding import SeedTree
 
 if TYPE_CHECKING:
+    from rlkit_core.algorithm import Algorithm
     from rlkit_core.algorithm.config.config import AlgorithmConfig
 
 logger = logging.getLogger(__name__)
@@ -256,7 +257,7 @@ class Run:
                     self.run_dir.rmdir()
             raise
 
-    def _keep_reports_of(self, algorithm: Any) -> None:
+    def _keep_reports_of(self, algorithm: Algorithm) -> None:
         """A minibatch whose loss is not finite is saved in the run folder, unless the config says where."""
         group = getattr(algorithm, "learner_group", None)  # an algorithm may do without
         if group is not None and algorithm.config.nonfinite_dir is None:
@@ -270,7 +271,7 @@ class Run:
         functions = {} if own is None or isinstance(own, str) else {"env": own}
         return self._config.algo_class.from_checkpoint(self._resume, **functions)
 
-    def _describe(self, algorithm: Any) -> None:
+    def _describe(self, algorithm: Algorithm) -> None:
         """Write the files that are known before training."""
         config = algorithm.config
         folder.write_json(self.run_dir / folder.CONFIG, to_data(config))
@@ -278,7 +279,7 @@ class Run:
         seed = getattr(getattr(algorithm, "seeds", None), "root", config.seed)
         folder.write_json(self.run_dir / folder.SEEDS, {"seed": seed})
 
-    def _open_writers(self, algorithm: Any) -> None:
+    def _open_writers(self, algorithm: Algorithm) -> None:
         host = default_host()
         resume_at = algorithm.iteration if self._resume is not None else None
         for name in ("csv", "jsonl", "tensorboard"):
@@ -328,7 +329,7 @@ class Run:
             if limit is not None:
                 return "limit", limit, decided
 
-    def _worth_evaluating(self, algorithm: Any, result: Mapping[str, Any]) -> bool:
+    def _worth_evaluating(self, algorithm: Algorithm, result: Mapping[str, Any]) -> bool:
         """Whether the full evaluation may reach the target: the short one did, or training did."""
         target = self.stop.return_mean
         if target is None:
@@ -337,7 +338,7 @@ class Run:
             return True
         return return_mean(result) >= target and algorithm.iteration >= self._next_evaluation
 
-    def _decide(self, algorithm: Any, result: dict[str, Any]) -> float | None:
+    def _decide(self, algorithm: Algorithm, result: dict[str, Any]) -> float | None:
         """Evaluate for the target: a few episodes, and all of them if those reach it. None if it was not decided."""
         target = self.stop.return_mean
         assert target is not None
@@ -351,7 +352,7 @@ class Run:
             self._next_evaluation = algorithm.iteration + (algorithm.config.evaluation_interval or 1)
         return full
 
-    def _evaluate(self, algorithm: Any, episodes: int, result: dict[str, Any] | None = None) -> float | None:
+    def _evaluate(self, algorithm: Algorithm, episodes: int, result: dict[str, Any] | None = None) -> float | None:
         """Mean return of deterministic episodes, put into ``result``; None if a signal ended it."""
         self._stop_at_once = True
         try:
@@ -389,7 +390,7 @@ class Run:
     # Helpers
 
     @staticmethod
-    def _steps(algorithm: Any) -> int:
+    def _steps(algorithm: Algorithm) -> int:
         return int(getattr(algorithm, NUM_ENV_STEPS_SAMPLED_LIFETIME))
 
     def _write(self, result: Mapping[str, Any]) -> None:

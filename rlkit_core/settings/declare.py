@@ -71,7 +71,7 @@ class Setting:
 
 
 def setting(
-    default: Any = None,
+    default: object = None,
     *,
     section: str = "",
     help: str,
@@ -117,7 +117,7 @@ def setting(
     ).declared()
 
 
-def redeclare(config_class: type, name: str, default: Any) -> Any:
+def redeclare(config_class: type, name: str, default: object) -> Any:
     """The setting ``name`` of a base class with another default, for a subclass.
 
     ``lr: float = redeclare(AlgorithmConfig, "lr", 3e-4)`` keeps section, help, converter and the rest.
@@ -131,7 +131,7 @@ def redeclare(config_class: type, name: str, default: Any) -> Any:
     return attrs.evolve(declaration, default=_fresh(default)).declared()
 
 
-def _fresh(default: Any) -> Any:
+def _fresh(default: object) -> Any:
     """A default that is a new object each time, where it is a container."""
     if not isinstance(default, dict | list | set):
         return default

@@ -164,7 +164,7 @@ class SectionedSettings(Settings):
     def __contains__(self, name: object) -> bool:
         return name in self.known_settings()
 
-    def get(self, name: str, default: Any = None) -> Any:
+    def get(self, name: str, default: object = None) -> Any:
         """The effective value of a setting, or ``default`` where there is no such setting."""
         return self._effective(name) if name in self.known_settings() else default
 

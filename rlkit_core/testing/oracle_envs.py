@@ -25,7 +25,7 @@ class ConstantReward(gym.Env[Array, np.int64]):
         self.t = 0
         return np.ones(1, np.float32), {}
 
-    def step(self, action: Any) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+    def step(self, action: object) -> tuple[Array, float, bool, bool, dict[str, Any]]:
         """Take a step; the action does not matter."""
         self.t += 1
         return np.ones(1, np.float32), 1.0, False, self.t >= self.limit, {}
@@ -49,7 +49,7 @@ class TwoKinds(gym.Env[Array, np.int64]):
         self.t, self.kind = 0, 1 - self.kind
         return self._obs(), {}
 
-    def step(self, action: Any) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+    def step(self, action: object) -> tuple[Array, float, bool, bool, dict[str, Any]]:
         """Take a step; the action does not matter."""
         self.t += 1
         return self._obs(), float(self.kind), False, self.t >= self.limit, {}
@@ -71,7 +71,7 @@ class Ragged(gym.Env[Array, np.int64]):
         self.t, self.limit, self.cut = 0, int(self.np_random.integers(1, 8)), bool(self.np_random.integers(2))
         return self._obs(), {}
 
-    def step(self, action: Any) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+    def step(self, action: object) -> tuple[Array, float, bool, bool, dict[str, Any]]:
         """Take a step; the action does not matter."""
         self.t += 1
         over = self.t >= self.limit

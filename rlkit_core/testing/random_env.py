@@ -36,7 +36,7 @@ class RandomEnv(gym.Env[Any, Any]):
         self._steps = 0
         return self.observation_space.sample(), {}
 
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+    def step(self, action: object) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Take an action; what comes back does not depend on it.
 
         Raises:

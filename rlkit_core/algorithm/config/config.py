@@ -10,6 +10,7 @@ import attrs
 
 from rlkit_core.algorithm.config import module_specs, to_json
 from rlkit_core.algorithm.config.checks import core_problems, model_config_problems, only_problems, plugin_problems
+from rlkit_core.algorithm.config.converters import EnvSpec
 from rlkit_core.algorithm.config.derived import DerivedSettings
 from rlkit_core.algorithm.config.presets import apply_preset
 from rlkit_core.columns import DEFAULT_MODULE_ID
@@ -62,7 +63,10 @@ class AlgorithmConfig(DerivedSettings):
         return module_specs.merged_spec(self)
 
     def get_rl_module_spec(
-        self, env: Any = None, spaces: Any = None, inference_only: bool | None = None
+        self,
+        env: Any = None,
+        spaces: Any = None,
+        inference_only: bool | None = None,
     ) -> RLModuleSpec:
         """The complete spec of the one module of a single-agent run; see :meth:`get_multi_rl_module_spec`."""
         multi = self.get_multi_rl_module_spec(env=env, spaces=spaces, inference_only=inference_only)
@@ -71,7 +75,11 @@ class AlgorithmConfig(DerivedSettings):
         return spec
 
     def get_multi_rl_module_spec(
-        self, *, env: Any = None, spaces: Any = None, inference_only: bool | None = None
+        self,
+        *,
+        env: Any = None,
+        spaces: Any = None,
+        inference_only: bool | None = None,
     ) -> MultiRLModuleSpec:
         """The complete spec of all modules; the user's own specs are never changed.
 
@@ -110,7 +118,7 @@ class AlgorithmConfig(DerivedSettings):
         """Report one problem at once (RLlib's way; :meth:`problems` collects them instead)."""
         raise ConfigError(f"{type(self).__name__}: {message}")
 
-    def prepared(self: ConfigT, env: Any = None) -> ConfigT:
+    def prepared(self: ConfigT, env: EnvSpec = None) -> ConfigT:
         """A validated, frozen copy: what an ``Algorithm`` works with. One that is that already is its own."""
         if self.is_frozen and self._validated and env is None:
             return self
@@ -123,7 +131,7 @@ class AlgorithmConfig(DerivedSettings):
         config.freeze()
         return config
 
-    def prepared_to_evaluate(self: ConfigT, env: Any = None) -> ConfigT:
+    def prepared_to_evaluate(self: ConfigT, env: EnvSpec = None) -> ConfigT:
         """:meth:`prepared`, but without the processes and GPUs that only training needs.
 
         It is validated before those are left out: a batch that fits two runners need not fit one that never samples it.
@@ -134,7 +142,7 @@ class AlgorithmConfig(DerivedSettings):
         config.freeze()
         return config
 
-    def build_algo(self, env: Any = None, use_copy: bool = True) -> Any:
+    def build_algo(self, env: EnvSpec = None, use_copy: bool = True) -> Any:
         """Make the algorithm.
 
         Args:
@@ -151,7 +159,7 @@ class AlgorithmConfig(DerivedSettings):
             )
         return self.algo_class(self.prepared(env))
 
-    def build(self, env: Any = None, use_copy: bool = True) -> Any:
+    def build(self, env: EnvSpec = None, use_copy: bool = True) -> Any:
         """The same as :meth:`build_algo`."""
         return self.build_algo(env, use_copy)
 
@@ -161,7 +169,12 @@ class AlgorithmConfig(DerivedSettings):
         return self.learner_class(config=self, module_spec=spec)  # type: ignore[no-any-return]
 
     def build_learner_group(
-        self, *, env: Any = None, spaces: Any = None, rl_module_spec: Any = None, placement_group: Any = None
+        self,
+        *,
+        env: Any = None,
+        spaces: Any = None,
+        rl_module_spec: Any = None,
+        placement_group: Any = None,
     ) -> LearnerGroup:
         """Make a LearnerGroup for the modules of this config.
 

@@ -73,7 +73,7 @@ def vectorize_mode(value: str | Enum) -> str:
     return str(_MODE(getattr(value, "value", value)))
 
 
-def model_config(value: object) -> dict[str, Any]:
+def model_config(value: Any) -> dict[str, Any]:
     """A dict; of a ``DefaultModelConfig`` only the fields that were set. Values keep their identity."""
     from rlkit_core.rl_module.model_config import plain_model_config
 
@@ -180,7 +180,7 @@ def functions(value: Callable[..., Any] | Sequence[Callable[..., Any]] | None) -
     return [function(item) for item in items]
 
 
-def callbacks_classes(value: object) -> list[Any]:
+def callbacks_classes(value: Any) -> list[Any]:
     """A class or instance (or several) with ``on_...`` methods; methods of events that do not exist are refused."""
     if value is None:
         return []

@@ -134,7 +134,7 @@ class DerivedSettings(CoreSettings):
         ids = self.policy_ids
         sole = ids[0] if len(ids) == 1 else DEFAULT_MODULE_ID
 
-        def everyone_to_one(agent_id: Any, episode: Any = None, **kwargs: object) -> str:
+        def everyone_to_one(agent_id: object, episode: object = None, **kwargs: object) -> str:
             return sole
 
         return everyone_to_one

@@ -26,7 +26,13 @@ def merged_spec(config: DerivedSettings) -> RLModuleSpec | MultiRLModuleSpec:
     return _merged_single(config, given, config)
 
 
-def multi_spec(config: DerivedSettings, *, env: Any, spaces: Any, inference_only: bool | None) -> MultiRLModuleSpec:
+def multi_spec(
+    config: DerivedSettings,
+    *,
+    env: Any,
+    spaces: Any,
+    inference_only: bool | None,
+) -> MultiRLModuleSpec:
     """See ``AlgorithmConfig.get_multi_rl_module_spec``."""
     multi = _merged_multi(config)
     found = _Spaces(config, env, spaces)
@@ -112,7 +118,12 @@ def _default_spec(config: DerivedSettings, *, needed: bool) -> RLModuleSpec | No
 class _Spaces:
     """Looks up a module's spaces in everything that may know them, in order."""
 
-    def __init__(self, config: DerivedSettings, env: Any, spaces: Any) -> None:
+    def __init__(
+        self,
+        config: DerivedSettings,
+        env: Any,
+        spaces: Any,
+    ) -> None:
         self.config = config
         self.env = env
         if spaces is not None and not isinstance(spaces, Mapping):
@@ -171,7 +182,7 @@ class _Spaces:
         return self._agents
 
 
-def _env_spaces(env: Any) -> tuple[Any, Any] | None:
+def _env_spaces(env: object) -> tuple[Any, Any] | None:
     """Spaces of one env; a vector env tells its single ones."""
     if env is None:
         return None

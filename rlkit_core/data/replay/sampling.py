@@ -172,7 +172,7 @@ class SequenceSampler:
         fresh = torch.from_numpy(begins | (slots < 0))
         kept = torch.from_numpy(np.maximum(slots, 0))
 
-        def pick(leaf: RowStore, first: Any) -> Tensor:
+        def pick(leaf: RowStore, first: object) -> Tensor:
             states = leaf.tensor.index_select(0, kept)
             value = torch.as_tensor(first, dtype=leaf.dtype).detach().cpu()
             return torch.where(fresh.view(-1, *(1,) * len(leaf.shape)), value, states)

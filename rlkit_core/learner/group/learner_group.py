@@ -6,7 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
@@ -23,6 +23,10 @@ from rlkit_core.rl_module import MultiRLModuleSpec, RLModuleSpec
 from rlkit_core.rl_module.module_set import ModuleSet
 from rlkit_core.rl_module.weights import Weights
 from rlkit_core.seeding import SeedTree
+
+if TYPE_CHECKING:
+    from rlkit_core.checkpoint.snapshot import Snapshot
+    from rlkit_core.rl_module.module_set import ToTrain
 
 _LOG = logging.getLogger(__name__)
 #: Where ``update(return_state=True)`` puts the weights, beside the modules' results.
@@ -139,7 +143,7 @@ class LearnerGroup(Checkpointable):
 
     def update(
         self,
-        batch: Any = None,
+        batch: Mapping[str, Any] | None = None,
         *,
         rollouts: Any = None,
         episodes: Any = None,
@@ -208,7 +212,7 @@ class LearnerGroup(Checkpointable):
 
     def async_update(
         self,
-        batch: Any = None,
+        batch: Mapping[str, Any] | None = None,
         *,
         rollouts: Any = None,
         episodes: Any = None,
@@ -306,7 +310,9 @@ class LearnerGroup(Checkpointable):
         self._modules_changed()
         return specs[0]  # type: ignore[no-any-return]
 
-    def remove_module(self, module_id: str, *, new_should_module_be_updated: Any = None) -> MultiRLModuleSpec:
+    def remove_module(
+        self, module_id: str, *, new_should_module_be_updated: ToTrain | None = None
+    ) -> MultiRLModuleSpec:
         """:meth:`Learner.remove_module` on every learner; the spec of the modules left."""
         specs = self._team.all("remove_module", module_id, new_should_module_be_updated=new_should_module_be_updated)
         self._modules_changed()
@@ -414,7 +420,7 @@ class LearnerGroup(Checkpointable):
         if COMPONENT_LEARNER in state or checkpointing.OTHERS in state:
             checkpointing.divide(self._team, state.get(checkpointing.OTHERS) or [])
 
-    def restore_snapshot(self, snapshot: Any, *, strict: bool = True) -> None:
+    def restore_snapshot(self, snapshot: Snapshot, *, strict: bool = True) -> None:
         """Restore all learners, with or without states of others."""
         super().restore_snapshot(snapshot, strict=strict)
         if checkpointing.OTHERS not in snapshot.state():

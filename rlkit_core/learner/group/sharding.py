@@ -53,7 +53,7 @@ def _join(found: list[Tensor], shapes: list[tuple[int, int]] | None) -> Tensor:
     return torch.cat(pieces, 1).flatten(0, 1)
 
 
-def shard(size: int, *, batch: Any = None, rollouts: Any = None, episodes: Any = None) -> Shards:
+def shard(size: int, *, batch: Mapping[str, Any] | None = None, rollouts: Any = None, episodes: Any = None) -> Shards:
     """Divide the data of one update.
 
     A module of which some learner would get nothing is left out for all.

@@ -60,7 +60,7 @@ class RegisteredOptimizer:
         self.step = self.optimizer.step
         self.rate_key = (((self.module_id, f"{self.short_name}_learning_rate"), "last"),)
 
-    def owns(self, parameter: Any) -> bool:
+    def owns(self, parameter: Tensor) -> bool:
         """Whether it steps ``parameter``."""
         return any(own is parameter for own in self.parameters)
 
@@ -289,7 +289,7 @@ def _plain(value: object) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def check_optimizer(optimizer: Any, params: Any) -> None:
+def check_optimizer(optimizer: object, params: object) -> None:
     """Raise :class:`~rlkit_core.errors.ConfigError` unless both are what ``register_optimizer`` takes."""
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise ConfigError(f"register_optimizer: expected a torch.optim.Optimizer, got {type(optimizer).__name__}")
@@ -305,7 +305,7 @@ def make_registered(
     optimizer_name: str,
     optimizer: torch.optim.Optimizer,
     params: Sequence[nn.Parameter],
-    lr_or_lr_schedule: Any,
+    lr_or_lr_schedule: float | list[list[float]],
 ) -> RegisteredOptimizer:
     """A record for an optimizer; see ``Learner.register_optimizer``. The learning rate is not set here."""
     torch_schedules: TorchSchedules | None = None

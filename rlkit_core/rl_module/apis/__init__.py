@@ -109,7 +109,7 @@ def check_required_apis(module: Any, module_id: str, required: Sequence[type]) -
         )
 
 
-def module_built(module: Any) -> None:
+def module_built(module: object) -> None:
     """Tell the drivers of its APIs that a module's outermost constructor has ended."""
     for record in drivers_for(module):
         hook = getattr(driver_class(record), "on_module_built", None)
@@ -124,7 +124,7 @@ def _default_host() -> PluginHost:
 
 
 @functools.lru_cache(maxsize=512)
-def _apis_of(module_class: Any, host: PluginHost) -> tuple[Any, ...]:
+def _apis_of(module_class: type, host: PluginHost) -> tuple[Any, ...]:
     found = []
     for record in host.module_apis:
         mixin = _mixin(record)

@@ -32,7 +32,7 @@ class InferenceOnlyDriver:
             module.strip_to_inference_only(module.get_non_inference_attributes())
 
 
-def strip(root: Any, attributes: Iterable[str]) -> None:
+def strip(root: object, attributes: Iterable[str]) -> None:
     """Delete each dotted attribute from the object that holds it; names that do not exist are skipped."""
     for path in attributes:
         *parents, leaf = path.split(".")
@@ -45,7 +45,7 @@ def strip(root: Any, attributes: Iterable[str]) -> None:
             delattr(holder, leaf)
 
 
-def _part(holder: Any, name: str) -> Any:
+def _part(holder: object, name: str) -> Any:
     """``holder.name``, or None; entries of module lists and dicts are found by their name too."""
     found = getattr(holder, "_modules", {}).get(name)
     return found if found is not None else getattr(holder, name, None)

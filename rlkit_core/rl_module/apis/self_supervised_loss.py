@@ -15,7 +15,7 @@ class SelfSupervisedLossAPI(abc.ABC):
     def compute_self_supervised_loss(
         self,
         *,
-        learner: Any,
+        learner: object,
         module_id: str,
         config: Any,
         batch: dict[str, Any],

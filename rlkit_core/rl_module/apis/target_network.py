@@ -103,7 +103,7 @@ class TargetNetworkDriver:
         self._last.setdefault(module_id, 0)
         self._count.setdefault(module_id, 0)
 
-    def on_remove(self, *, learner: Any, module_id: str) -> None:
+    def on_remove(self, *, learner: object, module_id: str) -> None:
         """Forget a module that was removed."""
         self._last.pop(module_id, None)
         self._count.pop(module_id, None)
@@ -144,7 +144,7 @@ class TargetNetworkDriver:
         self._count = {key: int(value) for key, value in state["num_updates"].items()}
 
 
-def _lifetime(timesteps: Any, *first: str) -> int:
+def _lifetime(timesteps: Mapping[str, int], *first: str) -> int:
     """A lifetime count of env steps: that of the first key that is there."""
     if isinstance(timesteps, Mapping):
         for key in (*first, "num_env_steps_sampled_lifetime", "num_env_steps_trained_lifetime"):

@@ -12,7 +12,7 @@ class ValueFunctionAPI(abc.ABC):
     """A module that estimates how good a state is."""
 
     @abc.abstractmethod
-    def compute_values(self, batch: dict[str, Any], embeddings: Any = None) -> torch.Tensor:
+    def compute_values(self, batch: dict[str, Any], embeddings: torch.Tensor | None = None) -> torch.Tensor:
         """Return value estimates.
 
         Args:
