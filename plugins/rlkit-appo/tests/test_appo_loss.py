@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from oracle_envs import Ragged
 
 from rlkit_appo import APPOConfig
-from rlkit_core.testing.oracle_envs import Ragged
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "rlkit-impala" / "tests"))
 from impala_oracle import perturbed, stepwise, vtrace_by_steps

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from oracle_envs import ConstantReward, Ragged, TwoKinds
 
 from rlkit_appo import APPOConfig, CircularBuffer
 from rlkit_core import ActorCriticTorchRLModule, Algorithm, RLModuleSpec
 from rlkit_core.errors import ConfigError, ModuleAPIError
 from rlkit_core.seeding import SeedTree
-from rlkit_core.testing.oracle_envs import ConstantReward, Ragged, TwoKinds
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "rlkit-impala" / "tests"))
 from impala_envs import Picky

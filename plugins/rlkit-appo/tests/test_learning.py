@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-
-from rlkit_core.testing.learning import train_to_level
+from learning import train_to_level
 
 STATELESS = "rlkit_core.testing.envs:StatelessCartPole-v1"
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from oracle_envs import Ragged
 
 from rlkit_core.data import PrioritizedReplayBuffer
-from rlkit_core.testing.oracle_envs import Ragged
 from rlkit_dqn import DQNConfig
 
 sys.path.insert(0, str(Path(__file__).parent))

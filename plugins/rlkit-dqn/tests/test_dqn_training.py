@@ -10,9 +10,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from oracle_envs import ConstantReward, Ragged, TwoKinds
 
 from rlkit_core.errors import ConfigError
-from rlkit_core.testing.oracle_envs import ConstantReward, Ragged, TwoKinds
 from rlkit_dqn import DQNConfig
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-
-from rlkit_core.testing.learning import train_to_level
+from learning import train_to_level
 
 RESULTS = Path(__file__).resolve().parents[3] / "benchmarks" / "results"
 

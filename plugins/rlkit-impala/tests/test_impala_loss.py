@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from oracle_envs import Ragged
 
 from rlkit_core.data import gae
 from rlkit_core.learner import values_of_rollout
-from rlkit_core.testing.oracle_envs import Ragged
 from rlkit_impala import IMPALAConfig
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from oracle_envs import Ragged
 
 from rlkit_core import Algorithm
 from rlkit_core.errors import ConfigError, UnknownSettingError
-from rlkit_core.testing.oracle_envs import Ragged
 from rlkit_impala import BatchQueue, IMPALAConfig
 from rlkit_impala.batches import Gatherer
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from oracle_envs import ConstantReward, TwoKinds
 
 from rlkit_core.learner import values_of_rollout
-from rlkit_core.testing.oracle_envs import ConstantReward, TwoKinds
 from rlkit_impala import IMPALAConfig
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import gymnasium as gym
 import numpy as np
 import pytest
+from learning import train_to_level
 
-from rlkit_core.testing.learning import train_to_level
 from rlkit_ppo import PPOConfig
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from oracle_envs import ConstantReward, Ragged
 
 from rlkit_core import Algorithm, RLModuleSpec, TorchRLModule
 from rlkit_core.apis import ValueFunctionAPI
 from rlkit_core.data.sequences import ChunkLayout
 from rlkit_core.learner import values_of_rollout
 from rlkit_core.models.normalizer import observation_normalizers
-from rlkit_core.testing.oracle_envs import ConstantReward, Ragged
 from rlkit_ppo import PPOConfig
 
 sys.path.insert(0, str(Path(__file__).parent))

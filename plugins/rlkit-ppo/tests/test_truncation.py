@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from oracle_envs import ConstantReward, TwoKinds
 
-from rlkit_core.testing.oracle_envs import ConstantReward, TwoKinds
 from rlkit_ppo import PPOConfig
 
 sys.path.insert(0, str(Path(__file__).parent))
