@@ -2,22 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
+import gymnasium as gym
 import torch
 
 from rlkit_core.columns import Columns
 from rlkit_core.errors import ModuleAPIError
+from rlkit_core.seeding import TorchRNG
 from rlkit_core.spaces import nested_map
-
-if TYPE_CHECKING:
-    from rlkit_core.distributions import Distribution
-    from rlkit_core.rl_module.base import RLModule
-    from rlkit_core.seeding import TorchRNG
 
 RowPolicy = Callable[[int, Any], Any]
 """``(step of the rollout, observations [N, ...]) -> raw actions [N, ...]``, numpy arrays both."""
+
+
+class ActingModule(Protocol):
+    """What acting asks of an RLModule, or of a wrapper around one."""
+
+    @property
+    def observation_space(self) -> gym.Space[Any] | None:
+        """Space of one observation."""
+
+    @property
+    def action_space(self) -> gym.Space[Any] | None:
+        """Space of one action."""
+
+    @property
+    def model_config(self) -> dict[str, Any]:
+        """The model config."""
+
+    def forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """Forward for collecting data."""
+
+    def forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """Forward for acting without exploration."""
+
+    def get_exploration_action_dist_cls(self) -> Any:
+        """The class of the distribution that exploration samples from."""
+
+    def get_inference_action_dist_cls(self) -> Any:
+        """The class of the distribution whose deterministic form inference uses."""
+
+    def is_stateful(self) -> bool:
+        """Whether it is recurrent."""
+
+    def get_initial_state(self) -> Any:
+        """Recurrent state of one sequence's start, without a batch axis."""
+
+    def forward_takes(self, phase: str, name: str) -> bool:
+        """Whether the forward of a phase accepts a keyword argument."""
+
+    def checks_specs(self, phase: str) -> bool:
+        """Whether each forward of a phase is checked against its specs."""
+
+    def row_policy(
+        self, *, explore: bool, timesteps: Sequence[int], num_envs: int, generator: torch.Generator
+    ) -> RowPolicy | None:
+        """A quicker way to act through one rollout, or None."""
+
+    def actions_to_env(self, actions: Any) -> Any:
+        """Actions as rollouts store them, in env units."""
+
+    def compute_actions(
+        self, obs: Any, state: Any = None, explore: bool = False, **kwargs: Any
+    ) -> tuple[Any, dict[str, Any]]:
+        """``(actions, state)`` for a batch of observations, in env units."""
+
+    def unwrapped(self) -> ActingModule:
+        """The module itself; wrappers return the one inside."""
 
 
 class ActionSampler:
@@ -49,18 +102,16 @@ class ActionSampler:
         needs_noise: whether drawing random numbers beforehand (:meth:`noise`) is worth it.
     """
 
-    def __init__(self, module: RLModule, *, explore: bool) -> None:
+    def __init__(self, module: ActingModule, *, explore: bool) -> None:
         self.module = module
         self.explore = explore
         self._forward = module.forward_exploration if explore else module.forward_inference
         inner = module.unwrapped()
         phase = "exploration" if explore else "inference"
-        accepted = inner._accepts[phase]
-        self._wants_t = accepted is None or "t" in accepted
+        self._wants_t = inner.forward_takes(phase, "t")
         self._stateful = inner.is_stateful()
-        self._row_policy = None if module is not inner or phase in inner._checks else module.row_policy
-        if getattr(self._row_policy, "__func__", None) is _no_row_policy():
-            self._row_policy = None
+        has_rows = module is inner and not inner.checks_specs(phase) and not hasattr(inner.row_policy, "is_default")
+        self._row_policy = inner.row_policy if has_rows else None
         self._where = f"{type(inner).__name__}._forward_{phase}"
         self.dist_cls: Any = None
         self._dist_error: Exception | None = None
@@ -165,7 +216,7 @@ class ActionSampler:
         out = dict(out)
         dist = out.pop(Columns.ACTION_DIST)
         if Columns.ACTIONS not in out:
-            out[Columns.ACTIONS] = _sample(dist) if self.explore else _mode(dist)
+            out[Columns.ACTIONS] = dist.sample() if self.explore else _mode(dist)
         if self.explore:
             logp = dist.logp if hasattr(dist, "logp") else dist.log_prob
             out[Columns.ACTION_LOGP] = logp(out[Columns.ACTIONS])
@@ -174,16 +225,6 @@ class ActionSampler:
             if inputs is not None:
                 out[Columns.ACTION_DIST_INPUTS] = inputs
         return out
-
-
-def _no_row_policy() -> Any:
-    from rlkit_core.rl_module.base import RLModule
-
-    return RLModule.row_policy
-
-
-def _sample(dist: Distribution) -> Any:
-    return dist.sample()
 
 
 def _mode(dist: Any) -> Any:
@@ -209,7 +250,7 @@ def _inputs(dist: Distribution) -> torch.Tensor | None:
     return logits if isinstance(logits, torch.Tensor) else None
 
 
-def _map_columns(data: dict[str, Any], function: Callable[..., Any]) -> dict[str, Any]:
+def _map_columns(data: Mapping[str, Any], function: Callable[[Any], Any]) -> dict[str, Any]:
     skip = (Columns.STATE_IN, Columns.STATE_OUT, Columns.ACTION_DIST)
     return {key: value if key in skip else nested_map(function, value) for key, value in data.items()}
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rlkit_core.catalog import make_catalog
 from rlkit_core.catalog.scope import module_setup
 from rlkit_core.checkpoint import Checkpointable
 from rlkit_core.errors import CheckpointError, RLKitError, did_you_mean
-from rlkit_core.rl_module import deploy
+from rlkit_core.rl_module.acting import RowPolicy
 from rlkit_core.rl_module.apis import module_built
 from rlkit_core.rl_module.config import RLModuleConfig
 from rlkit_core.rl_module.construction import (
@@ -20,6 +20,7 @@ from rlkit_core.rl_module.construction import (
     outermost,
     takes_config_object,
 )
+from rlkit_core.rl_module.deploy import ComputeActions
 from rlkit_core.rl_module.tensor_specs import PHASES, Specs, check_specs, default_output_specs, wants_checks
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 _UNSET: Any = object()
 
 
-class RLModule(deploy.ComputeActions, Checkpointable, abc.ABC):
+class RLModule(ComputeActions, Checkpointable, abc.ABC):
     """A policy with everything it needs to act and to be trained.
 
     Subclasses make their networks in :meth:`setup` and say what they compute in :meth:`_forward` (all phases) or
@@ -197,7 +198,7 @@ class RLModule(deploy.ComputeActions, Checkpointable, abc.ABC):
 
     def row_policy(
         self, *, explore: bool, timesteps: Sequence[int], num_envs: int, generator: torch.Generator
-    ) -> Callable[[int, Any], Any] | None:
+    ) -> RowPolicy | None:
         """A quicker way to act through one rollout, for modules that have one; runners ask before each rollout.
 
         Where the networks are small, calling them costs more than they do. A module may return a function that gives
@@ -216,6 +217,17 @@ class RLModule(deploy.ComputeActions, Checkpointable, abc.ABC):
             forwards.
         """
         return None
+
+    row_policy.is_default = True  # type: ignore[attr-defined]
+
+    def forward_takes(self, phase: str, name: str) -> bool:
+        """Whether the forward of a phase (``"exploration"``, ...) accepts a keyword argument of that name."""
+        accepted = self._accepts[phase]
+        return accepted is None or name in accepted
+
+    def checks_specs(self, phase: str) -> bool:
+        """Whether each forward of a phase is checked against its input and output specs."""
+        return phase in self._checks
 
     def _call(self, phase: str, batch: dict[str, Any], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Run one underscore twin with the keyword arguments it accepts, checking specs where they are due."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import attrs
 
 from rlkit_core.errors import SpecError
-from rlkit_core.rl_module.model_config import plain_model_config
+from rlkit_core.models.default_config import model_config_dict as plain_model_config
 from rlkit_core.rl_module.spec_json import decode_field, encode_field
 from rlkit_core.settings import Settings, setting
 

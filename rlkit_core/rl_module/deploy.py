@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -14,19 +14,16 @@ from rlkit_core.columns import Columns
 from rlkit_core.errors import ConfigError
 from rlkit_core.models.base import PREV_ACTIONS, PREV_REWARDS
 from rlkit_core.models.previous import no_previous_action
-from rlkit_core.rl_module.acting import ActionSampler
+from rlkit_core.rl_module.acting import ActingModule, ActionSampler
 from rlkit_core.rl_module.packing import ObservationPacker, one
 from rlkit_core.spaces import as_arrays, nested_map
 
-if TYPE_CHECKING:
-    from rlkit_core.rl_module.base import RLModule
-
 
 class ComputeActions:
-    """The acting methods of every RLModule."""
+    """The acting methods of every RLModule, made of what it offers to everyone."""
 
     def compute_actions(
-        self, obs: Any, state: Any = None, explore: bool = False, **kwargs: Any
+        self: ActingModule, obs: Any, state: Any = None, explore: bool = False, **kwargs: Any
     ) -> tuple[Any, dict[str, Any]]:
         """Act on a batch of observations.
 
@@ -41,25 +38,25 @@ class ComputeActions:
             ``(actions, state)``: actions in env units with a leading batch axis, and the recurrent state (``{}`` when
             there is none), with the raw ``prev_actions`` in it where the module takes those as inputs.
         """
-        out, actions = self._act(obs, state, explore, kwargs.get("t"), kwargs.get(PREV_REWARDS))
+        deployed = Deployment.of(self)
+        out, actions = deployed.act(obs, state, explore, kwargs.get("t"), kwargs.get(PREV_REWARDS))
         state_out = nested_map(to_numpy, out.get(Columns.STATE_OUT, {}))
-        if PREV_ACTIONS in getattr(self._module(), "input_columns", ()):
+        if PREV_ACTIONS in deployed.input_columns:
             state_out = {**state_out, PREV_ACTIONS: actions}
         return self.actions_to_env(actions), state_out
 
     def compute_single_action(
-        self, obs: object, state: Mapping[str, Any] | None = None, explore: bool = False, **kwargs: object
+        self: ActingModule, obs: Any, state: Any = None, explore: bool = False, **kwargs: object
     ) -> tuple[Any, dict[str, Any]]:
         """Act on one observation without a batch axis; see :meth:`compute_actions`.
 
         Returns:
             ``(action, state)``, both without a batch axis.
         """
-        module = self._module()
-        if _packer(module) is None:
-            batched = nested_map(lambda x: x[None], as_arrays(module.observation_space, obs))
+        if Deployment.of(self).packer is None:
+            batched = nested_map(lambda x: x[None], as_arrays(self.observation_space, obs))
         else:
-            batched = one(cast(Any, module.observation_space), obs)
+            batched = one(cast(Any, self.observation_space), obs)
         if PREV_REWARDS in kwargs:
             kwargs[PREV_REWARDS] = np.asarray(kwargs[PREV_REWARDS])[None]
         if state:
@@ -68,7 +65,11 @@ class ComputeActions:
         return nested_map(lambda x: x[0], actions), nested_map(lambda x: x[0], state_out)
 
     def compute_actions_from_input_dict(
-        self, input_dict: Mapping[str, Any], explore: bool = False, timestep: int | None = None, **kwargs: object
+        self: ActingModule,
+        input_dict: Mapping[str, Any],
+        explore: bool = False,
+        timestep: int | None = None,
+        **kwargs: object,
     ) -> tuple[Any, dict[str, Any], dict[str, Any]]:
         """Act on a batch dict.
 
@@ -86,11 +87,12 @@ class ComputeActions:
         if PREV_ACTIONS in input_dict:
             state_in[PREV_ACTIONS] = input_dict[PREV_ACTIONS]
         prev_rewards = input_dict.get(PREV_REWARDS)
-        out, actions = self._act(input_dict[Columns.OBS], state_in, explore, timestep, prev_rewards)
+        obs = input_dict[Columns.OBS]
+        out, actions = Deployment.of(self).act(obs, state_in, explore, timestep, prev_rewards)
         extra = {k: v for k, v in out.items() if k not in (Columns.ACTIONS, Columns.STATE_OUT)}
         if explore:
             if Columns.ACTION_LOGP not in extra and Columns.ACTION_DIST_INPUTS in extra:
-                dist = self._module().get_exploration_action_dist_cls().from_logits(extra[Columns.ACTION_DIST_INPUTS])
+                dist = self.get_exploration_action_dist_cls().from_logits(extra[Columns.ACTION_DIST_INPUTS])
                 extra[Columns.ACTION_LOGP] = dist.logp(out[Columns.ACTIONS])
             if Columns.ACTION_LOGP in extra:
                 extra[Columns.ACTION_PROB] = torch.exp(torch.as_tensor(extra[Columns.ACTION_LOGP]))
@@ -98,7 +100,7 @@ class ComputeActions:
         return self.actions_to_env(actions), state, nested_map(to_numpy, extra)
 
     def compute_log_likelihoods(
-        self, actions: Any, obs_batch: Any, state_batches: Any = None, **kwargs: object
+        self: ActingModule, actions: Any, obs_batch: Any, state_batches: Any = None, **kwargs: object
     ) -> np.ndarray[Any, Any]:
         """Log-probabilities of given actions under the exploration distribution.
 
@@ -114,20 +116,21 @@ class ComputeActions:
         Raises:
             ConfigError: the module's exploration forward returns no ``action_dist_inputs``.
         """
-        out, _ = self._act(obs_batch, state_batches, True, None)
+        deployed = Deployment.of(self)
+        out, _ = deployed.act(obs_batch, state_batches, True)
         inputs = out.get(Columns.ACTION_DIST_INPUTS)
-        module = self._module()
         if inputs is None:
             raise ConfigError(
-                f"{type(module).__name__} returns no 'action_dist_inputs' when exploring, so the probability of given "
-                "actions is not defined; return them beside 'actions'"
+                f"{type(deployed.module).__name__} returns no 'action_dist_inputs' when exploring, so the probability "
+                "of given actions is not defined; return them beside 'actions'"
             )
-        dist = module.get_exploration_action_dist_cls().from_logits(inputs)
+        dist = deployed.module.get_exploration_action_dist_cls().from_logits(inputs)
+        device = deployed.device
         with torch.no_grad():
-            logp = dist.logp(nested_map(lambda x: torch.as_tensor(np.asarray(x), device=_device(module)), actions))
+            logp = dist.logp(nested_map(lambda x: torch.as_tensor(np.asarray(x), device=device), actions))
         return cast("np.ndarray[Any, Any]", to_numpy(logp))
 
-    def actions_to_env(self, actions: Any) -> Any:
+    def actions_to_env(self: ActingModule, actions: Any) -> Any:
         """Turn actions as rollouts store them into env units.
 
         Bounded Box leaves go from [-1, 1] to [low, high] and are clipped, a Discrete's ``start`` is added. The keys
@@ -136,39 +139,99 @@ class ComputeActions:
         Args:
             actions: numpy, leading axes allowed; nested as the action space is.
         """
-        convert = self.__dict__.get("_to_env")
-        if convert is None:
-            convert = self.__dict__["_to_env"] = _converter(self._module())
-        return convert(actions)
+        return Deployment.of(self).to_env(actions)
 
-    def _module(self) -> RLModule:
-        return cast("RLModule", self).unwrapped()
 
-    def _act(
-        self, obs: Any, state: Any, explore: bool, t: int | None, prev_rewards: Any = None
+class Deployment:
+    """What acting by hand needs of one module, each part made when it is first used.
+
+    Args:
+        module: the module, or a wrapper around it.
+    """
+
+    def __init__(self, module: ActingModule) -> None:
+        self._outer = module
+        self.module = module.unwrapped()
+        self._samplers: dict[bool, ActionSampler] = {}
+
+    @classmethod
+    def of(cls, module: ActingModule) -> Deployment:
+        """Return that of ``module``, made once; it travels with copies of the module."""
+        deployed: Deployment | None = module.__dict__.get("_deployment")
+        if deployed is None:
+            deployed = module.__dict__["_deployment"] = cls(module)
+        return deployed
+
+    @property
+    def input_columns(self) -> tuple[str, ...]:
+        """Columns that the module's networks read."""
+        return tuple(getattr(self.module, "input_columns", ()))
+
+    @property
+    def device(self) -> torch.device | None:
+        """Where the module is; None where it is no torch module."""
+        device = getattr(self._outer, "device", None)
+        return device if isinstance(device, torch.device) else None
+
+    @functools.cached_property
+    def packer(self) -> ObservationPacker | None:
+        """What makes arrays of observations; None where all are arrays."""
+        return ObservationPacker.of(self.module, self.module.observation_space)
+
+    @functools.cached_property
+    def to_env(self) -> Callable[[Any], Any]:
+        """The translation to env units by the module's distribution class, or, without one, by its action space."""
+        from rlkit_core.distributions import Distribution
+
+        module = self.module
+        space = module.action_space
+        if space is None:
+            return lambda actions: actions
+        try:
+            dist_cls = module.get_inference_action_dist_cls()
+        except (NotImplementedError, ConfigError):
+            dist_cls = None
+        to_env = getattr(dist_cls, "to_env", None) or Distribution.to_env
+        standard = getattr(to_env, "__func__", None) is Distribution.to_env.__func__  # type: ignore[attr-defined]
+        if standard and isinstance(space, gym.spaces.Discrete) and not space.start:
+            dtype = space.dtype
+            return lambda actions: actions if actions.dtype == dtype else actions.astype(dtype)
+        return functools.partial(
+            to_env,
+            space=space,
+            normalize=bool(module.model_config.get("normalize_actions", True)),
+            clip=bool(module.model_config.get("clip_actions", True)),
+        )
+
+    def act(
+        self, obs: Any, state: Any, explore: bool, t: int | None = None, prev_rewards: Any = None
     ) -> tuple[dict[str, Any], Any]:
-        module = cast("RLModule", self)
-        device = _device(module)
-        packer = _packer(self._module())
-        arrays = as_arrays(module.observation_space, obs) if packer is None else packer(obs)
+        """Act on a batch of observations (B, ...).
+
+        Returns:
+            ``(out, actions)``: what the module returned, as tensors, and the raw actions, as numpy arrays.
+        """
+        module, device = self._outer, self.device
+        arrays = as_arrays(module.observation_space, obs) if self.packer is None else self.packer(obs)
         batch: dict[str, Any] = {Columns.OBS: nested_map(lambda x: to_tensor(x, device), arrays)}
-        columns = getattr(self._module(), "input_columns", ())
-        if PREV_ACTIONS in columns:
+        rows = _batch_size(batch[Columns.OBS])
+        if PREV_ACTIONS in self.input_columns:
             state = dict(state or {})
             previous = state.pop(PREV_ACTIONS, None)
             if previous is None:
-                previous = no_previous_action(module.action_space, _batch_size(batch[Columns.OBS]))
+                previous = no_previous_action(module.action_space, rows)
             batch[PREV_ACTIONS] = nested_map(lambda x: to_tensor(x, device), previous)
-        if PREV_REWARDS in columns:
-            rewards = np.zeros(_batch_size(batch[Columns.OBS])) if prev_rewards is None else prev_rewards
+        if PREV_REWARDS in self.input_columns:
+            rewards = np.zeros(rows) if prev_rewards is None else prev_rewards
             batch[PREV_REWARDS] = to_tensor(np.asarray(rewards, np.float32), device)
         if module.is_stateful():
             if not state:
-                rows = _batch_size(batch[Columns.OBS])
                 state = nested_map(lambda x: np.stack([to_numpy(x)] * rows), module.get_initial_state())
             batch[Columns.STATE_IN] = nested_map(lambda x: to_tensor(x, device), state)
+        if explore not in self._samplers:
+            self._samplers[explore] = ActionSampler(module, explore=explore)
         with torch.no_grad():
-            out = _sampler(module, explore)(batch, t=t)
+            out = self._samplers[explore](batch, t=t)
         return out, nested_map(to_numpy, out[Columns.ACTIONS])
 
 
@@ -183,50 +246,6 @@ def to_tensor(value: object, device: torch.device | None = None) -> torch.Tensor
 def to_numpy(value: object) -> Any:
     """A numpy array of a tensor; other values stay."""
     return value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value
-
-
-def _converter(module: RLModule) -> Callable[[Any], Any]:
-    """The translation to env units by the module's distribution class, or, where it has none, by its action space."""
-    from rlkit_core.distributions import Distribution
-
-    space = module.action_space
-    if space is None:
-        return lambda actions: actions
-    try:
-        dist_cls = module.get_inference_action_dist_cls()
-    except (NotImplementedError, ConfigError):
-        dist_cls = None
-    to_env = getattr(dist_cls, "to_env", None) or Distribution.to_env
-    standard = getattr(to_env, "__func__", None) is Distribution.to_env.__func__  # type: ignore[attr-defined]
-    if standard and isinstance(space, gym.spaces.Discrete) and not space.start:
-        dtype = space.dtype
-        return lambda actions: actions if actions.dtype == dtype else actions.astype(dtype)
-    return functools.partial(
-        to_env,
-        space=space,
-        normalize=bool(module.model_config.get("normalize_actions", True)),
-        clip=bool(module.model_config.get("clip_actions", True)),
-    )
-
-
-def _packer(module: RLModule) -> ObservationPacker | None:
-    """The packer of the module's observations, made once; None where all are arrays."""
-    if "_observation_packer" not in module.__dict__:
-        module.__dict__["_observation_packer"] = ObservationPacker.of(module, module.observation_space)
-    packer: ObservationPacker | None = module.__dict__["_observation_packer"]
-    return packer
-
-
-def _sampler(module: RLModule, explore: bool) -> ActionSampler:
-    samplers: dict[bool, ActionSampler] = module.__dict__.setdefault("_samplers", {})
-    if explore not in samplers:
-        samplers[explore] = ActionSampler(module, explore=explore)
-    return samplers[explore]
-
-
-def _device(module: object) -> torch.device | None:
-    device = getattr(module, "device", None)
-    return device if isinstance(device, torch.device) else None
 
 
 def _batch_size(obs: Any) -> int:

@@ -1,14 +1,22 @@
-"""The mapping behind ``MultiRLModule._rl_modules``: registers torch members, under any valid id."""
+"""The members of a MultiRLModule: a mapping that registers them under any valid id, and the state of all of them."""
 
 from __future__ import annotations
 
-from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
+import itertools
+from collections.abc import Collection, Iterator, Mapping, MutableMapping
 from typing import Any
 
 from torch import nn
 
+from rlkit_core.errors import StateError
+from rlkit_core.rl_module.state import check_names, load_nn_state, to_array
 
-class Members(nn.Module):
+SELF = "__self__"
+SHARED = "__shared__"
+_MEMBERS = "_rl_modules."
+
+
+class Members(nn.Module, MutableMapping[str, Any]):
     """Module id -> RLModule, in order.
 
     Unlike ``nn.ModuleDict`` it takes ids such as ``"train"`` and ``"p.0"``, and members that are no ``nn.Module``.
@@ -49,34 +57,105 @@ class Members(nn.Module):
     def __bool__(self) -> bool:
         return bool(self._order)
 
-    def __contains__(self, module_id: object) -> bool:
-        return module_id in self._order
+    # A mapping of modules is the module that it is: torch keeps modules in sets.
+    __eq__ = object.__eq__
+    __hash__ = nn.Module.__hash__
 
-    def keys(self) -> KeysView[str]:
-        """The module ids."""
-        return KeysView(self)
 
-    def values(self) -> ValuesView[Any]:
-        """The modules."""
-        return ValuesView(self)
+def own_names(whole: nn.Module) -> list[str]:
+    """State-dict names that belong to the MultiRLModule itself, not to its members."""
+    if not _has_own(whole):
+        return []
+    return [name for name in whole.state_dict() if not name.startswith(_MEMBERS)]
 
-    def items(self) -> ItemsView[str, Any]:
-        """Pairs of module id and module."""
-        return ItemsView(self)
 
-    def get(self, module_id: str, default: object = None) -> Any:
-        """The module of that id, or ``default``."""
-        return self[module_id] if module_id in self._order else default
+def _has_own(whole: nn.Module) -> bool:
+    """Whether there may be parameters or buffers beside the members' (most have none, and need no search)."""
+    own = itertools.chain(whole.parameters(recurse=False), whole.buffers(recurse=False), whole.children())
+    return any(not isinstance(part, Members) for part in own)
 
-    def pop(self, module_id: str, *default: object) -> Any:
-        """Remove and return a module."""
-        if module_id not in self and default:
-            return default[0]
-        module = self[module_id]
-        del self[module_id]
-        return module
 
-    def update(self, members: Mapping[str, Any]) -> None:
-        """Add or replace members."""
-        for module_id, module in members.items():
-            self[module_id] = module
+def shared_groups(whole: nn.Module, members: Members) -> list[list[str]]:
+    """Groups of ``"module_id/name"`` that are one parameter or buffer, in order of first appearance."""
+    if len(members) < 2 and not _has_own(whole):
+        return []
+    places: dict[int, list[str]] = {}
+    owners = [(f"{key}/", module) for key, module in members.items() if isinstance(module, nn.Module)]
+    for prefix, module in owners:
+        for name, tensor in module.state_dict(keep_vars=True).items():
+            places.setdefault(id(tensor), []).append(prefix + name)
+    for name, tensor in whole.state_dict(keep_vars=True).items():
+        if not name.startswith(_MEMBERS):
+            places.setdefault(id(tensor), []).append(f"{SELF}/{name}")
+    return [names for names in places.values() if len({name.partition("/")[0] for name in names}) > 1]
+
+
+def get_multi_state(
+    whole: nn.Module,
+    members: Members,
+    components: str | Collection[str] | None,
+    not_components: str | Collection[str] | None,
+    inference_only: bool,
+    kwargs: Mapping[str, Any],
+) -> dict[str, Any]:
+    """See :meth:`MultiRLModule.get_state`."""
+    state: dict[str, Any] = {}
+    for module_id, module in members.items():
+        if inference_only and module.learner_only:
+            continue
+        if _wanted(module_id, components, not_components):
+            state[module_id] = module.get_state(
+                _below(module_id, components),
+                not_components=_below(module_id, not_components),
+                inference_only=inference_only,
+                **kwargs,
+            )
+    if components is None:
+        names = own_names(whole)
+        if names:
+            tensors = whole.state_dict()
+            state[SELF] = {name: to_array(tensors[name]) for name in names}
+        shared = shared_groups(whole, members)
+        if shared:
+            state[SHARED] = shared
+    return state
+
+
+def set_multi_state(
+    whole: nn.Module, members: Members, state: Mapping[str, Any], *, strict: bool, expected: Collection[str] | None
+) -> None:
+    """See :meth:`MultiRLModule.set_state`; ``expected`` are ids that the state must have, None: any may be missing."""
+    ids = [key for key in state if key not in (SELF, SHARED)]
+    own, name = own_names(whole), type(whole).__name__
+    if strict:
+        check_names(f"{name} (module ids)", ids if expected is None else expected, ids)
+        if own and SELF not in state:
+            raise StateError(f"state does not fit {name}: missing: its own parameters, {SELF!r}")
+    for module_id in ids:
+        if module_id in members:
+            try:
+                members[module_id].set_state(state[module_id], **({} if strict else {"strict": False}))
+            except StateError as error:
+                raise StateError(f"module {module_id!r}: {error}") from error
+    if SELF in state:
+        load_nn_state(name, whole, state[SELF], strict=strict, only=own)
+
+
+def _wanted(
+    module_id: str, components: str | Collection[str] | None, not_components: str | Collection[str] | None
+) -> bool:
+    if not_components is not None and module_id in _listed(not_components):
+        return False
+    return components is None or any(name.partition("/")[0] == module_id for name in _listed(components))
+
+
+def _below(module_id: str, names: str | Collection[str] | None) -> list[str] | None:
+    """Paths below ``module_id``; None when the whole member is meant."""
+    if names is None:
+        return None
+    below = [name.partition("/")[2] for name in _listed(names) if name.partition("/")[0] == module_id]
+    return [name for name in below if name] or None
+
+
+def _listed(names: str | Collection[str]) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)

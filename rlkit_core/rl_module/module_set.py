@@ -12,9 +12,9 @@ from attrs import frozen
 from rlkit_core.checkpoint import from_jsonable, to_jsonable
 from rlkit_core.columns import DEFAULT_AGENT_ID
 from rlkit_core.errors import CheckpointError, RLKitError
+from rlkit_core.models.default_config import model_config_dict as plain_model_config
 from rlkit_core.rl_module.apis.target_network import TargetNetworkAPI, target_names
 from rlkit_core.rl_module.base import RLModule
-from rlkit_core.rl_module.model_config import plain_model_config
 from rlkit_core.rl_module.multi import MultiRLModule, validate_module_id
 from rlkit_core.rl_module.spec import MultiRLModuleSpec, RLModuleSpec
 

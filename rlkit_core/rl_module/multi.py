@@ -13,8 +13,7 @@ from rlkit_core.columns import ALL_MODULES, module_id_problem
 from rlkit_core.errors import SpecError, StateError
 from rlkit_core.rl_module.base import _UNSET, RLModule
 from rlkit_core.rl_module.construction import takes_config_object
-from rlkit_core.rl_module.members import Members
-from rlkit_core.rl_module.multi_state import get_multi_state, set_multi_state
+from rlkit_core.rl_module.members import Members, get_multi_state, set_multi_state
 from rlkit_core.rl_module.spec import MultiRLModuleConfig, MultiRLModuleSpec, RLModuleSpec
 from rlkit_core.rl_module.torch_module import acting_call
 
@@ -390,7 +389,7 @@ class MultiRLModule(nn.Module, RLModule):
             inference_only: leave out what inference-only modules lack, and modules that are ``learner_only``.
             **kwargs: passed to the members.
         """
-        return get_multi_state(self, components, not_components, inference_only, kwargs)
+        return get_multi_state(self, self._members(), components, not_components, inference_only, kwargs)
 
     def set_state(self, state: Mapping[str, Any], *, strict: bool = True) -> None:
         """Take over what :meth:`get_state` gave.
@@ -398,7 +397,9 @@ class MultiRLModule(nn.Module, RLModule):
         Raises:
             StateError: module ids, names or shapes differ (``strict=False`` loosens ids and names).
         """
-        set_multi_state(self, state, strict, partial=bool(self.__dict__.get("_restoring")))
+        expected = [key for key, module in self.items() if not (module.learner_only and self.inference_only)]
+        partial = bool(self.__dict__.get("_restoring"))
+        set_multi_state(self, self._members(), state, strict=strict, expected=None if partial else expected)
 
     def restore_snapshot(self, snapshot: Snapshot, *, strict: bool = True) -> None:
         """Take over a checkpoint's snapshot: the members, then what belongs to the whole."""

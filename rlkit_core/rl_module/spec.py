@@ -10,9 +10,9 @@ import attrs
 from rlkit_core.checkpoint import register_json_type
 from rlkit_core.columns import DEFAULT_MODULE_ID
 from rlkit_core.errors import SpecError
+from rlkit_core.models.default_config import model_config_dict as plain_model_config
 from rlkit_core.rl_module.config import BuiltModule, RLModuleConfig, Spec, a_class
 from rlkit_core.rl_module.construction import CONSTRUCTOR_DEFAULTS, accepted_kwargs, takes_config_object
-from rlkit_core.rl_module.model_config import plain_model_config
 from rlkit_core.rl_module.spec_json import decode_field
 from rlkit_core.settings import mapping, setting
 

@@ -9,8 +9,8 @@ from attrs import asdict
 
 from rlkit_core.checkpoint import from_jsonable, register_json_type, to_jsonable
 from rlkit_core.checkpoint.trust import class_ref, resolve_class
+from rlkit_core.models.default_config import model_config_dict as plain_model_config
 from rlkit_core.plugins.records import Component
-from rlkit_core.rl_module.model_config import plain_model_config
 from rlkit_core.spaces import space_from_json, space_to_json
 
 CLASSES = frozenset(("module_class", "multi_rl_module_class", "catalog_class"))

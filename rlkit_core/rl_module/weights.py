@@ -10,8 +10,8 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
+from rlkit_core.rl_module.members import own_names
 from rlkit_core.rl_module.multi import MultiRLModule
-from rlkit_core.rl_module.multi_state import own_names
 from rlkit_core.rl_module.torch_module import TorchRLModule
 
 

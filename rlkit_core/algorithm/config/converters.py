@@ -75,7 +75,7 @@ def vectorize_mode(value: str | Enum) -> str:
 
 def model_config(value: Any) -> dict[str, Any]:
     """A dict; of a ``DefaultModelConfig`` only the fields that were set. Values keep their identity."""
-    from rlkit_core.rl_module.model_config import plain_model_config
+    from rlkit_core.models.default_config import model_config_dict as plain_model_config
 
     return plain_model_config(value)
 

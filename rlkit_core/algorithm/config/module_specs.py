@@ -7,7 +7,7 @@ from typing import Any
 
 from rlkit_core.algorithm.config.derived import DerivedSettings, specs_by_id
 from rlkit_core.errors import SpecError
-from rlkit_core.rl_module.model_config import plain_model_config
+from rlkit_core.models.default_config import model_config_dict as plain_model_config
 from rlkit_core.rl_module.spec import MultiRLModuleSpec, RLModuleSpec
 
 ENV_KEYS = ("__env__", "__env_single__")
