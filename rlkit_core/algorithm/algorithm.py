@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, cast
 
 import gymnasium as gym
-import torch
 
 from rlkit_core.algorithm.callbacks import Callbacks
 from rlkit_core.algorithm.evaluation import Evaluation
@@ -19,7 +18,7 @@ from rlkit_core.envs import EnvRunnerGroup
 from rlkit_core.envs.runner import EnvRunner
 from rlkit_core.errors import ConfigError
 from rlkit_core.learner import LearnerGroup
-from rlkit_core.models.threads import is_small
+from rlkit_core.models.threads import is_small, torch_threads
 from rlkit_core.plugins.host import default_host
 from rlkit_core.rl_module import MultiRLModuleSpec, RLModule, RLModuleSpec
 from rlkit_core.rl_module.module_set import ModuleSet, ToTrain
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from rlkit_core.checkpoint.snapshot import Snapshot
 
 
-class Algorithm(Evaluation, Checkpointable):
+class Algorithm(Checkpointable):
     """Trains modules in an environment.
 
     A subclass overrides :meth:`training_step`, built from the core's verbs: ``self.env_runner_group.sample``,
@@ -64,7 +63,7 @@ class Algorithm(Evaluation, Checkpointable):
         self._training_step_calls = 0
         self.timers = Timers()
         self.last_learner_results: dict[str, Any] = {}
-        self._evaluation_runners: EnvRunnerGroup | None = None
+        self.evaluation = Evaluation(self.seeds)
         self.callbacks = Callbacks(self.config, host)
         self.env_runner_group = EnvRunnerGroup(self.config, seeds=self.seeds)
         try:
@@ -127,11 +126,11 @@ class Algorithm(Evaluation, Checkpointable):
         return self.last_learner_results
 
     def _fault_metrics(self) -> dict[str, Any]:
-        found: dict[str, Any] = dict(self.env_runner_group.get_fault_metrics())
-        evaluation = self._evaluation_runners
-        if evaluation is not None and evaluation.local_env_runner is None:
-            found["evaluation"] = evaluation.get_fault_metrics()
-        return found
+        metrics: dict[str, Any] = dict(self.env_runner_group.get_fault_metrics())
+        evaluating = self.evaluation.runners
+        if evaluating is not None and evaluating.local_env_runner is None:
+            metrics["evaluation"] = evaluating.get_fault_metrics()
+        return metrics
 
     def extra_results(self) -> dict[str, Any]:
         """Results of an iteration that only this kind of algorithm has (``replay_buffer``, ...), by top-level key."""
@@ -175,21 +174,71 @@ class Algorithm(Evaluation, Checkpointable):
             return True
         return self.num_env_steps_sampled_lifetime - start_steps < (config.min_sample_timesteps_per_iteration or 0)
 
-    @contextmanager
-    def _threads(self) -> Iterator[None]:
+    def _threads(self) -> AbstractContextManager[None]:
         """Torch's thread count while training, as the config says; put back afterwards."""
         wanted = self.config.torch_threads
-        before = torch.get_num_threads()
         if wanted == "auto":
             wanted = 1 if is_small(self.env_runner_group.module_as_it_was) else None
-        if wanted is None or wanted == before:
-            yield
-            return
-        torch.set_num_threads(wanted)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
+        return torch_threads(wanted)
+
+    # -- evaluation ---------------------------------------------------------------------------------------------------
+
+    @property
+    def eval_env_runner_group(self) -> EnvRunnerGroup | None:
+        """The evaluation runners, once there was an evaluation."""
+        return self.evaluation.runners
+
+    def evaluate(self, num_episodes: int | None = None, *, seed: int | None = None) -> dict[str, Any]:
+        """Play with the current weights; training's envs are not touched.
+
+        Args:
+            num_episodes: how many whole episodes; what ``evaluation_duration`` and its unit say unless given.
+            seed: root of the episodes' seeds; the run's seed and the iteration unless given.
+
+        Returns:
+            ``{"env_runners": {"episode_return_mean": ..., "num_episodes": ..., ...}}`` over exactly these episodes,
+            or what ``custom_evaluation_function`` returns (unless ``num_episodes`` is given).
+        """
+        return self.begin_evaluation(num_episodes, seed=seed, iteration=self.iteration, training=False)()
+
+    def begin_evaluation(
+        self,
+        num_episodes: int | None = None,
+        *,
+        iteration: int,
+        seed: int | None = None,
+        training: bool = True,
+    ) -> Callable[[], dict[str, Any]]:
+        """Start :meth:`evaluate` on runners elsewhere; call what is returned to wait for the result.
+
+        Args:
+            num_episodes, seed: see :meth:`evaluate`.
+            iteration: whose evaluation it is; seeds depend on it.
+            training: training goes on meanwhile; a duration of "auto" lasts until the result is asked for.
+        """
+        function = self.config.custom_evaluation_function if num_episodes is None else None
+        runners = self.evaluation.open(self.config, num_episodes)
+        self.callbacks.on_evaluate_start(self)
+        with self._threads(), self.timers.time("evaluation"):
+            runners.sync_weights(self.learner_group.get_weights(inference_only=True))
+            if function is not None:
+                collect = self.evaluation.call(function, self, runners)
+            else:
+                seeds = SeedTree(seed) if seed is not None else self.seeds.child("evaluation", iteration)
+                collect = self.evaluation.begin(self.config, num_episodes, seeds=seeds, training=training)
+
+        def result() -> dict[str, Any]:
+            self.evaluation.end()
+            with self._threads(), self.timers.time("evaluation"):
+                metrics = collect()
+            self.callbacks.on_evaluate_end(self, metrics)
+            return metrics
+
+        return result
+
+    def _runner_groups(self) -> list[EnvRunnerGroup]:
+        """Training's runners, and those of evaluation once there was one."""
+        return [self.env_runner_group, *([self.evaluation.runners] if self.evaluation.runners is not None else [])]
 
     # -- parts --------------------------------------------------------------------------------------------------------
 
@@ -344,7 +393,7 @@ class Algorithm(Evaluation, Checkpointable):
             Exception: what ``change`` raises, or ValueError where agents are mapped to no module of their runners;
                 nothing has changed then.
         """
-        groups = (self.learner_group, self.env_runner_group, self._evaluation_runners)
+        groups = (self.learner_group, self.env_runner_group, self.evaluation.runners)
         sets = [
             (group, change(group.module_set) if part else group.module_set.with_settings(**settings))
             for group, part in zip(groups, takes_part, strict=True)
@@ -361,11 +410,10 @@ class Algorithm(Evaluation, Checkpointable):
     def match_modules_to_learner(self) -> None:
         """Give runners and config the modules that the learner has, after it was restored from elsewhere."""
         theirs = self.learner_group.module_set
-        for group in (self.env_runner_group, self._evaluation_runners):
-            if group is not None:
-                modules = group.module_set.following(theirs)
-                if modules is not group.module_set:
-                    group.set_modules(modules)
+        for group in self._runner_groups():
+            modules = group.module_set.following(theirs)
+            if modules is not group.module_set:
+                group.set_modules(modules)
         self.config = self.module_set.following(theirs).config
 
     @property
@@ -399,9 +447,8 @@ class Algorithm(Evaluation, Checkpointable):
     def _push_restored_weights(self) -> None:
         self.match_modules_to_learner()
         weights = self.learner_group.get_weights(inference_only=True)
-        for group in (self.env_runner_group, self._evaluation_runners):
-            if group is not None:
-                group.sync_weights(weights)
+        for group in self._runner_groups():
+            group.sync_weights(weights)
 
     def get_checkpointable_components(self) -> list[tuple[str, Checkpointable]]:
         """The learner group, under ``learner_group``."""
@@ -444,10 +491,9 @@ class Algorithm(Evaluation, Checkpointable):
 
     def stop(self) -> None:
         """Close envs and free learners; a second call does nothing."""
-        self._end_open_evaluation()
-        for group in (self.env_runner_group, self._evaluation_runners):
-            if group is not None:
-                group.stop()
+        self.evaluation.end()
+        for group in self._runner_groups():
+            group.stop()
         self.learner_group.shutdown()
 
     def __enter__(self) -> Algorithm:

@@ -7,7 +7,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from rlkit_core.algorithm.config.config import AlgorithmConfig
 from rlkit_core.algorithm.config.converters import CALLBACK_EVENTS
+from rlkit_core.algorithm.results import ResultDict
+from rlkit_core.plugins.hookspecs import Algorithm
+from rlkit_core.plugins.host import PluginHost
 
 
 class Callbacks:
@@ -19,10 +23,10 @@ class Callbacks:
 
     Args:
         config: an ``AlgorithmConfig``.
-        host: the plugin host, which has ``notify(hook, **kwargs)``; None notifies nobody.
+        host: the plugin host, whose observers are told; None tells nobody.
     """
 
-    def __init__(self, config: Any, host: Any = None) -> None:
+    def __init__(self, config: AlgorithmConfig, host: PluginHost | None = None) -> None:
         self._host = host
         objects = [item() if isinstance(item, type) else item for item in config.callbacks_class]
         self._functions: dict[str, list[Callable[..., Any]]] = {
@@ -30,30 +34,30 @@ class Callbacks:
             for event in CALLBACK_EVENTS
         }
 
-    def on_algorithm_init(self, algorithm: Any) -> None:
+    def on_algorithm_init(self, algorithm: Algorithm) -> None:
         """The algorithm is built."""
         self._call("on_algorithm_init", algorithm=algorithm)
         self._notify("rlkit_algorithm_built", algorithm=algorithm)
 
-    def on_train_result(self, algorithm: Any, result: dict[str, Any]) -> None:
+    def on_train_result(self, algorithm: Algorithm, result: ResultDict) -> None:
         """One ``train()`` has ended; functions may add to ``result``, plugins get to see it."""
         self._call("on_train_result", algorithm=algorithm, result=result)
         self._notify("rlkit_train_result", algorithm=algorithm, result=result)
 
-    def on_evaluate_start(self, algorithm: Any) -> None:
+    def on_evaluate_start(self, algorithm: Algorithm) -> None:
         """An evaluation begins."""
         self._call("on_evaluate_start", algorithm=algorithm)
 
-    def on_evaluate_end(self, algorithm: Any, evaluation_metrics: Mapping[str, Any]) -> None:
+    def on_evaluate_end(self, algorithm: Algorithm, evaluation_metrics: Mapping[str, Any]) -> None:
         """An evaluation has ended."""
         self._call("on_evaluate_end", algorithm=algorithm, evaluation_metrics=evaluation_metrics)
 
-    def on_checkpoint_saved(self, algorithm: Any, path: str | Path) -> None:
+    def on_checkpoint_saved(self, algorithm: Algorithm, path: str | Path) -> None:
         """A checkpoint was written."""
         self._call("on_checkpoint_saved", algorithm=algorithm, path=Path(path))
         self._notify("rlkit_checkpoint_saved", algorithm=algorithm, path=Path(path))
 
-    def on_checkpoint_loaded(self, algorithm: Any, path: str | Path) -> None:
+    def on_checkpoint_loaded(self, algorithm: Algorithm, path: str | Path) -> None:
         """The algorithm was restored."""
         self._call("on_checkpoint_loaded", algorithm=algorithm, path=Path(path))
 
@@ -70,7 +74,7 @@ class Callbacks:
             self._host.notify(hook, **kwargs)
 
 
-def _accepted(function: Callable[..., Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+def _accepted(function: Callable[..., object], kwargs: dict[str, object]) -> dict[str, object]:
     """Those of ``kwargs`` that the function takes; all of them if it cannot be inspected."""
     try:
         parameters = inspect.signature(function).parameters.values()
@@ -90,5 +94,5 @@ def _add_note(error: BaseException, note: str) -> None:
         error.args = (f"{error.args[0]} ({note})", *error.args[1:])
 
 
-def _name(function: Callable[..., Any]) -> str:
+def _name(function: object) -> str:
     return getattr(function, "__qualname__", None) or repr(function)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
 from torch import nn
 
 #: Parameters up to which a network without convolutions is quicker on one thread.
@@ -18,3 +22,17 @@ def is_small(module: nn.Module) -> bool:
     if any(isinstance(part, convolutions) for part in module.modules()):
         return False
     return bool(sum(p.numel() for p in module.parameters()) <= SMALL_NETWORK)
+
+
+@contextmanager
+def torch_threads(number: int | None) -> Iterator[None]:
+    """Give torch that many threads meanwhile; None leaves it as it is."""
+    before = torch.get_num_threads()
+    if number is None or number == before:
+        yield
+        return
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -150,7 +150,9 @@ class HookManager(pluggy.PluginManager):
         def before(hook: str, impls: Sequence[Any], kwargs: Mapping[str, object]) -> None:
             starts.append(time.perf_counter())
 
-        def after(outcome: Any, hook: str, impls: Sequence[Any], kwargs: Mapping[str, object]) -> None:
+        def after(
+            outcome: pluggy.Result[object], hook: str, impls: Sequence[Any], kwargs: Mapping[str, object]
+        ) -> None:
             milliseconds = (time.perf_counter() - starts.pop()) * 1e3
             said = "done" if outcome.exception is None else "raised"
             for impl in impls:

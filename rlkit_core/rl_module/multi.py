@@ -156,11 +156,11 @@ class MultiRLModule(nn.Module, RLModule):
 
     def forward_exploration(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:
         """Exploration forward of every member with a sub-batch; ids without a member are skipped."""
-        return acting_call(self, "exploration", batch, kwargs)
+        return acting_call(self, self._call, "exploration", batch, kwargs)
 
     def forward_inference(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:
         """Inference forward of every member with a sub-batch; ids without a member are skipped."""
-        return acting_call(self, "inference", batch, kwargs)
+        return acting_call(self, self._call, "inference", batch, kwargs)
 
     def forward_train(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:
         """Training forward of every member with a sub-batch; ids without a member are skipped.

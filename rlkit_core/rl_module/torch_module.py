@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -44,13 +44,13 @@ class TorchRLModule(nn.Module, RLModule):
     def forward_exploration(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:
         """Forward for collecting data, in eval mode without gradients."""
         if self.training or self._checks or torch.is_grad_enabled():
-            return acting_call(self, "exploration", batch, kwargs)
+            return acting_call(self, self._call, "exploration", batch, kwargs)
         return self._call("exploration", batch, kwargs) if kwargs else self._forward_exploration(batch)
 
     def forward_inference(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:
         """Forward for acting without exploration, in eval mode without gradients."""
         if self.training or self._checks or torch.is_grad_enabled():
-            return acting_call(self, "inference", batch, kwargs)
+            return acting_call(self, self._call, "inference", batch, kwargs)
         return self._call("inference", batch, kwargs) if kwargs else self._forward_inference(batch)
 
     def forward_train(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:
@@ -164,7 +164,13 @@ class TorchRLModule(nn.Module, RLModule):
         return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
 
-def acting_call(module: Any, phase: str, batch: dict[str, Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+def acting_call(
+    module: nn.Module,
+    call: Callable[[str, dict[str, Any], dict[str, Any]], dict[str, Any]],
+    phase: str,
+    batch: dict[str, Any],
+    kwargs: dict[str, Any],
+) -> dict[str, Any]:
     """Run an acting forward in eval mode and without gradients; the mode is restored even after an error."""
     was_training = module.training
     if was_training:
@@ -172,8 +178,8 @@ def acting_call(module: Any, phase: str, batch: dict[str, Any], kwargs: dict[str
     try:
         if torch.is_grad_enabled():
             with torch.no_grad():
-                return module._call(phase, batch, kwargs)  # type: ignore[no-any-return]
-        return module._call(phase, batch, kwargs)  # type: ignore[no-any-return]
+                return call(phase, batch, kwargs)
+        return call(phase, batch, kwargs)
     finally:
         if was_training:
             module.train()
