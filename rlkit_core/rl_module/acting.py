@@ -9,6 +9,7 @@ import gymnasium as gym
 import torch
 
 from rlkit_core.columns import Columns
+from rlkit_core.distributions import Distribution
 from rlkit_core.errors import ModuleAPIError
 from rlkit_core.seeding import TorchRNG
 from rlkit_core.spaces import nested_map
