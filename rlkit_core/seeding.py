@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
 _MASK_32 = (1 << 32) - 1
@@ -131,7 +133,7 @@ class TorchRNG:
         """The CPU stream's position, a ``uint8`` numpy array."""
         return self._take_back().numpy().copy()
 
-    def set_state(self, state: Any) -> None:
+    def set_state(self, state: Mapping[str, Any]) -> None:
         """Continue from a position that :meth:`get_state` gave."""
         self._state, self._lent = self._torch.as_tensor(state, dtype=self._torch.uint8).clone(), False
 

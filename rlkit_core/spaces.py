@@ -268,7 +268,7 @@ def _encode_box(space: Any) -> dict[str, Any]:
     return data
 
 
-def _decode_box(data: Any) -> Space:
+def _decode_box(data: Mapping[str, Any]) -> Space:
     shape, dtype = _shape(data["shape"]), _numeric_dtype(data["dtype"])
     low = _numbers_from_json(data["low"], shape, dtype)
     high = _numbers_from_json(data["high"], shape, dtype)
@@ -283,7 +283,7 @@ def _dtype_entry(space: Space) -> dict[str, Any]:
     return {} if space.dtype == np.int64 else {"dtype": str(space.dtype)}
 
 
-def _dtype_kwarg(data: Any) -> dict[str, Any]:
+def _dtype_kwarg(data: Mapping[str, Any]) -> dict[str, Any]:
     return {"dtype": _numeric_dtype(data["dtype"]).type} if "dtype" in data else {}
 
 
@@ -292,7 +292,7 @@ def _encode_multi_discrete(space: Any) -> dict[str, Any]:
     return {**data, "start": space.start.tolist()} if space.start.any() else data
 
 
-def _decode_multi_discrete(data: Any) -> Space:
+def _decode_multi_discrete(data: Mapping[str, Any]) -> Space:
     start = {"start": np.array(data["start"])} if "start" in data else {}
     make: Any = spaces.MultiDiscrete
     return make(np.array(data["nvec"]), **_dtype_kwarg(data), **start)  # type: ignore[no-any-return]
@@ -305,7 +305,7 @@ def _encode_dict(space: Any) -> dict[str, Any]:
     return {"spaces": [[key, space_to_json(child)] for key, child in space.spaces.items()]}
 
 
-def _decode_dict(data: Any) -> Space:
+def _decode_dict(data: Mapping[str, Any]) -> Space:
     return spaces.Dict([(key, space_from_json(child)) for key, child in data["spaces"]])
 
 
@@ -313,7 +313,7 @@ def _all_to_json(space: Any) -> dict[str, Any]:
     return {"spaces": [space_to_json(child) for child in space.spaces]}
 
 
-def _all_from_json(data: Any) -> list[Space]:
+def _all_from_json(data: Mapping[str, Any]) -> list[Space]:
     return [space_from_json(child) for child in data["spaces"]]
 
 

@@ -24,6 +24,8 @@ from rlkit_core.plugins.registry import CatalogTier, Choice, ComponentChoices
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import gymnasium as gym
+
 __all__ = [
     "RL_INITIALIZERS",
     "ActorCriticCatalog",
@@ -92,7 +94,7 @@ class Catalog:
             self._determine_components_hook()
 
     @staticmethod
-    def _effective(model_config: Any) -> dict[str, Any]:
+    def _effective(model_config: Mapping[str, Any]) -> dict[str, Any]:
         return effective_model_config(model_config)
 
     @contextlib.contextmanager
@@ -168,15 +170,15 @@ class Catalog:
     @classmethod
     def get_tokenizer_config(
         cls,
-        observation_space: Any,
-        model_config_dict: Any = None,
-        view_requirements: Any = None,
+        observation_space: gym.Space[Any],
+        model_config_dict: Mapping[str, Any] | None = None,
+        view_requirements: object = None,
     ) -> Any:
         """Return the config of the encoder chosen for the space, without any wrapper."""
         return current_scope(cls).encoder_config(observation_space, effective_model_config(model_config_dict))
 
     @classmethod
-    def _get_dist_cls_from_action_space(cls, action_space: Any, *, framework: str | None = "torch") -> Any:
+    def _get_dist_cls_from_action_space(cls, action_space: gym.Space[Any], *, framework: str | None = "torch") -> Any:
         """Return the distribution class chosen for an action space, ready for ``from_logits(logits)``.
 
         Raises:
@@ -229,7 +231,7 @@ class ActorCriticCatalog(Catalog):
     """
 
     @staticmethod
-    def _effective(model_config: Any) -> dict[str, Any]:
+    def _effective(model_config: Mapping[str, Any]) -> dict[str, Any]:
         return with_rl_initializers(effective_model_config(model_config))
 
     @functools.cached_property
@@ -275,7 +277,9 @@ class ActorCriticCatalog(Catalog):
             return self.vf_head_config.build(framework=framework)
 
 
-def wrapped(config: Any, observation_space: Any, action_space: Any, settings: Mapping[str, Any]) -> Any:
+def wrapped(
+    config: ModelConfig, observation_space: gym.Space[Any], action_space: gym.Space[Any], settings: Mapping[str, Any]
+) -> Any:
     """Put what the settings ask for round an encoder's config: normalisation, previous inputs, recurrence.
 
     Raises:

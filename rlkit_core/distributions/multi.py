@@ -70,7 +70,7 @@ class MultiDistribution(Distribution):
         cls,
         space: gym.Space[Any],
         model_config: Mapping[str, Any] | None = None,
-        input_lens: Any = None,
+        input_lens: Sequence[int] | None = None,
         **kwargs: object,
     ) -> int:
         """Return the sum of the children's sizes.

@@ -84,7 +84,7 @@ def size_of(space: Any) -> int:
     return int(np.prod(space.shape, dtype=np.int64))
 
 
-def _shaped(array: Any, shape: tuple[int, ...]) -> Any:
+def _shaped(array: np.ndarray[Any, Any], shape: tuple[int, ...]) -> Any:
     """Give flat actions ``(*batch, n)`` the shape ``(*batch, *shape)``; those that have it already stay."""
     if len(shape) == 1 and array.shape[-1:] == shape:
         return array

@@ -115,5 +115,5 @@ def _make_registered(env_id: str, settings: dict[str, Any], kwargs: dict[str, An
         raise EnvError(f"env {env_id!r} could not be made with env_config={settings!r}: {error}") from error
 
 
-def _name(env: Any) -> str:
+def _name(env: object) -> str:
     return getattr(env, "__qualname__", None) or repr(env)

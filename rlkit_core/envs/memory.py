@@ -60,7 +60,7 @@ class ActingMemory:
         """Read the module's initial state anew; it may be learned."""
         if self.stateful:
 
-            def rows(leaf: Any) -> Tensor:
+            def rows(leaf: np.ndarray[Any, Any]) -> Tensor:
                 tensor = torch.as_tensor(leaf).detach()
                 return tensor.expand(self._num_envs, *tensor.shape).clone()
 

@@ -280,7 +280,7 @@ class EnvRunner:
 
     # -- one step -------------------------------------------------------------------------------------------------
 
-    def _step(self, buffers: RolloutBuffers, t: int, raw: Any) -> Finals:
+    def _step(self, buffers: RolloutBuffers, t: int, raw: object) -> Finals:
         """Step the envs with raw actions, numpy arrays ``[N, ...]``."""
         buffers.raw_actions[t], buffers.steps_taken = raw, t
         try:

@@ -122,7 +122,7 @@ def batch_writer(space: gym.Space[Any]) -> Callable[[Rows, Any], None]:
     if has_array(space):
         return np.copyto
 
-    def write_objects(rows: Rows, observations: Any) -> None:
+    def write_objects(rows: Rows, observations: Sequence[Any]) -> None:
         for n, observation in enumerate(observations):
             rows[n] = own_copy(space, observation)
 
@@ -311,7 +311,7 @@ class GymVectorEnv:
         self.envs.close()
 
 
-def _final_row(final_obs: Any, n: int) -> Any:
+def _final_row(final_obs: object, n: int) -> Any:
     """Row n of gymnasium's ``infos["final_obs"]``: an object array of observations, or arrays nested as the space."""
     if isinstance(final_obs, np.ndarray) and final_obs.dtype == object:
         return final_obs[n]

@@ -50,7 +50,7 @@ class MembersLearner(Protocol):
         """Whether this learner can train a module."""
         raise NotImplementedError
 
-    def should_module_be_updated(self, module_id: str, batch: Any = None) -> bool:
+    def should_module_be_updated(self, module_id: str, batch: Mapping[str, Any] | None = None) -> bool:
         """Whether a module is trained."""
         raise NotImplementedError
 

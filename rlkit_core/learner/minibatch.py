@@ -150,7 +150,7 @@ def rows_per_minibatch(batch: ModuleBatch, minibatch_size: int) -> int:
     return max(1, minibatch_size // sequence_length(batch))
 
 
-def as_tensors(columns: Mapping[str, Any], device: Any) -> ModuleBatch:
+def as_tensors(columns: Mapping[str, Any], device: torch.device | str) -> ModuleBatch:
     """Columns of arrays or tensors as tensors on ``device``; float64 becomes float32."""
 
     def convert(value: object) -> torch.Tensor:

@@ -7,12 +7,16 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rlkit_core.checkpoint import Checkpointable, load_tree, save_tree
 from rlkit_core.errors import CheckpointError, NonFiniteError, RLKitError
 from rlkit_core.execution.foreign_code import is_importable
 from rlkit_core.learner.minibatch import as_tensors
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
 
 _SCRIPT = '''"""Replays the minibatch whose loss or gradients were not finite. See report.json."""
 
@@ -37,7 +41,7 @@ module = sys.modules[{name!r}] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)"""
 
 
-def write_report(learner: Any, error: NonFiniteError, minibatch: Any) -> NonFiniteError:
+def write_report(learner: Any, error: NonFiniteError, minibatch: Mapping[str, Any]) -> NonFiniteError:
     """Write a folder with which the error can be studied; nothing that goes wrong here hides the error.
 
     The folder holds the minibatch (safetensors), ``learner`` (a checkpoint with the weights before that minibatch, the
@@ -60,7 +64,7 @@ def write_report(learner: Any, error: NonFiniteError, minibatch: Any) -> NonFini
     return told.with_traceback(error.__traceback__)
 
 
-def _write(learner: Any, error: NonFiniteError, minibatch: Any) -> Path:
+def _write(learner: Any, error: NonFiniteError, minibatch: Mapping[str, Any]) -> Path:
     folder = _new_folder(learner)
     save_tree(dict(minibatch), folder, "minibatch")
     save_tree({"torch": learner.rng.get_state()}, folder, "random_state")
@@ -125,7 +129,7 @@ def _script(learner: Any) -> str:
     return _SCRIPT.format(paths=paths, imports="\n".join(dict.fromkeys(imports)), classes=", ".join(names))
 
 
-def replay_nonfinite(folder: Any, *, learner: Any = None, classes: Iterable[type] = ()) -> None:
+def replay_nonfinite(folder: str | os.PathLike[str], *, learner: Any = None, classes: Iterable[type] = ()) -> None:
     """Repeat the gradient step on a saved minibatch.
 
     Args:

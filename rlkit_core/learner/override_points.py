@@ -61,7 +61,7 @@ class OverridePoints:
         required = tuple(self.rl_module_required_apis())
         return isinstance(module, nn.Module) and all(isinstance(module.unwrapped(), api) for api in required)
 
-    def should_module_be_updated(self, module_id: str, batch: Any = None) -> bool:
+    def should_module_be_updated(self, module_id: str, batch: Mapping[str, Any] | None = None) -> bool:
         """Whether ``policies_to_train`` names the module (None: all are trained), or says so of it and its batch."""
         to_train = self.config.policies_to_train
         if to_train is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rlkit_core.data.foreign_episodes import complete_rollout, rollout_from_episodes
 from rlkit_core.data.rollout import Rollout
@@ -12,6 +12,9 @@ from rlkit_core.errors import ConfigError
 from rlkit_core.learner.metrics import BlockKeys, Metrics, count_keys
 from rlkit_core.learner.minibatch import ModuleBatch, num_rows
 from rlkit_core.rl_module import MultiRLModule
+
+if TYPE_CHECKING:
+    import torch
 
 DIFF_NUM_GRAD_UPDATES: Final = "diff_num_grad_updates_vs_sampler_policy"
 
@@ -81,7 +84,7 @@ def joined_rollout(data: ModuleData) -> Rollout:
     return rollouts[0] if len(rollouts) == 1 else Rollout.concat(rollouts)
 
 
-def rollout_of(module: Any, episodes: Episodes, device: Any) -> Rollout:
+def rollout_of(module: Any, episodes: Episodes, device: torch.device | str) -> Rollout:
     """Episodes of one module as a rollout on ``device``, with what the module would have said of its actions."""
     return complete_rollout(module, rollout_from_episodes(episodes, module.observation_space).to(device))
 

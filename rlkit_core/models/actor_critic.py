@@ -79,7 +79,7 @@ class ActorCriticEncoder(Encoder):
     def _read_columns(self, encoder: nn.Module) -> None:
         self.input_columns = tuple(getattr(encoder, "input_columns", (Columns.OBS,)))
 
-    def forward(self, batch: Mapping[str, Any], *, only: str | None = None, **kwargs: Any) -> dict[str, Any]:
+    def forward(self, batch: Mapping[str, Any], *, only: str | None = None, **kwargs: object) -> dict[str, Any]:
         """Encode observations.
 
         Args:
@@ -122,7 +122,7 @@ class StatefulActorCriticEncoder(ActorCriticEncoder):
             state[CRITIC] = initial_state_of(critic)
         return state
 
-    def forward(self, batch: Mapping[str, Any], *, only: str | None = None, **kwargs: Any) -> dict[str, Any]:
+    def forward(self, batch: Mapping[str, Any], *, only: str | None = None, **kwargs: object) -> dict[str, Any]:
         """Encode observations ``(B, T, ...)`` from ``batch["state_in"]``; adds ``"state_out"``."""
         modules = self._modules
         if self._shared:

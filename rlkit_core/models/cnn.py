@@ -250,7 +250,7 @@ class CNNEncoder(Encoder):
         self._channels_first = config.channels_first
         self._uint8_scale = config.uint8_scale
 
-    def forward(self, batch: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
+    def forward(self, batch: Mapping[str, Any], **kwargs: object) -> dict[str, Any]:
         """Encode ``batch["obs"]``."""
         x = batch[Columns.OBS]
         if self._rank == 2:

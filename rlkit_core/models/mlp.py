@@ -238,7 +238,7 @@ class MLPEncoder(Encoder):
         """Whether its layers are all there is to it for float32 observations."""
         return self._rank == 1
 
-    def forward(self, batch: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
+    def forward(self, batch: Mapping[str, Any], **kwargs: object) -> dict[str, Any]:
         """Encode ``batch["obs"]``."""
         x = batch[Columns.OBS]
         if x.dtype is not torch.float32 or self._rank != 1:

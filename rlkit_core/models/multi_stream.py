@@ -99,7 +99,7 @@ class MultiStreamEncoder(Encoder):
         self.fusion = config.build_mlp()
         self._plan = self.fusion.plan
 
-    def forward(self, batch: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
+    def forward(self, batch: Mapping[str, Any], **kwargs: object) -> dict[str, Any]:
         """Encode each part of ``batch["obs"]`` and join them."""
         obs = batch[Columns.OBS]
         named = isinstance(obs, Mapping)

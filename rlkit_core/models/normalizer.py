@@ -186,7 +186,7 @@ class NormalizedEncoder(Encoder):
         """Take a batch of raw observations into the running statistics."""
         self.normalizer.update_statistics(obs, mask)
 
-    def forward(self, batch: Mapping[str, Any], **kwargs: Any) -> Any:
+    def forward(self, batch: Mapping[str, Any], **kwargs: object) -> Any:
         """Encode ``batch`` with normalised observations."""
         return self.encoder({**batch, Columns.OBS: self.normalizer(batch[Columns.OBS])}, **kwargs)
 

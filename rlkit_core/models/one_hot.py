@@ -85,7 +85,7 @@ class OneHotEncoder(Encoder):
             total += n
         self.register_buffer("offsets", torch.tensor(offsets, dtype=torch.int64), persistent=False)
 
-    def forward(self, batch: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
+    def forward(self, batch: Mapping[str, Any], **kwargs: object) -> dict[str, Any]:
         """Encode ``batch["obs"]``."""
         x = batch[Columns.OBS]
         if self._rank != 1:

@@ -123,7 +123,7 @@ class PreviousInputsEncoder(Encoder):
         added = [c for c, on in ((PREV_ACTIONS, config.use_prev_action), (PREV_REWARDS, self._reward)) if on]
         self.input_columns = (*getattr(self.encoder, "input_columns", (Columns.OBS,)), *added)
 
-    def forward(self, batch: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
+    def forward(self, batch: Mapping[str, Any], **kwargs: object) -> dict[str, Any]:
         """Encode observations and append.
 
         Raises:

@@ -134,7 +134,7 @@ class RecurrentEncoder(Encoder):
         like = next(self.rnn.parameters())
         return {name: torch.zeros(self._state_shape, dtype=like.dtype, device=like.device) for name in self._names}
 
-    def forward(self, batch: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
+    def forward(self, batch: Mapping[str, Any], **kwargs: object) -> dict[str, Any]:
         """Run over the time axis of ``batch["obs"]`` from ``batch["state_in"]``."""
         x = self._tokens(batch)
         state_in = batch.get(Columns.STATE_IN)

@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import time
-from typing import IO, Any, Protocol
+from typing import IO, TYPE_CHECKING, Protocol
 
 from attrs import frozen
 
@@ -15,6 +15,9 @@ PLAIN_INTERVAL_S = 2.0
 
 ROOM_FOR_BAR = 104
 """Columns of a terminal from which on a bar fits beside the figures."""
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 @frozen
@@ -121,7 +124,7 @@ class RichProgress:
         console: a ``rich.console.Console``; one on standard output unless given.
     """
 
-    def __init__(self, total_steps: int | None = None, console: Any = None) -> None:
+    def __init__(self, total_steps: int | None = None, console: Console | None = None) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as Bars

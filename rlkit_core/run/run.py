@@ -421,7 +421,7 @@ class Run:
             yield
             return
 
-        def take(number: int, frame: Any) -> None:
+        def take(number: int, frame: object) -> None:
             if self._signal is not None:
                 raise KeyboardInterrupt
             self._signal = number

@@ -29,7 +29,7 @@ CURVE = "learning_curve.png"
 SUMMARY = "summary.json"
 
 
-def default_run_dir(algorithm: str, env: Any, root: str | os.PathLike[str] = "runs") -> Path:
+def default_run_dir(algorithm: str, env: object, root: str | os.PathLike[str] = "runs") -> Path:
     """A new folder's path, ``runs/ppo-CartPole-v1-20250131-093000`` (with ``-2`` where that is taken)."""
     name = env if isinstance(env, str) else getattr(env, "__name__", "env")
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{algorithm}-{name}") + time.strftime("-%Y%m%d-%H%M%S")

@@ -201,7 +201,7 @@ class Settings:
         self._set_names.update(stored)
         return self
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         if name.startswith("_") and name not in self.known_settings():
             object.__setattr__(self, name, value)
         else:
@@ -271,7 +271,7 @@ class Settings:
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
-def equal(one: Any, other: object) -> bool:
+def equal(one: object, other: object) -> bool:
     """Equality that compares containers by value and arrays whole, and never raises."""
     if one is other:
         return True

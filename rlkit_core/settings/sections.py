@@ -37,12 +37,12 @@ class section:  # noqa: N801 - stands where a method would
         """The method, bound to ``config`` when there is one."""
         if config is None:
 
-            def method(config: SectionedSettings, *args: object, **settings: Any) -> SectionedSettings:
+            def method(config: SectionedSettings, *args: object, **settings: object) -> SectionedSettings:
                 return config.change(self._by_name(owner, args, settings), section=self.name)
 
         else:
 
-            def method(*args: object, **settings: Any) -> SectionedSettings:  # type: ignore[misc]
+            def method(*args: object, **settings: object) -> SectionedSettings:  # type: ignore[misc]
                 return config.change(self._by_name(owner, args, settings), section=self.name)
 
         known = sorted(self.settings_of(owner), key=lambda item: item.name != self.positional)
@@ -138,7 +138,7 @@ class SectionedSettings(Settings):
             )
         return super().change(settings, section=section)
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         if self._is_frozen:
             self.change({name: value})
         super().__setattr__(name, value)
@@ -204,7 +204,7 @@ class SectionedSettings(Settings):
         return self.change(settings)
 
     @classmethod
-    def overrides(cls, **settings: Any) -> dict[str, Any]:
+    def overrides(cls, **settings: object) -> dict[str, Any]:
         """Some settings as a dict, for ``algorithm_config_overrides_per_module`` or ``evaluation_config``.
 
         Raises:

@@ -81,7 +81,7 @@ class MobileNetV2Encoder(Encoder):
         self.features.requires_grad_(not config.freeze)
         self.project = nn.Linear(size, config.output_dim)
 
-    def forward(self, batch: Mapping[str, Any], **kwargs: Any) -> dict[str, torch.Tensor]:
+    def forward(self, batch: Mapping[str, Any], **kwargs: object) -> dict[str, torch.Tensor]:
         """Encode ``batch["obs"]``."""
         images = batch[Columns.OBS].float()
         pooled = self.features(images).mean(dim=(-2, -1))

@@ -22,6 +22,6 @@ class StatelessCartPole(gym.ObservationWrapper[Any, Any, Any]):
         space: Any = self.env.observation_space
         self.observation_space = gym.spaces.Box(space.low[[0, 2]], space.high[[0, 2]], dtype=np.float32)
 
-    def observation(self, observation: Any) -> Any:
+    def observation(self, observation: np.ndarray[Any, Any]) -> Any:
         """Keep position and angle."""
         return np.asarray(observation)[[0, 2]]

@@ -19,7 +19,7 @@ class ConstantReward(gym.Env[Array, np.int64]):
     def __init__(self, limit: int = 8) -> None:
         self.limit, self.t = limit, 0
 
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Array, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
         """Begin an episode."""
         super().reset(seed=seed)
         self.t = 0
@@ -43,7 +43,7 @@ class TwoKinds(gym.Env[Array, np.int64]):
     def __init__(self, limit: int = 5) -> None:
         self.limit, self.t, self.kind = limit, 0, 1
 
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Array, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
         """Begin an episode."""
         super().reset(seed=seed)
         self.t, self.kind = 0, 1 - self.kind
@@ -65,7 +65,7 @@ class Ragged(gym.Env[Array, np.int64]):
     observation_space = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
     action_space = gym.spaces.Discrete(3)
 
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Array, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
         """Begin an episode."""
         super().reset(seed=seed)
         self.t, self.limit, self.cut = 0, int(self.np_random.integers(1, 8)), bool(self.np_random.integers(2))

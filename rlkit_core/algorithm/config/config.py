@@ -64,7 +64,7 @@ class AlgorithmConfig(DerivedSettings):
 
     def get_rl_module_spec(
         self,
-        env: Any = None,
+        env: object = None,
         spaces: Any = None,
         inference_only: bool | None = None,
     ) -> RLModuleSpec:
@@ -77,7 +77,7 @@ class AlgorithmConfig(DerivedSettings):
     def get_multi_rl_module_spec(
         self,
         *,
-        env: Any = None,
+        env: object = None,
         spaces: Any = None,
         inference_only: bool | None = None,
     ) -> MultiRLModuleSpec:
@@ -163,7 +163,7 @@ class AlgorithmConfig(DerivedSettings):
         """The same as :meth:`build_algo`."""
         return self.build_algo(env, use_copy)
 
-    def build_learner(self, *, env: Any = None, spaces: Any = None) -> Learner:
+    def build_learner(self, *, env: object = None, spaces: Any = None) -> Learner:
         """Make a Learner for the modules of this config; ``learner.build()`` then builds them."""
         spec = self.get_multi_rl_module_spec(env=env, spaces=spaces, inference_only=False)
         return self.learner_class(config=self, module_spec=spec)  # type: ignore[no-any-return]
@@ -171,10 +171,10 @@ class AlgorithmConfig(DerivedSettings):
     def build_learner_group(
         self,
         *,
-        env: Any = None,
+        env: object = None,
         spaces: Any = None,
-        rl_module_spec: Any = None,
-        placement_group: Any = None,
+        rl_module_spec: RLModuleSpec | MultiRLModuleSpec | None = None,
+        placement_group: None = None,
     ) -> LearnerGroup:
         """Make a LearnerGroup for the modules of this config.
 
@@ -217,7 +217,7 @@ class AlgorithmConfig(DerivedSettings):
         return to_json.dumps(self)
 
     @classmethod
-    def from_json(cls, text: str, **passed: Any) -> Any:
+    def from_json(cls, text: str, **passed: object) -> Any:
         """The config that :meth:`to_json` wrote, of the class it had.
 
         Args:

@@ -29,7 +29,7 @@ def merged_spec(config: DerivedSettings) -> RLModuleSpec | MultiRLModuleSpec:
 def multi_spec(
     config: DerivedSettings,
     *,
-    env: Any,
+    env: object,
     spaces: Any,
     inference_only: bool | None,
 ) -> MultiRLModuleSpec:

@@ -33,7 +33,9 @@ def to_data(config: DerivedSettings) -> dict[str, Any]:
     return {**data, "settings": settings}
 
 
-def from_data(data: Any, base: type[DerivedSettings], passed: Mapping[str, Any], classes: Iterable[type] = ()) -> Any:
+def from_data(
+    data: object, base: type[DerivedSettings], passed: Mapping[str, Any], classes: Iterable[type] = ()
+) -> Any:
     """A config from what :func:`to_data` gave.
 
     Args:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -24,6 +24,9 @@ from rlkit_core.learner.metrics import Key, Reduce
 from rlkit_core.models.threads import is_small
 from rlkit_core.seeding import SeedTree
 
+if TYPE_CHECKING:
+    from rlkit_core.rl_module import MultiRLModuleSpec, RLModuleSpec
+
 _LOG = logging.getLogger(__name__)
 #: Seconds after one learner's update has failed in which those of the others end.
 PATIENCE = 60.0
@@ -31,7 +34,9 @@ PATIENCE = 60.0
 # -- what runs where a learner is -----------------------------------------------------------------------------------
 
 
-def make_learner(config: Any, module_spec: Any, seeds: SeedTree, index: int = 0, sharing: int = 0) -> Learner:
+def make_learner(
+    config: Any, module_spec: RLModuleSpec | MultiRLModuleSpec, seeds: SeedTree, index: int = 0, sharing: int = 0
+) -> Learner:
     """A built learner.
 
     Args:

@@ -25,6 +25,8 @@ from rlkit_core.rl_module.weights import Weights
 from rlkit_core.seeding import SeedTree
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from rlkit_core.checkpoint.snapshot import Snapshot
     from rlkit_core.rl_module.module_set import ToTrain
 
@@ -206,7 +208,9 @@ class LearnerGroup(Checkpointable):
         """:meth:`update` with ready columns."""
         return self.update(batch=batch, **kwargs)
 
-    def update_from_episodes(self, episodes: Any, **kwargs: Any) -> dict[str, Any]:
+    def update_from_episodes(
+        self, episodes: Mapping[str, Sequence[Any]] | Sequence[Any], **kwargs: Any
+    ) -> dict[str, Any]:
         """:meth:`update` with episodes."""
         return self.update(episodes=episodes, **kwargs)
 
@@ -214,8 +218,8 @@ class LearnerGroup(Checkpointable):
         self,
         batch: Mapping[str, Any] | None = None,
         *,
-        rollouts: Any = None,
-        episodes: Any = None,
+        rollouts: Mapping[str, Any] | None = None,
+        episodes: Mapping[str, Sequence[Any]] | Sequence[Any] | None = None,
         return_state: bool = False,
         **kwargs: object,
     ) -> list[dict[str, Any]]:

@@ -53,7 +53,13 @@ def _join(found: list[Tensor], shapes: list[tuple[int, int]] | None) -> Tensor:
     return torch.cat(pieces, 1).flatten(0, 1)
 
 
-def shard(size: int, *, batch: Mapping[str, Any] | None = None, rollouts: Any = None, episodes: Any = None) -> Shards:
+def shard(
+    size: int,
+    *,
+    batch: Mapping[str, Any] | None = None,
+    rollouts: Any = None,
+    episodes: Any = None,
+) -> Shards:
     """Divide the data of one update.
 
     A module of which some learner would get nothing is left out for all.
@@ -131,7 +137,7 @@ def _divided(size: int, rollouts: list[Rollout]) -> list[list[Rollout]]:
     return [[part] for part in whole.split(size)]
 
 
-def _shard_episodes(size: int, episodes: Any) -> Shards:
+def _shard_episodes(size: int, episodes: Mapping[str, Sequence[Any]] | Sequence[Any]) -> Shards:
     by_module = episodes if isinstance(episodes, Mapping) else {None: episodes}
     parts: list[Any] = [{} for _ in range(size)]
     steps = 0

@@ -108,7 +108,7 @@ class TargetNetworkDriver:
         self._last.pop(module_id, None)
         self._count.pop(module_id, None)
 
-    def after_update(self, *, learner: Any, module_id: str, module: Any, timesteps: Any) -> None:
+    def after_update(self, *, learner: Any, module_id: str, module: Any, timesteps: Mapping[str, int]) -> None:
         """Sync when it is due.
 
         Args:
