@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import gymnasium as gym
 
 from rlkit_core.algorithm.callbacks import Callbacks
+from rlkit_core.algorithm.config.converters import EnvSpec
 from rlkit_core.algorithm.evaluation import Evaluation
 from rlkit_core.algorithm.results import ResultDict, Timers, assemble_result
 from rlkit_core.checkpoint import Checkpointable
+from rlkit_core.checkpoint.snapshot import Snapshot
 from rlkit_core.columns import COMPONENT_LEARNER_GROUP, DEFAULT_MODULE_ID
 from rlkit_core.envs import EnvRunnerGroup
 from rlkit_core.envs.runner import EnvRunner
@@ -23,11 +26,6 @@ from rlkit_core.plugins.host import default_host
 from rlkit_core.rl_module import MultiRLModuleSpec, RLModule, RLModuleSpec
 from rlkit_core.rl_module.module_set import ModuleSet, ToTrain
 from rlkit_core.seeding import SeedTree
-
-if TYPE_CHECKING:
-    import os
-
-    from rlkit_core.checkpoint.snapshot import Snapshot
 
 
 class Algorithm(Checkpointable):
@@ -48,7 +46,7 @@ class Algorithm(Checkpointable):
 
     STATE_FILE_NAME = "algorithm_state"
 
-    def __init__(self, config: Any, env: Any = None) -> None:
+    def __init__(self, config: Any, env: EnvSpec = None) -> None:
         config = config.prepared(env)
         if config.env is None:
             raise ConfigError(f"{type(self).__name__} needs an env: config.environment('CartPole-v1')")
@@ -202,12 +200,7 @@ class Algorithm(Checkpointable):
         return self.begin_evaluation(num_episodes, seed=seed, iteration=self.iteration, training=False)()
 
     def begin_evaluation(
-        self,
-        num_episodes: int | None = None,
-        *,
-        iteration: int,
-        seed: int | None = None,
-        training: bool = True,
+        self, num_episodes: int | None = None, *, iteration: int, seed: int | None = None, training: bool = True
     ) -> Callable[[], dict[str, Any]]:
         """Start :meth:`evaluate` on runners elsewhere; call what is returned to wait for the result.
 
