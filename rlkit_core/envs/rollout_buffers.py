@@ -30,7 +30,6 @@ class RolloutBuffers:
         rewards, terminateds, truncateds: ``[T, N]`` numpy; ``*_rows`` are their rows, ``*_tensor`` are the same as
             torch tensors.
         raw_actions: of each step, as numpy sees them.
-        steps_taken: steps of the rollout that have been taken.
     """
 
     def __init__(self, observation_space: gym.Space[Any], num_steps: int, num_envs: int) -> None:
@@ -52,7 +51,6 @@ class RolloutBuffers:
         self.terminateds_tensor = torch.from_numpy(self.terminateds)
         self.truncateds_tensor = torch.from_numpy(self.truncateds)
         self.raw_actions: list[Any] = [None] * num_steps
-        self.steps_taken = 0
         self._outputs: dict[str, Nested] = {}
         self._blocks: dict[str, tuple[Tensor, list[Array]]] = {}
 

@@ -13,7 +13,6 @@ from attrs import evolve, frozen
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.envs.env_registry import register_envs, registered_envs
 from rlkit_core.envs.runner import EnvRunner
-from rlkit_core.envs.whole_episodes import play_episodes
 from rlkit_core.errors import ActorError
 from rlkit_core.execution import ActorHandle, Executor, Published
 from rlkit_core.execution.actor_group import ActorGroup, RestartCap, RestartRefusedError
@@ -110,9 +109,9 @@ class RunnerActor:
         return Sample(rollouts, *self.runner.ended)
 
     def play(self, episodes: Sequence[int], *, explore: bool, seeds: SeedTree) -> tuple[list[float], list[int]]:
-        """:func:`play_episodes` with the latest weights."""
+        """:meth:`EnvRunner.play_episodes` with the latest weights."""
         self._take_weights()
-        return play_episodes(self.runner, episodes, explore=explore, seeds=seeds)
+        return self.runner.play_episodes(episodes, explore=explore, seeds=seeds)
 
     def play_steps(
         self, num_timesteps: int, *, chunk: int, until: Published[None] | None, explore: bool, force_reset: bool

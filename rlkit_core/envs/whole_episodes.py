@@ -3,29 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Protocol
 
-import numpy as np
-import torch
-
-from rlkit_core.columns import Columns
-from rlkit_core.data.nested import map_leaves
 from rlkit_core.data.rollout import Rollout
+from rlkit_core.envs.acting_loop import ActingLoop, ModulePolicy
 from rlkit_core.envs.episodes import EpisodeCounter, EpisodeQuota
-from rlkit_core.envs.finite_checks import check_steps
-from rlkit_core.envs.memory import ActingMemory
 from rlkit_core.envs.rollout_buffers import RolloutBuffers
 from rlkit_core.seeding import SeedTree
-
-if TYPE_CHECKING:
-    from rlkit_core.envs.runner import EnvRunner
 
 CHUNK = 64
 """Steps that are sampled at once while it is unknown how long the episodes are."""
 
 
+class EpisodeSeeds:
+    """Seeds of further episodes that an env starts by itself; none until :meth:`give`."""
+
+    def __init__(self) -> None:
+        self._queues: list[list[int]] | None = None
+
+    def give(self, queues: Sequence[Sequence[int]] | None) -> None:
+        """Let env n's next episodes begin with the seeds ``queues[n]``; None: let envs use their own generators."""
+        self._queues = None if queues is None else [list(reversed(queue)) for queue in queues]
+
+    def __call__(self, n: int) -> int | None:
+        """The seed of env n's next episode, or None."""
+        if self._queues is None or not self._queues[n]:
+            return None
+        return self._queues[n].pop()
+
+
+class Collects(Protocol):
+    """What samples whole episodes need of a runner."""
+
+    @property
+    def num_envs(self) -> int:
+        """N."""
+        ...
+
+    @property
+    def loop(self) -> ActingLoop:
+        """Steps its envs."""
+        ...
+
+    def reset_envs(self) -> None:
+        """Begin with fresh episodes."""
+        ...
+
+    def collect(self, num_steps: int, *, explore: bool, timestep: int, quota: EpisodeQuota | None = None) -> Rollout:
+        """See :meth:`~rlkit_core.envs.runner.EnvRunner.collect`."""
+        ...
+
+
 def play_episodes(
-    runner: EnvRunner, episodes: Sequence[int], *, explore: bool, seeds: SeedTree
+    loop: ActingLoop, episode_seeds: EpisodeSeeds, episodes: Sequence[int], *, explore: bool, seeds: SeedTree
 ) -> tuple[list[float], list[int]]:
     """Play episodes without recording them.
 
@@ -34,7 +64,8 @@ def play_episodes(
     (where the env takes one seed per episode, and does not explore).
 
     Args:
-        runner: who plays; its envs begin with fresh episodes afterwards.
+        loop: who plays; its envs are anywhere in an episode afterwards.
+        episode_seeds: what its envs ask for the seeds of further episodes.
         episodes: numbers of the episodes.
         explore: explore, or act deterministically.
         seeds: node of the seed tree that the episodes' seeds come from.
@@ -42,40 +73,27 @@ def play_episodes(
     Returns:
         Returns and lengths, in the order of ``episodes``.
     """
-    num_envs, env = runner.num_envs, runner.env
+    num_envs = loop.num_envs
     order = [list(episodes[n::num_envs]) for n in range(num_envs)]
-    queues = {n: [seeds.child(k).seed() for k in order[n]][::-1] for n in range(num_envs)}
+    queues = [[seeds.child(k).seed() for k in one] for one in order]
     counter = EpisodeCounter([len(one) for one in order])
-    buffers = RolloutBuffers(env.observation_space, 1, num_envs)
-    in_reset_row = np.zeros(num_envs, np.bool_)
-    memory = None if runner._memory is None else ActingMemory.of(runner.acting_module.unwrapped(), num_envs)
-    runner._episode_seeds = queues
+    buffers = RolloutBuffers(loop.env.observation_space, 1, num_envs)
+    policy = ModulePolicy(loop, buffers, loop.sampler(explore), (0,), keep=False)
+    remember = None if loop.memory is None else policy.remember
+    episode_seeds.give([queue[1:] for queue in queues])
     try:
-        env.reset([queue.pop() if queue else None for queue in queues.values()], buffers.obs_rows[0])
-        with torch.inference_mode(), runner._rng.scope():
-            sampler = runner._sampler(explore)
-            noise: list[Any] = [None]
+        loop.start(buffers, [queue[0] if queue else None for queue in queues])
+        with loop.acting():
             while counter.missing:
                 if explore:
-                    noise = runner._noise(sampler, 1)
-                batch = {Columns.OBS: buffers.obs_inputs[0]}
-                if runner._packer is not None:
-                    batch[Columns.OBS] = runner._packer(batch[Columns.OBS])
-                if memory is not None:
-                    batch.update(memory.inputs)
-                out = sampler(batch, noise=noise[0], t=0)
-                runner._step(buffers, 0, map_leaves(lambda x: x.numpy(), out[Columns.ACTIONS]))
-                check_steps(runner, buffers, 0, 1)
-                if memory is not None:
-                    memory.remember(out, buffers.rewards[0], runner._next_starts(buffers, 0, in_reset_row))
-                dones = buffers.terminateds[0] | buffers.truncateds[0]
-                counter.add(buffers.rewards[0], dones, in_reset_row)
-                if not env.same_step_reset:
-                    in_reset_row = dones
+                    policy.draw_noise()
+                loop.run(buffers, policy, remember)
+                dones = buffers.terminateds | buffers.truncateds
+                counter.add(buffers.rewards[0], dones[0], loop.in_reset_row)
+                loop.experience(dones)
                 buffers.carry_over()
     finally:
-        runner._episode_seeds = None
-        runner.reset_envs()
+        episode_seeds.give(None)
     played: dict[int, tuple[float, int]] = {}
     waiting = [iter(one) for one in order]
     for n, total, length in zip(counter.envs, counter.returns, counter.lengths, strict=True):
@@ -83,14 +101,15 @@ def play_episodes(
     return [played[k][0] for k in episodes], [played[k][1] for k in episodes]
 
 
-def sample_episodes(runner: EnvRunner, num_episodes: int, *, explore: bool, timestep: int) -> Rollout:
-    """Whole episodes as one rollout; see :meth:`EnvRunner.sample`. The envs begin with fresh episodes afterwards.
+def sample_episodes(runner: Collects, num_episodes: int, *, explore: bool, timestep: int) -> Rollout:
+    """Whole episodes as one rollout; see :meth:`~rlkit_core.envs.runner.EnvRunner.sample`.
 
-    Envs that are done go on until the last one is, since a vector env steps all of them.
+    The envs begin with fresh episodes afterwards. Those that are done go on until the last one is, since a vector env
+    steps all of them.
     """
     num_envs = runner.num_envs
     quota = EpisodeQuota([len(range(n, num_episodes, num_envs)) for n in range(num_envs)])
-    unit = runner.seq_len or 1
+    unit = runner.loop.seq_len or 1
     chunk = -(-CHUNK // unit) * unit  # states are kept every `unit` steps
     parts: list[Rollout] = []
     runner.reset_envs()

@@ -192,8 +192,9 @@ def test_exploration_sees_the_steps_of_all_runners():
             return super().__call__(batch, noise=noise, t=t)
 
     def watch(runner):
-        runner._samplers[True] = Watched(runner.acting_module, explore=True)
-        runner._samplers[True].seen = seen[runner.worker_index]
+        watched = Watched(runner.acting_module, explore=True)
+        watched.seen = seen[runner.worker_index]
+        runner.loop.sampler = lambda explore: watched
 
     group.foreach_env_runner(watch)
     group.sample()

@@ -112,7 +112,7 @@ def _copy(rollout):
 
 def test_a_module_without_memory_carries_nothing():
     runner = EnvRunner(config_for())
-    assert runner._memory is None
+    assert runner.loop.memory is None
     rollout = runner.sample()["default_policy"]
     assert rollout.state_in is None
     assert rollout.episode_starts is None

@@ -1,0 +1,303 @@
+"""The acting loop: observation, one forward pass, one sample, one write, ``env.step``.
+
+One loop serves sampling with a module, sampling with a row policy, and whole episodes that are only counted; what
+differs is who is asked for actions. Everything else (log-probabilities, episode statistics, masks) is computed once per
+rollout over whole arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from attrs import frozen
+from torch import Tensor
+
+from rlkit_core.columns import Columns
+from rlkit_core.data.nested import Nested
+from rlkit_core.data.sequences import max_seq_len
+from rlkit_core.envs.finite_checks import CHECK_EVERY, FiniteChecks
+from rlkit_core.envs.memory import ActingMemory, Bools
+from rlkit_core.envs.rollout_buffers import RolloutBuffers
+from rlkit_core.envs.vector import VectorEnv
+from rlkit_core.errors import EnvError
+from rlkit_core.rl_module import RLModule
+from rlkit_core.rl_module.acting import ActionSampler, RowPolicy
+from rlkit_core.rl_module.packing import ObservationPacker
+from rlkit_core.seeding import TorchRNG
+from rlkit_core.spaces import nested_map
+
+Finals = list[tuple[int, Any]]
+"""Final observations with their places ``t * N + n``."""
+
+
+@frozen(eq=False)
+class Steps:
+    """What happened in T steps of N envs.
+
+    Attributes:
+        buffers: observations, rewards and flags; valid until the loop acts again.
+        columns: what the module returned, ``{name: [T, N, ...]}``.
+        finals: observations that ended truncated episodes, where envs reset in the same step.
+        states: a recurrent module's state before rows ``0, seq_len, ...``, each ``[N, ...]``.
+        dones: ``[T, N]`` bool, the step ended its episode.
+        experience: ``[T, N]`` bool, False for rows that are a reset; None where there are no such rows.
+        fresh_start: envs were reset before the first step.
+    """
+
+    buffers: RolloutBuffers
+    columns: dict[str, Nested]
+    finals: Finals
+    states: list[Nested]
+    dones: Bools
+    experience: Bools | None
+    fresh_start: bool
+
+
+class ActingLoop:
+    """Steps N envs with the actions of one module.
+
+    Args:
+        env: the envs.
+        module: acts; wrappers round it are called too.
+        observation_space: as the module sees it.
+        rng: random numbers are drawn from it.
+        checks: looks for what is not finite.
+
+    Attributes:
+        memory: what the module reads besides observations; None where it reads nothing else.
+        packer: makes arrays of observations that are none; None where all are.
+        seq_len: steps that a recurrent module is trained with at once; None for others.
+        in_reset_row: ``[N]`` bool, the next step of an env is a reset and no experience.
+
+    Raises:
+        ConfigError: the module is recurrent without ``max_seq_len``, or packs no such observations.
+    """
+
+    def __init__(
+        self,
+        env: VectorEnv,
+        module: RLModule,
+        *,
+        observation_space: gym.Space[Any],
+        rng: TorchRNG,
+        checks: FiniteChecks,
+    ) -> None:
+        inner = module.unwrapped()
+        self.env, self.num_envs, self.checks = env, env.num_envs, checks
+        self.module = module
+        self.memory = ActingMemory.of(inner, env.num_envs)
+        self.packer = ObservationPacker.of(inner, observation_space)
+        self.seq_len = max_seq_len(inner) if self.memory is not None and self.memory.stateful else None
+        self.in_reset_row = np.zeros(env.num_envs, np.bool_)
+        self._inner, self._rng = inner, rng
+        self._samplers: dict[bool, ActionSampler] = {}
+        self._buffers: RolloutBuffers | None = None
+        self._reset_seeds: Sequence[int | None] | None = None
+
+    def sampler(self, explore: bool) -> ActionSampler:
+        """What turns the module's outputs into actions; made once for each way of acting."""
+        if explore not in self._samplers:
+            self._samplers[explore] = ActionSampler(self.module, explore=explore)
+        return self._samplers[explore]
+
+    @contextmanager
+    def acting(self) -> Iterator[None]:
+        """The scope that modules act in: no gradients, and random numbers of this loop's own."""
+        with torch.inference_mode(), self._rng.scope():
+            yield
+
+    # -- a rollout's steps ----------------------------------------------------------------------------------------
+
+    def reset_later(self, seeds: Sequence[int | None]) -> None:
+        """Let the next :meth:`act` begin with fresh episodes, env n's with ``seeds[n]``."""
+        self._reset_seeds = seeds
+
+    def act(self, num_steps: int, *, explore: bool, timesteps: Sequence[int]) -> Steps:
+        """Act for ``num_steps`` steps in each env.
+
+        Args:
+            num_steps: T.
+            explore: explore, or act deterministically.
+            timesteps: T lifetime counts of env steps, which exploration may depend on.
+
+        Raises:
+            EnvError: an env raised, or its observation does not fit its space.
+            NonFiniteError: an observation or reward is NaN or infinite.
+        """
+        fresh_start = self._reset_seeds is not None
+        buffers, sampler = self._prepare(num_steps), self.sampler(explore)
+        row_policy = None
+        if self.memory is None and self.packer is None:
+            row_policy = sampler.row_policy(timesteps, self.num_envs, self._rng)
+        states: list[Nested] = []
+        if row_policy is not None:
+            finals = self.run(buffers, row_policy)
+            columns = {Columns.ACTIONS: buffers.stack_rows(Columns.ACTIONS, buffers.raw_actions)}
+        else:
+            policy = ModulePolicy(self, buffers, sampler, timesteps)
+            with self.acting():
+                policy.draw_noise()
+                finals = self.run(buffers, policy, None if self.memory is None else policy.remember)
+            columns, states = policy.columns(), policy.states()
+        dones = buffers.terminateds | buffers.truncateds
+        return Steps(buffers, columns, finals, states, dones, self.experience(dones), fresh_start)
+
+    def run(self, buffers: RolloutBuffers, policy: RowPolicy, after: Callable[[int], None] | None = None) -> Finals:
+        """Step the envs until the buffers are full.
+
+        Args:
+            buffers: their first row of observations has been written.
+            policy: ``(t, observations [N, ...]) -> raw actions [N, ...]``, numpy arrays.
+            after: is told t when a step has been taken.
+
+        Raises:
+            EnvError, NonFiniteError: see :meth:`act`.
+        """
+        step, to_env, checks = self.env.step, self._inner.actions_to_env, self.checks
+        rows, raw_actions = buffers.obs_rows, buffers.raw_actions
+        finals: Finals = []
+        taken = 0
+        try:
+            for t in range(buffers.num_steps):
+                raw_actions[t] = raw = policy(t, rows[t])
+                ended = step(
+                    to_env(raw),
+                    rows[t + 1],
+                    buffers.reward_rows[t],
+                    buffers.terminated_rows[t],
+                    buffers.truncated_rows[t],
+                )
+                taken = t + 1
+                if not taken % CHECK_EVERY:
+                    checks.steps(buffers, taken - CHECK_EVERY, taken)
+                if after is not None:
+                    after(t)
+                if ended:
+                    finals += [(t * self.num_envs + n, observation) for n, observation in ended]
+        except Exception as error:
+            # What is not finite may be why an env or a module failed.
+            checks.steps(buffers, _last_check(taken), taken)
+            if isinstance(error, EnvError):
+                where = f"step {taken} of this rollout, runner {checks.worker_index}"
+                raise EnvError(f"{error} ({where})") from error.__cause__
+            raise
+        checks.steps(buffers, _last_check(taken), taken)
+        return finals
+
+    def start(self, buffers: RolloutBuffers, seeds: Sequence[int | None]) -> None:
+        """Reset the envs and write their first observations into the first row."""
+        self.env.reset(seeds, buffers.obs_rows[0])
+        self.in_reset_row = np.zeros(self.num_envs, np.bool_)
+        if self.memory is not None:
+            self.memory.begin()
+        self.checks.step(buffers.obs_rows[0], None, None, -1)
+
+    def next_starts(self, buffers: RolloutBuffers, t: int) -> Bools:
+        """``[N]`` bool: the row after step t is an episode's first."""
+        if not self.env.same_step_reset:
+            if not t:
+                return self.in_reset_row
+            t -= 1
+        starts: Bools = buffers.terminated_rows[t] | buffers.truncated_rows[t]
+        return starts
+
+    def experience(self, dones: Bools) -> Bools | None:
+        """Which of the steps just taken are experience, see :class:`Steps`; to be called once for each step."""
+        if self.env.same_step_reset:
+            return None
+        experience: Bools = ~np.concatenate((self.in_reset_row[None], dones[:-1]))
+        self.in_reset_row = dones[-1].copy()
+        return experience
+
+    def _prepare(self, num_steps: int) -> RolloutBuffers:
+        buffers = self._buffers
+        if buffers is None or buffers.num_steps != num_steps:
+            fresh = RolloutBuffers(self.env.observation_space, num_steps, self.num_envs)
+            if buffers is not None:
+                fresh.continue_from(buffers)
+            self._buffers = buffers = fresh
+        if self._reset_seeds is not None:
+            self.start(buffers, self._reset_seeds)
+            self._reset_seeds = None
+        else:
+            buffers.carry_over()
+            if self.memory is not None:
+                self.memory.refresh()
+        return buffers
+
+
+class ModulePolicy:
+    """Asks the module for actions at each step, and keeps what it reads and returns.
+
+    Args:
+        loop: whose envs are stepped.
+        buffers: the rows that are read.
+        sampler: the module, exploring or not.
+        timesteps: lifetime counts of env steps, one for each row.
+        keep: keep all steps, for :meth:`columns` and :meth:`states`.
+    """
+
+    def __init__(
+        self,
+        loop: ActingLoop,
+        buffers: RolloutBuffers,
+        sampler: ActionSampler,
+        timesteps: Sequence[int],
+        *,
+        keep: bool = True,
+    ) -> None:
+        self._loop, self._buffers, self._sampler, self._timesteps = loop, buffers, sampler, timesteps
+        self._memory, self._packer, self._keep = loop.memory, loop.packer, keep
+        self._noise: Sequence[Tensor | None] = [None] * buffers.num_steps
+        self._out: dict[str, Nested] = {}
+        self._inputs: list[dict[str, Nested]] = []
+        self._outputs: list[dict[str, Nested]] = []
+
+    def draw_noise(self) -> None:
+        """Draw the random numbers of all rows at once, where the distribution lets us."""
+        noise = self._sampler.noise(self._buffers.num_steps, self._loop.num_envs)
+        if noise is not None:
+            self._noise = noise.unbind(0)
+
+    def __call__(self, t: int, rows: Nested) -> Nested:
+        """Raw actions for row t, numpy arrays ``[N, ...]``."""
+        batch = {Columns.OBS: self._buffers.obs_inputs[t]}
+        if self._packer is not None:
+            batch[Columns.OBS] = self._packer(batch[Columns.OBS])
+        if self._memory is not None:
+            inputs = self._memory.inputs
+            batch.update(inputs)
+            if self._keep:
+                self._inputs.append(inputs)
+        self._out = out = {**self._sampler(batch, noise=self._noise[t], t=self._timesteps[t])}
+        if self._keep:
+            self._outputs.append(out)
+        actions = out[Columns.ACTIONS]
+        return actions.numpy() if isinstance(actions, Tensor) else nested_map(lambda x: x.numpy(), actions)
+
+    def remember(self, t: int) -> None:
+        """Let the memory know that step t has been taken; the state leaves the outputs."""
+        if self._memory is not None:
+            starts = self._loop.next_starts(self._buffers, t)
+            self._memory.remember(self._out, self._buffers.reward_rows[t], starts)
+
+    def columns(self) -> dict[str, Nested]:
+        """What the module read of previous steps and what it returned, ``[T, N, ...]``, in the buffers' memory."""
+        previous = () if self._memory is None else self._memory.previous
+        read = {name: [step[name] for step in self._inputs] for name in previous}
+        returned = {name: [step[name] for step in self._outputs] for name in self._outputs[0]}
+        return {name: self._buffers.stack_output(name, steps) for name, steps in {**read, **returned}.items()}
+
+    def states(self) -> list[Nested]:
+        """A recurrent module's states before every ``seq_len``-th row, each ``[N, ...]``."""
+        return [] if self._loop.seq_len is None else [x[Columns.STATE_IN] for x in self._inputs[:: self._loop.seq_len]]
+
+
+def _last_check(steps: int) -> int:
+    """The step up to which so many steps have been looked at on the way."""
+    return steps - steps % CHECK_EVERY
