@@ -131,7 +131,7 @@ def _loaded(info: DistributionInfo, entry: EntryPointInfo, state: PluginState) -
         FAILED if state.state == FAILED else OK,
         reason=state.reason,
         remedy=state.remedy,
-        trace=state.traceback,
+        traceback=state.traceback,
         seconds=round(state.seconds, 4),
     )
 
@@ -147,34 +147,16 @@ def _imported(info: DistributionInfo, what: str, name: str, value: str, load: Ca
         remedy = f"update or reinstall {info.name}"
         if info.name != CORE:
             remedy += f", or hide it with RLKIT_PLUGINS_DISABLE={info.name}"
-        return _check(info, what, name, value, FAILED, reason=str(exc), remedy=remedy, trace=trace)
+        return _check(info, what, name, value, FAILED, reason=str(exc), remedy=remedy, traceback=trace)
     return _check(info, what, name, value, OK)
 
 
 def _check(
-    info: DistributionInfo,
-    what: str,
-    name: str,
-    value: str,
-    state: str,
-    *,
-    reason: str | None = None,
-    remedy: str | None = None,
-    trace: str | None = None,
-    seconds: float | None = None,
+    info: DistributionInfo, what: str, name: str, value: str, state: str, **found: str | float | None
 ) -> dict[str, Any]:
-    return {
-        "distribution": info.name,
-        "version": info.version,
-        "what": what,
-        "name": name,
-        "value": value,
-        "state": state,
-        "reason": reason,
-        "remedy": remedy,
-        "traceback": trace,
-        "seconds": seconds,
-    }
+    """One row of the report; ``found`` holds reason, remedy, traceback and seconds, where there are any."""
+    row = {"distribution": info.name, "version": info.version, "what": what, "name": name, "value": value}
+    return {**row, "state": state, **dict.fromkeys(("reason", "remedy", "traceback", "seconds")), **found}
 
 
 def _text(check: dict[str, Any]) -> str:

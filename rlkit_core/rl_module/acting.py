@@ -66,7 +66,7 @@ class ActingModule(Protocol):
         """Actions as rollouts store them, in env units."""
 
     def compute_actions(
-        self, obs: Any, state: Any = None, explore: bool = False, **kwargs: Any
+        self, obs: object, state: Mapping[str, Any] | None = None, explore: bool = False, **kwargs: Any
     ) -> tuple[Any, dict[str, Any]]:
         """``(actions, state)`` for a batch of observations, in env units."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from rlkit_core.catalog import make_catalog
 from rlkit_core.catalog.scope import module_setup
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     from rlkit_core.catalog import Catalog
     from rlkit_core.rl_module.multi import MultiRLModule
-
-_UNSET: Any = object()
 
 
 class RLModule(ComputeActions, Checkpointable, abc.ABC):
@@ -81,13 +79,13 @@ class RLModule(ComputeActions, Checkpointable, abc.ABC):
     @outermost
     def __init__(
         self,
-        config: Any = _UNSET,
+        config: RLModuleConfig | int | None = None,
         *,
         observation_space: gym.Space[Any] | None = None,
         action_space: gym.Space[Any] | None = None,
         inference_only: bool | None = None,
         learner_only: bool | None = False,
-        model_config: Any = None,
+        model_config: object = None,
         catalog_class: type | None = None,
         catalogs: Collection[Any] | None = None,
         components: Mapping[str, Any] | None = None,
@@ -108,11 +106,11 @@ class RLModule(ComputeActions, Checkpointable, abc.ABC):
             )
         if isinstance(config, RLModuleConfig):
             view = config
-        elif config is _UNSET or config is None or config == -1:
+        elif config is None or config == -1:
             view = RLModuleConfig(
                 observation_space=observation_space,
                 action_space=action_space,
-                model_config_dict=model_config,
+                model_config_dict=cast("dict[str, Any]", model_config),  # which makes a dict of it
                 catalog_class=catalog_class,
                 inference_only=bool(inference_only),
                 learner_only=bool(learner_only),

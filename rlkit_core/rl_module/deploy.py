@@ -9,6 +9,7 @@ from typing import Any, cast
 import gymnasium as gym
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from rlkit_core.columns import Columns
 from rlkit_core.errors import ConfigError
@@ -23,7 +24,7 @@ class ComputeActions:
     """The acting methods of every RLModule, made of what it offers to everyone."""
 
     def compute_actions(
-        self: ActingModule, obs: Any, state: Any = None, explore: bool = False, **kwargs: Any
+        self: ActingModule, obs: object, state: Mapping[str, Any] | None = None, explore: bool = False, **kwargs: Any
     ) -> tuple[Any, dict[str, Any]]:
         """Act on a batch of observations.
 
@@ -46,7 +47,7 @@ class ComputeActions:
         return self.actions_to_env(actions), state_out
 
     def compute_single_action(
-        self: ActingModule, obs: Any, state: Any = None, explore: bool = False, **kwargs: object
+        self: ActingModule, obs: object, state: Mapping[str, Any] | None = None, explore: bool = False, **kwargs: object
     ) -> tuple[Any, dict[str, Any]]:
         """Act on one observation without a batch axis; see :meth:`compute_actions`.
 
@@ -100,7 +101,11 @@ class ComputeActions:
         return self.actions_to_env(actions), state, nested_map(to_numpy, extra)
 
     def compute_log_likelihoods(
-        self: ActingModule, actions: Any, obs_batch: Any, state_batches: Any = None, **kwargs: object
+        self: ActingModule,
+        actions: object,
+        obs_batch: object,
+        state_batches: Mapping[str, Any] | None = None,
+        **kwargs: object,
     ) -> np.ndarray[Any, Any]:
         """Log-probabilities of given actions under the exploration distribution.
 
@@ -204,7 +209,12 @@ class Deployment:
         )
 
     def act(
-        self, obs: Any, state: Any, explore: bool, t: int | None = None, prev_rewards: Any = None
+        self,
+        obs: object,
+        state: Mapping[str, Any] | None,
+        explore: bool,
+        t: int | None = None,
+        prev_rewards: ArrayLike | None = None,
     ) -> tuple[dict[str, Any], Any]:
         """Act on a batch of observations (B, ...).
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from rlkit_core.columns import ALL_MODULES, module_id_problem
 from rlkit_core.errors import SpecError, StateError
-from rlkit_core.rl_module.base import _UNSET, RLModule
+from rlkit_core.rl_module.base import RLModule
 from rlkit_core.rl_module.construction import takes_config_object
 from rlkit_core.rl_module.members import Members, get_multi_state, set_multi_state
 from rlkit_core.rl_module.spec import MultiRLModuleConfig, MultiRLModuleSpec, RLModuleSpec
@@ -69,19 +69,19 @@ class MultiRLModule(nn.Module, RLModule):
 
     def __init__(
         self,
-        config: Any = -1,
+        config: MultiRLModuleConfig | int | None = -1,
         *,
         observation_space: gym.Space[Any] | None = None,
         action_space: gym.Space[Any] | None = None,
         inference_only: bool | None = None,
         learner_only: bool | None = None,
-        model_config: Any = None,
+        model_config: object = None,
         rl_module_specs: Mapping[str, RLModuleSpec] | None = None,
         **kwargs: Any,
     ) -> None:
         nn.Module.__init__(self)
         if isinstance(config, MultiRLModuleConfig):
-            config, rl_module_specs = _UNSET, config.modules
+            rl_module_specs, config = config.modules, None
         self._inference_only_asked = inference_only
         self.rl_module_specs = self._own_specs(rl_module_specs)
         self._rl_modules: Any = {}
@@ -99,7 +99,7 @@ class MultiRLModule(nn.Module, RLModule):
             **kwargs,
         )
 
-    def _own_specs(self, specs: Any) -> dict[str, RLModuleSpec]:
+    def _own_specs(self, specs: object) -> dict[str, RLModuleSpec]:
         if specs is None:
             return {}
         if not isinstance(specs, Mapping):

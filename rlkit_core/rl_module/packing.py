@@ -10,8 +10,8 @@ tensors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
@@ -23,6 +23,13 @@ from rlkit_core.spaces import describe, flat_leaves
 
 Pack = Callable[[Any, list[Any]], Mapping[str, Any]]
 Path = tuple[str, ...]
+
+
+class HasEncoders(Protocol):
+    """A module, or a wrapper around one."""
+
+    def unwrapped(self) -> Any:
+        """The module itself."""
 
 
 class ObservationPacker:
@@ -51,7 +58,7 @@ class ObservationPacker:
             self._leaves.append((path, leaf, pack))
 
     @classmethod
-    def of(cls, module: object, space: gym.Space[Any] | None) -> ObservationPacker | None:
+    def of(cls, module: HasEncoders, space: gym.Space[Any] | None) -> ObservationPacker | None:
         """The packer of a module's observations; None where all are arrays."""
         if space is None or all(has_array(leaf) for _, leaf in flat_leaves(space)):
             return None
@@ -98,7 +105,7 @@ def one(space: gym.Space[Any], observation: Any) -> Any:
     return np.asarray(observation)[None] if has_array(space) else [observation]
 
 
-def observation_packs(module: Any) -> dict[Path, Pack]:
+def observation_packs(module: HasEncoders) -> dict[Path, Pack]:
     """``{path: pack}``: the module's own ``observation_packs()``, else those of the encoders that its catalog chose."""
     inner = module.unwrapped()
     own = getattr(inner, "observation_packs", None)
@@ -110,7 +117,7 @@ def observation_packs(module: Any) -> dict[Path, Pack]:
     return {tuple(path): target.pack for path, target in chosen if hasattr(target, "pack")}
 
 
-def _objects(value: Any) -> np.ndarray[Any, Any]:
+def _objects(value: Sequence[object] | np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """An array of objects, one for each observation."""
     if isinstance(value, np.ndarray):
         return value

@@ -223,7 +223,12 @@ class MultiRLModuleSpec(Spec):
             new.rl_module_specs = {module_id: one.copy() for module_id in module_ids}
         return new
 
-    def _specs(self) -> dict[str, RLModuleSpec]:
+    def specs_by_id(self) -> dict[str, RLModuleSpec]:
+        """Return module id -> spec.
+
+        Raises:
+            SpecError: one spec for all ids has not been expanded.
+        """
         specs = self.rl_module_specs
         if isinstance(specs, RLModuleSpec):
             raise SpecError(
@@ -239,7 +244,7 @@ class MultiRLModuleSpec(Spec):
             SpecError: the one spec for all ids has not been expanded, or a sub-spec cannot be built.
             KeyError: there is no such module id.
         """
-        specs = self._specs()
+        specs = self.specs_by_id()
         if module_id is not None:
             if module_id not in specs:
                 raise KeyError(f"no module {module_id!r} in this spec, which has {', '.join(specs) or 'none'}")
@@ -266,8 +271,8 @@ class MultiRLModuleSpec(Spec):
             specs: module id -> spec.
             override: a spec of the same id is replaced; otherwise only its unset fields are filled.
         """
-        added = specs._specs() if isinstance(specs, MultiRLModuleSpec) else specs
-        own = self._specs()
+        added = specs.specs_by_id() if isinstance(specs, MultiRLModuleSpec) else specs
+        own = self.specs_by_id()
         for module_id, spec in added.items():
             if module_id in own and not override:
                 own[module_id].update(spec, override=False)
@@ -279,7 +284,7 @@ class MultiRLModuleSpec(Spec):
 
     def remove_modules(self, module_ids: Iterable[str] | str) -> None:
         """Remove specs; ids that are not there are ignored."""
-        own = self._specs()
+        own = self.specs_by_id()
         for module_id in [module_ids] if isinstance(module_ids, str) else module_ids:
             own.pop(module_id, None)
         self.rl_module_specs = own
@@ -354,7 +359,7 @@ class MultiRLModuleSpec(Spec):
 
     def get_multi_rl_module_config(self) -> MultiRLModuleConfig:
         """Return the object that older MultiRLModule classes take."""
-        return MultiRLModuleConfig(self._specs())
+        return MultiRLModuleConfig(self.specs_by_id())
 
     get_marl_config = get_multi_rl_module_config
     get_rl_module_config = get_multi_rl_module_config
@@ -364,7 +369,7 @@ class MultiRLModuleSpec(Spec):
         return isinstance(specs, dict) and module_id in specs
 
     def __getitem__(self, module_id: str) -> RLModuleSpec:
-        return self._specs()[module_id]
+        return self.specs_by_id()[module_id]
 
 
 @attrs.define
