@@ -54,14 +54,14 @@ class EnvRunnerGroup:
         self.num_envs = num_envs or config.num_envs_per_env_runner
         self._seeds = seeds = seeds or SeedTree.from_seed(config.seed)
         self._rounds = 0  # of episodes for evaluation
-        own = executor or (make_executor(config.executor) if count else LocalExecutor())
+        chosen = executor or (make_executor(config.executor) if count else LocalExecutor())
         indices = range(1, count + 1) if count else (0,)
-        self._fleet = RunnerFleet(config, own, indices, seeds, num_envs, owns_executor=executor is None)
+        self._fleet = RunnerFleet(config, chosen, indices, seeds, num_envs, owns_executor=executor is None)
         self.stats = EpisodeStats(1, config.metrics_num_episodes_for_smoothing)
         self._weights_version = 0
         self._link: WeightLink | None = None
         try:
-            spaces: Spaces = next(iter(self._fleet.call(RunnerActor.on_runner, "get_spaces").values()))
+            spaces: Spaces = next(iter(self._fleet.ask_all(RunnerActor.on_runner, "get_spaces").values()))
             self._env_spaces = next(iter(spaces.values()))
             self._local: EnvRunner | None = None
             if not count:
@@ -168,23 +168,20 @@ class EnvRunnerGroup:
         if self._local is not None and num_episodes is None:
             return self._sample_here(self._local, num_timesteps, explore, force_reset)
         members = list(self._fleet.members)
-        common = {
-            "explore": explore,
-            "timestep": self.num_env_steps_sampled_lifetime,
-            "clone": self._fleet.in_process and len(members) == 1,  # several are copied when they are joined
-        }
+        # Several are copied when they are joined.
+        clone = self._local is None and self._fleet.in_process and len(members) == 1
+        common = {"explore": explore, "timestep": self.num_env_steps_sampled_lifetime, "clone": clone}
         if num_episodes is not None:
-            shares = {k: len(range(i, num_episodes, len(members))) for i, k in enumerate(members)}
-            asks = {k: _sampling(**common, num_episodes=share) for k, share in shares.items() if share}
+            shares = self._shared_out(num_episodes)
+            asks = {k: _sampling(**common, num_episodes=len(share)) for k, share in shares.items()}
         else:
             steps = self._steps_of_each_env(num_timesteps, len(members)) * self.num_envs
             asks = dict.fromkeys(members, _sampling(**common, num_timesteps=steps, force_reset=force_reset))
         samples = list(self._fleet.begin(asks)().values())
         for sample in samples:
             self._count(sample)
-        joined: dict[str, Rollout] = samples[0].rollouts
         if len(samples) == 1:
-            return joined
+            return samples[0].rollouts
         joined = {}
         for module_id in samples[0].rollouts:
             rollouts = [sample.rollouts[module_id] for sample in samples]
@@ -225,7 +222,7 @@ class EnvRunnerGroup:
         """
         fleet = self._fleet
         if not fleet.concurrent:
-            samples = list(fleet.call(RunnerActor.sample, clone=True, **self._request()).values())
+            samples = list(fleet.ask_all(RunnerActor.sample, clone=True, **self._request()).values())
         else:
             self._top_up()
             samples = fleet.answers(timeout)
@@ -252,6 +249,12 @@ class EnvRunnerGroup:
             return -(-num_timesteps // (self.num_envs * runners))
         return int(self.config.get_rollout_fragment_length(0 if self._local is not None else 1))
 
+    def _shared_out(self, num_episodes: int) -> dict[int, range]:
+        """Which episodes each runner plays; those that play none are left out."""
+        members = list(self._fleet.members)
+        shares = {k: range(first, num_episodes, len(members)) for first, k in enumerate(members)}
+        return {k: share for k, share in shares.items() if share}
+
     def _count(self, sample: Sample) -> None:
         self.stats.record(sample.returns, sample.lengths, steps=sample.num_env_steps)
 
@@ -276,13 +279,12 @@ class EnvRunnerGroup:
         """Start :meth:`run_episodes`; call what is returned to wait for the result."""
         seeds = seeds or self._seeds.child("episodes", self._rounds)
         self._rounds += 1
-        members = list(self._fleet.members)
-        shares = {k: range(i, num_episodes, len(members)) for i, k in enumerate(members)}
+        shares = self._shared_out(num_episodes)
 
         def play(share: range) -> Ask[tuple[list[float], list[int]]]:
             return lambda actor: actor.call(RunnerActor.play, share, explore=explore, seeds=seeds)
 
-        collect = self._fleet.begin({k: play(share) for k, share in shares.items() if share})
+        collect = self._fleet.begin({k: play(share) for k, share in shares.items()})
 
         def result() -> dict[str, Any]:
             played: dict[int, tuple[float, int]] = {}
@@ -369,7 +371,7 @@ class EnvRunnerGroup:
 
     def reset_envs(self) -> None:
         """Let every runner begin with fresh episodes."""
-        self._fleet.call(RunnerActor.on_runner, "reset_envs")
+        self._fleet.ask_all(RunnerActor.on_runner, "reset_envs")
 
     @property
     def num_env_steps_sampled_lifetime(self) -> int:
@@ -390,11 +392,11 @@ class EnvRunnerGroup:
 
     def foreach_env_runner(self, func: Callable[[EnvRunner], Any]) -> list[Any]:
         """``func(runner)`` for each runner, in their order; results must be such as can be sent."""
-        return list(self._fleet.call(RunnerActor.apply, func).values())
+        return list(self._fleet.ask_all(RunnerActor.apply, func).values())
 
     def get_state(self) -> dict[str, Any]:
         """Statistics, and ``{"0": state of runner 0, ...}`` under ``runners``."""
-        states = self._fleet.call(RunnerActor.on_runner, "get_state")
+        states = self._fleet.ask_all(RunnerActor.on_runner, "get_state")
         return {
             "stats": self.stats.get_state(),
             "runners": {str(k): state for k, state in states.items()},

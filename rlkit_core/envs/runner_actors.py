@@ -151,7 +151,7 @@ Ask = Callable[[ActorHandle[RunnerActor]], "Future[ResultT]"]
 """Makes a call of a runner."""
 
 
-class RunnerFleet:
+class RunnerFleet(ActorGroup[RunnerActor]):
     """The runners behind an executor: calls that survive a runner's death, requests under way, weights.
 
     Args:
@@ -180,7 +180,6 @@ class RunnerFleet:
         *,
         owns_executor: bool,
     ) -> None:
-        self._executor = executor
         self.in_process, self.concurrent = executor.in_process, executor.concurrent
         self._seeds, self._num_envs = seeds, num_envs
         here = list(indices) == [0]  # one runner in this process: weights need no copy
@@ -199,27 +198,18 @@ class RunnerFleet:
         )
         if not config.restart_failed_env_runners:
             cap = RestartCap(0, "fault_tolerance(restart_failed_env_runners=False)")
-        self._actors = ActorGroup(executor, self._spawn, indices, cap=cap, owns_executor=owns_executor)
+        super().__init__(executor, indices, cap=cap, owns_executor=owns_executor)
 
-    @property
-    def members(self) -> Mapping[int, ActorHandle[RunnerActor]]:
-        """Handles of the runners by worker index, in order."""
-        return self._actors.members
-
-    @property
-    def num_restarts(self) -> int:
-        """How often a runner was started again."""
-        return self._actors.num_restarts
-
-    def _spawn(self, k: int, start: int) -> ActorHandle[RunnerActor]:
-        seeds = self._seeds.child("env_runner", k)
+    def spawn(self, number: int, start: int) -> ActorHandle[RunnerActor]:
+        """Begin to make a runner, which has no requests under way."""
+        seeds = self._seeds.child("env_runner", number)
         if start:  # other numbers than those that the one before has drawn
             seeds = seeds.child("start", start)
-        self._requests[k] = 0
-        return self._executor.spawn(
+        self._requests[number] = 0
+        return self.executor.spawn(
             RunnerActor,
             self._config,
-            worker_index=k,
+            worker_index=number,
             seeds=seeds,
             num_envs=self._num_envs,
             place=self._place,
@@ -229,7 +219,7 @@ class RunnerFleet:
 
     # -- calls ----------------------------------------------------------------------------------------------------
 
-    def call(
+    def ask_all(
         self, func: Callable[Concatenate[RunnerActor, P], ResultT], /, *args: P.args, **kwargs: P.kwargs
     ) -> dict[int, ResultT]:
         """Call a function with every runner and wait: results by worker index, in order."""
@@ -249,7 +239,7 @@ class RunnerFleet:
                 while k in self.members:
                     try:
                         by_runner[k] = futures[k].result()
-                        self._actors.answered(k)
+                        self.answered(k)
                         break
                     except ActorError as error:
                         # Another call may have met the death, and replaced it, before this one.
@@ -282,7 +272,7 @@ class RunnerFleet:
                     self._requests[k] -= 1
                     try:
                         results.append(future.result())
-                        self._actors.answered(k)
+                        self.answered(k)
                     except ActorError as error:
                         self._replace(k, error)
                 entry = self._answers.get_nowait()
@@ -298,12 +288,12 @@ class RunnerFleet:
         if self.members[k].alive:
             raise error
         try:
-            self._actors.restart([k])
+            self.restart([k])
         except RestartRefusedError as refused:
             if not self._config.ignore_env_runner_failures or len(self.members) == 1:
                 raise ActorError(f"env runner {k} is not started again, since {refused}: {error}") from error
             _log.warning("runner %d is given up (%s): %s", k, refused, error)
-            self._actors.give_up(k)
+            self.give_up(k)
             self.num_lost += 1
             return False
         _log.warning("runner %d was started again: %s", k, error)
@@ -314,7 +304,7 @@ class RunnerFleet:
     def publish(self, weights: Weights) -> None:
         """Let every runner act with ``weights`` from its next call on."""
         if self._place is None:
-            self.call(RunnerActor.set_weights, weights)
+            self.ask_all(RunnerActor.set_weights, weights)
             return
         self._publications += 1
         self._place.publish(self._publications, weights)
@@ -325,17 +315,13 @@ class RunnerFleet:
 
     def flag(self) -> Published[None]:
         """A new place that runners can watch."""
-        return self._executor.published()
+        return self.executor.published()
 
     def set_modules(self, module_set: ModuleSet) -> None:
         """Let every runner, and those started later, have other modules."""
         self._config = module_set.config if self.in_process else without_callbacks(module_set.config)
         self._modules = evolve(module_set, config=self._config)
-        self.call(RunnerActor.on_runner, "set_modules", self._modules)
-
-    def stop(self) -> None:
-        """Stop every runner."""
-        self._actors.stop()
+        self.ask_all(RunnerActor.on_runner, "set_modules", self._modules)
 
 
 def without_callbacks(config: Any) -> Any:

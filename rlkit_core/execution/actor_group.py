@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any, Concatenate, Generic, overload
@@ -31,17 +32,17 @@ class RestartCap:
     futile: int | None = None
 
 
-class ActorGroup(Generic[ActorT]):
-    """Actors that are made alike, each with a number of its own.
+class ActorGroup(ABC, Generic[ActorT]):
+    """Actors that are made alike, each with a number of its own. A subclass says how: :meth:`spawn`.
 
     Args:
         executor: runs them.
-        spawn: begins to make an actor and gives its handle, from its number and how often it was made before.
         numbers: the actors' numbers.
         cap: how often they may be started again.
         owns_executor: whether stopping the group stops the executor with all its actors.
 
     Attributes:
+        executor: runs them.
         members: handles by number, in their order.
         cap: how often they may be started again.
         num_restarts: how often one was.
@@ -53,14 +54,13 @@ class ActorGroup(Generic[ActorT]):
     def __init__(
         self,
         executor: Executor,
-        spawn: Callable[[int, int], ActorHandle[ActorT]],
         numbers: Iterable[int],
         *,
         cap: RestartCap,
         owns_executor: bool,
     ) -> None:
-        self.cap = cap
-        self._executor, self._spawn, self._owns_executor = executor, spawn, owns_executor
+        self.executor, self.cap = executor, cap
+        self._owns_executor = owns_executor
         self._starts: dict[int, int] = {}
         self._deaths: dict[int, int] = {}  # since it answered last
         self.members: dict[int, ActorHandle[ActorT]] = {}
@@ -77,10 +77,14 @@ class ActorGroup(Generic[ActorT]):
     def __len__(self) -> int:
         return len(self.members)
 
+    @abstractmethod
+    def spawn(self, number: int, start: int) -> ActorHandle[ActorT]:
+        """Begin to make an actor, which was made ``start`` times before."""
+
     def _start(self, number: int) -> None:
-        self.members[number] = self._spawn(number, self._starts.get(number, 0))
+        self.members[number] = self.spawn(number, self._starts.get(number, 0))
         self._starts[number] = self._starts.get(number, 0) + 1
-        if self._executor.in_process:  # where all draw from one random state, one is made after the other
+        if self.executor.in_process:  # where all draw from one random state, one is made after the other
             self.members[number].ready.result()
 
     # -- calls --------------------------------------------------------------------------------------------------------
@@ -113,11 +117,11 @@ class ActorGroup(Generic[ActorT]):
         """
         pending, failed = list(futures.values()), False
         while pending:
-            done, pending = self._executor.wait(pending, timeout=patience if failed else None)
+            done, pending = self.executor.wait(pending, timeout=patience if failed else None)
             if not done:
                 for number, future in futures.items():
                     if future in pending:
-                        self._executor.stop(self.members[number])
+                        self.executor.stop(self.members[number])
                 return
             if pending and not failed and any(future.exception() is not None for future in done):
                 failed = True
@@ -141,7 +145,7 @@ class ActorGroup(Generic[ActorT]):
             RestartRefusedError: they may not be.
         """
         for number in numbers:
-            self._executor.stop(self.members[number])
+            self.executor.stop(self.members[number])
             self._deaths[number] = self._deaths.get(number, 0) + 1
         if self.num_restarts + len(numbers) > self.cap.restarts:
             raise RestartRefusedError(self.cap.reason)
@@ -154,12 +158,12 @@ class ActorGroup(Generic[ActorT]):
 
     def give_up(self, number: int) -> None:
         """Go on without an actor."""
-        self._executor.stop(self.members.pop(number))
+        self.executor.stop(self.members.pop(number))
 
     def stop(self) -> None:
         """Stop every actor."""
         if self._owns_executor:
-            self._executor.stop()
+            self.executor.stop()
         else:
             for actor in self.members.values():
-                self._executor.stop(actor)
+                self.executor.stop(actor)

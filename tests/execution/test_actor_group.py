@@ -20,11 +20,15 @@ class Numbered:
         return self.number, self.start
 
 
-def group_of(executor, numbers=(1, 2, 3), cap=RestartCap(9, "nine times"), factory=Numbered, **options):
-    def spawn(number, start):
-        return executor.spawn(factory, number, start)
+class Group(ActorGroup):
+    factory = Numbered
 
-    return ActorGroup(executor, spawn, numbers, cap=cap, owns_executor=True, **options)
+    def spawn(self, number, start):
+        return self.executor.spawn(self.factory, number, start)
+
+
+def group_of(executor, numbers=(1, 2, 3), cap=RestartCap(9, "nine times"), owns_executor=True):
+    return Group(executor, numbers, cap=cap, owns_executor=owns_executor)
 
 
 def results(futures):
@@ -38,7 +42,7 @@ def test_all_are_called_by_name_or_with_a_function():
     assert results(group.call(lambda actor, by: actor.number * by, 10)) == {1: 10, 2: 20, 3: 30}
 
 
-def test_what_making_one_raises_is_raised_and_the_others_are_stopped():
+def test_what_making_one_raises_is_raised_and_the_others_are_stopped(monkeypatch):
     stopped = []
 
     class Picky(Numbered):
@@ -50,8 +54,9 @@ def test_what_making_one_raises_is_raised_and_the_others_are_stopped():
         def stop(self):
             stopped.append(self.number)
 
+    monkeypatch.setattr(Group, "factory", Picky)
     with pytest.raises(ValueError, match="three"):
-        group_of(LocalExecutor(), factory=Picky)
+        group_of(LocalExecutor())
     assert stopped == [1, 2]
 
 
@@ -110,9 +115,7 @@ def test_after_a_failure_the_others_have_some_time_and_are_ended_then():
 def test_the_executor_is_stopped_only_by_who_owns_it():
     executor = LocalExecutor()
     other = executor.spawn(Numbered, 0, 0)
-    group = ActorGroup(
-        executor, lambda k, start: executor.spawn(Numbered, k, start), [1], cap=RestartCap(0, ""), owns_executor=False
-    )
+    group = group_of(executor, [1], owns_executor=False)
     group.stop()
     assert group.dead == [1]
     assert other.alive

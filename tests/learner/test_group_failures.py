@@ -161,7 +161,7 @@ def test_a_killed_learner_is_started_again(pair):
 
 def test_a_learner_that_does_not_come_back_is_ended(pair, monkeypatch):
     monkeypatch.setattr("rlkit_core.learner.group.actors.PATIENCE", 0.5)
-    pair._team._executor._stop_timeout = 0.5
+    pair._team.executor._stop_timeout = 0.5
     pair.foreach_learner(lambda learner: setattr(learner, "pause", 600.0))
     restarts = pair.get_stats()["num_learner_restarts"]
     with pytest.raises(TypeError):  # the first learner's alone
@@ -190,7 +190,7 @@ def test_updates_on_their_way_when_a_learner_dies_are_lost_and_counted(pair):
 
 
 def test_restarts_are_capped(pair, monkeypatch):
-    group = pair._team.group
+    group = pair._team
     monkeypatch.setattr(group, "cap", evolve(group.cap, restarts=pair.get_stats()["num_learner_restarts"]))
     os.kill(pair._team.actors[1].pid, signal.SIGKILL)
     with pytest.raises(ActorError, match=r"learner 1 of 2 is gone.*max_num_learner_restarts=.*SIGKILL"):
@@ -204,7 +204,7 @@ def test_restarts_are_capped(pair, monkeypatch):
 def test_the_cap_is_the_configs(tmp_path):
     config = config_for(tmp_path).learners(num_learners=1).fault_tolerance(max_num_learner_restarts=3)
     group = config.execution(executor="local").build_learner_group()
-    assert group._team.group.cap.restarts == 3
+    assert group._team.cap.restarts == 3
     group.shutdown()
 
 

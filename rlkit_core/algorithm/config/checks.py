@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from rlkit_core.algorithm.config.derived import DerivedSettings, specs_by_id
-from rlkit_core.learner.group.problems import learner_problems
+from rlkit_core.learner.group.config import learner_problems
 
 
 def only_problems(config: DerivedSettings) -> Iterator[str]:

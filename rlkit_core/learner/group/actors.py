@@ -7,25 +7,23 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Concatenate, overload
 from weakref import WeakKeyDictionary
 
 import torch
 
-from rlkit_core.errors import ActorError, ConfigError
-from rlkit_core.execution import ActorHandle, Executor, LocalExecutor, make_executor
+from rlkit_core.errors import ActorError
+from rlkit_core.execution import ActorHandle, Executor
 from rlkit_core.execution.actor_group import ActorGroup, RestartCap, RestartRefusedError
-from rlkit_core.execution.protocol import ResultT
+from rlkit_core.execution.protocol import P, ResultT
+from rlkit_core.learner.group.config import LearnersConfig
 from rlkit_core.learner.group.gloo import Collective, PeerError, Rendezvous, own_address
 from rlkit_core.learner.group.gradient_averaging import GradientAveraging
-from rlkit_core.learner.group.problems import learner_problems
 from rlkit_core.learner.learner import Learner
 from rlkit_core.learner.metrics import Key, Reduce
 from rlkit_core.models.threads import is_small
+from rlkit_core.rl_module import MultiRLModuleSpec, RLModuleSpec
 from rlkit_core.seeding import SeedTree
-
-if TYPE_CHECKING:
-    from rlkit_core.rl_module import MultiRLModuleSpec, RLModuleSpec
 
 _LOG = logging.getLogger(__name__)
 #: Seconds after one learner's update has failed in which those of the others end.
@@ -35,7 +33,11 @@ PATIENCE = 60.0
 
 
 def make_learner(
-    config: Any, module_spec: RLModuleSpec | MultiRLModuleSpec, seeds: SeedTree, index: int = 0, sharing: int = 0
+    config: LearnersConfig,
+    module_spec: MultiRLModuleSpec | RLModuleSpec | None,
+    seeds: SeedTree,
+    index: int = 0,
+    sharing: int = 0,
 ) -> Learner:
     """A built learner.
 
@@ -47,8 +49,8 @@ def make_learner(
         sharing: number of learners that share this machine's cores; 0 leaves torch's threads alone.
     """
     if index and config.num_gpus_per_learner >= 1:
-        config = config.copy(copy_frozen=False).learners(local_gpu_idx=config.local_gpu_idx + index)
-    learner: Learner = config.learner_class(config=config, module_spec=module_spec, seeds=seeds)
+        config = config.copy(copy_frozen=False).change({"local_gpu_idx": config.local_gpu_idx + index})
+    learner = config.learner_class(config=config, module_spec=module_spec, seeds=seeds)
     learner.build()
     if sharing:
         _set_threads(learner, sharing)
@@ -105,7 +107,7 @@ def _take_over(learner: Learner, state: dict[str, Any], report_dir: Path | None)
 # -- the driver's side ----------------------------------------------------------------------------------------------
 
 
-class Team:
+class Team(ActorGroup[Learner]):
     """The learners of a group behind their executor: connected, and brought together again after a failure.
 
     Args:
@@ -115,22 +117,18 @@ class Team:
         seeds: node of the seed tree, the same for all: learners begin with equal weights.
         size: number of learners.
         owns_executor: whether stopping the learners stops the executor.
-
-    Attributes:
-        group: their actors.
     """
 
     def __init__(
         self,
         executor: Executor,
-        config: Any,
-        module_spec: Any,
+        config: LearnersConfig,
+        module_spec: MultiRLModuleSpec | RLModuleSpec | None,
         seeds: SeedTree,
         *,
         size: int,
         owns_executor: bool,
     ) -> None:
-        self._executor = executor
         self._seeds, self.size = seeds, size
         self._sharing = 0 if executor.in_process else size
         self._gpu = config.local_gpu_idx
@@ -138,17 +136,16 @@ class Team:
         self._apart = self._stopped = False
         restarts = config.max_num_learner_restarts
         cap = RestartCap(restarts, f"fault_tolerance(max_num_learner_restarts={restarts}) allows no more restarts")
-        self.group: ActorGroup[Learner] = ActorGroup(
-            executor, self._spawn, range(size), cap=cap, owns_executor=owns_executor
-        )
+        super().__init__(executor, range(size), cap=cap, owns_executor=owns_executor)
         try:
             self._connect()
         except BaseException:
             self.stop()
             raise
 
-    def _spawn(self, index: int, start: int) -> ActorHandle[Learner]:
-        return self._executor.spawn(make_learner, self._config, self._module_spec, self._seeds, index, self._sharing)
+    def spawn(self, number: int, start: int) -> ActorHandle[Learner]:
+        """Begin to make a learner."""
+        return self.executor.spawn(make_learner, self._config, self._module_spec, self._seeds, number, self._sharing)
 
     def _connect(self) -> None:
         if self.size == 1:
@@ -164,19 +161,35 @@ class Team:
     @property
     def actors(self) -> list[ActorHandle[Learner]]:
         """The learners' handles, in order."""
-        return list(self.group.members.values())
+        return list(self.members.values())
 
     # -- calls --------------------------------------------------------------------------------------------------------
+
+    @overload
+    def first(
+        self, method: Callable[Concatenate[Learner, P], ResultT], /, *args: P.args, **kwargs: P.kwargs
+    ) -> ResultT: ...
+
+    @overload
+    def first(self, method: str, /, *args: object, **kwargs: object) -> Any: ...
 
     def first(self, method: str | Callable[..., Any], /, *args: object, **kwargs: object) -> Any:
         """Call the first learner, which stands for all."""
         self.heal()
         return self.actors[0].call(method, *args, **kwargs).result()
 
+    @overload
+    def all(
+        self, method: Callable[Concatenate[Learner, P], ResultT], /, *args: P.args, **kwargs: P.kwargs
+    ) -> list[ResultT]: ...
+
+    @overload
+    def all(self, method: str, /, *args: object, **kwargs: object) -> list[Any]: ...
+
     def all(self, method: str | Callable[..., Any], /, *args: object, **kwargs: object) -> list[Any]:
         """Call every learner with the same arguments; results in their order."""
         self.heal()
-        return self.results(list(self.group.call(method, *args, **kwargs).values()))
+        return self.results(list(self.call(method, *args, **kwargs).values()))
 
     def each(self, method: str | Callable[..., Any], arguments: Iterable[tuple[Any, ...]]) -> list[Any]:
         """Call every learner, each with its own arguments; results in their order."""
@@ -201,7 +214,7 @@ class Team:
         Raises:
             Exception: that of the learner which failed, in its own type, when all have come back.
         """
-        self.group.wait(dict(enumerate(futures)), on_failure=self.disband, patience=patience)
+        self.wait(dict(enumerate(futures)), on_failure=self.disband, patience=patience)
         errors = [error for future in futures if (error := future.exception()) is not None]
         if errors:
             self.disband()
@@ -219,14 +232,9 @@ class Team:
                     actor.call(_leave)
 
     @property
-    def num_restarts(self) -> int:
-        """How often a learner was started again."""
-        return self.group.num_restarts
-
-    @property
     def broken(self) -> bool:
         """Whether learners are gone, or have left each other after a failure."""
-        return not self._stopped and (self._apart or bool(self.group.dead))
+        return not self._stopped and (self._apart or bool(self.dead))
 
     def heal(self) -> None:
         """Start learners that are gone again, give all the state of a survivor, and connect them.
@@ -236,19 +244,19 @@ class Team:
         """
         if not self.broken:
             return
-        dead = self.group.dead
+        dead = self.dead
         if len(dead) == self.size:
             raise ActorError(
                 f"no learner of {self.size} is left, so there is no state to go on from; restore a checkpoint into a "
                 f"new algorithm. The first one: {self._end_of(0)}"
             )
         self._apart = True
-        survivor = next(index for index in self.group.members if index not in dead)
+        survivor = next(index for index in self.members if index not in dead)
         made, state, report_dir = self.actors[survivor].call(_recipe).result()
-        self._config = made["config"].copy(copy_frozen=False).learners(local_gpu_idx=self._gpu)
+        self._config = made["config"].copy(copy_frozen=False).change({"local_gpu_idx": self._gpu})
         self._module_spec = made["module_spec"]
         try:
-            self.group.restart(dead)
+            self.restart(dead)
         except RestartRefusedError as refused:
             raise ActorError(
                 f"learner {dead[0]} of {self.size} is gone, and {refused}: {self._end_of(dead[0])}"
@@ -268,7 +276,7 @@ class Team:
         Raises:
             ActorError: it cannot be.
         """
-        dead = self.group.dead
+        dead = self.dead
         if self._stopped or not isinstance(error, ActorError) or not dead:
             return False
         self.heal()
@@ -284,27 +292,7 @@ class Team:
             if actor.alive:
                 actor.call(_leave)
                 actor.call("shutdown")
-        self.group.stop()
-
-
-def executor_for(config: Any) -> Executor:
-    """The executor that ``config.execution(executor=...)`` asks for."""
-    if config.num_learners == 0:
-        return LocalExecutor()
-    executor = make_executor(config.executor)
-    executor.threads = None  # learners choose the number when they know their networks
-    return executor
-
-
-def check(config: Any, executor: Executor) -> None:
-    """Raise ConfigError unless ``executor`` can run the config's learners beside each other, as the config wants it."""
-    for problem in learner_problems(config):
-        raise ConfigError(problem)
-    if config.num_learners > 1 and not executor.concurrent:
-        raise ConfigError(
-            f"num_learners={config.num_learners}: a {type(executor).__name__} runs learners one after the other, but "
-            "they average gradients while they run; give another executor, or use num_learners=0"
-        )
+        super().stop()
 
 
 def _is_of_another(error: BaseException) -> bool:

@@ -4,31 +4,28 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attrs import frozen
 
 from rlkit_core.checkpoint import Checkpointable
+from rlkit_core.checkpoint.snapshot import Snapshot
 from rlkit_core.columns import COMPONENT_LEARNER
+from rlkit_core.data.rollout import Rollout
 from rlkit_core.errors import ActorError, RLKitError
 from rlkit_core.execution import Executor
 from rlkit_core.learner.group import actors, checkpointing
-from rlkit_core.learner.group.actors import Team, check, executor_for
+from rlkit_core.learner.group.actors import Team
+from rlkit_core.learner.group.config import LearnersConfig, check, executor_for
 from rlkit_core.learner.group.merge_results import merge_results
 from rlkit_core.learner.group.sharding import Shards, shard
 from rlkit_core.learner.learner import Learner
 from rlkit_core.rl_module import MultiRLModuleSpec, RLModuleSpec
-from rlkit_core.rl_module.module_set import ModuleSet
+from rlkit_core.rl_module.module_set import ModuleSet, ToTrain
 from rlkit_core.rl_module.weights import Weights
 from rlkit_core.seeding import SeedTree
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from rlkit_core.checkpoint.snapshot import Snapshot
-    from rlkit_core.rl_module.module_set import ToTrain
 
 _LOG = logging.getLogger(__name__)
 #: Where ``update(return_state=True)`` puts the weights, beside the modules' results.
@@ -64,19 +61,19 @@ class LearnerGroup(Checkpointable):
     def __init__(
         self,
         *,
-        config: Any,
-        module_spec: Any = None,
+        config: LearnersConfig,
+        module_spec: MultiRLModuleSpec | RLModuleSpec | None = None,
         executor: Executor | None = None,
         seeds: SeedTree | None = None,
     ) -> None:
-        own = executor_for(config) if executor is None else executor
-        check(config, own)
+        chosen = executor_for(config) if executor is None else executor
+        check(config, chosen)
         self._is_local = bool(config.num_learners == 0)
         self._config = config
         if module_spec is None and not self._is_local:
             module_spec = config.get_multi_rl_module_spec(inference_only=False)
         self._team = Team(
-            own,
+            chosen,
             config,
             module_spec,
             (seeds or SeedTree.from_seed(config.seed)).child("learner", 0),
@@ -135,20 +132,20 @@ class LearnerGroup(Checkpointable):
     @property
     def weights_seq_no(self) -> int:
         """The number of updates so far."""
-        return int(self._team.first(lambda learner: learner.weights_seq_no))
+        return self._team.first(lambda learner: learner.weights_seq_no)
 
     def get_module_specs(self) -> dict[str, RLModuleSpec]:
         """The specs of the learners' modules, by id."""
-        return self._team.first(lambda learner: learner.module.current_specs())  # type: ignore[no-any-return]
+        return self._team.first(lambda learner: learner.module.current_specs())
 
     # -- updates ------------------------------------------------------------------------------------------------------
 
     def update(
         self,
-        batch: Mapping[str, Any] | None = None,
+        batch: Mapping[str, Mapping[str, Any]] | None = None,
         *,
-        rollouts: Any = None,
-        episodes: Any = None,
+        rollouts: Mapping[str, Rollout | Sequence[Rollout]] | None = None,
+        episodes: Mapping[str, Sequence[Any]] | Sequence[Any] | None = None,
         return_state: bool = False,
         **kwargs: Any,
     ) -> dict[str, Any]:
@@ -172,7 +169,7 @@ class LearnerGroup(Checkpointable):
             ActorError: a learner died once too often (``fault_tolerance(max_num_learner_restarts=...)``).
             Exception: what one learner's update raised, in its own type.
         """
-        source = {"batch": batch, "rollouts": rollouts, "episodes": episodes}
+        source: dict[str, Any] = {"batch": batch, "rollouts": rollouts, "episodes": episodes}
         if self._is_local and not return_state:
             return self.learner.update(**source, **kwargs)
         shards = self._divide(source)
@@ -204,7 +201,7 @@ class LearnerGroup(Checkpointable):
             result[STATE_AFTER_UPDATE] = pending.weights.result()
         return result
 
-    def update_from_batch(self, batch: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
+    def update_from_batch(self, batch: Mapping[str, Mapping[str, Any]], **kwargs: Any) -> dict[str, Any]:
         """:meth:`update` with ready columns."""
         return self.update(batch=batch, **kwargs)
 
@@ -216,9 +213,9 @@ class LearnerGroup(Checkpointable):
 
     def async_update(
         self,
-        batch: Mapping[str, Any] | None = None,
+        batch: Mapping[str, Mapping[str, Any]] | None = None,
         *,
-        rollouts: Mapping[str, Any] | None = None,
+        rollouts: Mapping[str, Rollout | Sequence[Rollout]] | None = None,
         episodes: Mapping[str, Sequence[Any]] | Sequence[Any] | None = None,
         return_state: bool = False,
         **kwargs: object,
@@ -278,18 +275,16 @@ class LearnerGroup(Checkpointable):
 
     def reduce_metrics(self) -> dict[str, Any]:
         """:meth:`Learner.reduce_metrics` of all learners, put together as :meth:`update` does."""
-        if self._is_local:
-            return self.learner.reduce_metrics()
         return merge_results(
             self.foreach_learner(lambda learner: (learner.reduce_metrics(), dict(learner.metrics.kinds)))
         )
 
     def take_rows(self) -> dict[str, dict[str, Any]]:
         """:meth:`Learner.take_rows` of all learners, ``{module id: {name: [rows, ...]}}``, in the order of the data."""
-        found = self._team.all("take_rows")
-        if len(found) == 1 or self._shards is None:
-            return found[0]  # type: ignore[no-any-return]
-        return self._shards.join(found)
+        parts = self._team.all("take_rows")
+        if len(parts) == 1 or self._shards is None:
+            return parts[0]  # type: ignore[no-any-return]
+        return self._shards.join(parts)
 
     # -- modules and weights ------------------------------------------------------------------------------------------
 
@@ -299,7 +294,7 @@ class LearnerGroup(Checkpointable):
         module_id: str,
         module_spec: RLModuleSpec,
         config_overrides: Mapping[str, Any] | None = None,
-        new_should_module_be_updated: Any = None,
+        new_should_module_be_updated: ToTrain | None = None,
     ) -> MultiRLModuleSpec:
         """:meth:`Learner.add_module` on every learner; the spec of all modules."""
         specs = self._team.all(
@@ -325,8 +320,7 @@ class LearnerGroup(Checkpointable):
     @property
     def module_set(self) -> ModuleSet:
         """Which modules the learners have."""
-        found: ModuleSet = self._team.first(lambda learner: ModuleSet(learner.config, learner.module.current_specs()))
-        return found
+        return self._team.first(lambda learner: ModuleSet(learner.config, learner.module.current_specs()))
 
     def set_modules(self, module_set: ModuleSet) -> None:
         """Let all learners have other modules from now on."""
@@ -354,12 +348,10 @@ class LearnerGroup(Checkpointable):
             func: is sent to learners that are elsewhere, with all it refers to.
             return_exceptions: put what it raises in place of its result; else the first is raised when all are done.
         """
-        if self._is_local and not return_exceptions:
-            return [func(self.learner)]
-        self._team.heal()
-        futures = [actor.call(func) for actor in self._team.actors]
         if not return_exceptions:
-            return self._team.results(futures)
+            return self._team.all(func)
+        self._team.heal()
+        futures = self._team.call(func).values()
         return [error if (error := future.exception()) is not None else future.result() for future in futures]
 
     def get_weights(self, module_ids: Collection[str] | None = None, *, inference_only: bool = True) -> Weights:
@@ -367,7 +359,7 @@ class LearnerGroup(Checkpointable):
         ids = None if module_ids is None else list(module_ids)
         return self._team.first("get_weights", ids, inference_only=inference_only)  # type: ignore[no-any-return]
 
-    def set_weights(self, weights: Any) -> None:
+    def set_weights(self, weights: Weights | Mapping[str, Any]) -> None:
         """Let every learner take over full weights (``inference_only=False``) of some modules, or all."""
         self._team.all("set_weights", weights)
 

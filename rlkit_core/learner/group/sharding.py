@@ -39,26 +39,26 @@ class Shards:
         joined: dict[str, dict[str, Tensor]] = {}
         for module_id, names in parts[0].items():
             for name in names:
-                found = [part[module_id][name].cpu() for part in parts]
-                joined.setdefault(module_id, {})[name] = _join(found, self.rows.get(module_id))
+                pieces = [part[module_id][name].cpu() for part in parts]
+                joined.setdefault(module_id, {})[name] = _join(pieces, self.rows.get(module_id))
         return joined
 
 
-def _join(found: list[Tensor], shapes: list[tuple[int, int]] | None) -> Tensor:
-    if shapes is None or any(len(x) < t * n for x, (t, n) in zip(found, shapes, strict=True)):
-        return torch.cat(found)
-    pieces = [x[: t * n].reshape(t, n, *x.shape[1:]) for x, (t, n) in zip(found, shapes, strict=True)]
-    if len({piece.shape[0] for piece in pieces}) > 1:
-        return torch.cat(found)
-    return torch.cat(pieces, 1).flatten(0, 1)
+def _join(pieces: list[Tensor], shapes: list[tuple[int, int]] | None) -> Tensor:
+    if shapes is None or any(len(x) < t * n for x, (t, n) in zip(pieces, shapes, strict=True)):
+        return torch.cat(pieces)
+    if len({t for t, _ in shapes}) > 1:
+        return torch.cat(pieces)
+    by_env = [x[: t * n].reshape(t, n, *x.shape[1:]) for x, (t, n) in zip(pieces, shapes, strict=True)]
+    return torch.cat(by_env, 1).flatten(0, 1)
 
 
 def shard(
     size: int,
     *,
-    batch: Mapping[str, Any] | None = None,
-    rollouts: Any = None,
-    episodes: Any = None,
+    batch: Mapping[str, Mapping[str, Any]] | None = None,
+    rollouts: Mapping[str, Rollout | Sequence[Rollout]] | None = None,
+    episodes: Mapping[str, Sequence[Any]] | Sequence[Any] | None = None,
 ) -> Shards:
     """Divide the data of one update.
 
@@ -73,13 +73,13 @@ def shard(
     Raises:
         ConfigError: not exactly one source, or a rollout has fewer envs than there are learners.
     """
-    given = [source for source in (batch, rollouts, episodes) if source is not None]
-    if len(given) != 1:
+    if sum(source is not None for source in (batch, rollouts, episodes)) != 1:
         raise ConfigError("LearnerGroup.update: give exactly one of batch=, rollouts= and episodes=")
     if batch is not None:
         return _shard_batch(size, batch)
     if rollouts is not None:
         return _shard_rollouts(size, rollouts)
+    assert episodes is not None
     return _shard_episodes(size, episodes)
 
 
@@ -95,8 +95,8 @@ def bounds(count: int, size: int) -> list[tuple[int, int]]:
 def _shard_batch(size: int, batch: Mapping[str, Mapping[str, Any]]) -> Shards:
     parts: list[dict[str, Any]] = [{} for _ in range(size)]
     rows, steps = {}, 0
-    for module_id, given in batch.items():
-        columns = as_tensors(given, "cpu")
+    for module_id, unconverted in batch.items():
+        columns = as_tensors(unconverted, "cpu")
         count = num_rows(columns)
         uneven = {name: len(leaf) for name, c in columns.items() for leaf in leaves(c) if len(leaf) != count}
         if uneven:
@@ -117,15 +117,15 @@ def _shard_batch(size: int, batch: Mapping[str, Mapping[str, Any]]) -> Shards:
 def _shard_rollouts(size: int, rollouts: Mapping[str, Rollout | Sequence[Rollout]]) -> Shards:
     parts: list[dict[str, Any]] = [{} for _ in range(size)]
     rows, steps = {}, 0
-    for module_id, given in rollouts.items():
-        found = [given] if isinstance(given, Rollout) else list(given)
-        if not found:
+    for module_id, one_or_more in rollouts.items():
+        of_module = [one_or_more] if isinstance(one_or_more, Rollout) else list(one_or_more)
+        if not of_module:
             continue
-        divided = _divided(size, found)
-        steps += sum(rollout.num_env_steps for rollout in found)
-        rows[module_id] = [(own[0].num_steps, sum(r.num_envs for r in own)) for own in divided]
-        for part, own in zip(parts, divided, strict=True):
-            part[module_id] = own[0] if len(own) == 1 else own
+        divided = _divided(size, of_module)
+        steps += sum(rollout.num_env_steps for rollout in of_module)
+        rows[module_id] = [(share[0].num_steps, sum(rollout.num_envs for rollout in share)) for share in divided]
+        for part, share in zip(parts, divided, strict=True):
+            part[module_id] = share[0] if len(share) == 1 else share
     return Shards([{"rollouts": part} for part in parts], rows, steps)
 
 
@@ -138,15 +138,17 @@ def _divided(size: int, rollouts: list[Rollout]) -> list[list[Rollout]]:
 
 
 def _shard_episodes(size: int, episodes: Mapping[str, Sequence[Any]] | Sequence[Any]) -> Shards:
-    by_module = episodes if isinstance(episodes, Mapping) else {None: episodes}
+    by_module: dict[str | None, list[Any]]
+    if isinstance(episodes, Mapping):
+        by_module = {module_id: list(of_module) for module_id, of_module in episodes.items()}
+    else:
+        by_module = {None: list(episodes)}
     parts: list[Any] = [{} for _ in range(size)]
     steps = 0
-    for module_id, given in by_module.items():
-        found = list(given)
-        steps += sum(_length(episode) for episode in found)
-        enough = len(found) >= size
-        for part, (start, stop) in zip(parts, bounds(len(found), size), strict=True):
-            part[module_id] = found[start:stop] if enough else []
+    for module_id, of_module in by_module.items():
+        steps += sum(_length(episode) for episode in of_module)
+        for part, (start, stop) in zip(parts, bounds(len(of_module), size), strict=True):
+            part[module_id] = of_module[start:stop] if len(of_module) >= size else []
     if not isinstance(episodes, Mapping):
         parts = [part[None] for part in parts]
     return Shards([{"episodes": part} for part in parts], {}, steps)
