@@ -14,6 +14,7 @@ VENV ?= .venv
 BENCH_VENV ?= .bench-venv
 RLLIB_VENV ?= .bench-venv-rllib
 WHEEL_VENV ?= .wheel-venv
+RELEASE_VENVS ?= .release-venvs
 ARGS ?=
 JOBS ?= auto
 
@@ -26,7 +27,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-learn train test test-slow learn test-wheels bench bench-ppo bench-dqn bench-impala bench-image docs lint stubs format wheels clean distclean
+.PHONY: help install install-learn train test test-slow learn test-wheels release bench bench-ppo bench-dqn bench-impala bench-image docs lint stubs format wheels clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,6 +42,10 @@ $(VENV)/.installed: $(PYPROJECTS) constraints.txt
 
 $(VENV)/.docs-installed: $(VENV)/.installed
 	$(BIN)/python $(PIP_INSTALL) -e '.[dev,docs]'
+	@touch $@
+
+$(VENV)/.release-installed: $(VENV)/.installed
+	$(BIN)/python $(PIP_INSTALL) -e '.[dev,release]'
 	@touch $@
 
 $(VENV)/.learn-installed: $(VENV)/.installed
@@ -136,6 +141,15 @@ test-wheels:  ## install the wheels in dist/ into a fresh environment and test t
 	cd $(WHEEL_VENV) && bin/python -c "import rlkit_core as m; assert 'site-packages' in m.__file__, m.__file__"
 	$(WHEEL_VENV)/bin/pytest $(SIDE_BY_SIDE) $(ARGS)
 
+# ---- release ---------------------------------------------------------------------------------------------
+
+# `build` makes each sdist and then the wheel from that sdist. What is tried is installed from dist/, never from an index.
+release: $(VENV)/.release-installed  ## build wheels and sdists, check them, try them in fresh environments
+	rm -rf dist
+	set -e; for project in $(PROJECTS); do $(BIN)/python -m build --no-isolation --outdir dist $$project; done
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python tests/release/try_release.py --dist dist --work $(RELEASE_VENVS) $(ARGS)
+
 # ---- order -----------------------------------------------------------------------------------------------
 
 clean:  ## remove what builds and tests leave behind; keep environments and runs
@@ -143,4 +157,4 @@ clean:  ## remove what builds and tests leave behind; keep environments and runs
 	find rlkit_core plugins tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean  ## clean, and the environments too
-	rm -rf $(VENV) $(BENCH_VENV) $(RLLIB_VENV) $(WHEEL_VENV)
+	rm -rf $(VENV) $(BENCH_VENV) $(RLLIB_VENV) $(WHEEL_VENV) $(RELEASE_VENVS)

@@ -10,6 +10,7 @@ what the wheels hold.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import site
 import subprocess
@@ -20,6 +21,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURES = ROOT / "tests" / "plugins" / "fixtures"
@@ -39,6 +45,20 @@ def project_folder(name: str) -> Path:
         return ROOT
     own = ROOT / "plugins" / name
     return own if own.exists() else FIXTURES / name
+
+
+def with_what_they_need(*names: str) -> list[str]:
+    """These distributions, and those of the workspace that they depend on."""
+    complete: dict[str, None] = {}
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop(0)
+        if name not in complete:
+            complete[name] = None
+            project = tomllib.loads((project_folder(name) / "pyproject.toml").read_text())["project"]
+            needed = [re.split(r"[^\w-]", text)[0] for text in project["dependencies"]]
+            waiting += [each for each in needed if each.startswith("rlkit-")]
+    return list(complete)
 
 
 @pytest.fixture(scope="session")
@@ -128,7 +148,7 @@ def make_venv(tmp_path_factory, wheel, third_party) -> Callable[..., Environment
 
     def make(*names: str) -> Environment:
         environment = Environment(tmp_path_factory.mktemp("env") / "venv", third_party)
-        environment.install(*(wheel(name) for name in ("rlkit-core", *names)))
+        environment.install(*(wheel(name) for name in with_what_they_need("rlkit-core", *names)))
         return environment
 
     return make

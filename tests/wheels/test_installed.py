@@ -50,7 +50,9 @@ def test_the_listing_of_a_healthy_installation(healthy):
     assert {n: p["state"] for n, p in found.items()} == dict.fromkeys(
         [
             "rlkit-core",
+            "rlkit-capture",
             "rlkit-ppo",
+            "rlkit-processes",
             "fx-good",
             "fx-api",
             "fx-algorithm",
