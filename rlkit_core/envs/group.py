@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.envs.acting_modules import ActingModules, Spaces
@@ -17,6 +17,9 @@ from rlkit_core.rl_module import MultiRLModule
 from rlkit_core.rl_module.module_set import ModuleSet
 from rlkit_core.rl_module.weights import WeightLink, Weights
 from rlkit_core.seeding import SeedTree, TorchRNG
+
+if TYPE_CHECKING:
+    from rlkit_core.envs.runner_settings import RunnerSettings
 
 STEPS_AT_ONCE = 100
 """Env steps after which a runner that evaluates by steps looks whether it may end."""
@@ -42,7 +45,7 @@ class EnvRunnerGroup:
 
     def __init__(
         self,
-        config: Any,
+        config: RunnerSettings,
         *,
         executor: Executor | None = None,
         seeds: SeedTree | None = None,
@@ -130,7 +133,7 @@ class EnvRunnerGroup:
         if self._local is None:
             self.modules.set_modules(module_set)
         self._fleet.set_modules(module_set)
-        self.config = module_set.config
+        self.config = cast("RunnerSettings", module_set.config)
 
     # -- sampling -------------------------------------------------------------------------------------------------
 

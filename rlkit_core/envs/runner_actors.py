@@ -6,7 +6,7 @@ import logging
 import queue
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any, Concatenate
+from typing import TYPE_CHECKING, Any, Concatenate
 
 from attrs import evolve, frozen
 
@@ -20,6 +20,9 @@ from rlkit_core.execution.protocol import P, ResultT
 from rlkit_core.rl_module.module_set import ModuleSet
 from rlkit_core.rl_module.weights import Weights
 from rlkit_core.seeding import SeedTree
+
+if TYPE_CHECKING:
+    from rlkit_core.envs.runner_settings import RunnerSettings
 
 _log = logging.getLogger("rlkit_core.envs")
 
@@ -58,7 +61,7 @@ class RunnerActor:
 
     def __init__(
         self,
-        config: Any,
+        config: RunnerSettings,
         *,
         worker_index: int,
         seeds: SeedTree,
@@ -172,7 +175,7 @@ class RunnerFleet(ActorGroup[RunnerActor]):
 
     def __init__(
         self,
-        config: Any,
+        config: RunnerSettings,
         executor: Executor,
         indices: Sequence[int],
         seeds: SeedTree,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from rlkit_core.errors import ConfigError
 
+if TYPE_CHECKING:
+    from rlkit_core.learner.learner_settings import LearnerSettings
 
-def pick_device(config: Any) -> torch.device:
+
+def pick_device(config: LearnerSettings) -> torch.device:
     """The CPU, or the GPU ``local_gpu_idx`` where ``num_gpus_per_learner`` is more than 0 (a share of one is enough).
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import define, field
+from attrs import Attribute, define, field
 from torch import nn
 
 from rlkit_core.columns import ACTOR, CRITIC, ENCODER_OUT, Columns
@@ -15,7 +15,7 @@ from rlkit_core.models.heads import MLPHead
 from rlkit_core.models.mlp import MLPEncoder
 
 
-def _model_config(instance: Any, attribute: Any, value: object) -> None:
+def _model_config(instance: object, attribute: Attribute[Any], value: object) -> None:
     if not hasattr(value, "build") or not hasattr(value, "output_dims"):
         raise ConfigError(f"{attribute.name}: expected a ModelConfig (with build() and output_dims), got {value!r}")
 

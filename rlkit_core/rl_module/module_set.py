@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 ToTrain = Collection[str] | Callable[..., bool]
 """Ids of modules that are trained, or ``(module_id, batch) -> bool``."""
 Spaces = dict[str, tuple["gym.Space[Any] | None", "gym.Space[Any] | None"]]
+SpacePair = tuple["gym.Space[Any]", "gym.Space[Any]"]
 ConfigT = TypeVar("ConfigT", bound="ModuleConfig")
 
 
@@ -55,7 +56,11 @@ class ModuleConfig(Protocol):
         """Refuse changes from now on."""
 
     def get_multi_rl_module_spec(
-        self, *, env: object = None, spaces: Any = None, inference_only: bool | None = None
+        self,
+        *,
+        env: object = None,
+        spaces: Spaces | SpacePair | None = None,
+        inference_only: bool | None = None,
     ) -> MultiRLModuleSpec:
         """The complete spec of all modules."""
 
@@ -94,7 +99,7 @@ class ModuleSet:
     specs: Mapping[str, RLModuleSpec]
 
     @classmethod
-    def from_config(cls, config: ModuleConfig, spaces: Any = None) -> ModuleSet:
+    def from_config(cls, config: ModuleConfig, spaces: Spaces | SpacePair | None = None) -> ModuleSet:
         """The modules of a config.
 
         Args:
