@@ -8,7 +8,6 @@ from rlkit_core.data.projection import categorical_projection
 from rlkit_core.data.replay.buffer import ReplayBuffer
 from rlkit_core.data.replay.prioritized import PrioritizedReplayBuffer, sequence_priorities
 from rlkit_core.data.replay.sampling import DISCOUNT, N_STEP, WEIGHTS, with_successor
-from rlkit_core.data.reward_scaling import RewardScaler
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.data.vtrace import vtrace
 
@@ -19,7 +18,6 @@ __all__ = [
     "NStepReturns",
     "PrioritizedReplayBuffer",
     "ReplayBuffer",
-    "RewardScaler",
     "Rollout",
     "categorical_projection",
     "gae",

@@ -44,12 +44,10 @@ from rlkit_core.models.normalizer import (
 from rlkit_core.models.one_hot import OneHotEncoder, OneHotEncoderConfig
 from rlkit_core.models.previous import PreviousInputsEncoder, PreviousInputsEncoderConfig
 from rlkit_core.models.recurrent import RecurrentEncoder, RecurrentEncoderConfig
-from rlkit_core.models.small import SMALL_ROWS, SmallPlan
 
 __all__ = [
     "PREV_ACTIONS",
     "PREV_REWARDS",
-    "SMALL_ROWS",
     "ActingPlan",
     "ActorCriticEncoder",
     "ActorCriticEncoderConfig",
@@ -79,7 +77,6 @@ __all__ = [
     "PreviousInputsEncoderConfig",
     "RecurrentEncoder",
     "RecurrentEncoderConfig",
-    "SmallPlan",
     "StatefulActorCriticEncoder",
     "effective_model_config",
     "encoder_output",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rlkit_core.models import SmallPlan
+from rlkit_dqn.small_plan import SmallPlan
 
 Array = np.ndarray[Any, Any]
 RowPolicy = Callable[[int, Array], Array]

@@ -17,10 +17,8 @@ from rlkit_core.catalog import has_action_mask
 from rlkit_core.data import N_STEP, with_successor
 from rlkit_core.learner import Scheduler, make_target_network
 from rlkit_core.models import (
-    SMALL_ROWS,
     ActingPlan,
     ModelConfig,
-    SmallPlan,
     encoder_output,
     initial_state_of,
     run_plan,
@@ -30,6 +28,7 @@ from rlkit_dqn.actions import ActionTable
 from rlkit_dqn.noisy import NoisyLinear, noisy_layers, set_noise
 from rlkit_dqn.plain import PlainNetworks
 from rlkit_dqn.q_learning import at_steps, atoms_of, dueling_q
+from rlkit_dqn.small_plan import SMALL_ROWS, SmallPlan
 
 QF_PREDS = "qf_preds"
 QF_NEXT_PREDS = "qf_next_preds"

@@ -16,8 +16,9 @@ from torch.nn import functional as F
 
 from rlkit_core import Algorithm, Columns, Learner
 from rlkit_core.apis import ValueFunctionAPI
-from rlkit_core.data import RewardScaler, Rollout, gae
+from rlkit_core.data import Rollout, gae
 from rlkit_core.learner import Scheduler, masked_mean, train_rows, values_of_rollout
+from rlkit_ppo.reward_scaling import RewardScaler
 
 
 class PPO(Algorithm):

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from rlkit_core.learner.optim.flat_buffers import FlatParameters
-from rlkit_core.models import MLPHeadConfig, SmallPlan, run_plan
+from rlkit_core.models import MLPHeadConfig, run_plan
+from rlkit_dqn.small_plan import SmallPlan
 
 
 def head(**settings):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from rlkit_core.data import RewardScaler
+from rlkit_ppo.reward_scaling import RewardScaler
 
 
 def test_scales_by_the_deviation_of_the_running_discounted_return():
