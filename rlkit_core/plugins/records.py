@@ -33,43 +33,43 @@ def _check_name(instance: object, attribute: Attribute[Any], value: str) -> None
         )
 
 
-def _check_target(instance: Record, attribute: Attribute[Any], value: object) -> None:
-    if not isinstance(value, type) and not (isinstance(value, str) and _TARGET.match(value)):
-        raise ValueError(f"{instance.name!r}: {attribute.name} {value!r}, expected a class or 'package.module:Class'")
+def _expected(what: str, fits: Callable[[Any], bool]) -> Callable[[Record, Attribute[Any], object], None]:
+    """Return a validator that says which record has what in place of ``what``."""
+
+    def check(instance: Record, attribute: Attribute[Any], value: object) -> None:
+        if not fits(value):
+            raise ValueError(f"{instance.name!r}: {attribute.name} {value!r}, expected {what}")
+
+    return check
+
+
+def _is_target(value: object) -> bool:
+    return isinstance(value, type) or (isinstance(value, str) and _TARGET.match(value) is not None)
+
+
+def _check_mixin(instance: ModuleAPI, attribute: Attribute[Any], value: object) -> None:
+    problem = None if isinstance(value, str) else instance.problem("mixin", value)
+    if problem:
+        raise ValueError(f"{instance.name!r}: {problem}")
 
 
 def _check_service_kind(instance: Service, attribute: Attribute[Any], value: str) -> None:
     if value not in SERVICE_KINDS:
-        raise ValueError(
-            f"{instance.name!r}: kind {value!r} is no kind of service.{did_you_mean(str(value), SERVICE_KINDS)} "
-            f"Kinds: {', '.join(SERVICE_KINDS)}"
-        )
-
-
-def _check_spaces(instance: Component, attribute: Attribute[Any], value: tuple[type, ...]) -> None:
-    if not value or not all(isinstance(space, type) for space in value):
-        raise ValueError(f"{instance.name!r}: spaces {value!r}, expected one or more gymnasium space classes")
-
-
-def _check_when(instance: Component, attribute: Attribute[Any], value: object) -> None:
-    if value is not None and not callable(value):
-        raise ValueError(f"{instance.name!r}: when {value!r}, expected a function of one request or None")
-
-
-def _check_priority(instance: Component, attribute: Attribute[Any], value: object) -> None:
-    if not isinstance(value, int):
-        raise ValueError(f"{instance.name!r}: priority {value!r}, expected an integer")
-
-
-def _check_mixin(instance: ModuleAPI, attribute: Attribute[Any], value: object) -> None:
-    if isinstance(value, str):
-        _check_target(instance, attribute, value)
-    elif problem := instance.problem("mixin", value):
-        raise ValueError(f"{instance.name!r}: {problem}")
+        near = did_you_mean(str(value), SERVICE_KINDS)
+        kinds = ", ".join(SERVICE_KINDS)
+        raise ValueError(f"{instance.name!r}: kind {value!r} is no kind of service.{near} Kinds: {kinds}")
 
 
 def _as_tuple(spaces: Iterable[type]) -> tuple[type, ...]:
     return tuple(spaces)
+
+
+_a_target = _expected("a class or 'package.module:Class'", _is_target)
+_some_spaces = _expected(
+    "one or more gymnasium space classes", lambda value: bool(value) and all(isinstance(space, type) for space in value)
+)
+_a_condition = _expected("a function of one request or None", lambda value: value is None or callable(value))
+_an_integer = _expected("an integer", lambda value: isinstance(value, int))
 
 
 def load_target(target: object) -> Any:
@@ -150,10 +150,10 @@ class Component:
 
     name: str = field(validator=_check_name)
     kind: Kind = field(validator=validators.in_(("encoder", "head", "distribution")))
-    target: type | str = field(validator=_check_target)
-    spaces: tuple[type, ...] = field(converter=_as_tuple, validator=_check_spaces)
-    when: Callable[[ComponentRequest], bool] | None = field(default=None, validator=_check_when)
-    priority: int = field(default=0, validator=_check_priority)
+    target: type | str = field(validator=_a_target)
+    spaces: tuple[type, ...] = field(converter=_as_tuple, validator=_some_spaces)
+    when: Callable[[ComponentRequest], bool] | None = field(default=None, validator=_a_condition)
+    priority: int = field(default=0, validator=_an_integer)
     framework: str = "torch"
     parts: ClassVar[tuple[str, ...]] = ("target",)
 
@@ -176,7 +176,7 @@ class ModuleAPI:
     """
 
     name: str = field(validator=_check_name)
-    mixin: type | str = field(validator=_check_mixin)
+    mixin: type | str = field(validator=[_check_mixin, _a_target])
     driver: type | str | None = None
     kind: ClassVar[str] = "module API"
     parts: ClassVar[tuple[str, ...]] = ("mixin", "driver")
@@ -211,7 +211,7 @@ class Service:
 
     kind: str = field(validator=_check_service_kind)
     name: str = field(validator=_check_name)
-    target: type | str = field(validator=_check_target)
+    target: type | str = field(validator=_a_target)
     settings: Mapping[str, Any] | None = field(
         default=None, validator=validators.optional(validators.instance_of(dict))
     )

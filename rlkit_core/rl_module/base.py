@@ -13,14 +13,9 @@ from rlkit_core.errors import CheckpointError, RLKitError, did_you_mean
 from rlkit_core.rl_module.acting import RowPolicy
 from rlkit_core.rl_module.apis import module_built
 from rlkit_core.rl_module.config import RLModuleConfig
-from rlkit_core.rl_module.construction import (
-    CONSTRUCTOR_DEFAULTS,
-    accepted_kwargs,
-    accepted_names,
-    outermost,
-    takes_config_object,
-)
+from rlkit_core.rl_module.construction import CONSTRUCTOR_DEFAULTS, accepted_names, outermost
 from rlkit_core.rl_module.deploy import ComputeActions
+from rlkit_core.rl_module.spec import RLModuleSpec
 from rlkit_core.rl_module.tensor_specs import PHASES, Specs, check_specs, default_output_specs, wants_checks
 
 if TYPE_CHECKING:
@@ -128,7 +123,6 @@ class RLModule(ComputeActions, Checkpointable, abc.ABC):
         self.inference_only = view.inference_only
         self.learner_only = view.learner_only
         self.model_config = view.model_config_dict
-        self._catalog_class = view.catalog_class
         self._run_setup()
 
     def _run_setup(self) -> None:
@@ -323,10 +317,10 @@ class RLModule(ComputeActions, Checkpointable, abc.ABC):
         """
         if "_catalog" not in self.__dict__:
             made: Any = None
-            if self._catalog_class is not None or self.default_catalog_class is not None or self.config.catalogs:
+            if self.config.catalog_class is not None or self.default_catalog_class is not None or self.config.catalogs:
                 made = self._guarded(
                     make_catalog,
-                    catalog_class=self._catalog_class,
+                    catalog_class=self.config.catalog_class,
                     own_class=self.default_catalog_class,
                     catalogs=self.config.catalogs,
                     components=self.config.components,
@@ -389,25 +383,7 @@ class RLModule(ComputeActions, Checkpointable, abc.ABC):
 
     def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Arguments that rebuild this module, in the form its class takes them."""
-        if takes_config_object(type(self)):
-            return (self._config_now(),), {}
-        return (), accepted_kwargs(type(self), self._ctor_kwargs(), CONSTRUCTOR_DEFAULTS)
-
-    def _ctor_kwargs(self) -> dict[str, Any]:
-        kwargs = {
-            "observation_space": self.observation_space,
-            "action_space": self.action_space,
-            "inference_only": self.inference_only,
-            "learner_only": self.learner_only,
-            "model_config": self.model_config,
-            "catalog_class": self._catalog_class,
-        }
-        extra = {"catalogs": self.config.catalogs, "components": self.config.components}
-        return kwargs | {name: value for name, value in extra.items() if value}
-
-    def _config_now(self) -> RLModuleConfig:
-        kwargs = self._ctor_kwargs()
-        return RLModuleConfig(model_config_dict=kwargs.pop("model_config"), **kwargs)
+        return RLModuleSpec.from_module(self).ctor_args_and_kwargs(type(self))
 
     def _ctor_to_json(self) -> Any:
         try:

@@ -102,13 +102,21 @@ class RLModuleSpec(Spec):
                 f"RLModuleSpec of {cls.__name__}: inference_only and learner_only are both True; a module that lives "
                 "on learners only is trained there"
             )
-        if takes_config_object(cls):
-            module = cls(self.get_rl_module_config())
-        else:
-            module = cls(**accepted_kwargs(cls, self._ctor_kwargs(), CONSTRUCTOR_DEFAULTS))
+        args, kwargs = self.ctor_args_and_kwargs(cls)
+        module = cls(*args, **kwargs)
         if self.load_state_path is not None:
             module.restore_from_path(self.load_state_path)
         return module
+
+    def ctor_args_and_kwargs(self, module_class: type) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments that build such a module, in the form its class takes them.
+
+        Raises:
+            SpecError: the constructor lacks an argument that is set.
+        """
+        if takes_config_object(module_class):
+            return (self.get_rl_module_config(),), {}
+        return (), accepted_kwargs(module_class, self._ctor_kwargs(), CONSTRUCTOR_DEFAULTS)
 
     def _ctor_kwargs(self) -> dict[str, Any]:
         kwargs = {
