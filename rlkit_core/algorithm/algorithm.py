@@ -15,7 +15,7 @@ from rlkit_core.algorithm.config.converters import EnvSpec
 from rlkit_core.algorithm.evaluation import Evaluation
 from rlkit_core.algorithm.results import ResultDict, Timers, assemble_result
 from rlkit_core.checkpoint import Checkpointable
-from rlkit_core.checkpoint.snapshot import Snapshot
+from rlkit_core.checkpoint.saved_component import SavedComponent
 from rlkit_core.columns import COMPONENT_LEARNER_GROUP, DEFAULT_MODULE_ID
 from rlkit_core.envs import EnvRunnerGroup
 from rlkit_core.envs.runner import EnvRunner
@@ -432,7 +432,7 @@ class Algorithm(Checkpointable):
         self._push_restored_weights()
         self.callbacks.on_checkpoint_loaded(self, str(path))
 
-    def restore_snapshot(self, snapshot: Snapshot, *, strict: bool = True) -> None:
+    def restore_snapshot(self, snapshot: SavedComponent, *, strict: bool = True) -> None:
         """Restore all components, then give runners the restored weights."""
         super().restore_snapshot(snapshot, strict=strict)
         self._push_restored_weights()
@@ -464,13 +464,7 @@ class Algorithm(Checkpointable):
             "seed": self.seeds.root,
             "env_runners": self.env_runner_group.get_state(),
         }
-        if self._check_component(COMPONENT_LEARNER_GROUP, components, not_components):
-            state[COMPONENT_LEARNER_GROUP] = self.learner_group.get_state(
-                self._get_subcomponents(COMPONENT_LEARNER_GROUP, components),
-                not_components=self._get_subcomponents(COMPONENT_LEARNER_GROUP, not_components),
-                **kwargs,
-            )
-        return state
+        return {**state, **self.get_component_states(components, not_components, **kwargs)}
 
     def set_state(self, state: Mapping[str, Any], *, strict: bool = True) -> None:
         """Continue from :meth:`get_state`."""

@@ -10,7 +10,7 @@ from rlkit_core.checkpoint.jsonable import (
     register_json_type,
     to_jsonable,
 )
-from rlkit_core.checkpoint.snapshot import Snapshot, get_checkpoint_info, read_snapshot
+from rlkit_core.checkpoint.saved_component import SavedComponent, get_checkpoint_info, read_snapshot
 from rlkit_core.checkpoint.tree import load_tree, save_tree
 from rlkit_core.checkpoint.trust import class_ref, resolve_class
 from rlkit_core.errors import CheckpointNotFoundError
@@ -19,7 +19,7 @@ __all__ = [
     "CheckpointNotFoundError",
     "Checkpointable",
     "PassAtLoad",
-    "Snapshot",
+    "SavedComponent",
     "class_ref",
     "from_jsonable",
     "function_ref",

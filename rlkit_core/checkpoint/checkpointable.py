@@ -11,16 +11,16 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any, ClassVar, TypeVar
 
 from rlkit_core.checkpoint import files
-from rlkit_core.checkpoint.codec import key_path
 from rlkit_core.checkpoint.jsonable import PassAtLoad, from_jsonable, to_jsonable
-from rlkit_core.checkpoint.snapshot import (
+from rlkit_core.checkpoint.saved_component import (
     CLASS_FILE,
-    Snapshot,
+    SavedComponent,
     base_metadata,
     read_snapshot,
     split_component,
     write_snapshot,
 )
+from rlkit_core.checkpoint.strict_json import key_path
 from rlkit_core.checkpoint.tree import encode_tree
 from rlkit_core.checkpoint.trust import class_ref, distribution_of, plugin_packages, resolve_class
 from rlkit_core.errors import CheckpointError
@@ -131,7 +131,9 @@ class Checkpointable(abc.ABC):
             path = tempfile.mkdtemp(prefix="rlkit-checkpoint-")
         return str(write_snapshot(snapshot, path))
 
-    def snapshot(self, *, state: object = None, components: Filter = None, not_components: Filter = None) -> Snapshot:
+    def snapshot(
+        self, *, state: object = None, components: Filter = None, not_components: Filter = None
+    ) -> SavedComponent:
         """Collect in memory what :meth:`save_to_path` writes, with all components.
 
         Arrays may share memory with the object, so write (or send) the snapshot before it changes. A
@@ -150,7 +152,7 @@ class Checkpointable(abc.ABC):
             own = self.get_state(not_components=list(parts)) if parts else self.get_state()
         if not isinstance(own, dict):
             raise CheckpointError(f"the state of {type(self).__name__} is a {type(own).__name__}, expected a dict")
-        children: dict[str, Snapshot] = {}
+        children: dict[str, SavedComponent] = {}
         left_out: list[str] = []
         for name, part in parts.items():
             if not self._check_component(name, components, not_components):
@@ -165,7 +167,7 @@ class Checkpointable(abc.ABC):
             except CheckpointError as error:
                 raise CheckpointError(f"component {name!r}: {error}") from error
         own = {key: value for key, value in own.items() if key not in parts}
-        return Snapshot(
+        return SavedComponent(
             class_ref=class_ref(type(self)),
             ctor=self._ctor_to_json(),
             tree=encode_tree(own),
@@ -209,7 +211,7 @@ class Checkpointable(abc.ABC):
         snapshot, _ = read_snapshot(path)
         self.restore_snapshot(snapshot, strict=strict)
 
-    def restore_snapshot(self, snapshot: Snapshot, *, strict: bool = True) -> None:
+    def restore_snapshot(self, snapshot: SavedComponent, *, strict: bool = True) -> None:
         """Take over a snapshot: components, own state, then components that this state brought.
 
         A subclass that must act after a restore overrides this and calls it first.
@@ -235,7 +237,7 @@ class Checkpointable(abc.ABC):
                 f"{missing}, only the checkpoint has {unknown}; restore with strict=False to load what fits"
             )
 
-    def _restore_components(self, snapshot: Snapshot, done: set[str], strict: bool) -> list[str]:
+    def _restore_components(self, snapshot: SavedComponent, done: set[str], strict: bool) -> list[str]:
         parts = dict(self.get_checkpointable_components())
         for name, part in parts.items():
             if name in snapshot.components and name not in done:
@@ -275,7 +277,7 @@ class Checkpointable(abc.ABC):
     @classmethod
     def from_snapshot(
         cls: type[Self],
-        snapshot: Snapshot,
+        snapshot: SavedComponent,
         *,
         classes: Iterable[type] = (),
         strict: bool = True,
@@ -293,7 +295,40 @@ class Checkpointable(abc.ABC):
         instance.restore_snapshot(snapshot, strict=strict)
         return instance
 
-    # -- filters ---------------------------------------------------------------------------------------------
+    # -- parts and filters -------------------------------------------------------------------------------------------
+
+    def get_component(self, path: str) -> Any:
+        """The part at ``"a/b/c"``; the object itself at ``""``.
+
+        Raises:
+            CheckpointError: there is none; the message lists those there are.
+        """
+        part: Any = self
+        while path:
+            parts = dict(part.get_checkpointable_components())
+            name, path = split_component(path, parts, where=type(part).__name__)
+            part = parts[name]
+        return part
+
+    def get_component_states(
+        self, components: Filter = None, not_components: Filter = None, **kwargs: object
+    ) -> dict[str, Any]:
+        """The state of each part that the filters want, by name: what :meth:`get_state` adds to the object's own.
+
+        Args:
+            components: as for :meth:`get_state`; names of what is no component are passed over.
+            not_components: alike.
+            **kwargs: passed to each part's ``get_state``.
+        """
+        return {
+            name: part.get_state(
+                self._get_subcomponents(name, components),
+                not_components=self._get_subcomponents(name, not_components),
+                **kwargs,
+            )
+            for name, part in self.get_checkpointable_components()
+            if self._check_component(name, components, not_components)
+        }
 
     def _check_component(self, name: str, components: Filter = None, not_components: Filter = None) -> bool:
         """Tell whether the part ``name`` is wanted, wholly or in part."""
@@ -314,7 +349,7 @@ def _takes_strict(function: Callable[..., Any]) -> bool:
 
 
 def _ctor_arguments(
-    snapshot: Snapshot, cls: type, overrides: dict[str, Any], classes: tuple[type, ...]
+    snapshot: SavedComponent, cls: type, overrides: dict[str, Any], classes: tuple[type, ...]
 ) -> tuple[list[Any], dict[str, Any]]:
     """Decode the stored constructor arguments; overridden ones are skipped, so they need not be loadable."""
     ctor = snapshot.ctor
@@ -338,7 +373,7 @@ def _ctor_arguments(
     return args, kwargs
 
 
-def _decode_argument(name: str, value: object, snapshot: Snapshot, classes: tuple[type, ...]) -> Any:
+def _decode_argument(name: str, value: object, snapshot: SavedComponent, classes: tuple[type, ...]) -> Any:
     try:
         decoded = from_jsonable(value, classes=classes, plugins=snapshot.plugins)
     except CheckpointError as error:
@@ -353,7 +388,7 @@ def _positional_names(cls: type) -> list[str]:
     return [p.name for p in inspect.signature(cls).parameters.values() if p.kind in kinds]
 
 
-def _migrated(snapshot: Snapshot) -> Any:
+def _migrated(snapshot: SavedComponent) -> Any:
     """Decode the own state; when its plugin has another version now, let the plugin bring it up to date."""
     state = snapshot.state()
     saved = snapshot.metadata.get("distribution")

@@ -16,8 +16,8 @@ import gymnasium as gym
 import numpy as np
 from attrs import frozen
 
-from rlkit_core.checkpoint import codec
-from rlkit_core.checkpoint.codec import KeyPath, key_path
+from rlkit_core.checkpoint import strict_json
+from rlkit_core.checkpoint.strict_json import KeyPath, key_path
 from rlkit_core.checkpoint.trust import class_ref, resolve_class
 from rlkit_core.errors import CheckpointError, RLKitError
 from rlkit_core.spaces import space_from_json, space_to_json
@@ -94,14 +94,14 @@ def to_jsonable(value: object) -> Any:
     Raises:
         CheckpointError: something else, a live ``nn.Module`` among it; the message has the path of keys.
     """
-    return codec.encode(value, _leaf)
+    return strict_json.encode(value, _leaf)
 
 
 def _leaf(value: object, path: KeyPath) -> Any:
     for cls in type(value).__mro__:
         if cls in _TYPES:
             kind = _TYPES[cls]
-            return {"$object": [kind.name, codec.encode(kind.encode(value), _leaf, path)]}
+            return {"$object": [kind.name, strict_json.encode(kind.encode(value), _leaf, path)]}
     if isinstance(value, gym.Space):
         return {"$space": space_to_json(value)}
     if isinstance(value, type):
@@ -117,7 +117,7 @@ def _leaf(value: object, path: KeyPath) -> Any:
     if isinstance(value, np.dtype):
         return {"$dtype": value.str}
     if isinstance(value, (set, frozenset)):
-        items = sorted((codec.encode(item, _leaf, path) for item in value), key=lambda item: repr(item))
+        items = sorted((strict_json.encode(item, _leaf, path) for item in value), key=lambda item: repr(item))
         return {"$frozenset" if isinstance(value, frozenset) else "$set": items}
     if isinstance(value, pathlib.PurePath):
         return {"$path": str(value)}
@@ -166,7 +166,7 @@ def from_jsonable(data: object, *, classes: Iterable[type] = (), plugins: Iterab
     classes, plugins = tuple(classes), tuple(plugins)
 
     def again(payload: object, path: KeyPath) -> Any:
-        return codec.decode(payload, tags, path)
+        return strict_json.decode(payload, tags, path)
 
     def registered(payload: object, path: KeyPath) -> Any:
         name, value = _list_of(payload, 2, path)
@@ -183,7 +183,7 @@ def from_jsonable(data: object, *, classes: Iterable[type] = (), plugins: Iterab
     def items(payload: object, path: KeyPath) -> list[Any]:
         return [again(item, path) for item in _list_of(payload, None, path)]
 
-    tags: dict[str, codec.TagDecoder] = {
+    tags: dict[str, strict_json.TagDecoder] = {
         "$object": registered,
         "$space": lambda payload, path: space_from_json(payload),
         "$class": lambda payload, path: resolve_class(payload, classes=classes, plugins=plugins),
@@ -197,7 +197,7 @@ def from_jsonable(data: object, *, classes: Iterable[type] = (), plugins: Iterab
         "$function": lambda payload, path: PassAtLoad(_text(payload, path), key_path(path)),
     }
     try:
-        return codec.decode(data, tags)
+        return strict_json.decode(data, tags)
     except RecursionError as error:
         raise CheckpointError("nested too deeply") from error
 

@@ -16,9 +16,9 @@ import safetensors.torch
 import torch
 from attrs import field, frozen
 
-from rlkit_core.checkpoint import codec
-from rlkit_core.checkpoint.codec import KeyPath, key_path
+from rlkit_core.checkpoint import strict_json
 from rlkit_core.checkpoint.files import JSON_LIMIT, read_bytes, write_bytes, write_tensors
+from rlkit_core.checkpoint.strict_json import KeyPath, key_path
 from rlkit_core.errors import CheckpointError
 
 NUMPY_DTYPES = frozenset(
@@ -109,7 +109,7 @@ def encode_tree(tree: object) -> EncodedTree:
         CheckpointError: the tree holds something that cannot be written; the message has the path of keys.
     """
     encoder = _Encoder()
-    document = codec.encode(tree, encoder.leaf)
+    document = strict_json.encode(tree, encoder.leaf)
     return EncodedTree(document, encoder.tensors)
 
 
@@ -133,7 +133,7 @@ def decode_tree(encoded: EncodedTree) -> Any:
             raise CheckpointError(f"state {key_path(path)}: numpy has no dtype {tensor.dtype}")
         return tensor.numpy()
 
-    return codec.decode(encoded.document, {"$array": array, "$tensor": entry, "$scalar": decode_scalar})
+    return strict_json.decode(encoded.document, {"$array": array, "$tensor": entry, "$scalar": decode_scalar})
 
 
 def decode_scalar(payload: Any, path: KeyPath) -> Any:
@@ -151,7 +151,7 @@ def decode_scalar(payload: Any, path: KeyPath) -> Any:
 
 def write_tree(encoded: EncodedTree, directory: Path, name: str) -> list[str]:
     """Write ``NAME.json`` and ``NAME.safetensors`` into ``directory``, flushed; return the file names."""
-    write_bytes(directory / f"{name}.json", codec.dumps(encoded.document, indent=None))
+    write_bytes(directory / f"{name}.json", strict_json.dumps(encoded.document, indent=None))
     write_tensors(directory / f"{name}.safetensors", encoded.tensors)
     return [f"{name}.json", f"{name}.safetensors"]
 
@@ -163,7 +163,7 @@ def read_tree(directory: Path, name: str) -> EncodedTree:
         CheckpointError: a file is missing or damaged; the message names it.
     """
     path = directory / f"{name}.json"
-    document = codec.loads(read_bytes(path, JSON_LIMIT), str(path))
+    document = strict_json.loads(read_bytes(path, JSON_LIMIT), str(path))
     path = directory / f"{name}.safetensors"
     try:
         loaded = safetensors.torch.load_file(path)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final
 
 import torch
 
-from rlkit_core.checkpoint import Checkpointable, Snapshot
+from rlkit_core.checkpoint import Checkpointable, SavedComponent
 from rlkit_core.columns import (
     ALL_MODULES,
     COMPONENT_METRICS_LOGGER,
@@ -419,11 +419,6 @@ class Learner(OverridePoints, Checkpointable):
             there; random state, the states of drivers and step engine, and what there is to know about the modules,
             unless ``components`` is given.
         """
-        module = self.module
-
-        def wanted(name: str) -> bool:
-            return self._check_component(name, components, not_components)
-
         state: dict[str, Any] = {"weights_seq_no": self.weights_seq_no}
         if components is None:
             state.update(members_as_data(self), rng=self.rng.get_state(), drivers=self.drivers.get_state())
@@ -431,17 +426,11 @@ class Learner(OverridePoints, Checkpointable):
                 state["rng_gpu"] = self.rng.get_gpu_state()
             if isinstance(self.engine, StatefulEngine):
                 state["step_engine"] = self.engine.get_state()
-        if wanted(COMPONENT_OPTIMIZER):
+        if self._check_component(COMPONENT_OPTIMIZER, components, not_components):
             state[COMPONENT_OPTIMIZER] = self._get_optimizer_state()
-        if wanted(COMPONENT_METRICS_LOGGER):
+        if self._check_component(COMPONENT_METRICS_LOGGER, components, not_components):
             state[COMPONENT_METRICS_LOGGER] = self.metrics.get_state()
-        if wanted(COMPONENT_RL_MODULE):
-            state[COMPONENT_RL_MODULE] = module.get_state(
-                self._get_subcomponents(COMPONENT_RL_MODULE, components),
-                not_components=self._get_subcomponents(COMPONENT_RL_MODULE, not_components),
-                inference_only=inference_only,
-            )
-        return state
+        return {**state, **self.get_component_states(components, not_components, inference_only=inference_only)}
 
     def set_state(self, state: Mapping[str, Any], *, strict: bool = True) -> None:
         """Continue from :meth:`get_state`; parts that are absent are left as they are.
@@ -471,7 +460,7 @@ class Learner(OverridePoints, Checkpointable):
             self.engine.set_state(state["step_engine"])
         self.weights_seq_no = int(state.get("weights_seq_no", self.weights_seq_no))
 
-    def restore_snapshot(self, snapshot: Snapshot, *, strict: bool = True) -> None:
+    def restore_snapshot(self, snapshot: SavedComponent, *, strict: bool = True) -> None:
         """Bring the set of modules to that of a checkpoint, then restore all parts."""
         self.build()
         state = snapshot.state()

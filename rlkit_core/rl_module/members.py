@@ -90,34 +90,16 @@ def shared_groups(whole: nn.Module, members: Members) -> list[list[str]]:
     return [names for names in places.values() if len({name.partition("/")[0] for name in names}) > 1]
 
 
-def get_multi_state(
-    whole: nn.Module,
-    members: Members,
-    components: str | Collection[str] | None,
-    not_components: str | Collection[str] | None,
-    inference_only: bool,
-    kwargs: Mapping[str, Any],
-) -> dict[str, Any]:
-    """See :meth:`MultiRLModule.get_state`."""
+def own_state(whole: nn.Module, members: Members) -> dict[str, Any]:
+    """What a MultiRLModule's state has beside its members': its own parameters, and which names are shared."""
     state: dict[str, Any] = {}
-    for module_id, module in members.items():
-        if inference_only and module.learner_only:
-            continue
-        if _wanted(module_id, components, not_components):
-            state[module_id] = module.get_state(
-                _below(module_id, components),
-                not_components=_below(module_id, not_components),
-                inference_only=inference_only,
-                **kwargs,
-            )
-    if components is None:
-        names = own_names(whole)
-        if names:
-            tensors = whole.state_dict()
-            state[SELF] = {name: to_array(tensors[name]) for name in names}
-        shared = shared_groups(whole, members)
-        if shared:
-            state[SHARED] = shared
+    names = own_names(whole)
+    if names:
+        tensors = whole.state_dict()
+        state[SELF] = {name: to_array(tensors[name]) for name in names}
+    shared = shared_groups(whole, members)
+    if shared:
+        state[SHARED] = shared
     return state
 
 
@@ -139,23 +121,3 @@ def set_multi_state(
                 raise StateError(f"module {module_id!r}: {error}") from error
     if SELF in state:
         load_nn_state(name, whole, state[SELF], strict=strict, only=own)
-
-
-def _wanted(
-    module_id: str, components: str | Collection[str] | None, not_components: str | Collection[str] | None
-) -> bool:
-    if not_components is not None and module_id in _listed(not_components):
-        return False
-    return components is None or any(name.partition("/")[0] == module_id for name in _listed(components))
-
-
-def _below(module_id: str, names: str | Collection[str] | None) -> list[str] | None:
-    """Paths below ``module_id``; None when the whole member is meant."""
-    if names is None:
-        return None
-    below = [name.partition("/")[2] for name in _listed(names) if name.partition("/")[0] == module_id]
-    return [name for name in below if name] or None
-
-
-def _listed(names: str | Collection[str]) -> list[str]:
-    return [names] if isinstance(names, str) else list(names)

@@ -13,14 +13,14 @@ from rlkit_core.columns import ALL_MODULES, module_id_problem
 from rlkit_core.errors import SpecError, StateError
 from rlkit_core.rl_module.base import RLModule
 from rlkit_core.rl_module.construction import takes_config_object
-from rlkit_core.rl_module.members import Members, get_multi_state, set_multi_state
+from rlkit_core.rl_module.members import Members, own_state, set_multi_state
 from rlkit_core.rl_module.spec import MultiRLModuleConfig, MultiRLModuleSpec, RLModuleSpec
 from rlkit_core.rl_module.torch_module import acting_call
 
 if TYPE_CHECKING:
     import gymnasium as gym
 
-    from rlkit_core.checkpoint.snapshot import Snapshot
+    from rlkit_core.checkpoint.saved_component import SavedComponent
 
 
 def validate_module_id(module_id: object, error: bool = False) -> bool:
@@ -389,7 +389,14 @@ class MultiRLModule(nn.Module, RLModule):
             inference_only: leave out what inference-only modules lack, and modules that are ``learner_only``.
             **kwargs: passed to the members.
         """
-        return get_multi_state(self, self._members(), components, not_components, inference_only, kwargs)
+        if inference_only:
+            named = [not_components] if isinstance(not_components, str) else list(not_components or ())
+            not_components = [
+                *named,
+                *(module_id for module_id, module in self._members().items() if module.learner_only),
+            ]
+        state = self.get_component_states(components, not_components, inference_only=inference_only, **kwargs)
+        return {**state, **own_state(self, self._members())} if components is None else state
 
     def set_state(self, state: Mapping[str, Any], *, strict: bool = True) -> None:
         """Take over what :meth:`get_state` gave.
@@ -401,7 +408,7 @@ class MultiRLModule(nn.Module, RLModule):
         partial = bool(self.__dict__.get("_restoring"))
         set_multi_state(self, self._members(), state, strict=strict, expected=None if partial else expected)
 
-    def restore_snapshot(self, snapshot: Snapshot, *, strict: bool = True) -> None:
+    def restore_snapshot(self, snapshot: SavedComponent, *, strict: bool = True) -> None:
         """Take over a checkpoint's snapshot: the members, then what belongs to the whole."""
         self.__dict__["_restoring"] = True
         try:
@@ -411,7 +418,7 @@ class MultiRLModule(nn.Module, RLModule):
 
     def get_checkpointable_components(self) -> list[tuple[str, Any]]:
         """The members, by id."""
-        return list(self.items())
+        return list(self._members().items())
 
     def current_specs(self) -> dict[str, RLModuleSpec]:
         """Specs of the present members: those given, and for added ones those read back from the modules."""

@@ -17,7 +17,7 @@ from rlkit_core.checkpoint import (
     get_checkpoint_info,
     read_snapshot,
 )
-from rlkit_core.checkpoint.snapshot import directory_name
+from rlkit_core.checkpoint.saved_component import directory_name
 from rlkit_core.errors import CheckpointError
 
 
@@ -299,3 +299,16 @@ def test_filters(root):
     assert inner("a", "a/b/c") == ["b/c"]
     assert inner("a", ["a", "a/b"]) is None
     assert inner("a", ["b"]) is None
+
+
+def test_parts_are_found_by_path_and_give_their_states(root):
+    assert root.get_component("") is root
+    assert root.get_component("group/p/1") is root.group.leaves["p/1"]
+    with pytest.raises(CheckpointError, match=re.escape("the Group has no component 'p9'; its components are: 'p0'")):
+        root.get_component("group/p9")
+    states = root.get_component_states
+    assert set(states()["group"]) >= {"step", "p0", "p/1"}
+    assert set(states("group/p0")["group"]) >= {"step", "p0"}
+    assert "p/1" not in states("group/p0")["group"]
+    assert "p0" not in states(None, "group/p0")["group"]
+    assert states("other") == states(None, ["group"]) == {}

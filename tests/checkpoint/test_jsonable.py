@@ -148,7 +148,7 @@ def test_what_cannot_be_written_is_refused_by_its_keys(value, text):
         "rlkit_core.checkpoint.files:os.system",
         "rlkit_core.checkpoint.files:Path",
         "rlkit_core.checkpoint.checkpointable:Any",
-        "rlkit_core.checkpoint.snapshot:read_snapshot",
+        "rlkit_core.checkpoint.saved_component:read_snapshot",
         "rlkit_core.no_such_module:X",
         "rlkit_core.errors:NoSuch",
         "rlkit_core.cli.__main__:X",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from rlkit_core.checkpoint import Checkpointable
-from rlkit_core.checkpoint.snapshot import Snapshot, read_snapshot, split_component
+from rlkit_core.checkpoint.saved_component import SavedComponent, read_snapshot
 from rlkit_core.columns import COMPONENT_METRICS_LOGGER, COMPONENT_OPTIMIZER, COMPONENT_RL_MODULE
 from rlkit_core.learner.group.actors import Team
 from rlkit_core.learner.learner import Learner
+
+Filter = str | Collection[str] | None
 
 #: Name in a group's state of what the learners after the first have for themselves.
 OTHERS = "others"
@@ -64,12 +65,19 @@ class RemoteLearner:
     def __init__(self, team: Team, changed: Callable[[], None]) -> None:
         self._team, self._changed = team, changed
 
-    def snapshot(self, **kwargs: object) -> Snapshot:
+    def get_state(
+        self, components: Filter = None, *, not_components: Filter = None, **kwargs: object
+    ) -> dict[str, Any]:
+        """The first learner's state."""
+        state: dict[str, Any] = self._team.first("get_state", components, not_components=not_components, **kwargs)
+        return state
+
+    def snapshot(self, **kwargs: object) -> SavedComponent:
         """The first learner's snapshot."""
-        snapshot: Snapshot = self._team.first("snapshot", **kwargs)
+        snapshot: SavedComponent = self._team.first("snapshot", **kwargs)
         return snapshot
 
-    def restore_snapshot(self, snapshot: Snapshot, *, strict: bool = True) -> None:
+    def restore_snapshot(self, snapshot: SavedComponent, *, strict: bool = True) -> None:
         """Let every learner take over a snapshot."""
         self._team.all("restore_snapshot", snapshot, strict=strict)
         self._changed()
@@ -86,11 +94,5 @@ class RemoteLearner:
         self._changed()
 
 
-def _restore_component(learner: Learner, component: str, snapshot: Snapshot, strict: bool) -> None:
-    part: Checkpointable = learner
-    rest = component
-    while rest:
-        parts = dict(part.get_checkpointable_components())
-        name, rest = split_component(rest, parts, where=type(part).__name__)
-        part = parts[name]
-    part.restore_snapshot(snapshot, strict=strict)
+def _restore_component(learner: Learner, component: str, snapshot: SavedComponent, strict: bool) -> None:
+    learner.get_component(component).restore_snapshot(snapshot, strict=strict)

@@ -11,7 +11,7 @@ from typing import Any
 from attrs import frozen
 
 from rlkit_core.checkpoint import Checkpointable
-from rlkit_core.checkpoint.snapshot import Snapshot
+from rlkit_core.checkpoint.saved_component import SavedComponent
 from rlkit_core.columns import COMPONENT_LEARNER
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.errors import ActorError, RLKitError
@@ -399,14 +399,7 @@ class LearnerGroup(Checkpointable):
         state: dict[str, Any] = {}
         if len(self) > 1 and components is None:
             state[checkpointing.OTHERS] = self._team.all(checkpointing.own_part)[1:]
-        if self._check_component(COMPONENT_LEARNER, components, not_components):
-            state[COMPONENT_LEARNER] = self._team.first(
-                "get_state",
-                self._get_subcomponents(COMPONENT_LEARNER, components),
-                not_components=self._get_subcomponents(COMPONENT_LEARNER, not_components),
-                **kwargs,
-            )
-        return state
+        return {**state, **self.get_component_states(components, not_components, **kwargs)}
 
     def set_state(self, state: Mapping[str, Any], *, strict: bool = True) -> None:
         """Continue from :meth:`get_state`, of a group of as many learners or of another number."""
@@ -416,7 +409,7 @@ class LearnerGroup(Checkpointable):
         if COMPONENT_LEARNER in state or checkpointing.OTHERS in state:
             checkpointing.divide(self._team, state.get(checkpointing.OTHERS) or [])
 
-    def restore_snapshot(self, snapshot: Snapshot, *, strict: bool = True) -> None:
+    def restore_snapshot(self, snapshot: SavedComponent, *, strict: bool = True) -> None:
         """Restore all learners, with or without states of others."""
         super().restore_snapshot(snapshot, strict=strict)
         if checkpointing.OTHERS not in snapshot.state():

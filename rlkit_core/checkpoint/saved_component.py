@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from attrs import field, frozen
 
-from rlkit_core.checkpoint import codec, files
+from rlkit_core.checkpoint import files, strict_json
 from rlkit_core.checkpoint.tree import EncodedTree, decode_tree, read_tree, write_tree
 from rlkit_core.checkpoint.trust import plugin_packages
 from rlkit_core.errors import CheckpointError
@@ -25,7 +25,7 @@ CLASS_FILE = "class_and_ctor_args.json"
 
 
 @frozen
-class Snapshot:
+class SavedComponent:
     """One component of a checkpoint, in memory.
 
     Attributes:
@@ -42,7 +42,7 @@ class Snapshot:
     tree: EncodedTree
     metadata: dict[str, Any]
     state_name: str = "state"
-    components: dict[str, Snapshot] = field(factory=dict)
+    components: dict[str, SavedComponent] = field(factory=dict)
 
     @property
     def plugins(self) -> list[Mapping[str, Any]]:
@@ -65,7 +65,7 @@ class Snapshot:
         own = self.state()
         return {**own, **{name: child.full_state() for name, child in self.components.items()}}
 
-    def select(self, path: str) -> Snapshot:
+    def select(self, path: str) -> SavedComponent:
         """Return the sub-component at ``"a/b/c"``.
 
         Raises:
@@ -136,7 +136,7 @@ def base_metadata() -> dict[str, Any]:
 # -- writing -----------------------------------------------------------------------------------------------
 
 
-def write_snapshot(snapshot: Snapshot, path: str | os.PathLike[str]) -> Path:
+def write_snapshot(snapshot: SavedComponent, path: str | os.PathLike[str]) -> Path:
     """Write a snapshot as the checkpoint directory ``path``, atomically; return its absolute path.
 
     Where ``path`` is a link, the directory it points to is replaced.
@@ -156,8 +156,8 @@ def write_snapshot(snapshot: Snapshot, path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def _check_writable(snapshot: Snapshot) -> None:
-    codec.dumps([snapshot.ctor, snapshot.metadata, snapshot.tree.document], indent=None)
+def _check_writable(snapshot: SavedComponent) -> None:
+    strict_json.dumps([snapshot.ctor, snapshot.metadata, snapshot.tree.document], indent=None)
     names: dict[str, str] = {}
     for name, child in snapshot.components.items():
         other = names.setdefault(directory_name(name).casefold(), name)
@@ -168,9 +168,9 @@ def _check_writable(snapshot: Snapshot) -> None:
         _check_writable(child)
 
 
-def _write_component(snapshot: Snapshot, directory: Path) -> None:
+def _write_component(snapshot: SavedComponent, directory: Path) -> None:
     document = {"class": snapshot.class_ref, "ctor_args_and_kwargs": snapshot.ctor}
-    files.write_bytes(directory / CLASS_FILE, codec.dumps(document))
+    files.write_bytes(directory / CLASS_FILE, strict_json.dumps(document))
     written = [CLASS_FILE, *write_tree(snapshot.tree, directory, snapshot.state_name)]
     for name, child in snapshot.components.items():
         path = directory / directory_name(name)
@@ -183,13 +183,13 @@ def _write_component(snapshot: Snapshot, directory: Path) -> None:
         "components": list(snapshot.components),
         "files": {name: files.describe_file(directory / name) for name in written},
     }
-    files.write_bytes(directory / files.METADATA_FILE, codec.dumps(metadata))
+    files.write_bytes(directory / files.METADATA_FILE, strict_json.dumps(metadata))
 
 
 # -- reading -----------------------------------------------------------------------------------------------
 
 
-def read_snapshot(path: str | os.PathLike[str]) -> tuple[Snapshot, Path]:
+def read_snapshot(path: str | os.PathLike[str]) -> tuple[SavedComponent, Path]:
     """Read a checkpoint, checking every file of it; return it with the directory it was read from.
 
     When ``path`` is missing and ``path.old`` is there (an interrupted save), that is read, with a warning. A
@@ -244,7 +244,7 @@ def read_metadata(directory: Path) -> dict[str, Any]:
         CheckpointError: it is missing or damaged, or of a newer format.
     """
     path = directory / files.METADATA_FILE
-    metadata = codec.loads(files.read_bytes(path, files.METADATA_LIMIT), str(path))
+    metadata = strict_json.loads(files.read_bytes(path, files.METADATA_LIMIT), str(path))
     version = metadata.get("format_version") if isinstance(metadata, dict) else None
     if type(version) is not int or version < 1:
         raise CheckpointError(f"{path} has no valid format_version: not a checkpoint of rlkit")
@@ -259,7 +259,7 @@ def read_metadata(directory: Path) -> dict[str, Any]:
     return dict(metadata)
 
 
-def _read_component(directory: Path) -> Snapshot:
+def _read_component(directory: Path) -> SavedComponent:
     metadata = read_metadata(directory)
     state_name = metadata.get("state_file")
     if not isinstance(state_name, str) or not state_name.isidentifier():
@@ -267,13 +267,13 @@ def _read_component(directory: Path) -> Snapshot:
     for name in (CLASS_FILE, f"{state_name}.json", f"{state_name}.safetensors"):
         _check_file(directory / name, metadata["files"].get(name))
     path = directory / CLASS_FILE
-    document = codec.loads(files.read_bytes(path, files.JSON_LIMIT), str(path))
+    document = strict_json.loads(files.read_bytes(path, files.JSON_LIMIT), str(path))
     ref = document.get("class") if isinstance(document, dict) else None
     if not isinstance(ref, str) or "ctor_args_and_kwargs" not in document:
         raise CheckpointError(f"{path} is damaged: 'class' or 'ctor_args_and_kwargs' is missing")
     tree = read_tree(directory, state_name)
     components = {name: _read_component(sub) for name, sub in _component_directories(directory, metadata)}
-    return Snapshot(ref, document["ctor_args_and_kwargs"], tree, metadata, state_name, components)
+    return SavedComponent(ref, document["ctor_args_and_kwargs"], tree, metadata, state_name, components)
 
 
 def _check_file(path: Path, recorded: object) -> None:
