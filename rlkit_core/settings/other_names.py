@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
+from importlib import resources
 
 import attrs
 
@@ -26,6 +28,17 @@ class OtherNames:
     refused: Mapping[str, str] = {}
     methods: Mapping[str, str] = {}
     origin: str = "another library"
+
+    @classmethod
+    def read(cls, package: str, file: str) -> OtherNames:
+        """The names in a JSON file of a package: an object with the attributes of this class.
+
+        ``refused`` and ``methods`` are lists of ``{"names": [...], "instead": "what to say"}`` there.
+        """
+        data = json.loads(resources.files(package).joinpath(file).read_text(encoding="utf-8"))
+        for key in ("refused", "methods"):
+            data[key] = {name: entry["instead"] for entry in data.get(key, ()) for name in entry["names"]}
+        return cls(**data)
 
     def hint(self, name: str, known: Iterable[str]) -> str:
         """What to say after "no setting NAME": the setting meant, or why it is gone.

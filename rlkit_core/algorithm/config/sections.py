@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from rlkit_core.algorithm.config import converters as to
-from rlkit_core.algorithm.config.other_names import OTHER_NAMES
 from rlkit_core.settings import (
+    OtherNames,
     SectionedSettings,
     boolean,
     either,
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 class CoreSettings(SectionedSettings):
     """The core's sections and their settings; ``AlgorithmConfig`` adds behaviour."""
 
-    other_names = OTHER_NAMES
+    # Names of RLlib and other libraries, and what to say of each.
+    other_names = OtherNames.read("rlkit_core.algorithm.config", "other_names.json")
 
     api_stack = section("Which generation of the API is used; there is only the new one.")
     framework = section("The tensor framework; torch.", positional="framework")
@@ -62,22 +63,16 @@ class CoreSettings(SectionedSettings):
     _framework: str = setting("torch", section="framework", help="'torch'.", converter=to.framework)
 
     env: str | type[Any] | Callable[..., Any] | None = setting(
-        section="environment",
-        help="Gymnasium id, env class, or function that makes an env.",
-        converter=to.env,
+        section="environment", help="Gymnasium id, env class, or function that makes an env.", converter=to.env
     )
     env_config: dict[str, Any] = setting(
         {}, section="environment", help="Free-form arguments of the environment.", converter=mapping
     )
     observation_space: gym.Space[Any] | None = setting(
-        section="environment",
-        help="What modules observe, if not the env's own space.",
-        converter=optional(to.space),
+        section="environment", help="What modules observe, if not the env's own space.", converter=optional(to.space)
     )
     action_space: gym.Space[Any] | None = setting(
-        section="environment",
-        help="What modules act in, if not the env's own space.",
-        converter=optional(to.space),
+        section="environment", help="What modules act in, if not the env's own space.", converter=optional(to.space)
     )
     clip_rewards: bool | float | None = setting(
         section="environment",
@@ -85,10 +80,7 @@ class CoreSettings(SectionedSettings):
         converter=optional(either(boolean, number(gt=0))),
     )
     normalize_actions: bool = setting(
-        True,
-        section="environment",
-        help="Modules act in [-1, 1], scaled to a bounded Box.",
-        converter=boolean,
+        True, section="environment", help="Modules act in [-1, 1], scaled to a bounded Box.", converter=boolean
     )
     clip_actions: bool = setting(
         True, section="environment", help="Clip continuous actions to the Box's bounds.", converter=boolean
@@ -254,10 +246,7 @@ class CoreSettings(SectionedSettings):
         converter=to.catalogs,
     )
     components: dict[str, Any] = setting(
-        {},
-        section="rl_module",
-        help="Components by place: {'encoder': 'distribution/name'}.",
-        converter=to.components,
+        {}, section="rl_module", help="Components by place: {'encoder': 'distribution/name'}.", converter=to.components
     )
     algorithm_config_overrides_per_module: dict[str, dict[str, Any]] = setting(
         {},
@@ -271,9 +260,7 @@ class CoreSettings(SectionedSettings):
         section="multi_agent", help="Module ids; None is the one 'default_policy'.", converter=to.policies
     )
     _policy_mapping_fn: Callable[..., str] | None = setting(
-        section="multi_agent",
-        help="(agent_id, episode, **kwargs) -> module id.",
-        converter=optional(to.function),
+        section="multi_agent", help="(agent_id, episode, **kwargs) -> module id.", converter=optional(to.function)
     )
     policies_to_train: list[str] | Callable[..., bool] | None = setting(
         section="multi_agent",
@@ -282,9 +269,7 @@ class CoreSettings(SectionedSettings):
     )
 
     evaluation_interval: int | None = setting(
-        section="evaluation",
-        help="Evaluate every so many iterations; None never.",
-        converter=optional(integer(ge=1)),
+        section="evaluation", help="Evaluate every so many iterations; None never.", converter=optional(integer(ge=1))
     )
     evaluation_duration: int | str = setting(
         10,
@@ -344,10 +329,7 @@ class CoreSettings(SectionedSettings):
         only_why="not available in this version; use min_sample_timesteps_per_iteration",
     )
     min_sample_timesteps_per_iteration: int = setting(
-        0,
-        section="reporting",
-        help="One train() samples at least so many env steps.",
-        converter=integer(ge=0),
+        0, section="reporting", help="One train() samples at least so many env steps.", converter=integer(ge=0)
     )
     log_gradients: bool = setting(
         False,
@@ -356,10 +338,7 @@ class CoreSettings(SectionedSettings):
         converter=boolean,
     )
     callbacks_class: list[Any] = setting(
-        [],
-        section="callbacks",
-        help="Class, or list of them, with on_... methods.",
-        converter=to.callbacks_classes,
+        [], section="callbacks", help="Class, or list of them, with on_... methods.", converter=to.callbacks_classes
     )
     on_algorithm_init: list[Callable[..., Any]] = setting(
         [], section="callbacks", help=to.CALLBACK_EVENTS["on_algorithm_init"], converter=to.functions
@@ -398,16 +377,10 @@ class CoreSettings(SectionedSettings):
     )
 
     restart_failed_env_runners: bool = setting(
-        True,
-        section="fault_tolerance",
-        help="Start a runner again whose process has died.",
-        converter=boolean,
+        True, section="fault_tolerance", help="Start a runner again whose process has died.", converter=boolean
     )
     max_num_env_runner_restarts: int = setting(
-        1000,
-        section="fault_tolerance",
-        help="How often, over all runners.",
-        converter=integer(ge=0),
+        1000, section="fault_tolerance", help="How often, over all runners.", converter=integer(ge=0)
     )
     ignore_env_runner_failures: bool = setting(
         False,
