@@ -19,7 +19,7 @@ ALL_FILES = [*CORE_FILES, *(file for package in PLUGINS for file in sorted(packa
 FOLDERS = sorted({file.parent for file in ALL_FILES})
 
 #: Accesses to underscore names of other objects, over core and plugins. This number only falls.
-PRIVATE_ACCESSES = 42
+PRIVATE_ACCESSES = 31
 #: Parameters annotated Any in the core: what authors override with narrower types, and little else. It only falls.
 ANY_PARAMETERS = 260
 #: Names with an underscore that RLlib's users override, and so may plugins: they keep their spelling.
@@ -176,12 +176,13 @@ def test_files_stay_readable(file):
 @pytest.mark.parametrize("folder", FOLDERS, ids=name_of)
 def test_folders_stay_small(folder):
     files = len(list(folder.glob("*.py")))
-    assert files <= (20 if folder.name == "learner" else 18), f"{name_of(folder)} has {files} files"
+    assert files <= 18, f"{name_of(folder)} has {files} files"
 
 
 def test_a_violation_would_be_seen():
     source = "from rlkit_core.algorithm import Algorithm\nif TYPE_CHECKING:\n    import rlkit_core.cli\n"
-    source += "def f(other: Any, more: list[Any], **rest: Any):\n    import pickle\n    self._mine = other._theirs + torch._C + self._mine\n"
+    source += "def f(other: Any, more: list[Any], **rest: Any):\n    import pickle\n"
+    source += "    self._mine = other._theirs + torch._C + self._mine\n"
     tree = ast.parse(source)
     assert list(imports(tree)) == ["rlkit_core.algorithm.Algorithm", "rlkit_core.cli", "pickle"]
     assert parameters_that_are_any(tree) == 2

@@ -11,7 +11,7 @@ import copyreg
 import itertools
 from abc import ABCMeta
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -21,7 +21,14 @@ from rlkit_core.errors import ConfigError
 if TYPE_CHECKING:
     import gymnasium as gym
 
-    from rlkit_core.distributions.base import Distribution
+
+class Bindable(Protocol):
+    """What is asked of a distribution class: the arguments that are bound to it already."""
+
+    bound_kwargs: ClassVar[Mapping[str, Any]]
+
+
+BindableT = TypeVar("BindableT", bound=Bindable)
 
 
 class PartialMeta(ABCMeta):
@@ -88,7 +95,7 @@ def _frozen(value: object) -> Any:
     return (type(value), value)
 
 
-def make_partial(base: type[Distribution], kwargs: Mapping[str, Any]) -> type[Distribution]:
+def make_partial(base: type[BindableT], kwargs: Mapping[str, Any]) -> type[BindableT]:
     """Return the subclass of ``base`` with ``kwargs`` bound (the same class for equal arguments).
 
     Raises:
@@ -103,7 +110,7 @@ def make_partial(base: type[Distribution], kwargs: Mapping[str, Any]) -> type[Di
     except TypeError:  # an unhashable argument: works, but is made anew each time
         key = None
     if key is not None and (known := made.by_key.get(key)) is not None:
-        return known
+        return cast("type[BindableT]", known)
     unique = f"{base.__name__}_{next(made.count)}"
     namespace = {
         "__slots__": (),
@@ -113,11 +120,11 @@ def make_partial(base: type[Distribution], kwargs: Mapping[str, Any]) -> type[Di
         "bound_kwargs": dict(kwargs),
         "_partial_of": base,
     }
-    cls: type = PartialMeta(f"{base.__name__}Partial", (_Bound, base), namespace)
+    cls: Any = PartialMeta(f"{base.__name__}Partial", (_Bound, base), namespace)
     made.by_name[unique] = cls
     if key is not None:
         made.by_key[key] = cls
-    return cls
+    return cast("type[BindableT]", cls)
 
 
 def _reduce(cls: PartialMeta) -> Any:
