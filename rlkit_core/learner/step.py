@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from rlkit_core.errors import ConfigError, PluginNotFoundError
+from rlkit_core.errors import ConfigError, PluginError
 from rlkit_core.learner.metrics import Metrics
 from rlkit_core.learner.minibatch import ModuleBatch
 from rlkit_core.learner.optim.clipping import ParamDict
@@ -136,6 +136,10 @@ class SteppedLearner(Protocol):
         raise NotImplementedError
 
 
+EngineMaker = Callable[[SteppedLearner], StepEngine]
+"""What a step engine's service names: it is called with a built learner."""
+
+
 class Eager:
     """The learner's own step, operation by operation.
 
@@ -164,6 +168,7 @@ def make_engine(learner: SteppedLearner, *, own_step: bool) -> StepEngine:
     Raises:
         ConfigError: an engine is named and ``own_step``, or the engine does not serve this learner.
         PluginNotFoundError: nothing installed has an engine of that name; the message says what to install.
+        PluginError: its plugin failed or is disabled.
     """
     name = learner.config.compile
     if name is None or (name == "auto" and own_step):
@@ -174,10 +179,8 @@ def make_engine(learner: SteppedLearner, *, own_step: bool) -> StepEngine:
             "override compute_losses() or postprocess_gradients() instead, or use compile=None"
         )
     try:
-        target: Callable[[SteppedLearner], StepEngine] = default_host().get_service(
-            "step_engine", AUTO if name == "auto" else name
-        )
-    except PluginNotFoundError:
+        target: EngineMaker = default_host().get_service("step_engine", AUTO if name == "auto" else name)
+    except PluginError:  # not installed, disabled, or broken, which the host has said
         if name == "auto":
             return Eager(learner)
         raise

@@ -31,8 +31,8 @@ _LOG = logging.getLogger(__name__)
 #: The first and the last version of torch that this engine was tested with; it uses interfaces that are not public.
 TESTED_TORCH = ((2, 6), (2, 13))
 #: Steps on minibatches of one shape that ``"auto"`` takes eagerly before it records one: recording costs as much as
-#: some hundred steps gain.
-EAGER_STEPS = 200
+#: some 20 replays gain.
+EAGER_STEPS = 100
 #: Shapes of minibatches that ``"auto"`` keeps recordings of; others stay eager.
 MAX_RECORDINGS = 16
 

@@ -113,7 +113,8 @@ class Recording:
         Returns:
             The outputs, new tensors each time (one that was there before the recording is returned as it is).
         """
-        with torch.no_grad():
+        # TorchScript's optimizer would split matrix products from their sums, which rounds in another way.
+        with torch.no_grad(), torch.jit.optimized_execution(False):
             out = self._run(*inputs, *self._outer)
         return list(out) if isinstance(out, tuple) else [] if out is None else [out]
 

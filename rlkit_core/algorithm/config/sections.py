@@ -170,6 +170,7 @@ class CoreSettings(SectionedSettings):
         {}, section="learners", help="Free-form settings of a custom Learner.", converter=mapping
     )
     compile: str | None = setting(
+        "auto",
         section="learners",
         help="The gradient step: None runs it eagerly, 'capture' records it once and replays it, 'inductor' compiles "
         "it (slow to start), 'auto' replays what is the same to the last bit; or another installed step engine.",
