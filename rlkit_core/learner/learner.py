@@ -33,9 +33,9 @@ from rlkit_core.learner.optim.optimizer_set import OptimizerSet
 from rlkit_core.learner.override_points import OverridePoints
 from rlkit_core.learner.peers import Alone, Peers, is_first
 from rlkit_core.learner.row_log import RowLog
-from rlkit_core.learner.state import match_members, members_as_data, set_module_states
 from rlkit_core.learner.step import Eager, Minibatch, StatefulEngine, StepEngine, make_engine
 from rlkit_core.rl_module import MultiRLModule, MultiRLModuleSpec, RLModule, RLModuleSpec
+from rlkit_core.rl_module.module_set import Difference, ModuleSet, ToTrain
 from rlkit_core.rl_module.weights import Weights
 from rlkit_core.seeding import SeedTree, TorchRNG
 
@@ -147,6 +147,31 @@ class Learner(OverridePoints, Checkpointable):
         """Ids of the modules that the latest update (or the next, before the first) steps if they have rows."""
         return tuple(mid for mid in self.members.trained if mid in self.members.stepped)
 
+    @property
+    def module_set(self) -> ModuleSet:
+        """Which modules there are: a value to make another one of, for :meth:`set_modules`."""
+        return self.members.module_set
+
+    def set_modules(self, module_set: ModuleSet, *, ready: Mapping[str, RLModule] | None = None) -> Difference:
+        """Have other modules from now on, with optimizers, schedules, target networks and drivers' state of each.
+
+        Modules that are not in the set go, with all that belongs to them; parameters that others share stay with those.
+        Modules whose specs differ are built anew.
+
+        Args:
+            module_set: the modules, and a config that knows them.
+            ready: modules that need not be built, by id.
+
+        Returns:
+            What went, and what came.
+
+        Raises:
+            ModuleAPIError: a module lacks an API that this learner needs.
+            Exception: what a module raises while it is built or joins. Nothing has changed then, except that a module
+                that was to be built anew is gone if the new one could not join.
+        """
+        return self.members.set_modules(module_set, ready or {})
+
     def add_module(
         self,
         *,
@@ -154,7 +179,7 @@ class Learner(OverridePoints, Checkpointable):
         module_spec: RLModuleSpec | None = None,
         module: RLModule | None = None,
         config_overrides: Mapping[str, Any] | None = None,
-        new_should_module_be_updated: Any = None,
+        new_should_module_be_updated: ToTrain | None = None,
     ) -> MultiRLModuleSpec:
         """Add a module while training goes on: its optimizers, schedules, target networks and drivers' state too.
 
@@ -172,16 +197,20 @@ class Learner(OverridePoints, Checkpointable):
             ValueError: the id is malformed or taken. Nothing has changed then, nor after any other error.
             ModuleAPIError: the module lacks an API that this learner needs.
         """
-        self.members.add(
-            module_id,
-            module_spec=module_spec,
-            module=module,
-            config_overrides=config_overrides,
-            to_train=new_should_module_be_updated,
+        given = module_spec if module is None else module
+        if given is None or (module is not None and module_spec is not None):
+            raise ValueError("add_module: give exactly one of module_spec= and module=")
+        self.set_modules(
+            self.module_set.with_module(
+                module_id, given, overrides=config_overrides, to_train=new_should_module_be_updated
+            ),
+            ready={} if module is None else {module_id: module},
         )
         return MultiRLModuleSpec.from_module(self.module)
 
-    def remove_module(self, module_id: str, *, new_should_module_be_updated: Any = None) -> MultiRLModuleSpec:
+    def remove_module(
+        self, module_id: str, *, new_should_module_be_updated: ToTrain | None = None
+    ) -> MultiRLModuleSpec:
         """Remove a module and all that belongs to it. Parameters that others share stay, with those.
 
         Args:
@@ -194,7 +223,7 @@ class Learner(OverridePoints, Checkpointable):
         Raises:
             KeyError: there is no such module.
         """
-        self.members.remove(module_id, to_train=new_should_module_be_updated)
+        self.set_modules(self.module_set.without(module_id, to_train=new_should_module_be_updated))
         return MultiRLModuleSpec.from_module(self.module)
 
     # -- update -------------------------------------------------------------------------------------------------------
@@ -243,7 +272,7 @@ class Learner(OverridePoints, Checkpointable):
         self.rows.clear()
         timesteps = dict(timesteps or {})
         data = update_data.by_module(update_data.only_source(batch, rollouts, episodes), self.module)
-        chosen = self._choose_modules(data)
+        chosen = self.members.choose(data)
         if not chosen:
             return self._nothing_to_do(reduce_metrics)
         with self.rng.scope():
@@ -296,20 +325,6 @@ class Learner(OverridePoints, Checkpointable):
     def reduce_metrics(self) -> dict[str, Any]:
         """The metrics of all updates since they were last reduced, as :meth:`update` returns those of one."""
         return self.metrics.reduce()
-
-    def _choose_modules(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """The data of modules that are trained, are stepped and have rows, on all learners."""
-        trained = tuple(mid for mid in self.module if self.should_module_be_updated(mid, data.get(mid)))
-        chosen = {
-            mid: part
-            for mid, part in data.items()
-            if mid in self.members.stepped and self.should_module_be_updated(mid, part) and update_data.has_rows(part)
-        }
-        if callable(self.config.policies_to_train):
-            trained, common = self.peers.common(list(self.module), trained, chosen)
-            chosen = {mid: chosen[mid] for mid in common}
-        self.members.train(trained)
-        return chosen
 
     def _as_ready(self, module_id: str, columns: Mapping[str, Any]) -> ModuleBatch:
         rows = as_tensors(columns, self.device)
@@ -388,7 +403,7 @@ class Learner(OverridePoints, Checkpointable):
     def set_weights(self, weights: Weights | Mapping[str, Any]) -> None:
         """Take over the full weights of some modules, or all; optimizers keep their state."""
         state = weights.state if isinstance(weights, Weights) else weights
-        set_module_states(self.module, state, strict=True)
+        self.members.set_states(state, strict=True)
 
     def get_checkpointable_components(self) -> list[tuple[str, Checkpointable]]:
         """The module, under ``rl_module``."""
@@ -421,7 +436,7 @@ class Learner(OverridePoints, Checkpointable):
         """
         state: dict[str, Any] = {"weights_seq_no": self.weights_seq_no}
         if components is None:
-            state.update(members_as_data(self), rng=self.rng.get_state(), drivers=self.drivers.get_state())
+            state.update(self.module_set.to_data(), rng=self.rng.get_state(), drivers=self.drivers.get_state())
             if self.rng.get_gpu_state() is not None:
                 state["rng_gpu"] = self.rng.get_gpu_state()
             if isinstance(self.engine, StatefulEngine):
@@ -442,11 +457,9 @@ class Learner(OverridePoints, Checkpointable):
         Raises:
             StateError: a member is of another class or for other spaces, and names or shapes differ.
         """
-        module = self.module
-        if "modules" in state:
-            match_members(self, state)
+        self.members.match(state)
         if COMPONENT_RL_MODULE in state:
-            set_module_states(module, state[COMPONENT_RL_MODULE], strict=strict)
+            self.members.set_states(state[COMPONENT_RL_MODULE], strict=strict)
         if COMPONENT_OPTIMIZER in state:
             self._set_optimizer_state(state[COMPONENT_OPTIMIZER])
         if COMPONENT_METRICS_LOGGER in state:
@@ -464,8 +477,8 @@ class Learner(OverridePoints, Checkpointable):
         """Bring the set of modules to that of a checkpoint, then restore all parts."""
         self.build()
         state = snapshot.state()
-        if "modules" in state and COMPONENT_RL_MODULE in snapshot.components:
-            match_members(self, state)
+        if COMPONENT_RL_MODULE in snapshot.components:
+            self.members.match(state)
         super().restore_snapshot(snapshot, strict=strict)
 
     def shutdown(self) -> None:

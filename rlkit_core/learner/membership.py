@@ -8,15 +8,17 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from rlkit_core.errors import RLKitError
+from rlkit_core.errors import CheckpointError, RLKitError
 from rlkit_core.learner.drivers import DriverSet
 from rlkit_core.learner.metrics import Metrics
 from rlkit_core.learner.observation_statistics import ObservationStatistics
 from rlkit_core.learner.optim.fused_adam import without_compiler_import
 from rlkit_core.learner.optim.optimizer_set import OptimizerSet
-from rlkit_core.rl_module import MultiRLModule, MultiRLModuleSpec, RLModule, RLModuleSpec
+from rlkit_core.learner.peers import Peers
+from rlkit_core.learner.update_data import has_rows
+from rlkit_core.rl_module import MultiRLModule, RLModule, RLModuleSpec
 from rlkit_core.rl_module.apis import check_required_apis
-from rlkit_core.rl_module.multi import validate_module_id
+from rlkit_core.rl_module.module_set import Difference, ModuleSet
 from rlkit_core.seeding import TorchRNG
 
 
@@ -31,6 +33,7 @@ class MembersLearner(Protocol):
         optimizers: step the members' parameters.
         drivers: bound to the members.
         observation_statistics: look for normalisers anew.
+        peers: choose modules in common.
     """
 
     config: Any
@@ -40,6 +43,7 @@ class MembersLearner(Protocol):
     optimizers: OptimizerSet
     drivers: DriverSet
     observation_statistics: ObservationStatistics
+    peers: Peers
 
     @classmethod
     def rl_module_required_apis(cls) -> list[type]:
@@ -132,59 +136,72 @@ class Members:
 
     # -- changes at run time ------------------------------------------------------------------------------------------
 
-    def add(
-        self,
-        module_id: str,
-        *,
-        module_spec: RLModuleSpec | None = None,
-        module: RLModule | None = None,
-        config_overrides: Mapping[str, Any] | None = None,
-        to_train: Any = None,
-    ) -> None:
-        """Add a module with all that belongs to it; arguments and errors as of ``Learner.add_module``."""
-        validate_module_id(module_id, error=True)
-        if module_id in self.module:
-            raise ValueError(f"add_module: there is a module {module_id!r} already; remove it first")
-        if (module is None) == (module_spec is None):
-            raise ValueError("add_module: give exactly one of module_spec= and module=")
+    @property
+    def module_set(self) -> ModuleSet:
+        """Which modules there are."""
+        return ModuleSet.of(self.module, self._learner.config)
+
+    def set_modules(self, module_set: ModuleSet, ready: Mapping[str, RLModule]) -> Difference:
+        """Have other modules from now on, with all that belongs to each; see ``Learner.set_modules``."""
         learner, before = self._learner, self._learner.config
-        spec = RLModuleSpec.from_module(module) if module is not None else module_spec
-        assert spec is not None
-
-        def with_module(spec: RLModuleSpec) -> Any:
-            return config_with_module(
-                before, self.module, module_id, spec, overrides=config_overrides, to_train=to_train
-            )
-
-        config = with_module(spec)
+        difference = module_set.difference(self.module)
         with learner.rng.scope():
-            if module is None:
-                spec = _completed(config, module_id, spec)
-                config = with_module(spec)
-                module = spec.build()
-            learner.config = config
+            new = {mid: ready[mid] if mid in ready else spec.build() for mid, spec in difference.new.items()}
+            learner.config = module_set.config
+            joined: list[str] = []
             try:
-                self.check(module_id, module)
-                if isinstance(module, nn.Module):
-                    module.to(learner.device)
-                self.module.add_module(module_id, module)
-                learner.drivers.add(module_id, module.unwrapped())
-                learner.on_module_added(module_id)
-                if learner.rl_module_is_compatible(module):
-                    self._configure_optimizers(module_id)
+                for module_id, module in new.items():
+                    self.check(module_id, module)
+                for module_id in difference.rebuilt:
+                    self._forget(module_id)
+                for module_id, module in new.items():
+                    joined.append(module_id)
+                    self._join(module_id, module, difference.new[module_id])
             except BaseException:
-                self._forget(module_id)
+                for module_id in joined:
+                    self._forget(module_id)
                 learner.config = before
                 raise
+        for module_id in difference.gone:
+            if module_id not in new:
+                self._forget(module_id)
         self.changed()
+        return difference
 
-    def remove(self, module_id: str, *, to_train: Any = None) -> None:
-        """Remove a module and all that belongs to it; arguments and errors as of ``Learner.remove_module``."""
-        self.module[module_id]
+    def match(self, state: Mapping[str, Any]) -> None:
+        """Have the modules that a learner's state describes, if it does; see :meth:`ModuleSet.as_saved`."""
+        present = self.module_set
+        saved = present.as_saved(state, self.module) if "modules" in state else present
+        if saved is not present:
+            self.set_modules(saved, {})
+
+    def set_states(self, states: Mapping[str, Any], *, strict: bool) -> None:
+        """Give members their states; states of only some of the members leave the others alone.
+
+        Raises:
+            CheckpointError: a member is not here, and ``strict``.
+            StateError: names or shapes differ.
+        """
+        module = self.module
+        if all(mid in states for mid in module) or any(key.startswith("__") for key in states):
+            module.set_state(states, strict=strict)
+            return
+        unknown = [mid for mid in states if mid not in module]
+        if unknown and strict:
+            raise CheckpointError(f"state of unknown modules {unknown}; there are {list(module.keys())}")
+        for module_id in states:
+            if module_id in module:
+                module[module_id].set_state(states[module_id], **({} if strict else {"strict": False}))
+
+    def _join(self, module_id: str, module: RLModule, spec: RLModuleSpec) -> None:
         learner = self._learner
-        learner.config = config_without_module(learner.config, self.module, module_id, to_train=to_train)
-        self._forget(module_id)
-        self.changed()
+        if isinstance(module, nn.Module):
+            module.to(learner.device)
+        self.module.add_module(module_id, module, spec=spec)
+        learner.drivers.add(module_id, module.unwrapped())
+        learner.on_module_added(module_id)
+        if learner.rl_module_is_compatible(module):
+            self._configure_optimizers(module_id)
 
     def _configure_optimizers(self, module_id: str) -> None:
         with without_compiler_import():
@@ -243,6 +260,21 @@ class Members:
             "num_non_trainable_parameters": max(0, total - trainable),
         }
 
+    def choose(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """The data of modules that are trained, are stepped and have rows, on all learners; the next update's."""
+        learner = self._learner
+        trained = tuple(mid for mid in self.module if learner.should_module_be_updated(mid, data.get(mid)))
+        chosen = {
+            mid: part
+            for mid, part in data.items()
+            if mid in self.stepped and learner.should_module_be_updated(mid, part) and has_rows(part)
+        }
+        if callable(learner.config.policies_to_train):
+            trained, common = learner.peers.common(list(self.module), trained, chosen)
+            chosen = {mid: chosen[mid] for mid in common}
+        self.train(trained)
+        return chosen
+
     def train(self, trained: tuple[str, ...]) -> None:
         """Let gradients be those of these modules (and of what belongs to no module)."""
         if trained == self._trained:
@@ -252,83 +284,3 @@ class Members:
         frozen: set[int] = set().union(*(held for mid, held in holders.items() if mid not in trained))
         frozen -= set().union(*(held for mid, held in holders.items() if mid in trained))
         self._learner.optimizers.choose_parameters([p for _, _, p in self.module.unique_parameters()], frozen)
-
-
-def _completed(config: Any, module_id: str, spec: RLModuleSpec) -> RLModuleSpec:
-    """The spec with what the algorithm and the config add."""
-    alone = config.copy(copy_frozen=False)
-    alone.multi_agent(policies=[module_id])
-    alone.rl_module(rl_module_spec=MultiRLModuleSpec(rl_module_specs={module_id: spec.copy()}))
-    complete: RLModuleSpec = alone.get_multi_rl_module_spec(inference_only=False)[module_id]
-    return complete
-
-
-def config_with_module(
-    config: Any,
-    members: Any,
-    module_id: str,
-    spec: RLModuleSpec,
-    *,
-    overrides: Mapping[str, Any] | None = None,
-    to_train: Any = None,
-) -> Any:
-    """A frozen copy of a config that knows one more module.
-
-    Args:
-        config: the config so far.
-        members: the modules that it knows already, by id.
-        module_id: the new one's id.
-        spec: what the new one is built from.
-        overrides: settings that differ for it.
-        to_train: the new ``policies_to_train``; None leaves it.
-    """
-    config = config.copy(copy_frozen=False)
-    specs = {**_specs_by_id(config, members), module_id: spec.copy()}
-    config.multi_agent(policies=list(specs))
-    config.rl_module(rl_module_spec=_multi_spec(config, specs))
-    if overrides:
-        per_module = {**config.algorithm_config_overrides_per_module, module_id: dict(overrides)}
-        config.rl_module(algorithm_config_overrides_per_module=per_module)
-    if to_train is not None:
-        config.multi_agent(policies_to_train=to_train)
-    config.freeze()
-    return config
-
-
-def config_without_module(config: Any, members: Any, module_id: str, *, to_train: Any = None) -> Any:
-    """A frozen copy of a config that has forgotten a module; see :func:`config_with_module`."""
-    config = config.copy(copy_frozen=False)
-    specs = _specs_by_id(config, members)
-    specs.pop(module_id, None)
-    per_module = dict(config.algorithm_config_overrides_per_module)
-    per_module.pop(module_id, None)
-    config.multi_agent(policies=list(specs) or None)
-    config.rl_module(rl_module_spec=_multi_spec(config, specs), algorithm_config_overrides_per_module=per_module)
-    trained = config.policies_to_train
-    if to_train is None and trained is not None and not callable(trained):
-        to_train = [mid for mid in trained if mid != module_id]
-    if to_train is not None:
-        config.multi_agent(policies_to_train=to_train)
-    config.freeze()
-    return config
-
-
-def _specs_by_id(config: Any, members: Any) -> dict[str, RLModuleSpec]:
-    """The config's own specs, one for each module there is."""
-    given = config.stored("rl_module_spec")
-    specs = getattr(given, "rl_module_specs", given)
-    found: dict[str, RLModuleSpec] = {}
-    for module_id in members:
-        one = specs.get(module_id) if isinstance(specs, dict) else specs
-        if one is None and isinstance(specs, dict):
-            member = members[module_id]
-            one = member if isinstance(member, RLModuleSpec) else RLModuleSpec.from_module(member)
-        found[module_id] = one.copy() if one is not None else RLModuleSpec()
-    return found
-
-
-def _multi_spec(config: Any, specs: Mapping[str, RLModuleSpec]) -> MultiRLModuleSpec:
-    given = config.stored("rl_module_spec")
-    multi: MultiRLModuleSpec = given.copy() if isinstance(given, MultiRLModuleSpec) else MultiRLModuleSpec()
-    multi.rl_module_specs = dict(specs)
-    return multi

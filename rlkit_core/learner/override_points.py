@@ -24,6 +24,7 @@ from rlkit_core.learner.peers import Peers
 from rlkit_core.learner.row_log import RowLog
 from rlkit_core.learner.step import Minibatch
 from rlkit_core.rl_module import MultiRLModule, RLModule
+from rlkit_core.rl_module.module_set import is_trained
 
 TOTAL_LOSS_KEY: Final = "total_loss"
 
@@ -63,10 +64,7 @@ class OverridePoints:
 
     def should_module_be_updated(self, module_id: str, batch: Mapping[str, Any] | None = None) -> bool:
         """Whether ``policies_to_train`` names the module (None: all are trained), or says so of it and its batch."""
-        to_train = self.config.policies_to_train
-        if to_train is None:
-            return True
-        return bool(to_train(module_id, batch)) if callable(to_train) else module_id in to_train
+        return is_trained(self.config, module_id, batch)
 
     def on_module_added(self, module_id: str) -> None:
         """Called for every module that joins, by :meth:`build` and :meth:`add_module`, before it has optimizers.

@@ -85,6 +85,11 @@ class Difference:
     gone: tuple[str, ...]
     new: dict[str, RLModuleSpec]
 
+    @property
+    def rebuilt(self) -> list[str]:
+        """Ids of members that are built anew."""
+        return [mid for mid in self.gone if mid in self.new]
+
 
 @frozen(eq=False)
 class ModuleSet:
@@ -112,6 +117,15 @@ class ModuleSet:
         multi = config.get_multi_rl_module_spec(spaces=spaces, inference_only=False)
         assert isinstance(multi.rl_module_specs, dict)
         return cls(config, multi.rl_module_specs)
+
+    @classmethod
+    def of(cls, module: MultiRLModule, config: ModuleConfig) -> ModuleSet:
+        """The members of a MultiRLModule, and the config that knows them."""
+        specs = module.current_specs()
+        for module_id, member in module.items():
+            if specs[module_id].module_class is not type(member.unwrapped()):  # the MultiRLModule made it its own way
+                specs[module_id] = RLModuleSpec.from_module(member)
+        return cls(config, specs)
 
     def __contains__(self, module_id: object) -> bool:
         return module_id in self.specs
@@ -155,7 +169,7 @@ class ModuleSet:
     def with_module(
         self,
         module_id: str,
-        spec: RLModuleSpec,
+        spec: RLModuleSpec | RLModule,
         *,
         overrides: Mapping[str, Any] | None = None,
         to_train: ToTrain | None = None,
@@ -165,7 +179,8 @@ class ModuleSet:
 
         Args:
             module_id: its id, a new one.
-            spec: what it is built from; what it lacks is filled in from the algorithm, the config and its env.
+            spec: what it is built from; what it lacks is filled in from the algorithm, the config and its env. Or the
+                module itself, which says it all.
             overrides: settings that differ for it; None leaves what the config has.
             to_train: the new ``policies_to_train``; None leaves it.
             mapping_fn: the new ``policy_mapping_fn``; None leaves it.
@@ -177,10 +192,11 @@ class ModuleSet:
         validate_module_id(module_id, error=True)
         if module_id in self:
             raise ValueError(f"add_module: there is a module {module_id!r} already; remove it first")
-        per_module = self._overrides_without(module_id if overrides else None)
-        if overrides:
-            per_module[module_id] = dict(overrides)
-        draft = _changed(self.config, {**self.specs, module_id: spec}, per_module, to_train, mapping_fn)
+        per_module = {**self._overrides_without(module_id), module_id: dict(overrides)} if overrides else None
+        written = RLModuleSpec.from_module(spec) if isinstance(spec, RLModule) else spec
+        draft = _changed(self.config, {**self.specs, module_id: written}, per_module, to_train, mapping_fn)
+        if written is not spec:
+            return draft
         complete = draft.config.get_multi_rl_module_spec(spaces=self.spaces, inference_only=False)[module_id]
         return _changed(draft.config, {**self.specs, module_id: complete})
 
@@ -232,7 +248,7 @@ class ModuleSet:
         per_module = {**self._overrides_without(module_id), **({module_id: dict(overrides)} if overrides else {})}
         return _changed(self.config, {**self.specs, module_id: spec}, per_module)
 
-    def _overrides_without(self, module_id: str | None) -> dict[str, dict[str, Any]]:
+    def _overrides_without(self, module_id: str) -> dict[str, dict[str, Any]]:
         before = self.config.algorithm_config_overrides_per_module
         return {mid: dict(changes) for mid, changes in before.items() if mid != module_id}
 
@@ -286,7 +302,7 @@ class ModuleSet:
                     f"module {module_id!r} was built differently from the saved one, and is built anew as that one "
                     f"was: {saved!r}",
                     UserWarning,
-                    stacklevel=4,
+                    stacklevel=5,
                 )
             result = result.with_spec(module_id, saved, overrides)
         for module_id in [mid for mid in result.specs if mid not in data["modules"]]:
@@ -305,14 +321,16 @@ class ModuleSet:
             module: members whose specs differ from the set's are to be built anew.
             inference_only: without modules that live on learners only, and the others inference-only.
         """
-        here = module.current_specs()
+        given, read_back = module.current_specs(), ModuleSet.of(module, self.config).specs
         new: dict[str, RLModuleSpec] = {}
         wanted = [mid for mid, spec in self.specs.items() if not (inference_only and spec.learner_only)]
         for module_id in wanted:
-            if module_id not in here or not alike(here[module_id], self.specs[module_id]):
-                new[module_id] = self.specs[module_id].copy()
-                new[module_id].inference_only = inference_only or new[module_id].inference_only
-        return Difference(tuple(mid for mid in here if mid not in wanted or mid in new), new)
+            spec: RLModuleSpec = self.specs[module_id].copy()
+            if module_id in module and (alike(given[module_id], spec) or alike(read_back[module_id], spec)):
+                continue
+            spec.inference_only = inference_only or spec.inference_only
+            new[module_id] = spec
+        return Difference(tuple(mid for mid in module if mid not in wanted or mid in new), new)
 
     def bring(self, module: MultiRLModule, *, inference_only: bool = False) -> Difference:
         """Let ``module`` have exactly the modules of this set; new ones are built first, with fresh weights.

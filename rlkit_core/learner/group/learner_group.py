@@ -297,45 +297,31 @@ class LearnerGroup(Checkpointable):
         new_should_module_be_updated: ToTrain | None = None,
     ) -> MultiRLModuleSpec:
         """:meth:`Learner.add_module` on every learner; the spec of all modules."""
-        specs = self._team.all(
-            "add_module",
-            module_id=module_id,
-            module_spec=module_spec,
-            config_overrides=config_overrides,
-            new_should_module_be_updated=new_should_module_be_updated,
+        return self.set_modules(
+            self.module_set.with_module(
+                module_id, module_spec, overrides=config_overrides, to_train=new_should_module_be_updated
+            )
         )
-        if len(self) > 1:  # learners draw equal numbers only as long as their shards are equally large
-            self.set_weights(self.get_weights([module_id], inference_only=False))
-        self._modules_changed()
-        return specs[0]  # type: ignore[no-any-return]
 
     def remove_module(
         self, module_id: str, *, new_should_module_be_updated: ToTrain | None = None
     ) -> MultiRLModuleSpec:
         """:meth:`Learner.remove_module` on every learner; the spec of the modules left."""
-        specs = self._team.all("remove_module", module_id, new_should_module_be_updated=new_should_module_be_updated)
-        self._modules_changed()
-        return specs[0]  # type: ignore[no-any-return]
+        return self.set_modules(self.module_set.without(module_id, to_train=new_should_module_be_updated))
 
     @property
     def module_set(self) -> ModuleSet:
         """Which modules the learners have."""
-        return self._team.first(lambda learner: ModuleSet(learner.config, learner.module.current_specs()))
+        return self._team.first(lambda learner: learner.module_set)
 
-    def set_modules(self, module_set: ModuleSet) -> None:
-        """Let all learners have other modules from now on."""
-        before = self.module_set
-        for module_id in before:
-            if module_id not in module_set:
-                self.remove_module(module_id, new_should_module_be_updated=module_set.config.policies_to_train)
-        for module_id, spec in module_set.specs.items():
-            if module_id not in before:
-                self.add_module(
-                    module_id=module_id,
-                    module_spec=spec,
-                    config_overrides=module_set.config.algorithm_config_overrides_per_module.get(module_id),
-                    new_should_module_be_updated=module_set.config.policies_to_train,
-                )
+    def set_modules(self, module_set: ModuleSet) -> MultiRLModuleSpec:
+        """:meth:`Learner.set_modules` on every learner; the spec of all modules."""
+        differences = self._team.all("set_modules", module_set)
+        new = list(differences[0].new)
+        if new and len(self) > 1:  # learners draw equal numbers only as long as their shards are equally large
+            self.set_weights(self.get_weights(new, inference_only=False))
+        self._modules_changed()
+        return self._team.first(lambda learner: MultiRLModuleSpec.from_module(learner.module))
 
     def _modules_changed(self) -> None:
         if not self._is_local:
