@@ -85,12 +85,7 @@ class Settings:
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         object.__setattr__(self, "_set_names", set())
-        known = self.known_settings()
-        if "_defaults" not in type(self).__dict__:
-            type(self)._defaults = {
-                item.attribute: self._default(name, item.make_default()) for name, item in known.items()
-            }
-        for attribute, default in self._defaults.items():
+        for attribute, default in self._default_values().items():
             object.__setattr__(self, attribute, copy_containers(default))
         if args or settings:
             self.change({**self._by_position(args, settings), **settings})
@@ -104,6 +99,15 @@ class Settings:
         if twice:
             raise TypeError(f"{cls.__name__}() got {twice[0]!r} by position and by name")
         return dict(zip(names, args, strict=False))
+
+    def _default_values(self) -> dict[str, Any]:
+        """What is stored of settings that are not set, converted once for each class (by an unpickled one, perhaps)."""
+        if "_defaults" not in type(self).__dict__:
+            known = self.known_settings()
+            type(self)._defaults = {
+                item.attribute: self._default(name, item.make_default()) for name, item in known.items()
+            }
+        return self._defaults
 
     def _default(self, name: str, value: object) -> Any:
         return value if value is None and self.none_is_unset else self.converted(name, value)
@@ -194,7 +198,8 @@ class Settings:
         stored = {name: self.converted(name, value) for name, value in chosen.items() if name not in unset}
         known = self.known_settings()
         for name in unset:
-            object.__setattr__(self, known[name].attribute, copy_containers(self._defaults[known[name].attribute]))
+            attribute = known[name].attribute
+            object.__setattr__(self, attribute, copy_containers(self._default_values()[attribute]))
         for name, value in stored.items():
             object.__setattr__(self, known[name].attribute, value)
         self._set_names.difference_update(unset)

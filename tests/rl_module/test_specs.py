@@ -226,3 +226,13 @@ def test_load_state_path(tmp_path) -> None:
 
 def _same(a, b) -> bool:
     return a.keys() == b.keys() and all((a[key] == b[key]).all() for key in a)
+
+
+def test_a_spec_that_was_sent_to_a_process_where_none_was_made_can_be_changed() -> None:
+    class Unmade(RLModuleSpec):
+        pass
+
+    sent = object.__new__(Unmade)
+    sent.__setstate__(FULL.copy().__getstate__())
+    sent.model_config = None
+    assert sent.model_config is None
