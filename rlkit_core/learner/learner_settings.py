@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
 
 from rlkit_core.rl_module.module_set import ModuleConfig
 
@@ -32,4 +33,8 @@ class LearnerSettings(Protocol):
 
 
 class GroupSettings(LearnerSettings, ModuleConfig, Protocol):
-    """Those, and what is asked of a config about its modules."""
+    """Those, what makes a learner, and what is asked of a config about its modules."""
+
+    @property
+    def learner_class(self) -> Callable[..., Any]:
+        """Makes a Learner."""

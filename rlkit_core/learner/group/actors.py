@@ -16,10 +16,10 @@ from rlkit_core.errors import ActorError
 from rlkit_core.execution import ActorHandle, Executor
 from rlkit_core.execution.actor_group import ActorGroup, RestartCap, RestartRefusedError
 from rlkit_core.execution.protocol import P, ResultT
-from rlkit_core.learner.group.config import LearnersConfig
 from rlkit_core.learner.group.gloo import Collective, PeerError, Rendezvous, own_address
 from rlkit_core.learner.group.gradient_averaging import GradientAveraging
 from rlkit_core.learner.learner import Learner
+from rlkit_core.learner.learner_settings import GroupSettings
 from rlkit_core.learner.metrics import Key, Reduce
 from rlkit_core.models.threads import is_small
 from rlkit_core.rl_module import MultiRLModuleSpec, RLModuleSpec
@@ -33,7 +33,7 @@ PATIENCE = 60.0
 
 
 def make_learner(
-    config: LearnersConfig,
+    config: GroupSettings,
     module_spec: MultiRLModuleSpec | RLModuleSpec | None,
     seeds: SeedTree,
     index: int = 0,
@@ -50,7 +50,7 @@ def make_learner(
     """
     if index and config.num_gpus_per_learner >= 1:
         config = config.copy(copy_frozen=False).change({"local_gpu_idx": config.local_gpu_idx + index})
-    learner = config.learner_class(config=config, module_spec=module_spec, seeds=seeds)
+    learner: Learner = config.learner_class(config=config, module_spec=module_spec, seeds=seeds)
     learner.build()
     if sharing:
         _set_threads(learner, sharing)
@@ -122,7 +122,7 @@ class Team(ActorGroup[Learner]):
     def __init__(
         self,
         executor: Executor,
-        config: LearnersConfig,
+        config: GroupSettings,
         module_spec: MultiRLModuleSpec | RLModuleSpec | None,
         seeds: SeedTree,
         *,

@@ -1,41 +1,15 @@
-"""What a group of learners asks of a config: how many learners, where they run, and what several cannot have."""
+"""What a config means for a group of learners: where they run, and what several cannot have."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Iterator
 
 from rlkit_core.errors import ConfigError
 from rlkit_core.execution import Executor, LocalExecutor, make_executor
-from rlkit_core.rl_module.module_set import ModuleConfig
-
-if TYPE_CHECKING:
-    from rlkit_core.learner.learner import Learner
+from rlkit_core.learner.learner_settings import GroupSettings, LearnerSettings
 
 
-class LearnerSettings(Protocol):
-    """The settings that a group of learners reads; what they mean is told by ``AlgorithmConfig``."""
-
-    num_learners: int
-    executor: str
-    compile: str | None
-    seed: int | None
-    torch_threads: int | str | None
-    num_gpus_per_learner: float
-    local_gpu_idx: int
-    max_num_learner_restarts: int
-    max_requests_in_flight_per_learner: int
-
-    @property
-    def learner_class(self) -> Callable[..., Learner]:
-        """Makes a learner."""
-
-
-class LearnersConfig(ModuleConfig, LearnerSettings, Protocol):
-    """The config of an algorithm, as far as a group of learners is concerned."""
-
-
-def executor_for(config: LearnersConfig) -> Executor:
+def executor_for(config: GroupSettings) -> Executor:
     """The executor that ``config.execution(executor=...)`` asks for.
 
     Raises:
@@ -48,7 +22,7 @@ def executor_for(config: LearnersConfig) -> Executor:
     return executor
 
 
-def check(config: LearnersConfig, executor: Executor) -> None:
+def check(config: GroupSettings, executor: Executor) -> None:
     """Raise ConfigError unless ``executor`` can run the config's learners beside each other, as the config wants it."""
     for problem in learner_problems(config):
         raise ConfigError(problem)

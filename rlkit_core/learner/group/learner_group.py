@@ -18,10 +18,11 @@ from rlkit_core.errors import ActorError, RLKitError
 from rlkit_core.execution import Executor
 from rlkit_core.learner.group import actors, checkpointing
 from rlkit_core.learner.group.actors import Team
-from rlkit_core.learner.group.config import LearnersConfig, check, executor_for
+from rlkit_core.learner.group.config import check, executor_for
 from rlkit_core.learner.group.merge_results import merge_results
 from rlkit_core.learner.group.sharding import Shards, shard
 from rlkit_core.learner.learner import Learner
+from rlkit_core.learner.learner_settings import GroupSettings
 from rlkit_core.rl_module import MultiRLModuleSpec, RLModuleSpec
 from rlkit_core.rl_module.module_set import ModuleSet, ToTrain
 from rlkit_core.rl_module.weights import Weights
@@ -61,7 +62,7 @@ class LearnerGroup(Checkpointable):
     def __init__(
         self,
         *,
-        config: LearnersConfig,
+        config: GroupSettings,
         module_spec: MultiRLModuleSpec | RLModuleSpec | None = None,
         executor: Executor | None = None,
         seeds: SeedTree | None = None,
