@@ -167,8 +167,8 @@ class Learner(OverridePoints, Checkpointable):
 
         Raises:
             ModuleAPIError: a module lacks an API that this learner needs.
-            Exception: what a module raises while it is built or joins. Nothing has changed then, except that a module
-                that was to be built anew is gone if the new one could not join.
+            Exception: what a module raises while it is built or joins. Nothing has changed then, except that optimizers
+                of modules that were to be built anew may have begun anew.
         """
         return self.members.set_modules(module_set, ready or {})
 

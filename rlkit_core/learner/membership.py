@@ -148,11 +148,12 @@ class Members:
         with learner.rng.scope():
             new = {mid: ready[mid] if mid in ready else spec.build() for mid, spec in difference.new.items()}
             learner.config = module_set.config
+            specs, replaced = self.module.current_specs(), {mid: self.module[mid] for mid in difference.rebuilt}
             joined: list[str] = []
             try:
                 for module_id, module in new.items():
                     self.check(module_id, module)
-                for module_id in difference.rebuilt:
+                for module_id in replaced:
                     self._forget(module_id)
                 for module_id, module in new.items():
                     joined.append(module_id)
@@ -161,6 +162,11 @@ class Members:
                 for module_id in joined:
                     self._forget(module_id)
                 learner.config = before
+                back = {mid: module for mid, module in replaced.items() if mid not in self.module}
+                for module_id, module in back.items():
+                    self._join(module_id, module, specs[module_id])
+                if back:
+                    self.changed()
                 raise
         for module_id in difference.gone:
             if module_id not in new:

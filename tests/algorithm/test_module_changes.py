@@ -65,6 +65,26 @@ def test_a_new_module_takes_over_and_the_old_one_goes():
             algo.remove_module("default_policy")
 
 
+def test_evaluation_keeps_its_settings_when_modules_change():
+    config = small().evaluation(evaluation_config={"clip_rewards": 3.0})
+    with config.build_algo() as algo:
+        algo.evaluate(1)
+        algo.add_module("new", RLModuleSpec(model_config={"fcnet_hiddens": [4]}))
+        for group, explore, clip in ((algo.env_runner_group, True, None), (algo.eval_env_runner_group, False, 3.0)):
+            assert group.config.policy_ids == list(group.module_set) == ["default_policy", "new"]
+            assert (group.config.explore, group.config.clip_rewards) == (explore, clip)
+
+
+def test_what_is_refused_changes_nothing_anywhere():
+    with small().build_algo() as algo:
+        config = algo.config
+        with pytest.raises(ValueError, match="agents are mapped to module 'other'"):
+            algo.add_module("new", RLModuleSpec(), new_agent_to_module_mapping_fn=lambda *args, **kwargs: "other")
+        assert algo.config is config
+        assert list(algo.learner_group.module_set) == list(algo.env_runner_group.module_set) == ["default_policy"]
+        algo.train()
+
+
 def test_a_module_that_only_acts():
     def to_rule(agent_id, episode, **kwargs):
         return "rule"

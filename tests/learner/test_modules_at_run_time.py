@@ -131,6 +131,60 @@ def test_what_adding_and_removing_refuse_changes_nothing():
     assert learner.get_optimizers_for_module() == optimizers
 
 
+def test_one_set_changes_all_that_differs():
+    learner = learner_for("p0", "p1")
+    learner.update(batch_for("p0", "p1"))
+    kept = learner.module["p0"]
+    present = learner.module_set
+    assert learner.set_modules(present).new == {}
+    wanted = present.without("p1").with_module("p2", spec(4), overrides={"lr": 0.5}, to_train=["p2"])
+    difference = learner.set_modules(wanted)
+    assert (difference.gone, list(difference.new)) == (("p1",), ["p2"])
+    assert learner.module["p0"] is kept
+    assert list(learner.module_set) == learner.config.policy_ids == ["p0", "p2"]
+    assert learner.trained_modules == ("p2",)
+    result = learner.update(batch_for("p0", "p2"))
+    assert result["p2"]["default_optimizer_learning_rate"] == 0.5
+    assert "total_loss" not in result.get("p0", {})
+    again = learner.module_set.without("p0").with_module("p0", spec(6))
+    assert learner.set_modules(again).rebuilt == ["p0"]
+    assert learner.module["p0"] is not kept
+    learner.update(batch_for("p0", "p2"))
+
+
+def test_a_module_that_is_there_already_needs_no_building():
+    learner = learner_for("p0")
+    module = spec(4).build()
+    learner.add_module(module_id="p1", module=module)
+    assert learner.module["p1"] is module
+    assert learner.set_modules(learner.module_set).new == {}
+    with pytest.raises(ValueError, match="exactly one"):
+        learner.add_module(module_id="p2", module=module, module_spec=spec(4))
+    with pytest.raises(ValueError, match="exactly one"):
+        learner.add_module(module_id="p2")
+
+
+def test_what_a_set_cannot_bring_about_changes_nothing():
+    learner = learner_for("p0", "p1")
+    learner.update(batch_for("p0", "p1"))
+    config, module = learner.config, learner.module["p0"]
+
+    def refuse(module_id):
+        if module_id == "p2":
+            raise RuntimeError("not today")
+
+    learner.on_module_added = refuse
+    wanted = learner.module_set.without("p0").with_module("p0", spec(4)).without("p1").with_module("p2", spec())
+    with pytest.raises(RuntimeError, match="not today"):
+        learner.set_modules(wanted)
+    assert learner.config is config
+    assert sorted(learner.module.keys()) == ["p0", "p1"]
+    assert learner.module["p0"] is module
+    assert len(learner.get_optimizers_for_module()) == 2
+    result = learner.update(batch_for("p0", "p1"))
+    assert {"p0", "p1"} <= set(result)
+
+
 def test_an_added_module_must_have_the_required_apis():
     class Strict(BCLearner):
         @classmethod
