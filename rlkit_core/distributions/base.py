@@ -29,13 +29,13 @@ class Distribution(ABC):
     ``Discrete`` action counts from 0, a ``Box`` action is flat and, where it is bounded, scaled to ``[-1,
     1]``. ``to_env`` translates.
 
-    Subclasses implement ``sample``, ``logp``, ``from_logits``, ``required_input_dim`` and
-    ``to_deterministic``; the rest has defaults.
+    Subclasses implement ``draw`` (or ``sample``), ``logp``, ``from_logits``, ``required_input_dim`` and
+    ``to_deterministic``; the rest has defaults. Those that draw by noise give ``noise_dim`` and ``fill_noise``.
     """
 
     __slots__ = ()
 
-    #: True when ``mask_logits`` is implemented.
+    #: True when ``mask_logits`` takes masks.
     supports_mask: ClassVar[bool] = False
 
     #: Keyword arguments bound by :meth:`get_partial_dist_cls`.
@@ -86,7 +86,6 @@ class Distribution(ABC):
 
     # --- drawing -------------------------------------------------------------------------------------------
 
-    @abstractmethod
     def sample(
         self,
         *,
@@ -102,6 +101,8 @@ class Distribution(ABC):
             noise: a block ``(*batch, noise_dim)`` of what :meth:`noise` gave; the draw is then a
                 deterministic function of parameters and noise.
         """
+        actions = self.draw(sample_shape, noise)
+        return (actions, self.logp(actions)) if return_logp else actions
 
     def rsample(self, *, sample_shape: Shape | None = None, return_logp: bool = False) -> Any:
         """Draw with gradients flowing to the parameters.
@@ -109,6 +110,15 @@ class Distribution(ABC):
         Raises:
             NotImplementedError: the distribution has no such draw.
         """
+        actions, scored = self.draw_with_gradients(sample_shape)
+        return (actions, self.logp(scored)) if return_logp else actions
+
+    def draw(self, sample_shape: Shape | None, noise: torch.Tensor | None) -> Any:
+        """Raw actions, without gradients: what differs from one kind's :meth:`sample` to another's."""
+        raise NotImplementedError(f"{type(self).__name__} implements neither draw nor sample")
+
+    def draw_with_gradients(self, sample_shape: Shape | None) -> tuple[Any, Any]:
+        """What differs in :meth:`rsample`: actions with gradients, and the values that ``logp`` scores for them."""
         raise NotImplementedError(f"{type(self).__name__} has no reparametrised sample (rsample)")
 
     def sample_and_logp(self, *, sample_shape: Shape | None = None) -> tuple[Any, torch.Tensor]:
@@ -142,7 +152,20 @@ class Distribution(ABC):
 
         A runner draws a whole rollout's noise in one call and hands its rows to ``sample(noise=...)``.
         """
-        return None
+        width = cls.noise_dim(logits_dim)
+        if width is None:
+            return None
+        return cls.fill_noise(torch.empty((*shape, width), dtype=dtype, device=device), generator)
+
+    @classmethod
+    def fill_noise(cls, out: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        """Noise of the shape, dtype and device of ``out``, whose memory it may take."""
+        raise NotImplementedError(f"{cls.__name__} has a noise_dim, and neither fill_noise nor noise")
+
+    def fresh_noise(self, parameter: torch.Tensor, sample_shape: Shape | None) -> torch.Tensor:
+        """Noise for each element of ``parameter``, with ``sample_shape`` axes before it."""
+        shape = parameter.shape if sample_shape is None else (*sample_shape, *parameter.shape)
+        return self.fill_noise(torch.empty(shape, dtype=parameter.dtype, device=parameter.device))
 
     # --- scoring -------------------------------------------------------------------------------------------
 
@@ -189,9 +212,16 @@ class Distribution(ABC):
     def mask_logits(cls, logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Return ``logits`` under which actions with a false ``mask`` are never drawn.
 
+        Args:
+            logits: ``(..., required_input_dim)``.
+            mask: one entry for each logit, true (non-zero) where the action is legal; those of several choices follow
+                each other, and a bit with a false one stays 0.
+
         Raises:
-            ConfigError: the distribution cannot be masked.
+            ConfigError: the distribution cannot be masked, or the mask has another size.
         """
+        if cls.supports_mask:
+            return masked(logits, mask)
         raise ConfigError(
             f"{cls.__name__} cannot take an action mask: masks fit Discrete, MultiDiscrete and MultiBinary "
             "actions (and those leaves of Dict and Tuple actions). Remove 'action_mask' from the observation "

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from gymnasium import spaces
 
-from rlkit_core.distributions.base import Distribution, Shape, masked
+from rlkit_core.distributions.base import Distribution, Shape
 from rlkit_core.distributions.deterministic import Deterministic
 from rlkit_core.distributions.units import size_of
 from rlkit_core.errors import ConfigError
@@ -61,41 +61,22 @@ class Bernoulli(Distribution):
         return logits_dim
 
     @classmethod
-    def noise(
-        cls,
-        shape: Shape,
-        logits_dim: int,
-        *,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str | None = None,
-        generator: torch.Generator | None = None,
-    ) -> torch.Tensor:
+    def fill_noise(cls, out: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         """Standard logistic noise: a bit is set where it lies below the logit."""
-        uniform = torch.rand((*shape, logits_dim), dtype=dtype, device=device, generator=generator)
-        uniform = uniform.clamp_(min=torch.finfo(dtype).tiny)
+        uniform = out.uniform_(generator=generator).clamp_(min=torch.finfo(out.dtype).tiny)
         return uniform.log() - torch.log1p(-uniform)
 
-    def sample(
-        self,
-        *,
-        sample_shape: Shape | None = None,
-        return_logp: bool = False,
-        noise: torch.Tensor | None = None,
-    ) -> Any:
+    def draw(self, sample_shape: Shape | None, noise: torch.Tensor | None) -> torch.Tensor:
         """Draw int8 bits ``(..., n)``."""
-        logits = self.logits
         if noise is None:
-            shape = logits.shape if sample_shape is None else (*sample_shape, *logits.shape)
-            noise = self.noise(tuple(shape[:-1]), shape[-1], dtype=logits.dtype, device=logits.device)
-        actions = (noise < logits).to(torch.int8)
-        return (actions, self.logp(actions)) if return_logp else actions
+            noise = self.fresh_noise(self.logits, sample_shape)
+        return (noise < self.logits).to(torch.int8)
 
-    def rsample(self, *, sample_shape: Shape | None = None, return_logp: bool = False) -> Any:
+    def draw_with_gradients(self, sample_shape: Shape | None) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw bits as floats with straight-through gradients to the probabilities."""
-        actions = self.sample(sample_shape=sample_shape)
+        actions = self.draw(sample_shape, None)
         probs = self.probs
-        bits = actions.to(probs.dtype) + (probs - probs.detach())
-        return (bits, self.logp(actions)) if return_logp else bits
+        return actions.to(probs.dtype) + (probs - probs.detach()), actions
 
     def logp(self, value: torch.Tensor) -> torch.Tensor:
         """Log-probability of bit vectors, summed over the last axis."""
@@ -115,8 +96,3 @@ class Bernoulli(Distribution):
     def to_deterministic(self) -> Deterministic:
         """Each bit at its more probable value."""
         return Deterministic((self.logits > 0).to(torch.int8))
-
-    @classmethod
-    def mask_logits(cls, logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Mask with ``(..., n)`` entries: a bit with a false one stays 0."""
-        return masked(logits, mask)

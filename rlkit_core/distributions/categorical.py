@@ -8,27 +8,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from gymnasium import spaces
 
-from rlkit_core.distributions.base import Distribution, Shape, masked
+from rlkit_core.distributions.base import Distribution, Shape
 from rlkit_core.distributions.deterministic import Deterministic
 from rlkit_core.errors import ConfigError
 
 if TYPE_CHECKING:
     import gymnasium as gym
-
-
-def gumbel(
-    shape: Shape,
-    *,
-    dtype: torch.dtype,
-    device: torch.device | str | None,
-    generator: torch.Generator | None = None,
-) -> torch.Tensor:
-    """Standard Gumbel noise: ``argmax(logits + gumbel)`` is a draw from ``softmax(logits)``.
-
-    The Gumbel-max trick: Gumbel (1954); Maddison, Tarlow, Minka, "A* Sampling" (2014).
-    """
-    draws = torch.empty(shape, dtype=dtype, device=device).exponential_(generator=generator)
-    return draws.clamp_(min=torch.finfo(dtype).tiny).log_().neg_()
 
 
 class Categorical(Distribution):
@@ -43,7 +28,7 @@ class Categorical(Distribution):
         ConfigError: both or neither of logits and probs; temperature not positive.
     """
 
-    __slots__ = ("_log_probs", "logits")
+    __slots__ = ("cached_log_probs", "logits")
     supports_mask = True
 
     def __init__(
@@ -62,7 +47,7 @@ class Categorical(Distribution):
                 raise ConfigError(f"Categorical: temperature must be positive, got {temperature!r}")
             logits = logits / temperature
         self.logits: torch.Tensor = logits
-        self._log_probs: torch.Tensor | None = None
+        self.cached_log_probs: torch.Tensor | None = None
 
     @classmethod
     def from_logits(cls, logits: torch.Tensor, **kwargs: Any) -> Categorical:
@@ -70,7 +55,7 @@ class Categorical(Distribution):
         if kwargs or cls.__init__ is not Categorical.__init__:
             return cls(logits, **kwargs)
         made = cls.__new__(cls)  # a minibatch makes one: no checks of what is not given
-        made.logits, made._log_probs = logits, None
+        made.logits, made.cached_log_probs = logits, None
         return made
 
     @classmethod
@@ -85,9 +70,9 @@ class Categorical(Distribution):
     @property
     def log_probs(self) -> torch.Tensor:
         """Normalised log-probabilities ``(..., n)``, computed once."""
-        log_probs = self._log_probs
+        log_probs = self.cached_log_probs
         if log_probs is None:
-            log_probs = self._log_probs = torch.log_softmax(self.logits, -1)
+            log_probs = self.cached_log_probs = torch.log_softmax(self.logits, -1)
         return log_probs
 
     @property
@@ -106,43 +91,30 @@ class Categorical(Distribution):
         return logits_dim
 
     @classmethod
-    def noise(
-        cls,
-        shape: Shape,
-        logits_dim: int,
-        *,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str | None = None,
-        generator: torch.Generator | None = None,
-    ) -> torch.Tensor:
-        """Gumbel noise ``(*shape, logits_dim)``."""
-        return gumbel((*shape, logits_dim), dtype=dtype, device=device, generator=generator)
+    def fill_noise(cls, out: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        """Gumbel noise: ``argmax(logits + noise)`` is a draw from ``softmax(logits)``.
 
-    def sample(
-        self,
-        *,
-        sample_shape: Shape | None = None,
-        return_logp: bool = False,
-        noise: torch.Tensor | None = None,
-    ) -> Any:
+        The Gumbel-max trick: Gumbel (1954); Maddison, Tarlow, Minka, "A* Sampling" (2014).
+        """
+        out = out.exponential_(generator=generator)
+        return out.clamp_(min=torch.finfo(out.dtype).tiny).log_().neg_()
+
+    def draw(self, sample_shape: Shape | None, noise: torch.Tensor | None) -> torch.Tensor:
         """Draw int64 actions of the batch shape, with ``sample_shape`` axes before it."""
         logits = self.logits
         if noise is None:
-            shape = logits.shape if sample_shape is None else (*sample_shape, *logits.shape)
-            noise = gumbel(tuple(shape), dtype=logits.dtype, device=logits.device)
-        actions = torch.argmax((logits.detach() if logits.requires_grad else logits) + noise, -1)
-        return (actions, self.logp(actions)) if return_logp else actions
+            noise = self.fresh_noise(logits, sample_shape)
+        return torch.argmax((logits.detach() if logits.requires_grad else logits) + noise, -1)
 
-    def rsample(self, *, sample_shape: Shape | None = None, return_logp: bool = False) -> Any:
+    def draw_with_gradients(self, sample_shape: Shape | None) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw one-hot actions ``(..., n)`` with straight-through gradients to the probabilities.
 
         Bengio, Leonard, Courville, "Estimating or Propagating Gradients Through Stochastic Neurons" (2013).
         """
-        actions = self.sample(sample_shape=sample_shape)
+        actions = self.draw(sample_shape, None)
         probs = self.probs
         hard = torch.nn.functional.one_hot(actions, probs.shape[-1]).to(probs.dtype)
-        one_hot = hard + (probs - probs.detach())
-        return (one_hot, self.logp(actions)) if return_logp else one_hot
+        return hard + (probs - probs.detach()), actions
 
     def logp(self, value: torch.Tensor) -> torch.Tensor:
         """Log-probability of indices; extra leading axes of ``value`` are independent draws."""
@@ -169,8 +141,3 @@ class Categorical(Distribution):
     def to_deterministic(self) -> Deterministic:
         """Always the most probable action."""
         return Deterministic(torch.argmax(self.logits, -1), event_dims=0)
-
-    @classmethod
-    def mask_logits(cls, logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Mask with ``(..., n)`` entries, true (non-zero) where an action is legal."""
-        return masked(logits, mask)

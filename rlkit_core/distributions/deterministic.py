@@ -45,20 +45,12 @@ class Deterministic(Distribution):
         """The last ``event_dims`` axes of ``loc``."""
         return tuple(self.loc.shape[self.loc.dim() - self.event_dims :])
 
-    def sample(
-        self,
-        *,
-        sample_shape: Shape | None = None,
-        return_logp: bool = False,
-        noise: torch.Tensor | None = None,
-    ) -> Any:
+    def draw(self, sample_shape: Shape | None, noise: torch.Tensor | None) -> torch.Tensor:
         """Return ``loc``, repeated over ``sample_shape``."""
         value = self.loc.detach()
-        if sample_shape is not None:
-            value = value.expand(*sample_shape, *value.shape)
-        return (value, self.logp(value)) if return_logp else value
+        return value if sample_shape is None else value.expand(*sample_shape, *value.shape)
 
-    def rsample(self, *, sample_shape: Shape | None = None, return_logp: bool = False) -> Any:
+    def draw_with_gradients(self, sample_shape: Shape | None) -> tuple[torch.Tensor, torch.Tensor]:
         """Refuse: there is no randomness."""
         raise NotImplementedError("Deterministic has no randomness to differentiate through; use .loc")
 

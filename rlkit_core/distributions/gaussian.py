@@ -22,22 +22,41 @@ HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 HALF_LOG_2PI_E = 0.5 + HALF_LOG_2PI
 
 
-def gaussian_input_dim(name: str, space: gym.Space[Any]) -> int:
-    """Mean and log standard deviation for each element of a floating-point Box.
+class GaussianNoise(Distribution):
+    """What distributions made of a diagonal Gaussian share: means and log scales from a head, and normal noise."""
 
-    Raises:
-        ConfigError: the space is no such Box.
-    """
-    if not isinstance(space, spaces.Box):
-        raise ConfigError(f"{name}: expected a Box action space, got {space}")
-    if not np.issubdtype(space.dtype, np.floating):
-        raise ConfigError(
-            f"{name}: expected a Box of floats, got dtype {space.dtype}; use MultiDiscrete for integer actions"
-        )
-    return 2 * size_of(space)
+    __slots__ = ()
+
+    @classmethod
+    def required_input_dim(
+        cls, space: gym.Space[Any], model_config: Mapping[str, Any] | None = None, **kwargs: object
+    ) -> int:
+        """Return ``2 * prod(space.shape)`` of a floating-point Box.
+
+        Raises:
+            ConfigError: the space is no such Box.
+        """
+        if not isinstance(space, spaces.Box):
+            raise ConfigError(f"{cls.__name__}: expected a Box action space, got {space}")
+        if not np.issubdtype(space.dtype, np.floating):
+            raise ConfigError(
+                f"{cls.__name__}: expected a Box of floats, got dtype {space.dtype}; use MultiDiscrete for integer "
+                "actions"
+            )
+        return 2 * size_of(space)
+
+    @classmethod
+    def noise_dim(cls, logits_dim: int) -> int:
+        """One number for each mean."""
+        return logits_dim // 2
+
+    @classmethod
+    def fill_noise(cls, out: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        """Standard normal noise."""
+        return out.normal_(generator=generator)
 
 
-class DiagGaussian(Distribution):
+class DiagGaussian(GaussianNoise):
     """Independent normal variables; a raw action is their vector.
 
     Args:
@@ -74,13 +93,6 @@ class DiagGaussian(Distribution):
         loc, log_scale = logits.chunk(2, -1)
         return cls(loc, None, log_scale=log_scale)
 
-    @classmethod
-    def required_input_dim(
-        cls, space: gym.Space[Any], model_config: Mapping[str, Any] | None = None, **kwargs: object
-    ) -> int:
-        """Return ``2 * prod(space.shape)`` of a floating-point Box."""
-        return gaussian_input_dim(cls.__name__, space)
-
     @property
     def scale(self) -> torch.Tensor:
         """Standard deviations ``(..., k)``."""
@@ -94,48 +106,17 @@ class DiagGaussian(Distribution):
         """``(k,)``."""
         return tuple(self.loc.shape[-1:])
 
-    @classmethod
-    def noise_dim(cls, logits_dim: int) -> int:
-        """One number for each mean."""
-        return logits_dim // 2
-
-    @classmethod
-    def noise(
-        cls,
-        shape: Shape,
-        logits_dim: int,
-        *,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str | None = None,
-        generator: torch.Generator | None = None,
-    ) -> torch.Tensor:
-        """Standard normal noise ``(*shape, logits_dim // 2)``."""
-        return torch.empty((*shape, logits_dim // 2), dtype=dtype, device=device).normal_(generator=generator)
-
-    def _normal_like(self, sample_shape: Shape | None) -> torch.Tensor:
-        loc = self.loc
-        shape = loc.shape if sample_shape is None else (*sample_shape, *loc.shape)
-        return torch.randn(shape, dtype=loc.dtype, device=loc.device)
-
-    def sample(
-        self,
-        *,
-        sample_shape: Shape | None = None,
-        return_logp: bool = False,
-        noise: torch.Tensor | None = None,
-    ) -> Any:
+    def draw(self, sample_shape: Shape | None, noise: torch.Tensor | None) -> torch.Tensor:
         """Draw ``(..., k)``: ``loc + scale * noise``, without gradients."""
         if noise is None:
-            noise = self._normal_like(sample_shape)
+            noise = self.fresh_noise(self.loc, sample_shape)
         actions = self.loc + self.scale * noise
-        if actions.requires_grad:
-            actions = actions.detach()
-        return (actions, self.logp(actions)) if return_logp else actions
+        return actions.detach() if actions.requires_grad else actions
 
-    def rsample(self, *, sample_shape: Shape | None = None, return_logp: bool = False) -> Any:
+    def draw_with_gradients(self, sample_shape: Shape | None) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw ``loc + scale * noise`` with gradients to both."""
-        actions = self.loc + self.scale * self._normal_like(sample_shape)
-        return (actions, self.logp(actions)) if return_logp else actions
+        actions = self.loc + self.scale * self.fresh_noise(self.loc, sample_shape)
+        return actions, actions
 
     def logp(self, value: torch.Tensor) -> torch.Tensor:
         """Log-density, summed over the last axis."""

@@ -28,12 +28,12 @@ class MultiDistribution(Distribution):
         child_distribution_struct: dict or tuple (nested) of distributions of equal batch shape.
     """
 
-    __slots__ = ("_children", "struct")
+    __slots__ = ("children", "struct")
     supports_mask = True
 
     def __init__(self, child_distribution_struct: Any) -> None:
         self.struct = child_distribution_struct
-        self._children: list[Distribution] = list(_leaves(child_distribution_struct))
+        self.children: list[Distribution] = list(_leaves(child_distribution_struct))
 
     @classmethod
     def from_logits(
@@ -116,22 +116,22 @@ class MultiDistribution(Distribution):
     @property
     def event_shape(self) -> Shape:
         """Size of an action whose leaves are flattened into one vector."""
-        return (sum(_width(child) for child in self._children),)
+        return (sum(_width(child) for child in self.children),)
 
     # --- noise ---------------------------------------------------------------------------------------------
 
     @classmethod
+    def _parts(cls) -> list[tuple[type[Distribution], int]]:
+        """Each child's class and the number of its logits; none where nothing is bound."""
+        if CLASSES not in cls.bound_kwargs or LENS not in cls.bound_kwargs:
+            return []
+        return list(zip(_leaves(cls.bound_kwargs[CLASSES]), _leaves(cls.bound_kwargs[LENS]), strict=True))
+
+    @classmethod
     def _noise_dims(cls) -> list[int] | None:
         """Noise each child takes, or None when one has no such form or nothing is bound."""
-        if CLASSES not in cls.bound_kwargs or LENS not in cls.bound_kwargs:
-            return None
-        dims = []
-        for class_, size in zip(_leaves(cls.bound_kwargs[CLASSES]), _leaves(cls.bound_kwargs[LENS]), strict=True):
-            dim = class_.noise_dim(size)
-            if dim is None:
-                return None
-            dims.append(dim)
-        return dims
+        known = [dim for class_, size in cls._parts() if (dim := class_.noise_dim(size)) is not None]
+        return known if known and len(known) == len(cls._parts()) else None
 
     @classmethod
     def noise_dim(cls, logits_dim: int) -> int | None:
@@ -140,23 +140,12 @@ class MultiDistribution(Distribution):
         return None if dims is None else sum(dims)
 
     @classmethod
-    def noise(
-        cls,
-        shape: Shape,
-        logits_dim: int,
-        *,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str | None = None,
-        generator: torch.Generator | None = None,
-    ) -> torch.Tensor | None:
+    def noise(cls, shape: Shape, logits_dim: int, **options: Any) -> torch.Tensor | None:
         """The children's noise, one after the other."""
         if cls._noise_dims() is None:
             return None
-        parts = [
-            class_.noise(shape, size, dtype=dtype, device=device, generator=generator)
-            for class_, size in zip(_leaves(cls.bound_kwargs[CLASSES]), _leaves(cls.bound_kwargs[LENS]), strict=True)
-        ]
-        return torch.cat(parts, -1)
+        parts = [class_.noise(shape, size, **options) for class_, size in cls._parts()]
+        return torch.cat([part for part in parts if part is not None], -1)
 
     # --- drawing and scoring -------------------------------------------------------------------------------
 
@@ -169,18 +158,18 @@ class MultiDistribution(Distribution):
     ) -> Any:
         """Draw from every child; the structure of the action space."""
         if noise is None:
-            drawn = [c.sample(sample_shape=sample_shape, return_logp=return_logp) for c in self._children]
+            drawn = [c.sample(sample_shape=sample_shape, return_logp=return_logp) for c in self.children]
         else:
             rows = torch.split(noise, self._noise_dims() or [], -1)
             drawn = [
                 c.sample(sample_shape=sample_shape, return_logp=return_logp, noise=row)
-                for c, row in zip(self._children, rows, strict=True)
+                for c, row in zip(self.children, rows, strict=True)
             ]
         return self._collect(drawn, return_logp)
 
     def rsample(self, *, sample_shape: Shape | None = None, return_logp: bool = False) -> Any:
         """Draw from every child with gradients."""
-        drawn = [c.rsample(sample_shape=sample_shape, return_logp=return_logp) for c in self._children]
+        drawn = [c.rsample(sample_shape=sample_shape, return_logp=return_logp) for c in self.children]
         return self._collect(drawn, return_logp)
 
     def _collect(self, drawn: list[Any], with_logp: bool) -> Any:
@@ -192,28 +181,28 @@ class MultiDistribution(Distribution):
         """Log-probability of a structure of actions, or of their flat concatenation ``(..., width)``."""
         if isinstance(value, torch.Tensor):
             value = self._unflatten(value)
-        return _sum(child.logp(item) for child, item in zip(self._children, _aligned(self.struct, value), strict=True))
+        return _sum(child.logp(item) for child, item in zip(self.children, _aligned(self.struct, value), strict=True))
 
     def _unflatten(self, flat: torch.Tensor) -> Any:
-        widths = [_width(child) for child in self._children]
+        widths = [_width(child) for child in self.children]
         pieces = torch.split(flat, widths, -1)
         leaves = (
             piece if child.event_shape else piece.squeeze(-1)
-            for child, piece in zip(self._children, pieces, strict=True)
+            for child, piece in zip(self.children, pieces, strict=True)
         )
         return _rebuild(self.struct, leaves)
 
     def entropy(self) -> torch.Tensor:
         """Sum of the children's entropies."""
-        return _sum(child.entropy() for child in self._children)
+        return _sum(child.entropy() for child in self.children)
 
     def kl(self, other: MultiDistribution) -> torch.Tensor:
         """Sum of the children's ``KL(self || other)``."""
-        return _sum(mine.kl(theirs) for mine, theirs in zip(self._children, other._children, strict=True))
+        return _sum(mine.kl(theirs) for mine, theirs in zip(self.children, other.children, strict=True))
 
     def to_deterministic(self) -> MultiDistribution:
         """The same structure of the children's deterministic forms."""
-        return MultiDistribution(_rebuild(self.struct, (c.to_deterministic() for c in self._children)))
+        return MultiDistribution(_rebuild(self.struct, (c.to_deterministic() for c in self.children)))
 
     # --- around the environment ----------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from gymnasium import spaces
 
-from rlkit_core.distributions.base import Distribution, Shape, masked
+from rlkit_core.distributions.base import Distribution, Shape
 from rlkit_core.distributions.categorical import Categorical
 from rlkit_core.distributions.deterministic import Deterministic
 from rlkit_core.errors import ConfigError
@@ -27,9 +27,13 @@ class MultiCategorical(Distribution):
 
     Args:
         categoricals: the components, of equal batch shape.
+
+    Attributes:
+        table: all of them as one, ``(..., K, n)``.
+        input_lens: the numbers of choices.
     """
 
-    __slots__ = ("_all", "input_lens")
+    __slots__ = ("input_lens", "table")
     supports_mask = True
 
     def __init__(self, categoricals: Sequence[Categorical]) -> None:
@@ -38,7 +42,7 @@ class MultiCategorical(Distribution):
         self._set(Categorical(_by_component(flat, lens, -float("inf"))), lens)
 
     def _set(self, categorical: Categorical, lens: tuple[int, ...]) -> None:
-        self._all = categorical
+        self.table = categorical
         self.input_lens = lens
 
     @classmethod
@@ -94,58 +98,36 @@ class MultiCategorical(Distribution):
         return logits_dim
 
     @classmethod
-    def noise(
-        cls,
-        shape: Shape,
-        logits_dim: int,
-        *,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str | None = None,
-        generator: torch.Generator | None = None,
-    ) -> torch.Tensor:
-        """Gumbel noise ``(*shape, logits_dim)``."""
-        return Categorical.noise(shape, logits_dim, dtype=dtype, device=device, generator=generator)
+    def fill_noise(cls, out: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        """Gumbel noise."""
+        return Categorical.fill_noise(out, generator)
 
-    def sample(
-        self,
-        *,
-        sample_shape: Shape | None = None,
-        return_logp: bool = False,
-        noise: torch.Tensor | None = None,
-    ) -> Any:
+    def draw(self, sample_shape: Shape | None, noise: torch.Tensor | None) -> torch.Tensor:
         """Draw int64 ``(..., K)``."""
         if noise is not None:
             noise = _by_component(noise, self.input_lens, 0.0)
-        actions = self._all.sample(sample_shape=sample_shape, noise=noise)
-        return (actions, self.logp(actions)) if return_logp else actions
+        return self.table.draw(sample_shape, noise)
 
-    def rsample(self, *, sample_shape: Shape | None = None, return_logp: bool = False) -> Any:
+    def draw_with_gradients(self, sample_shape: Shape | None) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw one-hot vectors, one after the other ``(..., sum(input_lens))``, straight-through."""
-        one_hot, logp = self._all.rsample(sample_shape=sample_shape, return_logp=True)
-        parts = [one_hot[..., k, :n] for k, n in enumerate(self.input_lens)]
-        flat = torch.cat(parts, -1)
-        return (flat, logp.sum(-1)) if return_logp else flat
+        one_hot, actions = self.table.draw_with_gradients(sample_shape)
+        return torch.cat([one_hot[..., k, :n] for k, n in enumerate(self.input_lens)], -1), actions
 
     def logp(self, value: torch.Tensor) -> torch.Tensor:
         """Log-probability of ``(..., K)`` indices, summed over components."""
-        return self._all.logp(value).sum(-1)
+        return self.table.logp(value).sum(-1)
 
     def entropy(self) -> torch.Tensor:
         """Sum of the components' entropies."""
-        return self._all.entropy().sum(-1)
+        return self.table.entropy().sum(-1)
 
     def kl(self, other: MultiCategorical) -> torch.Tensor:
         """Sum of the components' ``KL(self || other)``."""
-        return self._all.kl(other._all).sum(-1)
+        return self.table.kl(other.table).sum(-1)
 
     def to_deterministic(self) -> Deterministic:
         """Each component's most probable choice."""
-        return Deterministic(torch.argmax(self._all.logits, -1))
-
-    @classmethod
-    def mask_logits(cls, logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Mask with ``(..., sum(nvec))`` entries: the components' masks one after the other."""
-        return masked(logits, mask)
+        return Deterministic(torch.argmax(self.table.logits, -1))
 
 
 def _lens_of(name: str, space: gym.Space[Any]) -> tuple[int, ...]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 
-from rlkit_core.distributions.base import Distribution, Shape
+from rlkit_core.distributions.base import Shape
 from rlkit_core.distributions.deterministic import Deterministic
-from rlkit_core.distributions.gaussian import DiagGaussian, gaussian_input_dim
+from rlkit_core.distributions.gaussian import DiagGaussian, GaussianNoise
 from rlkit_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ LOG_2 = math.log(2.0)
 MIN_LOG_SCALE, MAX_LOG_SCALE = -20.0, 2.0
 
 
-class SquashedGaussian(Distribution):
+class SquashedGaussian(GaussianNoise):
     """``low + (high - low) * (tanh(u) + 1) / 2`` for a diagonal Gaussian ``u``.
 
     Haarnoja et al., "Soft Actor-Critic Algorithms and Applications" (2018), appendix C; the logarithm of the
@@ -58,13 +57,6 @@ class SquashedGaussian(Distribution):
         loc, log_scale = logits.chunk(2, -1)
         return cls(loc, None, low, high, log_scale=log_scale.clamp(MIN_LOG_SCALE, MAX_LOG_SCALE))
 
-    @classmethod
-    def required_input_dim(
-        cls, space: gym.Space[Any], model_config: Mapping[str, Any] | None = None, **kwargs: object
-    ) -> int:
-        """Return ``2 * prod(space.shape)`` of a floating-point Box."""
-        return gaussian_input_dim(cls.__name__, space)
-
     @property
     def loc(self) -> torch.Tensor:
         """Means before squashing."""
@@ -79,24 +71,6 @@ class SquashedGaussian(Distribution):
     def event_shape(self) -> Shape:
         """``(k,)``."""
         return self._normal.event_shape
-
-    @classmethod
-    def noise_dim(cls, logits_dim: int) -> int:
-        """One number for each mean."""
-        return logits_dim // 2
-
-    @classmethod
-    def noise(
-        cls,
-        shape: Shape,
-        logits_dim: int,
-        *,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str | None = None,
-        generator: torch.Generator | None = None,
-    ) -> torch.Tensor:
-        """Standard normal noise ``(*shape, logits_dim // 2)``."""
-        return DiagGaussian.noise(shape, logits_dim, dtype=dtype, device=device, generator=generator)
 
     def sample(
         self,

@@ -284,3 +284,51 @@ def test_what_acting_has_cached_serves_training():
     logits = torch.zeros(1, 11, requires_grad=True)
     dist_cls.from_logits(logits).logp(torch.zeros(1, 4, dtype=torch.int64)).sum().backward()
     assert logits.grad.abs().sum() > 0
+
+
+class Coin(Distribution):
+    """Gives what differs from kind to kind, and no more: 1 where a uniform number is below ``p``."""
+
+    def __init__(self, p):
+        self.p = p
+
+    @classmethod
+    def from_logits(cls, logits, **kwargs):
+        return cls(torch.sigmoid(logits))
+
+    @classmethod
+    def required_input_dim(cls, space, model_config=None, **kwargs):
+        return 1
+
+    @classmethod
+    def noise_dim(cls, logits_dim):
+        return logits_dim
+
+    @classmethod
+    def fill_noise(cls, out, generator=None):
+        return out.uniform_(generator=generator)
+
+    def draw(self, sample_shape, noise):
+        noise = self.fresh_noise(self.p, sample_shape) if noise is None else noise
+        return (noise < self.p).long()
+
+    def logp(self, value):
+        return torch.where(value == 1, self.p, 1 - self.p).log().sum(-1)
+
+    def to_deterministic(self):
+        return self
+
+
+def test_a_distribution_gives_what_differs_and_gets_the_rest():
+    coin = Coin.from_logits(torch.zeros(4, 1))
+    actions, logp = coin.sample(sample_shape=(2,), return_logp=True)
+    assert actions.shape == (2, 4, 1)
+    assert torch.allclose(logp, torch.tensor(0.5).log())
+    assert coin.sample_and_logp()[0].shape == (4, 1)
+    noise = Coin.noise((3, 4), 1, generator=torch.Generator().manual_seed(0))
+    assert noise.shape == (3, 4, 1)
+    assert torch.equal(coin.sample(noise=noise[0]), (noise[0] < 0.5).long())
+    with pytest.raises(NotImplementedError, match="Coin has no reparametrised sample"):
+        coin.rsample_and_logp()
+    with pytest.raises(ConfigError, match="Coin cannot take an action mask"):
+        Coin.mask_logits(torch.zeros(1), torch.ones(1))
