@@ -111,7 +111,7 @@ docs: $(VENV)/.docs-installed  ## build the documentation; a warning is an error
 
 # ---- habits ----------------------------------------------------------------------------------------------
 
-lint: $(VENV)/.installed  ## ruff, formatting, mypy --strict on the core, import contracts
+lint: $(VENV)/.installed  ## ruff, formatting, mypy --strict on the core and rlkit-processes, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
