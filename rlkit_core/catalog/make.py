@@ -48,20 +48,20 @@ def make_catalog(
         if not isinstance(cls, type) or not issubclass(cls, Catalog):
             raise ConfigError(f"catalogs=[{entry!r}]: expected the name of a catalog or a Catalog subclass")
         listed.append((entry if isinstance(entry, str) else cls.__name__, cls))
-    own = own_class or Catalog
-    named = catalog_class or own
+    of_algorithm = own_class or Catalog
+    named = catalog_class or of_algorithm
     contract = _contract(named)
     assembling = next((cls for _, cls in listed if issubclass(cls, contract)), named)
     for name, cls in listed:
         if cls is not assembling and not issubclass(assembling, cls) and _overrides(cls):
             _say_unused(name, cls, assembling)
     tiers: list[CatalogTier] = []
-    for name, cls in [*listed, ("", named), ("", own)]:
+    for name, cls in [*listed, ("", named), ("", of_algorithm)]:
         tier = tier_of(cls, name or None)
         if not any(tier.components == known.components for known in tiers):
             tiers.append(tier)
     scope = Scope.for_class(assembling, choices=components, tiers=tiers)
-    scope.algorithm = own.algorithm or named.algorithm
+    scope.algorithm = of_algorithm.algorithm or named.algorithm
     token = CURRENT.set(scope)
     try:
         return assembling(

@@ -41,8 +41,8 @@ class Scope:
         """A scope with the given choices, and the class's own components as the only tier unless tiers are given."""
         if not isinstance(choices, ComponentChoices):
             choices = ComponentChoices.from_config(choices)
-        own = (tier_of(catalog_class),) if tiers is None else tuple(tiers)
-        return cls(choices=choices, tiers=own, registry=default_host().registry)
+        all_tiers = (tier_of(catalog_class),) if tiers is None else tuple(tiers)
+        return cls(choices=choices, tiers=all_tiers, registry=default_host().registry)
 
     def choose(self, kind: Any, slot: str, path: tuple[str, ...], space: Any, model_config: Mapping[str, Any]) -> Any:
         """Choose a component, note it in the trace, import and return its class."""
@@ -114,7 +114,7 @@ class Scope:
 
     def _check_paths(self, kind: str, space: gym.Space[Any]) -> None:
         """Refuse a path in the config that nothing was chosen for."""
-        seen = [path for found, _, path in self.trace if found == kind]
+        seen = [path for chosen_kind, _, path in self.trace if chosen_kind == kind]
         for path in self.choices.paths(kind):
             if path in seen:
                 continue

@@ -59,15 +59,15 @@ def versions() -> dict[str, str]:
     """Return the versions a bug report needs."""
     import importlib_metadata
 
-    found = {
+    installed = {
         "rlkit-core": __version__,
         "plugin-api": ".".join(map(str, API_VERSION)),
         "python": platform.python_version(),
     }
     for name in ("torch", "gymnasium", "numpy", "pluggy"):
         with contextlib.suppress(importlib_metadata.PackageNotFoundError):
-            found[name] = importlib_metadata.version(name)
-    return found
+            installed[name] = importlib_metadata.version(name)
+    return installed
 
 
 def examine(host: PluginHost) -> list[dict[str, Any]]:
@@ -152,11 +152,11 @@ def _imported(info: DistributionInfo, what: str, name: str, value: str, load: Ca
 
 
 def _check(
-    info: DistributionInfo, what: str, name: str, value: str, state: str, **found: str | float | None
+    info: DistributionInfo, what: str, name: str, value: str, state: str, **details: str | float | None
 ) -> dict[str, Any]:
     """One row of the report; ``found`` holds reason, remedy, traceback and seconds, where there are any."""
     row = {"distribution": info.name, "version": info.version, "what": what, "name": name, "value": value}
-    return {**row, "state": state, **dict.fromkeys(("reason", "remedy", "traceback", "seconds")), **found}
+    return {**row, "state": state, **dict.fromkeys(("reason", "remedy", "traceback", "seconds")), **details}
 
 
 def _text(check: dict[str, Any]) -> str:

@@ -150,10 +150,10 @@ class Snapshot:
 
 
 def _by_distribution(rows: list[list[str]]) -> dict[str, tuple[str, list[str]]]:
-    found: dict[str, tuple[str, list[str]]] = {}
+    grouped: dict[str, tuple[str, list[str]]] = {}
     for name, version, group, entry, value in rows:
-        found.setdefault(name, (version, []))[1].append(f"{group} {entry} = {value}")
-    return found
+        grouped.setdefault(name, (version, []))[1].append(f"{group} {entry} = {value}")
+    return grouped
 
 
 # --------------------------------------------------------------------------- the scan
@@ -235,10 +235,10 @@ def _inspect(dist: Any, name: str, location: str) -> DistributionInfo:
                 version = value
             elif key == "requires-dist" and canonical(re.split(r"[^A-Za-z0-9._-]", value, maxsplit=1)[0]) == CORE:
                 requirements.append(value)
-        found = [e for e in dist.entry_points if e.group in GROUPS]
+        of_rlkit = [e for e in dist.entry_points if e.group in GROUPS]
         entries = tuple(
             EntryPointInfo(e.group, e.name, e.value, name, version)
-            for e in sorted(found, key=lambda e: (e.group, e.name, e.value))
+            for e in sorted(of_rlkit, key=lambda e: (e.group, e.name, e.value))
         )
     except Exception as exc:
         return DistributionInfo(

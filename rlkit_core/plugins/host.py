@@ -234,9 +234,9 @@ class PluginHost:
         noun = lookup.NOUNS.get(entry.group, "entry point")
         asked_for = f"{noun} {entry.name!r}"
         with self._lock:
-            for own in self.snapshot.entry_points(GROUP_PLUGINS):
-                if own.distribution == entry.distribution:
-                    self._load(own)
+            for sibling in self.snapshot.entry_points(GROUP_PLUGINS):
+                if sibling.distribution == entry.distribution:
+                    self._load(sibling)
         failed = [s for s in self._states.values() if s.distribution == entry.distribution and s.state == FAILED]
         if failed:
             raise failed[0].error(asked_for)

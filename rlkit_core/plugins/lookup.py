@@ -130,10 +130,10 @@ def find_record(
         raise NoComponentError(
             f"{asked_for}: a 'local' component has no installed package; pass its class or record instead"
         )
-    own = sorted(r.name for r in known.values() if r.origin.distribution == distribution)
-    if own:
-        near = did_you_mean(short, own)
-        raise NoComponentError(f"{asked_for}: {distribution} has no such {noun}.{near} It has: {', '.join(own)}")
+    names = sorted(r.name for r in known.values() if r.origin.distribution == distribution)
+    if names:
+        near = did_you_mean(short, names)
+        raise NoComponentError(f"{asked_for}: {distribution} has no such {noun}.{near} It has: {', '.join(names)}")
     hint = did_you_mean(name, sorted(known)) or f" If it is a plugin: {install_line(kind, full)}"
     raise PluginNotFoundError(f"{asked_for}: nothing installed supplies {distribution!r}.{hint}")
 
@@ -198,8 +198,8 @@ def _common(a: str, b: str) -> int:
 def _installed_packages() -> dict[str, Origin]:
     import importlib_metadata
 
-    found: dict[str, Origin] = {}
+    origins: dict[str, Origin] = {}
     for package, names in importlib_metadata.packages_distributions().items():
         name = sorted(names)[0]
-        found[package] = Origin(canonical(name), importlib_metadata.version(name))
-    return found
+        origins[package] = Origin(canonical(name), importlib_metadata.version(name))
+    return origins

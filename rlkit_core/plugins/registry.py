@@ -213,14 +213,14 @@ def choose(
             )
         return decide(component, "config")
 
-    own = [c for c in registry.components(request.kind) if c.origin.distribution == CORE]
-    steps = [(f"catalog {tier.name}", tier.components) for tier in tiers] + [("built-in", tuple(own))]
+    built_in = [c for c in registry.components(request.kind) if c.origin.distribution == CORE]
+    steps = [(f"catalog {tier.name}", tier.components) for tier in tiers] + [("built-in", tuple(built_in))]
     for rule, components in steps:
         claims = _claims(request, space_cls, components, framework, considered)
         if claims:
             return decide(_best(claims, request, considered), rule)
 
-    seen = {c.id for c in (*listed, *own)}
+    seen = {c.id for c in (*listed, *built_in)}
     rest = [c for c in registry.components(request.kind) if c.id not in seen]
     claims = _claims(request, space_cls, rest, framework, considered)
     if len({c.component.origin.distribution for c in claims}) > 1:
@@ -238,7 +238,7 @@ def _claims(
     considered: list[tuple[str, str]],
 ) -> list[_Candidate]:
     """Return the components that serve the request; note in ``considered`` why the others do not."""
-    found = []
+    claims = []
     for registered in sorted(components, key=lambda r: r.id):
         component = registered.record
         if component.kind != request.kind:
@@ -253,8 +253,8 @@ def _claims(
             if refusal:
                 considered.append((registered.id, refusal))
             else:
-                found.append(_Candidate(registered, (distance, component.when is None, -component.priority)))
-    return found
+                claims.append(_Candidate(registered, (distance, component.when is None, -component.priority)))
+    return claims
 
 
 def _refusal(component: Component, request: ComponentRequest) -> str | None:

@@ -316,9 +316,9 @@ class RLModule(ComputeActions, Checkpointable, abc.ABC):
         meets the error.
         """
         if "_catalog" not in self.__dict__:
-            made: Any = None
+            new: Any = None
             if self.config.catalog_class is not None or self.default_catalog_class is not None or self.config.catalogs:
-                made = self._guarded(
+                new = self._guarded(
                     make_catalog,
                     catalog_class=self.config.catalog_class,
                     own_class=self.default_catalog_class,
@@ -328,7 +328,7 @@ class RLModule(ComputeActions, Checkpointable, abc.ABC):
                     action_space=self.action_space,
                     model_config=self.model_config,
                 )
-            self.__dict__["_catalog"] = made
+            self.__dict__["_catalog"] = new
         catalog = self.__dict__["_catalog"]
         activate = getattr(catalog, "activate", None)
         if activate is not None:

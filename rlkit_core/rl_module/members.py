@@ -71,8 +71,8 @@ def own_names(whole: nn.Module) -> list[str]:
 
 def _has_own(whole: nn.Module) -> bool:
     """Whether there may be parameters or buffers beside the members' (most have none, and need no search)."""
-    own = itertools.chain(whole.parameters(recurse=False), whole.buffers(recurse=False), whole.children())
-    return any(not isinstance(part, Members) for part in own)
+    parts = itertools.chain(whole.parameters(recurse=False), whole.buffers(recurse=False), whole.children())
+    return any(not isinstance(part, Members) for part in parts)
 
 
 def shared_groups(whole: nn.Module, members: Members) -> list[list[str]]:
@@ -108,10 +108,10 @@ def set_multi_state(
 ) -> None:
     """See :meth:`MultiRLModule.set_state`; ``expected`` are ids that the state must have, None: any may be missing."""
     ids = [key for key in state if key not in (SELF, SHARED)]
-    own, name = own_names(whole), type(whole).__name__
+    beside_members, name = own_names(whole), type(whole).__name__
     if strict:
         check_names(f"{name} (module ids)", ids if expected is None else expected, ids)
-        if own and SELF not in state:
+        if beside_members and SELF not in state:
             raise StateError(f"state does not fit {name}: missing: its own parameters, {SELF!r}")
     for module_id in ids:
         if module_id in members:
@@ -120,4 +120,4 @@ def set_multi_state(
             except StateError as error:
                 raise StateError(f"module {module_id!r}: {error}") from error
     if SELF in state:
-        load_nn_state(name, whole, state[SELF], strict=strict, only=own)
+        load_nn_state(name, whole, state[SELF], strict=strict, only=beside_members)

@@ -107,17 +107,17 @@ class MultiRLModule(nn.Module, RLModule):
                 f"{type(self).__name__}(rl_module_specs=...): expected a dict module id -> RLModuleSpec, got "
                 f"{type(specs).__name__}"
             )
-        own: dict[str, RLModuleSpec] = {}
+        copies: dict[str, RLModuleSpec] = {}
         for module_id, spec in specs.items():
             validate_module_id(module_id, error=True)
             if not isinstance(spec, RLModuleSpec):
                 raise SpecError(f"module {module_id!r} has {type(spec).__name__}, expected an RLModuleSpec")
             if self._inference_only_asked and spec.learner_only:
                 continue
-            own[module_id] = spec.copy()
+            copies[module_id] = spec.copy()
             if self._inference_only_asked:
-                own[module_id].inference_only = True
-        return own
+                copies[module_id].inference_only = True
+        return copies
 
     def setup(self) -> None:
         """Build every spec. A subclass may do it its own way and need not call this."""
@@ -137,11 +137,11 @@ class MultiRLModule(nn.Module, RLModule):
         super()._construction_done()
 
     def _set_framework(self) -> None:
-        found = {module.framework: module_id for module_id, module in self.items() if module.framework is not None}
-        if len(found) > 1:
-            listed = ", ".join(f"{module_id!r} is {framework}" for framework, module_id in found.items())
+        module_of = {module.framework: module_id for module_id, module in self.items() if module.framework is not None}
+        if len(module_of) > 1:
+            listed = ", ".join(f"{module_id!r} is {framework}" for framework, module_id in module_of.items())
             raise SpecError(f"all modules of one MultiRLModule need the same framework: {listed}")
-        self.framework = next(iter(found), type(self).framework)
+        self.framework = next(iter(module_of), type(self).framework)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "_rl_modules" and not isinstance(value, Members):
@@ -345,7 +345,7 @@ class MultiRLModule(nn.Module, RLModule):
             member holds to ``"__all_modules__"``.
         """
         seen: set[int] = set()
-        found: list[tuple[str, str, nn.Parameter]] = []
+        unique: list[tuple[str, str, nn.Parameter]] = []
         wanted = list(self.keys()) if module_ids is None else list(module_ids)
         for module_id in wanted:
             module = self[module_id]
@@ -353,7 +353,7 @@ class MultiRLModule(nn.Module, RLModule):
                 for name, parameter in module.named_parameters():
                     if id(parameter) not in seen:
                         seen.add(id(parameter))
-                        found.append((module_id, name, parameter))
+                        unique.append((module_id, name, parameter))
         others = {
             id(parameter)
             for module_id, module in self.items()
@@ -362,8 +362,8 @@ class MultiRLModule(nn.Module, RLModule):
         }
         for name, parameter in self.named_parameters():
             if id(parameter) not in seen and id(parameter) not in others:
-                found.append((ALL_MODULES, name, parameter))
-        return found
+                unique.append((ALL_MODULES, name, parameter))
+        return unique
 
     @property
     def device(self) -> torch.device:

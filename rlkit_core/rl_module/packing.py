@@ -108,9 +108,9 @@ def one(space: gym.Space[Any], observation: Any) -> Any:
 def observation_packs(module: HasEncoders) -> dict[Path, Pack]:
     """``{path: pack}``: the module's own ``observation_packs()``, else those of the encoders that its catalog chose."""
     inner = module.unwrapped()
-    own = getattr(inner, "observation_packs", None)
-    if own is not None:
-        return dict(own())
+    packs = getattr(inner, "observation_packs", None)
+    if packs is not None:
+        return dict(packs())
     if not inner.component_trace():
         return {}
     chosen = [(c.path, c.component.load()) for c in inner.catalog.trace if c.kind == "encoder"]

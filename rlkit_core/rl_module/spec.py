@@ -280,22 +280,22 @@ class MultiRLModuleSpec(Spec):
             override: a spec of the same id is replaced; otherwise only its unset fields are filled.
         """
         added = specs.specs_by_id() if isinstance(specs, MultiRLModuleSpec) else specs
-        own = self.specs_by_id()
+        present = self.specs_by_id()
         for module_id, spec in added.items():
-            if module_id in own and not override:
-                own[module_id].update(spec, override=False)
+            if module_id in present and not override:
+                present[module_id].update(spec, override=False)
             else:
-                own[module_id] = spec.copy()
-        self.rl_module_specs = own
+                present[module_id] = spec.copy()
+        self.rl_module_specs = present
         if self.inference_only and any(not spec.inference_only for spec in added.values()):
             self.inference_only = False
 
     def remove_modules(self, module_ids: Iterable[str] | str) -> None:
         """Remove specs; ids that are not there are ignored."""
-        own = self.specs_by_id()
+        present = self.specs_by_id()
         for module_id in [module_ids] if isinstance(module_ids, str) else module_ids:
-            own.pop(module_id, None)
-        self.rl_module_specs = own
+            present.pop(module_id, None)
+        self.rl_module_specs = present
 
     @classmethod
     def from_module(cls, module: BuiltModule) -> MultiRLModuleSpec:

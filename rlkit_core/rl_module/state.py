@@ -78,14 +78,14 @@ def load_nn_state(
     Raises:
         StateError: names (when strict) or shapes differ.
     """
-    own = module.state_dict()
+    targets = module.state_dict()
     if only is not None:
-        own = {name: own[name] for name in only}
+        targets = {name: targets[name] for name in only}
     if strict:
-        check_names(what, own, state, ignore=ignore)
+        check_names(what, targets, state, ignore=ignore)
     values: dict[str, Any] = {}
     wrong: list[str] = []
-    for name, target in own.items():
+    for name, target in targets.items():
         if name not in state:
             continue
         value = state[name]
@@ -99,10 +99,10 @@ def load_nn_state(
             f"state does not fit {what}: size mismatch: {'; '.join(wrong)}. Build the module with the model config "
             "(layer widths) and the spaces that the state was saved with."
         )
-    if all(isinstance(target, torch.Tensor) for target in own.values()):
+    if all(isinstance(target, torch.Tensor) for target in targets.values()):
         with torch.no_grad():
             for name, value in values.items():
-                own[name].copy_(value)  # state_dict() gives views of the memory in use
+                targets[name].copy_(value)  # state_dict() gives views of the memory in use
     else:  # extra state, which only its module knows how to take
         module.load_state_dict(values, strict=False)
 

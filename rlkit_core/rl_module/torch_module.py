@@ -132,8 +132,8 @@ class TorchRLModule(nn.Module, RLModule):
         ignore = self._stripped_attributes()
         lacking: list[str] = []
         if isinstance(self, TargetNetworkAPI) and not self.inference_only:
-            own = self.state_dict()
-            if strict and any(name not in own and not under(name, ignore) for name in state):
+            present = self.state_dict()
+            if strict and any(name not in present and not under(name, ignore) for name in state):
                 # The state may be that of a trained module, whose Learner has made the target networks.
                 self.make_target_networks()
             lacking = [name for name in target_names(self) if name not in state]

@@ -190,11 +190,11 @@ class Run:
         self._checked = True
 
     def _check_resumed(self, checkpoint: Path) -> None:
-        found, config = folder.stored_config(checkpoint), self._config
-        if type(found) is not type(config):
-            raise ConfigError(f"{checkpoint} was made with {type(found).__name__}, not {type(config).__name__}")
-        if isinstance(found.env, str) and config.env is not None and found.env != config.env:
-            raise ConfigError(f"{checkpoint} was trained in {found.env!r}, not {config.env!r}")
+        stored, config = folder.stored_config(checkpoint), self._config
+        if type(stored) is not type(config):
+            raise ConfigError(f"{checkpoint} was made with {type(stored).__name__}, not {type(config).__name__}")
+        if isinstance(stored.env, str) and config.env is not None and stored.env != config.env:
+            raise ConfigError(f"{checkpoint} was trained in {stored.env!r}, not {config.env!r}")
 
     def execute(self) -> RunSummary:
         """Train to the end.
@@ -267,8 +267,8 @@ class Run:
     def _build(self) -> Any:
         if self._resume is None:
             return self._config.build_algo()
-        own = self._config.env
-        functions = {} if own is None or isinstance(own, str) else {"env": own}
+        env = self._config.env
+        functions = {} if env is None or isinstance(env, str) else {"env": env}
         return self._config.algo_class.from_checkpoint(self._resume, **functions)
 
     def _describe(self, algorithm: Algorithm) -> None:
@@ -358,14 +358,14 @@ class Run:
         try:
             if self._signal is not None:
                 return None
-            found = algorithm.evaluate(episodes)
+            metrics = algorithm.evaluate(episodes)
         except Interrupted:
             return None
         finally:
             self._stop_at_once = False
         if result is not None:
-            result[EVALUATION_RESULTS] = found
-        return look_up(found, "env_runners", EPISODE_RETURN_MEAN)
+            result[EVALUATION_RESULTS] = metrics
+        return look_up(metrics, "env_runners", EPISODE_RETURN_MEAN)
 
     def _finish(self, summary: RunSummary) -> RunSummary:
         """Draw the curve and write the summary."""

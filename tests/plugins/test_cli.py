@@ -160,6 +160,23 @@ def test_doctor_as_text(site, rlkit):
     assert "OK           fx-good 1.0  encoder text" in lines
 
 
+def test_doctor_lists_services_and_imports_them(site, rlkit):
+    site.add(
+        "lab-x",
+        "from rlkit_core import hookimpl\nfrom rlkit_core.plugins.records import Service\nrlkit_api = '1.0'\n"
+        "@hookimpl\ndef rlkit_services():\n"
+        "    fast = Service('step_engine', 'fast', 'json:JSONDecoder')\n"
+        "    return [fast, Service('callbacks', 'gone', 'json:Nothing')]\n",
+    )
+    code, out, _ = rlkit("doctor", "--json")
+    checks = {(c["what"], c["name"]): c for c in json.loads(out)["checks"] if c["distribution"] == "lab-x"}
+    assert checks["step engine", "fast"]["state"] == "ok"
+    broken = checks["callbacks", "gone"]
+    assert (broken["state"], code) == ("failed", 1)
+    assert "callbacks 'lab-x/gone': its target 'json:Nothing' cannot be imported" in broken["reason"]
+    assert "RLKIT_PLUGINS_DISABLE=lab-x" in broken["remedy"]
+
+
 def test_doctor_imports_the_targets_of_records(site, rlkit):
     site.fixture("fx-gap-a")
     (site.path / "fx_gap_a" / "encoder.py").write_text("raise SystemExit('target gone')")

@@ -19,6 +19,7 @@ import torch
 from rlkit_core.algorithm import AlgorithmConfig
 from rlkit_core.algorithm.results import assemble_result
 from rlkit_core.errors import ConfigError, EnvError
+from rlkit_core.plugins.host import default_host
 from rlkit_core.run.progress import PlainProgress, ProgressRow, RichProgress, clock, make_progress
 from rlkit_core.run.run import PROBE_EPISODES, Interrupted, Run, Stop
 from rlkit_core.run.run_folder import checkpoint_path, default_run_dir, run_dir_of
@@ -63,7 +64,7 @@ class Scripted:
             timers={},
             training_iteration=self.iteration,
             num_training_step_calls=1,
-            config=self.config,
+            config=self.config.to_dict(),
         )
 
     def evaluate(self, num_episodes: int | None = None, seed: int | None = None) -> dict[str, Any]:
@@ -324,6 +325,8 @@ def test_a_failing_writer_is_left_out_and_said_once(tmp_path: Path, monkeypatch:
     good = Good()
 
     class Host:
+        get_service = staticmethod(default_host().get_service)
+
         def collect(self, hook: str, **kwargs: Any) -> list[Any]:
             assert set(kwargs) == {"run_dir", "config"}
             return [(Origin("bad-lab", "1"), Bad()), (Origin("good-lab", "1"), good)]

@@ -125,12 +125,12 @@ def _default_host() -> PluginHost:
 
 @functools.lru_cache(maxsize=512)
 def _apis_of(module_class: type, host: PluginHost) -> tuple[Any, ...]:
-    found = []
+    implemented = []
     for record in host.module_apis:
         mixin = _mixin(record)
         if mixin is not None and issubclass(module_class, mixin):
-            found.append(record)
-    return tuple(found)
+            implemented.append(record)
+    return tuple(implemented)
 
 
 def _mixin(record: Any) -> Any:

@@ -47,5 +47,5 @@ def strip(root: object, attributes: Iterable[str]) -> None:
 
 def _part(holder: object, name: str) -> Any:
     """``holder.name``, or None; entries of module lists and dicts are found by their name too."""
-    found = getattr(holder, "_modules", {}).get(name)
-    return found if found is not None else getattr(holder, name, None)
+    part = getattr(holder, "_modules", {}).get(name)
+    return part if part is not None else getattr(holder, name, None)
