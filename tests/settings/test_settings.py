@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import inspect
+import json
 import pickle
+import re
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -16,6 +19,8 @@ from hypothesis import strategies as st
 from rlkit_core.algorithm import AlgorithmConfig
 from rlkit_core.errors import ConfigError, UnknownSettingError
 from rlkit_core.settings import (
+    OtherNames,
+    Settings,
     boolean,
     either,
     integer,
@@ -214,3 +219,55 @@ def test_unknown_setting_error_is_what_python_expects() -> None:
     assert isinstance(caught.value, ValueError)
     assert isinstance(caught.value, AttributeError)
     assert str(caught.value) == "ToyConfig.training() has no setting 'bet'. Did you mean 'beta'?"
+
+
+@attrs.define(slots=False)
+class Plain(Settings):
+    """Settings without sections, of which None takes one back."""
+
+    none_is_unset = True
+    other_names = OtherNames(elsewhere={"height": "size"}, refused={"weight": "nothing weighs here"}, origin="a shop")
+    size: int = setting(3, help="How big.", converter=integer(ge=1), aliases=["extent"])
+    tags: list[str] = setting(["a"], help="What for.")
+
+
+def test_settings_need_no_sections() -> None:
+    plain = Plain(5, tags=["b"])
+    assert (plain.size, plain.tags, plain.set_fields()) == (5, ["b"], {"size": 5, "tags": ["b"]})
+    assert repr(plain) == "Plain(size=5, tags=['b'])"
+    assert list(inspect.signature(Plain).parameters) == ["size", "tags"]
+    twin = plain.copy()
+    twin.tags.append("c")
+    assert plain.tags == ["b"]
+    assert twin.diff(plain) == {"tags": (["b", "c"], ["b"])}
+    with pytest.raises(ConfigError, match=r"Plain\(size=0\): expected a whole number >= 1"):
+        Plain(0)
+    for call in (lambda: Plain(1, ["x"], 3), lambda: Plain(1, size=2)):
+        with pytest.raises(TypeError, match=r"Plain\(\)"):
+            call()
+
+
+def test_none_takes_a_setting_back() -> None:
+    plain = Plain(size=5, tags=None)
+    assert plain.set_by_user() == {"size"}
+    plain.size = None  # type: ignore[assignment]
+    assert (plain.size, plain.set_fields()) == (3, {})
+    with pytest.warns(UserWarning, match="'extent' is an older name of 'size'"):
+        plain.change({"size": None, "extent": 4})
+    assert plain.size == 4
+
+
+def test_names_from_elsewhere_are_told_apart() -> None:
+    for name, says in {"height": "Did you mean 'size'?", "weight": "nothing weighs here", "sise": "'size'"}.items():
+        with pytest.raises(UnknownSettingError, match=f"Plain has no setting '{name}'.*{re.escape(says)}"):
+            Plain(**{name: 1})
+
+
+def test_names_are_read_from_a_file_of_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "shop_names").mkdir()
+    (tmp_path / "shop_names" / "__init__.py").touch()
+    entry = {"names": ["a", "b"], "instead": "neither"}
+    (tmp_path / "shop_names" / "names.json").write_text(json.dumps({"origin": "a shop", "refused": [entry]}))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    names = OtherNames.read("shop_names", "names.json")
+    assert names.hint("b", []) == " 'b' is a setting of a shop that rlkit does not have: neither."
