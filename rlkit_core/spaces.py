@@ -30,18 +30,35 @@ def flat_leaves(space: Space) -> list[tuple[tuple[str, ...], Space]]:
     >>> flat_leaves(spaces.Tuple([spaces.Discrete(2), spaces.Dict(a=spaces.Discrete(3))]))
     [(('0',), Discrete(2)), (('1', 'a'), Discrete(3))]
     """
-    return list(_walk(space, ()))
+    children = sub_spaces(space)
+    if children is None:
+        return [((), space)]
+    return [((str(key), *path), leaf) for key, child in children for path, leaf in flat_leaves(child)]
 
 
-def _walk(space: Space, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Space]]:
+def sub_spaces(space: Space) -> list[tuple[Any, Space]] | None:
+    """``(key, sub-space)`` of a ``Dict``, ``(index, sub-space)`` of a ``Tuple``; None of a leaf."""
     if isinstance(space, spaces.Dict):
-        for key, child in space.spaces.items():
-            yield from _walk(child, (*path, str(key)))
-    elif isinstance(space, spaces.Tuple):
-        for index, child in enumerate(space.spaces):
-            yield from _walk(child, (*path, str(index)))
-    else:
-        yield path, space
+        return list(space.spaces.items())
+    return list(enumerate(space.spaces)) if isinstance(space, spaces.Tuple) else None
+
+
+def map_space(fn: Callable[..., Any], space: Space, *structs: Any) -> Any:
+    """``fn(leaf, ...)`` of each leaf of ``space``, in its structure: a dict for ``Dict``, a tuple for ``Tuple``.
+
+    Args:
+        fn: gets a leaf space and what each of ``structs`` has in its place.
+        space: decides what is structure.
+        structs: nested as the space is; entries it does not name are passed over.
+
+    Raises:
+        KeyError, IndexError: one of them lacks an entry of the space.
+    """
+    children = sub_spaces(space)
+    if children is None:
+        return fn(space, *structs)
+    entries = {key: map_space(fn, child, *(struct[key] for struct in structs)) for key, child in children}
+    return entries if isinstance(space, spaces.Dict) else tuple(entries.values())
 
 
 def nested_map(fn: Callable[..., Any], struct: object, *more: Any) -> Any:
@@ -108,10 +125,8 @@ def batch_zeros(space: Space, leading_shape: tuple[int, ...] = ()) -> Any:
     Raises:
         ConfigError: a leaf (``Text``, ``Sequence``, ``Graph``, ``OneOf``) has no fixed array.
     """
-    if isinstance(space, spaces.Dict):
-        return {key: batch_zeros(child, leading_shape) for key, child in space.spaces.items()}
-    if isinstance(space, spaces.Tuple):
-        return tuple(batch_zeros(child, leading_shape) for child in space.spaces)
+    if sub_spaces(space) is not None:
+        return map_space(lambda leaf: batch_zeros(leaf, leading_shape), space)
     if isinstance(space, (spaces.Sequence, spaces.Text, spaces.Graph, spaces.OneOf)) or (
         space.shape is None or space.dtype is None
     ):

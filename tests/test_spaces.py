@@ -15,9 +15,11 @@ from rlkit_core.spaces import (
     batch_zeros,
     describe,
     flat_leaves,
+    map_space,
     nested_map,
     space_from_json,
     space_to_json,
+    sub_spaces,
 )
 
 
@@ -179,3 +181,15 @@ def test_describe_is_short():
     many = spaces.Dict({f"key{i}": spaces.Box(np.zeros(99), np.arange(99), dtype=np.float64) for i in range(50)})
     assert len(describe(many)) < 400
     assert "44 more" in describe(many)
+
+
+def test_a_function_goes_over_the_leaves_of_a_space():
+    inner = spaces.Tuple([spaces.Discrete(2), spaces.Discrete(3)])
+    nested = spaces.Dict({"a": inner, "b": spaces.Discrete(4)})
+    assert sub_spaces(nested) == [("a", inner), ("b", nested["b"])]
+    assert sub_spaces(inner) == [(0, inner[0]), (1, inner[1])]
+    assert sub_spaces(inner[0]) is None
+    given = {"b": 3, "a": [1, 2], "more": 0}
+    assert map_space(lambda leaf, x: (int(leaf.n), x), nested, given) == {"a": ((2, 1), (3, 2)), "b": (4, 3)}
+    with pytest.raises(KeyError):
+        map_space(lambda leaf, x: x, nested, {"a": (1, 2)})

@@ -11,7 +11,7 @@ import torch
 from attrs import frozen
 
 from rlkit_core.columns import Columns
-from rlkit_core.data.nested import Nested, first_leaf, flatten_time, map_leaves
+from rlkit_core.data.nested import Nested, first_leaf, flatten_time, leaves, map_leaves
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.errors import ConfigError
 
@@ -176,7 +176,7 @@ def _read(where: str, episode: Any, space: gym.Space[Any] | None) -> _Episode:
     for name, value in fields.items():
         if name not in _META and value is not None and not callable(value):
             column = _arrays(value, None)
-            if all(np.ndim(leaf) and len(leaf) == length for leaf in _leaves(column)):
+            if all(np.ndim(leaf) and len(leaf) == length for leaf in leaves(column)):
                 columns[name] = column
     return _Episode(obs, columns, length, terminated, None if version is None else int(version))
 
@@ -268,9 +268,3 @@ def _arrays(value: Any, space: gym.Space[Any] | None) -> Nested:
 
 def _first(value: object) -> Any:
     return value[0] if isinstance(value, (list, tuple)) and value else None
-
-
-def _leaves(struct: Nested) -> list[Any]:
-    found: list[Any] = []
-    map_leaves(found.append, struct)
-    return found

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlkit_core.spaces import batch_zeros, nested_map
+from rlkit_core.spaces import batch_zeros, map_space, nested_map
 
 #: ``map_leaves(function, struct, *more)``: apply a function to each leaf, keeping the structure.
 map_leaves = nested_map
@@ -106,19 +106,16 @@ def has_array(space: gym.Space[Any]) -> bool:
     return not isinstance(space, variable) and space.shape is not None and space.dtype is not None
 
 
-def storage(space: gym.Space[Any], lead: tuple[int, ...]) -> Any:
+def storage(space: gym.Space[Any], lead: tuple[int, ...]) -> Nested:
     """Arrays ``[*lead, ...]`` for observations; leaves without a fixed array get arrays of objects ``[*lead]``."""
-    if isinstance(space, gym.spaces.Dict):
-        return {key: storage(child, lead) for key, child in space.spaces.items()}
-    if isinstance(space, gym.spaces.Tuple):
-        return tuple(storage(child, lead) for child in space.spaces)
-    return batch_zeros(space, lead) if has_array(space) else np.empty(lead, dtype=object)
+    return map_space(
+        lambda leaf: batch_zeros(leaf, lead) if has_array(leaf) else np.empty(lead, dtype=object),
+        space,
+    )
 
 
-def own_copy(space: gym.Space[Any], observation: Any) -> Any:
+def own_copy(space: gym.Space[Any], observation: Nested) -> Nested:
     """A copy of one observation that does not change with the env's own."""
-    if isinstance(space, gym.spaces.Dict):
-        return {key: own_copy(child, observation[key]) for key, child in space.spaces.items()}
-    if isinstance(space, gym.spaces.Tuple):
-        return tuple(own_copy(child, part) for child, part in zip(space.spaces, observation, strict=True))
-    return np.array(observation) if has_array(space) else copy.deepcopy(observation)
+    return map_space(
+        lambda leaf, value: np.array(value) if has_array(leaf) else copy.deepcopy(value), space, observation
+    )

@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium import spaces
 
 from rlkit_core.errors import ConfigError
+from rlkit_core.spaces import map_space, sub_spaces
 
 if TYPE_CHECKING:
     import gymnasium as gym
@@ -23,10 +24,8 @@ def raw_action_layout(space: gym.Space[Any]) -> Any:
     Raises:
         ConfigError: the space is none of these.
     """
-    if isinstance(space, spaces.Dict):
-        return {key: raw_action_layout(sub) for key, sub in space.spaces.items()}
-    if isinstance(space, spaces.Tuple):
-        return tuple(raw_action_layout(sub) for sub in space.spaces)
+    if sub_spaces(space) is not None:
+        return map_space(raw_action_layout, space)
     if isinstance(space, spaces.Discrete):
         return (), np.dtype(np.int64)
     if isinstance(space, spaces.Box):

@@ -17,7 +17,7 @@ import torch
 from rlkit_core.data.nested import has_array, own_copy, storage
 from rlkit_core.envs.make import make_env, register_namespace, spaces_of
 from rlkit_core.errors import ConfigError, EnvError
-from rlkit_core.spaces import nested_map
+from rlkit_core.spaces import nested_map, sub_spaces
 
 Rows = Any
 """One batch of observations: an array ``[N, ...]``, or dicts and tuples of them."""
@@ -71,31 +71,24 @@ class VectorEnv(Protocol):
 
 def row_writer(space: gym.Space[Any]) -> RowWriter:
     """A function ``write(rows, n, observation)`` made for ``space``: no look-ups are left for the step."""
-    if isinstance(space, gym.spaces.Dict):
-        writers = {key: row_writer(child) for key, child in space.spaces.items()}
+    children = sub_spaces(space)
+    if children is not None:
+        writers = [(key, row_writer(child)) for key, child in children]
 
-        def write_dict(rows: Rows, n: int, observation: Any) -> None:
-            for key, write in writers.items():
+        def write_parts(rows: Rows, n: int, observation: Any) -> None:
+            for key, write in writers:
                 write(rows[key], n, observation[key])
 
-        return write_dict
-    if isinstance(space, gym.spaces.Tuple):
-        parts = [row_writer(child) for child in space.spaces]
-
-        def write_tuple(rows: Rows, n: int, observation: Any) -> None:
-            for index, write in enumerate(parts):
-                write(rows[index], n, observation[index])
-
-        return write_tuple
+        return write_parts
 
     if not has_array(space):
 
-        def write_object(rows: Rows, n: int, observation: object) -> None:
+        def write_object(rows: Rows, n: int, observation: Any) -> None:
             rows[n] = own_copy(space, observation)
 
         return write_object
 
-    def write_leaf(rows: Rows, n: int, observation: object) -> None:
+    def write_leaf(rows: Rows, n: int, observation: Any) -> None:
         rows[n] = observation
 
     return write_leaf
@@ -103,26 +96,19 @@ def row_writer(space: gym.Space[Any]) -> RowWriter:
 
 def batch_writer(space: gym.Space[Any]) -> Callable[[Rows, Any], None]:
     """A function ``write(rows, observations)`` for the batched observations of a gymnasium vector env."""
-    if isinstance(space, gym.spaces.Dict):
-        writers = {key: batch_writer(child) for key, child in space.spaces.items()}
+    children = sub_spaces(space)
+    if children is not None:
+        writers = [(key, batch_writer(child)) for key, child in children]
 
-        def write_dict(rows: Rows, observations: Any) -> None:
-            for key, write in writers.items():
+        def write_parts(rows: Rows, observations: Any) -> None:
+            for key, write in writers:
                 write(rows[key], observations[key])
 
-        return write_dict
-    if isinstance(space, gym.spaces.Tuple):
-        parts = [batch_writer(child) for child in space.spaces]
-
-        def write_tuple(rows: Rows, observations: Any) -> None:
-            for index, write in enumerate(parts):
-                write(rows[index], observations[index])
-
-        return write_tuple
+        return write_parts
     if has_array(space):
         return np.copyto
 
-    def write_objects(rows: Rows, observations: Sequence[Any]) -> None:
+    def write_objects(rows: Rows, observations: Any) -> None:
         for n, observation in enumerate(observations):
             rows[n] = own_copy(space, observation)
 

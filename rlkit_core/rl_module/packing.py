@@ -19,7 +19,7 @@ import torch
 
 from rlkit_core.data.nested import has_array
 from rlkit_core.errors import ConfigError
-from rlkit_core.spaces import describe, flat_leaves
+from rlkit_core.spaces import describe, flat_leaves, map_space
 
 Pack = Callable[[Any, list[Any]], Mapping[str, Any]]
 Path = tuple[str, ...]
@@ -98,11 +98,7 @@ class ObservationPacker:
 
 def one(space: gym.Space[Any], observation: Any) -> Any:
     """One observation with a leading axis of 1; a list of 1 where a leaf has no fixed array."""
-    if isinstance(space, gym.spaces.Dict):
-        return {key: one(child, observation[key]) for key, child in space.spaces.items()}
-    if isinstance(space, gym.spaces.Tuple):
-        return tuple(one(child, part) for child, part in zip(space.spaces, observation, strict=True))
-    return np.asarray(observation)[None] if has_array(space) else [observation]
+    return map_space(lambda leaf, value: np.asarray(value)[None] if has_array(leaf) else [value], space, observation)
 
 
 def observation_packs(module: HasEncoders) -> dict[Path, Pack]:
