@@ -154,13 +154,14 @@ class ModuleSet:
         """Id of the module that an agent is mapped to.
 
         Raises:
-            ValueError: no such module is here.
+            ValueError: no such module is here, or it lives on learners only.
         """
         module_id = str(self.config.policy_mapping_fn(agent_id, episode))
-        if module_id not in self.specs:
+        acting = [mid for mid, spec in self.specs.items() if not spec.learner_only]
+        if module_id not in acting:
             raise ValueError(
-                f"agents are mapped to module {module_id!r}, but there are {', '.join(self.specs) or 'none'}; pass a "
-                "mapping to one of them (new_agent_to_module_mapping_fn=)"
+                f"agents are mapped to module {module_id!r}, but those that can act are {', '.join(acting) or 'none'}; "
+                "pass a mapping to one of them (new_agent_to_module_mapping_fn=)"
             )
         return module_id
 

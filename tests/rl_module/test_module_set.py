@@ -81,8 +81,10 @@ def test_ids_that_are_refused() -> None:
     with pytest.raises(KeyError, match="no module 'p1'; there are 'p0'"):
         modules.without("p1")
     lost = modules.with_settings(mapping_fn=lambda agent_id, episode: "p1")
-    with pytest.raises(ValueError, match="agents are mapped to module 'p1'"):
+    with pytest.raises(ValueError, match="agents are mapped to module 'p1', but those that can act are p0"):
         lost.module_of()
+    with pytest.raises(ValueError, match="'p1'"):
+        lost.with_module("p1", spec(learner_only=True)).module_of()
 
 
 def test_without_forgets_settings_of_the_module() -> None:
