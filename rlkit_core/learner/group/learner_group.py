@@ -128,16 +128,12 @@ class LearnerGroup(Checkpointable):
     @property
     def module_ids(self) -> list[str]:
         """Ids of the learners' modules."""
-        return list(self.get_module_specs())
+        return list(self.module_set)
 
     @property
     def weights_seq_no(self) -> int:
         """The number of updates so far."""
         return self._team.first(lambda learner: learner.weights_seq_no)
-
-    def get_module_specs(self) -> dict[str, RLModuleSpec]:
-        """The specs of the learners' modules, by id."""
-        return self._team.first(lambda learner: learner.module.current_specs())
 
     # -- updates ------------------------------------------------------------------------------------------------------
 
