@@ -65,8 +65,8 @@ class Spec(Settings):
 
     @classmethod
     def from_dict(cls: type[SpecT], data: Mapping[str, Any]) -> SpecT:
-        """Read what :meth:`to_dict` gave."""
-        return cls(**{name: decode_field(name, value) for name, value in data.items()})
+        """Read what :meth:`to_dict` gave; None is a field that is not set, whichever it is."""
+        return cls(**{name: decode_field(name, value) for name, value in data.items() if value is not None})
 
 
 @attrs.define(slots=False, eq=False)

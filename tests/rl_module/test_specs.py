@@ -121,6 +121,8 @@ def test_config_objects_round_trip() -> None:
     config = FULL.get_rl_module_config()
     assert RLModuleSpec(DiscreteBCTorchModule, **config.set_fields()) == FULL
     assert RLModuleConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    older = {**FULL.to_dict(), "module_class": None}
+    assert RLModuleConfig.from_dict(json.loads(json.dumps(older))) == config
     assert config.get_catalog() is None
     with_catalog = RLModuleConfig(OBS, ACT, {}, ActorCriticCatalog)
     assert type(with_catalog.get_catalog()) is ActorCriticCatalog
