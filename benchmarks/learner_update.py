@@ -137,7 +137,7 @@ def graph_contestants(
     return {
         "bare": waited(lambda: bare_update(epochs)),
         "eager": ours(None),
-        "captured": ours("auto" if device == "cpu" else "capture"),
+        "captured": ours("capture"),
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -24,7 +24,7 @@ from rlkit_core.learner.device import pick_device
 from rlkit_core.learner.drivers import DriverSet
 from rlkit_core.learner.membership import Members
 from rlkit_core.learner.metrics import Metrics
-from rlkit_core.learner.minibatch import ModuleBatch, as_tensors, count_minibatches, minibatches, num_rows
+from rlkit_core.learner.minibatch import Minibatch, ModuleBatch, as_tensors, count_minibatches, minibatches, num_rows
 from rlkit_core.learner.nonfinite import FiniteCheck
 from rlkit_core.learner.nonfinite_report import write_report
 from rlkit_core.learner.observation_statistics import ObservationStatistics
@@ -33,7 +33,7 @@ from rlkit_core.learner.optim.optimizer_set import OptimizerSet
 from rlkit_core.learner.override_points import OverridePoints
 from rlkit_core.learner.peers import Alone, Peers, is_first
 from rlkit_core.learner.row_log import RowLog
-from rlkit_core.learner.step import Eager, Minibatch, StatefulEngine, StepEngine, make_engine
+from rlkit_core.learner.step import Eager, StatefulEngine, StepEngine, make_engine
 from rlkit_core.rl_module import MultiRLModule, MultiRLModuleSpec, RLModule, RLModuleSpec
 from rlkit_core.rl_module.module_set import Difference, ModuleSet, ToTrain
 from rlkit_core.rl_module.weights import Weights
@@ -376,17 +376,6 @@ class Learner(OverridePoints, Checkpointable):
         """Leave the others, and learn alone from now on."""
         self.peers.leave()
         self.join(Alone())
-
-    @property
-    def recording_key(self) -> tuple[Any, tuple[int, ...]]:
-        """The config, and the layout of the optimizers' tensors: another value makes recorded steps worthless."""
-        return (self.config, self.optimizers.layout)
-
-    @property
-    def step_kind(self) -> tuple[Hashable, ...]:
-        """Which modules are trained and the :meth:`step_variant` of each: a recorded step serves its own kind only."""
-        trained = self.members.trained
-        return (trained, *map(self.step_variant, trained))
 
     # -- state --------------------------------------------------------------------------------------------------------
 

@@ -3,76 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
-import torch
 from torch import nn
 
 from rlkit_core.errors import CheckpointError, RLKitError
-from rlkit_core.learner.drivers import DriverSet
-from rlkit_core.learner.metrics import Metrics
-from rlkit_core.learner.observation_statistics import ObservationStatistics
 from rlkit_core.learner.optim.fused_adam import without_compiler_import
-from rlkit_core.learner.optim.optimizer_set import OptimizerSet
-from rlkit_core.learner.peers import Peers
+from rlkit_core.learner.override_points import OverridePoints
 from rlkit_core.learner.update_data import has_rows
 from rlkit_core.rl_module import MultiRLModule, RLModule, RLModuleSpec
 from rlkit_core.rl_module.apis import check_required_apis
 from rlkit_core.rl_module.module_set import Difference, ModuleSet
-from rlkit_core.seeding import TorchRNG
-
-
-class MembersLearner(Protocol):
-    """What the members ask of their learner: its parts, and override points of RLlib's names.
-
-    Attributes:
-        config: changes of the set of modules replace it.
-        device: where modules are.
-        rng: draws the weights of new modules.
-        metrics: forget what leaves.
-        optimizers: step the members' parameters.
-        drivers: bound to the members.
-        observation_statistics: look for normalisers anew.
-        peers: choose modules in common.
-    """
-
-    config: Any
-    device: torch.device
-    rng: TorchRNG
-    metrics: Metrics
-    optimizers: OptimizerSet
-    drivers: DriverSet
-    observation_statistics: ObservationStatistics
-    peers: Peers
-
-    @classmethod
-    def rl_module_required_apis(cls) -> list[type]:
-        """API mixins that every trained module must implement."""
-        raise NotImplementedError
-
-    def rl_module_is_compatible(self, module: RLModule) -> bool:
-        """Whether this learner can train a module."""
-        raise NotImplementedError
-
-    def should_module_be_updated(self, module_id: str, batch: Mapping[str, Any] | None = None) -> bool:
-        """Whether a module is trained."""
-        raise NotImplementedError
-
-    def get_parameters(self, module: RLModule) -> list[nn.Parameter]:
-        """Trainable parameters of a module."""
-        raise NotImplementedError
-
-    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
-        """Register the optimizers of a module."""
-        raise NotImplementedError
-
-    def on_module_added(self, module_id: str) -> None:
-        """Called for every module that joins."""
-        raise NotImplementedError
-
-    def on_module_removed(self, module_id: str) -> None:
-        """Called for every module that leaves."""
-        raise NotImplementedError
 
 
 class Members:
@@ -86,7 +27,7 @@ class Members:
         parameter_counts: ``num_trainable_parameters`` and ``num_non_trainable_parameters``.
     """
 
-    def __init__(self, learner: MembersLearner) -> None:
+    def __init__(self, learner: OverridePoints) -> None:
         self._learner = learner
         self._module: MultiRLModule | None = None
         self._trained: tuple[str, ...] | None = None

@@ -13,6 +13,8 @@ from rlkit_core.errors import ConfigError
 
 ModuleBatch = dict[str, Nested]
 """Rows of one module: column name to ``[B, ...]``."""
+Minibatch = dict[str, ModuleBatch]
+"""Module id to its rows, or sequences ``[B, L, ...]`` of a recurrent module, on the learner's device."""
 
 
 def num_rows(batch: Mapping[str, Nested]) -> int:

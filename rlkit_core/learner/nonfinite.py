@@ -34,7 +34,6 @@ class CheckedLearner(Protocol):
     @property
     def module(self) -> MultiRLModule:
         """The modules, by id."""
-        raise NotImplementedError
 
 
 class FiniteCheck:

@@ -14,17 +14,18 @@ from rlkit_core.data.rollout import Rollout
 from rlkit_core.data.sequences import train_rows
 from rlkit_core.learner.drivers import DriverSet
 from rlkit_core.learner.metrics import Metrics
-from rlkit_core.learner.minibatch import ModuleBatch
+from rlkit_core.learner.minibatch import Minibatch, ModuleBatch
 from rlkit_core.learner.nonfinite import FiniteCheck, parameter_names
+from rlkit_core.learner.observation_statistics import ObservationStatistics
 from rlkit_core.learner.optim.clipping import ParamDict, clip_gradients, global_norm
 from rlkit_core.learner.optim.optimizer_set import OptimizerSet
 from rlkit_core.learner.optim.registered import check_optimizer, get_lr, make_registered, set_lr
 from rlkit_core.learner.optim.schedule import Scheduler
 from rlkit_core.learner.peers import Peers
 from rlkit_core.learner.row_log import RowLog
-from rlkit_core.learner.step import Minibatch
 from rlkit_core.rl_module import MultiRLModule, RLModule
 from rlkit_core.rl_module.module_set import is_trained
+from rlkit_core.seeding import TorchRNG
 
 TOTAL_LOSS_KEY: Final = "total_loss"
 
@@ -37,6 +38,9 @@ class OverridePoints:
 
     config: Any
     device: torch.device
+    rng: TorchRNG
+    weights_seq_no: int
+    observation_statistics: ObservationStatistics
     metrics: Metrics
     optimizers: OptimizerSet
     drivers: DriverSet
@@ -48,6 +52,11 @@ class OverridePoints:
     @property
     def module(self) -> MultiRLModule:
         """The modules that are trained (and those that only act), by id."""
+        raise NotImplementedError
+
+    @property
+    def trained_modules(self) -> tuple[str, ...]:
+        """Ids of the modules that the latest update (or the next, before the first) steps if they have rows."""
         raise NotImplementedError
 
     # -- modules ------------------------------------------------------------------------------------------------------
@@ -407,6 +416,17 @@ class OverridePoints:
         return self.rows.take()
 
     # -- for step engines ---------------------------------------------------------------------------------------------
+
+    @property
+    def recording_key(self) -> tuple[Any, tuple[int, ...]]:
+        """The config, and the layout of the optimizers' tensors: another value makes recorded steps worthless."""
+        return (self.config, self.optimizers.layout)
+
+    @property
+    def step_kind(self) -> tuple[Hashable, ...]:
+        """Which modules are trained and the :meth:`step_variant` of each: a recorded step serves its own kind only."""
+        trained = self.trained_modules
+        return (trained, *map(self.step_variant, trained))
 
     def eager_step(self, minibatch: Minibatch) -> None:
         """One gradient step, operation by operation."""

@@ -25,29 +25,13 @@ class Peers(Protocol):
         bad_losses: modules whose loss was not finite on another learner when gradients were averaged last.
     """
 
-    @property
-    def rank(self) -> int:
-        """Which learner of the group this is; 0 is the first."""
-        raise NotImplementedError
-
-    @property
-    def size(self) -> int:
-        """Number of learners, this one included."""
-        raise NotImplementedError
-
-    @property
-    def loss_scale(self) -> Mapping[str, float]:
-        """Factors of this minibatch's losses."""
-        raise NotImplementedError
-
-    @property
-    def bad_losses(self) -> Collection[str]:
-        """Modules whose loss was not finite on another learner."""
-        raise NotImplementedError
+    rank: int
+    size: int
+    loss_scale: Mapping[str, float]
+    bad_losses: Collection[str]
 
     def common(self, module_ids: Sequence[str], *chosen: Collection[str]) -> list[tuple[str, ...]]:
         """For each choice among ``module_ids``, those that every learner has chosen, in that order."""
-        raise NotImplementedError
 
     def plan(
         self, module_ids: Sequence[str], ready: dict[str, ModuleBatch], counts: Mapping[str, int], size: int | None
@@ -64,19 +48,15 @@ class Peers(Protocol):
             The modules that every learner has rows of, and the number of minibatches: the largest that any module of
             any learner needs.
         """
-        raise NotImplementedError
 
     def gather_moments(self, moments: list[Tensor]) -> list[Tensor]:
         """Moments of observations, one tensor ``[D]`` each, as those of all learners, ``[size, D]`` each."""
-        raise NotImplementedError
 
     def mean(self, value: float) -> float:
         """The mean of a number over all learners."""
-        raise NotImplementedError
 
     def begin(self, minibatch: Mapping[str, ModuleBatch]) -> None:
         """Before a gradient step: say what this learner's minibatch weighs."""
-        raise NotImplementedError
 
     def average(self, gradients: ParamDict, losses: Mapping[str, Tensor], optimizers: OptimizerSet) -> ParamDict:
         """Gradients averaged over all learners, in place where they are.
@@ -86,7 +66,6 @@ class Peers(Protocol):
             losses: of this step, by module; one that is not finite is told to all.
             optimizers: step these gradients.
         """
-        raise NotImplementedError
 
     def end(self) -> None:
         """After a gradient step.
@@ -94,11 +73,9 @@ class Peers(Protocol):
         Raises:
             ConfigError: it did not average its gradients, so learners would drift apart.
         """
-        raise NotImplementedError
 
     def leave(self) -> None:
         """Leave the group; whoever waits for this learner gets an error, and so does this one when it asks again."""
-        raise NotImplementedError
 
 
 class Alone:

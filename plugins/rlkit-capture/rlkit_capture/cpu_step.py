@@ -7,9 +7,9 @@ import math
 from torch import Tensor
 
 from rlkit_capture.recording import Builder, NotTraceableError, Recording, Trace
-from rlkit_capture.traced_gradients import DIFFERS, Equal, GradientRun, StepState, all_close, copy_all, named_leaves
+from rlkit_capture.traced_gradients import DIFFERS, GradientRun, StepState, all_close, copy_all, named_leaves, same_bits
 from rlkit_core import Learner
-from rlkit_core.learner.step import Minibatch
+from rlkit_core.learner.minibatch import Minibatch
 
 
 class CpuStep:
@@ -19,14 +19,14 @@ class CpuStep:
         learner: whose step it is.
         batch: the first minibatch.
         builder: makes a function of the recorded operations.
-        equal: what counts as equal to the eager run.
+        exact: only what equals the eager run to the last bit is a replay of it.
 
     Attributes:
         problem: why it cannot be replayed; None where it can. The step itself can be taken in any case.
     """
 
-    def __init__(self, learner: Learner, batch: Minibatch, builder: type[Builder], equal: Equal = all_close) -> None:
-        self._learner, self._equal = learner, equal
+    def __init__(self, learner: Learner, batch: Minibatch, builder: type[Builder], *, exact: bool = False) -> None:
+        self._learner, self._equal = learner, same_bits if exact else all_close
         self._run = GradientRun(learner, batch)
         before = StepState(learner)
         trace = Trace(self._run.run)
@@ -36,13 +36,13 @@ class CpuStep:
         leaves = dict(named_leaves(batch))
         self.problem: str | None = None
         try:
-            self._recording = Recording(trace, leaves, builder)
+            self._recording = Recording(trace, leaves, builder, exact=exact)
             if not self._replays_as(self._run, self._first, list(leaves.values()), before):
                 self.problem = DIFFERS
         except NotTraceableError as error:
             self.problem = str(error)
         # A step that draws random numbers or changes buffers can only be repeated from where it began.
-        self._moves = not before.equals(StepState(learner), equal)
+        self._moves = not before.equals(StepState(learner), self._equal)
 
     def take_first(self, batch: Minibatch) -> None:
         """Take the step that was recorded, from what it computed then."""

@@ -20,9 +20,9 @@ from rlkit_capture.recording import NotTraceableError
 from rlkit_capture.traced_gradients import DIFFERS, Equal, GradientRun, all_close, copy_all, named_leaves
 from rlkit_core import Learner
 from rlkit_core.data.nested import map_leaves
+from rlkit_core.learner.minibatch import Minibatch
 from rlkit_core.learner.optim.fused_adam import FusedStep
 from rlkit_core.learner.optim.registered import RegisteredOptimizer
-from rlkit_core.learner.step import Minibatch
 
 
 class CudaStep:

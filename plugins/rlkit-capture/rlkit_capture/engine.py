@@ -24,7 +24,8 @@ from rlkit_capture.traced_gradients import DIFFERS, all_close, same_bits
 from rlkit_core import Learner
 from rlkit_core.data.nested import Nested
 from rlkit_core.errors import ConfigError
-from rlkit_core.learner.step import Eager, Minibatch, StepEngine
+from rlkit_core.learner.minibatch import Minibatch
+from rlkit_core.learner.step import Eager, StepEngine
 
 _LOG = logging.getLogger(__name__)
 
@@ -156,12 +157,12 @@ class CaptureEngine:
         Raises:
             NotTraceableError: it cannot, and the config insists. Nothing was stepped.
         """
-        learner, equal = self._learner, same_bits if self._exact else all_close
+        learner = self._learner
         try:
             if self.on_gpu:
-                self.steps[key] = CudaStep(learner, minibatch, self.checks, equal)
+                self.steps[key] = CudaStep(learner, minibatch, self.checks, same_bits if self._exact else all_close)
                 return None
-            step = CpuStep(learner, minibatch, self._builder, equal)
+            step = CpuStep(learner, minibatch, self._builder, exact=self._exact)
             if step.problem is not None and not self._exact:
                 raise NotTraceableError(step.problem)
         except NotTraceableError as error:

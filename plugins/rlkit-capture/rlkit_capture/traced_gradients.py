@@ -13,10 +13,10 @@ from rlkit_core import Learner
 from rlkit_core.columns import ALL_MODULES
 from rlkit_core.data.nested import Nested
 from rlkit_core.learner.metrics import BlockKeys, Key, Metrics, Reduce
+from rlkit_core.learner.minibatch import Minibatch
 from rlkit_core.learner.optim.clipping import ParamDict
 from rlkit_core.learner.optim.registered import RegisteredOptimizer
 from rlkit_core.learner.row_log import RowLog
-from rlkit_core.learner.step import Minibatch
 
 DIFFERS = (
     "the replay differs from the eager step it was recorded from; something in the loss or the forward pass changes "
@@ -62,6 +62,7 @@ class GradientRun:
         loose: parameters whose gradients are in no flat buffer, and so new tensors in every run.
         keys: of the metrics that are logged, in order.
         rows: module id and name of what is logged per row.
+        plan: the metrics' values, or where in the numbers they are.
         num_losses: how many of the numbers, the first ones, are losses.
     """
 
@@ -71,7 +72,7 @@ class GradientRun:
         self.loose: list[nn.Parameter] = []
         self.keys: BlockKeys = ()
         self.rows: list[tuple[str, str]] = []
-        self._plan: list[Any] = []
+        self.plan: list[Any] = []
         self._checked: dict[str, list[int]] = {}
         self.num_losses = 0
 
@@ -91,27 +92,27 @@ class GradientRun:
         self.rows = [(module_id, name) for module_id, name, _ in log.logged]
         self.num_losses = len(losses)
         scalars = [loss.detach() for loss in losses.values()]
-        self._plan = []
+        self.plan = []
         self._checked = {module_id: [k] for k, module_id in enumerate(losses)}
         for path, value, _ in tap.logged:
-            self._plan.append(value)
+            self.plan.append(value)
             if isinstance(value, Tensor):
                 if path[-1].endswith("_global_norm"):
                     self._checked.setdefault(path[0], []).append(len(scalars))
-                self._plan[-1] = _At(len(scalars))
+                self.plan[-1] = _At(len(scalars))
                 scalars.append(value)
         rows = [tensor for _, _, tensor in log.logged]
         return [_together(scalars), *rows, *(self.gradients[p] for p in self.loose)]
 
     def values(self, numbers: Sequence[float]) -> list[float]:
         """The values of :attr:`keys`, from the numbers of a run."""
-        if len(self._plan) + self.num_losses == len(numbers):  # all of them were tensors
+        if len(self.plan) + self.num_losses == len(numbers):  # all of them were tensors
             return list(numbers[self.num_losses :])
-        return [numbers[v.index] if isinstance(v, _At) else float(v) for v in self._plan]
+        return [numbers[v.index] if isinstance(v, _At) else float(v) for v in self.plan]
 
     def logs_like(self, other: GradientRun) -> bool:
         """Whether another run logged the same, as far as Python tells: names, order, and what are no tensors."""
-        return self.keys == other.keys and self.rows == other.rows and self._plan == other._plan
+        return self.keys == other.keys and self.rows == other.rows and self.plan == other.plan
 
     def checked(self, module_id: str) -> list[int]:
         """Which of the numbers have to be finite for a module to be stepped: its loss and norms of its gradients."""
@@ -157,6 +158,10 @@ class StepState:
     Args:
         learner: whose step it is.
         more: further tensors that the step changes.
+
+    Attributes:
+        values: copies of the tensors.
+        random: where torch's generators were.
     """
 
     def __init__(self, learner: Learner, more: Iterable[Tensor] = ()) -> None:
@@ -164,19 +169,19 @@ class StepState:
         modules = [member for member in learner.module.values() if isinstance(member, nn.Module)]
         self._tensors = [buffer for member in modules for buffer in member.buffers()]
         self._tensors += more
-        self._values = [tensor.detach().clone() for tensor in self._tensors]
-        self._random = self._rng.live_state()
+        self.values = [tensor.detach().clone() for tensor in self._tensors]
+        self.random = self._rng.live_state()
 
     def put_back(self) -> None:
         """Undo what happened since."""
-        self._rng.set_live_state(self._random)
-        copy_all(self._tensors, self._values)
+        self._rng.set_live_state(self.random)
+        copy_all(self._tensors, self.values)
 
     def equals(self, other: StepState, equal: Equal) -> bool:
         """Whether values are those of another moment, and random numbers go on in the same way."""
-        random = zip(self._random, other._random, strict=True)
-        return equal(self._values, other._values) and all(
-            a is b or (a is not None and b is not None and torch.equal(a, b)) for a, b in random
+        pairs = zip(self.random, other.random, strict=True)
+        return equal(self.values, other.values) and all(
+            a is b or (a is not None and b is not None and torch.equal(a, b)) for a, b in pairs
         )
 
 

@@ -44,14 +44,15 @@ def test_captured_equals_eager_bit_for_bit(action_space, training):
     assert recorded is not None
 
 
-def test_wide_layers_are_replayed_as_they_were_run():
+def test_wide_layers_are_replayed_as_they_were_run(at_once):
     """Sums of many products depend on their order to the last bit."""
     wide = {"model_config": {"fcnet_hiddens": [400, 300]}}
-    eager, captured = build(None, SPACES["discrete"], **wide), build("capture", SPACES["discrete"], **wide)
+    eager, captured = build(None, SPACES["discrete"], **wide), build("auto", SPACES["discrete"], **wide)
     for k in range(3):
         batch = rows(eager, seed=k)
         assert str(update(eager, batch)) == str(update(captured, batch))
     assert_equal_weights(eager, captured)
+    assert len(captured.engine.steps) == 1
 
 
 def test_every_shape_has_a_recording_of_its_own():

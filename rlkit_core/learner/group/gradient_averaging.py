@@ -33,27 +33,20 @@ class GradientAveraging:
         learner_name: of its class, for messages.
 
     Attributes:
+        rank: which learner of the group this is; 0 is the first.
+        size: number of learners.
         loss_scale: of this minibatch's losses, by module.
         bad_losses: modules whose loss was not finite on another learner.
     """
 
     def __init__(self, collective: Collective, learner_name: str = "Learner") -> None:
         self._collective, self._learner_name = collective, learner_name
+        self.rank, self.size = collective.rank, collective.size
         self._layout: _Layout | None = None
         self._masked = False
         self._averaged = False
         self.loss_scale: Mapping[str, float] = {}
-        self.bad_losses: frozenset[str] = frozenset()
-
-    @property
-    def rank(self) -> int:
-        """Which learner of the group this is; 0 is the first."""
-        return self._collective.rank
-
-    @property
-    def size(self) -> int:
-        """Number of learners."""
-        return self._collective.size
+        self.bad_losses: Collection[str] = frozenset()
 
     def leave(self) -> None:
         """Leave the group; whoever waits for this learner gets an error."""

@@ -165,10 +165,6 @@ class RegisteredOptimizer:
         self.parameters = [p for p in self.parameters if id(p) not in leaving]
         return {p: self.optimizer.state.pop(p, {}) for p in parameters}
 
-    def get_lr(self) -> float:
-        """The learning rate of the first parameter group."""
-        return get_lr(self.optimizer)
-
     # -- state, one entry per parameter whatever the buffers ---------------------------------------------------------
 
     def get_state(self) -> dict[str, Any]:
