@@ -13,6 +13,7 @@ import pytest
 
 from rlkit_core.envs import EnvRunnerGroup
 from rlkit_core.errors import ActorError, EnvError
+from rlkit_core.rl_module import RLModuleSpec
 from rlkit_core.rl_module.weights import Weights
 from rlkit_core.seeding import SeedTree
 from rlkit_ppo import PPOConfig
@@ -140,6 +141,27 @@ def test_a_killed_runner_is_started_again_with_the_current_weights(tmp_path, how
             "num_env_runners_lost": 0,
         }
         assert len(group.foreach_env_runner(lambda runner: runner.worker_index)) == 2
+    finally:
+        group.stop()
+
+
+def test_a_runner_that_is_started_again_has_the_modules_of_the_others(tmp_path):
+    group = group_of(config(kill=str(tmp_path)))
+    try:
+        spec = RLModuleSpec(model_config={"fcnet_hiddens": [4]}, observation_space=Faulty.observation_space)
+        spec.action_space = Faulty.action_space
+        group.set_modules(
+            group.module_set.with_module("p2", spec, mapping_fn=lambda agent_id, episode: "p2").without(
+                "default_policy"
+            )
+        )
+        group.sync_weights(Weights(8, {}))  # no learner has it: its weights are the driver's
+        assert list(group.sample()) == ["p2"]
+        assert group.get_fault_metrics()["num_env_runner_restarts"] == 1
+        expected = group.module["p2"].get_state()
+        for state in group.foreach_env_runner(lambda runner: dict(runner.module.get_state())):
+            assert list(state) == ["p2"]
+            assert all(np.array_equal(value, expected[name]) for name, value in state["p2"].items())
     finally:
         group.stop()
 
