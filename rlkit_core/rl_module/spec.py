@@ -13,7 +13,6 @@ from rlkit_core.errors import SpecError
 from rlkit_core.models.default_config import model_config_dict as plain_model_config
 from rlkit_core.rl_module.config import BuiltModule, RLModuleConfig, Spec, a_class
 from rlkit_core.rl_module.construction import CONSTRUCTOR_DEFAULTS, accepted_kwargs, takes_config_object
-from rlkit_core.rl_module.spec_json import decode_field
 from rlkit_core.settings import mapping, setting
 
 if TYPE_CHECKING:
@@ -163,7 +162,7 @@ class RLModuleSpec(Spec):
         older = data.pop("module_config", None)
         if older is not None:
             data = dict(older) | data
-        return cls(**{name: decode_field(name, value) for name, value in data.items()})
+        return super().from_dict(data)
 
     def update(self, other: RLModuleSpec, override: bool = True) -> None:
         """Take over fields that ``other`` has set.
@@ -329,7 +328,7 @@ class MultiRLModuleSpec(Spec):
         """Read what :meth:`to_dict` gave."""
         data = dict(data)
         specs = data.pop("rl_module_specs", None)
-        spec = cls(**{name: decode_field(name, value) for name, value in data.items()})
+        spec = super().from_dict(data)
         if specs is not None and "__all__" in specs:
             spec.rl_module_specs = RLModuleSpec.from_dict(specs["__all__"])
         elif specs is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from types import MethodType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rlkit_core.errors import UnknownSettingError
@@ -35,24 +36,18 @@ class section:  # noqa: N801 - stands where a method would
 
     def __get__(self, config: SectionedSettings | None, owner: type[SectionedSettings]) -> Callable[..., Any]:
         """The method, bound to ``config`` when there is one."""
-        if config is None:
 
-            def method(config: SectionedSettings, *args: object, **settings: object) -> SectionedSettings:
-                return config.change(self._by_name(owner, args, settings), section=self.name)
-
-        else:
-
-            def method(*args: object, **settings: object) -> SectionedSettings:  # type: ignore[misc]
-                return config.change(self._by_name(owner, args, settings), section=self.name)
+        def method(config: SectionedSettings, /, *args: object, **settings: object) -> SectionedSettings:
+            return config.change(self._by_name(owner, args, settings), section=self.name)
 
         known = sorted(self.settings_of(owner), key=lambda item: item.name != self.positional)
-        parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)] if config is None else []
-        parameters += [self._parameter(item.name) for item in known]
-        method.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        first = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        signature = inspect.Signature([first, *(self._parameter(item.name) for item in known)])
+        method.__signature__ = signature  # type: ignore[attr-defined]
         method.__name__ = self.name
         method.__qualname__ = f"{owner.__name__}.{self.name}"
         method.__doc__ = self._doc(known)
-        return method
+        return method if config is None else MethodType(method, config)
 
     def settings_of(self, owner: type[SectionedSettings]) -> list[Setting]:
         """The settings of this section that a class has."""
