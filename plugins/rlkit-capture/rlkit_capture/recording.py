@@ -124,7 +124,7 @@ class Recording:
         """
         with torch.no_grad():
             if self._exact:
-                with torch.jit.optimized_execution(False):
+                with torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
                     out = self._run(*inputs, *self._outer)
             else:
                 out = self._run(*inputs, *self._outer)
