@@ -121,6 +121,13 @@ def test_the_core_imports_no_plugin():
         assert not packages & {name.split(".")[0] for name in imports(parse(file))}, name_of(file)
 
 
+def test_the_cores_tests_import_no_plugin():
+    """`tests/` passes where the core alone is installed; what needs more is tested beside what it needs."""
+    packages = {package.name for package in PLUGINS}
+    for file in sorted((ROOT / "tests").rglob("*.py")):
+        assert not packages & {name.split(".")[0] for name in imports(parse(file))}, name_of(file)
+
+
 @pytest.mark.parametrize("folder", FOLDERS, ids=name_of)
 def test_a_file_does_not_import_the_folder_it_lies_in(folder):
     # A circle through an __init__.py, which contracts between siblings do not see.

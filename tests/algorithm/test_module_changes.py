@@ -8,17 +8,17 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from actor_critic import ACConfig
 from rlkit_core import Algorithm, Learner, LearnerGroup, MultiRLModuleSpec, RLModuleSpec
 from rlkit_core.errors import SpecError
 from rlkit_core.testing import BCConfigTest, CartPoleHeuristicRLModule
-from rlkit_ppo import PPOConfig
 
 OBS = gym.spaces.Box(-1.0, 1.0, (4,), np.float32)
 ACT = gym.spaces.Discrete(2)
 
 
 def small():
-    config = PPOConfig().environment("CartPole-v1").debugging(seed=1)
+    config = ACConfig().environment("CartPole-v1").debugging(seed=1)
     config.training(train_batch_size=128, minibatch_size=64, num_epochs=1)
     return config.rl_module(model_config={"fcnet_hiddens": [8]})
 
@@ -147,7 +147,7 @@ def test_a_checkpoint_of_another_width(tmp_path):
 
 @pytest.mark.parametrize("how", ["config", "spaces", "env", "vector env", "config's env"])
 def test_a_learner_without_an_algorithm(how):
-    config = PPOConfig().rl_module(model_config={"fcnet_hiddens": [8]})
+    config = ACConfig().rl_module(model_config={"fcnet_hiddens": [8]})
     arguments = {}
     if how == "config":
         config.environment(observation_space=OBS, action_space=ACT)
@@ -171,7 +171,7 @@ def test_a_learner_without_an_algorithm(how):
 
 def test_a_learner_for_unknown_spaces():
     with pytest.raises(SpecError, match="observation space is unknown"):
-        PPOConfig().build_learner()
+        ACConfig().build_learner()
 
 
 def test_a_group_with_another_spec():
@@ -204,7 +204,7 @@ def test_a_group_with_another_spec():
     ],
 )
 def test_older_names_mean_the_new_ones_with_one_note(section, old, value, new):
-    config = PPOConfig()
+    config = ACConfig()
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("always")
         getattr(config, section)(**{old: value})
@@ -221,6 +221,6 @@ def test_older_names_mean_the_new_ones_with_one_note(section, old, value, new):
 
 
 def test_settings_that_say_where_learners_are_stay_together():
-    config = PPOConfig().resources(num_learners=0).learners(on_nonfinite="skip")
+    config = ACConfig().resources(num_learners=0).learners(on_nonfinite="skip")
     assert config.num_learners == 0
     assert config.on_nonfinite == "skip"

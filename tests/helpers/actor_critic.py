@@ -6,6 +6,7 @@ if its module is, takes several modules, and learns.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -115,3 +116,14 @@ def standardized(x: Tensor, mask: Tensor | None) -> Tensor:
     """``x`` with mean 0 and deviation 1 over the steps where ``mask`` holds."""
     centered = x - masked_mean(x, mask)
     return centered / masked_mean(centered.square(), mask).sqrt().clamp(min=1e-8)
+
+
+@functools.cache
+def rows_to_clone() -> dict[str, Any]:
+    """Observations and sampled actions of a policy for CartPole that was trained for a few seconds."""
+    config = ACConfig().environment("CartPole-v1").debugging(seed=1).training(lr=1e-3)
+    with config.build_algo() as algo:
+        for _ in range(12):
+            algo.train()
+        rows = algo.env_runner.sample(num_timesteps=8192)["default_policy"].flat()
+    return {name: rows[name].clone() for name in (Columns.OBS, Columns.ACTIONS)}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from actor_critic import rows_to_clone
 from rlkit_core import Columns, MultiRLModuleSpec, RLModuleSpec
 from rlkit_core.checkpoint import save_tree
 from rlkit_core.errors import ConfigError
@@ -20,7 +21,7 @@ def draw(rows, generator, count=512):
 
 
 @pytest.mark.parametrize("ids", [("default_policy",), ("p0", "p1")])
-def test_a_bare_learner_clones_a_policy(trained_rows, ids):
+def test_a_bare_learner_clones_a_policy(ids):
     config = BCConfigTest().environment("CartPole-v1").training(lr=1e-3).debugging(seed=2)
     if len(ids) > 1:
         config.multi_agent(policies=ids)
@@ -30,7 +31,7 @@ def test_a_bare_learner_clones_a_policy(trained_rows, ids):
     generator = torch.Generator().manual_seed(0)
     losses: dict[str, list[float]] = {mid: [] for mid in ids}
     for _ in range(1000):
-        result = learner.update({mid: draw(trained_rows, generator) for mid in ids})
+        result = learner.update({mid: draw(rows_to_clone(), generator) for mid in ids})
         for mid in ids:
             losses[mid].append(result[mid]["total_loss"])
         if all(np.mean(losses[mid][-10:]) < GOAL for mid in ids):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
+import actor_critic
 from rlkit_core.learner.optim.flat_buffers import FlatParameters
 from rlkit_core.learner.optim.fused_adam import fused_step
 
@@ -83,8 +85,9 @@ def test_step_hooks_are_heard():
 def test_training_does_not_load_the_compiler():
     code = (
         "import sys\n"
-        "from rlkit_ppo import PPOConfig\n"
-        "c = PPOConfig().environment('CartPole-v1').training(train_batch_size=64, minibatch_size=32, num_epochs=1)\n"
+        f"sys.path.append({str(Path(actor_critic.__file__).parent)!r})\n"
+        "from actor_critic import ACConfig\n"
+        "c = ACConfig().environment('CartPole-v1').training(train_batch_size=64, minibatch_size=32, num_epochs=1)\n"
         "c.build_algo().train()\n"
         "import torch\n"
         "print('torch._dynamo' in sys.modules)\n"

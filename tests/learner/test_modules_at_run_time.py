@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from actor_critic import ACConfig
 from rlkit_core import Learner, MultiRLModuleSpec, RLModuleSpec
 from rlkit_core.errors import ModuleAPIError, StateError
 from rlkit_core.learner import LearnerGroup, make_target_network
 from rlkit_core.rl_module.apis import TargetNetworkAPI
 from rlkit_core.testing import DiscreteBCTorchModule, RandomRLModule
-from rlkit_ppo import PPOConfig
 
 OBS = gym.spaces.Box(-1.0, 1.0, (4,), np.float32)
 ACT = gym.spaces.Discrete(2)
@@ -30,7 +30,7 @@ def spec(width=8, module_class=DiscreteBCTorchModule):
 def config_for(*ids, width=8):
     specs = {mid: spec(width) for mid in ids}
     return (
-        PPOConfig()
+        ACConfig()
         .training(lr=0.01, grad_clip=None)
         .learners(learner_class=BCLearner)
         .multi_agent(policies=list(ids))
@@ -88,20 +88,18 @@ def test_add_then_remove_leaves_only_the_new_module():
 
 
 def test_an_added_module_takes_what_it_lacks_from_the_algorithm():
-    config = PPOConfig().environment(observation_space=OBS, action_space=ACT).debugging(seed=1)
+    config = ACConfig().environment(observation_space=OBS, action_space=ACT).debugging(seed=1)
     learner = config.build_learner()
     learner.build()
     learner.add_module(
         module_id="other",
         module_spec=RLModuleSpec(),
-        config_overrides={"kl_coeff": 0.7, "entropy_coeff": 0.3},
+        config_overrides={"entropy_coeff": 0.3},
     )
     assert type(learner.module["other"]) is type(learner.module["default_policy"])
-    assert float(learner._kl_coeff["other"]) == pytest.approx(0.7)
-    assert learner._entropy["other"].get_current_value() == 0.3
+    assert learner.config.get_config_for_module("other").entropy_coeff == 0.3
     learner.remove_module("other")
-    assert "other" not in learner._kl_coeff
-    assert "other" not in learner._entropy
+    assert "other" not in learner.module
 
 
 def test_what_adding_and_removing_refuse_changes_nothing():

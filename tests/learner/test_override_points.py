@@ -10,12 +10,11 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
+from actor_critic import ACConfig, ACLearner
 from rlkit_core import Columns, MultiRLModuleSpec, RLModuleSpec
 from rlkit_core.columns import ALL_MODULES
 from rlkit_core.errors import ConfigError
 from rlkit_core.testing import BCConfigTest, BCTorchLearner, DiscreteBCTorchModule
-from rlkit_ppo import PPOConfig
-from rlkit_ppo.ppo import PPOTorchLearner
 
 OBS = gym.spaces.Box(-1.0, 1.0, (4,), np.float32)
 ACT = gym.spaces.Discrete(2)
@@ -267,7 +266,7 @@ def test_an_extra_loss_term():
         assert result["total_loss"] == pytest.approx(loss.item(), rel=1e-3)
 
 
-class SeparateValueOptimizer(PPOTorchLearner):
+class SeparateValueOptimizer(ACLearner):
     """Policy and value function with optimizers, learning rates and schedules of their own."""
 
     def configure_optimizers_for_module(self, module_id, config=None):
@@ -285,7 +284,7 @@ class SeparateValueOptimizer(PPOTorchLearner):
 
 
 def test_a_separate_value_optimizer():
-    config = PPOConfig().environment(observation_space=OBS, action_space=ACT).debugging(seed=5)
+    config = ACConfig().environment(observation_space=OBS, action_space=ACT).debugging(seed=5)
     config.training(lr=0.0, grad_clip=None).learners(learner_class=SeparateValueOptimizer)
     learner = config.build_learner()
     learner.build()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from actor_critic import ACConfig
 from rlkit_core import Columns, Learner, MultiRLModuleSpec, RLModuleSpec
 from rlkit_core.errors import ConfigError
 from rlkit_core.testing import (
@@ -15,7 +16,6 @@ from rlkit_core.testing import (
     DiscreteBCTorchModule,
     RandomRLModule,
 )
-from rlkit_ppo import PPOConfig
 
 OBS = gym.spaces.Box(-1.0, 1.0, (4,), np.float32)
 ACT = gym.spaces.Discrete(2)
@@ -44,7 +44,7 @@ class BCLearner(Learner):
 def learner_for(specs, *, learner_class=BCLearner, multi_class=None, **settings):
     overrides = settings.pop("overrides", {})
     config = (
-        PPOConfig()
+        ACConfig()
         .training(**{"lr": 0.01, "grad_clip": None, **settings.pop("training", {})})
         .learners(learner_class=learner_class)
         .multi_agent(policies=list(specs), **settings)
@@ -291,12 +291,12 @@ def test_episodes_of_several_modules_need_ids():
         learner.update_from_episodes([{Columns.OBS: np.zeros((2, 4))}])
 
 
-# -- PPO with several modules -----------------------------------------------------------------------------------------
+# -- AC with several modules -----------------------------------------------------------------------------------------
 
 
 def ppo_learner(**overrides):
     specs = {"p0": RLModuleSpec(), "p1": RLModuleSpec(), "rnd": RLModuleSpec(module_class=RandomRLModule)}
-    config = PPOConfig().environment(observation_space=OBS, action_space=ACT).debugging(seed=2)
+    config = ACConfig().environment(observation_space=OBS, action_space=ACT).debugging(seed=2)
     config.multi_agent(policies=list(specs)).training(use_kl_loss=True)
     config.rl_module(
         rl_module_spec=MultiRLModuleSpec(rl_module_specs=specs),
@@ -338,7 +338,7 @@ def test_ppo_keeps_kl_weights_and_discounts_by_module():
 def test_a_module_that_cannot_be_trained_gets_no_optimizer_and_only_acts():
     """A module without PPO's APIs is fine where nobody wants to train it."""
     specs = {"p0": RLModuleSpec(), "old": bc()}
-    config = PPOConfig().environment(observation_space=OBS, action_space=ACT).debugging(seed=2)
+    config = ACConfig().environment(observation_space=OBS, action_space=ACT).debugging(seed=2)
     config.multi_agent(policies=list(specs), policies_to_train=["p0"])
     learner = config.rl_module(rl_module_spec=MultiRLModuleSpec(rl_module_specs=specs)).build_learner()
     learner.build()

@@ -76,3 +76,23 @@ def test_a_module_without_values_is_refused():
     learner = config.rl_module(model_config={"fcnet_hiddens": [8]}).build_learner(spaces=SPACES)
     with pytest.raises(ModuleAPIError, match=r"ValueFunctionAPI.*DiscreteBCTorchModule.*compute_values"):
         learner.build()
+
+
+def test_an_added_module_has_weights_of_its_own_for_kl_and_entropy():
+    learner = PPOConfig().environment("CartPole-v1").debugging(seed=1).build_learner(spaces=SPACES)
+    learner.build()
+    settings = {"kl_coeff": 0.7, "entropy_coeff": 0.3, "use_kl_loss": True}
+    learner.add_module(module_id="other", module_spec=RLModuleSpec(), config_overrides=settings)
+    assert set(learner.get_state()["kl_coeff"]) == {"default_policy", "other"}
+    assert learner.get_state()["kl_coeff"]["other"] == pytest.approx(0.7)
+    rows = {
+        "obs": torch.zeros(4, 4),
+        "actions": torch.zeros(4, dtype=torch.int64),
+        "action_logp": torch.full((4,), -0.7),
+        "action_dist_inputs": torch.zeros(4, 2),
+        "advantages": torch.ones(4),
+        "value_targets": torch.ones(4),
+    }
+    assert learner.update({"other": rows})["other"]["curr_entropy_coeff"] == 0.3
+    learner.remove_module("other")
+    assert set(learner.get_state()["kl_coeff"]) == {"default_policy"}

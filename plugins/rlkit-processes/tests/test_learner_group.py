@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from pathlib import Path
 
 import gymnasium as gym
@@ -12,43 +11,21 @@ import numpy as np
 import pytest
 import torch
 
+from actor_critic import ACConfig, rows_to_clone
 from rlkit_core import Columns, Learner, LearnerGroup, MultiRLModuleSpec, RLModuleSpec
 from rlkit_core.errors import ConfigError, RLKitError
 from rlkit_core.execution import LocalExecutor
-from rlkit_core.learner import masked_mean
 from rlkit_core.learner.group.actors import make_learner
 from rlkit_core.learner.group.gloo import PeerError, Rendezvous
 from rlkit_core.learner.group.sharding import bounds, shard
 from rlkit_core.seeding import SeedTree
-from rlkit_core.testing import BCConfigTest, BCTorchLearner, DiscreteBCTorchModule
-from rlkit_ppo import PPOConfig
+from rlkit_core.testing import BCConfigTest, DiscreteBCTorchModule
+from rows_learner import RowsLearner
 
 OBS = gym.spaces.Box(-1.0, 1.0, (4,), np.float32)
 ACT = gym.spaces.Discrete(2)
 MID = "default_policy"
 GOAL = 0.57
-
-
-class RowsLearner(BCTorchLearner):
-    """Behaviour cloning that minds a mask, and logs the observation's first number of every row.
-
-    What is more: an observation above 50 has no finite loss, updates take ``pause`` seconds longer, and with
-    ``alone`` a step leaves the other learners out.
-    """
-
-    pause, alone = 0.0, False
-
-    def before_gradient_based_update(self, *, timesteps):
-        time.sleep(self.pause)
-
-    def compute_loss_for_module(self, *, module_id, config, batch, fwd_out):
-        self.log_rows(module_id, "first", batch["obs"][..., 0])
-        logp = fwd_out["action_dist"].log_prob(batch["actions"])
-        logp = torch.where(batch["obs"].amax() > 50, torch.nan, logp)
-        return -masked_mean(logp, batch.get(Columns.LOSS_MASK))
-
-    def average_gradients(self, gradients_dict):
-        return gradients_dict if self.alone else super().average_gradients(gradients_dict)
 
 
 def config_for(num_learners=0, learner_class=RowsLearner, **training):
@@ -149,17 +126,17 @@ def test_a_local_group_is_a_bare_learner():
 
 
 @pytest.mark.parametrize("num_learners", [1, 2])
-def test_cloning_a_policy(trained_rows, num_learners, shared_pair):
+def test_cloning_a_policy(num_learners, shared_pair):
     group, state = shared_pair if num_learners == 2 else (config_for(1).build_learner_group(), None)
     if state is not None:
         group.set_state(state)
-    generator, losses = torch.Generator().manual_seed(0), []
+    generator, losses, recorded = torch.Generator().manual_seed(0), [], rows_to_clone()
     assert len(group) == num_learners
     assert group.is_remote
     assert group
     while len(losses) < 1000 and not np.mean(losses[-10:] or [1.0]) < GOAL:
-        chosen = torch.randint(0, len(trained_rows["obs"]), (512,), generator=generator)
-        batch = {name: column[chosen] for name, column in trained_rows.items()}
+        chosen = torch.randint(0, len(recorded["obs"]), (512,), generator=generator)
+        batch = {name: column[chosen] for name, column in recorded.items()}
         losses.append(group.update({MID: batch})[MID]["total_loss"])
         assert_equal_everywhere(group)
     assert losses[0] == pytest.approx(0.69, abs=0.05)
@@ -282,7 +259,7 @@ def test_rows_come_back_in_their_order(pair):
 
 
 def test_rollouts_are_divided_by_envs(pair):
-    config = PPOConfig().environment("CartPole-v1").debugging(seed=3)
+    config = ACConfig().environment("CartPole-v1").debugging(seed=3)
     config.env_runners(num_envs_per_env_runner=4).training(train_batch_size=20, minibatch_size=None)
     with config.build_algo() as algo:
         rollout = algo.env_runner_group.sample()[MID].clone()
@@ -308,7 +285,7 @@ def test_rollouts_are_divided_by_envs(pair):
 
 
 def test_the_age_of_joined_rollouts(whole):
-    config = PPOConfig().environment("CartPole-v1").debugging(seed=3).training(train_batch_size=16)
+    config = ACConfig().environment("CartPole-v1").debugging(seed=3).training(train_batch_size=16)
     with config.training(minibatch_size=None).build_algo() as algo:
         parts = [algo.env_runner_group.sample()[MID].clone() for _ in range(3)]
     for version, part in zip((0, -3, None), parts, strict=True):
@@ -469,7 +446,7 @@ def test_learners_that_cannot_run_beside_each_other():
     with pytest.raises(ConfigError, match="one after the other"):
         LearnerGroup(config=config_for(2), executor=LocalExecutor())
     with pytest.raises(ConfigError, match="one after the other"):
-        PPOConfig().learners(num_learners=2).execution(executor="local").validate()
+        ACConfig().learners(num_learners=2).execution(executor="local").validate()
 
 
 def test_one_learner_may_be_an_actor_in_this_process():
@@ -487,8 +464,8 @@ def test_recordings_do_not_average(how):
     with pytest.raises(ConfigError, match=f"compile={how!r}"):
         config_for(2).learners(compile=how).build_learner_group()
     with pytest.raises(ConfigError, match=f"compile={how!r}"):
-        PPOConfig().environment("CartPole-v1").learners(num_learners=2, compile=how).validate()
-    PPOConfig().environment("CartPole-v1").learners(num_learners=1, compile=how).validate()
+        ACConfig().environment("CartPole-v1").learners(num_learners=2, compile=how).validate()
+    ACConfig().environment("CartPole-v1").learners(num_learners=1, compile=how).validate()
 
 
 def listening(pid):

@@ -11,12 +11,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from actor_critic import ACConfig
 from rlkit_core.envs import EnvRunnerGroup
 from rlkit_core.errors import ActorError, EnvError
 from rlkit_core.rl_module import RLModuleSpec
 from rlkit_core.rl_module.weights import Weights
 from rlkit_core.seeding import SeedTree
-from rlkit_ppo import PPOConfig
 
 
 class Faulty(gym.Env):
@@ -55,7 +55,7 @@ class Faulty(gym.Env):
 
 def config(runners=2, **env_config):
     return (
-        PPOConfig()
+        ACConfig()
         .environment(Faulty, env_config=env_config)
         .env_runners(num_env_runners=runners, rollout_fragment_length=8, num_envs_per_env_runner=1)
         .training(train_batch_size=8 * runners, minibatch_size=8, num_epochs=1)

@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 import torch
 
+from actor_critic import ACConfig
 from rlkit_core import DefaultModelConfig, RLModuleSpec
 from rlkit_core.data.nested import leaves
 from rlkit_core.envs import EnvRunnerGroup
 from rlkit_core.errors import ConfigError, PluginNotFoundError
 from rlkit_core.rl_module.acting import ActionSampler
 from rlkit_core.seeding import SeedTree
-from rlkit_ppo import PPOConfig
 
 
 def config(runners=2, executor="auto", **env_runners):
     return (
-        PPOConfig()
+        ACConfig()
         .environment("CartPole-v1")
         .env_runners(num_env_runners=runners, num_envs_per_env_runner=2, **env_runners)
         .training(train_batch_size=160, minibatch_size=32, num_epochs=2)
@@ -87,7 +87,7 @@ def test_a_resumed_run_equals_the_one_that_went_on_and_the_one_in_one_process(tm
 
     path, went_on = run("process")
     _, in_one_process = run("local")
-    with PPOConfig().algo_class.from_checkpoint(path) as algo:
+    with ACConfig().algo_class.from_checkpoint(path) as algo:
         assert len(algo.env_runner_group) == 2
         assert algo.env_runner is None
         resumed = trained_on(algo)
