@@ -230,7 +230,7 @@ def test_shared_parameters_are_counted_stepped_and_clipped_once():
         list(twins[0].parameters()),
         [p for p in twins[1].parameters() if all(p is not q for q in twins[0].parameters())],
     ]
-    adams = [torch.optim.Adam(group, lr=0.01, eps=1e-5) for group in groups]
+    adams = [torch.optim.Adam(group, lr=0.01) for group in groups]
     for k in range(20):
         data = [shared_rows(32, seed=k), shared_rows(32, seed=100 + k)]
         learner.update({"p0": data[0], "p1": data[1]})
@@ -291,13 +291,13 @@ def test_episodes_of_several_modules_need_ids():
         learner.update_from_episodes([{Columns.OBS: np.zeros((2, 4))}])
 
 
-# -- AC with several modules -----------------------------------------------------------------------------------------
+# -- an actor-critic with several modules -----------------------------------------------------------------------------
 
 
-def ppo_learner(**overrides):
+def actor_critics(**overrides):
     specs = {"p0": RLModuleSpec(), "p1": RLModuleSpec(), "rnd": RLModuleSpec(module_class=RandomRLModule)}
     config = ACConfig().environment(observation_space=OBS, action_space=ACT).debugging(seed=2)
-    config.multi_agent(policies=list(specs)).training(use_kl_loss=True)
+    config.multi_agent(policies=list(specs))
     config.rl_module(
         rl_module_spec=MultiRLModuleSpec(rl_module_specs=specs),
         algorithm_config_overrides_per_module=overrides,
@@ -307,7 +307,7 @@ def ppo_learner(**overrides):
     return learner
 
 
-def ppo_episode(length, reward, seed=0):
+def episode_of(length, reward, seed=0):
     rng = np.random.default_rng(seed)
     return {
         "obs": rng.uniform(-1, 1, (length + 1, 4)).astype(np.float32),
@@ -317,26 +317,17 @@ def ppo_episode(length, reward, seed=0):
     }
 
 
-def test_ppo_keeps_kl_weights_and_discounts_by_module():
-    learner = ppo_learner(p1={"kl_coeff": 1.0, "kl_target": 1e9, "gamma": 0.0, "lambda_": 0.0, "use_critic": False})
-    episodes = {mid: [ppo_episode(40, 1.0)] for mid in ("p0", "p1", "rnd")}
+def test_discounts_are_each_modules_own():
+    learner = actor_critics(p1={"gamma": 0.0, "lambda_": 0.0})
+    episodes = {mid: [episode_of(40, 1.0)] for mid in ("p0", "p1", "rnd")}
     result = learner.update_from_episodes(episodes, num_epochs=3, minibatch_size=20)
-    assert "vf_loss" in result["p0"]
-    assert "vf_loss" not in result["p1"]
+    assert result["p0"]["vf_loss"] > result["p1"]["vf_loss"]  # a sum of up to 40 rewards is not learned so fast
     assert "rnd" not in result
-    assert result["p1"]["curr_kl_coeff"] == 0.5  # the KL is far below its target: halved
-    assert float(learner._kl_coeff["p0"]) in (pytest.approx(0.1), pytest.approx(0.2), pytest.approx(0.3))
-    state = learner.get_state()
-    learner.remove_module("p1")
-    assert set(learner._kl_coeff) == {"p0", "rnd"}
-    learner.set_state(state)
-    assert float(learner._kl_coeff["p1"]) == 0.5
     assert learner.config.get_config_for_module("p1").gamma == 0.0
-    assert "p1" in learner.update_from_episodes({"p1": [ppo_episode(8, 1.0)]})
 
 
 def test_a_module_that_cannot_be_trained_gets_no_optimizer_and_only_acts():
-    """A module without PPO's APIs is fine where nobody wants to train it."""
+    """A module without the APIs that a loss needs is fine where nobody wants to train it."""
     specs = {"p0": RLModuleSpec(), "old": bc()}
     config = ACConfig().environment(observation_space=OBS, action_space=ACT).debugging(seed=2)
     config.multi_agent(policies=list(specs), policies_to_train=["p0"])
@@ -346,5 +337,5 @@ def test_a_module_that_cannot_be_trained_gets_no_optimizer_and_only_acts():
     assert learner.rl_module_is_compatible(learner.module["p0"])
     assert learner.get_optimizers_for_module("old") == []
     before = arrays(learner, "old")
-    learner.update_from_episodes({mid: [ppo_episode(8, 1.0)] for mid in specs})
+    learner.update_from_episodes({mid: [episode_of(8, 1.0)] for mid in specs})
     assert unchanged(before, arrays(learner, "old"))

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from rlkit_core import Algorithm, RLModuleSpec
+from rlkit_core import Algorithm, MultiRLModuleSpec, RLModuleSpec
 from rlkit_core.errors import ConfigError, ModuleAPIError
-from rlkit_core.testing import DiscreteBCTorchModule
+from rlkit_core.testing import DiscreteBCTorchModule, RandomRLModule
 from rlkit_ppo import PPO, PPOConfig, PPOTorchRLModule
 
 SPACES = (gym.spaces.Box(-1.0, 1.0, (4,), np.float32), gym.spaces.Discrete(2))
@@ -96,3 +96,44 @@ def test_an_added_module_has_weights_of_its_own_for_kl_and_entropy():
     assert learner.update({"other": rows})["other"]["curr_entropy_coeff"] == 0.3
     learner.remove_module("other")
     assert set(learner.get_state()["kl_coeff"]) == {"default_policy"}
+
+
+def ppo_learner(**overrides):
+    specs = {"p0": RLModuleSpec(), "p1": RLModuleSpec(), "rnd": RLModuleSpec(module_class=RandomRLModule)}
+    config = PPOConfig().environment(observation_space=SPACES[0], action_space=SPACES[1]).debugging(seed=2)
+    config.multi_agent(policies=list(specs)).training(use_kl_loss=True)
+    config.rl_module(
+        rl_module_spec=MultiRLModuleSpec(rl_module_specs=specs),
+        algorithm_config_overrides_per_module=overrides,
+    )
+    learner = config.build_learner()
+    learner.build()
+    return learner
+
+
+def episode_of(length, reward, seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        "obs": rng.uniform(-1, 1, (length + 1, 4)).astype(np.float32),
+        "actions": rng.integers(0, 2, length),
+        "rewards": np.full(length, reward, np.float32),
+        "terminated": True,
+    }
+
+
+def test_ppo_keeps_kl_weights_and_discounts_by_module():
+    learner = ppo_learner(p1={"kl_coeff": 1.0, "kl_target": 1e9, "gamma": 0.0, "lambda_": 0.0, "use_critic": False})
+    episodes = {mid: [episode_of(40, 1.0)] for mid in ("p0", "p1", "rnd")}
+    result = learner.update_from_episodes(episodes, num_epochs=3, minibatch_size=20)
+    assert "vf_loss" in result["p0"]
+    assert "vf_loss" not in result["p1"]
+    assert "rnd" not in result
+    assert result["p1"]["curr_kl_coeff"] == 0.5  # the KL is far below its target: halved
+    assert float(learner._kl_coeff["p0"]) in (pytest.approx(0.1), pytest.approx(0.2), pytest.approx(0.3))
+    state = learner.get_state()
+    learner.remove_module("p1")
+    assert set(learner._kl_coeff) == {"p0", "rnd"}
+    learner.set_state(state)
+    assert float(learner._kl_coeff["p1"]) == 0.5
+    assert learner.config.get_config_for_module("p1").gamma == 0.0
+    assert "p1" in learner.update_from_episodes({"p1": [episode_of(8, 1.0)]})
