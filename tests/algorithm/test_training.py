@@ -239,7 +239,7 @@ def test_torch_threads_while_training_and_put_back(setting, hiddens, expected):
             ConfigError,
             "evaluation_num_env_runners=1",
         ),
-        (lambda c: c.execution(executor="proces"), ConfigError, "process"),
+        (lambda c: c.execution(executor="proces"), ConfigError, "'proces'"),
     ],
 )
 def test_bad_settings_are_refused_at_build(change, error, words):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -11,12 +13,10 @@ from actor_critic import ACConfig, ACLearner
 from rlkit_core.errors import ConfigError
 
 SPACES = (gym.spaces.Box(-1.0, 1.0, (4,), np.float32), gym.spaces.Discrete(2))
-EVERY_STEP = [
-    None,
-    "capture",
-    "auto",
-    pytest.param("inductor", marks=[pytest.mark.slow, pytest.mark.timeout(600)]),
-]
+RECORDED = ["capture"] if importlib.util.find_spec("rlkit_capture") else []  # the core alone has no such engine
+STEPS = [None, *RECORDED]
+SLOW = [pytest.param(name, marks=[pytest.mark.slow, pytest.mark.timeout(600)]) for name in ["inductor"] if RECORDED]
+EVERY_STEP = [*STEPS, "auto", *SLOW]
 
 
 class LogsRows(ACLearner):
@@ -73,7 +73,7 @@ def test_rows_come_in_the_order_of_the_batch_and_once(compile):
         assert learner.take_rows() == {}
 
 
-@pytest.mark.parametrize("compile", [None, "capture"])
+@pytest.mark.parametrize("compile", STEPS)
 def test_an_update_begins_without_rows(compile):
     learner = build(compile)
     for first in (0.0, 50.0):
@@ -84,7 +84,7 @@ def test_an_update_begins_without_rows(compile):
     assert learner.take_rows() == {}
 
 
-@pytest.mark.parametrize("compile", [None, "capture"])
+@pytest.mark.parametrize("compile", STEPS)
 def test_modules_keep_their_rows_apart(compile):
     learner = build(compile, ("a", "b"))
     for _ in range(2):
@@ -96,7 +96,7 @@ def test_modules_keep_their_rows_apart(compile):
     assert list(learner.take_rows()) == ["b"]
 
 
-@pytest.mark.parametrize("compile", [None, "capture"])
+@pytest.mark.parametrize("compile", STEPS)
 def test_rows_of_a_skipped_minibatch_are_there_too(compile):
     learner = build(compile, on_nonfinite="skip")
     batch = rows(48)
