@@ -93,6 +93,7 @@ def name_of(path: Path) -> str:
 
 
 def test_the_import_contracts_hold(monkeypatch):
+    pytest.importorskip("rlkit_ppo", reason="the contracts are about the whole workspace")
     cli = pytest.importorskip("importlinter.cli")
     monkeypatch.chdir(ROOT)
     held = cli.lint_imports(no_cache=True)

@@ -199,7 +199,7 @@ def test_a_seed_is_drawn_and_recorded(tmp_path: Path) -> None:
         (lambda c: c.environment(lambda: 3), EnvError, "no reset"),
         (lambda c: setattr(c, "env", None), ConfigError, "there is no environment"),
         (lambda c: c.rl_module(model_config={"net": torch.nn.Linear(1, 1)}), ConfigError, "nn.Module"),
-        (lambda c: c.execution(executor="proces"), ConfigError, "process"),
+        (lambda c: c.execution(executor="proces"), ConfigError, "'proces'"),
     ],
 )
 def test_everything_that_can_be_checked_is_checked_before_anything_is_written(
