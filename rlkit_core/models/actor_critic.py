@@ -66,7 +66,7 @@ class ActorCriticEncoder(Encoder):
     def __init__(self, config: ActorCriticEncoderConfig, framework: str = "torch") -> None:
         super().__init__(config)
         base = config.base_encoder_config
-        self._shared = config.shared
+        self.shares_layers = config.shared
         if config.shared:
             self.encoder: nn.Module = base.build(framework=framework)
             self._read_columns(self.encoder)
@@ -88,7 +88,7 @@ class ActorCriticEncoder(Encoder):
             kwargs: ignored.
         """
         modules = self._modules
-        if self._shared:
+        if self.shares_layers:
             encoder: Any = modules["encoder"]
             out = encoder_output(encoder(batch), encoder)
             if only is not None:
@@ -114,7 +114,7 @@ class StatefulActorCriticEncoder(ActorCriticEncoder):
 
     def get_initial_state(self) -> dict[str, Any]:
         """State before the first step, without batch axis."""
-        if self._shared:
+        if self.shares_layers:
             return initial_state_of(self.encoder)
         state = {ACTOR: initial_state_of(self.actor_encoder)}
         critic = self._modules.get("critic_encoder")
@@ -125,7 +125,7 @@ class StatefulActorCriticEncoder(ActorCriticEncoder):
     def forward(self, batch: Mapping[str, Any], *, only: str | None = None, **kwargs: object) -> dict[str, Any]:
         """Encode observations ``(B, T, ...)`` from ``batch["state_in"]``; adds ``"state_out"``."""
         modules = self._modules
-        if self._shared:
+        if self.shares_layers:
             encoder: Any = modules["encoder"]
             result = encoder(batch)
             out = encoder_output(result, encoder)
@@ -168,7 +168,7 @@ class ActingPlan:
     def of(cls, encoder: Any, head: Any) -> ActingPlan | None:
         """The plan, or None where a part is of another kind; ``encoder`` may be an actor's alone, too."""
         actor = encoder
-        if type(encoder) is ActorCriticEncoder and not encoder._shared:
+        if type(encoder) is ActorCriticEncoder and not encoder.shares_layers:
             actor = encoder._modules["actor_encoder"]
         plain = type(actor) is MLPEncoder and actor.is_plain and type(head) is MLPHead and head.is_plain
         return cls(encoder, actor, head) if plain else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+
 KNOWN_PACKAGES: dict[tuple[str, str], str] = {
     ("algorithm", "appo"): "rlkit-appo",
     ("algorithm", "dqn"): "rlkit-dqn",
@@ -23,10 +25,17 @@ KNOWN_PACKAGES: dict[tuple[str, str], str] = {
 """``(kind, short name)`` to the distribution that supplies it."""
 
 
+def known_names(kind: str) -> list[str]:
+    """Short names of a kind that some known distribution supplies."""
+    return [name for known_kind, name in KNOWN_PACKAGES if known_kind == kind]
+
+
 def package_for(kind: str, name: str) -> str:
     """Return the distribution to install for what ``name`` (an id or a short name) means.
 
-    An id names its distribution itself; a short name that nobody here knows is looked for under ``rlkit-NAME``.
+    An id names its distribution itself. A short name may be misspelt; one that is near none that is known here is looked
+    for under ``rlkit-NAME``.
     """
     distribution, _, short = name.rpartition("/")
-    return distribution or KNOWN_PACKAGES.get((kind, short.lower()), f"rlkit-{short}")
+    near = difflib.get_close_matches(short.lower(), known_names(kind), n=1)
+    return distribution or (KNOWN_PACKAGES[kind, near[0]] if near else f"rlkit-{short}")

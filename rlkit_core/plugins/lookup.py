@@ -29,7 +29,7 @@ from rlkit_core.plugins.discovery import (
     canonical,
     top_level,
 )
-from rlkit_core.plugins.known_packages import package_for
+from rlkit_core.plugins.known_packages import known_names, package_for
 from rlkit_core.plugins.records import LOCAL, SERVICE_KINDS, Origin, R, Registered
 from rlkit_core.plugins.states import PluginState
 
@@ -113,11 +113,13 @@ def find_record(
             raise AmbiguousComponentError(f"{asked_for} could be {_listed(matches, ' and ')}: write the full id")
         if matches:
             return matches[0]
-        near = did_you_mean(name, sorted({r.name for r in known.values()}))
+        installed = sorted({r.name for r in known.values()})
+        misspelt = bool(did_you_mean(name, installed))  # nothing to install then
+        near = did_you_mean(name, installed if misspelt else [n for n in known_names(kind) if n != name])
         text = f"no {noun} named {name!r}.{near} Installed: {', '.join(known) or 'none'}."
         if not service:
             raise NoComponentError(text)
-        hint = "" if near else f" If it is a plugin: {install_line(kind, name)}"
+        hint = "" if misspelt else f" If it is a plugin: {install_line(kind, name)}"
         failed = "".join(f"\n  {state}" for state in unavailable.values())
         raise PluginNotFoundError(text + hint + (f"\nPlugins that may supply it:{failed}" if failed else ""))
     distribution = canonical(distribution)

@@ -56,7 +56,7 @@ class ActorCriticTorchRLModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI
         self.input_columns = tuple(getattr(self.encoder, "input_columns", (Columns.OBS,)))
         stateful = self.is_stateful()
         # One encoder for both: what acting computed of a step is what its value needs, so the learner need not.
-        self._keeps_embeddings = not stateful and bool(getattr(self.encoder, "_shared", False))
+        self._keeps_embeddings = not stateful and bool(getattr(self.encoder, "shares_layers", False))
         takes_only = "only" in inspect.signature(type(self.encoder).forward).parameters
         # A recurrent critic of its own has state to carry along while acting.
         both = stateful and getattr(self.encoder, "critic_encoder", None) is not None

@@ -452,6 +452,8 @@ def test_services(site):
     assert "pip install" not in str(caught.value)
     with pytest.raises(PluginNotFoundError, match=r"Installed: .*pip install rlkit-ray"):
         host.get_service("executor", "ray")
+    with pytest.raises(PluginNotFoundError, match=r"Did you mean 'process'\?.*pip install rlkit-processes"):
+        host.get_service("executor", "proces")
     with pytest.raises(PluginNotFoundError, match=r"no step engine named 'inductor'\..*pip install rlkit-capture"):
         host.get_service("step_engine", "inductor")
     with pytest.raises(PluginNotFoundError, match=r"nothing installed supplies 'lab-c'.*pip install lab-c"):
