@@ -33,7 +33,7 @@ def known_names(kind: str) -> list[str]:
 def package_for(kind: str, name: str) -> str:
     """Return the distribution to install for what ``name`` (an id or a short name) means.
 
-    An id names its distribution itself. A short name may be misspelt; one that is near none that is known here is looked
+    An id names its distribution itself. A short name may be misspelt; one that is near none known here is looked
     for under ``rlkit-NAME``.
     """
     distribution, _, short = name.rpartition("/")
