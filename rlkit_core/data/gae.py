@@ -6,11 +6,10 @@ Estimation", https://arxiv.org/abs/1506.02438, equation 16.
 
 from __future__ import annotations
 
-from typing import Any, cast, overload
-
-import numpy as np
 import torch
 from torch import Tensor
+
+from rlkit_core.data.arrays import ArrayT, on_tensors
 
 
 def discounted_suffix_sum(x_t: Tensor, decay_t: Tensor) -> Tensor:
@@ -41,38 +40,16 @@ def discounted_suffix_sum(x_t: Tensor, decay_t: Tensor) -> Tensor:
     return y
 
 
-@overload
 def gae(
-    rewards: Tensor,
-    values: Tensor,
-    last_value: Tensor,
-    terminateds: Tensor,
-    truncateds: Tensor,
-    final_values: Tensor | None = None,
+    rewards: ArrayT,
+    values: ArrayT,
+    last_value: ArrayT,
+    terminateds: ArrayT,
+    truncateds: ArrayT,
+    final_values: ArrayT | None = None,
     gamma: float = 0.99,
     lambda_: float = 0.95,
-) -> tuple[Tensor, Tensor]: ...
-@overload
-def gae(
-    rewards: np.ndarray[Any, Any],
-    values: np.ndarray[Any, Any],
-    last_value: np.ndarray[Any, Any],
-    terminateds: np.ndarray[Any, Any],
-    truncateds: np.ndarray[Any, Any],
-    final_values: np.ndarray[Any, Any] | None = None,
-    gamma: float = 0.99,
-    lambda_: float = 0.95,
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]: ...
-def gae(
-    rewards: Any,
-    values: Any,
-    last_value: Any,
-    terminateds: Any,
-    truncateds: Any,
-    final_values: Any = None,
-    gamma: float = 0.99,
-    lambda_: float = 0.95,
-) -> tuple[Any, Any]:
+) -> tuple[ArrayT, ArrayT]:
     """Advantages and value targets of a time-major rollout.
 
     A terminated step has no future. A truncated step does: its value is bootstrapped, from ``final_values`` where
@@ -93,14 +70,22 @@ def gae(
     Returns:
         ``(advantages, value_targets)``, both ``[T, N]`` and float; tensors for tensors, arrays for arrays.
     """
-    if not isinstance(rewards, Tensor):
-        tensors = [
-            None if x is None else torch.from_numpy(np.ascontiguousarray(x))
-            for x in (rewards, values, last_value, terminateds, truncateds, final_values)
-        ]
-        advantages, targets = cast(Any, gae)(*tensors, gamma, lambda_)
-        return advantages.numpy(), targets.numpy()
+    arrays = (rewards, values, last_value, terminateds, truncateds, final_values)
+    advantages, targets = on_tensors(_gae, *arrays, gamma=gamma, lambda_=lambda_)
+    return advantages, targets
 
+
+def _gae(
+    rewards: Tensor,
+    values: Tensor,
+    last_value: Tensor,
+    terminateds: Tensor,
+    truncateds: Tensor,
+    final_values: Tensor | None,
+    *,
+    gamma: float,
+    lambda_: float,
+) -> tuple[Tensor, Tensor]:
     next_values = torch.empty_like(values)
     next_values[:-1] = values[1:]
     next_values[-1] = last_value

@@ -7,12 +7,12 @@ n-step return of its section "Multi-step learning".
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from rlkit_core.data.arrays import ArrayT, on_tensors
 from rlkit_core.errors import ConfigError
 
 
@@ -38,14 +38,14 @@ class NStepReturns(NamedTuple):
 
 
 def n_step_returns(
-    rewards: Any,
-    discounts: Any,
+    rewards: ArrayT,
+    discounts: ArrayT,
     n: int,
-    truncateds: Any = None,
+    truncateds: ArrayT | None = None,
     *,
-    values: Any = None,
-    bootstrap_value: Any = None,
-    final_values: Any = None,
+    values: ArrayT | None = None,
+    bootstrap_value: ArrayT | None = None,
+    final_values: ArrayT | None = None,
 ) -> NStepReturns:
     """Sum up to ``n`` rewards from every step of a time-major rollout.
 
@@ -77,16 +77,20 @@ def n_step_returns(
         raise ConfigError(f"n_step_returns: n={n}: expected at least 1")
     if (values is None) != (bootstrap_value is None):
         raise ConfigError("n_step_returns: give values[T, N] and bootstrap_value[N] together, or neither")
-    if not isinstance(rewards, Tensor):
-        tensors = [
-            None if x is None else torch.from_numpy(np.ascontiguousarray(x))
-            for x in (rewards, discounts, truncateds, values, bootstrap_value, final_values)
-        ]
-        r, g, cut, v, v_last, v_final = tensors
-        found = n_step_returns(r, g, n, cut, values=v, bootstrap_value=v_last, final_values=v_final)
-        return NStepReturns(*(None if x is None else cast(Tensor, x).numpy() for x in found))
+    arrays = (rewards, discounts, truncateds, values, bootstrap_value, final_values)
+    return NStepReturns(*on_tensors(_n_step_returns, *arrays, n=n))
 
-    r_t, discount_t = rewards, discounts
+
+def _n_step_returns(
+    r_t: Tensor,
+    discount_t: Tensor,
+    truncateds: Tensor | None,
+    values: Tensor | None,
+    bootstrap_value: Tensor | None,
+    final_values: Tensor | None,
+    *,
+    n: int,
+) -> tuple[Tensor | None, ...]:
     num_steps = r_t.shape[0]
     goes_on_t = discount_t != 0
     if truncateds is not None:
@@ -103,9 +107,9 @@ def n_step_returns(
         steps_t[:-k] += uses_t
     rows = torch.arange(num_steps, device=r_t.device).view(-1, *(1,) * (r_t.dim() - 1))
     last_t = rows + steps_t - 1
-    if values is None:
-        return NStepReturns(total_t, product_t, steps_t, last_t, None)
+    if values is None or bootstrap_value is None:
+        return total_t, product_t, steps_t, last_t, None
     v_t = torch.cat((values[1:], bootstrap_value.unsqueeze(0)))
     if final_values is not None and truncateds is not None:
         v_t = torch.where(truncateds.bool(), final_values, v_t)
-    return NStepReturns(total_t, product_t, steps_t, last_t, torch.addcmul(total_t, product_t, v_t.gather(0, last_t)))
+    return total_t, product_t, steps_t, last_t, torch.addcmul(total_t, product_t, v_t.gather(0, last_t))

@@ -6,22 +6,14 @@ https://arxiv.org/abs/1707.06887, equation 7 and algorithm 1.
 
 from __future__ import annotations
 
-from typing import Any, overload
-
-import numpy as np
 import torch
 from torch import Tensor
 
+from rlkit_core.data.arrays import ArrayT, on_tensors
 from rlkit_core.errors import ConfigError
 
 
-@overload
-def categorical_projection(z_p: Tensor, probs: Tensor, z_q: Tensor) -> Tensor: ...
-@overload
-def categorical_projection(
-    z_p: np.ndarray[Any, Any], probs: np.ndarray[Any, Any], z_q: np.ndarray[Any, Any]
-) -> np.ndarray[Any, Any]: ...
-def categorical_projection(z_p: Any, probs: Any, z_q: Any) -> Any:
+def categorical_projection(z_p: ArrayT, probs: ArrayT, z_q: ArrayT) -> ArrayT:
     """Move the mass of atoms ``z_p`` onto the support ``z_q``, each atom's to its two neighbours, linearly.
 
     An atom that lies on the support moves as a whole; one outside of it is clipped to its ends. Each row keeps its
@@ -38,9 +30,11 @@ def categorical_projection(z_p: Any, probs: Any, z_q: Any) -> Any:
     Raises:
         ConfigError: the support has less than two atoms.
     """
-    if not isinstance(probs, Tensor):
-        tensors = [torch.from_numpy(np.ascontiguousarray(x)) for x in (z_p, probs, z_q)]
-        return categorical_projection(*tensors).numpy()
+    projected: ArrayT = on_tensors(_projected, z_p, probs, z_q)
+    return projected
+
+
+def _projected(z_p: Tensor, probs: Tensor, z_q: Tensor) -> Tensor:
     atoms = z_q.shape[0]
     if atoms < 2:
         raise ConfigError(f"categorical_projection: the support z_q has {atoms} atoms; expected at least 2")

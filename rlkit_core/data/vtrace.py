@@ -6,56 +6,26 @@ Architectures", https://arxiv.org/abs/1802.01561, equation 1, remark 1 (its recu
 
 from __future__ import annotations
 
-from typing import Any, cast, overload
-
-import numpy as np
 import torch
 from torch import Tensor
 
+from rlkit_core.data.arrays import ArrayT, on_tensors
 from rlkit_core.data.gae import discounted_suffix_sum
 
 
-@overload
 def vtrace(
-    behaviour_logp: Tensor,
-    target_logp: Tensor,
-    rewards: Tensor,
-    values: Tensor,
-    bootstrap_value: Tensor,
-    discounts: Tensor,
+    behaviour_logp: ArrayT,
+    target_logp: ArrayT,
+    rewards: ArrayT,
+    values: ArrayT,
+    bootstrap_value: ArrayT,
+    discounts: ArrayT,
     clip_rho: float = 1.0,
     clip_c: float = 1.0,
     clip_pg_rho: float = 1.0,
-    truncateds: Tensor | None = None,
-    final_values: Tensor | None = None,
-) -> tuple[Tensor, Tensor]: ...
-@overload
-def vtrace(
-    behaviour_logp: np.ndarray[Any, Any],
-    target_logp: np.ndarray[Any, Any],
-    rewards: np.ndarray[Any, Any],
-    values: np.ndarray[Any, Any],
-    bootstrap_value: np.ndarray[Any, Any],
-    discounts: np.ndarray[Any, Any],
-    clip_rho: float = 1.0,
-    clip_c: float = 1.0,
-    clip_pg_rho: float = 1.0,
-    truncateds: np.ndarray[Any, Any] | None = None,
-    final_values: np.ndarray[Any, Any] | None = None,
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]: ...
-def vtrace(
-    behaviour_logp: Any,
-    target_logp: Any,
-    rewards: Any,
-    values: Any,
-    bootstrap_value: Any,
-    discounts: Any,
-    clip_rho: float = 1.0,
-    clip_c: float = 1.0,
-    clip_pg_rho: float = 1.0,
-    truncateds: Any = None,
-    final_values: Any = None,
-) -> tuple[Any, Any]:
+    truncateds: ArrayT | None = None,
+    final_values: ArrayT | None = None,
+) -> tuple[ArrayT, ArrayT]:
     """Value targets ``v_s`` (equation 1) and the advantages of the policy gradient (section 4.2).
 
     With ``rho_t = pi(a_t) / mu(a_t)`` and ``delta_t = min(clip_rho, rho_t) (r_t + discount_t V_{t+1} - V_t)``::
@@ -88,35 +58,44 @@ def vtrace(
     Returns:
         ``(vs, pg_advantages)``, both of the shape of ``values``; tensors for tensors, arrays for arrays.
     """
-    if not isinstance(values, Tensor):
-        given = (behaviour_logp, target_logp, rewards, values, bootstrap_value, discounts)
-        ends = (truncateds, final_values)
-        one, two = (
-            [None if x is None else torch.as_tensor(np.ascontiguousarray(x)).reshape(np.shape(x)) for x in xs]
-            for xs in (given, ends)
-        )
-        vs, advantages = cast(Any, vtrace)(*one, clip_rho, clip_c, clip_pg_rho, *two)
-        return vs.numpy(), advantages.numpy()
-
+    arrays = (behaviour_logp, target_logp, rewards, values, bootstrap_value, discounts, truncateds, final_values)
     with torch.no_grad():
-        rho_t = torch.exp(target_logp - behaviour_logp)
-        next_values = _shifted(values, bootstrap_value)
-        decay_t = discounts * rho_t.clamp(max=clip_c)
-        if truncateds is not None:
-            truncateds = truncateds.bool()
-            if final_values is not None:
-                next_values = torch.where(truncateds, final_values, next_values)
-            decay_t = decay_t.masked_fill(truncateds, 0.0)
-        clipped_rho_t = rho_t.clamp(max=clip_rho)
-        delta_t = clipped_rho_t * (torch.addcmul(rewards, discounts, next_values) - values)
-        corrections = discounted_suffix_sum(delta_t, decay_t)
-        vs = corrections + values
-        next_vs = _shifted(vs, bootstrap_value)
-        if truncateds is not None:
-            next_vs = torch.where(truncateds, next_values, next_vs)
-        weights = clipped_rho_t if clip_pg_rho == clip_rho else rho_t.clamp(max=clip_pg_rho)
-        advantages = weights * (torch.addcmul(rewards, discounts, next_vs) - values)
-        return vs, advantages
+        vs, advantages = on_tensors(_vtrace, *arrays, clip_rho=clip_rho, clip_c=clip_c, clip_pg_rho=clip_pg_rho)
+    return vs, advantages
+
+
+def _vtrace(
+    behaviour_logp: Tensor,
+    target_logp: Tensor,
+    rewards: Tensor,
+    values: Tensor,
+    bootstrap_value: Tensor,
+    discounts: Tensor,
+    truncateds: Tensor | None,
+    final_values: Tensor | None,
+    *,
+    clip_rho: float,
+    clip_c: float,
+    clip_pg_rho: float,
+) -> tuple[Tensor, Tensor]:
+    rho_t = torch.exp(target_logp - behaviour_logp)
+    next_values = _shifted(values, bootstrap_value)
+    decay_t = discounts * rho_t.clamp(max=clip_c)
+    if truncateds is not None:
+        truncateds = truncateds.bool()
+        if final_values is not None:
+            next_values = torch.where(truncateds, final_values, next_values)
+        decay_t = decay_t.masked_fill(truncateds, 0.0)
+    clipped_rho_t = rho_t.clamp(max=clip_rho)
+    delta_t = clipped_rho_t * (torch.addcmul(rewards, discounts, next_values) - values)
+    corrections = discounted_suffix_sum(delta_t, decay_t)
+    vs = corrections + values
+    next_vs = _shifted(vs, bootstrap_value)
+    if truncateds is not None:
+        next_vs = torch.where(truncateds, next_values, next_vs)
+    weights = clipped_rho_t if clip_pg_rho == clip_rho else rho_t.clamp(max=clip_pg_rho)
+    advantages = weights * (torch.addcmul(rewards, discounts, next_vs) - values)
+    return vs, advantages
 
 
 def _shifted(x_t: Tensor, last: Tensor) -> Tensor:
