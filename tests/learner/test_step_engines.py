@@ -83,14 +83,14 @@ class KeepsOthersAway(BCTorchLearner):
 
 
 @pytest.fixture
-def small_lab(tmp_path, monkeypatch):
+def engine_lab(tmp_path, monkeypatch):
     """A distribution that registers the engine ``noting``."""
     monkeypatch.syspath_prepend(tmp_path)
-    info = tmp_path / "small_lab-1.0.dist-info"
+    info = tmp_path / "engine_lab-1.0.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: small-lab\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[rlkit.plugins]\nsmall-lab = small_lab\n")
-    (tmp_path / "small_lab.py").write_text(
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: engine-lab\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[rlkit.plugins]\nengine-lab = engine_lab\n")
+    (tmp_path / "engine_lab.py").write_text(
         "from rlkit_core import hookimpl\n"
         "from rlkit_core.plugins.records import Service\n"
         "rlkit_api = '1.0'\n"
@@ -100,9 +100,10 @@ def small_lab(tmp_path, monkeypatch):
     )
     with use_host(PluginHost(scan(sys.path))):
         yield
+    sys.modules.pop("engine_lab", None)
 
 
-def test_an_engine_is_chosen_by_its_name_and_told_of_updates_and_steps(small_lab):
+def test_an_engine_is_chosen_by_its_name_and_told_of_updates_and_steps(engine_lab):
     learner = build("noting")
     learner.update({"default_policy": rows()}, minibatch_size=16, num_epochs=2)
     assert learner.engine.calls == ["made", "begin", *["step"] * 4, "end"]
