@@ -15,15 +15,20 @@ _HOMES = {
     "DiscreteBCTorchModule": "rlkit_core.testing.bc_module",
     "MOBILENET_INPUT_SHAPE": "rlkit_core.testing.mobilenet",
     "MobileNetV2EncoderConfig": "rlkit_core.testing.mobilenet",
+    "MultiAgentCartPole": "rlkit_core.testing.multi_agent",
+    "MultiAgentEnv": "rlkit_core.envs.multi_agent.dict_env",
     "RandomEnv": "rlkit_core.testing.random_env",
     "RandomRLModule": "rlkit_core.testing.simple_modules",
     "StatelessCartPole": "rlkit_core.testing.stateless_cartpole",
     "TemperatureCategorical": "rlkit_core.testing.custom_distribution",
+    "make_multi_agent": "rlkit_core.envs.multi_agent.copies",
 }
 
 __all__ = sorted(_HOMES)
 
 if TYPE_CHECKING:
+    from rlkit_core.envs.multi_agent.copies import make_multi_agent as make_multi_agent
+    from rlkit_core.envs.multi_agent.dict_env import MultiAgentEnv as MultiAgentEnv
     from rlkit_core.testing.bc_algorithm import BC as BC
     from rlkit_core.testing.bc_algorithm import BCConfigTest as BCConfigTest
     from rlkit_core.testing.bc_algorithm import BCTorchLearner as BCTorchLearner
@@ -37,6 +42,7 @@ if TYPE_CHECKING:
     from rlkit_core.testing.custom_distribution import TemperatureCategorical as TemperatureCategorical
     from rlkit_core.testing.mobilenet import MOBILENET_INPUT_SHAPE as MOBILENET_INPUT_SHAPE
     from rlkit_core.testing.mobilenet import MobileNetV2EncoderConfig as MobileNetV2EncoderConfig
+    from rlkit_core.testing.multi_agent import MultiAgentCartPole as MultiAgentCartPole
     from rlkit_core.testing.random_env import RandomEnv as RandomEnv
     from rlkit_core.testing.simple_modules import CartPoleHeuristicRLModule as CartPoleHeuristicRLModule
     from rlkit_core.testing.simple_modules import RandomRLModule as RandomRLModule
