@@ -27,6 +27,7 @@ _LAZY = {
     "MultiRLModuleConfig": "rlkit_core.rl_module",
     "MultiRLModuleSpec": "rlkit_core.rl_module",
     "PluginHost": "rlkit_core.plugins.host",
+    "PolicySpec": "rlkit_core.algorithm.config.policies",
     "RLModule": "rlkit_core.rl_module",
     "RLModuleConfig": "rlkit_core.rl_module",
     "RLModuleSpec": "rlkit_core.rl_module",
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from rlkit_core.algorithm import Algorithm as Algorithm
     from rlkit_core.algorithm import AlgorithmConfig as AlgorithmConfig
     from rlkit_core.algorithm import get_algorithm_config as get_algorithm_config
+    from rlkit_core.algorithm.config.policies import PolicySpec as PolicySpec
     from rlkit_core.catalog import ActorCriticCatalog as ActorCriticCatalog
     from rlkit_core.catalog import Catalog as Catalog
     from rlkit_core.columns import Columns as Columns

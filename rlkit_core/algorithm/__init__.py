@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rlkit_core.algorithm.algorithm import Algorithm as Algorithm
     from rlkit_core.algorithm.config.config import AlgorithmConfig as AlgorithmConfig
+    from rlkit_core.algorithm.config.policies import PolicySpec as PolicySpec
 
 _LAZY = {
     "Algorithm": ("rlkit_core.algorithm.algorithm", "Algorithm"),
     "AlgorithmConfig": ("rlkit_core.algorithm.config.config", "AlgorithmConfig"),
+    "PolicySpec": ("rlkit_core.algorithm.config.policies", "PolicySpec"),
     "redeclare": ("rlkit_core.settings", "redeclare"),
     "setting": ("rlkit_core.settings", "setting"),
 }
 
-__all__ = ["Algorithm", "AlgorithmConfig", "get_algorithm_config", "redeclare", "setting"]
+__all__ = ["Algorithm", "AlgorithmConfig", "PolicySpec", "get_algorithm_config", "redeclare", "setting"]
 
 
 def get_algorithm_config(name: str) -> Any:

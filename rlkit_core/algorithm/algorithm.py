@@ -8,11 +8,10 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, cast
 
-import gymnasium as gym
-
 from rlkit_core.algorithm.callbacks import Callbacks
 from rlkit_core.algorithm.config.converters import EnvSpec
 from rlkit_core.algorithm.evaluation import Evaluation
+from rlkit_core.algorithm.module_changes import Agents, RunningModules
 from rlkit_core.algorithm.results import ResultDict, Timers, assemble_result
 from rlkit_core.checkpoint import Checkpointable
 from rlkit_core.checkpoint.saved_component import SavedComponent
@@ -63,16 +62,16 @@ class Algorithm(Checkpointable):
         self.last_learner_results: dict[str, Any] = {}
         self.evaluation = Evaluation(self.seeds)
         self.callbacks = Callbacks(self.config, host)
+        agents = Agents(self.config)
+        agents.check(self.config)
         self.env_runner_group = EnvRunnerGroup(self.config, seeds=self.seeds)
         try:
-            self.learner_group = LearnerGroup(
-                config=self.config,
-                module_spec=self.config.get_multi_rl_module_spec(spaces=self._env_spaces, inference_only=False),
-                seeds=self.seeds,
-            )
+            spec = self.config.get_multi_rl_module_spec(spaces=self.env_runner_group.get_spaces(), inference_only=False)
+            self.learner_group = LearnerGroup(config=self.config, module_spec=spec, seeds=self.seeds)
         except BaseException:
             self.env_runner_group.stop()
             raise
+        self._modules = RunningModules(self.learner_group, self.env_runner_group, self.evaluation, agents)
         try:
             self.sync_weights()
             self.callbacks.on_algorithm_init(self)
@@ -266,7 +265,7 @@ class Algorithm(Checkpointable):
     @property
     def module_set(self) -> ModuleSet:
         """The modules that the config knows; learners and runners may each lack some."""
-        return ModuleSet.from_config(self.config, self._env_spaces)
+        return self._modules.known(self.config)
 
     def add_module(
         self,
@@ -299,25 +298,12 @@ class Algorithm(Checkpointable):
             ValueError: the id is malformed or taken, or agents are mapped to a module that is not there. Nothing has
                 changed then.
         """
-        spec: RLModuleSpec = module_spec.copy()
-        observation_space, action_space = self._env_spaces
-        spec.observation_space = observation_space if spec.observation_space is None else spec.observation_space
-        spec.action_space = action_space if spec.action_space is None else spec.action_space
-        settings: dict[str, Any] = {
-            "to_train": new_should_module_be_updated,
-            "mapping_fn": new_agent_to_module_mapping_fn,
-        }
-
-        def with_it(modules: ModuleSet) -> ModuleSet:
-            return modules.with_module(module_id, spec, overrides=config_overrides, **settings)
-
-        known = self.module_set
-        return self._change_modules(
-            with_it(known.without(module_id) if module_id in known else known),
-            with_it,
-            settings,
-            takes_part=(add_to_learners, add_to_env_runners, add_to_eval_env_runners),
+        settings = {"to_train": new_should_module_be_updated, "mapping_fn": new_agent_to_module_mapping_fn}
+        takes_part = (add_to_learners, add_to_env_runners, add_to_eval_env_runners)
+        known = self._modules.add(
+            self.config, module_id, module_spec, overrides=config_overrides, settings=settings, takes_part=takes_part
         )
+        return self._modules_changed(known)
 
     def remove_module(
         self,
@@ -346,73 +332,41 @@ class Algorithm(Checkpointable):
             KeyError: there is no such module.
             ValueError: agents are still mapped to it. Nothing has changed then.
         """
-        settings: dict[str, Any] = {
-            "to_train": new_should_module_be_updated,
-            "mapping_fn": new_agent_to_module_mapping_fn,
-        }
+        settings = {"to_train": new_should_module_be_updated, "mapping_fn": new_agent_to_module_mapping_fn}
+        takes_part = (remove_from_learners, remove_from_env_runners, remove_from_eval_env_runners)
+        known = self._modules.remove(self.config, module_id, settings=settings, takes_part=takes_part)
+        return self._modules_changed(known)
 
-        def without_it(modules: ModuleSet) -> ModuleSet:
-            if module_id in modules:
-                return modules.without(module_id, **settings)
-            return modules.with_settings(**settings)
-
-        known = self.module_set
-        if not any(module_id in group.module_set for group in (self.learner_group, self.env_runner_group)):
-            known.without(module_id)
-        return self._change_modules(
-            without_it(known),
-            without_it,
-            settings,
-            takes_part=(remove_from_learners, remove_from_env_runners, remove_from_eval_env_runners),
-        )
-
-    def _change_modules(
+    def change_modules(
         self,
-        known: ModuleSet,
-        change: Callable[[ModuleSet], ModuleSet],
-        settings: Mapping[str, Any],
         *,
-        takes_part: tuple[bool, bool, bool],
+        new_agent_to_module_mapping_fn: Callable[..., str] | None = None,
+        new_should_module_be_updated: ToTrain | None = None,
     ) -> MultiRLModuleSpec:
-        """Give the config, the learners, training's runners and evaluation's new sets of modules.
+        """Let agents use other modules from their next episode on, or other modules be trained; None changes nothing.
 
         Args:
-            known: the set that the config is to know.
-            change: makes the new set of a group from the one it has.
-            settings: all that changes in a group that does not take part.
-            takes_part: whether the learners do, training's runners, and evaluation's.
+            new_agent_to_module_mapping_fn: takes the place of ``policy_mapping_fn``.
+            new_should_module_be_updated: takes the place of ``policies_to_train``.
+
+        Returns:
+            The spec of all modules.
 
         Raises:
-            Exception: what ``change`` raises, or ValueError where agents are mapped to no module of their runners;
-                nothing has changed then.
+            ConfigError: agents are mapped to a module that is not there, or one is to be trained that is not. Nothing
+                has changed then.
         """
-        groups = (self.learner_group, self.env_runner_group, self.evaluation.runners)
-        sets = [
-            (group, change(group.module_set) if part else group.module_set.with_settings(**settings))
-            for group, part in zip(groups, takes_part, strict=True)
-            if group is not None
-        ]
-        for _, modules in sets[1:]:
-            modules.module_of()
-        for group, modules in sets:
-            group.set_modules(modules)
+        settings = {"to_train": new_should_module_be_updated, "mapping_fn": new_agent_to_module_mapping_fn}
+        return self._modules_changed(self._modules.change_settings(self.config, settings))
+
+    def _modules_changed(self, known: ModuleSet) -> MultiRLModuleSpec:
         self.config = known.config
         self.sync_weights()
         return known.spec
 
     def match_modules_to_learner(self) -> None:
         """Give runners and config the modules that the learner has, after it was restored from elsewhere."""
-        theirs = self.learner_group.module_set
-        for group in self._runner_groups():
-            modules = group.module_set.following(theirs)
-            if modules is not group.module_set:
-                group.set_modules(modules)
-        self.config = self.module_set.following(theirs).config
-
-    @property
-    def _env_spaces(self) -> tuple[gym.Space[Any], gym.Space[Any]]:
-        """Observation and action space of the env, for modules whose specs have none."""
-        return next(iter(self.env_runner_group.get_spaces().values()))
+        self.config = self._modules.follow_learner(self.config)
 
     # -- checkpoints --------------------------------------------------------------------------------------------------
 

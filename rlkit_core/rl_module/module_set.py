@@ -7,12 +7,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
-from attrs import frozen
+from attrs import field, frozen
 
 from rlkit_core.checkpoint import from_jsonable, to_jsonable
 from rlkit_core.columns import DEFAULT_AGENT_ID
 from rlkit_core.errors import CheckpointError, RLKitError
 from rlkit_core.models.default_config import model_config_dict as plain_model_config
+from rlkit_core.rl_module.agent_mapping import AgentEpisode, AgentID, ask
 from rlkit_core.rl_module.apis.target_network import TargetNetworkAPI, target_names
 from rlkit_core.rl_module.base import RLModule
 from rlkit_core.rl_module.multi import MultiRLModule, validate_module_id
@@ -98,10 +99,18 @@ class ModuleSet:
     Args:
         config: a frozen config that knows exactly these modules.
         specs: a complete spec (class, spaces, model config) for each module, in order.
+
+    Attributes:
+        acting_ids: of the modules that can act: those that do not live on learners only.
     """
 
     config: ModuleConfig
     specs: Mapping[str, RLModuleSpec]
+    acting_ids: tuple[str, ...] = field(init=False)
+
+    @acting_ids.default
+    def _without_learner_only(self) -> tuple[str, ...]:
+        return tuple(mid for mid, spec in self.specs.items() if not spec.learner_only)
 
     @classmethod
     def from_config(cls, config: ModuleConfig, spaces: Spaces | SpacePair | None = None) -> ModuleSet:
@@ -150,20 +159,17 @@ class ModuleSet:
         """Whether the module is trained, by :func:`is_trained`."""
         return is_trained(self.config, module_id, batch)
 
-    def module_of(self, agent_id: object = DEFAULT_AGENT_ID, episode: object = None) -> str:
+    def module_of(self, agent_id: AgentID = DEFAULT_AGENT_ID, episode: AgentEpisode | None = None) -> str:
         """Id of the module that an agent is mapped to.
 
+        Args:
+            agent_id: the agent; the only one of a single-agent env unless given.
+            episode: the episode that it is in; a stand-in with no id unless given.
+
         Raises:
-            ValueError: no such module is here, or it lives on learners only.
+            ConfigError: the mapping raised, no such module is here, or it lives on learners only.
         """
-        module_id = str(self.config.policy_mapping_fn(agent_id, episode))
-        acting = [mid for mid, spec in self.specs.items() if not spec.learner_only]
-        if module_id not in acting:
-            raise ValueError(
-                f"agents are mapped to module {module_id!r}, but those that can act are {', '.join(acting) or 'none'}; "
-                "pass a mapping to one of them (new_agent_to_module_mapping_fn=)"
-            )
-        return module_id
+        return ask(self.config.policy_mapping_fn, agent_id, episode or AgentEpisode("", 0), self.acting_ids)
 
     # -- other sets ---------------------------------------------------------------------------------------------------
 
@@ -175,6 +181,7 @@ class ModuleSet:
         overrides: Mapping[str, Any] | None = None,
         to_train: ToTrain | None = None,
         mapping_fn: Callable[..., str] | None = None,
+        spaces: Spaces | None = None,
     ) -> ModuleSet:
         """One more module.
 
@@ -185,6 +192,7 @@ class ModuleSet:
             overrides: settings that differ for it; None leaves what the config has.
             to_train: the new ``policies_to_train``; None leaves it.
             mapping_fn: the new ``policy_mapping_fn``; None leaves it.
+            spaces: for what its spec lacks: pairs by module id, and one for all under ``"__env__"``.
 
         Raises:
             ValueError: the id is malformed or taken.
@@ -198,7 +206,8 @@ class ModuleSet:
         draft = _changed(self.config, {**self.specs, module_id: written}, per_module, to_train, mapping_fn)
         if written is not spec:
             return draft
-        complete = draft.config.get_multi_rl_module_spec(spaces=self.spaces, inference_only=False)[module_id]
+        known = {**(spaces or {}), **self.spaces}
+        complete = draft.config.get_multi_rl_module_spec(spaces=known, inference_only=False)[module_id]
         return _changed(draft.config, {**self.specs, module_id: complete})
 
     def without(
@@ -228,15 +237,16 @@ class ModuleSet:
         """The same modules with another ``policies_to_train`` and ``policy_mapping_fn``; None leaves one as it is."""
         return _changed(self.config, self.specs, None, to_train, mapping_fn)
 
-    def following(self, other: ModuleSet) -> ModuleSet:
+    def following(self, other: ModuleSet, *, used: Collection[str]) -> ModuleSet:
         """The modules of ``other`` with the rest of this one's config; this very set where it has them already.
 
-        A module that is here alone stays if agents are mapped to it.
+        Args:
+            other: the set to follow.
+            used: ids of modules that agents are mapped to; those of them that are here alone stay.
         """
-        acting = str(self.config.policy_mapping_fn(DEFAULT_AGENT_ID, None))
         result = self
         for module_id in self.specs:
-            if module_id not in other and module_id != acting:
+            if module_id not in other and module_id not in used:
                 result = result.without(module_id)
         for module_id, spec in other.specs.items():
             if module_id not in result or not alike(result.specs[module_id], spec):
@@ -365,6 +375,8 @@ def _changed(
     """Modules with a config that knows them; None leaves a setting as it was."""
     config = before.copy(copy_frozen=False)
     modules = ModuleSet(config, specs)
+    if overrides_per_module is None and before.algorithm_config_overrides_per_module:
+        overrides_per_module = before.algorithm_config_overrides_per_module  # ``policies`` may hold some of them
     settings = {
         "rl_module_spec": modules.spec,
         "algorithm_config_overrides_per_module": overrides_per_module,

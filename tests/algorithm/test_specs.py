@@ -116,7 +116,7 @@ def test_the_users_specs_never_change() -> None:
         (
             None,
             MultiRLModuleSpec(rl_module_specs={"p0": RLModuleSpec(), "p1": RLModuleSpec()}),
-            ["default_policy", "p0", "p1"],
+            ["p0", "p1"],
         ),
         (None, MultiRLModuleSpec(multi_rl_module_class=OwnMulti), ["default_policy"]),  # type: ignore[arg-type]
     ],

@@ -153,11 +153,11 @@ def test_weights_to_load_are_loaded_once(tmp_path) -> None:
 
 def test_following_another_set() -> None:
     mine, theirs = set_of("p0", "p1", "rule"), set_of("p0", "p1")
-    assert theirs.following(set_of("p0", "p1")) is theirs
+    assert theirs.following(set_of("p0", "p1"), used=["p0"]) is theirs
     acting = mine.with_settings(mapping_fn=lambda agent_id, episode: "rule")
     theirs = theirs.without("p1").with_module("p2", spec(4), overrides={"lr": 0.5}, to_train=["p2"])
     theirs = theirs.without("p0").with_module("p0", spec(16))
-    result = acting.following(theirs)
+    result = acting.following(theirs, used=["rule"])
     assert list(result) == ["p0", "rule", "p2"]  # agents are mapped to the rule
     assert alike(result.specs["p0"], theirs.specs["p0"])
     assert result.config.get_config_for_module("p2").lr == 0.5

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from rlkit_core.algorithm.config.derived import DerivedSettings, specs_by_id
+from rlkit_core.errors import did_you_mean
 from rlkit_core.learner.group.config import learner_problems
 
 
@@ -48,7 +49,8 @@ def plugin_problems(config: DerivedSettings) -> Iterator[str]:
 def _missing(ids: Iterable[str], known: set[str], what: str) -> Iterator[str]:
     for module_id in ids:
         if module_id not in known:
-            yield f"{what} names module {module_id!r}; there are {', '.join(sorted(known))}"
+            there = ", ".join(sorted(known))
+            yield f"{what} names module {module_id!r}; there are {there}.{did_you_mean(module_id, sorted(known))}"
 
 
 def _evaluation_problems(config: DerivedSettings) -> Iterator[str]:

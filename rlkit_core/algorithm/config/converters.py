@@ -1,4 +1,4 @@
-"""Converters of the core's own, less ordinary settings: env, model config, policies, components, functions."""
+"""Converters of the core's own, less ordinary settings: env, model config, components, functions."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import gymnasium as gym
 
-from rlkit_core.columns import module_id_problem
-from rlkit_core.errors import ConfigError
 from rlkit_core.plugins.choices import components_problem
 from rlkit_core.settings import SectionedSettings, mapping, one_of
 
@@ -119,38 +117,6 @@ def components(value: Mapping[str, Any] | None) -> dict[str, Any]:
     return dict(value)
 
 
-def policies(value: Iterable[str] | None) -> list[str] | None:
-    """Module ids; sets are sorted. A dict's values must be None."""
-    if value is None:
-        return None
-    if isinstance(value, Mapping):
-        wrong = [key for key, item in value.items() if item is not None]
-        if wrong:
-            raise ValueError(
-                f"the value of {wrong[0]!r} must be None: spaces and networks of a module go to "
-                "rl_module(rl_module_spec=MultiRLModuleSpec(...)), its other settings to "
-                "rl_module(algorithm_config_overrides_per_module=...)"
-            )
-    return module_ids(value) or None
-
-
-def policies_to_train(value: Iterable[str] | Callable[..., bool] | None) -> list[str] | Callable[..., bool] | None:
-    """None (all), module ids, or a function ``(module_id, batch) -> bool``."""
-    return value if value is None or callable(value) else module_ids(value)
-
-
-def module_ids(value: Iterable[str]) -> list[str]:
-    """Module ids in order; sets are sorted."""
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        raise ValueError("expected module ids, such as ['p0', 'p1']")
-    ids = sorted(value, key=str) if isinstance(value, set | frozenset) else list(value)
-    for module_id in ids:
-        problem = module_id_problem(module_id)
-        if problem:
-            raise ValueError(problem)
-    return list(dict.fromkeys(ids))
-
-
 def function(value: Callable[..., Any]) -> Callable[..., Any]:
     """A callable."""
     if callable(value):
@@ -209,32 +175,7 @@ def some_settings(value: Mapping[str, Any] | SectionedSettings | None) -> dict[s
     raise ValueError("expected a dict of settings, such as AlgorithmConfig.overrides(explore=False)")
 
 
-def settings_per_module(
-    value: Mapping[str, Mapping[str, Any] | SectionedSettings] | None,
-) -> dict[str, dict[str, Any]]:
-    """``{module id: settings by name}``."""
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise ValueError("expected {module id: settings}")
-    return {module_ids([module_id])[0]: some_settings(item) for module_id, item in value.items()}
-
-
 def check_overrides(config: SectionedSettings, attribute: object, value: dict[str, Any]) -> None:
     """Validator: every name is a setting and every value is one that setting takes."""
     for name, item in value.items():
-        _check_one(config, name, item)
-
-
-def check_overrides_per_module(config: SectionedSettings, attribute: object, value: dict[str, dict[str, Any]]) -> None:
-    """Validator: :func:`check_overrides` for each module."""
-    for module_id, settings in value.items():
-        for name, item in settings.items():
-            try:
-                _check_one(config, name, item)
-            except ConfigError as error:
-                raise type(error)(f"module {module_id!r}: {error}") from None
-
-
-def _check_one(config: SectionedSettings, name: str, value: object) -> None:
-    config.converted(config.setting_name(name, note=False), value)
+        config.converted(config.setting_name(name, note=False), item)

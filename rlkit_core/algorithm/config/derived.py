@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import attrs
 
+from rlkit_core.algorithm.config.policies import PolicySpec
 from rlkit_core.algorithm.config.sections import CoreSettings
 from rlkit_core.columns import DEFAULT_MODULE_ID
 from rlkit_core.plugins.records import load_target
+from rlkit_core.rl_module.agent_mapping import DefaultMapping
 
 if TYPE_CHECKING:
     from rlkit_core.rl_module import MultiRLModuleSpec, RLModuleSpec
@@ -113,48 +115,62 @@ class DerivedSettings(CoreSettings):
     def policy_ids(self) -> list[str]:
         """Ids of the modules that agents can be mapped to.
 
-        ``policies`` where set. Otherwise the ids of a ``MultiRLModuleSpec`` with specs by id, and
-        ``default_policy`` beside them only where several ids and no mapping function leave open who uses which.
-        Otherwise ``default_policy``.
+        ``policies`` where set, otherwise the ids of a ``MultiRLModuleSpec`` with specs by id, otherwise
+        ``default_policy``.
         """
         if self.policies is not None:
             return list(self.policies)
-        named = list(specs_by_id(self._rl_module_spec))
-        if not named:
-            return [DEFAULT_MODULE_ID]
-        if len(named) > 1 and self._policy_mapping_fn is None and DEFAULT_MODULE_ID not in named:
-            return [DEFAULT_MODULE_ID, *named]
-        return named
+        return list(specs_by_id(self._rl_module_spec)) or [DEFAULT_MODULE_ID]
+
+    @property
+    def policy_specs(self) -> dict[str, RLModuleSpec]:
+        """What ``policies`` says of networks and spaces, by module id; empty where it is ids only."""
+        given = self.policies if isinstance(self.policies, Mapping) else {}
+        return {
+            module_id: spec.as_rl_module_spec() if isinstance(spec, PolicySpec) else spec
+            for module_id, spec in given.items()
+            if spec is not None
+        }
 
     @property
     def policy_mapping_fn(self) -> Callable[..., str]:
-        """``(agent_id, episode, **kwargs) -> module id``; maps everyone to the sole module unless set."""
+        """``(agent_id, episode, **kwargs) -> module id``; :class:`DefaultMapping` over the modules unless set."""
         if self._policy_mapping_fn is not None:
             return self._policy_mapping_fn
-        ids = self.policy_ids
-        sole = ids[0] if len(ids) == 1 else DEFAULT_MODULE_ID
+        policies = self.policy_ids
+        return DefaultMapping(tuple(mid for mid in self.acting_ids if mid in policies))
 
-        def everyone_to_one(agent_id: object, episode: object = None, **kwargs: object) -> str:
-            return sole
-
-        return everyone_to_one
+    @property
+    def acting_ids(self) -> list[str]:
+        """Ids of the modules that can act: ``policy_ids`` and those of other specs, but none for learners only."""
+        specs = {**self.policy_specs, **specs_by_id(self._rl_module_spec)}
+        ids = dict.fromkeys([*self.policy_ids, *specs])
+        return [mid for mid in ids if mid not in specs or not specs[mid].learner_only]
 
     @property
     def is_multi_agent(self) -> bool:
         """Whether there is any module but the one ``default_policy``."""
         return self.policy_ids != [DEFAULT_MODULE_ID]
 
+    @property
+    def algorithm_config_overrides_per_module(self) -> dict[str, dict[str, Any]]:
+        """Settings that differ for a module: those of its ``PolicySpec``, and above them those set here."""
+        given = self.policies if isinstance(self.policies, Mapping) else {}
+        merged = {mid: dict(spec.config) for mid, spec in given.items() if isinstance(spec, PolicySpec) and spec.config}
+        for module_id, settings in self._algorithm_config_overrides_per_module.items():
+            merged[module_id] = {**merged.get(module_id, {}), **settings}
+        return merged
+
     def get_config_for_module(self: DerivedT, module_id: str) -> DerivedT:
         """The config as it is for one module: this very object where nothing differs, else a frozen copy (kept)."""
-        changes = self.algorithm_config_overrides_per_module.get(module_id)
-        if not changes:
-            return self
-        kept = self._module_configs.get(module_id)
-        if kept is None:
-            kept = self.copy(copy_frozen=False).update_from_dict(changes)
-            kept.freeze()
+        if module_id not in self._module_configs:
+            changes = self.algorithm_config_overrides_per_module.get(module_id)
+            kept = self.copy(copy_frozen=False).update_from_dict(changes) if changes else None
+            if kept is not None:
+                kept.freeze()
             self._module_configs[module_id] = kept
-        return kept
+        own = self._module_configs[module_id]
+        return self if own is None else own
 
     def get_evaluation_config_object(self: DerivedT) -> DerivedT:
         """The config as it is while evaluating: ``evaluation_config`` applied, not exploring unless that says so."""

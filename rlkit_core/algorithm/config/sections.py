@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from rlkit_core.algorithm.config import converters as to
+from rlkit_core.algorithm.config import policies as by_module
 from rlkit_core.settings import (
     OtherNames,
     SectionedSettings,
@@ -26,6 +27,7 @@ from rlkit_core.settings import (
 if TYPE_CHECKING:
     import gymnasium as gym
 
+    from rlkit_core.algorithm.config.policies import PolicySpec
     from rlkit_core.rl_module import MultiRLModuleSpec, RLModuleSpec
 
 
@@ -249,24 +251,31 @@ class CoreSettings(SectionedSettings):
     components: dict[str, Any] = setting(
         {}, section="rl_module", help="Components by place: {'encoder': 'distribution/name'}.", converter=to.components
     )
-    algorithm_config_overrides_per_module: dict[str, dict[str, Any]] = setting(
+    _algorithm_config_overrides_per_module: dict[str, dict[str, Any]] = setting(
         {},
         section="rl_module",
         help="Settings that differ for a module: {module_id: {...}}.",
-        converter=to.settings_per_module,
-        validator=to.check_overrides_per_module,
+        converter=by_module.settings_per_module,
+        validator=by_module.check_overrides_per_module,
     )
 
-    policies: list[str] | None = setting(
-        section="multi_agent", help="Module ids; None is the one 'default_policy'.", converter=to.policies
+    policies: list[str] | dict[str, RLModuleSpec | PolicySpec | None] | None = setting(
+        section="multi_agent",
+        help="Module ids, or {id: RLModuleSpec, PolicySpec or None}; None is the ids of a MultiRLModuleSpec, or "
+        "'default_policy' alone.",
+        converter=by_module.policies,
+        validator=by_module.check_policies,
     )
     _policy_mapping_fn: Callable[..., str] | None = setting(
-        section="multi_agent", help="(agent_id, episode, **kwargs) -> module id.", converter=optional(to.function)
+        section="multi_agent",
+        help="(agent_id, episode) -> module id, asked once per agent and episode; None maps all agents to a sole "
+        "module, or each to the one of its own id.",
+        converter=optional(to.function),
     )
     policies_to_train: list[str] | Callable[..., bool] | None = setting(
         section="multi_agent",
         help="Module ids that learn, or (module_id, batch) -> bool; None is all.",
-        converter=to.policies_to_train,
+        converter=by_module.policies_to_train,
     )
 
     evaluation_interval: int | None = setting(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import gymnasium as gym
-from attrs import define, field
 
-AgentID = Hashable
-"""What an env calls an agent."""
+from rlkit_core.rl_module.agent_mapping import AgentEpisode, AgentID
+
+__all__ = ["AgentEnv", "AgentEpisode", "AgentID", "AgentStep"]
 
 AgentStep = tuple[
     Mapping[AgentID, Any],
@@ -75,18 +75,3 @@ class AgentEnv(Protocol):
     def close(self) -> None:
         """Free what the env holds."""
         ...
-
-
-@define(eq=False)
-class AgentEpisode:
-    """An open episode, as ``policy_mapping_fn(agent_id, episode)`` sees it.
-
-    Attributes:
-        id_: its name: of runner, env and number, the same in every run of a seed.
-        env_index: which env of its runner it is played in.
-        agents: the agents that have turned up so far, in that order.
-    """
-
-    id_: str
-    env_index: int
-    agents: list[AgentID] = field(factory=list)

@@ -1,0 +1,136 @@
+"""The spaces of each module: from what is given, from the agents of an env through the mapping, from the env itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rlkit_core.algorithm.config.derived import DerivedSettings
+from rlkit_core.errors import SpecError
+from rlkit_core.rl_module.agent_mapping import (
+    ALL_AGENTS,
+    AgentEpisode,
+    AgentID,
+    DefaultMapping,
+    SpacePair,
+    ask,
+    spaces_by_module,
+)
+from rlkit_core.rl_module.spec import MultiRLModuleSpec
+
+ENV_KEYS = (ALL_AGENTS, "__env_single__")
+"""Keys of ``spaces`` that serve every module (the second, RLlib's, is the single env's and comes first)."""
+
+
+class ModuleSpaces:
+    """Looks up a module's spaces in everything that may know them, in order.
+
+    Args:
+        config: says which modules there are and who uses them; its env is made, and closed, where nothing else helps.
+        env: an env or vector env, of one agent or several; or None.
+        spaces: ``{module id: (observation space, action space)}``, or one such pair for all.
+    """
+
+    def __init__(self, config: DerivedSettings, env: object, spaces: Mapping[str, Any] | SpacePair | None) -> None:
+        self._config = config
+        self._env = env
+        if spaces is not None and not isinstance(spaces, Mapping):
+            spaces = {ALL_AGENTS: spaces}
+        self._given: dict[str, Any] = dict(spaces or {})
+        self._of_agents: dict[str, SpacePair] | None = None
+
+    def of(self, module_id: str, multi: MultiRLModuleSpec) -> tuple[Any, Any]:
+        """Observation and action space of a module.
+
+        Args:
+            module_id: the module.
+            multi: the spec of all modules, whose own spaces are asked last.
+
+        Raises:
+            SpecError: nothing knows the observation space, or agents of one module differ.
+            ConfigError: an agent has no module.
+        """
+        observation_space, action_space = self._look_up(module_id, multi)
+        if observation_space is None and self._env is None and self._config.env is not None:
+            from rlkit_core.envs.make import make_env
+
+            self._env = make_env(self._config.env, self._config.env_config)
+            self._of_agents = None
+            try:
+                observation_space, action_space = self._look_up(module_id, multi)
+            finally:
+                self._env.close()
+        if observation_space is None:
+            used = ", ".join(repr(mid) for mid in self._by_agents() if mid not in ENV_KEYS)
+            why = f" (agents are mapped to {used}, and differ in spaces)" if used else ""
+            raise SpecError(
+                f"module {module_id!r}: its observation space is unknown{why}; give it in the RLModuleSpec, in "
+                "environment(observation_space=..., action_space=...), as spaces=..., or name an env"
+            )
+        return observation_space, action_space
+
+    def _look_up(self, module_id: str, multi: MultiRLModuleSpec) -> tuple[Any, Any]:
+        by_agents = self._by_agents()
+        candidates = [
+            self._given.get(module_id),
+            *(self._given.get(key) for key in reversed(ENV_KEYS)),
+            by_agents.get(module_id) or by_agents.get(ALL_AGENTS),
+            None if by_agents else _env_spaces(self._env),
+            (self._config.observation_space, self._config.action_space),
+            (multi.observation_space, multi.action_space),
+        ]
+        found = [pair for pair in candidates if pair]
+        return (
+            next((pair[0] for pair in found if pair[0] is not None), None),
+            next((pair[1] for pair in found if pair[1] is not None), None),
+        )
+
+    def _by_agents(self) -> dict[str, SpacePair]:
+        """Spaces of a multi-agent env's agents, by the module each agent is mapped to; empty for every other env."""
+        if self._of_agents is None:
+            agents = agent_spaces(self._env)
+            self._of_agents = modules_of(self._config, agents) if agents else {}
+        return self._of_agents
+
+
+def agent_spaces(env: object) -> dict[AgentID, SpacePair]:
+    """Spaces of the agents that an env knows before there is an episode; empty where it has one agent only."""
+    env = getattr(env, "unwrapped", env)
+    agents = getattr(env, "possible_agents", None)
+    if not agents:
+        return {}
+    spaces = [_of_agent(env, name, agents) for name in ("observation_space", "action_space")]
+    return {agent: (spaces[0][agent], spaces[1][agent]) for agent in agents}
+
+
+def modules_of(config: DerivedSettings, agents: Mapping[AgentID, SpacePair]) -> dict[str, SpacePair]:
+    """Spaces of the modules that agents are mapped to, and ``"__env__"`` where all have the same.
+
+    Raises:
+        SpecError: two agents share a module, and differ in spaces.
+        ConfigError: the mapping fails, or names no module.
+    """
+    mapping = config.policy_mapping_fn
+    if isinstance(mapping, DefaultMapping):
+        mapping.check(agents)
+    return spaces_by_module(agents, lambda agent: ask(mapping, agent, AgentEpisode("", 0), config.acting_ids))
+
+
+def _of_agent(env: object, name: str, agents: Any) -> dict[AgentID, Any]:
+    per_agent = getattr(env, f"{name}s", None)
+    if per_agent:
+        return {agent: per_agent[agent] for agent in agents}
+    method = getattr(env, name)
+    return {agent: method(agent) for agent in agents}
+
+
+def _env_spaces(env: object) -> tuple[Any, Any] | None:
+    """Spaces of one env; a vector env tells its single ones."""
+    if env is None:
+        return None
+    observation_space = getattr(env, "single_observation_space", None) or getattr(env, "observation_space", None)
+    action_space = getattr(env, "single_action_space", None) or getattr(env, "action_space", None)
+    return (
+        None if callable(observation_space) else observation_space,
+        None if callable(action_space) else action_space,
+    )
