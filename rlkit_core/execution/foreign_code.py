@@ -2,6 +2,10 @@
 
 Pickles name classes and functions by their module. Where a fresh process could not import that module (a notebook's, a
 test's, one that was loaded from a file outside ``sys.path``), what it defines travels by value.
+
+A package that was imported before ``sys.path`` got another copy of it (a checkout in front of what is installed) is no
+such code: by value it would arrive as a stranger to the package over there, or not at all. It travels by name, and
+:func:`shadowed_packages` says where a process that is to have the very same copy looks for it.
 """
 
 from __future__ import annotations
@@ -9,7 +13,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -42,8 +46,39 @@ def take_along(module_name: str | None) -> None:
         return
     _looked_at.add(module_name)
     module = sys.modules.get(module_name)
-    if module is not None and not is_importable(module_name, module):
+    if module is None or is_importable(module_name, module):
+        return
+    home = _home_if_shadowed(module_name.partition(".")[0])
+    if home is None or not _is_found(module_name, module, home):
         cloudpickle.register_pickle_by_value(module)
+
+
+def shadowed_packages() -> dict[str, str]:
+    """Packages of this process that a fresh one with this ``sys.path`` would take from elsewhere.
+
+    Returns:
+        For each the folder that this process has it from: its parent, as an entry of ``sys.path`` would name it.
+    """
+    tops = [name for name in list(sys.modules) if "." not in name and name not in sys.stdlib_module_names]
+    homes = {name: _home_if_shadowed(name) for name in tops}
+    return {name: home for name, home in homes.items() if home is not None}
+
+
+def _home_if_shadowed(package: str) -> str | None:
+    module = sys.modules.get(package)
+    file = getattr(module, "__file__", None)
+    if module is None or not isinstance(file, str) or not hasattr(module, "__path__"):
+        return None
+    folder = os.path.dirname(os.path.abspath(file))
+    if os.path.basename(folder) != package:  # loaded under a name that is not its own
+        return None
+    try:
+        spec = _first(package, None)
+    except Exception:  # a foreign import hook may raise anything
+        return None
+    if spec is None or (spec.origin is not None and os.path.realpath(spec.origin) == os.path.realpath(file)):
+        return None
+    return os.path.dirname(folder)
 
 
 def is_importable(name: str, module: ModuleType) -> bool:
@@ -56,20 +91,25 @@ def is_importable(name: str, module: ModuleType) -> bool:
         return True
 
 
-def _is_found(name: str, module: ModuleType) -> bool:
+def _is_found(name: str, module: ModuleType, home: str | None = None) -> bool:
+    """Whether this very module is found, its top package in ``home`` if that is given."""
     path: Any = None
     origin: str | None = None
     file = getattr(module, "__file__", None)
     parts = name.split(".")
     for depth in range(len(parts)):
         full = ".".join(parts[: depth + 1])
-        spec = next((spec for spec in (_find(f, full, path) for f in sys.meta_path) if spec is not None), None)
+        spec = _first(full, path) if home is None or depth else PathFinder.find_spec(full, [home])
         if spec is None:  # a module that a package makes when it is imported has no file either
             return depth > 0 and file is None
         path, origin = spec.submodule_search_locations, spec.origin
         if path is None and depth + 1 < len(parts):
             return file is None
     return file is None or origin is None or os.path.realpath(origin) == os.path.realpath(file)
+
+
+def _first(name: str, path: Any) -> ModuleSpec | None:
+    return next((spec for spec in (_find(finder, name, path) for finder in sys.meta_path) if spec is not None), None)
 
 
 def _find(finder: object, name: str, path: Any) -> ModuleSpec | None:

@@ -21,6 +21,7 @@ from multiprocessing import spawn
 from typing import Any
 
 from rlkit_core.errors import ActorError
+from rlkit_core.execution.foreign_code import shadowed_packages
 from rlkit_processes import worker
 from rlkit_processes.channel import INLINE, Channel, Closed, Message, Packed
 
@@ -173,6 +174,7 @@ class WorkerProcess:
         boot = {
             "fd": fd,
             "path": [path for path in sys.path if isinstance(path, str)],
+            "homes": shadowed_packages(),
             "driver": os.getpid(),
             **{key: self._settings[key] for key in ("grace", "threads", "plugins")},
         }

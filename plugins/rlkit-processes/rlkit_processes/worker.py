@@ -1,8 +1,8 @@
 """What runs in the process of an actor: one loop that receives calls, and one thread that watches the driver.
 
-The process does not import the driver's ``__main__`` again; it starts from :data:`BOOT` with the driver's ``sys.path``.
-It leads a process group of its own, so that Ctrl-C reaches the driver only, and so that what an actor has started ends
-with it.
+The process does not import the driver's ``__main__`` again; it starts from :data:`BOOT` with the driver's ``sys.path``
+and the driver's copies of packages. It leads a process group of its own, so that Ctrl-C reaches the driver only, and so
+that what an actor has started ends with it.
 """
 
 from __future__ import annotations
@@ -22,11 +22,26 @@ from rlkit_core.errors import ActorError
 from rlkit_processes.channel import Channel, Closed, Message, Packed
 from rlkit_processes.codec import from_bytes, to_bytes, tracked_classes
 
-BOOT = (
-    "import json, sys; boot = json.load(sys.stdin); sys.path[:] = boot['path']; "
-    "from rlkit_processes.worker import main; main(boot)"
-)
-"""The program of a worker process; reads its settings as JSON from standard input."""
+BOOT = """
+import json, sys
+from importlib.machinery import PathFinder
+
+class AsInDriver:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        return PathFinder.find_spec(name, [boot["homes"][name]]) if name in boot["homes"] else None
+
+boot = json.load(sys.stdin)
+sys.path[:] = boot["path"]
+if boot["homes"]:
+    sys.meta_path.insert(0, AsInDriver)
+from rlkit_processes.worker import main
+main(boot)
+"""
+"""The program of a worker process; reads its settings as JSON from standard input.
+
+Packages that the driver has from elsewhere than its ``sys.path`` would say now (``homes``) come from there, these too.
+"""
 
 # driver to worker
 MAKE, CALL, STOP = 1, 2, 3

@@ -108,6 +108,35 @@ def test_modules_beside_the_script_and_modules_from_nowhere(driver, tmp_path):
     assert "['helper', 'made_up']" in out
 
 
+def test_a_package_that_is_hidden_by_another_copy_since(driver, tmp_path):
+    """A checkout put in front of what is installed, say; the driver has imported what is installed."""
+    for folder, where in (("first", "where it was"), ("second", "another copy")):
+        package = tmp_path / folder / "moved"
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text("")
+        (package / "parts.py").write_text(
+            "import contextvars, moved.more\n"
+            f"VARIABLE, WHERE = contextvars.ContextVar('variable'), {where!r}\n"
+            "class Part:\n"
+            "    def where(self, other): return WHERE, moved.more.WHERE, VARIABLE.get('unset'), type(other) is Part\n"
+        )
+        (package / "more.py").write_text(f"WHERE = {where!r}\n")
+    for own in ("rlkit_core", "rlkit_processes"):
+        (tmp_path / "second" / own).mkdir()
+        (tmp_path / "second" / own / "__init__.py").write_text("raise ImportError('the wrong copy')\n")
+    out = driver.run("""
+        import sys
+        sys.path.insert(0, "first")
+        import moved.parts
+        from rlkit_processes import ProcessExecutor
+
+        sys.path.insert(0, "second")
+        with ProcessExecutor() as executor:
+            print(executor.spawn(moved.parts.Part).call("where", moved.parts.Part()).result())
+    """)
+    assert "('where it was', 'where it was', 'unset', True)" in out
+
+
 BUSY = """
     import subprocess, sys, time
     import numpy as np
