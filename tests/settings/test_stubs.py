@@ -99,18 +99,20 @@ config.gama
 
 def test_a_type_checker_sees_settings(tmp_path: Path) -> None:
     (tmp_path / "snippet.py").write_text(SNIPPET)
-    config = CORE / "algorithm" / "config"
-    files = [config / "sections.pyi", config / "derived.py", config / "config.py", *sorted(CORE.glob("settings/*.py"))]
+    core = tmp_path / CORE.name
+    core.symlink_to(CORE)  # beside an installed one are packages that would hide the library's
+    config = core / "algorithm" / "config"
+    files = [config / "sections.pyi", config / "derived.py", config / "config.py", *sorted(core.glob("settings/*.py"))]
     command = [sys.executable, "-m", "mypy", "--follow-imports=skip", "--ignore-missing-imports", "--config-file="]
     command += [f"--cache-dir={tmp_path / 'cache'}", "snippet.py", *map(str, files)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=250)
     seen = [line.split(": ", 1)[1] for line in done.stdout.splitlines() if line.startswith("snippet.py")]
     seen = [line for line in seen if '" defined in "' not in line]
-    core = "rlkit_core.algorithm.config.config.AlgorithmConfig"
+    name = "rlkit_core.algorithm.config.config.AlgorithmConfig"
     assert seen[:5] == [
-        f'note: Revealed type is "{core}"',
+        f'note: Revealed type is "{name}"',
         'note: Revealed type is "float | list[list[float]]"',
-        f'note: Revealed type is "{core}"',
+        f'note: Revealed type is "{name}"',
         'note: Revealed type is "snippet.Unstubbed"',
         'note: Revealed type is "float"',
     ], done.stdout + done.stderr
