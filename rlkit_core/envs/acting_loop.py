@@ -47,6 +47,7 @@ class Steps:
         dones: ``[T, N]`` bool, the step ended its episode.
         experience: ``[T, N]`` bool, False for rows that are a reset; None where there are no such rows.
         fresh_start: envs were reset before the first step.
+        infos: metrics of the episodes that ended, in the order of ``dones``; empty where none are looked for.
     """
 
     buffers: RolloutBuffers
@@ -56,6 +57,7 @@ class Steps:
     dones: Bools
     experience: Bools | None
     fresh_start: bool
+    infos: list[dict[str, float]]
 
 
 class ActingLoop:
@@ -145,7 +147,9 @@ class ActingLoop:
                 finals = self.run(buffers, policy, None if self.memory is None else policy.remember)
             columns, states = policy.columns(), policy.states()
         dones = buffers.terminateds | buffers.truncateds
-        return Steps(buffers, columns, finals, states, dones, self.experience(dones), fresh_start)
+        return Steps(
+            buffers, columns, finals, states, dones, self.experience(dones), fresh_start, list(self.env.ended_infos)
+        )
 
     def run(self, buffers: RolloutBuffers, policy: RowPolicy, after: Callable[[int], None] | None = None) -> Finals:
         """Step the envs until the buffers are full.
@@ -162,6 +166,7 @@ class ActingLoop:
         rows, raw_actions = buffers.obs_rows, buffers.raw_actions
         finals: Finals = []
         taken = 0
+        self.env.ended_infos.clear()
         try:
             for t in range(buffers.num_steps):
                 raw_actions[t] = raw = policy(t, rows[t])

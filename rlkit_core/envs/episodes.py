@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from rlkit_core.envs.events import EpisodeReport
 
 Floats = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]
@@ -31,13 +35,17 @@ class EpisodeStats:
         self._open_length = np.zeros(num_envs, np.int64)
         self._returns: deque[float] = deque(maxlen=window)
         self._lengths: deque[int] = deque(maxlen=window)
+        self._window = window
+        self._info: dict[str, deque[float]] = {}
         self._new = 0
         self.num_episodes_lifetime = 0
         self.num_env_steps_lifetime = 0
         self._steps = 0
         self._since = time.perf_counter()
 
-    def add(self, rewards: Floats, dones: Bools, valid: Bools | None = None) -> tuple[Floats, NDArray[np.int64]]:
+    def add(
+        self, rewards: Floats, dones: Bools, valid: Bools | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Take in a rollout.
 
         Args:
@@ -73,7 +81,7 @@ class EpisodeStats:
         self.record(ended_returns.tolist(), ended_lengths.tolist(), steps=int(lengths.sum()))
         return ended_returns, ended_lengths
 
-    def _add_none(self, rewards: Floats) -> tuple[Floats, NDArray[np.int64]]:
+    def _add_none(self, rewards: Floats) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """The same where no episode ends."""
         self._open_return += np.add.reduce(rewards, 0, np.float64)
         self._open_length += rewards.shape[0]
@@ -81,7 +89,7 @@ class EpisodeStats:
         self.num_env_steps_lifetime += rewards.size
         return _NO_RETURNS, _NO_LENGTHS
 
-    def _add_few(self, rewards: Floats, dones: Bools) -> tuple[Floats, NDArray[np.int64]]:
+    def _add_few(self, rewards: Floats, dones: Bools) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """The same, episode by episode."""
         returns: list[float] = []
         lengths: list[int] = []
@@ -115,6 +123,30 @@ class EpisodeStats:
         self._steps += steps
         self.num_env_steps_lifetime += steps
 
+    def take(self, report: EpisodeReport, *, steps: int | None = None) -> None:
+        """Take in what a runner tells of episodes that have ended.
+
+        Args:
+            report: what it tells.
+            steps: env steps that were taken; those of the episodes unless given.
+        """
+        self.record(report.returns, report.lengths, steps=steps)
+        self.record_info(report.ended.info)
+
+    def record_info(self, info: Mapping[str, NDArray[np.float64]]) -> None:
+        """Take in metrics that finished episodes had in their last ``info``.
+
+        Args:
+            info: ``{metric: [E]}``, NaN where an episode had none.
+        """
+        for name, values in info.items():
+            self._info_window(name).extend(values[~np.isnan(values)].tolist())
+
+    def _info_window(self, name: str) -> deque[float]:
+        if name not in self._info:
+            self._info[name] = deque(maxlen=self._window)
+        return self._info[name]
+
     def drop_open(self) -> None:
         """Forget episodes that have not ended (the envs are about to be reset)."""
         self._open_return[:] = 0
@@ -128,6 +160,7 @@ class EpisodeStats:
         out = {
             **_mean_min_max("episode_return", returns),
             **_mean_min_max("episode_len", lengths),
+            **self._info_means(),
             "episode_duration_sec_mean": seconds / self._new if self._new else float("nan"),
             "num_episodes": self._new,
             "num_episodes_lifetime": self.num_episodes_lifetime,
@@ -137,11 +170,16 @@ class EpisodeStats:
         self._new = self._steps = 0
         return out
 
+    def _info_means(self) -> dict[str, float]:
+        # Summed exactly, so that the mean does not depend on the order in which runners are asked.
+        return {f"{name}_mean": math.fsum(values) / len(values) for name, values in self._info.items() if values}
+
     def get_state(self) -> dict[str, Any]:
         """Windows and lifetime counts; open episodes are not kept, since envs start anew."""
         return {
             "returns": np.asarray(self._returns, np.float64),
             "lengths": np.asarray(self._lengths, np.int64),
+            "info": {name: np.asarray(values, np.float64) for name, values in self._info.items()},
             "num_episodes_lifetime": self.num_episodes_lifetime,
             "num_env_steps_lifetime": self.num_env_steps_lifetime,
         }
@@ -152,6 +190,8 @@ class EpisodeStats:
         self._returns.extend(np.asarray(state["returns"]).tolist())
         self._lengths.clear()
         self._lengths.extend(np.asarray(state["lengths"]).tolist())
+        self._info.clear()
+        self.record_info(state.get("info", {}))
         self.num_episodes_lifetime = int(state["num_episodes_lifetime"])
         self.num_env_steps_lifetime = int(state["num_env_steps_lifetime"])
         self.drop_open()
@@ -166,6 +206,7 @@ class EpisodeCounter:
     Attributes:
         returns, lengths: of the episodes that have ended, in the order of their end.
         envs: whose they were.
+        infos: their metrics; empty where none are looked for.
         missing: how many have not ended.
     """
 
@@ -177,23 +218,30 @@ class EpisodeCounter:
         self.returns: list[float] = []
         self.lengths: list[int] = []
         self.envs: list[int] = []
+        self.infos: list[Mapping[str, float]] = []
         self.missing = int(self._left.sum())
 
-    def add(self, rewards: Floats, dones: Bools, in_reset_row: Bools) -> None:
+    def add(
+        self, rewards: Floats, dones: Bools, in_reset_row: Bools, infos: Sequence[Mapping[str, float]] = ()
+    ) -> None:
         """Take in one step of every env.
 
         Args:
             rewards: ``[N]``.
             dones: ``[N]``, the step ended its episode.
             in_reset_row: ``[N]``, the step was a reset and is no experience.
+            infos: metrics of the episodes that ended, in the order of envs; empty where none are looked for.
         """
         counts = self._counts & ~in_reset_row
         self._return += np.where(counts, rewards, 0.0)
         self._length += counts
+        info_of = dict(zip(np.flatnonzero(dones).tolist(), infos, strict=True)) if infos else {}
         for n in np.flatnonzero(dones & counts):
             self.returns.append(float(self._return[n]))
             self.lengths.append(int(self._length[n]))
             self.envs.append(int(n))
+            if infos:
+                self.infos.append(info_of[int(n)])
             self._return[n], self._length[n] = 0.0, 0
             self._left[n] -= 1
             self._counts[n] = self._left[n] > 0

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, cast
 
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.envs.acting_modules import ActingModules, Spaces
 from rlkit_core.envs.episodes import EpisodeStats
+from rlkit_core.envs.events import EpisodeReport, RunnerEvents
 from rlkit_core.envs.runner import EnvRunner
 from rlkit_core.envs.runner_actors import Ask, RunnerActor, RunnerFleet, Sample
 from rlkit_core.errors import ConfigError
@@ -37,6 +38,7 @@ class EnvRunnerGroup:
         seeds: node of the seed tree; runner k draws from its child ``("env_runner", k)``.
         num_envs: envs per runner; the config's unless given.
         num_env_runners: how many runners; the config's unless given.
+        events: who is told of samples and envs.
 
     Raises:
         PluginNotFoundError: there is no such executor.
@@ -51,6 +53,7 @@ class EnvRunnerGroup:
         seeds: SeedTree | None = None,
         num_envs: int | None = None,
         num_env_runners: int | None = None,
+        events: RunnerEvents | None = None,
     ) -> None:
         self.config = config
         count = config.num_env_runners if num_env_runners is None else num_env_runners
@@ -59,7 +62,16 @@ class EnvRunnerGroup:
         self._rounds = 0  # of episodes for evaluation
         chosen = executor or (make_executor(config.executor) if count else LocalExecutor())
         indices = range(1, count + 1) if count else (0,)
-        self._fleet = RunnerFleet(config, chosen, indices, seeds, num_envs, owns_executor=executor is None)
+        self._events = events or RunnerEvents()
+        self._fleet = RunnerFleet(
+            config,
+            chosen,
+            indices,
+            seeds,
+            num_envs,
+            owns_executor=executor is None,
+            env_created=self._events.env_created,
+        )
         self.stats = EpisodeStats(1, config.metrics_num_episodes_for_smoothing)
         self._weights_version = 0
         self._link: WeightLink | None = None
@@ -204,7 +216,7 @@ class EnvRunnerGroup:
             force_reset=force_reset,
             timestep=self.num_env_steps_sampled_lifetime,
         )
-        self._count(Sample(rollouts, *runner.ended))
+        self._count(Sample(rollouts, runner.episodes))
         return rollouts
 
     def sample_async(self, *, timeout: float | None = None) -> list[dict[str, Rollout]]:
@@ -259,7 +271,13 @@ class EnvRunnerGroup:
         return {k: share for k, share in shares.items() if share}
 
     def _count(self, sample: Sample) -> None:
-        self.stats.record(sample.returns, sample.lengths, steps=sample.num_env_steps)
+        steps = sample.num_env_steps
+        self.stats.take(sample.episodes, steps=steps)
+        self._tell(sample.episodes, steps, sample.rollouts)
+
+    def _tell(self, report: EpisodeReport, steps: int, rollouts: Mapping[str, Rollout] | None = None) -> None:
+        if self._events.sampled is not None:
+            self._events.sampled(report, steps, rollouts or {})
 
     # -- episodes for evaluation ----------------------------------------------------------------------------------
 
@@ -284,16 +302,18 @@ class EnvRunnerGroup:
         self._rounds += 1
         shares = self._shared_out(num_episodes)
 
-        def play(share: range) -> Ask[tuple[list[float], list[int]]]:
+        def play(share: range) -> Ask[EpisodeReport]:
             return lambda actor: actor.call(RunnerActor.play, share, explore=explore, seeds=seeds)
 
         collect = self._fleet.begin({k: play(share) for k, share in shares.items()})
 
         def result() -> dict[str, Any]:
             played: dict[int, tuple[float, int]] = {}
-            for k, (returns, lengths) in collect().items():
-                played.update(zip(shares[k], zip(returns, lengths, strict=True), strict=True))
             stats = EpisodeStats(1, num_episodes)
+            for k, report in collect().items():
+                played.update(zip(shares[k], zip(report.returns, report.lengths, strict=True), strict=True))
+                stats.record_info(report.ended.info)
+                self._tell(report, sum(report.lengths))
             stats.record([played[k][0] for k in sorted(played)], [played[k][1] for k in sorted(played)])
             return stats.result()
 
@@ -321,7 +341,7 @@ class EnvRunnerGroup:
         members = list(self._fleet.members)
         share = -(-num_timesteps // len(members))
 
-        def play(actor: ActorHandle[RunnerActor]) -> Future[tuple[list[float], list[int], int]]:
+        def play(actor: ActorHandle[RunnerActor]) -> Future[tuple[EpisodeReport, int]]:
             return actor.call(
                 RunnerActor.play_steps,
                 share,
@@ -335,9 +355,10 @@ class EnvRunnerGroup:
 
         def result() -> dict[str, Any]:
             played = list(collect().values())
-            stats = EpisodeStats(1, max(1, sum(len(returns) for returns, _, _ in played)))
-            for returns, lengths, steps in played:
-                stats.record(returns, lengths, steps=steps)
+            stats = EpisodeStats(1, max(1, sum(len(report.returns) for report, _ in played)))
+            for report, steps in played:
+                stats.take(report, steps=steps)
+                self._tell(report, steps)
             return stats.result()
 
         return result
@@ -384,6 +405,12 @@ class EnvRunnerGroup:
     def get_metrics(self) -> dict[str, Any]:
         """Result keys of ``env_runners`` since the last call, over the episodes of all runners."""
         return {**self.stats.result(), "weights_seq_no": self._weights_version}
+
+    def take_started_again(self) -> list[int]:
+        """Indices of the runners that died and were started again since the last call."""
+        indices = list(self._fleet.started_again)
+        self._fleet.started_again.clear()
+        return indices
 
     def get_fault_metrics(self) -> dict[str, int]:
         """Result keys of ``fault_tolerance``: runners that are there, restarts so far, runners that were given up."""

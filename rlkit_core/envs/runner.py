@@ -5,16 +5,28 @@ What happens at each step is in :mod:`~rlkit_core.envs.acting_loop`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
+from rlkit_core.columns import DEFAULT_AGENT_ID
 from rlkit_core.data.rollout import Rollout
-from rlkit_core.envs.acting_loop import ActingLoop
+from rlkit_core.envs.acting_loop import ActingLoop, Steps
 from rlkit_core.envs.acting_modules import ActingModules, Spaces
 from rlkit_core.envs.episodes import EpisodeQuota, EpisodeStats
+from rlkit_core.envs.events import (
+    NO_EPISODES,
+    NO_INDICES,
+    EnvCreated,
+    EpisodeArrays,
+    EpisodeReport,
+    Floats,
+    Integers,
+)
 from rlkit_core.envs.finite_checks import FiniteChecks
+from rlkit_core.envs.memory import Bools
 from rlkit_core.envs.steps_to_rollout import make_rollout
 from rlkit_core.envs.vector import VectorEnv, make_vector_env
 from rlkit_core.envs.whole_episodes import EpisodeSeeds, play_episodes, sample_episodes
@@ -33,6 +45,7 @@ class EnvRunner:
         worker_index: which of the runners this is; 0 is the one in the driver.
         seeds: node of the seed tree that this runner draws from.
         num_envs: N; the config's ``num_envs_per_env_runner`` unless given.
+        env_created: is told of each env that is made.
 
     Attributes:
         modules: the modules that it has.
@@ -50,6 +63,7 @@ class EnvRunner:
         worker_index: int = 0,
         seeds: SeedTree | None = None,
         num_envs: int | None = None,
+        env_created: EnvCreated | None = None,
     ) -> None:
         self.config = config
         self.worker_index = worker_index
@@ -64,6 +78,8 @@ class EnvRunner:
             mode=config.gym_env_vectorize_mode,
             check=not config.disable_env_checking,
             next_seed=self._episode_seeds,
+            info_metrics=config.info_metrics,
+            created=None if env_created is None else env_created.in_runner(config.env_config, worker_index),
         )
         self.observation_space = config.observation_space or self.env.observation_space
         self.action_space = config.action_space or self.env.action_space
@@ -72,10 +88,7 @@ class EnvRunner:
         self._resets = 0
         self.weights_version = 0
         self.stats = EpisodeStats(self.num_envs, config.metrics_num_episodes_for_smoothing)
-        self.ended: tuple[list[float], list[int]] = (
-            [],
-            [],
-        )  # returns and lengths of episodes in the last sample
+        self._reports: list[EpisodeReport] = []
         self.reset_envs()
 
     # -- what it is made of ---------------------------------------------------------------------------------------
@@ -98,6 +111,11 @@ class EnvRunner:
     def acting_module(self) -> RLModule:
         """The module that acts."""
         return self.modules.acting
+
+    @property
+    def episodes(self) -> EpisodeReport:
+        """Episodes that ended, and began, in the last sample."""
+        return EpisodeReport.concat(self.worker_index, self._reports)
 
     def set_modules(self, module_set: ModuleSet) -> None:
         """Have other modules from now on; see :meth:`ActingModules.set_modules`.
@@ -152,13 +170,15 @@ class EnvRunner:
         """
         explore = self.config.explore if explore is None else explore
         timestep = self.stats.num_env_steps_lifetime if timestep is None else timestep
-        self.ended = ([], [])
+        self._reports = []
         if num_episodes is not None:
             if num_timesteps is not None:
                 raise ConfigError(
                     f"sample(num_timesteps={num_timesteps}, num_episodes={num_episodes}): give one of the two"
                 )
-            return {self.acting_id: sample_episodes(self, num_episodes, explore=explore, timestep=timestep)}
+            rollout = sample_episodes(self, num_episodes, explore=explore, timestep=timestep)
+            self._reports = [self.episodes.of_whole_episodes()]
+            return {self.acting_id: rollout}
         if num_timesteps is None:
             num_steps = self.config.get_rollout_fragment_length(self.worker_index)
         else:
@@ -179,11 +199,42 @@ class EnvRunner:
             experience = counted if experience is None else counted & experience
             dones = dones & experience
         returns, lengths = self.stats.add(steps.buffers.rewards, dones, experience)
-        if len(returns):
-            self.ended[0].extend(returns.tolist())
-            self.ended[1].extend(lengths.tolist())
+        self._report(steps, dones, returns, lengths)
         rewards = _clipped(steps.buffers.rewards_tensor, self.config.clip_rewards)
         return make_rollout(self.loop, steps, rewards, experience, self.weights_version)
+
+    def _report(self, steps: Steps, dones: Bools, returns: Floats, lengths: Integers) -> None:
+        """Keep what is told of the episodes that ended in these steps (at ``dones``), and of those that began."""
+        infos = steps.infos
+        if infos and dones is not steps.dones:
+            infos = [info for info, counts in zip(infos, dones[steps.dones], strict=True) if counts]
+        ended = self._arrays(dones.nonzero()[1], returns, lengths, infos) if len(returns) else NO_EPISODES
+        self.stats.record_info(ended.info)
+        resets = steps.dones if steps.experience is None else ~steps.experience
+        began = resets.nonzero()[1] if len(returns) or steps.experience is not None else NO_INDICES
+        if steps.fresh_start:
+            began = np.concatenate((np.arange(self.num_envs), began))
+        if len(returns) or len(began):
+            self._reports.append(
+                EpisodeReport(self.worker_index, returns.tolist(), lengths.tolist(), ended, self._arrays(began))
+            )
+
+    def _arrays(
+        self,
+        envs: Integers,
+        returns: Floats | None = None,
+        lengths: Integers | None = None,
+        infos: Sequence[Mapping[str, float]] = (),
+    ) -> EpisodeArrays:
+        return EpisodeArrays.of_one(
+            envs,
+            agent=DEFAULT_AGENT_ID,
+            module=self.acting_id,
+            worker_index=self.worker_index,
+            returns=returns,
+            lengths=lengths,
+            infos=infos,
+        )
 
     def run_episodes(
         self, num_episodes: int, *, explore: bool = False, seeds: SeedTree | None = None
@@ -194,23 +245,24 @@ class EnvRunner:
             Result keys of :class:`~rlkit_core.envs.episodes.EpisodeStats`, over exactly these episodes.
         """
         seeds = seeds or self._seeds.child("episodes", self._resets)
-        returns, lengths = self.play_episodes(range(num_episodes), explore=explore, seeds=seeds)
         stats = EpisodeStats(self.num_envs, num_episodes)
-        stats.record(returns, lengths)
+        stats.take(self.play_episodes(range(num_episodes), explore=explore, seeds=seeds))
         return stats.result()
 
-    def play_episodes(
-        self, episodes: Sequence[int], *, explore: bool, seeds: SeedTree
-    ) -> tuple[list[float], list[int]]:
+    def play_episodes(self, episodes: Sequence[int], *, explore: bool, seeds: SeedTree) -> EpisodeReport:
         """Play episodes of these numbers without recording them; see :func:`~.whole_episodes.play_episodes`.
 
         Returns:
-            Returns and lengths, in the order of ``episodes``. The envs begin with fresh episodes afterwards.
+            What is told of them, in the order of ``episodes``. The envs begin with fresh episodes afterwards.
         """
         try:
-            return play_episodes(self.loop, self._episode_seeds, episodes, explore=explore, seeds=seeds)
+            played = play_episodes(self.loop, self._episode_seeds, episodes, explore=explore, seeds=seeds)
         finally:
             self.reset_envs()
+        envs = np.array([one.env for one in played], np.int64)
+        returns, lengths = [one.return_ for one in played], [one.length for one in played]
+        ended = self._arrays(envs, np.array(returns), np.array(lengths, np.int64), [one.info for one in played])
+        return EpisodeReport(self.worker_index, returns, lengths, ended, ended.begun())
 
     def get_metrics(self) -> dict[str, Any]:
         """Result keys of ``env_runners`` since the last call."""

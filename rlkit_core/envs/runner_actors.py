@@ -12,6 +12,7 @@ from attrs import evolve, frozen
 
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.envs.env_registry import register_envs, registered_envs
+from rlkit_core.envs.events import EnvCreated, EpisodeReport
 from rlkit_core.envs.runner import EnvRunner
 from rlkit_core.errors import ActorError
 from rlkit_core.execution import ActorHandle, Executor, Published
@@ -36,12 +37,11 @@ class Sample:
 
     Attributes:
         rollouts: ``{module id: rollout}``.
-        returns, lengths: of the episodes that ended in it.
+        episodes: those that ended in it, and began.
     """
 
     rollouts: dict[str, Rollout]
-    returns: list[float]
-    lengths: list[int]
+    episodes: EpisodeReport
 
     @property
     def num_env_steps(self) -> int:
@@ -57,6 +57,7 @@ class RunnerActor:
         place: where weights are published; None where they are handed over directly.
         envs: what :func:`registered_envs` gave.
         modules: the modules that it has, where they are no longer those of its first config.
+        env_created: is told of each env that is made.
     """
 
     def __init__(
@@ -69,9 +70,12 @@ class RunnerActor:
         place: Published[Weights] | None = None,
         envs: dict[str, bytes] | None = None,
         modules: ModuleSet | None = None,
+        env_created: EnvCreated | None = None,
     ) -> None:
         register_envs(envs or {})
-        self.runner = EnvRunner(config, worker_index=worker_index, seeds=seeds, num_envs=num_envs)
+        self.runner = EnvRunner(
+            config, worker_index=worker_index, seeds=seeds, num_envs=num_envs, env_created=env_created
+        )
         if modules is not None:
             self.runner.set_modules(modules)
         self._place = place
@@ -109,32 +113,30 @@ class RunnerActor:
         )
         if clone:
             rollouts = {module_id: rollout.clone() for module_id, rollout in rollouts.items()}
-        return Sample(rollouts, *self.runner.ended)
+        return Sample(rollouts, self.runner.episodes)
 
-    def play(self, episodes: Sequence[int], *, explore: bool, seeds: SeedTree) -> tuple[list[float], list[int]]:
+    def play(self, episodes: Sequence[int], *, explore: bool, seeds: SeedTree) -> EpisodeReport:
         """:meth:`EnvRunner.play_episodes` with the latest weights."""
         self._take_weights()
         return self.runner.play_episodes(episodes, explore=explore, seeds=seeds)
 
     def play_steps(
         self, num_timesteps: int, *, chunk: int, until: Published[None] | None, explore: bool, force_reset: bool
-    ) -> tuple[list[float], list[int], int]:
+    ) -> tuple[EpisodeReport, int]:
         """Act for ``num_timesteps`` steps, ``chunk`` at a time, and further until something is published in ``until``.
 
         Returns:
-            Returns and lengths of the episodes that ended, and the number of steps.
+            What is told of episodes, and the number of steps.
         """
         self._take_weights()
-        returns: list[float] = []
-        lengths: list[int] = []
+        reports: list[EpisodeReport] = []
         steps = 0
         while steps < num_timesteps or (until is not None and until.version is None):
             rollouts = self.runner.sample(num_timesteps=chunk, explore=explore, force_reset=force_reset)
             force_reset = False
-            returns += self.runner.ended[0]
-            lengths += self.runner.ended[1]
+            reports.append(self.runner.episodes)
             steps += max(rollout.num_env_steps for rollout in rollouts.values())
-        return returns, lengths, steps
+        return EpisodeReport.concat(self.runner.worker_index, reports), steps
 
     def apply(self, func: Callable[[EnvRunner], Any]) -> Any:
         """``func(runner)``, with the latest weights."""
@@ -164,13 +166,16 @@ class RunnerFleet(ActorGroup[RunnerActor]):
         seeds: node of the seed tree.
         num_envs: envs of each; the config's unless given.
         owns_executor: whether stopping the fleet stops the executor.
+        env_created: is told of each env that is made.
 
     Attributes:
         in_process, concurrent: what the executor says of itself.
         num_lost: runners that were given up.
+        started_again: indices of runners that died and were started again; whoever reads them empties the list.
 
     Raises:
         EnvError, ActorError, ...: a runner cannot be made.
+        ConfigError: a callback that is told of envs cannot be sent to where they are made.
     """
 
     def __init__(
@@ -182,9 +187,13 @@ class RunnerFleet(ActorGroup[RunnerActor]):
         num_envs: int | None,
         *,
         owns_executor: bool,
+        env_created: EnvCreated | None = None,
     ) -> None:
         self.in_process, self.concurrent = executor.in_process, executor.concurrent
         self._seeds, self._num_envs = seeds, num_envs
+        self._env_created = env_created
+        if env_created is not None and not self.in_process:
+            env_created.check_travels()
         here = list(indices) == [0]  # one runner in this process: weights need no copy
         self._place: Published[Weights] | None = None if here else executor.published()
         self._publications = 0
@@ -194,6 +203,7 @@ class RunnerFleet(ActorGroup[RunnerActor]):
         self._answers: queue.SimpleQueue[tuple[int, ActorHandle[RunnerActor], Future[Any]]] = queue.SimpleQueue()
         self._requests: dict[int, int] = {}  # under way, by runner
         self.num_lost = 0
+        self.started_again: list[int] = []
         cap = RestartCap(
             config.max_num_env_runner_restarts,
             f"runners were restarted max_num_env_runner_restarts={config.max_num_env_runner_restarts} times",
@@ -218,6 +228,7 @@ class RunnerFleet(ActorGroup[RunnerActor]):
             place=self._place,
             envs=self._envs,
             modules=self._modules,
+            env_created=self._env_created,
         )
 
     # -- calls ----------------------------------------------------------------------------------------------------
@@ -300,6 +311,7 @@ class RunnerFleet(ActorGroup[RunnerActor]):
             self.num_lost += 1
             return False
         _log.warning("runner %d was started again: %s", k, error)
+        self.started_again.append(k)
         return True
 
     # -- weights and modules --------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ class RunnerSettings(ModuleConfig, Protocol):
     explore: bool
     gym_env_vectorize_mode: str
     ignore_env_runner_failures: bool
+    info_metrics: list[str]
     max_num_env_runner_restarts: int
     max_requests_in_flight_per_env_runner: int
     metrics_num_episodes_for_smoothing: int

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from rlkit_core.data.nested import has_array, own_copy, storage
+from rlkit_core.envs.events import metrics_in, metrics_in_rows
 from rlkit_core.envs.make import make_env, register_namespace, spaces_of
 from rlkit_core.errors import ConfigError, EnvError
 from rlkit_core.spaces import nested_map, sub_spaces
@@ -38,12 +39,15 @@ class VectorEnv(Protocol):
         same_step_reset: True when the row after an episode's end already holds the next episode's first observation
             (the final one is returned by :meth:`step`); False when it holds the final observation and the step after it
             is the reset, which is no experience.
+        ended_infos: where it looks for metrics in infos, those of each episode that has ended, in the order of steps
+            and envs; whoever reads them empties the list.
     """
 
     num_envs: int
     observation_space: gym.Space[Any]
     action_space: gym.Space[Any]
     same_step_reset: bool
+    ended_infos: list[dict[str, float]]
 
     def reset(self, seeds: Sequence[int | None], obs_out: Rows) -> None:
         """Reset all envs, the n-th with ``seeds[n]``, and write their observations into ``obs_out``."""
@@ -153,6 +157,7 @@ class InlineVectorEnv:
         factories: one function per env that makes it.
         next_seed: called with n when env n starts a further episode; its seed, or None to let the env go on with its
             own generator.
+        info_metrics: names of numbers in ``info`` that are kept where an episode ends.
 
     Raises:
         EnvError: an env cannot be made, or the envs' spaces differ.
@@ -160,7 +165,14 @@ class InlineVectorEnv:
 
     same_step_reset = True
 
-    def __init__(self, factories: Sequence[Callable[[], Any]], next_seed: SeedSource | None = None) -> None:
+    def __init__(
+        self,
+        factories: Sequence[Callable[[], Any]],
+        next_seed: SeedSource | None = None,
+        info_metrics: Sequence[str] = (),
+    ) -> None:
+        self.ended_infos: list[dict[str, float]] = []
+        self._metrics = tuple(info_metrics)
         self.envs = [factory() for factory in factories]
         self.num_envs = len(self.envs)
         self.observation_space, self.action_space = spaces_of(self.envs[0])
@@ -193,7 +205,7 @@ class InlineVectorEnv:
         plain = self._plain  # the common case goes without two calls
         for n, (step, action) in enumerate(zip(self._steps, self._split(actions), strict=True)):
             try:
-                observation, rewards_out[n], terminated, truncated, _ = step(action)
+                observation, rewards_out[n], terminated, truncated, info = step(action)
             except Exception as error:
                 seed, episode = self._began[n]
                 raise EnvError(
@@ -203,6 +215,8 @@ class InlineVectorEnv:
             terminateds_out[n] = terminated
             truncateds_out[n] = truncated
             if terminated or truncated:
+                if self._metrics:
+                    self.ended_infos.append(metrics_in(info, self._metrics, f"env {n} ({self.envs[n]})"))
                 if not terminated:
                     # Copied: an env may reuse its observation array when it is reset.
                     finals.append((n, own_copy(self.observation_space, observation)))
@@ -249,16 +263,19 @@ class GymVectorEnv:
 
     Args:
         envs: the vector env; its ``metadata["autoreset_mode"]`` says how it resets.
+        info_metrics: names of numbers in ``info`` that are kept where an episode ends.
 
     Raises:
         EnvError: its autoreset is disabled.
     """
 
-    def __init__(self, envs: gym.vector.VectorEnv[Any, Any, Any]) -> None:
+    def __init__(self, envs: gym.vector.VectorEnv[Any, Any, Any], info_metrics: Sequence[str] = ()) -> None:
         mode = envs.metadata.get("autoreset_mode", gym.vector.AutoresetMode.NEXT_STEP)
         if mode == gym.vector.AutoresetMode.DISABLED:
             raise EnvError(f"vector env {envs}: autoreset is disabled; use next-step or same-step autoreset")
         self.envs = envs
+        self.ended_infos: list[dict[str, float]] = []
+        self._metrics = tuple(info_metrics)
         self.num_envs = envs.num_envs
         self.observation_space = envs.single_observation_space
         self.action_space = envs.single_action_space
@@ -287,6 +304,9 @@ class GymVectorEnv:
         rewards_out[:] = rewards
         terminateds_out[:] = terminateds
         truncateds_out[:] = truncateds
+        if self._metrics:
+            for n in np.flatnonzero(truncateds_out | terminateds_out):
+                self.ended_infos.append(metrics_in_rows(infos, self._metrics, int(n), f"env {n} of {self.envs}"))
         if not self.same_step_reset:
             return []
         cut = np.flatnonzero(truncateds_out & ~terminateds_out)
@@ -312,6 +332,8 @@ def make_vector_env(
     mode: str = "auto",
     check: bool = False,
     next_seed: SeedSource | None = None,
+    info_metrics: Sequence[str] = (),
+    created: Callable[[object], None] | None = None,
 ) -> VectorEnv:
     """Make ``num_envs`` copies of an env, stepped as ``mode`` says.
 
@@ -324,6 +346,9 @@ def make_vector_env(
             vector class.
         check: keep gymnasium's passive env checker (ids only).
         next_seed: as for :class:`InlineVectorEnv`, which alone honours it.
+        info_metrics: names of numbers in ``info`` that are kept where an episode ends.
+        created: called with each env when it is made, where it is made (``"async"``: in the env's own process;
+            ``"vector_entry_point"``: once, with the vector env).
 
     Raises:
         ConfigError: there is no such mode, or it needs a registered id.
@@ -331,22 +356,26 @@ def make_vector_env(
     """
 
     def factory() -> Any:
-        return make_env(env, env_config, **({"disable_env_checker": not check} if isinstance(env, str) else {}))
+        made = make_env(env, env_config, **({"disable_env_checker": not check} if isinstance(env, str) else {}))
+        if created is not None:
+            created(made)
+        return made
 
     if mode in ("auto", "sync"):
-        return InlineVectorEnv([factory] * num_envs, next_seed)
+        return InlineVectorEnv([factory] * num_envs, next_seed, info_metrics)
     if mode == "async":
-        return GymVectorEnv(gym.vector.AsyncVectorEnv([factory] * num_envs, shared_memory=True))
+        return GymVectorEnv(gym.vector.AsyncVectorEnv([factory] * num_envs, shared_memory=True), info_metrics)
     if mode == "gymnasium_sync":
-        return GymVectorEnv(gym.vector.SyncVectorEnv([factory] * num_envs))
+        return GymVectorEnv(gym.vector.SyncVectorEnv([factory] * num_envs), info_metrics)
     if mode == "vector_entry_point":
         if not isinstance(env, str):
             raise ConfigError("gym_env_vectorize_mode='vector_entry_point' needs a registered env id")
         register_namespace(env)
         try:
-            return GymVectorEnv(
-                gym.make_vec(env, num_envs=num_envs, vectorization_mode="vector_entry_point", **(env_config or {}))
-            )
+            envs = gym.make_vec(env, num_envs=num_envs, vectorization_mode="vector_entry_point", **(env_config or {}))
         except gym.error.Error as error:
             raise EnvError(f"env {env!r} has no vector entry point; use gym_env_vectorize_mode='auto'") from error
+        if created is not None:
+            created(envs)
+        return GymVectorEnv(envs, info_metrics)
     raise ConfigError(f"gym_env_vectorize_mode={mode!r}: expected one of {', '.join(VECTORIZE_MODES)}")

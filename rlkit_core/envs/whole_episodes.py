@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.envs.acting_loop import ActingLoop, ModulePolicy
@@ -32,6 +32,15 @@ class EpisodeSeeds:
         return self._queues[n].pop()
 
 
+class Played(NamedTuple):
+    """One whole episode: which env played it, its return and length, and the metrics in its last ``info``."""
+
+    env: int
+    return_: float
+    length: int
+    info: Mapping[str, float]
+
+
 class Collects(Protocol):
     """What samples whole episodes need of a runner."""
 
@@ -56,7 +65,7 @@ class Collects(Protocol):
 
 def play_episodes(
     loop: ActingLoop, episode_seeds: EpisodeSeeds, episodes: Sequence[int], *, explore: bool, seeds: SeedTree
-) -> tuple[list[float], list[int]]:
+) -> list[Played]:
     """Play episodes without recording them.
 
     The i-th of them is played by env ``i % N``, so short episodes are not preferred to long ones. Episode k starts from
@@ -71,7 +80,7 @@ def play_episodes(
         seeds: node of the seed tree that the episodes' seeds come from.
 
     Returns:
-        Returns and lengths, in the order of ``episodes``.
+        What was played, in the order of ``episodes``.
     """
     num_envs = loop.num_envs
     order = [list(episodes[n::num_envs]) for n in range(num_envs)]
@@ -89,16 +98,17 @@ def play_episodes(
                     policy.draw_noise()
                 loop.run(buffers, policy, remember)
                 dones = buffers.terminateds | buffers.truncateds
-                counter.add(buffers.rewards[0], dones[0], loop.in_reset_row)
+                counter.add(buffers.rewards[0], dones[0], loop.in_reset_row, loop.env.ended_infos)
                 loop.experience(dones)
                 buffers.carry_over()
     finally:
         episode_seeds.give(None)
-    played: dict[int, tuple[float, int]] = {}
+    played: dict[int, Played] = {}
     waiting = [iter(one) for one in order]
-    for n, total, length in zip(counter.envs, counter.returns, counter.lengths, strict=True):
-        played[next(waiting[n])] = (total, length)
-    return [played[k][0] for k in episodes], [played[k][1] for k in episodes]
+    infos: Sequence[Mapping[str, float]] = counter.infos or [{}] * len(counter.envs)
+    for n, total, length, info in zip(counter.envs, counter.returns, counter.lengths, infos, strict=True):
+        played[next(waiting[n])] = Played(n, total, length, info)
+    return [played[k] for k in episodes]
 
 
 def sample_episodes(runner: Collects, num_episodes: int, *, explore: bool, timestep: int) -> Rollout:

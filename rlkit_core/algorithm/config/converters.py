@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from rlkit_core.rl_module import MultiRLModuleSpec, RLModuleSpec
 
 EnvSpec = str | type[Any] | Callable[..., Any] | None
+_OWN_MEANS = (
+    "episode_return",
+    "episode_len",
+    "episode_duration_sec",
+    "agent_episode_returns",
+    "module_episode_returns",
+)
 _MODE = one_of("auto", "sync", "async", "gymnasium_sync", "vector_entry_point")
 
 CALLBACK_EVENTS: Final[dict[str, str]] = {
@@ -162,6 +169,19 @@ def callbacks_classes(value: Any) -> list[Any]:
         if not events:
             raise ValueError(f"{item!r} has none of {', '.join(CALLBACK_EVENTS)}")
     return items
+
+
+def info_metrics(value: Iterable[str]) -> list[str]:
+    """Names of numbers in ``info``, whose means are results beside the core's own."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise ValueError("expected names, such as ['is_success']")
+    names = list(dict.fromkeys(value))
+    for item in names:
+        if not isinstance(item, str) or not item:
+            raise ValueError(f"expected names, such as ['is_success'], got {item!r} among them")
+        if item in _OWN_MEANS:
+            raise ValueError(f"{item}_mean is a result already; give the number another name in the env's info")
+    return names
 
 
 def some_settings(value: Mapping[str, Any] | SectionedSettings | None) -> dict[str, Any]:

@@ -341,6 +341,12 @@ class CoreSettings(SectionedSettings):
     min_sample_timesteps_per_iteration: int = setting(
         0, section="reporting", help="One train() samples at least so many env steps.", converter=integer(ge=0)
     )
+    info_metrics: list[str] = setting(
+        ["is_success"],
+        section="reporting",
+        help="Numbers in an episode's last info whose means are reported as NAME_mean.",
+        converter=to.info_metrics,
+    )
     log_gradients: bool = setting(
         False,
         section="reporting",
