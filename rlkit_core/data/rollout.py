@@ -53,6 +53,9 @@ class Rollout:
         bootstrap_inputs: ``{column: [N, ...]}``, what belongs to ``bootstrap_obs`` where the module reads more
             than observations (``prev_actions``, ``prev_rewards``).
         final_inputs: the same for ``final_obs``, ``[K, ...]``.
+        cut: ``[N]`` bool, where columns are agents: the column ends before T and its episode goes on in a later
+            rollout; its last row is marked truncated for that, and ``final_obs`` has what it goes on with. None where
+            columns are envs.
     """
 
     columns: dict[str, Nested] = field(metadata=axes(Axes.STEPS))
@@ -67,6 +70,7 @@ class Rollout:
     episode_starts: Tensor | None = field(default=None, metadata=axes(Axes.STEPS))
     bootstrap_inputs: dict[str, Nested] = field(factory=dict, metadata=axes(Axes.ENVS))
     final_inputs: dict[str, Nested] = field(factory=dict, metadata=axes(Axes.FINALS))
+    cut: Tensor | None = field(default=None, metadata=axes(Axes.ENVS))
 
     @property
     def num_steps(self) -> int:
@@ -85,6 +89,14 @@ class Rollout:
             return int(self.loss_mask.sum())
         steps, envs = first_leaf(self.columns).shape[:2]
         return int(steps * envs)
+
+    @property
+    def column_lengths(self) -> Tensor:
+        """``[N]`` int64: steps of each column that are experience; its first ones, where columns are agents."""
+        if self.loss_mask is not None:
+            return self.loss_mask.sum(0)
+        first = self.columns[Columns.TERMINATEDS]
+        return torch.full((first.shape[1],), first.shape[0], dtype=torch.int64, device=first.device)
 
     @property
     def bootstrap_columns(self) -> dict[str, Nested]:
@@ -118,18 +130,22 @@ class Rollout:
     # -- along N --------------------------------------------------------------------------------------------------
 
     @staticmethod
-    def concat(rollouts: Sequence[Rollout]) -> Rollout:
-        """Join rollouts of the same T along N, in the given order; always a copy.
+    def concat(rollouts: Sequence[Rollout], *, extend: bool = False) -> Rollout:
+        """Join rollouts along N, in the given order; always a copy.
 
         Packed observations that are padded to different sizes are padded with zeros to the largest. The weights'
         version is that of the oldest, None if one's is unknown.
 
         Args:
             rollouts: one or more, with the same columns.
+            extend: bring shorter ones to the T of the longest first (:meth:`extend_time`).
 
         Raises:
-            ConfigError: there is none, or they differ in T, in their columns or in ``seq_len``.
+            ConfigError: there is none, or they differ in T (unless ``extend``), in their columns or in ``seq_len``.
         """
+        if extend and rollouts:
+            longest = max(rollout.num_steps for rollout in rollouts)
+            rollouts = [rollout.extend_time(longest) for rollout in rollouts]
         _check_alike(rollouts)
         if len(rollouts) == 1:
             return rollouts[0].clone()
@@ -214,7 +230,8 @@ class Rollout:
     def extend_time(self, steps: int) -> Rollout:
         """The rollout with masked rows behind it, up to ``steps``; the first of them shows ``bootstrap_obs``.
 
-        So a truncated last step finds the value of what came after it where next-step resets have it.
+        A last step that does not terminate its episode is truncated, if it was not before, and has ``bootstrap_obs`` as
+        its final observation: nothing flows back out of the masked rows.
         """
         at = self.num_steps
         if steps <= at:
@@ -226,7 +243,7 @@ class Rollout:
         longer = _masked(self).map_axes({Axes.STEPS: filled(steps), Axes.SEQUENCES: filled(self._sequences(steps))})
         for name, value in self.bootstrap_columns.items():
             map_leaves(lambda column, row: column[at].copy_(row), longer.columns[name], value)
-        return longer
+        return _closed_at(longer, at - 1)
 
     def _sequences(self, steps: int) -> int:
         """G for so many steps."""
@@ -282,6 +299,33 @@ def _with_finals(rollout: Rollout, index: Tensor, rows: Tensor) -> Rollout:
     chosen = rollout.map_axes({Axes.FINALS: lambda x: x.index_select(0, rows)})
     chosen.final_index = index
     return chosen
+
+
+def _closed_at(rollout: Rollout, last: int) -> Rollout:
+    """With final observations in row ``last``, that of ``bootstrap_obs`` where an episode goes on."""
+    truncateds, envs = rollout.columns[Columns.TRUNCATEDS], rollout.num_envs
+    alive = ~rollout.columns[Columns.TERMINATEDS][last]
+    if rollout.loss_mask is not None:
+        alive &= rollout.loss_mask[last]
+    cut = alive & ~truncateds[last]
+    truncateds[last] |= alive
+    if rollout.final_index is not None:
+        alive[rollout.final_index[rollout.final_index >= last * envs] - last * envs] = False
+    columns = alive.nonzero().squeeze(-1)
+    closed = evolve(rollout, cut=None if rollout.cut is None else rollout.cut | cut)
+    if not len(columns):
+        return closed
+    added: dict[str, Nested] = {"final_index": columns + last * envs}
+    for of_steps, of_envs in (("final_obs", rollout.bootstrap_obs), ("final_inputs", rollout.bootstrap_inputs)):
+        added[of_steps] = index_rows(of_envs, columns)
+    for attribute in attrs.fields(type(rollout)):
+        if axes_of(attribute) is Axes.FINALS:
+            before, rows = getattr(rollout, attribute.name), added.get(attribute.name)
+            if rows is None and before is not None:  # a subclass's, of which nothing is known here
+                rows = map_leaves(lambda x: x.new_zeros((len(columns), *x.shape[1:])), before)
+            setattr(closed, attribute.name, rows if rollout.final_index is None else join([before, rows], 0))
+    assert closed.final_index is not None
+    return _with_finals(closed, *closed.final_index.sort())
 
 
 def _masked(rollout: Rollout) -> Rollout:

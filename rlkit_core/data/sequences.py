@@ -52,7 +52,8 @@ class ChunkLayout:
         real: ``[B, L]`` bool, False for padding.
         lengths: ``[B]`` int64.
         state_rows: ``[B]`` int64, rows of the flattened stored states, or the one after them: the initial state.
-        place: ``[T, N]`` int64, where a step is in a flattened ``[B, L + 1]``; the step after it is one further.
+        place: ``[T, N]`` int64, where a step is in a flattened ``[B, L + 1]``; the step after it is one further. Steps
+            of chunks that are left out, since an agent's column has ended, are anywhere.
     """
 
     rows: Tensor
@@ -79,10 +80,22 @@ class ChunkLayout:
         device = starts.device
         length = min(rollout.seq_len, steps)
         on_grid = (torch.arange(steps, device=device) % rollout.seq_len == 0).unsqueeze(-1)
+        starts = starts | on_grid
+        if rollout.loss_mask is not None and rollout.final_index is not None:
+            # What follows a final observation is another chunk, where a column ends before the rollout does, too.
+            after = rollout.final_index + envs
+            starts.view(-1)[after[after < steps * envs]] = True
         # Env by env from here on: position n * T + t.
-        cut = (starts | on_grid).t().reshape(-1)
+        cut = starts.t().reshape(-1)
         begin = cut.nonzero().squeeze(-1)
         end = torch.cat((begin[1:], begin.new_tensor([steps * envs])))
+        chunk = cut.cumsum(0) - 1
+        within = torch.arange(steps * envs, device=device) - begin[chunk]
+        if rollout.cut is not None and rollout.loss_mask is not None:
+            # A column's experience comes first: a chunk that does not begin with some has none.
+            held = rollout.loss_mask.t().reshape(-1)[begin]
+            chunk = (held.cumsum(0) - 1).clamp(min=0)[chunk]
+            begin, end = begin[held], end[held]
         lengths = end - begin
         offset = torch.arange(length, device=device)
         real = offset < lengths.unsqueeze(-1)
@@ -102,8 +115,6 @@ class ChunkLayout:
             finals[rollout.final_index] = torch.arange(count, device=device) + (steps + 1) * envs
             follow = torch.where(finals[last] >= 0, finals[last], follow)
 
-        chunk = cut.cumsum(0) - 1
-        within = torch.arange(steps * envs, device=device) - begin[chunk]
         place = (chunk * (length + 1) + within).view(envs, steps).t().contiguous()
         return cls(rows, follow, real, lengths, state_rows, place)
 

@@ -200,10 +200,7 @@ class EnvRunnerGroup:
         joined = {}
         for module_id in samples[0].rollouts:
             rollouts = [sample.rollouts[module_id] for sample in samples]
-            if num_episodes is not None:
-                longest = max(rollout.num_steps for rollout in rollouts)
-                rollouts = [rollout.extend_time(longest) for rollout in rollouts]
-            joined[module_id] = Rollout.concat(rollouts)
+            joined[module_id] = Rollout.concat(rollouts, extend=num_episodes is not None)
         return joined
 
     def _sample_here(

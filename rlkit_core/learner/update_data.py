@@ -79,9 +79,9 @@ def as_rollouts(data: ModuleData) -> list[Rollout]:
 
 
 def joined_rollout(data: ModuleData) -> Rollout:
-    """Rollouts of one module as one, side by side along their envs."""
+    """Rollouts of one module as one, side by side along their envs, each as long as the longest."""
     rollouts = as_rollouts(data)
-    return rollouts[0] if len(rollouts) == 1 else Rollout.concat(rollouts)
+    return rollouts[0] if len(rollouts) == 1 else Rollout.concat(rollouts, extend=True)
 
 
 def rollout_of(module: Any, episodes: Episodes, device: torch.device | str) -> Rollout:

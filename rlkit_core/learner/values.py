@@ -36,9 +36,10 @@ def values_of_rollout(
 
     Returns:
         ``values [T, N]``, ``last_value [N]`` of the observation after the last step, and ``final_values [T, N]``, which
-        holds the value of the final observation where a step was truncated and reset at once (zero elsewhere); None
-        where the rollout has no final observations. Of a recurrent module, ``last_value`` means nothing where the last
-        step ended its episode.
+        holds the value of the final observation where a step has one; None where the rollout has no final observations.
+        Elsewhere it is zero, or, in a rollout with masked rows, the value of the next row: what truncated steps without
+        a final observation ask for. Of a recurrent module, ``last_value`` means nothing where the last step ended its
+        episode.
     """
     if rollout.state_in is not None:
         return _sequence_values(module, rollout)
@@ -54,7 +55,7 @@ def values_of_rollout(
         return values, _values(module, after), None
     finals = rollout.final_columns
     both = _values(module, {name: cat([after[name], finals[name]]) for name in after})
-    final_values = torch.zeros(num_steps * num_envs, dtype=values.dtype, device=values.device)
+    final_values = _before_finals(rollout, values, both[:num_envs])
     final_values[rollout.final_index] = both[num_envs:]
     return values, both[:num_envs], final_values.view(num_steps, num_envs)
 
@@ -71,9 +72,16 @@ def _sequence_values(module: RLModule, rollout: Rollout) -> tuple[Tensor, Tensor
     of_steps, last_value = values[layout.place], values[layout.place[-1] + 1]
     if rollout.final_index is None:
         return of_steps, last_value, None
-    final_values = torch.zeros_like(of_steps).view(-1)
+    final_values = _before_finals(rollout, of_steps, last_value)
     final_values[rollout.final_index] = values[layout.place.reshape(-1)[rollout.final_index] + 1]
     return of_steps, last_value, final_values.view_as(of_steps)
+
+
+def _before_finals(rollout: Rollout, values: Tensor, last_value: Tensor) -> Tensor:
+    """``[T * N]``: what final values are where there is no final observation."""
+    if rollout.loss_mask is None:
+        return torch.zeros_like(values).view(-1)
+    return torch.cat((values[1:], last_value.unsqueeze(0))).view(-1)
 
 
 def _values(module: Any, batch: dict[str, Nested]) -> Tensor:

@@ -65,7 +65,7 @@ class PPOTorchLearner(Learner):
             scaler = self._reward_scaler[module_id]
             if rollout.fresh_start:
                 scaler.reset_open()
-            rewards = scaler(rewards, terminateds | truncateds)
+            rewards = _scale(scaler, rollout)
         module = self.module[module_id].unwrapped()
         values, last_value, final_values = values_of_rollout(
             module, rollout, same_weights=rollout.weights_version == self.weights_seq_no
@@ -221,6 +221,16 @@ _ROLLOUT_ONLY = frozenset(
         Columns.VF_PREDS,
     }
 )
+
+
+def _scale(scaler: RewardScaler, rollout: Rollout) -> Tensor:
+    """The rollout's scaled rewards, ``[T, N]``."""
+    dones = rollout[Columns.TERMINATEDS] | rollout[Columns.TRUNCATEDS]
+    if rollout.cut is None:
+        return scaler(rollout[Columns.REWARDS], dones)
+    lengths = rollout.column_lengths
+    last = torch.arange(rollout.num_steps, device=dones.device).unsqueeze(-1) == lengths - 1
+    return scaler(rollout[Columns.REWARDS], dones & ~(last & rollout.cut), lengths)
 
 
 def standardized(x: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -26,24 +26,49 @@ class RewardScaler:
         self._count, self._mean, self._m2 = 0.0, 0.0, 0.0
         self._open: Tensor | None = None
 
-    def __call__(self, rewards: Tensor, dones: Tensor) -> Tensor:
+    def __call__(self, rewards: Tensor, dones: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Take a rollout in and return its scaled rewards.
 
         Args:
             rewards: ``[T, N]``.
             dones: ``[T, N]`` bool, the step ended its episode.
+            lengths: ``[N]`` int64, so many rows of each column count, and its episode goes on with the next rollout
+                unless the last of them is done; None: all do.
 
         Returns:
             ``[T, N]``, a new tensor.
         """
+        if lengths is not None:
+            return self._ragged(rewards, dones, lengths)
         if self._open is None or self._open.shape != rewards.shape[1:]:
             self._open = torch.zeros_like(rewards[0])
+        returns = self._returns(rewards, dones, self._open)
+        self._open = returns[-1] * (~dones[-1])
+        return self._scaled(rewards, returns)
+
+    def _ragged(self, rewards: Tensor, dones: Tensor, lengths: Tensor) -> Tensor:
+        steps, columns = rewards.shape
+        before = rewards.new_zeros(columns)
+        if self._open is not None:  # there may be more columns than last time
+            known = min(columns, len(self._open))
+            before[:known] = self._open[:known]
+        real = torch.arange(steps, device=rewards.device).unsqueeze(-1) < lengths
+        returns = self._returns(torch.where(real, rewards, 0.0), dones, before)
+        last = (lengths - 1).clamp(min=0).unsqueeze(0)
+        after = (returns * ~dones).gather(0, last)[0]
+        self._open = torch.where(lengths > 0, after, before)
+        return self._scaled(rewards, returns[real])
+
+    def _returns(self, rewards: Tensor, dones: Tensor, before: Tensor) -> Tensor:
         goes_on = torch.cat((torch.ones_like(dones[:1]), ~dones[:-1]))
         x_t = rewards.clone()
-        x_t[0] += self.gamma * self._open
+        x_t[0] += self.gamma * before
         # Forward in time is backward in flipped time: G_t = r_t + gamma * (not done before t) * G_{t-1}.
-        returns = discounted_suffix_sum(x_t.flip(0), goes_on.to(x_t.dtype).mul(self.gamma).flip(0)).flip(0)
-        self._open = returns[-1] * (~dones[-1])
+        return discounted_suffix_sum(x_t.flip(0), goes_on.to(x_t.dtype).mul(self.gamma).flip(0)).flip(0)
+
+    def _scaled(self, rewards: Tensor, returns: Tensor) -> Tensor:
+        if not returns.numel():
+            return rewards.clone()
         self._merge(returns)
         scaled: Tensor = rewards / (self.variance + self.epsilon) ** 0.5
         return scaled

@@ -130,10 +130,10 @@ def _shard_rollouts(size: int, rollouts: Mapping[str, Rollout | Sequence[Rollout
 
 
 def _divided(size: int, rollouts: list[Rollout]) -> list[list[Rollout]]:
-    """Whole rollouts where that is fair (or where they cannot be joined), else parts of all of them joined."""
-    if len(rollouts) % size == 0 or (len(rollouts) > size and len({rollout.num_steps for rollout in rollouts}) > 1):
+    """Whole rollouts where that is fair, else parts of all of them joined."""
+    if len(rollouts) % size == 0:
         return [rollouts[start:stop] for start, stop in bounds(len(rollouts), size)]
-    whole = rollouts[0] if len(rollouts) == 1 else Rollout.concat(rollouts)
+    whole = rollouts[0] if len(rollouts) == 1 else Rollout.concat(rollouts, extend=True)
     return [[part] for part in whole.split(size)]
 
 
