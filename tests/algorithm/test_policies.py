@@ -12,15 +12,15 @@ from rlkit_core import MultiRLModuleSpec, PolicySpec, RLModuleSpec
 from rlkit_core.algorithm.config.module_spaces import ModuleSpaces
 from rlkit_core.errors import ConfigError, SpecError
 from rlkit_core.rl_module.agent_mapping import AgentEpisode, DefaultMapping, ask
-from rlkit_core.testing import BCConfigTest, DiscreteBCTorchModule
+from rlkit_core.testing import BCConfigTest, DiscreteBCTorchModule, MultiAgentCartPole, MultiAgentEnv
 
 OBS, WIDE = gym.spaces.Box(-1.0, 1.0, (4,), np.float32), gym.spaces.Box(-1.0, 1.0, (7,), np.float32)
 ACT = gym.spaces.Discrete(2)
 START = AgentEpisode("", 0)
 
 
-class Agents:
-    """Spaces of agents that are all there is to an env before it is stepped."""
+class Agents(MultiAgentEnv):
+    """Spaces of agents: all that matters of an env before it is stepped."""
 
     def __init__(self, **spaces: Any) -> None:
         self.possible_agents = tuple(spaces)
@@ -187,3 +187,36 @@ def test_given_spaces_come_before_the_agents() -> None:
     config = BCConfigTest().multi_agent(policies=["p0"])
     found = ModuleSpaces(config, Agents(a=OBS), {"p0": (WIDE, ACT)})
     assert found.of("p0", MultiRLModuleSpec()) == (WIDE, ACT)
+
+
+def two_cart_poles() -> BCConfigTest:
+    return BCConfigTest().environment(MultiAgentCartPole, env_config={"num_agents": 2})
+
+
+def test_specs_of_an_env_that_has_to_be_made() -> None:
+    """The reference document's example with two agents and one module; its env is made, and closed again."""
+    config = two_cart_poles().rl_module(
+        model_config={"fcnet_hiddens": [32, 32]},
+        rl_module_spec=MultiRLModuleSpec(rl_module_specs={"p0": RLModuleSpec(module_class=DiscreteBCTorchModule)}),
+    )
+    assert config.is_multi_agent
+    multi = config.get_multi_rl_module_spec()
+    assert list(multi.specs_by_id()) == ["p0"]
+    assert multi["p0"].observation_space.shape == (4,)
+    assert multi["p0"].model_config["fcnet_hiddens"] == [32, 32]
+    assert multi.build()["p0"].policy[0].out_features == 32
+
+
+def test_which_configs_are_multi_agent() -> None:
+    assert two_cart_poles().is_multi_agent
+    assert BCConfigTest().multi_agent(policies=["p0"]).is_multi_agent
+    assert not BCConfigTest().environment("CartPole-v1").is_multi_agent
+
+
+def test_agents_are_mapped_before_a_runner_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rlkit_core.algorithm import algorithm
+
+    monkeypatch.setattr(algorithm, "EnvRunnerGroup", None)
+    config = two_cart_poles().training(expert=lambda obs: obs).multi_agent(policies=["left", "right"])
+    with pytest.raises(ConfigError, match=r"agents 0, 1 have no module.*\{0: 'left', 1: 'right'\}\[agent_id\]"):
+        config.build_algo()

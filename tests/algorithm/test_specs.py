@@ -11,6 +11,7 @@ from gymnasium import spaces
 from rlkit_core.algorithm import AlgorithmConfig
 from rlkit_core.errors import SpecError
 from rlkit_core.rl_module.spec import MultiRLModuleSpec, RLModuleSpec
+from rlkit_core.testing import MultiAgentEnv
 
 OBS, ACT = spaces.Box(-1, 1, (3,)), spaces.Discrete(2)
 SPACES = {"__env__": (OBS, ACT)}
@@ -166,7 +167,7 @@ def test_where_spaces_come_from() -> None:
         Config().get_rl_module_spec()
 
 
-class TwoAgents:
+class TwoAgents(MultiAgentEnv):
     possible_agents = ("a", "b")
     action_spaces = {"a": ACT, "b": ACT}
 

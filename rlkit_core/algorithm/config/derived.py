@@ -149,8 +149,9 @@ class DerivedSettings(CoreSettings):
 
     @property
     def is_multi_agent(self) -> bool:
-        """Whether there is any module but the one ``default_policy``."""
-        return self.policy_ids != [DEFAULT_MODULE_ID]
+        """Whether there is any module but the one ``default_policy``, or the env is known to have several agents."""
+        bases = self.env.__mro__ if isinstance(self.env, type) else ()
+        return self.policy_ids != [DEFAULT_MODULE_ID] or any(base.__name__ == "MultiAgentEnv" for base in bases)
 
     @property
     def algorithm_config_overrides_per_module(self) -> dict[str, dict[str, Any]]:

@@ -94,13 +94,18 @@ class ModuleSpaces:
 
 
 def agent_spaces(env: object) -> dict[AgentID, SpacePair]:
-    """Spaces of the agents that an env knows before there is an episode; empty where it has one agent only."""
+    """Spaces of the agents that an env names before there is an episode; empty for an env of one agent.
+
+    Raises:
+        EnvError: an agent has no spaces.
+    """
+    from rlkit_core.envs.multi_agent.make import is_multi_agent, make_agent_env
+
     env = getattr(env, "unwrapped", env)
-    agents = getattr(env, "possible_agents", None)
-    if not agents:
+    if not is_multi_agent(env):
         return {}
-    spaces = [_of_agent(env, name, agents) for name in ("observation_space", "action_space")]
-    return {agent: (spaces[0][agent], spaces[1][agent]) for agent in agents}
+    adapted = make_agent_env(env)
+    return {agent: (adapted.observation_space(agent), adapted.action_space(agent)) for agent in adapted.possible_agents}
 
 
 def modules_of(config: DerivedSettings, agents: Mapping[AgentID, SpacePair]) -> dict[str, SpacePair]:
@@ -114,14 +119,6 @@ def modules_of(config: DerivedSettings, agents: Mapping[AgentID, SpacePair]) -> 
     if isinstance(mapping, DefaultMapping):
         mapping.check(agents)
     return spaces_by_module(agents, lambda agent: ask(mapping, agent, AgentEpisode("", 0), config.acting_ids))
-
-
-def _of_agent(env: object, name: str, agents: Any) -> dict[AgentID, Any]:
-    per_agent = getattr(env, f"{name}s", None)
-    if per_agent:
-        return {agent: per_agent[agent] for agent in agents}
-    method = getattr(env, name)
-    return {agent: method(agent) for agent in agents}
 
 
 def _env_spaces(env: object) -> tuple[Any, Any] | None:
