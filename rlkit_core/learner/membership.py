@@ -87,7 +87,8 @@ class Members:
         learner, before = self._learner, self._learner.config
         difference = module_set.difference(self.module)
         with learner.rng.scope():
-            new = {mid: ready[mid] if mid in ready else spec.build() for mid, spec in difference.new.items()}
+            build = self.module.build_member
+            new = {mid: ready[mid] if mid in ready else build(mid, spec) for mid, spec in difference.new.items()}
             learner.config = module_set.config
             specs, replaced = self.module.current_specs(), {mid: self.module[mid] for mid in difference.rebuilt}
             joined: list[str] = []
@@ -181,6 +182,8 @@ class Members:
                 return
         if heirs:
             self._configure_optimizers(heirs[0])
+        else:  # it is still held: by the MultiRLModule itself
+            learner.configure_optimizers_for_whole()
 
     def _holders(self) -> dict[str, set[int]]:
         """Module id to the identities of its parameters."""

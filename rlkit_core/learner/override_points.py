@@ -101,16 +101,32 @@ class OverridePoints:
     def configure_optimizers(self) -> None:
         """Register the optimizers of every compatible module; override for optimizers that span modules.
 
-        Modules that are trained come first, so that a parameter they share with others is theirs.
+        Modules that are trained come first, so that a parameter they share with others is theirs; what no module holds
+        comes last.
         """
         for module_id in sorted(self.module.keys(), key=lambda mid: not self.should_module_be_updated(mid)):
             if self.rl_module_is_compatible(self.module[module_id]):
                 self.configure_optimizers_for_module(module_id, self.config.get_config_for_module(module_id))
+        if len(self.optimizers):
+            self.configure_optimizers_for_whole()
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
         """Register one Adam over the module's trainable parameters; a module without any gets none."""
-        config = config or self.config_for(module_id)
-        mine = [p for p in self.get_parameters(self.module[module_id]) if not self.optimizers.owns(p)]
+        self._register_adam(
+            module_id, self.get_parameters(self.module[module_id]), config or self.config_for(module_id)
+        )
+
+    def configure_optimizers_for_whole(self) -> None:
+        """Register one Adam, of ``ALL_MODULES``, over trainable parameters that only the MultiRLModule itself holds.
+
+        They learn from the losses of all modules that use them.
+        """
+        own = [p for owner, _, p in self.module.unique_parameters() if owner == ALL_MODULES and p.requires_grad]
+        self._register_adam(ALL_MODULES, own, self.config)
+
+    def _register_adam(self, module_id: str, parameters: Sequence[nn.Parameter], config: Any) -> None:
+        """Put one Adam in charge of those parameters that no optimizer steps yet."""
+        mine = [p for p in parameters if not self.optimizers.owns(p)]
         if mine:
             eps = float(getattr(config, "adam_epsilon", None) or 1e-8)
             adam = torch.optim.Adam(mine, lr=1e-3, eps=eps, fused=True)

@@ -7,7 +7,8 @@ from typing import Any
 from rlkit_core.rl_module.acting import ActionSampler
 from rlkit_core.rl_module.base import RLModule
 from rlkit_core.rl_module.config import RLModuleConfig
-from rlkit_core.rl_module.multi import MultiRLModule, validate_module_id
+from rlkit_core.rl_module.members import validate_module_id
+from rlkit_core.rl_module.multi import MultiRLModule
 from rlkit_core.rl_module.spec import MultiRLModuleConfig, MultiRLModuleSpec, RLModuleSpec
 from rlkit_core.rl_module.tensor_specs import TensorSpec
 from rlkit_core.rl_module.torch_module import TorchRLModule

@@ -12,6 +12,7 @@ from rlkit_core.checkpoint import Checkpointable
 from rlkit_core.errors import CheckpointError, RLKitError, did_you_mean
 from rlkit_core.rl_module.acting import RowPolicy
 from rlkit_core.rl_module.apis import module_built
+from rlkit_core.rl_module.apis.inference_only import InferenceOnlyAPI, strip
 from rlkit_core.rl_module.config import RLModuleConfig
 from rlkit_core.rl_module.construction import CONSTRUCTOR_DEFAULTS, accepted_names, outermost
 from rlkit_core.rl_module.deploy import ComputeActions
@@ -139,6 +140,22 @@ class RLModule(ComputeActions, Checkpointable, abc.ABC):
             )
         module_built(self)
         self._prepare()
+
+    def non_inference_attributes(self) -> tuple[str, ...]:
+        """Attribute paths that an inference-only copy of this module lacks; none where this is one itself."""
+        if self.inference_only or not isinstance(self, InferenceOnlyAPI):
+            return ()
+        return tuple(self.get_non_inference_attributes())
+
+    @property
+    def stripped_attributes(self) -> tuple[str, ...]:
+        """Attribute paths that were deleted, for :meth:`set_state` to ignore."""
+        return self.__dict__.get("_stripped", ())
+
+    def strip_to_inference_only(self, attributes: Collection[str]) -> None:
+        """Delete the dotted ``attributes`` (those that exist) and remember them."""
+        self.__dict__["_stripped"] = tuple(attributes)
+        strip(self, attributes)
 
     def _prepare(self) -> None:
         """Decide once what the forwards would otherwise ask on every call."""

@@ -3,17 +3,40 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Collection, Iterator, Mapping, MutableMapping
 from typing import Any
 
 from torch import nn
 
+from rlkit_core.columns import module_id_problem
 from rlkit_core.errors import StateError
-from rlkit_core.rl_module.state import check_names, load_nn_state, to_array
+from rlkit_core.rl_module.state import check_names, load_nn_state, to_array, under
 
 SELF = "__self__"
 SHARED = "__shared__"
 _MEMBERS = "_rl_modules."
+
+
+def validate_module_id(module_id: object, error: bool = False) -> bool:
+    """Check that an id can name a directory of a checkpoint.
+
+    Args:
+        module_id: a non-empty str without any of ``< > : " / \\ | ?``, not ending in a dot or a space.
+        error: raise instead of warning.
+
+    Returns:
+        Whether it is valid.
+
+    Raises:
+        ValueError: it is not, and ``error`` is True.
+    """
+    problem = module_id_problem(module_id)
+    if problem and error:
+        raise ValueError(problem)
+    if problem:
+        warnings.warn(problem, UserWarning, stacklevel=2)
+    return problem is None
 
 
 class Members(nn.Module, MutableMapping[str, Any]):
@@ -90,23 +113,46 @@ def shared_groups(whole: nn.Module, members: Members) -> list[list[str]]:
     return [names for names in places.values() if len({name.partition("/")[0] for name in names}) > 1]
 
 
-def own_state(whole: nn.Module, members: Members) -> dict[str, Any]:
-    """What a MultiRLModule's state has beside its members': its own parameters, and which names are shared."""
+def own_state(whole: nn.Module, members: Members, *, without: Collection[str] = ()) -> dict[str, Any]:
+    """What a MultiRLModule's state has beside its members': its own parameters, and which names are shared.
+
+    Args:
+        whole: the MultiRLModule.
+        members: its members.
+        without: dotted attributes of ``whole`` to leave out.
+    """
     state: dict[str, Any] = {}
-    names = own_names(whole)
+    names = [name for name in own_names(whole) if not under(name, without)]
     if names:
         tensors = whole.state_dict()
         state[SELF] = {name: to_array(tensors[name]) for name in names}
-    shared = shared_groups(whole, members)
+    left_out = [f"{SELF}/{attribute}" for attribute in without]
+    shared = [[name for name in group if not under(name, left_out)] for group in shared_groups(whole, members)]
+    shared = [group for group in shared if len(group) > 1]
     if shared:
         state[SHARED] = shared
     return state
 
 
 def set_multi_state(
-    whole: nn.Module, members: Members, state: Mapping[str, Any], *, strict: bool, expected: Collection[str] | None
+    whole: nn.Module,
+    members: Members,
+    state: Mapping[str, Any],
+    *,
+    strict: bool,
+    expected: Collection[str] | None,
+    ignore: Collection[str] = (),
 ) -> None:
-    """See :meth:`MultiRLModule.set_state`; ``expected`` are ids that the state must have, None: any may be missing."""
+    """See :meth:`MultiRLModule.set_state`.
+
+    Args:
+        whole: the MultiRLModule.
+        members: its members.
+        state: what to take over.
+        strict: refuse missing and unexpected ids and names.
+        expected: ids that the state must have; None: any may be missing.
+        ignore: dotted attributes that ``whole`` has dropped.
+    """
     ids = [key for key in state if key not in (SELF, SHARED)]
     beside_members, name = own_names(whole), type(whole).__name__
     if strict:
@@ -120,4 +166,4 @@ def set_multi_state(
             except StateError as error:
                 raise StateError(f"module {module_id!r}: {error}") from error
     if SELF in state:
-        load_nn_state(name, whole, state[SELF], strict=strict, only=beside_members)
+        load_nn_state(name, whole, state[SELF], ignore=ignore, strict=strict, only=beside_members)

@@ -16,7 +16,8 @@ from rlkit_core.models.default_config import model_config_dict as plain_model_co
 from rlkit_core.rl_module.agent_mapping import AgentEpisode, AgentID, ask
 from rlkit_core.rl_module.apis.target_network import TargetNetworkAPI, target_names
 from rlkit_core.rl_module.base import RLModule
-from rlkit_core.rl_module.multi import MultiRLModule, validate_module_id
+from rlkit_core.rl_module.members import validate_module_id
+from rlkit_core.rl_module.multi import MultiRLModule
 from rlkit_core.rl_module.spec import MultiRLModuleSpec, RLModuleSpec
 
 if TYPE_CHECKING:
@@ -357,7 +358,7 @@ class ModuleSet:
             SpecError: a module cannot be built; nothing has changed then.
         """
         difference = self.difference(module, inference_only=inference_only)
-        built = {mid: spec.build() for mid, spec in difference.new.items()}
+        built = {mid: module.build_member(mid, spec) for mid, spec in difference.new.items()}
         for module_id in difference.gone:
             module.remove_module(module_id)
         for module_id, member in built.items():

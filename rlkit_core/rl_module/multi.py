@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Collection, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from rlkit_core.columns import ALL_MODULES, module_id_problem
+from rlkit_core.columns import ALL_MODULES
 from rlkit_core.errors import SpecError, StateError
 from rlkit_core.rl_module.base import RLModule
 from rlkit_core.rl_module.construction import takes_config_object
-from rlkit_core.rl_module.members import Members, own_state, set_multi_state
+from rlkit_core.rl_module.members import Members, own_state, set_multi_state, validate_module_id
 from rlkit_core.rl_module.spec import MultiRLModuleConfig, MultiRLModuleSpec, RLModuleSpec
 from rlkit_core.rl_module.torch_module import acting_call
 
@@ -21,27 +20,6 @@ if TYPE_CHECKING:
     import gymnasium as gym
 
     from rlkit_core.checkpoint.saved_component import SavedComponent
-
-
-def validate_module_id(module_id: object, error: bool = False) -> bool:
-    """Check that an id can name a directory of a checkpoint.
-
-    Args:
-        module_id: a non-empty str without any of ``< > : " / \\ | ?``, not ending in a dot or a space.
-        error: raise instead of warning.
-
-    Returns:
-        Whether it is valid.
-
-    Raises:
-        ValueError: it is not, and ``error`` is True.
-    """
-    problem = module_id_problem(module_id)
-    if problem and error:
-        raise ValueError(problem)
-    if problem:
-        warnings.warn(problem, UserWarning, stacklevel=2)
-    return problem is None
 
 
 class MultiRLModule(nn.Module, RLModule):
@@ -123,9 +101,21 @@ class MultiRLModule(nn.Module, RLModule):
         """Build every spec. A subclass may do it its own way and need not call this."""
         for module_id, spec in self.rl_module_specs.items():
             try:
-                self._rl_modules[module_id] = spec.build()
+                self._rl_modules[module_id] = self.build_member(module_id, spec)
             except SpecError as error:
                 raise SpecError(f"module {module_id!r}: {error}") from error
+
+    def build_member(self, module_id: str, spec: RLModuleSpec) -> RLModule:
+        """Build one member: for :meth:`setup`, and for each that joins later.
+
+        Override it where members share what this MultiRLModule holds.
+
+        Args:
+            module_id: its id.
+            spec: its complete spec.
+        """
+        module: RLModule = spec.build()
+        return module
 
     def _construction_done(self) -> None:
         if self.__dict__.get("_is_setup"):
@@ -396,7 +386,10 @@ class MultiRLModule(nn.Module, RLModule):
                 *(module_id for module_id, module in self._members().items() if module.learner_only),
             ]
         state = self.get_component_states(components, not_components, inference_only=inference_only, **kwargs)
-        return {**state, **own_state(self, self._members())} if components is None else state
+        if components is not None:
+            return state
+        without = self.non_inference_attributes() if inference_only else ()
+        return {**state, **own_state(self, self._members(), without=without)}
 
     def set_state(self, state: Mapping[str, Any], *, strict: bool = True) -> None:
         """Take over what :meth:`get_state` gave.
@@ -406,7 +399,14 @@ class MultiRLModule(nn.Module, RLModule):
         """
         expected = [key for key, module in self.items() if not (module.learner_only and self.inference_only)]
         partial = bool(self.__dict__.get("_restoring"))
-        set_multi_state(self, self._members(), state, strict=strict, expected=None if partial else expected)
+        set_multi_state(
+            self,
+            self._members(),
+            state,
+            strict=strict,
+            expected=None if partial else expected,
+            ignore=self.stripped_attributes,
+        )
 
     def restore_snapshot(self, snapshot: SavedComponent, *, strict: bool = True) -> None:
         """Take over a checkpoint's snapshot: the members, then what belongs to the whole."""

@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from rlkit_core.errors import ConfigError
-from rlkit_core.rl_module.apis.inference_only import InferenceOnlyAPI, strip
 from rlkit_core.rl_module.apis.target_network import TargetNetworkAPI, target_names, update_target_network
 from rlkit_core.rl_module.base import RLModule
 from rlkit_core.rl_module.state import load_nn_state, nn_state, under
@@ -129,7 +128,7 @@ class TorchRLModule(nn.Module, RLModule):
         Raises:
             StateError: names (when strict) or shapes differ; nothing is changed.
         """
-        ignore = self._stripped_attributes()
+        ignore = self.stripped_attributes
         lacking: list[str] = []
         if isinstance(self, TargetNetworkAPI) and not self.inference_only:
             present = self.state_dict()
@@ -144,18 +143,10 @@ class TorchRLModule(nn.Module, RLModule):
                 update_target_network(main_net=main, target_net=target)
 
     def _non_inference(self) -> tuple[str, ...]:
-        if self.inference_only:
-            return ()
-        attributes = tuple(self.get_non_inference_attributes()) if isinstance(self, InferenceOnlyAPI) else ()
-        return (*attributes, *target_names(self)) if isinstance(self, TargetNetworkAPI) else attributes
-
-    def _stripped_attributes(self) -> tuple[str, ...]:
-        return tuple(self.__dict__.get("_stripped", ()))
-
-    def strip_to_inference_only(self, attributes: Collection[str]) -> None:
-        """Delete the dotted ``attributes`` (those that exist) and remember them for ``set_state``."""
-        self.__dict__["_stripped"] = tuple(attributes)
-        strip(self, attributes)
+        attributes = self.non_inference_attributes()
+        if isinstance(self, TargetNetworkAPI) and not self.inference_only:
+            return (*attributes, *target_names(self))
+        return attributes
 
     @property
     def device(self) -> torch.device:
