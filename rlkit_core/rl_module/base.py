@@ -150,7 +150,7 @@ class RLModule(ComputeActions, Checkpointable, abc.ABC):
     @property
     def stripped_attributes(self) -> tuple[str, ...]:
         """Attribute paths that were deleted, for :meth:`set_state` to ignore."""
-        return self.__dict__.get("_stripped", ())
+        return tuple(self.__dict__.get("_stripped", ()))
 
     def strip_to_inference_only(self, attributes: Collection[str]) -> None:
         """Delete the dotted ``attributes`` (those that exist) and remember them."""
