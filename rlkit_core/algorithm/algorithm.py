@@ -257,7 +257,7 @@ class Algorithm(Checkpointable):
         Returns:
             ``(action, state)``: the action in env units, and the recurrent state for the next one (``{}`` without one).
         """
-        module: RLModule = self.env_runner_group.module[module_id]
+        module: RLModule = self.env_runner_group.module.acting_member(module_id)
         return module.compute_single_action(observation, state, explore=explore)
 
     # -- modules that come and go -------------------------------------------------------------------------------------

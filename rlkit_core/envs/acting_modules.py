@@ -43,7 +43,7 @@ class ActingModules:
     @property
     def acting(self) -> RLModule:
         """The module that acts."""
-        module: RLModule = self.module[self.acting_id]
+        module: RLModule = self.module.acting_member(self.acting_id)
         return module
 
     def set_modules(self, module_set: ModuleSet) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Collection, Iterator, Mapping, MutableMapping
-from typing import Any
+from typing import Any, Protocol
 
 from torch import nn
 
 from rlkit_core.columns import module_id_problem
 from rlkit_core.errors import StateError
+from rlkit_core.rl_module.acting import ActingModule
+from rlkit_core.rl_module.deploy import ComputeActions
 from rlkit_core.rl_module.state import check_names, load_nn_state, to_array, under
 
 SELF = "__self__"
@@ -37,6 +39,18 @@ def validate_module_id(module_id: object, error: bool = False) -> bool:
     if problem:
         warnings.warn(problem, UserWarning, stacklevel=2)
     return problem is None
+
+
+class Whole(Protocol):
+    """The forwards of a MultiRLModule that act."""
+
+    def forward_exploration(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:
+        """``{module id: sub-batch}`` to ``{module id: outputs}``."""
+        ...
+
+    def forward_inference(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:
+        """The same without exploration."""
+        ...
 
 
 class Members(nn.Module, MutableMapping[str, Any]):
@@ -83,6 +97,34 @@ class Members(nn.Module, MutableMapping[str, Any]):
     # A mapping of modules is the module that it is: torch keeps modules in sets.
     __eq__ = object.__eq__
     __hash__ = nn.Module.__hash__
+
+
+class ActingMember(ComputeActions):
+    """A member that acts through the forwards of its MultiRLModule; for all else it is the member.
+
+    Args:
+        whole: the MultiRLModule.
+        module_id: of the member.
+        member: the member.
+    """
+
+    def __init__(self, whole: Whole, module_id: str, member: ActingModule) -> None:
+        self._whole, self._module_id, self._member = whole, module_id, member
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._member, name)
+
+    def forward_exploration(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:
+        """The member's part of the whole's exploration forward."""
+        return self._whole.forward_exploration({self._module_id: batch}, **kwargs)[self._module_id]  # type: ignore[no-any-return]
+
+    def forward_inference(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:
+        """The member's part of the whole's inference forward."""
+        return self._whole.forward_inference({self._module_id: batch}, **kwargs)[self._module_id]  # type: ignore[no-any-return]
+
+    def unwrapped(self) -> ActingModule:
+        """The member."""
+        return self._member.unwrapped()
 
 
 def own_names(whole: nn.Module) -> list[str]:

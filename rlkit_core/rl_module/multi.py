@@ -12,7 +12,7 @@ from rlkit_core.columns import ALL_MODULES
 from rlkit_core.errors import SpecError, StateError
 from rlkit_core.rl_module.base import RLModule
 from rlkit_core.rl_module.construction import takes_config_object
-from rlkit_core.rl_module.members import Members, own_state, set_multi_state, validate_module_id
+from rlkit_core.rl_module.members import ActingMember, Members, own_state, set_multi_state, validate_module_id
 from rlkit_core.rl_module.spec import MultiRLModuleConfig, MultiRLModuleSpec, RLModuleSpec
 from rlkit_core.rl_module.torch_module import acting_call
 
@@ -168,13 +168,19 @@ class MultiRLModule(nn.Module, RLModule):
         return self._run("forward_train", batch, kwargs)
 
     def _forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        return self._run("forward_exploration", batch, kwargs)
+        return self._run_phase("forward_exploration", batch, kwargs)
 
     def _forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        return self._run("forward_inference", batch, kwargs)
+        return self._run_phase("forward_inference", batch, kwargs)
 
     def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        return self._run("forward_train", batch, kwargs)
+        return self._run_phase("forward_train", batch, kwargs)
+
+    def _run_phase(self, method: str, batch: dict[str, Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """A phase that has no forward of its own: ``_forward``, where a subclass has one, or the members' forwards."""
+        if type(self)._forward is not MultiRLModule._forward:
+            return self._forward(batch, **kwargs)
+        return self._run(method, batch, kwargs)
 
     def _run(self, method: str, batch: dict[str, Any], kwargs: dict[str, Any]) -> dict[str, Any]:
         modules = self._rl_modules
@@ -278,6 +284,16 @@ class MultiRLModule(nn.Module, RLModule):
         """Call ``func(module_id, module, **kwargs)`` for every member and return the results."""
         results = {module_id: func(module_id, module.unwrapped(), **kwargs) for module_id, module in self.items()}
         return results if return_dict else list(results.values())
+
+    def acting_member(self, module_id: str) -> Any:
+        """What acts for one member: it itself; where this class has forwards of its own, a way through those.
+
+        Raises:
+            KeyError: there is no such member.
+        """
+        names = ("_forward", "_forward_exploration", "_forward_inference")
+        own = any(getattr(type(self), name) is not getattr(MultiRLModule, name) for name in names)
+        return ActingMember(self, module_id, self[module_id]) if own else self[module_id]
 
     def keys(self) -> KeysView[str]:
         """The module ids."""

@@ -43,9 +43,17 @@ class Shared(MultiRLModule, InferenceOnlyAPI):
     def get_non_inference_attributes(self) -> list[str]:
         return ["judge"]
 
-    def _run(self, method: str, batch: dict[str, Any], kwargs: dict[str, Any]) -> dict[str, Any]:
-        encoded = {mid: {**rows, Columns.OBS: self.body(rows[Columns.OBS])} for mid, rows in batch.items()}
-        return super()._run(method, encoded, kwargs)
+    def _encoded(self, batch: dict[str, Any]) -> dict[str, Any]:
+        return {mid: {**rows, Columns.OBS: self.body(rows[Columns.OBS])} for mid, rows in batch.items()}
+
+    def _forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        return super()._forward_exploration(self._encoded(batch), **kwargs)
+
+    def _forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        return super()._forward_inference(self._encoded(batch), **kwargs)
+
+    def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        return super()._forward_train(self._encoded(batch), **kwargs)
 
 
 def spec(**settings: Any) -> MultiRLModuleSpec:
@@ -184,23 +192,17 @@ def test_it_trains_on_when_members_come_and_go() -> None:
     assert not any(torch.equal(value, before[name]) for name, value in tensors(learner.module.body).items())
 
 
-class Lent(Shared):
+class Lent(MultiRLModule):
     """Members hold the body too, also those that join later."""
 
     def setup(self) -> None:
         self.body = nn.Sequential(nn.Linear(4, 5), nn.Tanh())
-        MultiRLModule.setup(self)
-
-    def get_non_inference_attributes(self) -> list[str]:
-        return []
+        super().setup()
 
     def build_member(self, module_id: str, spec: RLModuleSpec) -> Any:
         member = super().build_member(module_id, spec)
         member.body = self.body
         return member
-
-    def _run(self, method: str, batch: dict[str, Any], kwargs: dict[str, Any]) -> dict[str, Any]:
-        return MultiRLModule._run(self, method, batch, kwargs)
 
 
 class Borrower(Head):
@@ -228,3 +230,49 @@ def test_members_that_join_later_get_what_the_others_share() -> None:
     before = tensors(body)
     learner.update({"p2": rows(3)})
     assert not same(tensors(body), before)
+
+
+class OneForAll(MultiRLModule):
+    """RLlib's form: an encoder that is a member of its own, and one ``_forward`` for all phases."""
+
+    def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        encoder = self["encoder"]
+        return {
+            mid: self[mid]._forward({**rows, Columns.OBS: encoder.body(rows[Columns.OBS])})
+            for mid, rows in batch.items()
+            if mid != "encoder"
+        }
+
+
+class Encoder(TorchRLModule):
+    def setup(self) -> None:
+        self.body = nn.Sequential(nn.Linear(4, 5), nn.Tanh())
+
+
+@pytest.mark.parametrize("form", [Shared, OneForAll])
+def test_acting_goes_through_forwards_of_the_whole(form: type[MultiRLModule]) -> None:
+    """A runner, an evaluation and a deployment act as the loss sees it; the member alone cannot act at all."""
+    given = spec()
+    given.multi_rl_module_class = form
+    if form is OneForAll:
+        given.add_modules({"encoder": RLModuleSpec(Encoder, OBS, ACT)})
+    config = BCConfigTest().environment("CartPole-v1").debugging(seed=1).rl_module(rl_module_spec=given)
+    config.multi_agent(policies=["p0", "p1"], policy_mapping_fn=lambda agent_id, episode: "p1")
+    config.training(expert=lambda obs: (obs[:, 2] > 0).astype(np.int64), train_batch_size=64, lr=0.05)
+    with config.build_algo() as algo:
+        for _ in range(60):
+            result = algo.train()
+        assert result["learners"]["p1"]["total_loss"] < 0.45
+        assert algo.evaluate(2)["env_runners"]["num_episodes"] == 2
+        tilted = [
+            algo.compute_single_action(np.array([0, 0, x, 0], np.float32), module_id="p1")[0] for x in (0.2, -0.2)
+        ]
+        assert tilted == [1, 0]
+        obs = torch.randn(8, 4)
+        whole = algo.learner_group.learner.module
+        acting = algo.env_runner_group.module.acting_member("p1")
+        assert acting.unwrapped() is algo.get_module("p1")
+        ours = acting.forward_exploration({"obs": obs})[Columns.ACTION_DIST_INPUTS]
+        assert torch.equal(ours, whole.forward_train({"p1": {"obs": obs}})["p1"][Columns.ACTION_DIST_INPUTS])
+        with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+            algo.get_module("p1").compute_single_action(np.zeros(4, np.float32))
