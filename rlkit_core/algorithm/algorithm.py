@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from rlkit_core.algorithm.callbacks import Callbacks
 from rlkit_core.algorithm.config.converters import EnvSpec
 from rlkit_core.algorithm.evaluation import Evaluation
 from rlkit_core.algorithm.module_changes import Agents, RunningModules
 from rlkit_core.algorithm.results import ResultDict, Timers, assemble_result
-from rlkit_core.checkpoint import Checkpointable
+from rlkit_core.checkpoint import Checkpointable, from_jsonable
 from rlkit_core.checkpoint.saved_component import SavedComponent
 from rlkit_core.columns import COMPONENT_LEARNER_GROUP, DEFAULT_MODULE_ID
 from rlkit_core.envs import EnvRunnerGroup
@@ -25,6 +25,8 @@ from rlkit_core.plugins.host import default_host
 from rlkit_core.rl_module import MultiRLModuleSpec, RLModule, RLModuleSpec
 from rlkit_core.rl_module.module_set import ModuleSet, ToTrain
 from rlkit_core.seeding import SeedTree
+
+AlgorithmT = TypeVar("AlgorithmT", bound="Algorithm")
 
 
 class Algorithm(Checkpointable):
@@ -379,6 +381,27 @@ class Algorithm(Checkpointable):
         self.env_runner_group.reset_envs()
         self.callbacks.on_checkpoint_saved(self, saved)
         return saved
+
+    @classmethod
+    def from_snapshot(
+        cls: type[AlgorithmT],
+        snapshot: SavedComponent,
+        *,
+        classes: Iterable[type] = (),
+        strict: bool = True,
+        **kwargs: Any,
+    ) -> AlgorithmT:
+        """As of any component, and ``kwargs`` may be settings that take the place of the recorded ones.
+
+        ``from_checkpoint(path, policy_mapping_fn=function)`` passes a function that a checkpoint can only name.
+        """
+        recorded = snapshot.ctor[1].get("config") if "config" not in kwargs else None
+        if recorded is not None and kwargs.keys() - {"env"}:
+            config = from_jsonable(recorded, classes=(cls, *classes), plugins=snapshot.plugins)
+            names = [name for name in kwargs if name in config.known_settings() and name != "env"]
+            settings = {name: kwargs.pop(name) for name in names}
+            kwargs["config"] = config.copy(copy_frozen=False).update_from_dict(settings)
+        return super().from_snapshot(snapshot, classes=classes, strict=strict, **kwargs)
 
     def restore_from_path(self, path: str | os.PathLike[str], *, component: str | None = None, **kwargs: Any) -> None:
         """Load a checkpoint, or one of a component into that component; runners get the restored weights."""

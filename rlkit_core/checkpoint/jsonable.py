@@ -31,17 +31,19 @@ class PassAtLoad:
     Attributes:
         ref: the function's ``"module:qualified.name"`` when it was saved.
         where: the path of keys at which it stood.
+        name: the name to pass it by.
     """
 
-    def __init__(self, ref: str, where: str) -> None:
+    def __init__(self, ref: str, where: str, name: str = "name") -> None:
         self.ref = ref
         self.where = where
+        self.name = name
 
     def __call__(self, *args: object, **kwargs: object) -> NoReturn:
         """Raise: the function itself is not in the checkpoint."""
         raise CheckpointError(
             f"{self.where} was the function {self.ref}; checkpoints hold no code, so pass it again when "
-            "loading (from_checkpoint(path, name=function)) or set it before use"
+            f"loading (from_checkpoint(path, {self.name}=function)) or set it before use"
         )
 
     def __repr__(self) -> str:

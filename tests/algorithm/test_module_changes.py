@@ -10,7 +10,7 @@ import pytest
 
 from actor_critic import ACConfig
 from rlkit_core import Algorithm, Learner, LearnerGroup, MultiRLModuleSpec, RLModuleSpec
-from rlkit_core.errors import SpecError
+from rlkit_core.errors import CheckpointError, ConfigError, SpecError
 from rlkit_core.testing import BCConfigTest, CartPoleHeuristicRLModule
 
 OBS = gym.spaces.Box(-1.0, 1.0, (4,), np.float32)
@@ -129,6 +129,45 @@ def test_a_checkpoint_with_more_modules_than_the_config(tmp_path):
         with Algorithm.from_checkpoint(path) as third:
             assert weights_agree(third, "new")
             third.train()
+
+
+def test_a_mapping_is_passed_again_where_a_checkpoint_could_only_name_it(tmp_path):
+    def to_new(agent_id, episode):
+        return "new"
+
+    with small().build_algo() as algo:
+        algo.add_module("new", RLModuleSpec(), new_agent_to_module_mapping_fn=to_new)
+        path = algo.save_to_path(tmp_path / "c")
+        with pytest.raises(CheckpointError, match=r"from_checkpoint\(path, policy_mapping_fn=function\)"):
+            Algorithm.from_checkpoint(path)
+        with Algorithm.from_checkpoint(path, policy_mapping_fn=to_new, num_epochs=2) as other:
+            assert other.config.policy_mapping_fn is to_new
+            assert other.config.num_epochs == 2
+            assert other.env_runner_group.acting_id == "new"
+            assert weights_agree(other, "new")
+
+
+def test_other_modules_are_used_and_trained_without_a_change_of_modules():
+    with small().build_algo() as algo:
+        algo.add_module("new", RLModuleSpec())
+        spec = algo.change_modules(
+            new_agent_to_module_mapping_fn=lambda agent_id, episode: "new", new_should_module_be_updated=["new"]
+        )
+        assert list(spec.specs_by_id()) == ["default_policy", "new"]
+        result = algo.train()
+        assert "total_loss" in result["learners"]["new"]
+        assert "total_loss" not in result["learners"].get("default_policy", {})
+        assert algo.learner_group.learner.config.policies_to_train == ["new"]
+        algo.change_modules(new_should_module_be_updated=[])
+        before = algo.get_module("new").get_state()
+        algo.train()
+        assert all(np.array_equal(value, before[name]) for name, value in algo.get_module("new").get_state().items())
+        config = algo.config
+        with pytest.raises(ConfigError, match=r"new_should_module_be_updated names module 'nev'.*Did you mean 'new'"):
+            algo.change_modules(new_should_module_be_updated=["nev"])
+        with pytest.raises(ConfigError, match="agents are mapped to module 'nev'"):
+            algo.change_modules(new_agent_to_module_mapping_fn=lambda agent_id, episode: "nev")
+        assert algo.config is config
 
 
 def test_a_checkpoint_of_another_width(tmp_path):

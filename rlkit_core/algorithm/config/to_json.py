@@ -96,6 +96,9 @@ def _decode(data: Mapping[str, Any], passed: Mapping[str, Any] | None = None) ->
     if dropped:
         names = ", ".join(dropped)
         warnings.warn(f"{names}: functions are not stored; set them again to have them called", stacklevel=2)
+    for name, value in settings.items():
+        if isinstance(value, PassAtLoad):
+            value.where, value.name = f"the setting {name}", name
     make: Any = config_class
     config = make(data["algo_class"]) if data.get("algo_class") is not None else make()
     config.update_from_dict({**settings, **passed})
