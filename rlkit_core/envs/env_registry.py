@@ -1,18 +1,47 @@
-"""Envs that a script registered with gymnasium, on their way to processes that never run that script."""
+"""Envs that a script registers with gymnasium, and their way to processes that never run that script."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import cloudpickle
 import gymnasium as gym
 
-from rlkit_core.envs.make import register_namespace
+from rlkit_core.envs.make import register_namespace, takes_config_dict
 from rlkit_core.errors import ConfigError
 from rlkit_core.execution.foreign_code import dumps
 
 _FOUND_ANYWHERE = ("gymnasium.", "ale_py", "shimmy")
 """Modules whose envs are left out unless asked for: there are a thousand of them, and no wrapper needs them all."""
+
+
+class _Creator:
+    """What gymnasium calls with keywords, for a creator that takes ``env_config`` in its own way."""
+
+    def __init__(self, creator: Callable[..., Any]) -> None:
+        self._creator = creator
+
+    def __call__(self, **settings: object) -> Any:
+        return self._creator(settings) if takes_config_dict(self._creator) else self._creator(**settings)
+
+
+def register_env(name: str, creator: Callable[..., Any]) -> None:
+    """Give an env, of one agent or of several, a name to use in a config; it takes the place of another of that name.
+
+    Args:
+        name: an id as gymnasium has them: ``"MyEnv"``, ``"mine/MyEnv-v0"``.
+        creator: env class, or function that returns an env; it gets ``env_config`` as
+            :func:`~rlkit_core.envs.make.make_env` gives it.
+
+    Raises:
+        ConfigError: the name is none that gymnasium takes.
+    """
+    gym.registry.pop(name, None)
+    try:
+        gym.register(name, entry_point=_Creator(creator))
+    except gym.error.Error as error:
+        raise ConfigError(f"env name {name!r}: {error}") from error
 
 
 def registered_envs(env: Any) -> dict[str, bytes]:

@@ -2,50 +2,70 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from importlib import metadata
-from typing import Any
+from types import ModuleType
+from typing import Any, TypeGuard
 
 import gymnasium as gym
 
+from rlkit_core.envs.naming.kinds import kind_of
+from rlkit_core.envs.naming.names import creator_named, make_from_module, make_with_agents
 from rlkit_core.errors import EnvError, did_you_mean
 
 _CONFIG_NAMES = ("config", "env_config", "ctx")
 
 
-def make_env(
-    env: str | Callable[..., Any], env_config: Mapping[str, Any] | None = None, **kwargs: object
-) -> gym.Env[Any, Any]:
-    """Make one environment.
+def can_be_made(env: object) -> TypeGuard[str | ModuleType | Callable[..., Any]]:
+    """Whether ``env`` is what an env is made from (an id, class, function or module), and not an env."""
+    return isinstance(env, (str, type, ModuleType)) or (callable(env) and not hasattr(env, "step"))
 
-    An id goes to ``gymnasium.make(id, **env_config)``. A class or function whose first parameter is named ``config``,
-    ``env_config`` or ``ctx``, or that has exactly one required parameter, is called with the dict; every other one with
-    ``**env_config``.
+
+def make_env(
+    env: str | ModuleType | Callable[..., Any], env_config: Mapping[str, Any] | None = None, **kwargs: object
+) -> gym.Env[Any, Any]:
+    """Make one environment, of one agent or (whatever the annotation says) of several.
+
+    An id goes to ``gymnasium.make(id, **env_config)``, unless gymnasium does not know it, and it names a class or
+    function (``module:attribute``) or an env of PettingZoo (``family/name_v0``): see
+    :func:`~rlkit_core.envs.naming.names.creator_named`. A module is one of PettingZoo's, which makes a parallel env
+    where it can. A class or function whose first parameter is named ``config``, ``env_config`` or ``ctx``, or that has
+    exactly one required parameter, is called with the dict; every other one with ``**env_config``.
 
     An id may be ``module:Name-v0``, for an env that importing ``module`` registers. Where the namespace of an id
     (``MinAtar/Breakout-v1``) is unknown to gymnasium, an installed package that offers it through an entry point in
     the group ``gymnasium.envs`` registers it first.
 
     Args:
-        env: gymnasium id, env class, or function that returns an env.
+        env: id, env class, function that returns an env, or a PettingZoo module.
         env_config: settings of the env, free-form.
-        **kwargs: further arguments of ``gymnasium.make`` (ids only).
+        **kwargs: further arguments of ``gymnasium.make`` (its own ids only).
 
     Raises:
         EnvError: there is no such id, the arguments do not fit, or making it raised; chained from the original.
     """
     settings = dict(env_config or {})
+    name = repr(env) if isinstance(env, str) else _name(env)
+    creator: Callable[..., Any] | None
     if isinstance(env, str):
-        return _make_registered(env, settings, kwargs)
-    if not callable(env):
+        register_namespace(env)
+        creator = creator_named(env)
+        if creator is None:
+            return _make_registered(env, settings, kwargs)
+    elif isinstance(env, ModuleType):
+        creator = functools.partial(make_from_module, env)
+    elif callable(env):
+        creator = env
+    else:
         raise EnvError(f"env {env!r}: expected a gymnasium id, an env class or a function, got {type(env).__name__}")
     try:
-        made = env(settings) if takes_config_dict(env) else env(**settings)
+        made = creator(settings) if takes_config_dict(creator) else creator(**settings)
     except Exception as error:
-        raise EnvError(f"env {_name(env)} could not be made with env_config={settings!r}: {error}") from error
+        raise EnvError(f"env {name} could not be made with env_config={settings!r}: {error}") from error
     if not hasattr(made, "step") or not hasattr(made, "reset"):
-        raise EnvError(f"env {_name(env)} gave a {type(made).__name__}, which has no reset() and step()")
+        raise EnvError(f"env {name} gave a {type(made).__name__}, which has no reset() and step()")
     return made  # type: ignore[no-any-return]
 
 
@@ -101,9 +121,8 @@ def register_namespace(env_id: str) -> None:
 
 
 def _make_registered(env_id: str, settings: dict[str, Any], kwargs: dict[str, Any]) -> gym.Env[Any, Any]:
-    register_namespace(env_id)
     try:
-        return gym.make(env_id, **{**kwargs, **settings})
+        env: gym.Env[Any, Any] = gym.make(env_id, **{**kwargs, **settings})
     except gym.error.DependencyNotInstalled as error:
         raise EnvError(f"env {env_id!r} needs a package that is not installed: {error}") from error
     except (gym.error.UnregisteredEnv, gym.error.Error, ModuleNotFoundError) as error:
@@ -112,7 +131,15 @@ def _make_registered(env_id: str, settings: dict[str, Any], kwargs: dict[str, An
         hint = did_you_mean(env_id, gym.registry) or did_you_mean(name, known)
         raise EnvError(f"no env {env_id!r} is registered with gymnasium.{hint} ({error})") from error
     except Exception as error:
-        raise EnvError(f"env {env_id!r} could not be made with env_config={settings!r}: {error}") from error
+        # A TypeError is also what gymnasium says of an env that is none of its own kind.
+        with_agents = make_with_agents(env_id, settings) if isinstance(error, TypeError) else None
+        if with_agents is None:
+            raise EnvError(f"env {env_id!r} could not be made with env_config={settings!r}: {error}") from error
+        return with_agents
+    if kind_of(env.unwrapped) == "single":
+        return env
+    env.close()
+    return make_with_agents(env_id, settings) or env
 
 
 def _name(env: object) -> str:

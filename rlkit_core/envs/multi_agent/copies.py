@@ -8,8 +8,7 @@ from typing import Any, ClassVar
 import gymnasium as gym
 
 from rlkit_core.envs.make import make_env
-from rlkit_core.envs.multi_agent.adapted import ALL
-from rlkit_core.envs.multi_agent.dict_env import Dicts, MultiAgentEnv
+from rlkit_core.envs.multi_agent.dict_env import ALL, Dicts, MultiAgentEnv
 from rlkit_core.envs.multi_agent.protocol import AgentID
 from rlkit_core.errors import EnvError
 from rlkit_core.seeding import SeedTree

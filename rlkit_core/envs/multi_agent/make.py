@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rlkit_core.envs.kinds import kind_of
-from rlkit_core.envs.make import make_env
-from rlkit_core.envs.multi_agent.dict_env import DictAgentEnv
-from rlkit_core.envs.multi_agent.parallel import ParallelAgentEnv
+from rlkit_core.envs.make import can_be_made, make_env
+from rlkit_core.envs.multi_agent.adapters.aec import AECAgentEnv
+from rlkit_core.envs.multi_agent.adapters.dicts import DictAgentEnv
+from rlkit_core.envs.multi_agent.adapters.masks import MasksInObservations, masks_are_in_infos
+from rlkit_core.envs.multi_agent.adapters.parallel import ParallelAgentEnv
 from rlkit_core.envs.multi_agent.protocol import AgentEnv
+from rlkit_core.envs.naming.kinds import kind_of
 from rlkit_core.errors import EnvError
-
-_ADAPTERS = {"dict": DictAgentEnv, "parallel": ParallelAgentEnv}
 
 
 def is_multi_agent(env: object) -> bool:
@@ -23,6 +23,8 @@ def is_multi_agent(env: object) -> bool:
 def make_agent_env(env: object, env_config: Mapping[str, Any] | None = None) -> AgentEnv:
     """Make an env, if need be, and adapt it to one protocol.
 
+    An AEC env is reset once here, to see whether its infos hold action masks.
+
     Args:
         env: a multi-agent env, or what :func:`~rlkit_core.envs.make.make_env` makes one from.
         env_config: settings of the env, where it is still to be made.
@@ -30,14 +32,17 @@ def make_agent_env(env: object, env_config: Mapping[str, Any] | None = None) -> 
     Raises:
         EnvError: it cannot be made, or has no agents.
     """
-    made, name = env, None
-    if isinstance(env, (str, type)) or (callable(env) and not hasattr(env, "step")):
-        made = make_env(env, env_config)
-        name = env if isinstance(env, str) else None
+    name = env if isinstance(env, str) else None
+    made = make_env(env, env_config) if can_be_made(env) else env
     kind = kind_of(made)
-    if kind == "single":
-        raise EnvError(
-            f"env {env!r} has no agents: expected a MultiAgentEnv, or PettingZoo's ParallelEnv or AECEnv, "
-            f"got {type(made).__name__}"
-        )
-    return _ADAPTERS[kind](made, name)
+    if kind == "dict":
+        return DictAgentEnv(made, name)
+    if kind == "parallel":
+        return ParallelAgentEnv(made, name)
+    if kind == "aec":
+        adapted = AECAgentEnv(made, name)
+        return MasksInObservations(adapted) if masks_are_in_infos(adapted) else adapted
+    raise EnvError(
+        f"env {env!r} has no agents: expected a MultiAgentEnv, or a ParallelEnv or AECEnv of PettingZoo, "
+        f"got {type(made).__name__}"
+    )

@@ -11,11 +11,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from rlkit_core.envs.multi_agent.dict_env import ALL
 from rlkit_core.envs.multi_agent.protocol import AgentID
 from rlkit_core.errors import EnvError, did_you_mean
-
-ALL = "__all__"
-"""The flag of every agent at once."""
 
 _BOOLS = frozenset({bool, np.bool_})
 _NUMBERS = frozenset({float, int, np.float64, np.float32, np.int64})
@@ -38,7 +36,7 @@ class AdaptedEnv:
         name: what messages call it.
         possible_agents: as the protocol has it.
         steps: how many steps the open episode has had.
-        present: agents that have turned up in the open episode and have not ended.
+        present: agents that have turned up in the open episode and have not ended, in that order, as keys.
     """
 
     def __init__(self, env: object, name: str | None = None) -> None:
@@ -46,7 +44,7 @@ class AdaptedEnv:
         self.name = name or _own_name(env)
         self.possible_agents: tuple[AgentID, ...] = self._find_agents()
         self.steps = 0
-        self.present: set[AgentID] = set()
+        self.present: dict[AgentID, None] = {}
         self._spaces: dict[AgentID, Spaces] = {}
 
     def observation_space(self, agent: AgentID) -> gym.Space[Any]:
@@ -128,7 +126,7 @@ class AdaptedEnv:
     def _begin(self, seed: int | None) -> Any:
         """Reset the env itself; what it returned."""
         self.steps = 0
-        self.present = set()
+        self.present = {}
         if len(self._spaces) > _MANY_AGENTS:
             self._spaces = {}  # ids that are never used again must not pile up
         return self._call("reset()", lambda: self.env.reset(seed=seed))
@@ -143,9 +141,18 @@ class AdaptedEnv:
 
     def _welcome(self, agents: Mapping[AgentID, object]) -> None:
         """Let the agents in that have an observation and were not there yet: each must have spaces."""
-        for agent in agents.keys() - self.present:
-            self.spaces(agent)
-        self.present.update(agents)
+        if agents.keys() <= self.present.keys():
+            return
+        for agent in agents:  # not a set's order, which differs from process to process
+            if agent not in self.present:
+                self.spaces(agent)
+                self.present[agent] = None
+
+    def _say_goodbye(self, *flags: Mapping[AgentID, object]) -> None:
+        """Let those out that have a flag."""
+        for ended in flags:
+            for agent in ended:
+                self.present.pop(agent, None)
 
     def _checked_dict(self, value: object, what: str) -> dict[AgentID, Any]:
         if type(value) is dict:
@@ -173,7 +180,7 @@ class AdaptedEnv:
 
     def _check_known(self, agents: Mapping[AgentID, object], what: str) -> None:
         """A misspelt agent would silently never end, or lose its rewards."""
-        for agent in agents.keys() - self.present:
+        for agent in agents.keys() - self.present.keys():
             if agent == ALL:
                 continue
             try:
@@ -186,24 +193,3 @@ def _own_name(env: object) -> str:
     metadata = getattr(env, "metadata", None)
     named: Hashable = metadata.get("name") if isinstance(metadata, Mapping) else None
     return named if isinstance(named, str) and named else type(env).__name__
-
-
-def space_of(env: object, agent: AgentID, of: str) -> gym.Space[Any]:
-    """The ``of`` ("observation", "action") space of an agent, from the attributes of a dict-style env.
-
-    That is ``{of}_spaces`` by agent, or ``{of}_space``: a Dict space with the agents as keys, or one that all share.
-
-    Raises:
-        LookupError: there is no such agent.
-    """
-    by_agent = getattr(env, f"{of}_spaces", None)
-    if by_agent is not None:
-        space: gym.Space[Any] = by_agent[agent]
-        return space
-    shared: gym.Space[Any] | None = getattr(env, f"{of}_space", None)
-    agents = getattr(env, "possible_agents", None) or ()
-    if isinstance(shared, gym.spaces.Dict) and agents and set(shared.spaces) == set(agents):
-        return dict[AgentID, gym.Space[Any]](shared.spaces.items())[agent]
-    if shared is None or (agents and agent not in agents):
-        raise KeyError(agent)
-    return shared

@@ -1,0 +1,1 @@
+"""Kinds of multi-agent envs, each behind the protocol that the runner knows."""
