@@ -18,6 +18,7 @@ _LAZY = {
     "Catalog": "rlkit_core.catalog",
     "Columns": "rlkit_core.columns",
     "Component": "rlkit_core.plugins.records",
+    "DefaultCallbacks": "rlkit_core.algorithm.callbacks",
     "DefaultModelConfig": "rlkit_core.models.default_config",
     "Distribution": "rlkit_core.distributions",
     "Learner": "rlkit_core.learner",
@@ -29,6 +30,7 @@ _LAZY = {
     "PluginHost": "rlkit_core.plugins.host",
     "PolicySpec": "rlkit_core.algorithm.config.policies",
     "RLModule": "rlkit_core.rl_module",
+    "RLlibCallback": "rlkit_core.algorithm.callbacks",
     "RLModuleConfig": "rlkit_core.rl_module",
     "RLModuleSpec": "rlkit_core.rl_module",
     "TorchRLModule": "rlkit_core.rl_module",
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
     from rlkit_core.algorithm import Algorithm as Algorithm
     from rlkit_core.algorithm import AlgorithmConfig as AlgorithmConfig
     from rlkit_core.algorithm import get_algorithm_config as get_algorithm_config
+    from rlkit_core.algorithm.callbacks import DefaultCallbacks as DefaultCallbacks
+    from rlkit_core.algorithm.callbacks import RLlibCallback as RLlibCallback
     from rlkit_core.algorithm.config.policies import PolicySpec as PolicySpec
     from rlkit_core.catalog import ActorCriticCatalog as ActorCriticCatalog
     from rlkit_core.catalog import Catalog as Catalog

@@ -62,11 +62,14 @@ class Algorithm(Checkpointable):
         self._training_step_calls = 0
         self.timers = Timers()
         self.last_learner_results: dict[str, Any] = {}
-        self.evaluation = Evaluation(self.seeds)
         self.callbacks = Callbacks(self.config, host)
+        # Groups are made with what they tell, which asks for them when there is something to tell.
+        events = self.callbacks.of_runners(self, lambda: self.evaluation.runners, is_evaluation=True)
+        self.evaluation = Evaluation(self.seeds, events)
         agents = Agents(self.config)
         agents.check(self.config)
-        self.env_runner_group = EnvRunnerGroup(self.config, seeds=self.seeds)
+        events = self.callbacks.of_runners(self, lambda: self.env_runner_group, is_evaluation=False)
+        self.env_runner_group = EnvRunnerGroup(self.config, seeds=self.seeds, events=events)
         try:
             spec = self.config.get_multi_rl_module_spec(spaces=self.env_runner_group.get_spaces(), inference_only=False)
             self.learner_group = LearnerGroup(config=self.config, module_spec=spec, seeds=self.seeds)
@@ -88,7 +91,8 @@ class Algorithm(Checkpointable):
 
         Returns:
             The result: ``env_runners``, ``learners``, ``timers``, ``evaluation`` when there was one,
-            ``training_iteration``, ``num_env_steps_sampled_lifetime``, and the config.
+            ``training_iteration``, ``num_env_steps_sampled_lifetime``, and the config. ``stopped_by`` names
+            the callback that returned False to end training.
         """
         started = time.perf_counter()
         interval = self.config.evaluation_interval
@@ -103,6 +107,7 @@ class Algorithm(Checkpointable):
                 if returned is not None:
                     raise ConfigError(f"{type(self).__name__}.training_step() must return None; log metrics instead")
                 calls += 1
+                self.callbacks.on_env_runners_recreated(self, self.env_runner_group)
         self.iteration += 1
         if due and evaluation is None:
             evaluation = self.evaluate
@@ -169,6 +174,8 @@ class Algorithm(Checkpointable):
 
     def _iteration_goes_on(self, started: float, start_steps: int) -> bool:
         config = self.config
+        if self.callbacks.stopped_by is not None:
+            return False
         if config.min_time_s_per_iteration and time.perf_counter() - started < config.min_time_s_per_iteration:
             return True
         return self.num_env_steps_sampled_lifetime - start_steps < (config.min_sample_timesteps_per_iteration or 0)
@@ -225,6 +232,7 @@ class Algorithm(Checkpointable):
             self.evaluation.end()
             with self._threads(), self.timers.time("evaluation"):
                 metrics = collect()
+            self.callbacks.on_env_runners_recreated(self, runners, is_evaluation=True)
             self.callbacks.on_evaluate_end(self, metrics)
             return metrics
 

@@ -2,37 +2,79 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from rlkit_core.algorithm.config.config import AlgorithmConfig
-from rlkit_core.algorithm.config.converters import CALLBACK_EVENTS
+from rlkit_core.algorithm.config.events import CALLBACK_EVENTS, object_problem
 from rlkit_core.algorithm.results import ResultDict
+from rlkit_core.data.rollout import Rollout
+from rlkit_core.envs.events import EnvCreated, EpisodeReport, RunnerEvents, call_event, name_of
+from rlkit_core.errors import PluginError
 from rlkit_core.plugins.hookspecs import Algorithm
-from rlkit_core.plugins.host import PluginHost
+from rlkit_core.plugins.host import PluginHost, default_host
+
+if TYPE_CHECKING:
+    from rlkit_core.envs import EnvRunnerGroup
+
+_EPISODE_EVENTS = ("on_episode_created", "on_episode_start", "on_episode_end")
+
+
+class RLlibCallback:
+    """Base of callback objects, for those who write them as RLlib's; any class with such methods will do.
+
+    Define any of the events of ``config.callbacks(...)`` (``on_train_result``, ``on_episode_end``, ...) as methods that
+    take any of the event's arguments by name, and give the class or an object of it to ``config.callbacks(...)``.
+    A method that returns False ends training.
+    """
+
+
+DefaultCallbacks = RLlibCallback
+"""The older name of :class:`RLlibCallback`."""
 
 
 class Callbacks:
-    """Calls the functions of ``config.callbacks(...)`` and the observer hooks of plugins.
+    """Calls the functions, objects and plugins that ``config.callbacks(...)`` names, and the observer hooks of plugins.
 
-    A user's function is called with the keyword arguments that it takes. What it raises propagates as the
-    type it has, with a note that names the event and the function. What a plugin's observer raises is logged
-    by the host and never ends a run.
+    A function is called with the keyword arguments that it takes. What it raises propagates as the type it has, with a
+    note that names the event and the function. What a plugin's observer raises is logged by the host and never ends a
+    run.
 
     Args:
         config: an ``AlgorithmConfig``.
         host: the plugin host, whose observers are told; None tells nobody.
+
+    Raises:
+        PluginNotFoundError: nothing installed supplies callbacks of a name.
+        PluginError: what supplies them cannot be imported, made or called.
     """
 
     def __init__(self, config: AlgorithmConfig, host: PluginHost | None = None) -> None:
         self._host = host
         objects = [item() if isinstance(item, type) else item for item in config.callbacks_class]
+        objects += [_of_plugin(name, host or default_host()) for name in config.plugins]
         self._functions: dict[str, list[Callable[..., Any]]] = {
             event: [getattr(item, event) for item in objects if hasattr(item, event)] + list(config[event])
             for event in CALLBACK_EVENTS
         }
+        self._stopped_by: str | None = None
+
+    # -- ending training ----------------------------------------------------------------------------------------------
+
+    @property
+    def stopped_by(self) -> str | None:
+        """The callback that has asked to end training by returning False (``"on_train_result=name"``), or None."""
+        return self._stopped_by
+
+    def take_stop(self) -> str | None:
+        """:attr:`stopped_by`, and forget it: who goes on training does so."""
+        asked, self._stopped_by = self._stopped_by, None
+        return asked
+
+    # -- events -------------------------------------------------------------------------------------------------------
 
     def on_algorithm_init(self, algorithm: Algorithm) -> None:
         """The algorithm is built."""
@@ -42,6 +84,9 @@ class Callbacks:
     def on_train_result(self, algorithm: Algorithm, result: ResultDict) -> None:
         """One ``train()`` has ended; functions may add to ``result``, plugins get to see it."""
         self._call("on_train_result", algorithm=algorithm, result=result)
+        asked = self.take_stop()
+        if asked is not None:
+            result["stopped_by"] = asked
         self._notify("rlkit_train_result", algorithm=algorithm, result=result)
 
     def on_evaluate_start(self, algorithm: Algorithm) -> None:
@@ -52,6 +97,20 @@ class Callbacks:
         """An evaluation has ended."""
         self._call("on_evaluate_end", algorithm=algorithm, evaluation_metrics=evaluation_metrics)
 
+    def on_env_runners_recreated(
+        self, algorithm: Algorithm, group: EnvRunnerGroup, *, is_evaluation: bool = False
+    ) -> None:
+        """Some runners of a group may have died and been started again since the last call."""
+        indices = group.take_started_again()
+        if indices:
+            self._call(
+                "on_env_runners_recreated",
+                algorithm=algorithm,
+                env_runner_group=group,
+                env_runner_indices=indices,
+                is_evaluation=is_evaluation,
+            )
+
     def on_checkpoint_saved(self, algorithm: Algorithm, path: str | Path) -> None:
         """A checkpoint was written."""
         self._call("on_checkpoint_saved", algorithm=algorithm, path=Path(path))
@@ -61,38 +120,52 @@ class Callbacks:
         """The algorithm was restored."""
         self._call("on_checkpoint_loaded", algorithm=algorithm, path=Path(path))
 
+    def of_runners(
+        self, algorithm: Algorithm, group: Callable[[], EnvRunnerGroup | None], *, is_evaluation: bool
+    ) -> RunnerEvents:
+        """What a group of runners is to tell: nothing that no one wants to know.
+
+        Args:
+            algorithm: whose they are.
+            group: gives the group, or None while it is being made.
+            is_evaluation: whether they evaluate.
+        """
+        created = tuple(self._functions["on_environment_created"])
+        wanted = any(self._functions[event] for event in (*_EPISODE_EVENTS, "on_sample_end"))
+
+        def sampled(report: EpisodeReport, steps: int, rollouts: Mapping[str, Rollout]) -> None:
+            common = {"algorithm": algorithm, "env_runner_group": group(), "is_evaluation": is_evaluation}
+            if len(report.began):
+                self._call("on_episode_created", episodes=report.began, **common)
+                self._call("on_episode_start", episodes=report.began, **common)
+            if len(report.ended):
+                self._call("on_episode_end", episodes=report.ended, **common)
+            self._call(
+                "on_sample_end",
+                worker_index=report.worker_index,
+                num_env_steps=steps,
+                num_episodes=len(report.returns),
+                samples=rollouts,
+                **common,
+            )
+
+        return RunnerEvents(EnvCreated(created) if created else None, sampled if wanted else None)
+
     def _call(self, event: str, **kwargs: object) -> None:
         for function in self._functions[event]:
-            try:
-                function(**_accepted(function, kwargs))
-            except Exception as error:
-                _add_note(error, f"raised by the callback {event}={_name(function)}")
-                raise
+            returned = call_event(event, function, kwargs)
+            if isinstance(returned, bool | np.bool_) and not returned and self._stopped_by is None:
+                self._stopped_by = f"{event}={name_of(function)}"
 
     def _notify(self, hook: str, **kwargs: object) -> None:
         if self._host is not None:
             self._host.notify(hook, **kwargs)
 
 
-def _accepted(function: Callable[..., object], kwargs: dict[str, object]) -> dict[str, object]:
-    """Those of ``kwargs`` that the function takes; all of them if it cannot be inspected."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return kwargs
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return kwargs
-    names = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    return {name: value for name, value in kwargs.items() if name in names}
-
-
-def _add_note(error: BaseException, note: str) -> None:
-    """``error.add_note`` where Python has it; the first argument of the message otherwise."""
-    if hasattr(error, "add_note"):
-        error.add_note(note)
-    elif error.args and isinstance(error.args[0], str):
-        error.args = (f"{error.args[0]} ({note})", *error.args[1:])
-
-
-def _name(function: object) -> str:
-    return getattr(function, "__qualname__", None) or repr(function)
+def _of_plugin(name: str, host: PluginHost) -> object:
+    """The callbacks that a plugin supplies by that name, made if they are a class."""
+    target = host.get_service("callbacks", name)
+    problem = object_problem(target)
+    if problem:
+        raise PluginError(f"callbacks {name!r}: {problem}")
+    return target() if isinstance(target, type) else target

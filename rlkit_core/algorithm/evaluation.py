@@ -7,6 +7,7 @@ from typing import Any
 
 from rlkit_core.algorithm.config.config import AlgorithmConfig
 from rlkit_core.envs import EnvRunnerGroup
+from rlkit_core.envs.events import RunnerEvents
 from rlkit_core.errors import ConfigError
 from rlkit_core.execution import Published
 from rlkit_core.seeding import SeedTree
@@ -22,13 +23,14 @@ class Evaluation:
 
     Args:
         seeds: of the run.
+        events: who is told of samples and envs.
 
     Attributes:
         runners: those that evaluate, once there was an evaluation.
     """
 
-    def __init__(self, seeds: SeedTree) -> None:
-        self._seeds = seeds
+    def __init__(self, seeds: SeedTree, events: RunnerEvents | None = None) -> None:
+        self._seeds, self._events = seeds, events
         self._flag: Published[None] | None = None
         self.runners: EnvRunnerGroup | None = None
 
@@ -49,6 +51,7 @@ class Evaluation:
                 seeds=self._seeds.child("evaluation"),
                 num_envs=None if written else min(EVALUATION_ENVS, share),
                 num_env_runners=count,
+                events=self._events,
             )
         return self.runners
 

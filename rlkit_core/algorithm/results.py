@@ -17,13 +17,15 @@ TRAINING_ITERATION: Final = "training_iteration"
 NUM_ENV_STEPS_SAMPLED_LIFETIME: Final = "num_env_steps_sampled_lifetime"
 NUM_TRAINING_STEP_CALLS_PER_ITERATION: Final = "num_training_step_calls_per_iteration"
 EPISODE_RETURN_MEAN: Final = "episode_return_mean"
+STOPPED_BY: Final = "stopped_by"
 
 
 class ResultDict(TypedDict, total=False):
     """What ``train()`` returns; more may be in it, where an algorithm adds it.
 
     ``config`` holds every setting with its value. ``evaluation`` is there in the iterations that evaluated,
-    ``fault_tolerance`` where something can die.
+    ``fault_tolerance`` where something can die, ``stopped_by`` where a callback asked to end training: its event and
+    name.
     """
 
     env_runners: dict[str, Any]
@@ -34,6 +36,7 @@ class ResultDict(TypedDict, total=False):
     training_iteration: int
     num_env_steps_sampled_lifetime: int
     num_training_step_calls_per_iteration: int
+    stopped_by: str
     config: dict[str, Any]
 
 

@@ -73,7 +73,7 @@ def _evaluation_problems(config: DerivedSettings) -> Iterator[str]:
 
 
 def _service_problems(config: DerivedSettings) -> Iterator[str]:
-    """An executor or a step engine that is not installed, before anything starts."""
+    """An executor, a step engine or callbacks that are not installed, before anything starts."""
     from rlkit_core.errors import RLKitError
     from rlkit_core.execution.by_name import service_name
     from rlkit_core.plugins.host import default_host
@@ -84,6 +84,7 @@ def _service_problems(config: DerivedSettings) -> Iterator[str]:
         named.append((f"execution(executor={config.executor!r})", "executor", service_name(config.executor)))
     if config.compile not in (None, "auto"):
         named.append((f"learners(compile={config.compile!r})", "step_engine", config.compile))
+    named += [(f"callbacks(plugins=[{name!r}])", "callbacks", name) for name in config.plugins]
     for setting, kind, name in named:
         try:
             default_host().get_service(kind, name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 
@@ -24,16 +24,6 @@ _OWN_MEANS = (
     "module_episode_returns",
 )
 _MODE = one_of("auto", "sync", "async", "gymnasium_sync", "vector_entry_point")
-
-CALLBACK_EVENTS: Final[dict[str, str]] = {
-    "on_algorithm_init": "Called with algorithm= once it is built.",
-    "on_train_result": "Called with algorithm= and result= after each train().",
-    "on_evaluate_start": "Called with algorithm= before each evaluation.",
-    "on_evaluate_end": "Called with algorithm= and evaluation_metrics= after each evaluation.",
-    "on_checkpoint_saved": "Called with algorithm= and path= after each save.",
-    "on_checkpoint_loaded": "Called with algorithm= after each restore.",
-}
-"""Events that ``config.callbacks(...)`` takes functions for: once an iteration or less."""
 
 
 def always_true(value: object) -> bool:
@@ -153,22 +143,11 @@ def functions(value: Callable[..., Any] | Sequence[Callable[..., Any]] | None) -
     return [function(item) for item in items]
 
 
-def callbacks_classes(value: Any) -> list[Any]:
-    """A class or instance (or several) with ``on_...`` methods; methods of events that do not exist are refused."""
+def names(value: str | Iterable[str] | None) -> list[str]:
+    """One name or several, as texts."""
     if value is None:
         return []
-    items = list(value) if isinstance(value, list | tuple) else [value]
-    for item in items:
-        events = [name for name in dir(item) if name.startswith("on_")]
-        unknown = [name for name in events if name not in CALLBACK_EVENTS]
-        if unknown:
-            raise ValueError(
-                f"{unknown[0]} is never called; there are {', '.join(CALLBACK_EVENTS)} (nothing is called per episode "
-                "or step)"
-            )
-        if not events:
-            raise ValueError(f"{item!r} has none of {', '.join(CALLBACK_EVENTS)}")
-    return items
+    return [name(item) for item in ([value] if isinstance(value, str) else value)]
 
 
 def info_metrics(value: Iterable[str]) -> list[str]:

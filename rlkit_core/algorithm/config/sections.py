@@ -9,6 +9,7 @@ import attrs
 
 from rlkit_core.algorithm.config import converters as to
 from rlkit_core.algorithm.config import policies as by_module
+from rlkit_core.algorithm.config.events import callbacks_classes, of_event
 from rlkit_core.settings import (
     OtherNames,
     SectionedSettings,
@@ -49,7 +50,9 @@ class CoreSettings(SectionedSettings):
     multi_agent = section("Modules, and which agent uses which.", also=("algorithm_config_overrides_per_module",))
     evaluation = section("Evaluation with the deterministic policy beside training.")
     reporting = section("What ``train()`` reports, and how much work one call does.")
-    callbacks = section("Functions called once an iteration or less.", positional="callbacks_class")
+    callbacks = section(
+        "What is called when something has happened, at most once a sample.", positional="callbacks_class"
+    )
     checkpointing = section("Checkpoints.")
     debugging = section("Seed and log level.")
     fault_tolerance = section("What happens when something dies.")
@@ -354,26 +357,29 @@ class CoreSettings(SectionedSettings):
         converter=boolean,
     )
     callbacks_class: list[Any] = setting(
-        [], section="callbacks", help="Class, or list of them, with on_... methods.", converter=to.callbacks_classes
+        [],
+        section="callbacks",
+        help="Class or object, or list of them, with on_... methods.",
+        converter=callbacks_classes,
     )
-    on_algorithm_init: list[Callable[..., Any]] = setting(
-        [], section="callbacks", help=to.CALLBACK_EVENTS["on_algorithm_init"], converter=to.functions
+    plugins: list[str] = setting(
+        [],
+        section="callbacks",
+        help="Callbacks of installed plugins, by name: 'acme/early-stop'.",
+        converter=to.names,
     )
-    on_train_result: list[Callable[..., Any]] = setting(
-        [], section="callbacks", help=to.CALLBACK_EVENTS["on_train_result"], converter=to.functions
-    )
-    on_evaluate_start: list[Callable[..., Any]] = setting(
-        [], section="callbacks", help=to.CALLBACK_EVENTS["on_evaluate_start"], converter=to.functions
-    )
-    on_evaluate_end: list[Callable[..., Any]] = setting(
-        [], section="callbacks", help=to.CALLBACK_EVENTS["on_evaluate_end"], converter=to.functions
-    )
-    on_checkpoint_saved: list[Callable[..., Any]] = setting(
-        [], section="callbacks", help=to.CALLBACK_EVENTS["on_checkpoint_saved"], converter=to.functions
-    )
-    on_checkpoint_loaded: list[Callable[..., Any]] = setting(
-        [], section="callbacks", help=to.CALLBACK_EVENTS["on_checkpoint_loaded"], converter=to.functions
-    )
+    on_algorithm_init: list[Callable[..., Any]] = of_event("on_algorithm_init")
+    on_train_result: list[Callable[..., Any]] = of_event("on_train_result")
+    on_evaluate_start: list[Callable[..., Any]] = of_event("on_evaluate_start")
+    on_evaluate_end: list[Callable[..., Any]] = of_event("on_evaluate_end")
+    on_env_runners_recreated: list[Callable[..., Any]] = of_event("on_env_runners_recreated")
+    on_checkpoint_saved: list[Callable[..., Any]] = of_event("on_checkpoint_saved")
+    on_checkpoint_loaded: list[Callable[..., Any]] = of_event("on_checkpoint_loaded")
+    on_environment_created: list[Callable[..., Any]] = of_event("on_environment_created")
+    on_episode_created: list[Callable[..., Any]] = of_event("on_episode_created")
+    on_episode_start: list[Callable[..., Any]] = of_event("on_episode_start")
+    on_episode_end: list[Callable[..., Any]] = of_event("on_episode_end")
+    on_sample_end: list[Callable[..., Any]] = of_event("on_sample_end")
 
     seed: int | None = setting(
         section="debugging",

@@ -11,9 +11,10 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rlkit_core.algorithm.config.converters import CALLBACK_EVENTS
 from rlkit_core.algorithm.config.derived import DerivedSettings
+from rlkit_core.algorithm.config.events import CALLBACK_EVENTS
 from rlkit_core.checkpoint import PassAtLoad, from_jsonable, register_json_type, to_jsonable
+from rlkit_core.checkpoint.trust import class_ref
 from rlkit_core.errors import CheckpointError, ConfigError
 
 
@@ -26,7 +27,7 @@ def to_data(config: DerivedSettings) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for item in config.known_settings().values():
         try:
-            settings[item.name] = to_jsonable(config.stored(item.name))
+            settings[item.name] = to_jsonable(_storable(item.name, config.stored(item.name)))
         except CheckpointError as error:
             raise ConfigError(f"{item.section}({item.name}=...) cannot be written as JSON: {error}") from error
     data: dict[str, Any] = to_jsonable({**_encode(config), "settings": None})
@@ -79,8 +80,15 @@ def _encode(config: DerivedSettings) -> dict[str, Any]:
         "class": type(config),
         "algo_class": config.given_algo_class,
         "set": sorted(config.set_by_user()),
-        "settings": config.to_dict(),
+        "settings": {name: _storable(name, value) for name, value in config.to_dict().items()},
     }
+
+
+def _storable(name: str, value: object) -> object:
+    """A setting's value; of objects that hear of events, which hold what they like, only the class's name is kept."""
+    if name != "callbacks_class" or not isinstance(value, list):
+        return value
+    return [item if isinstance(item, type) else PassAtLoad(class_ref(type(item)), name) for item in value]
 
 
 def _decode(data: Mapping[str, Any], passed: Mapping[str, Any] | None = None) -> Any:
