@@ -110,7 +110,7 @@ def of_event(name: str) -> Any:
     return setting([], section="callbacks", help=CALLBACK_EVENTS[name].help, converter=functions_for(name))
 
 
-def callbacks_classes(value: Any) -> list[Any]:
+def callbacks_classes(value: object) -> list[Any]:
     """A class or instance (or several) with ``on_...`` methods; methods of events that do not exist are refused."""
     if value is None:
         return []

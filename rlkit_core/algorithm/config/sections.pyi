@@ -207,7 +207,7 @@ class CoreSettings(SectionedSettings):
     ) -> Self: ...
     def callbacks(
         self,
-        callbacks_class: Any = ...,
+        callbacks_class: list[Any] = ...,
         *,
         plugins: str | Iterable[str] | None = ...,
         on_algorithm_init: Callable[..., Any] | Sequence[Callable[..., Any]] | None = ...,
