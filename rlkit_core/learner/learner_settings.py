@@ -18,6 +18,7 @@ class LearnerSettings(Protocol):
     grad_clip: float | None
     grad_clip_by: str
     local_gpu_idx: int
+    lr: float | list[list[float]]
     log_gradients: bool
     max_num_learner_restarts: int
     max_requests_in_flight_per_learner: int
@@ -26,6 +27,7 @@ class LearnerSettings(Protocol):
     num_learners: int
     on_nonfinite: str
     seed: int | None
+    torch_lr_scheduler_classes: list[Callable[..., Any]]
     torch_threads: int | str | None
 
     def get_config_for_module(self: SettingsT, module_id: str) -> SettingsT:

@@ -13,6 +13,7 @@ from rlkit_core.columns import ALL_MODULES, DEFAULT_MODULE_ID, DEFAULT_OPTIMIZER
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.data.sequences import train_rows
 from rlkit_core.learner.drivers import DriverSet
+from rlkit_core.learner.learner_settings import LearnerSettings
 from rlkit_core.learner.metrics import Metrics
 from rlkit_core.learner.minibatch import Minibatch, ModuleBatch
 from rlkit_core.learner.nonfinite import FiniteCheck, parameter_names
@@ -124,13 +125,13 @@ class OverridePoints:
         own = [p for owner, _, p in self.module.unique_parameters() if owner == ALL_MODULES and p.requires_grad]
         self._register_adam(ALL_MODULES, own, self.config)
 
-    def _register_adam(self, module_id: str, parameters: Sequence[nn.Parameter], config: Any) -> None:
+    def _register_adam(self, module_id: str, parameters: Sequence[nn.Parameter], config: LearnerSettings) -> None:
         """Put one Adam in charge of those parameters that no optimizer steps yet."""
         mine = [p for p in parameters if not self.optimizers.owns(p)]
         if mine:
             eps = float(getattr(config, "adam_epsilon", None) or 1e-8)
             adam = torch.optim.Adam(mine, lr=1e-3, eps=eps, fused=True)
-            schedulers = config.get("torch_lr_scheduler_classes")
+            schedulers = config.torch_lr_scheduler_classes
             if schedulers:
                 set_lr(adam, float(Scheduler(config.lr).get_current_value()))
             self.register_optimizer(

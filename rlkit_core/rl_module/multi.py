@@ -178,7 +178,7 @@ class MultiRLModule(nn.Module, RLModule):
 
     def _run_phase(self, method: str, batch: dict[str, Any], kwargs: dict[str, Any]) -> dict[str, Any]:
         """A phase that has no forward of its own: ``_forward``, where a subclass has one, or the members' forwards."""
-        if type(self)._forward is not MultiRLModule._forward:
+        if _overrides(self, "_forward"):
             return self._forward(batch, **kwargs)
         return self._run(method, batch, kwargs)
 
@@ -291,8 +291,7 @@ class MultiRLModule(nn.Module, RLModule):
         Raises:
             KeyError: there is no such member.
         """
-        names = ("_forward", "_forward_exploration", "_forward_inference")
-        own = any(getattr(type(self), name) is not getattr(MultiRLModule, name) for name in names)
+        own = _overrides(self, "_forward", "_forward_exploration", "_forward_inference")
         return ActingMember(self, module_id, self[module_id]) if own else self[module_id]
 
     def keys(self) -> KeysView[str]:
@@ -489,6 +488,11 @@ class MultiRLModule(nn.Module, RLModule):
     def unwrapped(self) -> MultiRLModule:
         """The very same object."""
         return self
+
+
+def _overrides(module: MultiRLModule, *methods: str) -> bool:
+    """Whether the class of ``module`` has one of these methods of its own."""
+    return any(getattr(type(module), name) is not getattr(MultiRLModule, name) for name in methods)
 
 
 MultiRLModuleSpec.multi_rl_module_class = MultiRLModule

@@ -89,7 +89,7 @@ def _one_policy(module_id: str, value: object) -> Any:
     raise ValueError(f"module {module_id!r} has {type(value).__name__}, expected an RLModuleSpec, a PolicySpec or None")
 
 
-def check_policies(config: SectionedSettings, attribute: object, value: Any) -> None:
+def check_policies(config: SectionedSettings, attribute: object, value: object) -> None:
     """Validator: settings that ``PolicySpec(config=...)`` has are known, and of the right kind."""
     specs = value if isinstance(value, Mapping) else {}
     settings = {module_id: spec.config for module_id, spec in specs.items() if isinstance(spec, PolicySpec)}
