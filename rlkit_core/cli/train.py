@@ -74,9 +74,10 @@ def train(
     no_plot: bool,
     quiet: bool,
 ) -> None:
-    """Train ALGO (an installed algorithm, such as ppo) in ENV (a gymnasium id, such as CartPole-v1).
+    """Train ALGO (an installed algorithm, such as ppo) in ENV (an id, such as CartPole-v1).
 
-    The algorithm's tuned settings for the environment are used where it has some. Ctrl-C ends the run after
+    ENV is gymnasium's id of an environment, PettingZoo's (mpe2/simple_spread_v3), or module.path:name of a class or
+    function. The algorithm's tuned settings for the environment are used where it has some. Ctrl-C ends the run after
     the iteration in progress, with a checkpoint.
     """
     from rlkit_core.algorithm import get_algorithm_config

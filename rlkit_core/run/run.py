@@ -25,7 +25,8 @@ from rlkit_core.algorithm.results import (
     return_mean,
     total_loss,
 )
-from rlkit_core.envs.make import make_env, spaces_of
+from rlkit_core.envs.make import make_env
+from rlkit_core.envs.multi_agent.make import check_spaces
 from rlkit_core.errors import ConfigError
 from rlkit_core.plugins.discovery import CORE
 from rlkit_core.plugins.host import default_host
@@ -183,7 +184,7 @@ class Run:
             if config.env is None:
                 raise ConfigError("there is no environment: config.environment('CartPole-v1')")
             env = make_env(config.env, config.env_config)
-            spaces_of(env)
+            check_spaces(env)
             env.close()
             to_data(config)
         folder.make_run_dir(self.run_dir, resumed=self._resume is not None)
