@@ -214,15 +214,7 @@ def space_from_json(data: object) -> Space:
         space = decode(data)
     except CheckpointError:
         raise
-    except (
-        AssertionError,
-        AttributeError,
-        KeyError,
-        MemoryError,
-        OverflowError,
-        TypeError,
-        ValueError,
-    ) as error:
+    except (AssertionError, AttributeError, KeyError, MemoryError, OverflowError, TypeError, ValueError) as error:
         raise CheckpointError(f"invalid description of a {kind} space: {type(error).__name__}: {error}") from error
     return space
 
@@ -363,7 +355,6 @@ _DECODERS: dict[str, Callable[[Any], Space]] = {
     "OneOf": lambda d: spaces.OneOf(_all_from_json(d)),
     "Sequence": lambda d: spaces.Sequence(space_from_json(d["space"]), stack=d["stack"]),
     "Graph": lambda d: spaces.Graph(
-        space_from_json(d["node_space"]),
-        None if d["edge_space"] is None else space_from_json(d["edge_space"]),
+        space_from_json(d["node_space"]), None if d["edge_space"] is None else space_from_json(d["edge_space"])
     ),
 }

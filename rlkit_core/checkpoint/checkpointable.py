@@ -136,9 +136,8 @@ class Checkpointable(abc.ABC):
     ) -> SavedComponent:
         """Collect in memory what :meth:`save_to_path` writes, with all components.
 
-        Arrays may share memory with the object, so write (or send) the snapshot before it changes. A
-        component that lives elsewhere can be stood in for by any object with ``snapshot`` and
-        ``restore_snapshot``.
+        Arrays may share memory with the object, so write (or send) the snapshot before it changes. A component that
+        lives elsewhere can be stood in for by any object with ``snapshot`` and ``restore_snapshot``.
 
         Raises:
             CheckpointError: something cannot be written, or a filter names an unknown component.
@@ -196,8 +195,7 @@ class Checkpointable(abc.ABC):
         Args:
             path: the checkpoint; with ``component``, the checkpoint of that component alone.
             component: load only into the part at ``"a/b/c"``.
-            strict: a component that only one side has is an error; passed on to ``set_state`` where it takes
-                it.
+            strict: a component that only one side has is an error; passed on to ``set_state`` where it takes it.
 
         Raises:
             CheckpointNotFoundError: (a ``CheckpointError`` and ``FileNotFoundError``) nothing is there.
@@ -261,27 +259,20 @@ class Checkpointable(abc.ABC):
 
         Args:
             path: the checkpoint (that of a component is as good).
-            classes: classes it may name although they are not in ``rlkit_core``, an installed plugin or this
-                process.
+            classes: classes it may name although they are not in ``rlkit_core``, an installed plugin or this process.
             strict: as in :meth:`restore_from_path`.
             **kwargs: override stored constructor arguments by name; also how functions are passed again.
 
         Raises:
             CheckpointNotFoundError: nothing is there.
-            CheckpointError: a damaged file, a class that is not installed or not trusted, or no subclass of
-                this one.
+            CheckpointError: a damaged file, a class that is not installed or not trusted, or no subclass of this one.
         """
         snapshot, _ = read_snapshot(path)
         return cls.from_snapshot(snapshot, classes=classes, strict=strict, **kwargs)
 
     @classmethod
     def from_snapshot(
-        cls: type[Self],
-        snapshot: SavedComponent,
-        *,
-        classes: Iterable[type] = (),
-        strict: bool = True,
-        **kwargs: Any,
+        cls: type[Self], snapshot: SavedComponent, *, classes: Iterable[type] = (), strict: bool = True, **kwargs: Any
     ) -> Self:
         """Build the object that a snapshot holds, and restore it; see :meth:`from_checkpoint`."""
         allowed = (cls, *classes)

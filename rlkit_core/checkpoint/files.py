@@ -161,8 +161,7 @@ def _locate(wanted: Path) -> tuple[Path, bool]:
 
 @contextmanager
 def replacing_directory(target: Path) -> Iterator[Path]:
-    """Yield a fresh directory beside ``target``, which replaces ``target`` when the block ends without an
-    error.
+    """Yield a fresh directory beside ``target``, which replaces ``target`` when the block ends without an error.
 
     At every moment ``target`` or ``target.old`` is a complete checkpoint, if there was one before. On an
     error the fresh directory is removed and ``target`` is untouched.

@@ -89,9 +89,8 @@ def register_json_type(cls: type, name: str, encode: Callable[[Any], Any], decod
 def to_jsonable(value: object) -> Any:
     """Write ``value`` as strict JSON data.
 
-    Handles None, bool, int, float, str, dict (str and int keys), list, tuple, set, frozenset, paths, numpy
-    arrays, scalars and dtypes, torch dtypes, gymnasium spaces, classes, and registered types; functions
-    become a note.
+    Handles None, bool, int, float, str, dict (str and int keys), list, tuple, set, frozenset, paths, numpy arrays,
+    scalars and dtypes, torch dtypes, gymnasium spaces, classes, and registered types; functions become a note.
 
     Raises:
         CheckpointError: something else, a live ``nn.Module`` among it; the message has the path of keys.

@@ -87,10 +87,7 @@ def _plugin_commands(*, usable_only: bool = True) -> tuple[EntryPointInfo, ...]:
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(
-    __version__,
-    message=f"rlkit-core %(version)s (plugin API {'.'.join(map(str, API_VERSION))})",
-)
+@click.version_option(__version__, message=f"rlkit-core %(version)s (plugin API {'.'.join(map(str, API_VERSION))})")
 @click.option("--debug", is_flag=True, help="Show tracebacks (also: RLKIT_DEBUG=1).")
 def cli(debug: bool) -> None:
     """Reinforcement learning from plugins."""

@@ -9,13 +9,7 @@ import click
 
 from rlkit_core.cli.train import warnings_as_notes
 
-SHOWN = (
-    "episode_return_mean",
-    "episode_return_min",
-    "episode_return_max",
-    "episode_len_mean",
-    "num_episodes",
-)
+SHOWN = ("episode_return_mean", "episode_return_min", "episode_return_max", "episode_len_mean", "num_episodes")
 
 
 @click.command()

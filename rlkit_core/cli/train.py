@@ -51,10 +51,7 @@ NESTED = ("model_config", "env_config", "learner_config_dict", "evaluation_confi
     help="Deterministic episodes of the evaluation that decides and of the final one.",
 )
 @click.option(
-    "--resume",
-    type=click.Path(path_type=Path),
-    metavar="CHECKPOINT",
-    help="Go on from a checkpoint or a run folder.",
+    "--resume", type=click.Path(path_type=Path), metavar="CHECKPOINT", help="Go on from a checkpoint or a run folder."
 )
 @click.option("--no-plot", is_flag=True, help="Draw no learning curve.")
 @click.option("--quiet", is_flag=True, help="Show no progress; the summary stays.")
@@ -139,13 +136,7 @@ def warnings_as_notes() -> Iterator[None]:
 
 
 def configure(
-    config: AlgorithmConfig,
-    env: str,
-    seed: int | None,
-    settings: tuple[str, ...],
-    *,
-    preset: bool,
-    notes: list[str],
+    config: AlgorithmConfig, env: str, seed: int | None, settings: tuple[str, ...], *, preset: bool, notes: list[str]
 ) -> None:
     """Apply the command line to a config: environment, settings, and the preset below them.
 

@@ -51,14 +51,7 @@ class ActorGroup(ABC, Generic[ActorT]):
         Exception: what making one raised. Nothing is tried again, for it would fail again; the others are stopped.
     """
 
-    def __init__(
-        self,
-        executor: Executor,
-        numbers: Iterable[int],
-        *,
-        cap: RestartCap,
-        owns_executor: bool,
-    ) -> None:
+    def __init__(self, executor: Executor, numbers: Iterable[int], *, cap: RestartCap, owns_executor: bool) -> None:
         self.executor, self.cap = executor, cap
         self._owns_executor = owns_executor
         self._starts: dict[int, int] = {}

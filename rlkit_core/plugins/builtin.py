@@ -48,11 +48,7 @@ def rlkit_heads() -> Iterable[Component]:
     return [
         Component("mlp", "head", _MODELS + "MLPHeadConfig", (spaces.Space,)),
         Component(
-            "free-log-std-mlp",
-            "head",
-            _MODELS + "FreeLogStdMLPHeadConfig",
-            (spaces.Box,),
-            when=_wants_free_log_std,
+            "free-log-std-mlp", "head", _MODELS + "FreeLogStdMLPHeadConfig", (spaces.Box,), when=_wants_free_log_std
         ),
     ]
 

@@ -242,13 +242,7 @@ def _inspect(dist: Any, name: str, location: str) -> DistributionInfo:
         )
     except Exception as exc:
         return DistributionInfo(
-            name,
-            version,
-            (),
-            None,
-            INCOMPATIBLE,
-            f"its metadata cannot be read ({exc}); reinstall it",
-            location,
+            name, version, (), None, INCOMPATIBLE, f"its metadata cannot be read ({exc}); reinstall it", location
         )
     info = DistributionInfo(name, version, entries, " and ".join(requirements) or None, location=location)
     if name == RESERVED:

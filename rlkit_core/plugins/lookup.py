@@ -33,12 +33,7 @@ from rlkit_core.plugins.known_packages import known_names, package_for
 from rlkit_core.plugins.records import LOCAL, SERVICE_KINDS, Origin, R, Registered
 from rlkit_core.plugins.states import PluginState
 
-NOUNS = {
-    GROUP_ALGORITHMS: "algorithm",
-    GROUP_CATALOGS: "catalog",
-    GROUP_COMMANDS: "command",
-    GROUP_PLUGINS: "plugin",
-}
+NOUNS = {GROUP_ALGORITHMS: "algorithm", GROUP_CATALOGS: "catalog", GROUP_COMMANDS: "command", GROUP_PLUGINS: "plugin"}
 
 
 def find(snapshot: Snapshot, group: str, name: str) -> EntryPointInfo:

@@ -112,8 +112,7 @@ class ComponentRequest:
 
     Attributes:
         kind: ``"encoder"``, ``"head"`` or ``"distribution"``.
-        slot: where it goes: ``encoder``, or the head's name (``pi``, ``vf``, ``af``); a distribution's is
-            ``pi``.
+        slot: where it goes: ``encoder``, or the head's name (``pi``, ``vf``, ``af``); a distribution's is ``pi``.
         path: keys from the root of the observation (or action) space to this leaf; ``()`` is the root, a
             Tuple index is its decimal string.
         space: the space at ``path``. A head's and a distribution's is the action space.

@@ -11,22 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attrs import field, frozen
 
-from rlkit_core.errors import (
-    AmbiguousComponentError,
-    ConfigError,
-    NoComponentError,
-)
+from rlkit_core.errors import AmbiguousComponentError, ConfigError, NoComponentError
 from rlkit_core.plugins.choices import ComponentChoices, key_for
 from rlkit_core.plugins.discovery import CORE
 from rlkit_core.plugins.lookup import find_record
-from rlkit_core.plugins.records import (
-    LOCAL,
-    Component,
-    ComponentRequest,
-    Origin,
-    Registered,
-    load_target,
-)
+from rlkit_core.plugins.records import LOCAL, Component, ComponentRequest, Origin, Registered, load_target
 from rlkit_core.plugins.states import PluginState
 
 if TYPE_CHECKING:

@@ -96,7 +96,5 @@ def report_once(state: PluginState) -> None:
         _reported.add(key)
         remedy = f" {state.remedy}." if state.remedy else ""
         warnings.warn(
-            f"{state}.{remedy} Everything else works; 'rlkit doctor' shows the traceback.",
-            PluginWarning,
-            stacklevel=4,
+            f"{state}.{remedy} Everything else works; 'rlkit doctor' shows the traceback.", PluginWarning, stacklevel=4
         )

@@ -84,8 +84,7 @@ class RunSummary:
     Attributes:
         reason: ``"solved"`` (the target return), ``"limit"`` or ``"interrupted"``.
         detail: the reason in words.
-        evaluation_return_mean: mean return over ``evaluation_episodes`` deterministic episodes; NaN if not
-            evaluated.
+        evaluation_return_mean: mean return over ``evaluation_episodes`` deterministic episodes; NaN if not evaluated.
         evaluation_episodes: how many.
         iterations: over the life of the algorithm.
         steps: env steps, over the life of the algorithm.
@@ -124,13 +123,11 @@ class Run:
     """Trains one algorithm and keeps its run folder.
 
     Args:
-        config: the config to build, or to continue with when ``resume`` is given (then only its class
-            counts).
+        config: the config to build, or to continue with when ``resume`` is given (then only its class counts).
         run_dir: the run folder; it must be new or empty unless resuming.
         stop: when to end. With a target return, evaluation happens every ``evaluation_interval`` iterations
             (10 unless the config says) and when the mean return of training reaches the target.
-        evaluation_episodes: how many deterministic episodes decide about the target and make the final
-            figure.
+        evaluation_episodes: how many deterministic episodes decide about the target and make the final figure.
         resume: a checkpoint (or run folder) to go on from.
         progress: what shows the run.
         plot: draw the learning curve at the end.
@@ -200,8 +197,7 @@ class Run:
     def execute(self) -> RunSummary:
         """Train to the end.
 
-        SIGINT and SIGTERM end the run after the iteration in progress, with a checkpoint; a second one ends
-        it at once.
+        SIGINT and SIGTERM end the run after the iteration in progress, with a checkpoint; a second one ends it at once.
 
         Raises:
             Interrupted: a signal came before training began.

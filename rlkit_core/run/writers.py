@@ -31,9 +31,8 @@ class ResultWriter(Protocol):
 class CSVWriter:
     """``progress.csv``: a row per iteration, a column per number of the result.
 
-    Columns keep their place. A number that appears later gets a new column at the end, and the file is
-    rewritten once, with empty cells above. A run that is resumed in the same folder goes on with the columns
-    that are there.
+    Columns keep their place. A number that appears later gets a new column at the end, and the file is rewritten once,
+    with empty cells above. A run that is resumed in the same folder goes on with the columns that are there.
 
     Args:
         run_dir: the folder of the run, which exists.

@@ -17,16 +17,7 @@ from rlkit_core.settings.other_names import OtherNames
 SettingsT = TypeVar("SettingsT", bound="Settings")
 
 # What attrs would write into each decorated subclass; a method of the class itself keeps it from doing so.
-_WRITTEN_HERE = (
-    "__init__",
-    "__setattr__",
-    "__eq__",
-    "__ne__",
-    "__hash__",
-    "__repr__",
-    "__getstate__",
-    "__setstate__",
-)
+_WRITTEN_HERE = ("__init__", "__setattr__", "__eq__", "__ne__", "__hash__", "__repr__", "__getstate__", "__setstate__")
 
 
 class _ConstructorSignature:

@@ -88,8 +88,7 @@ def setting(
         section: the fluent method that takes it; required in a class that has such methods.
         help: one line for ``help(config.training)`` and the docs.
         converter: function from the given value to the stored one; its ValueError or TypeError becomes a
-            ``ConfigError`` that names the setting. See :func:`integer`, :func:`number`, :func:`one_of` and
-            others.
+            ``ConfigError`` that names the setting. See :func:`integer`, :func:`number`, :func:`one_of` and others.
         validator: attrs validator or a list of them, run on the converted value.
         only: values that can be honoured at present; any other is refused by ``validate()``, not when set.
         only_why: the reason for ``only``.

@@ -27,15 +27,13 @@ ConfigT = TypeVar("ConfigT", bound="AlgorithmConfig")
 class AlgorithmConfig(DerivedSettings):
     """Settings of an algorithm; a subclass adds its own, one field line each.
 
-    Every fluent method takes the settings of its section by name, leaves the others alone and returns the
-    config::
+    Every fluent method takes the settings of its section by name, leaves the others alone and returns the config::
 
         config = PPOConfig().environment("CartPole-v1").training(lr=3e-4).debugging(seed=1)
         algo = config.build()
 
-    Unknown names raise ``UnknownSettingError`` (a KeyError and an AttributeError too) with a suggestion, bad
-    values ``ConfigError``. :meth:`validate` checks how settings fit together and reports every problem at
-    once.
+    Unknown names raise ``UnknownSettingError`` (a KeyError and an AttributeError too) with a suggestion, bad values
+    ``ConfigError``. :meth:`validate` checks how settings fit together and reports every problem at once.
 
     A subclass looks like this::
 
@@ -63,10 +61,7 @@ class AlgorithmConfig(DerivedSettings):
         return module_specs.merged_spec(self)
 
     def get_rl_module_spec(
-        self,
-        env: object = None,
-        spaces: Any = None,
-        inference_only: bool | None = None,
+        self, env: object = None, spaces: Any = None, inference_only: bool | None = None
     ) -> RLModuleSpec:
         """The complete spec of the one module of a single-agent run; see :meth:`get_multi_rl_module_spec`."""
         multi = self.get_multi_rl_module_spec(env=env, spaces=spaces, inference_only=inference_only)
@@ -75,22 +70,16 @@ class AlgorithmConfig(DerivedSettings):
         return spec
 
     def get_multi_rl_module_spec(
-        self,
-        *,
-        env: object = None,
-        spaces: Any = None,
-        inference_only: bool | None = None,
+        self, *, env: object = None, spaces: Any = None, inference_only: bool | None = None
     ) -> MultiRLModuleSpec:
         """The complete spec of all modules; the user's own specs are never changed.
 
-        A module's model config is the algorithm's, then ``rl_module(model_config=)``, then its spec's own.
-        Missing classes come from the algorithm; missing spaces from ``spaces``, the env's agents, the env,
-        and the config.
+        A module's model config is the algorithm's, then ``rl_module(model_config=)``, then its spec's own. Missing
+        classes come from the algorithm; missing spaces from ``spaces``, the env's agents, the env, and the config.
 
         Args:
             env: an env or vector env to read spaces from.
-            spaces: ``{module id: (observation space, action space)}``; the key ``"__env__"`` serves all
-                modules.
+            spaces: ``{module id: (observation space, action space)}``; the key ``"__env__"`` serves all modules.
             inference_only: True builds without training-only parts, and without learner-only modules.
 
         Raises:

@@ -23,13 +23,7 @@ def merged_spec(config: DerivedSettings) -> RLModuleSpec | MultiRLModuleSpec:
     return _merged_single(config, given, config)
 
 
-def multi_spec(
-    config: DerivedSettings,
-    *,
-    env: object,
-    spaces: Any,
-    inference_only: bool | None,
-) -> MultiRLModuleSpec:
+def multi_spec(config: DerivedSettings, *, env: object, spaces: Any, inference_only: bool | None) -> MultiRLModuleSpec:
     """See ``AlgorithmConfig.get_multi_rl_module_spec``."""
     multi = _merged_multi(config)
     found = ModuleSpaces(config, env, spaces)
