@@ -39,4 +39,4 @@ def evaluate(checkpoint: Path, episodes: int, seed: int | None, env: str | None,
     click.echo(f"{env_name}, {episodes} deterministic episodes with {path}")
     for name in SHOWN:
         if name in result:
-            click.echo(f"{name:<20} {result[name]:.1f}" if name != "num_episodes" else f"{name:<20} {result[name]}")
+            click.echo(f"{name:<20} {result[name]:.{0 if name == 'num_episodes' else 1}f}")

@@ -63,6 +63,7 @@ class PluginHost:
     def __init__(self, snapshot: Snapshot | None = None, env: Mapping[str, str] | None = None) -> None:
         self._env = os.environ if env is None else env
         self.snapshot = scan(env=self._env) if snapshot is None else snapshot
+        self._traced = self._is_on("RLKIT_TRACE_PLUGINS")
         self._manager = HookManager(self._trace if self._traced else None)
         self._lock = threading.RLock()
         self._states: dict[tuple[str, str], PluginState] = {}
@@ -77,7 +78,7 @@ class PluginHost:
     @property
     def strict(self) -> bool:
         """Whether ``RLKIT_PLUGINS_STRICT=1`` asks that a failing plugin stops everything."""
-        return self._env.get("RLKIT_PLUGINS_STRICT", "") not in ("", "0")
+        return self._is_on("RLKIT_PLUGINS_STRICT")
 
     def load(self) -> None:
         """Load every enabled plugin that is not loaded yet; report each failure once per process.
@@ -179,9 +180,7 @@ class PluginHost:
         """Import and return the target of the service of that kind and name (or id); the core's win a short name.
 
         Raises:
-            AmbiguousComponentError: two plugins supply that name.
-            PluginNotFoundError: none does; says what is installed and the line to install.
-            PluginError: its plugin failed or its target cannot be imported.
+            RLKitError: as :func:`~rlkit_core.plugins.lookup.find_record`, or its target cannot be imported.
             ValueError: there is no such kind.
         """
         return lookup.find_record(self.services(kind), kind, name, self.registry.unavailable).load()
@@ -217,22 +216,13 @@ class PluginHost:
         """
         return self.load_entry_point(lookup.find(self.snapshot, GROUP_COMMANDS, name))
 
-    def algorithm_names(self) -> tuple[str, ...]:
-        """Return the names of usable algorithms, sorted; metadata only."""
-        return tuple(sorted({e.name for e in self.snapshot.entry_points(GROUP_ALGORITHMS)}))
-
-    def catalog_names(self) -> tuple[str, ...]:
-        """Return the names of usable catalogs, sorted; metadata only."""
-        return tuple(sorted({e.name for e in self.snapshot.entry_points(GROUP_CATALOGS)}))
-
     def load_entry_point(self, entry: EntryPointInfo) -> Any:
         """Import what an entry point names, after its distribution's own plugin (and nobody else's).
 
         Raises:
             PluginError: the import failed, or that plugin did; chained from the original exception.
         """
-        noun = lookup.NOUNS.get(entry.group, "entry point")
-        asked_for = f"{noun} {entry.name!r}"
+        asked_for = f"{lookup.NOUNS.get(entry.group, 'entry point')} {entry.name!r}"
         with self._lock:
             for sibling in self.snapshot.entry_points(GROUP_PLUGINS):
                 if sibling.distribution == entry.distribution:
@@ -242,9 +232,9 @@ class PluginHost:
             raise failed[0].error(asked_for)
         try:
             return load_target(entry.value)
-        except KeyboardInterrupt:
-            raise
         except BaseException as exc:
+            if isinstance(exc, KeyboardInterrupt):
+                raise
             raise PluginState.failure(entry, exc).error(asked_for) from exc
 
     def _class(self, entry: EntryPointInfo, noun: str) -> type[Any]:
@@ -297,14 +287,8 @@ class PluginHost:
                 key = (origin.distribution, hook)
                 self.observer_errors[key] += 1
                 if self.observer_errors[key] == 1:
-                    _log.warning(
-                        "%s of plugin %s %s raised %r; the run goes on, its further errors are only counted",
-                        hook,
-                        origin.distribution,
-                        origin.version,
-                        exc,
-                        exc_info=exc,
-                    )
+                    text = "%s of plugin %s %s raised %r; the run goes on, its further errors are only counted"
+                    _log.warning(text, hook, origin.distribution, origin.version, exc, exc_info=exc)
 
     def collect(self, hook: str, **kwargs: object) -> list[tuple[Origin, Any]]:
         """Ask every plugin and return ``(origin, item)`` for each item of each answer (None: no items).
@@ -347,9 +331,8 @@ class PluginHost:
                 return migrated
         return state
 
-    @property
-    def _traced(self) -> bool:
-        return self._env.get("RLKIT_TRACE_PLUGINS", "") not in ("", "0")
+    def _is_on(self, variable: str) -> bool:
+        return self._env.get(variable, "") not in ("", "0")
 
     def _trace(self, text: str) -> None:
         print(f"[rlkit plugins] {text}", file=sys.stderr)

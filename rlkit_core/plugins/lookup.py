@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import itertools
 from collections.abc import Iterable, Mapping
 
 from rlkit_core.errors import (
@@ -184,12 +185,9 @@ def _module_name(obj: object) -> str:
 
 
 def _common(a: str, b: str) -> int:
-    count = 0
-    for left, right in zip(a.split("."), b.split("."), strict=False):
-        if left != right:
-            break
-        count += 1
-    return count
+    """How many leading parts two dotted names share."""
+    pairs = zip(a.split("."), b.split("."), strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _installed_packages() -> dict[str, Origin]:

@@ -103,7 +103,8 @@ class Record(Protocol):
         """The attributes that hold a class, or ``"package.module:Class"``, or None."""
 
     def problem(self, part: str, value: object) -> str | None:
-        """Say why what ``part`` loads to cannot serve, or return None."""
+        """Say why what ``part`` loads to cannot serve, or return None; what is asked of nothing serves."""
+        return None
 
 
 @frozen
@@ -131,7 +132,7 @@ class ComponentRequest:
 
 
 @frozen
-class Component:
+class Component(Record):
     """An encoder, head or distribution that a plugin offers.
 
     Args:
@@ -156,13 +157,9 @@ class Component:
     framework: str = "torch"
     parts: ClassVar[tuple[str, ...]] = ("target",)
 
-    def problem(self, part: str, value: object) -> str | None:
-        """Nothing is asked of a component's class before it is used."""
-        return None
-
 
 @frozen
-class ModuleAPI:
+class ModuleAPI(Record):
     """An API mixin for RLModules and, if it has one, the driver by which every Learner serves it.
 
     Args:
@@ -195,7 +192,7 @@ class ModuleAPI:
 
 
 @frozen
-class Service:
+class Service(Record):
     """Something a config names that is no part of a module: an executor, a step engine, a result writer ...
 
     Args:
@@ -215,10 +212,6 @@ class Service:
         default=None, validator=validators.optional(validators.instance_of(dict))
     )
     parts: ClassVar[tuple[str, ...]] = ("target",)
-
-    def problem(self, part: str, value: object) -> str | None:
-        """Nothing is asked of a service's class before it is used."""
-        return None
 
 
 @frozen

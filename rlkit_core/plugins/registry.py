@@ -48,18 +48,9 @@ class ComponentRegistry:
         return tuple(r for r in self._components if kind is None or r.record.kind == kind)
 
     def get(self, name: str, kind: str, *, extra: Iterable[Registered[Component]] = ()) -> Registered[Component]:
-        """Return the component with the id ``"distribution/name"``, or with a short name that is unique.
+        """Return the component that a full id or short name means; see :func:`~rlkit_core.plugins.lookup.find_record`.
 
-        Args:
-            name: full id or short name.
-            kind: ``"encoder"``, ``"head"`` or ``"distribution"``.
-            extra: components of listed catalogs, which count as well.
-
-        Raises:
-            AmbiguousComponentError: several distributions supply that short name.
-            PluginNotFoundError: the id's distribution is not installed.
-            PluginError: the id's distribution failed to load, is disabled or incompatible.
-            NoComponentError: nothing has that name; the message suggests the nearest.
+        ``extra`` are components of listed catalogs, which count as well.
         """
         records = (*self.components(kind), *(e for e in extra if e.kind == kind))
         return find_record(records, kind, name, self.unavailable)
@@ -316,14 +307,4 @@ def _short(space: gym.Space[Any]) -> str:
     return text if len(text) <= 120 else text[:117] + "..."
 
 
-__all__ = [
-    "LOCAL",
-    "CatalogTier",
-    "Choice",
-    "ComponentChoices",
-    "ComponentRegistry",
-    "Origin",
-    "Registered",
-    "choose",
-    "key_for",
-]
+__all__ = ["CatalogTier", "Choice", "ComponentChoices", "ComponentRegistry", "Origin", "choose", "key_for"]

@@ -32,7 +32,7 @@ from rlkit_core.plugins.discovery import CORE
 from rlkit_core.plugins.host import default_host
 from rlkit_core.run import run_folder as folder
 from rlkit_core.run.plot import plot_learning_curve
-from rlkit_core.run.progress import Progress, ProgressRow, QuietProgress
+from rlkit_core.run.progress import Progress, ProgressRow
 from rlkit_core.seeding import SeedTree
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class Run:
     ) -> None:
         self.stop = stop or Stop()
         self.run_dir = Path(run_dir)
-        self.progress: Progress = progress or QuietProgress()
+        self.progress = progress or Progress()
         self.evaluation_episodes = evaluation_episodes
         self._resume = folder.checkpoint_path(resume) if resume is not None else None
         self._plot = plot
@@ -246,12 +246,15 @@ class Run:
 
     def _built(self) -> Any:
         """Build the algorithm; where that fails, a new run folder does not stay behind."""
+        if self._resume is not None:
+            env = self._config.env
+            functions = {} if env is None or isinstance(env, str) else {"env": env}
+            return self._config.algo_class.from_checkpoint(self._resume, **functions)
         try:
-            return self._build()
+            return self._config.build_algo()
         except BaseException:
-            if self._resume is None:
-                with suppress(OSError):
-                    self.run_dir.rmdir()
+            with suppress(OSError):
+                self.run_dir.rmdir()
             raise
 
     def _keep_reports_of(self, algorithm: Algorithm) -> None:
@@ -260,13 +263,6 @@ class Run:
         if group is not None and algorithm.config.nonfinite_dir is None:
             run_dir = self.run_dir
             group.foreach_learner(lambda learner: setattr(learner, "report_dir", run_dir))
-
-    def _build(self) -> Any:
-        if self._resume is None:
-            return self._config.build_algo()
-        env = self._config.env
-        functions = {} if env is None or isinstance(env, str) else {"env": env}
-        return self._config.algo_class.from_checkpoint(self._resume, **functions)
 
     def _describe(self, algorithm: Algorithm) -> None:
         """Write the files that are known before training."""
