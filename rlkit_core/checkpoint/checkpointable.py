@@ -38,18 +38,12 @@ def _listed(value: Filter) -> list[str]:
 class Checkpointable(abc.ABC):
     """Mixin of everything that can be saved and restored, alone or as part of something larger.
 
-    A subclass gives three methods: :meth:`get_state`, :meth:`set_state` and :meth:`get_ctor_args_and_kwargs`;
-    one that has checkpointable parts lists them in :meth:`get_checkpointable_components`. The state is nested
-    dicts, lists and tuples of None, bool, int, float, str, numpy arrays and scalars, and torch tensors. The
-    mixin has no constructor and keeps no attributes, so it fits any class.
+    A subclass gives three methods, :meth:`get_state`, :meth:`set_state` and :meth:`get_ctor_args_and_kwargs`, and lists
+    its parts in :meth:`get_checkpointable_components`. The state is nested dicts, lists and tuples of None, bool, int,
+    float, str, numpy arrays and scalars, and torch tensors. The mixin keeps no attributes, so it fits any class.
 
-    A checkpoint is a directory with ``metadata.json``, ``class_and_ctor_args.json``, the state in two files,
-    and one sub-directory, itself a checkpoint, for each component. Nothing in it is a pickle.
-
-    Attributes:
-        STATE_FILE_NAME: base name of the two state files.
-        CLASS_AND_CTOR_ARGS_FILE_NAME: where the class and its constructor's arguments are.
-        METADATA_FILE_NAME: the file by which a checkpoint is known.
+    A checkpoint is a directory with :attr:`METADATA_FILE_NAME`, :attr:`CLASS_AND_CTOR_ARGS_FILE_NAME`, the state in two
+    files named :attr:`STATE_FILE_NAME`, and a sub-directory, itself a checkpoint, for each component.
     """
 
     STATE_FILE_NAME: ClassVar[str] = "state"
@@ -88,15 +82,10 @@ class Checkpointable(abc.ABC):
 
         If the object has a method ``component_trace()``, its list goes under ``"component_trace"``.
         """
-        metadata = base_metadata()
         distribution = distribution_of(type(self))
-        metadata["distribution"] = (
-            {"name": distribution[0], "version": distribution[1]} if distribution is not None else None
-        )
+        named = None if distribution is None else {"name": distribution[0], "version": distribution[1]}
         trace = getattr(self, "component_trace", None)
-        if callable(trace):
-            metadata["component_trace"] = trace()
-        return metadata
+        return {**base_metadata(), "distribution": named, **({"component_trace": trace()} if callable(trace) else {})}
 
     # -- saving ----------------------------------------------------------------------------------------------
 
@@ -110,21 +99,19 @@ class Checkpointable(abc.ABC):
     ) -> str:
         """Write a checkpoint and return its path.
 
-        All or nothing: the checkpoint is written beside ``path`` and renamed when it is complete and on disk.
-        A checkpoint that was there becomes ``path.old`` until then and is removed last.
+        All or nothing: the checkpoint is written beside ``path`` and renamed when it is complete and on disk. One that
+        was there becomes ``path.old`` until then and is removed last.
 
         Args:
             path: the directory; None makes a fresh temporary one.
-            state: written instead of ``get_state()``; entries named like components become the state of
-                these, and a component without an entry writes its own current state.
-            components: save only these components (``"a"``, ``"a/b"``, or several) beside the own state; the
-                others are left out.
+            state: written instead of ``get_state()``; entries named like components become the state of these, and a
+                component without an entry writes its own current state.
+            components: only these components (``"a"``, ``"a/b"``, or several) beside the own state.
             not_components: leave these out.
 
         Raises:
-            CheckpointError: something in the state or in the constructor's arguments cannot be written
-                (nothing has been written then), a filter names an unknown component, ``path`` holds something
-                that is no checkpoint, or writing failed; an older checkpoint at ``path`` is intact.
+            CheckpointError: as :meth:`snapshot`, or ``path`` holds something that is no checkpoint, or writing failed;
+                an older checkpoint at ``path`` is intact.
         """
         snapshot = self.snapshot(state=state, components=components, not_components=not_components)
         if path is None:
@@ -187,10 +174,7 @@ class Checkpointable(abc.ABC):
     def restore_from_path(
         self, path: str | os.PathLike[str], *, component: str | None = None, strict: bool = True
     ) -> None:
-        """Load a checkpoint into this object.
-
-        Every file is checked before anything changes. Then come the components, the own state, and the
-        components that exist only because of that state.
+        """Load a checkpoint into this object: every file is checked, then :meth:`restore_snapshot` takes it over.
 
         Args:
             path: the checkpoint; with ``component``, the checkpoint of that component alone.
@@ -198,16 +182,15 @@ class Checkpointable(abc.ABC):
             strict: a component that only one side has is an error; passed on to ``set_state`` where it takes it.
 
         Raises:
-            CheckpointNotFoundError: (a ``CheckpointError`` and ``FileNotFoundError``) nothing is there.
+            CheckpointNotFoundError: nothing is there.
             CheckpointError: a damaged file, an unknown component, or components that do not fit.
         """
         if component:
             parts = dict(self.get_checkpointable_components())
             name, rest = split_component(component, parts, where=type(self).__name__)
             parts[name].restore_from_path(path, component=rest or None, strict=strict)
-            return
-        snapshot, _ = read_snapshot(path)
-        self.restore_snapshot(snapshot, strict=strict)
+        else:
+            self.restore_snapshot(read_snapshot(path)[0], strict=strict)
 
     def restore_snapshot(self, snapshot: SavedComponent, *, strict: bool = True) -> None:
         """Take over a snapshot: components, own state, then components that this state brought.
@@ -220,10 +203,7 @@ class Checkpointable(abc.ABC):
         state = _migrated(snapshot)
         done: set[str] = set()
         self._restore_components(snapshot, done, strict)
-        if not strict and _takes_strict(self.set_state):
-            self.set_state(state, strict=False)  # type: ignore[call-arg]
-        else:
-            self.set_state(state)
+        self.set_state(state, **({} if strict or not _takes_strict(self.set_state) else {"strict": False}))
         present = self._restore_components(snapshot, done, strict)
         if not strict:
             return
@@ -267,8 +247,7 @@ class Checkpointable(abc.ABC):
             CheckpointNotFoundError: nothing is there.
             CheckpointError: a damaged file, a class that is not installed or not trusted, or no subclass of this one.
         """
-        snapshot, _ = read_snapshot(path)
-        return cls.from_snapshot(snapshot, classes=classes, strict=strict, **kwargs)
+        return cls.from_snapshot(read_snapshot(path)[0], classes=classes, strict=strict, **kwargs)
 
     @classmethod
     def from_snapshot(
@@ -306,10 +285,7 @@ class Checkpointable(abc.ABC):
     ) -> dict[str, Any]:
         """The state of each part that the filters want, by name: what :meth:`get_state` adds to the object's own.
 
-        Args:
-            components: as for :meth:`get_state`; names of what is no component are passed over.
-            not_components: alike.
-            **kwargs: passed to each part's ``get_state``.
+        Names of what is no component are passed over; ``kwargs`` go to each part's ``get_state``.
         """
         return {
             name: part.get_state(
@@ -346,19 +322,17 @@ def _ctor_arguments(
     ctor = snapshot.ctor
     if not (isinstance(ctor, list) and len(ctor) == 2 and isinstance(ctor[0], list) and isinstance(ctor[1], dict)):
         raise CheckpointError(f"{CLASS_FILE} of {snapshot.class_ref}: 'ctor_args_and_kwargs' is not [args, kwargs]")
-    raw_args, raw_kwargs = list(ctor[0]), dict(ctor[1])
-    if "$dict" in raw_kwargs:
+    stored_args, stored = ctor
+    if "$dict" in stored:
         raise CheckpointError(f"{CLASS_FILE} of {snapshot.class_ref}: argument names must be plain strings")
     kwargs = dict(overrides)
-    names = _positional_names(cls) if raw_args else []
-    for index, name in enumerate(names[: len(raw_args)]):
-        if name in kwargs:
-            raw_args[index] = None
-    args = [_decode_argument(f"argument {i}", value, snapshot, classes) for i, value in enumerate(raw_args)]
-    for index, name in enumerate(names[: len(raw_args)]):
-        if name in kwargs:
-            args[index] = kwargs.pop(name)
-    for name, value in raw_kwargs.items():
+    names = _positional_names(cls) if stored_args else []
+    args = []
+    for index, value in enumerate(stored_args):
+        name = names[index] if index < len(names) else ""
+        overridden = name in kwargs
+        args.append(kwargs.pop(name) if overridden else _decode_argument(f"argument {index}", value, snapshot, classes))
+    for name, value in stored.items():
         if name not in kwargs:
             kwargs[name] = _decode_argument(name, value, snapshot, classes)
     return args, kwargs

@@ -163,8 +163,8 @@ def _locate(wanted: Path) -> tuple[Path, bool]:
 def replacing_directory(target: Path) -> Iterator[Path]:
     """Yield a fresh directory beside ``target``, which replaces ``target`` when the block ends without an error.
 
-    At every moment ``target`` or ``target.old`` is a complete checkpoint, if there was one before. On an
-    error the fresh directory is removed and ``target`` is untouched.
+    At every moment one of ``target`` and ``target.old`` is complete, if there was one before. On an error the fresh
+    directory is removed and ``target`` is untouched.
 
     Raises:
         CheckpointError: ``target`` (or ``target.old``) is a file, or a directory with other content.
@@ -242,10 +242,8 @@ def _alive(pid: int) -> bool:
         return True  # no harmless way to ask; leave it
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
+    except OSError as error:
+        return not isinstance(error, ProcessLookupError)
     return True
 
 

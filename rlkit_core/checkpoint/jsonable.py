@@ -74,8 +74,8 @@ def register_json_type(cls: type, name: str, encode: Callable[[Any], Any], decod
     Args:
         cls: the type.
         name: a short stable name that the files will hold.
-        encode: ``encode(obj)`` gives data that :func:`to_jsonable` can write (nested objects included).
-        decode: ``decode(data)`` rebuilds the object from that data, itself already rebuilt.
+        encode: gives data that :func:`to_jsonable` can write (nested objects included).
+        decode: rebuilds the object from that data, itself already rebuilt.
 
     Raises:
         ValueError: the name is taken by another type.

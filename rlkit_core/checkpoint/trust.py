@@ -96,15 +96,10 @@ def _defined(ref: str, base: type) -> type | None:
 
 
 def _subclasses(base: type) -> Iterator[type]:
-    seen: set[type] = set()
-    todo: list[type] = [base]
-    while todo:
-        children: list[type] = type.__subclasses__(todo.pop())
-        for cls in children:
-            if cls not in seen:
-                seen.add(cls)
-                todo.append(cls)
-                yield cls
+    children: list[type] = type.__subclasses__(base)
+    for cls in children:
+        yield cls
+        yield from _subclasses(cls)
 
 
 def _is_standard_library(module_name: str) -> bool:

@@ -23,7 +23,7 @@ class RestartCap:
 
     Attributes:
         restarts: at most so often, over all of them.
-        reason: what is said when they were; it names the setting.
+        reason: what is said then; it names the setting.
         futile: one that dies so often in a row, without an answer in between, is not started again; None: it always is.
     """
 
@@ -42,10 +42,8 @@ class ActorGroup(ABC, Generic[ActorT]):
         owns_executor: whether stopping the group stops the executor with all its actors.
 
     Attributes:
-        executor: runs them.
         members: handles by number, in their order.
-        cap: how often they may be started again.
-        num_restarts: how often one was.
+        num_restarts: how often one was started again.
 
     Raises:
         Exception: what making one raised. Nothing is tried again, for it would fail again; the others are stopped.
