@@ -43,8 +43,7 @@ class AlgorithmConfig(DerivedSettings):
             beta: float = setting(0.5, section="training", help="How bold.", converter=number(ge=0))
             lr: float = redeclare(AlgorithmConfig, "lr", 3e-4)
 
-    Args:
-        algo_class: the ``Algorithm`` subclass that :meth:`build` makes; the class's own unless given.
+    The constructor's ``algo_class=`` is the ``Algorithm`` subclass that :meth:`build` makes, if not the class's own.
     """
 
     def problems(self) -> Iterator[str]:
@@ -96,11 +95,10 @@ class AlgorithmConfig(DerivedSettings):
             ConfigError: with all problems found.
         """
         found = [*self.problems(), *plugin_problems(self)]
+        if len(found) == 1:
+            raise ConfigError(f"{type(self).__name__}: {found[0]}")
         if found:
-            head = f"{type(self).__name__}: {found[0]}"
-            if len(found) > 1:
-                head = f"{type(self).__name__} has {len(found)} problems:\n  - " + "\n  - ".join(found)
-            raise ConfigError(head)
+            raise ConfigError(f"{type(self).__name__} has {len(found)} problems:\n  - " + "\n  - ".join(found))
         object.__setattr__(self, "_validated", True)
 
     def _value_error(self, message: str) -> None:
@@ -168,8 +166,8 @@ class AlgorithmConfig(DerivedSettings):
         """Make a LearnerGroup for the modules of this config.
 
         Args:
-            env: an env to read spaces from.
-            spaces: as for :meth:`get_multi_rl_module_spec`.
+            env: as for :meth:`get_multi_rl_module_spec`, and so are ``spaces``.
+            spaces: see there.
             rl_module_spec: takes the place of the config's own spec.
             placement_group: must be None; the executor places learners.
         """
@@ -187,13 +185,9 @@ class AlgorithmConfig(DerivedSettings):
     # Presets and JSON
 
     def apply_preset(self, env_id: str | None = None) -> bool:
-        """Set what the algorithm's data file holds for an environment, leaving alone what the user has set.
+        """Set what the algorithm's data file holds for an environment (the config's own unless given), if it has any.
 
-        Args:
-            env_id: environment id; the config's own env unless given.
-
-        Returns:
-            Whether there is a preset for it.
+        What the user has set is left alone. Returns whether there is a preset.
         """
         return apply_preset(self, env_id if env_id is not None else self.env)
 
