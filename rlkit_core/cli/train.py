@@ -202,15 +202,12 @@ def stop_criteria(own: Stop, config: AlgorithmConfig, env: str, *, use_preset: b
     from rlkit_core.run.run import Stop
 
     preset = preset_for(type(config), env) if use_preset else None
-    below = Stop.from_preset((preset or {}).get("stop", {}))
-    target = own.return_mean if own.return_mean is not None else below.return_mean
-    if target is None:
-        target = reward_threshold(env)
-    limits = (own.steps, own.iterations, own.seconds)
-    if limits == (None, None, None):
-        limits = (below.steps, below.iterations, below.seconds)
-    if limits == (None, None, None):
-        limits = (DEFAULT_STEPS, None, None)
+    below = (preset or {}).get("stop", {})
+    targets = (own.return_mean, below.get("return"), reward_threshold(env))
+    target = next((one for one in targets if one is not None), None)
+    preset_limits = (below.get("steps"), below.get("iterations"), below.get("seconds"))
+    kinds = ((own.steps, own.iterations, own.seconds), preset_limits, (DEFAULT_STEPS, None, None))
+    limits = next(limits for limits in kinds if limits != (None, None, None))
     criteria = zip(("mean return {:g}", "{:,} steps", "{:,} iterations", "{:g} s"), (target, *limits), strict=True)
     notes.append(f"until: {' or '.join(text.format(value) for text, value in criteria if value is not None)}")
     return Stop(target, *limits)

@@ -49,11 +49,8 @@ PROBE_EPISODES = 10
 class Stop:
     """When a run ends; whichever is met first.
 
-    Attributes:
-        return_mean: mean return over the deterministic evaluation episodes.
-        steps: env steps, over the life of the algorithm.
-        iterations: iterations, over the life of the algorithm.
-        seconds: of this run.
+    Mean return over the deterministic evaluation episodes; env steps and iterations over the life of the algorithm;
+    seconds of this run.
     """
 
     return_mean: float | None = None
@@ -61,20 +58,13 @@ class Stop:
     iterations: int | None = None
     seconds: float | None = None
 
-    @classmethod
-    def from_preset(cls, data: Mapping[str, Any]) -> Stop:
-        """The ``stop`` part of a preset."""
-        return cls(data.get("return"), data.get("steps"), data.get("iterations"), data.get("seconds"))
-
     def limit_reached(self, *, steps: int, iterations: int, seconds: float) -> str | None:
         """Which limit is reached, in words, or None."""
         if self.steps is not None and steps >= self.steps:
             return f"{steps:,} environment steps"
         if self.iterations is not None and iterations >= self.iterations:
             return f"{iterations:,} iterations"
-        if self.seconds is not None and seconds >= self.seconds:
-            return f"{seconds:.0f} seconds"
-        return None
+        return f"{seconds:.0f} seconds" if self.seconds is not None and seconds >= self.seconds else None
 
 
 @frozen
@@ -82,18 +72,14 @@ class RunSummary:
     """How a run ended.
 
     Attributes:
-        reason: ``"solved"`` (the target return), ``"limit"`` or ``"interrupted"``.
-        detail: the reason in words.
+        reason: ``"solved"`` (the target return), ``"limit"`` or ``"interrupted"``; ``detail`` says it in words.
         evaluation_return_mean: mean return over ``evaluation_episodes`` deterministic episodes; NaN if not evaluated.
-        evaluation_episodes: how many.
-        iterations: over the life of the algorithm.
-        steps: env steps, over the life of the algorithm.
+        iterations: over the life of the algorithm, and so are env ``steps``.
         seconds: of this run, the last evaluation included.
         steps_per_s: env steps per second of training.
-        run_dir: the run folder.
-        checkpoint: the checkpoint, or None if nothing was trained.
+        checkpoint: None if nothing was trained.
         plot: the learning curve, or None.
-        signal: the signal that ended the run, or None.
+        signal: that ended the run, or None.
     """
 
     reason: str
@@ -123,7 +109,7 @@ class Run:
     """Trains one algorithm and keeps its run folder.
 
     Args:
-        config: the config to build, or to continue with when ``resume`` is given (then only its class counts).
+        config: the config to build; when resuming only its class counts.
         run_dir: the run folder; it must be new or empty unless resuming.
         stop: when to end. With a target return, evaluation happens every ``evaluation_interval`` iterations
             (10 unless the config says) and when the mean return of training reaches the target.
@@ -282,11 +268,7 @@ class Run:
         self._writers += [(origin.distribution, writer) for origin, writer in hooked]
 
     def _train(self, algorithm: Any, started: float) -> tuple[str, str, float | None]:
-        """Iterate until done.
-
-        Returns:
-            Reason, reason in words, and the final mean return if the last weights were evaluated in full.
-        """
+        """Iterate until done: reason, reason in words, the mean return if the last weights were evaluated in full."""
         evaluation = math.nan
         begun = self._steps(algorithm)
         while True:

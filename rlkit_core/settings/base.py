@@ -41,11 +41,8 @@ class Settings:
     instance through the constructor, an attribute or :meth:`change`; all of them end in :meth:`change`, which checks
     every name and every value before it stores the first.
 
-    Class attributes that a subclass may set:
-
-    - ``other_names``: what to say about names from elsewhere;
-    - ``none_is_unset``: None takes a setting back instead of being a value;
-    - ``setting_error``: the error for a value that is refused.
+    A subclass may set the class attributes ``other_names`` (what to say about names from elsewhere), ``none_is_unset``
+    (None takes a setting back instead of being a value) and ``setting_error`` (for a value that is refused).
     """
 
     other_names: ClassVar[OtherNames] = OtherNames()
@@ -114,12 +111,7 @@ class Settings:
 
     @classmethod
     def setting_name(cls, name: str, *, section: str | None = None, note: bool = True) -> str:
-        """The setting that ``name`` means.
-
-        Args:
-            name: a setting's name, or an older one.
-            section: the fluent method that was given it.
-            note: warn about an older name.
+        """The setting that ``name``, given to the fluent method ``section``, means; ``note`` warns about an older name.
 
         Raises:
             UnknownSettingError: none; the message suggests one, or says what replaces a dropped setting.
@@ -164,11 +156,9 @@ class Settings:
         return result
 
     def change(self: SettingsT, settings: Mapping[str, Any], *, section: str | None = None) -> SettingsT:
-        """Set several settings by name, or none of them.
+        """Set several settings by name, or none of them; ``section`` is the fluent method that they were given to.
 
-        Args:
-            settings: values by name; older names are taken with a note, :data:`UNSET` leaves a setting alone.
-            section: the fluent method that they were given to.
+        Older names are taken with a note, :data:`UNSET` leaves a setting alone.
 
         Raises:
             UnknownSettingError: a name that is no setting (a KeyError too).

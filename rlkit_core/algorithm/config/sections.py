@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from rlkit_core.rl_module import MultiRLModuleSpec, RLModuleSpec
 
 
-_ON: dict[str, Any] = {"section": "callbacks", "converter": to.functions}
+_ON = {"section": "callbacks", "converter": to.functions}
 
 
 @attrs.define(slots=False)
