@@ -156,10 +156,8 @@ def function_ref(function: Callable[..., Any]) -> str:
 def from_jsonable(data: object, *, classes: Iterable[type] = (), plugins: Iterable[Mapping[str, Any]] = ()) -> Any:
     """Rebuild what :func:`to_jsonable` wrote.
 
-    Args:
-        data: the JSON data.
-        classes: classes that may be named besides those that are trusted anyway.
-        plugins: the checkpoint's plugin list, for the message about a missing one.
+    ``classes`` may be named besides those that are trusted anyway; ``plugins`` is the checkpoint's list of plugins, for
+    the message about a missing one.
 
     Raises:
         CheckpointError: malformed data, or a class that is not trusted or not installed.

@@ -99,10 +99,9 @@ class ActorGroup(ABC, Generic[ActorT]):
         on_failure: Callable[[], object] = lambda: None,
         patience: float | None = None,
     ) -> None:
-        """Wait until all calls are complete, whatever they give.
+        """Wait until all calls, by the number of the actor that was called, are complete, whatever they give.
 
         Args:
-            futures: by the number of the actor that was called.
             on_failure: called once when the first has failed while others run.
             patience: seconds from then on in which the others come back; those that do not are ended.
         """

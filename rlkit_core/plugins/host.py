@@ -1,8 +1,7 @@
 """Loading plugins so that a broken one costs only itself, and asking them things.
 
-``PluginHost`` wraps a ``pluggy.PluginManager``. It loads the entry points of group ``rlkit.plugins`` one by one
-in the order (distribution, name); what goes wrong with one is kept as its state, with the traceback, and
-everything that plugin had registered is taken back.
+Entry points of group ``rlkit.plugins`` are loaded one by one in the order (distribution, name); what goes wrong with
+one is kept as its state, with the traceback, and everything that plugin had registered is taken back.
 """
 
 from __future__ import annotations
@@ -162,9 +161,7 @@ class PluginHost:
         return tuple(sorted(self._records(ModuleAPI), key=lambda api: api.id))
 
     def services(self, kind: str | None = None) -> list[Registered[Service]]:
-        """Return the services of a kind (or all) that loaded plugins offer, sorted by kind and id.
-
-        Loads plugins first.
+        """Return the services of a kind (or all) that plugins offer, sorted by kind and id. Loads plugins first.
 
         Raises:
             ValueError: there is no such kind.
@@ -173,8 +170,7 @@ class PluginHost:
             known = f"{did_you_mean(kind, SERVICE_KINDS)} Kinds: {', '.join(SERVICE_KINDS)}"
             raise ValueError(f"no kind of service {kind!r}.{known}")
         self.load()
-        services = [s for s in self._records(Service) if kind in (None, s.kind)]
-        return sorted(services, key=lambda s: (s.kind, s.id))
+        return sorted((s for s in self._records(Service) if kind in (None, s.kind)), key=lambda s: (s.kind, s.id))
 
     def get_service(self, kind: str, name: str) -> Any:
         """Import and return the target of the service of that kind and name (or id); the core's win a short name.
@@ -195,25 +191,16 @@ class PluginHost:
         """Import and return the config class registered as algorithm ``name`` (or ``"distribution/name"``).
 
         Raises:
-            PluginNotFoundError: nothing installed registers it; says the nearest names or the pip command.
-            PluginError: its plugin failed, is disabled, or two plugins register that name.
+            RLKitError: as :func:`~rlkit_core.plugins.lookup.find` and :meth:`load_entry_point`, or it is no class.
         """
         return self._class(lookup.find(self.snapshot, GROUP_ALGORITHMS, name), "algorithm")
 
     def get_catalog(self, name: str) -> type[Any]:
-        """Import and return the catalog class registered as ``name`` (or ``"distribution/name"``).
-
-        Raises:
-            PluginNotFoundError, PluginError: as :meth:`get_algorithm_config_class`.
-        """
+        """Import and return the catalog class registered as ``name``; see :meth:`get_algorithm_config_class`."""
         return self._class(lookup.find(self.snapshot, GROUP_CATALOGS, name), "catalog")
 
     def get_command(self, name: str) -> Any:
-        """Import and return what is registered as command ``name``.
-
-        Raises:
-            PluginNotFoundError, PluginError: as :meth:`get_algorithm_config_class`.
-        """
+        """Import and return what is registered as command ``name``; see :meth:`get_algorithm_config_class`."""
         return self.load_entry_point(lookup.find(self.snapshot, GROUP_COMMANDS, name))
 
     def load_entry_point(self, entry: EntryPointInfo) -> Any:
@@ -317,16 +304,13 @@ class PluginHost:
         """
         owner = component.partition("/")[0]
         kwargs = {"component": component, "state": state, "from_version": from_version}
-        for origin, call in self._calls("rlkit_checkpoint_migrate", kwargs):
-            if origin.distribution != owner:
-                continue
+        calls = self._calls("rlkit_checkpoint_migrate", kwargs)
+        for origin, call in ((origin, call) for origin, call in calls if origin.distribution == owner):
             try:
                 migrated = call()
             except Exception as exc:
-                raise PluginError(
-                    f"plugin {owner} {origin.version} could not migrate {component!r} from version "
-                    f"{from_version}: {type(exc).__name__}: {exc}"
-                ) from exc
+                what = f"could not migrate {component!r} from version {from_version}"
+                raise PluginError(f"plugin {owner} {origin.version} {what}: {type(exc).__name__}: {exc}") from exc
             if migrated is not None:
                 return migrated
         return state

@@ -80,16 +80,11 @@ def _not_found(noun: str, name: str, installed: list[str]) -> str:
 def find_record(
     records: Iterable[Registered[R]], kind: str, name: str, unavailable: Mapping[str, PluginState]
 ) -> Registered[R]:
-    """Return the record that ``name`` (``"distribution/name"``, or a short name that is unique) means.
+    """Return which of the records of ``kind`` the ``name`` (``"distribution/name"``, or a short name) means.
 
     A service of the core's own wins its short name: whatever else is installed, ``"local"`` means the same. A
     component's short name is unique or an error, since a config chooses components by what is written there.
-
-    Args:
-        records: those of ``kind``.
-        kind: as messages name it.
-        name: full id or short name.
-        unavailable: plugins that are installed but failed, disabled or incompatible, by distribution.
+    ``unavailable`` are plugins that are installed but failed, disabled or incompatible, by distribution.
 
     Raises:
         AmbiguousComponentError: several distributions supply that short name.

@@ -21,8 +21,7 @@ class PluginState:
 
     Attributes:
         state: ``"loaded"``, ``"failed"``, ``"disabled"``, ``"incompatible"`` or ``"shadowed"``.
-        reason: why it is not loaded, in one line.
-        remedy: what to do about it.
+        reason: why it is not loaded, in one line; ``remedy`` is what to do about it.
         traceback: of the failure, as text.
         seconds: how long importing and registering took.
     """

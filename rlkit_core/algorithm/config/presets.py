@@ -47,13 +47,10 @@ def preset_for(config_class: type, env_id: object) -> dict[str, Any] | None:
 
 
 def apply_preset(config: CoreSettings, env_id: object) -> bool:
-    """Set what the preset for ``env_id`` holds and the user has not set.
+    """Set what the preset for ``env_id`` holds and the user has not set; return whether there is such a preset.
 
     ``model_config`` is merged key by key, the user's keys winning. What a preset sets does not count as set
     by the user, so that another preset can replace it.
-
-    Returns:
-        Whether there is such a preset.
     """
     preset = preset_for(type(config), env_id)
     if preset is None:
