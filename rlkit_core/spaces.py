@@ -303,10 +303,6 @@ def _encode_dict(space: Any) -> dict[str, Any]:
     return {"spaces": [[key, space_to_json(child)] for key, child in space.spaces.items()]}
 
 
-def _decode_dict(data: Mapping[str, Any]) -> Space:
-    return spaces.Dict([(key, space_from_json(child)) for key, child in data["spaces"]])
-
-
 def _all_to_json(space: Any) -> dict[str, Any]:
     return {"spaces": [space_to_json(child) for child in space.spaces]}
 
@@ -341,7 +337,7 @@ _DECODERS: dict[str, Callable[[Any], Space]] = {
     "MultiDiscrete": _decode_multi_discrete,
     "MultiBinary": lambda d: spaces.MultiBinary(d["n"]),
     "Text": lambda d: spaces.Text(d["max_length"], min_length=d["min_length"], charset=d["charset"]),
-    "Dict": _decode_dict,
+    "Dict": lambda d: spaces.Dict([(key, space_from_json(child)) for key, child in d["spaces"]]),
     "Tuple": lambda d: spaces.Tuple(_all_from_json(d)),
     "OneOf": lambda d: spaces.OneOf(_all_from_json(d)),
     "Sequence": lambda d: spaces.Sequence(space_from_json(d["space"]), stack=d["stack"]),

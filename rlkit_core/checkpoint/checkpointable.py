@@ -7,7 +7,7 @@ import inspect
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, ClassVar, TypeVar
 
 from rlkit_core.checkpoint import files
@@ -152,15 +152,9 @@ class Checkpointable(abc.ABC):
                 )
             except CheckpointError as error:
                 raise CheckpointError(f"component {name!r}: {error}") from error
-        own = {key: value for key, value in own.items() if key not in parts}
-        return SavedComponent(
-            class_ref=class_ref(type(self)),
-            ctor=self._ctor_to_json(),
-            tree=encode_tree(own),
-            metadata={**self.get_metadata(), "left_out": left_out},
-            state_name=self.STATE_FILE_NAME,
-            components=children,
-        )
+        ctor, metadata = self._ctor_to_json(), {**self.get_metadata(), "left_out": left_out}
+        tree = encode_tree({key: value for key, value in own.items() if key not in parts})
+        return SavedComponent(class_ref(type(self)), ctor, tree, metadata, self.STATE_FILE_NAME, children)
 
     def _ctor_to_json(self) -> Any:
         args, kwargs = self.get_ctor_args_and_kwargs()
@@ -203,7 +197,9 @@ class Checkpointable(abc.ABC):
         state = _migrated(snapshot)
         done: set[str] = set()
         self._restore_components(snapshot, done, strict)
-        self.set_state(state, **({} if strict or not _takes_strict(self.set_state) else {"strict": False}))
+        takes = inspect.signature(self.set_state).parameters.values()
+        lenient = not strict and any(p.name == "strict" or p.kind is p.VAR_KEYWORD for p in takes)
+        self.set_state(state, **({"strict": False} if lenient else {}))
         present = self._restore_components(snapshot, done, strict)
         if not strict:
             return
@@ -310,11 +306,6 @@ class Checkpointable(abc.ABC):
         return [c[len(name) + 1 :] for c in listed if c.startswith(name + "/")] or None
 
 
-def _takes_strict(function: Callable[..., Any]) -> bool:
-    parameters = inspect.signature(function).parameters.values()
-    return any(p.name == "strict" or p.kind is p.VAR_KEYWORD for p in parameters)
-
-
 def _ctor_arguments(
     snapshot: SavedComponent, cls: type, overrides: dict[str, Any], classes: tuple[type, ...]
 ) -> tuple[list[Any], dict[str, Any]]:
@@ -326,7 +317,8 @@ def _ctor_arguments(
     if "$dict" in stored:
         raise CheckpointError(f"{CLASS_FILE} of {snapshot.class_ref}: argument names must be plain strings")
     kwargs = dict(overrides)
-    names = _positional_names(cls) if stored_args else []
+    parameters = inspect.signature(cls).parameters.values() if stored_args else ()
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     args = []
     for index, value in enumerate(stored_args):
         name = names[index] if index < len(names) else ""
@@ -346,11 +338,6 @@ def _decode_argument(name: str, value: object, snapshot: SavedComponent, classes
     if isinstance(decoded, PassAtLoad):
         decoded.where = f"constructor argument {key_path((name,))} of {snapshot.class_ref}"
     return decoded
-
-
-def _positional_names(cls: type) -> list[str]:
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return [p.name for p in inspect.signature(cls).parameters.values() if p.kind in kinds]
 
 
 def _migrated(snapshot: SavedComponent) -> Any:

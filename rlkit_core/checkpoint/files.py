@@ -178,7 +178,8 @@ def replacing_directory(target: Path) -> Iterator[Path]:
     os.mkdir(fresh)
     try:
         yield fresh
-        _sync_tree(fresh)
+        for directory, _, _ in os.walk(fresh, topdown=False):
+            sync_directory(Path(directory))
         _swap_in(fresh, target, old)
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -245,8 +246,3 @@ def _alive(pid: int) -> bool:
     except OSError as error:
         return not isinstance(error, ProcessLookupError)
     return True
-
-
-def _sync_tree(root: Path) -> None:
-    for directory, _, _ in os.walk(root, topdown=False):
-        sync_directory(Path(directory))

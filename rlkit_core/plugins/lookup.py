@@ -46,7 +46,8 @@ def find(snapshot: Snapshot, group: str, name: str) -> EntryPointInfo:
         PluginNotFoundError: none does; says the nearest names, or if none is near all of them and the pip command.
     """
     noun = NOUNS[group]
-    distribution, _, short = str(name).rpartition("/")
+    name = str(name)
+    distribution, _, short = name.rpartition("/")
     everything = [e for e in snapshot.entry_points(group, usable_only=False) if e.state != SHADOWED]
     if distribution:
         everything = [e for e in everything if e.distribution == canonical(distribution)]
@@ -65,16 +66,13 @@ def find(snapshot: Snapshot, group: str, name: str) -> EntryPointInfo:
             f"No usable {noun} {name!r}: plugin {matches[0].distribution} {matches[0].version} is "
             f"{matches[0].state}: {reason}"
         )
-    raise PluginNotFoundError(_not_found(noun, str(name), [e.name for e in snapshot.entry_points(group)]))
-
-
-def _not_found(noun: str, name: str, installed: list[str]) -> str:
-    known = sorted(set(installed))
-    near = difflib.get_close_matches(name.rpartition("/")[2].lower(), known, n=3)
+    known = sorted({e.name for e in snapshot.entry_points(group)})
+    near = difflib.get_close_matches(short.lower(), known, n=3)
     if near:  # nearest first; a misspelt name is nothing to install
-        return f"No {noun} {name!r}. Did you mean {' or '.join(map(repr, near))}?"
+        raise PluginNotFoundError(f"No {noun} {name!r}. Did you mean {' or '.join(map(repr, near))}?")
     names = f"Installed: {', '.join(known)}." if known else f"No {noun} is installed."
-    return f"No {noun} {name!r}. {names} If it is a plugin that is not installed yet: {install_line(noun, name)}"
+    hint = f"If it is a plugin that is not installed yet: {install_line(noun, name)}"
+    raise PluginNotFoundError(f"No {noun} {name!r}. {names} {hint}")
 
 
 def find_record(
@@ -101,7 +99,8 @@ def find_record(
         if service:
             matches = [r for r in matches if r.origin.distribution == CORE] or matches
         if len(matches) > 1:
-            raise AmbiguousComponentError(f"{asked_for} could be {_listed(matches, ' and ')}: write the full id")
+            ids = " and ".join(repr(r.id) for r in matches)
+            raise AmbiguousComponentError(f"{asked_for} could be {ids}: write the full id")
         if matches:
             return matches[0]
         installed = sorted({r.name for r in known.values()})
@@ -134,10 +133,6 @@ def find_record(
 def install_line(kind: str, name: str) -> str:
     """Return the command that installs what supplies ``name`` (an id or a short name)."""
     return f"pip install {canonical(package_for(kind, name))}"
-
-
-def _listed(records: Iterable[Registered[R]], separator: str) -> str:
-    return separator.join(repr(r.id) for r in records)
 
 
 class OriginFinder:

@@ -43,10 +43,6 @@ def _expected(what: str, fits: Callable[[Any], bool]) -> Callable[[Record, Attri
     return check
 
 
-def _is_target(value: object) -> bool:
-    return isinstance(value, type) or (isinstance(value, str) and _TARGET.match(value) is not None)
-
-
 def _check_mixin(instance: ModuleAPI, attribute: Attribute[Any], value: object) -> None:
     problem = None if isinstance(value, str) else instance.problem("mixin", value)
     if problem:
@@ -64,7 +60,10 @@ def _as_tuple(spaces: Iterable[type]) -> tuple[type, ...]:
     return tuple(spaces)
 
 
-_a_target = _expected("a class or 'package.module:Class'", _is_target)
+_a_target = _expected(
+    "a class or 'package.module:Class'",
+    lambda value: isinstance(value, type) or (isinstance(value, str) and _TARGET.match(value) is not None),
+)
 _some_spaces = _expected(
     "one or more gymnasium space classes", lambda value: bool(value) and all(isinstance(space, type) for space in value)
 )

@@ -307,10 +307,8 @@ class Run:
     def _worth_evaluating(self, algorithm: Algorithm, result: Mapping[str, Any]) -> bool:
         """Whether the full evaluation may reach the target: the short one did, or training did."""
         target = self.stop.return_mean
-        if target is None:
-            return False
-        if evaluation_return_mean(result) >= target:
-            return True
+        if target is None or evaluation_return_mean(result) >= target:
+            return target is not None
         return return_mean(result) >= target and algorithm.iteration >= self._next_evaluation
 
     def _decide(self, algorithm: Algorithm, result: dict[str, Any]) -> float | None:

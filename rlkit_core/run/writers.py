@@ -70,7 +70,7 @@ class CSVWriter(_FileWriter):
         new = [name for name in row if name not in self._columns]
         if new:
             self._widen([*self._columns, *new])
-        csv.writer(self._file).writerow([_cell(row.get(name)) for name in self._columns])
+        csv.writer(self._file).writerow([repr(row[name]) if name in row else "" for name in self._columns])
         self._file.flush()
 
     def _widen(self, columns: list[str]) -> None:
@@ -140,7 +140,3 @@ def to_json_value(value: object) -> Any:
         return [to_json_value(item) for item in value]
     tolist = getattr(value, "tolist", None)
     return to_json_value(tolist()) if callable(tolist) else str(value)
-
-
-def _cell(value: float | None) -> str:
-    return "" if value is None else repr(value)

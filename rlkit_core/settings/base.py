@@ -92,13 +92,12 @@ class Settings:
         """What is stored of settings that are not set, converted once for each class (by an unpickled one, perhaps)."""
         if "_defaults" not in type(self).__dict__:
             known = self.known_settings()
+            given = {name: item.make_default() for name, item in known.items()}
             type(self)._defaults = {
-                item.attribute: self._default(name, item.make_default()) for name, item in known.items()
+                known[name].attribute: value if value is None and self.none_is_unset else self.converted(name, value)
+                for name, value in given.items()
             }
         return self._defaults
-
-    def _default(self, name: str, value: object) -> Any:
-        return value if value is None and self.none_is_unset else self.converted(name, value)
 
     @classmethod
     def known_settings(cls) -> dict[str, Setting]:
@@ -125,16 +124,12 @@ class Settings:
             where = f"{cls.__name__}.{section}()" if section else cls.__name__
             raise UnknownSettingError(f"{where} has no setting {name!r}.{cls._hint(name, section)}")
         if note:
-            cls._note(name, meant)
+            warnings.warn(f"{name!r} is an older name of {meant!r}; taken as that", UserWarning, stacklevel=6)
         return meant
 
     @classmethod
     def _hint(cls, name: str, section: str | None) -> str:
         return cls.other_names.hint(name, cls.known_settings())
-
-    @classmethod
-    def _note(cls, name: str, meant: str) -> None:
-        warnings.warn(f"{name!r} is an older name of {meant!r}; taken as that", UserWarning, stacklevel=7)
 
     def converted(self, name: str, value: object) -> Any:
         """The value that would be stored for the setting ``name``.
