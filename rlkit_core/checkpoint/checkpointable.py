@@ -197,8 +197,8 @@ class Checkpointable(abc.ABC):
         state = _migrated(snapshot)
         done: set[str] = set()
         self._restore_components(snapshot, done, strict)
-        takes = inspect.signature(self.set_state).parameters.values()
-        lenient = not strict and any(p.name == "strict" or p.kind is p.VAR_KEYWORD for p in takes)
+        takes = () if strict else inspect.signature(self.set_state).parameters.values()
+        lenient = any(p.name == "strict" or p.kind is p.VAR_KEYWORD for p in takes)
         self.set_state(state, **({"strict": False} if lenient else {}))
         present = self._restore_components(snapshot, done, strict)
         if not strict:
