@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from rlkit_core.rl_module import MultiRLModuleSpec, RLModuleSpec
 
 
-_ON = {"section": "callbacks", "converter": to.functions}
-
-
 @attrs.define(slots=False)
 class CoreSettings(SectionedSettings):
     """The core's sections and their settings; ``AlgorithmConfig`` adds behaviour."""
