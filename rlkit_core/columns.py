@@ -73,6 +73,7 @@ class Columns:
     RETURNS_TO_GO: Final = "returns_to_go"
     LOSS_MASK: Final = "loss_mask"
     ACTION_MASK: Final = "action_mask"
+    ENV_STATE: Final = "env_state"
 
 
 ENCODER_OUT: Final = "encoder_out"

@@ -17,7 +17,7 @@ from rlkit_core.checkpoint import Checkpointable, from_jsonable
 from rlkit_core.checkpoint.saved_component import SavedComponent
 from rlkit_core.columns import COMPONENT_LEARNER_GROUP, DEFAULT_MODULE_ID
 from rlkit_core.envs import EnvRunnerGroup
-from rlkit_core.envs.runner import EnvRunner
+from rlkit_core.envs.runner_base import Runner
 from rlkit_core.errors import ConfigError
 from rlkit_core.learner import LearnerGroup
 from rlkit_core.models.threads import is_small, torch_threads
@@ -245,7 +245,7 @@ class Algorithm(Checkpointable):
     # -- parts --------------------------------------------------------------------------------------------------------
 
     @property
-    def env_runner(self) -> EnvRunner | None:
+    def env_runner(self) -> Runner | None:
         """The runner in this process; None where runners are actors (see ``env_runner_group.foreach_env_runner``)."""
         return self.env_runner_group.local_env_runner
 

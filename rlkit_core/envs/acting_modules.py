@@ -2,65 +2,95 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
 
+from rlkit_core.columns import DEFAULT_AGENT_ID
 from rlkit_core.rl_module import MultiRLModule, RLModule
-from rlkit_core.rl_module.module_set import ModuleConfig, ModuleSet
+from rlkit_core.rl_module.agent_mapping import AgentID
+from rlkit_core.rl_module.module_set import Difference, ModuleConfig, ModuleSet
 from rlkit_core.seeding import TorchRNG
 
 Spaces = dict[str, tuple[gym.Space[Any], gym.Space[Any]]]
 
 
 class ActingModules:
-    """Inference-only modules, and which of them acts.
+    """Inference-only modules, and which of them act.
 
     Args:
-        config: says which modules there are, and which of them the sole agent is mapped to.
-        spaces: observation and action space of the env, for modules whose specs have none.
+        config: says which modules there are, and which of them agents are mapped to.
+        spaces: observation and action spaces by module id, for modules whose specs have none; ``"__env__"`` stands for
+            every module.
         rng: draws the weights of new modules.
+        agents: agents that are known before there is an episode.
 
     Attributes:
         module: all modules, by id.
         module_set: which they are; modules that live on learners only are in it, but not in ``module``.
-        acting_id: id of the module that acts.
 
     Raises:
-        ValueError: the module that acts is not among them.
-        ConfigError, NoComponentError, SpecError, ...: a module cannot be built for its spaces.
+        ConfigError: an agent is mapped to a module that is not among them.
+        NoComponentError, SpecError, ...: a module cannot be built for its spaces.
     """
 
-    def __init__(self, config: ModuleConfig, spaces: tuple[gym.Space[Any], gym.Space[Any]], rng: TorchRNG) -> None:
-        self._rng = rng
-        self.module_set = ModuleSet.from_config(config, spaces)
-        self.acting_id = self.module_set.module_of()
+    def __init__(
+        self,
+        config: ModuleConfig,
+        spaces: Spaces,
+        rng: TorchRNG,
+        *,
+        agents: Sequence[AgentID] = (DEFAULT_AGENT_ID,),
+    ) -> None:
+        self._rng, self._agents = rng, tuple(agents)
+        self.module_set = ModuleSet.from_config(config, dict(spaces))
+        self.check_mapping(self.module_set)
         with rng.scope():
-            self.module: MultiRLModule = config.get_multi_rl_module_spec(spaces=spaces, inference_only=True).build()
+            self.module: MultiRLModule = config.get_multi_rl_module_spec(
+                spaces=dict(spaces), inference_only=True
+            ).build()
         self.module.eval()
 
     @property
+    def acting_id(self) -> str:
+        """Id of the module that acts; of several agents, that of the first one."""
+        return self.module_set.module_of(self._agents[0])
+
+    @property
     def acting(self) -> RLModule:
-        """The module that acts."""
-        module: RLModule = self.module.acting_member(self.acting_id)
+        """The module that acts; of several agents, that of the first one."""
+        return self.member(self.acting_id)
+
+    def member(self, module_id: str) -> RLModule:
+        """What acts for a module: it itself, or a way through the forwards of all of them together."""
+        module: RLModule = self.module.acting_member(module_id)
         return module
 
-    def set_modules(self, module_set: ModuleSet) -> bool:
+    def check_mapping(self, module_set: ModuleSet) -> None:
+        """Look whether a set has every module that agents are mapped to.
+
+        Raises:
+            ConfigError: it does not.
+        """
+        for agent in self._agents:
+            module_set.module_of(agent)
+
+    def set_modules(self, module_set: ModuleSet) -> Difference:
         """Have other modules from now on; new ones have fresh weights until the next ones arrive.
 
         Returns:
-            Whether another module acts than before.
+            What went, and what came.
 
         Raises:
-            ValueError: the module that is to act is not among them; nothing has changed then.
+            ConfigError: a module that is to act is not among them; nothing has changed then.
         """
-        acting_id, before = module_set.module_of(), self.acting.unwrapped()
+        self.check_mapping(module_set)
         with self._rng.scope():
-            module_set.bring(self.module, inference_only=True)
+            difference = module_set.bring(self.module, inference_only=True)
         self.module.eval()
-        self.module_set, self.acting_id = module_set, acting_id
-        return self.acting.unwrapped() is not before
+        self.module_set = module_set
+        return difference
 
     def set_weights(self, state: Mapping[str, Any]) -> None:
         """Take over the weights that :meth:`state_for_here` picks."""

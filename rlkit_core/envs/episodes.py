@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from attrs import define, field
 from numpy.typing import NDArray
 
 from rlkit_core.envs.events import EpisodeReport
@@ -20,6 +21,27 @@ Bools = NDArray[np.bool_]
 _NO_RETURNS, _NO_LENGTHS = np.empty(0), np.empty(0, np.int64)
 FEW = 8
 """Episodes that end in a rollout up to which it is quicker to look at one after the other."""
+
+
+@define(eq=False)
+class StepCounts:
+    """Steps that one sample took.
+
+    Attributes:
+        env: env steps that are experience, however many agents acted in them.
+        agent: own steps of agents, by agent; empty where each env has one.
+        module: the same by module.
+    """
+
+    env: int = 0
+    agent: dict[Hashable, int] = field(factory=dict)
+    module: dict[str, int] = field(factory=dict)
+
+    def add(self, agent: Hashable, module_id: str, steps: int) -> None:
+        """Count own steps of an agent."""
+        if steps:
+            self.agent[agent] = self.agent.get(agent, 0) + steps
+            self.module[module_id] = self.module.get(module_id, 0) + steps
 
 
 class EpisodeStats:

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.envs.acting_modules import ActingModules, Spaces
 from rlkit_core.envs.episodes import EpisodeStats
 from rlkit_core.envs.events import EpisodeReport, RunnerEvents
-from rlkit_core.envs.runner import EnvRunner
 from rlkit_core.envs.runner_actors import Ask, RunnerActor, RunnerFleet, Sample
+from rlkit_core.envs.runner_base import Runner, RunnerSettings
 from rlkit_core.errors import ConfigError
 from rlkit_core.execution import ActorHandle, Executor, LocalExecutor, Published, make_executor
 from rlkit_core.rl_module import MultiRLModule
 from rlkit_core.rl_module.module_set import ModuleSet
 from rlkit_core.rl_module.weights import WeightLink, Weights
 from rlkit_core.seeding import SeedTree, TorchRNG
-
-if TYPE_CHECKING:
-    from rlkit_core.envs.runner_settings import RunnerSettings
 
 STEPS_AT_ONCE = 100
 """Env steps after which a runner that evaluates by steps looks whether it may end."""
@@ -76,15 +73,15 @@ class EnvRunnerGroup:
         self._weights_version = 0
         self._link: WeightLink | None = None
         try:
-            spaces: Spaces = next(iter(self._fleet.ask_all(RunnerActor.on_runner, "get_spaces").values()))
-            self._env_spaces = next(iter(spaces.values()))
-            self._local: EnvRunner | None = None
+            self._spaces, agents = self._fleet.ask_first(RunnerActor.what_acts)
+            self._local: Runner | None = None
             if not count:
                 self._local = self._fleet.members[0].instance.runner  # type: ignore[attr-defined]
             if self._local is not None:
                 self._modules = self._local.modules
             else:
-                self._modules = ActingModules(config, self._env_spaces, TorchRNG(seeds.child("modules").seed()))
+                rng = TorchRNG(seeds.child("modules").seed())
+                self._modules = ActingModules(config, self._spaces, rng, agents=agents)
         except BaseException:
             self.stop()
             raise
@@ -99,7 +96,7 @@ class EnvRunnerGroup:
     # -- what it is made of ---------------------------------------------------------------------------------------
 
     @property
-    def local_env_runner(self) -> EnvRunner | None:
+    def local_env_runner(self) -> Runner | None:
         """The runner in this process, or None where runners are actors."""
         return self._local
 
@@ -125,12 +122,12 @@ class EnvRunnerGroup:
 
     @property
     def acting_id(self) -> str:
-        """Id of the module that acts."""
+        """Id of the module that acts; of several agents, that of the first one."""
         return self._modules.acting_id
 
     def get_spaces(self) -> Spaces:
-        """``{module id: (observation space, action space)}``."""
-        return {self.acting_id: self._env_spaces}
+        """``{module id: (observation space, action space)}``; see :meth:`Runner.get_spaces`."""
+        return dict(self._spaces)
 
     @property
     def module_set(self) -> ModuleSet:
@@ -138,14 +135,15 @@ class EnvRunnerGroup:
         return self._modules.module_set
 
     def set_modules(self, module_set: ModuleSet) -> None:
-        """Let all runners have other modules from now on; see :meth:`EnvRunner.set_modules`.
+        """Let all runners have other modules from now on; see :meth:`Runner.set_modules`.
 
         Weights of modules that no learner has are the same on all runners.
         """
         if self._local is None:
             self.modules.set_modules(module_set)
         self._fleet.set_modules(module_set)
-        self.config = cast("RunnerSettings", module_set.config)
+        self.config = cast(RunnerSettings, module_set.config)
+        self._spaces, _ = self._fleet.ask_first(RunnerActor.what_acts)
 
     # -- sampling -------------------------------------------------------------------------------------------------
 
@@ -174,7 +172,7 @@ class EnvRunnerGroup:
         Raises:
             ConfigError: both ``num_timesteps`` and ``num_episodes`` are given.
             ActorError: a runner died, and may not be started again.
-            EnvError, NonFiniteError: see :meth:`EnvRunner.sample`.
+            EnvError, NonFiniteError: see :meth:`Runner.sample`.
         """
         if num_episodes is not None and num_timesteps is not None:
             raise ConfigError(
@@ -197,14 +195,14 @@ class EnvRunnerGroup:
             self._count(sample)
         if len(samples) == 1:
             return samples[0].rollouts
-        joined = {}
-        for module_id in samples[0].rollouts:
-            rollouts = [sample.rollouts[module_id] for sample in samples]
-            joined[module_id] = Rollout.concat(rollouts, extend=num_episodes is not None)
-        return joined
+        by_module: dict[str, list[Rollout]] = {}
+        for sample in samples:
+            for module_id, rollout in sample.rollouts.items():
+                by_module.setdefault(module_id, []).append(rollout)
+        return {module_id: Rollout.concat(rollouts, extend=True) for module_id, rollouts in by_module.items()}
 
     def _sample_here(
-        self, runner: EnvRunner, num_timesteps: int | None, explore: bool | None, force_reset: bool
+        self, runner: Runner, num_timesteps: int | None, explore: bool | None, force_reset: bool
     ) -> dict[str, Rollout]:
         """:meth:`sample` with the one runner in this process, without the way through futures."""
         rollouts = runner.sample(
@@ -213,7 +211,7 @@ class EnvRunnerGroup:
             force_reset=force_reset,
             timestep=self.num_env_steps_sampled_lifetime,
         )
-        self._count(Sample(rollouts, runner.episodes))
+        self._count(Sample(rollouts, runner.episodes, runner.steps))
         return rollouts
 
     def sample_async(self, *, timeout: float | None = None) -> list[dict[str, Rollout]]:
@@ -230,7 +228,7 @@ class EnvRunnerGroup:
 
         Raises:
             ActorError: a runner died, and may not be started again.
-            EnvError, NonFiniteError: see :meth:`EnvRunner.sample`.
+            EnvError, NonFiniteError: see :meth:`Runner.sample`.
         """
         fleet = self._fleet
         if not fleet.concurrent:
@@ -268,7 +266,7 @@ class EnvRunnerGroup:
         return {k: share for k, share in shares.items() if share}
 
     def _count(self, sample: Sample) -> None:
-        steps = sample.num_env_steps
+        steps = sample.steps.env
         self.stats.take(sample.episodes, steps=steps)
         self._tell(sample.episodes, steps, sample.rollouts)
 
@@ -417,7 +415,7 @@ class EnvRunnerGroup:
             "num_env_runners_lost": self._fleet.num_lost,
         }
 
-    def foreach_env_runner(self, func: Callable[[EnvRunner], Any]) -> list[Any]:
+    def foreach_env_runner(self, func: Callable[[Runner], Any]) -> list[Any]:
         """``func(runner)`` for each runner, in their order; results must be such as can be sent."""
         return list(self._fleet.ask_all(RunnerActor.apply, func).values())
 

@@ -6,24 +6,30 @@ import logging
 import queue
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, Concatenate
+from typing import Any, Concatenate
 
+import gymnasium as gym
 from attrs import evolve, frozen
 
 from rlkit_core.data.rollout import Rollout
+from rlkit_core.envs.acting_modules import Spaces
 from rlkit_core.envs.env_registry import register_envs, registered_envs
+from rlkit_core.envs.episodes import StepCounts
 from rlkit_core.envs.events import EnvCreated, EpisodeReport
+from rlkit_core.envs.make import make_env
+from rlkit_core.envs.multi_agent.make import is_multi_agent, make_agent_env
+from rlkit_core.envs.multi_agent.runner import MultiAgentEnvRunner
 from rlkit_core.envs.runner import EnvRunner
+from rlkit_core.envs.runner_base import Runner, RunnerSettings
+from rlkit_core.envs.vector import OWN_MODES
 from rlkit_core.errors import ActorError
 from rlkit_core.execution import ActorHandle, Executor, Published
 from rlkit_core.execution.actor_group import ActorGroup, RestartCap, RestartRefusedError
 from rlkit_core.execution.protocol import P, ResultT
+from rlkit_core.rl_module.agent_mapping import AgentID
 from rlkit_core.rl_module.module_set import ModuleSet
 from rlkit_core.rl_module.weights import Weights
 from rlkit_core.seeding import SeedTree
-
-if TYPE_CHECKING:
-    from rlkit_core.envs.runner_settings import RunnerSettings
 
 _log = logging.getLogger("rlkit_core.envs")
 
@@ -38,22 +44,19 @@ class Sample:
     Attributes:
         rollouts: ``{module id: rollout}``.
         episodes: those that ended in it, and began.
+        steps: how many it took.
     """
 
     rollouts: dict[str, Rollout]
     episodes: EpisodeReport
-
-    @property
-    def num_env_steps(self) -> int:
-        """Steps that are experience."""
-        return max(rollout.num_env_steps for rollout in self.rollouts.values())
+    steps: StepCounts
 
 
 class RunnerActor:
     """A runner with what it needs away from the driver.
 
     Args:
-        config, worker_index, seeds, num_envs: see :class:`EnvRunner`.
+        config, worker_index, seeds, num_envs: see :class:`Runner`.
         place: where weights are published; None where they are handed over directly.
         envs: what :func:`registered_envs` gave.
         modules: the modules that it has, where they are no longer those of its first config.
@@ -73,7 +76,7 @@ class RunnerActor:
         env_created: EnvCreated | None = None,
     ) -> None:
         register_envs(envs or {})
-        self.runner = EnvRunner(
+        self.runner: Runner = make_runner(
             config, worker_index=worker_index, seeds=seeds, num_envs=num_envs, env_created=env_created
         )
         if modules is not None:
@@ -102,7 +105,7 @@ class RunnerActor:
         timestep: int | None = None,
         clone: bool = False,
     ) -> Sample:
-        """:meth:`EnvRunner.sample` with the latest weights; with ``clone`` what comes is the caller's own."""
+        """:meth:`Runner.sample` with the latest weights; with ``clone`` what comes is the caller's own."""
         self._take_weights()
         rollouts = self.runner.sample(
             num_timesteps=num_timesteps,
@@ -113,10 +116,10 @@ class RunnerActor:
         )
         if clone:
             rollouts = {module_id: rollout.clone() for module_id, rollout in rollouts.items()}
-        return Sample(rollouts, self.runner.episodes)
+        return Sample(rollouts, self.runner.episodes, self.runner.steps)
 
     def play(self, episodes: Sequence[int], *, explore: bool, seeds: SeedTree) -> EpisodeReport:
-        """:meth:`EnvRunner.play_episodes` with the latest weights."""
+        """:meth:`Runner.play_episodes` with the latest weights."""
         self._take_weights()
         return self.runner.play_episodes(episodes, explore=explore, seeds=seeds)
 
@@ -132,16 +135,20 @@ class RunnerActor:
         reports: list[EpisodeReport] = []
         steps = 0
         while steps < num_timesteps or (until is not None and until.version is None):
-            rollouts = self.runner.sample(num_timesteps=chunk, explore=explore, force_reset=force_reset)
+            self.runner.sample(num_timesteps=chunk, explore=explore, force_reset=force_reset)
             force_reset = False
             reports.append(self.runner.episodes)
-            steps += max(rollout.num_env_steps for rollout in rollouts.values())
+            steps += self.runner.steps.env
         return EpisodeReport.concat(self.runner.worker_index, reports), steps
 
-    def apply(self, func: Callable[[EnvRunner], Any]) -> Any:
+    def apply(self, func: Callable[[Runner], Any]) -> Any:
         """``func(runner)``, with the latest weights."""
         self._take_weights()
         return func(self.runner)
+
+    def what_acts(self) -> tuple[Spaces, tuple[AgentID, ...]]:
+        """Spaces by module, and the agents that are known beforehand."""
+        return self.runner.get_spaces(), self.runner.agents
 
     def on_runner(self, method: str, /, *args: object, **kwargs: object) -> Any:
         """A method of the runner."""
@@ -150,6 +157,41 @@ class RunnerActor:
     def stop(self) -> None:
         """Close the envs."""
         self.runner.stop()
+
+
+def make_runner(
+    config: RunnerSettings,
+    *,
+    worker_index: int,
+    seeds: SeedTree | None = None,
+    num_envs: int | None = None,
+    env_created: EnvCreated | None = None,
+) -> Runner:
+    """The runner for a config's env: one env is made, to see whether it has one agent or several.
+
+    Args:
+        config, worker_index, seeds, num_envs: see :class:`Runner`.
+        env_created: is told of each env that is made.
+
+    Raises:
+        EnvError, ConfigError, ...: see :class:`EnvRunner` and :class:`MultiAgentEnvRunner`.
+    """
+    settings: dict[str, Any] = {"worker_index": worker_index, "seeds": seeds, "num_envs": num_envs}
+    env, env_config, mode = config.env, config.env_config, config.gym_env_vectorize_mode
+    if isinstance(env, str) and mode == "vector_entry_point":  # which may be all that the id has
+        return EnvRunner(config, env_created=env_created, **settings)
+
+    def make(*, tell: bool = True) -> gym.Env[Any, Any]:
+        checker = {"disable_env_checker": config.disable_env_checking} if isinstance(env, str) else {}
+        made = make_env(env, env_config, **checker)  # type: ignore[arg-type]
+        if env_created is not None and tell:
+            env_created(made, env_config, worker_index)
+        return made
+
+    first = [make(tell=mode in OWN_MODES)]
+    if is_multi_agent(first[0]):
+        return MultiAgentEnvRunner(config, lambda: make_agent_env(first.pop() if first else make()), **settings)
+    return EnvRunner(config, env_created=env_created, first_env=first[0], **settings)
 
 
 Ask = Callable[[ActorHandle[RunnerActor]], "Future[ResultT]"]
@@ -238,6 +280,14 @@ class RunnerFleet(ActorGroup[RunnerActor]):
     ) -> dict[int, ResultT]:
         """Call a function with every runner and wait: results by worker index, in order."""
         return self.begin(dict.fromkeys(self.members, lambda actor: actor.call(func, *args, **kwargs)))()
+
+    def ask_first(
+        self, func: Callable[Concatenate[RunnerActor, P], ResultT], /, *args: P.args, **kwargs: P.kwargs
+    ) -> ResultT:
+        """Call a function with one of the runners, and wait."""
+        first = next(iter(self.members))
+        ask: Ask[ResultT] = lambda actor: actor.call(func, *args, **kwargs)  # noqa: E731
+        return next(iter(self.begin({first: ask})().values()))
 
     def begin(self, asks: Mapping[int, Ask[ResultT]]) -> Callable[[], dict[int, ResultT]]:
         """Ask some runners, each in its own way; call what is returned to wait for the results, in that order.

@@ -26,7 +26,9 @@ Rows = Any
 RowWriter = Callable[[Rows, int, Any], None]
 SeedSource = Callable[[int], "int | None"]
 
-VECTORIZE_MODES = ("auto", "sync", "async", "gymnasium_sync", "vector_entry_point")
+OWN_MODES = ("auto", "sync")
+"""Ways to step envs with our own loop, in the runner's process."""
+VECTORIZE_MODES = (*OWN_MODES, "async", "gymnasium_sync", "vector_entry_point")
 
 
 class VectorEnv(Protocol):
@@ -334,6 +336,7 @@ def make_vector_env(
     next_seed: SeedSource | None = None,
     info_metrics: Sequence[str] = (),
     created: Callable[[object], None] | None = None,
+    first: gym.Env[Any, Any] | None = None,
 ) -> VectorEnv:
     """Make ``num_envs`` copies of an env, stepped as ``mode`` says.
 
@@ -349,6 +352,7 @@ def make_vector_env(
         info_metrics: names of numbers in ``info`` that are kept where an episode ends.
         created: called with each env when it is made, where it is made (``"async"``: in the env's own process;
             ``"vector_entry_point"``: once, with the vector env).
+        first: one of the envs, where it has been made already; closed where the mode makes its own.
 
     Raises:
         ConfigError: there is no such mode, or it needs a registered id.
@@ -361,8 +365,11 @@ def make_vector_env(
             created(made)
         return made
 
-    if mode in ("auto", "sync"):
-        return InlineVectorEnv([factory] * num_envs, next_seed, info_metrics)
+    if mode in OWN_MODES:
+        made = [] if first is None else [lambda: first]
+        return InlineVectorEnv([*made, *[factory] * (num_envs - len(made))], next_seed, info_metrics)
+    if first is not None:
+        first.close()
     if mode == "async":
         return GymVectorEnv(gym.vector.AsyncVectorEnv([factory] * num_envs, shared_memory=True), info_metrics)
     if mode == "gymnasium_sync":

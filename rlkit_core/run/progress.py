@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import time
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Protocol
 
 from attrs import frozen
 
@@ -44,13 +44,19 @@ class ProgressRow:
 
     def text(self) -> str:
         """One line for people."""
-        returns = f"return {_number(self.return_mean, '.1f')} | eval {_number(self.evaluation, '.1f')}"
-        pace = f"{self.steps:,} steps | {self.steps_per_s:,.0f} steps/s"
-        return f"{returns} | {pace} | loss {_number(self.loss, '.3g')} | {clock(self.seconds)}"
+        parts = [
+            f"return {_number(self.return_mean, '.1f')}",
+            f"eval {_number(self.evaluation, '.1f')}",
+            f"{self.steps:,} steps",
+            f"{self.steps_per_s:,.0f} steps/s",
+            f"loss {_number(self.loss, '.3g')}",
+            clock(self.seconds),
+        ]
+        return " | ".join(parts)
 
 
-class Progress:
-    """What shows a run. This one shows nothing; its subclasses do."""
+class Progress(Protocol):
+    """What shows a run."""
 
     def line(self, text: str) -> None:
         """Say something that stays."""
@@ -62,7 +68,20 @@ class Progress:
         """End the live part; :meth:`line` still works."""
 
 
-class PlainProgress(Progress):
+class QuietProgress:
+    """Shows nothing."""
+
+    def line(self, text: str) -> None:
+        """Nothing."""
+
+    def update(self, row: ProgressRow) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class PlainProgress:
     """Plain lines without control codes: the first iteration, then one every few seconds, and the last.
 
     Args:
@@ -97,7 +116,7 @@ class PlainProgress(Progress):
             self._unseen = None
 
 
-class RichProgress(Progress):
+class RichProgress:
     """One live line with a bar, on a terminal.
 
     Args:
@@ -133,7 +152,7 @@ class RichProgress(Progress):
 def make_progress(*, quiet: bool = False, total_steps: int | None = None) -> Progress:
     """The fitting kind: nothing when quiet, the live line on a terminal that can show it, plain lines elsewhere."""
     if quiet:
-        return Progress()
+        return QuietProgress()
     if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
         return RichProgress(total_steps)
     return PlainProgress()

@@ -107,7 +107,8 @@ def test_a_group_of_processes():
     try:
         assert len(group) == 2
         assert group.local_env_runner is None
-        assert group.get_spaces() == {"default_policy": (Counting.observation_space, Counting.action_space)}
+        spaces = (Counting.observation_space, Counting.action_space)
+        assert group.get_spaces() == {"default_policy": spaces, "__env__": spaces}
         rollout = group.sample()["default_policy"]
         assert (rollout.num_steps, rollout.num_envs) == (9, 4)
         assert rollout.fresh_start

@@ -1,0 +1,72 @@
+"""One module acting for its agents: one forward for all that are to act in a step, of whichever env."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rlkit_core.columns import Columns
+from rlkit_core.envs.multi_agent.columns import AgentColumns
+from rlkit_core.envs.multi_agent.places import Acting
+from rlkit_core.envs.vector import action_splitter
+from rlkit_core.rl_module import RLModule
+from rlkit_core.rl_module.acting import ActionSampler
+from rlkit_core.rl_module.packing import ObservationPacker
+from rlkit_core.spaces import nested_map
+
+
+class ModuleActor:
+    """Asks a module for the actions of its agents, and writes down what it returned.
+
+    Args:
+        module: acts; wrappers round it are called too.
+        columns: where its agents' steps are written.
+
+    Attributes:
+        module: the same.
+        columns: the same.
+        packer: makes arrays of observations that are none; None where all are.
+
+    Raises:
+        ConfigError: the module packs no such observations.
+    """
+
+    def __init__(self, module: RLModule, columns: AgentColumns) -> None:
+        inner = module.unwrapped()
+        self.module, self.columns = module, columns
+        self.packer = ObservationPacker.of(inner, columns.spaces[0])
+        self._inner = inner
+        self._split = action_splitter(columns.spaces[1])
+        self._samplers: dict[bool, ActionSampler] = {}
+
+    def act(self, acting: Acting, *, explore: bool, t: int) -> None:
+        """Ask for the actions of some agents, one or more; ``columns.actions`` has them, in that order.
+
+        Args:
+            acting: who is to act, and where.
+            explore: explore, or act deterministically.
+            t: lifetime count of env steps.
+        """
+        columns = self.columns
+        sampler = self._samplers.get(explore)
+        if sampler is None:
+            sampler = self._samplers[explore] = ActionSampler(self.module, explore=explore)
+        batch = columns.inputs(acting)
+        seen = batch
+        if self.packer is not None:
+            seen = {**batch, Columns.OBS: self.packer(batch[Columns.OBS])}
+        out = {**sampler(seen, t=t)}
+        columns.acted(acting, batch, out)
+        actions = out[Columns.ACTIONS]
+        raw = actions.numpy() if isinstance(actions, Tensor) else nested_map(lambda x: x.numpy(), actions)
+        columns.actions = iter(self._split(self._inner.actions_to_env(raw)))
+
+    def add_log_probabilities(self, columns: dict[str, object]) -> None:
+        """Add the log-probabilities of the actions of a rollout, where they follow from what is in it."""
+        inputs = columns.get(Columns.ACTION_DIST_INPUTS)
+        if inputs is None or Columns.ACTION_LOGP in columns:
+            return
+        dist_cls = self.module.get_exploration_action_dist_cls()
+        with torch.no_grad():
+            logp = dist_cls.from_logits(inputs).logp(columns[Columns.ACTIONS])
+        columns[Columns.ACTION_LOGP], columns[Columns.ACTION_PROB] = logp, logp.exp()

@@ -1,0 +1,329 @@
+"""One env while it is played: who is there, whose turn it is, and what each step brings to whom."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from rlkit_core.columns import Columns
+from rlkit_core.envs.multi_agent.columns import MISFITS, AgentColumns, Seat
+from rlkit_core.envs.multi_agent.episode_log import EpisodeLog
+from rlkit_core.envs.multi_agent.misfits import all_finite, misfit
+from rlkit_core.envs.multi_agent.protocol import AgentEnv, AgentEpisode, AgentID, AgentStep
+from rlkit_core.errors import EnvError, NonFiniteError, RLKitError
+from rlkit_core.spaces import nested_map
+
+_log = logging.getLogger("rlkit_core.envs")
+
+NextSeed = Callable[[int], "int | None"]
+
+
+class Modules(Protocol):
+    """What an env asks of the runner that plays it."""
+
+    def columns_of(self, env: AgentEnv, agent: AgentID, episode: AgentEpisode) -> AgentColumns:
+        """The columns of the module that an agent is mapped to; asked once an episode and agent."""
+        ...
+
+
+class PlayedEnv:
+    """One of the envs of a runner.
+
+    Args:
+        index: which one.
+        env: the env.
+        runner_index: whose.
+        modules: says which module acts for an agent.
+        next_seed: called with ``index`` when a further episode starts; its seed, or None.
+
+    Attributes:
+        index: which one.
+        acting: who is to act next, in order.
+        seats: who is there, by agent.
+        playing: whether it is stepped; False once it has had its share of episodes.
+        share: how many episodes it still has to end before it is no longer stepped; None: it goes on.
+        log: where it is told who comes and goes.
+    """
+
+    def __init__(self, index: int, env: AgentEnv, *, runner_index: int, modules: Modules, next_seed: NextSeed) -> None:
+        self.index, self.env = index, env
+        self._runner_index, self._modules, self._next_seed = runner_index, modules, next_seed
+        self.acting: list[Seat] = []
+        self.seats: dict[AgentID, Seat] = {}
+        self.playing = True
+        self.share: int | None = None
+        self.log = EpisodeLog(runner_index, ())
+        self._columns: dict[AgentID, AgentColumns] = {}  # of the modules of the episode's agents
+        self._turn: dict[AgentID, Seat] = {}  # acting, by agent
+        self._groups: list[tuple[AgentColumns, list[Seat]]] = []  # acting, by module
+        self._wants_state = False
+        self._episodes = 0
+        self._began: tuple[int | None, int] = (None, 0)  # last seed, episodes begun since
+        self._steps, self._total = 0, 0.0
+        self._said = False
+        self.episode = AgentEpisode("", index)
+
+    def uses(self, module_id: str) -> bool:
+        """Whether an agent of the open episode is mapped to a module."""
+        return any(columns.module_id == module_id for columns in self._columns.values())
+
+    # -- episodes -------------------------------------------------------------------------------------------------
+
+    def play(self, episodes: int | None) -> None:
+        """Be stepped until so many more episodes have ended; None: for ever."""
+        self.share, self.playing = episodes, episodes is None or episodes > 0
+
+    def abandon(self) -> None:
+        """Let those who are there leave their slots; the open episode does not count."""
+        for seat in self.seats.values():
+            seat.columns.leave(seat)
+        self.forget()
+
+    def forget(self) -> None:
+        """Know of nobody who is there."""
+        self.seats = {}
+        self._columns = {}
+        self._set_turn([])
+
+    def begin(self, seed: int | None) -> None:
+        """Reset the env, with ``seed``, or with its own generator going on."""
+        self._episodes += 1
+        self._began = (self._began[0], self._began[1] + 1) if seed is None else (seed, 1)
+        self.episode = AgentEpisode(f"{self._runner_index}-{self.index}-{self._episodes}", self.index)
+        self._columns, self._steps, self._total = {}, 0, 0.0
+        try:
+            observations, _ = self.env.reset(seed)
+        except RLKitError as error:
+            raise type(error)(self._placed(str(error))) from error.__cause__
+        except Exception as error:
+            raise EnvError(
+                f"env {self.index} ({self.env.name}) raised {type(error).__name__} at a reset with seed {seed}: {error}"
+            ) from error
+        self._let_in(observations, {})
+
+    # -- steps ----------------------------------------------------------------------------------------------------
+
+    def step(self) -> bool:
+        """Step the env with the actions that the modules chose; whether other agents are to act than before.
+
+        Raises:
+            EnvError: the env raised, or what it returned does not fit.
+            NonFiniteError: a reward or a last observation is NaN or infinite.
+        """
+        actions = {seat.agent: next(seat.columns.actions) for seat in self.acting}
+        try:
+            step = self.env.step(actions)
+        except RLKitError as error:
+            raise type(error)(self._placed(str(error))) from error.__cause__
+        except Exception as error:
+            raise EnvError(
+                self._placed(f"env {self.env.name}: it raised {type(error).__name__} with actions {actions!r}: {error}")
+            ) from error
+        observations, rewards, terminateds, truncateds, _, over = step
+        self._steps += 1
+        total = sum(rewards.values())
+        if not math.isfinite(total):
+            self._check_finite(rewards, actions)
+        self._total += total
+        keys = self._turn.keys()
+        usual = (
+            not over
+            and observations.keys() == keys
+            and rewards.keys() == keys
+            and True not in terminateds.values()
+            and True not in truncateds.values()
+        )
+        if usual:
+            self._take(observations, rewards)
+            return False
+        self._take_apart(step)
+        return True
+
+    def _take(self, observations: Mapping[AgentID, Any], rewards: Mapping[AgentID, Any]) -> None:
+        """The usual step: all who acted are there, and are to act again."""
+        state = self.env.state() if self._wants_state else None
+        for columns, seats in self._groups:
+            width, obs, put, got = columns.width, columns.obs.flat, columns.obs.put, columns.rewards.flat
+            try:
+                if columns.obs.plain:
+                    for seat in seats:
+                        agent, at = seat.agent, seat.at
+                        reward = rewards[agent]
+                        got[at] = reward
+                        seat.total += reward
+                        seat.at = at = at + width
+                        obs[at] = observations[agent]
+                else:
+                    for seat in seats:
+                        agent, at = seat.agent, seat.at
+                        reward = rewards[agent]
+                        got[at] = reward
+                        seat.total += reward
+                        seat.at = at = at + width
+                        put(obs, at, observations[agent])
+            except MISFITS as error:
+                raise self._error(agent, f"its observation {misfit(columns.spaces[0], observations[agent])}") from error
+            if columns.env_state is not None:
+                for seat in seats:
+                    columns.env_state.put(columns.env_state.flat, seat.at, state)
+            columns.rewarded(seats)
+
+    def _take_apart(self, step: AgentStep) -> None:
+        """A step after which somebody has come, gone or waits."""
+        observations, rewards, terminateds, truncateds, infos, over = step
+        state = self.env.state() if self._wants_state else None
+        for seat in self.acting:
+            seat.open = True
+        for agent, reward in rewards.items():
+            if agent in self.seats:
+                seat = self.seats[agent]
+                seat.columns.rewards.flat[seat.at] += reward
+                seat.total += reward
+            elif reward:
+                raise self._unearned(agent, reward)
+        ended = {agent for flags in (terminateds, truncateds) for agent, flag in flags.items() if flag}
+        if over:
+            ended.update(self.seats)
+        for agent in [agent for agent in self.seats if agent in ended]:
+            terminated = bool(terminateds.get(agent, False))
+            truncated = not terminated or bool(truncateds.get(agent))
+            seat = self._end(agent, terminated, truncated, observations.get(agent), state)
+            module_id, info = seat.columns.module_id, infos.get(agent)
+            self.log.agent_ended(self.index, agent, module_id, seat.total, seat.length, info, f"env {self.env.name}")
+        if over:
+            self._end_episode()
+        else:
+            self._let_in({agent: obs for agent, obs in observations.items() if agent not in ended}, {"state": state})
+
+    def _let_in(self, observations: Mapping[AgentID, Any], known: dict[str, Any]) -> None:
+        """Let those with an observation act next; those that are not there yet come in."""
+        new = {agent: self._columns_of(agent) for agent in observations if agent not in self.seats}
+        wanted: dict[int, tuple[AgentColumns, int]] = {}
+        for columns in new.values():
+            wanted[id(columns)] = (columns, wanted.get(id(columns), (columns, 0))[1] + 1)
+        for columns, count in wanted.values():
+            columns.make_room(self.index, count)
+        self._wants_state = any(columns.env_state is not None for columns in self._columns.values())
+        state = known.get("state")
+        if self._wants_state and state is None:
+            state = self.env.state()
+        acting: list[Seat] = []
+        continued: dict[int, tuple[AgentColumns, list[Seat]]] = {}
+        for agent, observation in observations.items():
+            seat = self.seats.get(agent)
+            columns = new[agent] if seat is None else seat.columns
+            try:
+                if seat is None:
+                    problem = misfit(columns.spaces[0], observation)
+                    if problem:
+                        raise self._error(agent, f"its observation {problem}")
+                    seat = self.seats[agent] = columns.enter(self.index, agent, observation, state)
+                    self.log.agent_began(self.index, agent, columns.module_id)
+                else:
+                    columns.observe(seat, observation, state)
+                    continued.setdefault(id(columns), (columns, []))[1].append(seat)
+            except MISFITS as error:
+                raise self._error(agent, f"its observation {misfit(columns.spaces[0], observation)}") from error
+            acting.append(seat)
+        for columns, seats in continued.values():
+            columns.rewarded(seats)
+        self._set_turn(acting)
+
+    def _set_turn(self, acting: list[Seat]) -> None:
+        self.acting = acting
+        self._turn = {seat.agent: seat for seat in acting}
+        groups: dict[int, tuple[AgentColumns, list[Seat]]] = {}
+        for seat in acting:
+            groups.setdefault(id(seat.columns), (seat.columns, []))[1].append(seat)
+        self._groups = list(groups.values())
+
+    def _columns_of(self, agent: AgentID) -> AgentColumns:
+        columns = self._columns.get(agent)
+        if columns is None:
+            self.episode.agents.append(agent)
+            try:
+                columns = self._modules.columns_of(self.env, agent, self.episode)
+            except RLKitError as error:
+                raise type(error)(self._placed(str(error))) from error.__cause__
+            self._columns[agent] = columns
+        return columns
+
+    def _end(self, agent: AgentID, terminated: bool, truncated: bool, last: object, state: object) -> Seat:
+        seat = self.seats.pop(agent)
+        columns = seat.columns
+        if not terminated:
+            if last is None:
+                self._say_once(agent)
+            elif (problem := misfit(columns.spaces[0], last)) is not None:
+                raise self._error(agent, f"its last observation {problem}")
+            elif not all_finite(columns.spaces[0], last):
+                raise self._not_finite(agent, f"a non-finite last observation ({last})")
+        columns.end(seat, terminated=terminated, truncated=truncated, last=last, state=state)
+        self.log.steps.add(agent, columns.module_id, seat.count())
+        return seat
+
+    def _end_episode(self) -> None:
+        self.log.over(self._total, self._steps)
+        if self.share is not None:
+            self.play(self.share - 1)
+        if self.playing:
+            self.begin(self._next_seed(self.index))
+        else:
+            self._set_turn([])
+
+    # -- what is wrong --------------------------------------------------------------------------------------------
+
+    def check_finite(self, seat: Seat) -> None:
+        """Look at what an agent is to act on.
+
+        Raises:
+            NonFiniteError: it is NaN or infinite.
+        """
+        for name, block in seat.columns.seen():
+            seen = nested_map(lambda leaf: leaf[seat.at], block.flat)
+            if not all_finite(block.space, seen):
+                what = "observation" if name == Columns.OBS else "global state"
+                raise self._not_finite(seat.agent, f"a non-finite {what} ({seen})")
+
+    def _not_finite(self, agent: AgentID, bad: str) -> NonFiniteError:
+        when = f"at step {self._steps}" if self._steps else "at a reset"
+        return NonFiniteError(
+            f"env {self.index} of runner {self._runner_index} ({self.env.name}) gave agent {agent!r} {bad} {when} of "
+            f"episode {self.episode.id_}; fix the env, or wrap it to replace such values"
+        )
+
+    def _check_finite(self, rewards: Mapping[AgentID, Any], actions: Mapping[AgentID, Any]) -> None:
+        for agent, reward in rewards.items():  # a sum may also overflow with all its terms finite
+            if not math.isfinite(reward):
+                raise self._not_finite(agent, f"the reward {reward} for {actions.get(agent, 'an earlier action')!r}")
+
+    def _unearned(self, agent: AgentID, reward: float) -> EnvError:
+        if agent in self._columns:
+            why = "it has ended in this episode; give a last reward in the step that ends it"
+        else:
+            why = "it has never acted in this episode; give an agent its first observation before any reward"
+        return self._error(agent, f"it got the reward {reward}, but {why}")
+
+    def _say_once(self, agent: AgentID) -> None:
+        if not self._said:
+            self._said = True
+            _log.warning(
+                "%s",
+                self._placed(
+                    f"agent {agent!r} was truncated without a last observation; the value of the one before stands in "
+                    "for what was to come (said once). Give truncated agents a last observation."
+                ),
+            )
+
+    def _error(self, agent: AgentID, what: str) -> EnvError:
+        when = f"step {self._steps}" if self._steps else "reset"
+        return EnvError(self._placed(f"env {self.env.name}, {when}, agent {agent!r}: {what}"))
+
+    def _placed(self, message: str) -> str:
+        seed, episode = self._began
+        return (
+            f"{message} (env {self.index} of runner {self._runner_index}, episode {episode} after the reset with seed "
+            f"{seed})"
+        )

@@ -1,0 +1,255 @@
+"""What all runners have: config, seeds, modules and their weights, statistics, and how a sample is asked for."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import gymnasium as gym
+from torch import Tensor
+
+from rlkit_core.columns import DEFAULT_AGENT_ID
+from rlkit_core.data.rollout import Rollout
+from rlkit_core.envs.acting_modules import ActingModules, Spaces
+from rlkit_core.envs.episodes import EpisodeStats, StepCounts
+from rlkit_core.envs.events import EpisodeReport
+from rlkit_core.envs.whole_episodes import EpisodeSeeds
+from rlkit_core.errors import ConfigError
+from rlkit_core.rl_module import MultiRLModule
+from rlkit_core.rl_module.agent_mapping import AgentID
+from rlkit_core.rl_module.module_set import ModuleConfig, ModuleSet
+from rlkit_core.rl_module.weights import Weights
+from rlkit_core.seeding import SeedTree, TorchRNG
+
+
+class RunnerSettings(ModuleConfig, Protocol):
+    """Settings of the environment and of how experience is collected, as ``AlgorithmConfig`` declares them."""
+
+    env: str | type[Any] | Callable[..., Any] | None
+    env_config: dict[str, Any]
+    observation_space: gym.Space[Any] | None
+    action_space: gym.Space[Any] | None
+    clip_rewards: bool | float | None
+    disable_env_checking: bool
+    executor: str
+    explore: bool
+    gym_env_vectorize_mode: str
+    ignore_env_runner_failures: bool
+    info_metrics: list[str]
+    max_num_env_runner_restarts: int
+    max_requests_in_flight_per_env_runner: int
+    metrics_num_episodes_for_smoothing: int
+    num_env_runners: int
+    num_envs_per_env_runner: int
+    restart_failed_env_runners: bool
+    seed: int | None
+
+    def get_rollout_fragment_length(self, worker_index: int = 0) -> int:
+        """Steps that each env of a runner takes in one sample."""
+
+
+class Runner(abc.ABC):
+    """Steps N envs; a subclass says how, for one agent in each or for several.
+
+    Args:
+        config: the algorithm's config.
+        worker_index: which of the runners this is; 0 is the one in the driver.
+        seeds: node of the seed tree that this runner draws from.
+        num_envs: N; the config's ``num_envs_per_env_runner`` unless given.
+
+    Attributes:
+        modules: the modules that it has.
+        agents: those that are known before there is an episode.
+        weights_version: version of the weights it acts with.
+        stats: over the episodes that ended.
+        steps: how many steps the last sample took.
+    """
+
+    modules: ActingModules
+    agents: tuple[AgentID, ...] = (DEFAULT_AGENT_ID,)
+
+    def __init__(
+        self,
+        config: RunnerSettings,
+        *,
+        worker_index: int = 0,
+        seeds: SeedTree | None = None,
+        num_envs: int | None = None,
+    ) -> None:
+        self.config = config
+        self.worker_index = worker_index
+        self.num_envs = num_envs or config.num_envs_per_env_runner
+        self._seeds = seeds or SeedTree.from_seed(config.seed).child("env_runner", worker_index)
+        self._rng = TorchRNG(self._seeds.child("torch").seed())
+        self._episode_seeds = EpisodeSeeds()
+        self._resets = 0
+        self.weights_version = 0
+        self.stats = EpisodeStats(self.num_envs, config.metrics_num_episodes_for_smoothing)
+        self.steps = StepCounts()
+        self._reports: list[EpisodeReport] = []
+
+    # -- what it is made of ---------------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def get_spaces(self) -> Spaces:
+        """``{module id: (observation space, action space)}`` as modules see them; ``"__env__"``: those of every agent.
+
+        The second is left out where agents differ.
+        """
+
+    @property
+    def module(self) -> MultiRLModule:
+        """The modules that it has, by id."""
+        return self.modules.module
+
+    @property
+    def episodes(self) -> EpisodeReport:
+        """Episodes that ended, and began, in the last sample."""
+        return EpisodeReport.concat(self.worker_index, self._reports)
+
+    @abc.abstractmethod
+    def set_modules(self, module_set: ModuleSet) -> None:
+        """Have other modules from now on; see :meth:`ActingModules.set_modules`."""
+
+    # -- sampling -------------------------------------------------------------------------------------------------
+
+    def sample(
+        self,
+        *,
+        num_timesteps: int | None = None,
+        num_episodes: int | None = None,
+        explore: bool | None = None,
+        force_reset: bool = False,
+        timestep: int | None = None,
+    ) -> dict[str, Rollout]:
+        """Act for ``num_timesteps`` steps in all, ``ceil(num_timesteps / N)`` in each env, or for whole episodes.
+
+        Args:
+            num_timesteps: env steps; the config's rollout fragment in each env unless given.
+            num_episodes: whole episodes, from fresh starts: env n plays every N-th. T is that of the env that takes
+                longest; ``loss_mask`` is False for the steps of envs that had finished.
+            explore: whether to explore; the config's ``explore`` unless given.
+            force_reset: start with fresh episodes.
+            timestep: env steps that all runners have sampled before, which exploration may depend on; this runner's
+                own unless given.
+
+        Returns:
+            ``{module id: rollout}``, in this runner's own buffers: valid until the next call.
+
+        Raises:
+            ConfigError: both ``num_timesteps`` and ``num_episodes`` are given.
+            EnvError: an env raised, or what it returned does not fit its spaces.
+            NonFiniteError: an observation or reward is NaN or infinite.
+        """
+        explore = self.config.explore if explore is None else explore
+        timestep = self.stats.num_env_steps_lifetime if timestep is None else timestep
+        self.steps, self._reports = StepCounts(), []
+        if num_episodes is not None:
+            if num_timesteps is not None:
+                raise ConfigError(
+                    f"sample(num_timesteps={num_timesteps}, num_episodes={num_episodes}): give one of the two"
+                )
+            rollouts = self.collect_episodes(num_episodes, explore=explore, timestep=timestep)
+            self._reports = [self.episodes.of_whole_episodes()]
+            return rollouts
+        if num_timesteps is None:
+            num_steps = self.config.get_rollout_fragment_length(self.worker_index)
+        else:
+            num_steps = -(-num_timesteps // self.num_envs)
+        if force_reset:
+            self.reset_envs()
+        return self.collect_steps(num_steps, explore=explore, timestep=timestep)
+
+    @abc.abstractmethod
+    def collect_steps(self, num_steps: int, *, explore: bool, timestep: int) -> dict[str, Rollout]:
+        """Act for ``num_steps`` steps in each env."""
+
+    @abc.abstractmethod
+    def collect_episodes(self, num_episodes: int, *, explore: bool, timestep: int) -> dict[str, Rollout]:
+        """Act for whole episodes; the envs begin with fresh ones before and afterwards."""
+
+    def timesteps(self, num_steps: int, timestep: int) -> range:
+        """Lifetime counts of env steps before each of ``num_steps`` steps, all runners taking theirs in step."""
+        stride = self.num_envs * max(1, self.config.num_env_runners)
+        return range(timestep, timestep + num_steps * stride, stride)
+
+    def run_episodes(
+        self, num_episodes: int, *, explore: bool = False, seeds: SeedTree | None = None
+    ) -> dict[str, Any]:
+        """Play whole episodes without recording them, for evaluation; see :meth:`play_episodes`.
+
+        Returns:
+            Result keys of :class:`~rlkit_core.envs.episodes.EpisodeStats`, over exactly these episodes.
+        """
+        seeds = seeds or self._seeds.child("episodes", self._resets)
+        stats = EpisodeStats(self.num_envs, num_episodes)
+        stats.take(self.play_episodes(range(num_episodes), explore=explore, seeds=seeds))
+        return stats.result()
+
+    @abc.abstractmethod
+    def play_episodes(self, episodes: Sequence[int], *, explore: bool, seeds: SeedTree) -> EpisodeReport:
+        """Play episodes of these numbers without recording them, episode k from the seed ``seeds.child(k)``.
+
+        Returns:
+            What is told of them, in the order of ``episodes``. The envs begin with fresh episodes afterwards.
+        """
+
+    def get_metrics(self) -> dict[str, Any]:
+        """Result keys of ``env_runners`` since the last call."""
+        return {**self.stats.result(), "weights_seq_no": self.weights_version}
+
+    @abc.abstractmethod
+    def reset_envs(self) -> None:
+        """Let the next :meth:`sample` begin with fresh episodes; each reset has seeds of its own."""
+
+    def fresh_seeds(self) -> list[int]:
+        """A seed for each env, others than at any reset before; episodes that are open are forgotten."""
+        seeds = self._seeds.child("reset", self._resets)
+        self._resets += 1
+        self.stats.drop_open()
+        return [seeds.child(n).seed() for n in range(self.num_envs)]
+
+    # -- weights, state, end --------------------------------------------------------------------------------------
+
+    def set_weights(self, weights: Weights) -> None:
+        """Act with ``weights`` from now on; older ones than it has are ignored."""
+        if weights.version < self.weights_version:
+            return
+        self.modules.set_weights(weights.state)
+        self.weights_version = weights.version
+
+    def accept_any_version(self) -> None:
+        """Take the next weights whatever their version (they come from a restored checkpoint)."""
+        self.weights_version = 0
+
+    def get_state(self) -> dict[str, Any]:
+        """What a continued run needs besides weights: random state, statistics, counters."""
+        return {
+            "seed": self._seeds.root,
+            "seed_path": list(self._seeds.path),
+            "rng": self._rng.get_state(),
+            "resets": self._resets,
+            "stats": self.stats.get_state(),
+            "weights_version": self.weights_version,
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Continue from :meth:`get_state`, with fresh episodes."""
+        self._seeds = SeedTree(int(state["seed"]), tuple(state["seed_path"]))
+        self._rng.set_state(state["rng"])
+        self._resets = int(state["resets"])
+        self.stats.set_state(state["stats"])
+        self.weights_version = int(state["weights_version"])
+        self.reset_envs()
+
+    @abc.abstractmethod
+    def stop(self) -> None:
+        """Close the envs."""
+
+
+def clipped(rewards: Tensor, clip: bool | float | None) -> Tensor:
+    """Rewards as they are learned from: their signs (True), within ``[-clip, clip]``, or as they are."""
+    if clip is None or clip is False:
+        return rewards
+    return rewards.sign() if clip is True else rewards.clamp(-float(clip), float(clip))
