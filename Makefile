@@ -118,7 +118,7 @@ lint: $(VENV)/.installed  ## ruff, formatting, mypy --strict on the core and rlk
 	$(BIN)/python -c 'from importlinter.cli import lint_imports_command as lint; lint()'
 
 stubs: $(VENV)/.installed  ## write the type stubs of modules with settings anew
-	$(BIN)/python -m rlkit_core.settings.stubs rlkit_core.algorithm.config.sections \
+	$(BIN)/python tests/helpers/settings_stubs.py rlkit_core.algorithm.config.sections \
 		$(patsubst %,%.config,$(notdir $(patsubst %/config.py,%,$(wildcard plugins/*/*/config.py))))
 
 format: $(VENV)/.installed  ## let ruff fix and format

@@ -46,10 +46,7 @@ def sub_spaces(space: Space) -> list[tuple[Any, Space]] | None:
 def map_space(fn: Callable[..., Any], space: Space, *structs: Any) -> Any:
     """``fn(leaf, ...)`` of each leaf of ``space``, in its structure: a dict for ``Dict``, a tuple for ``Tuple``.
 
-    Args:
-        fn: gets a leaf space and what each of ``structs`` has in its place.
-        space: decides what is structure.
-        structs: nested as the space is; entries it does not name are passed over.
+    ``fn`` also gets what each of ``structs`` has in the leaf's place; entries the space does not name are passed over.
 
     Raises:
         KeyError, IndexError: one of them lacks an entry of the space.
@@ -62,9 +59,7 @@ def map_space(fn: Callable[..., Any], space: Space, *structs: Any) -> Any:
 
 
 def nested_map(fn: Callable[..., Any], struct: object, *more: Any) -> Any:
-    """Apply ``fn`` to the leaves of nested dicts, tuples and lists; ``more`` must have the same structure.
-
-    Mappings come back as dicts, tuples as tuples, lists as lists. ``fn`` receives one leaf of each structure.
+    """Apply ``fn`` to the leaves of nested dicts (mappings), tuples and lists, one of each structure at a time.
 
     Raises:
         ValueError: the structures differ (other keys or another length).
@@ -86,10 +81,8 @@ def nested_map(fn: Callable[..., Any], struct: object, *more: Any) -> Any:
 def as_arrays(space: Space | None, values: Any) -> Any:
     """``values`` (one or a batch of them) with an array at each leaf of ``space``; lists and numbers are converted.
 
-    Args:
-        space: Dict and Tuple spaces say what is structure; in any other place a list is an array. None takes dicts and
-            tuples for structure.
-        values: nested as the space is. Arrays, and tensors, stay as they are.
+    Dict and Tuple spaces (without a space, dicts and tuples) say what is structure; in any other place a list is an
+    array. Arrays, and tensors, stay as they are.
 
     Raises:
         ValueError: a key or item of the space is missing.
@@ -119,8 +112,7 @@ def _shape_of(value: object) -> str:
 def batch_zeros(space: Space, leading_shape: tuple[int, ...] = ()) -> Any:
     """Allocate zeros for a batch of the space's elements: arrays ``[*leading_shape, *leaf.shape]``.
 
-    ``Dict`` gives a dict, ``Tuple`` a tuple; a leaf has the dtype its space declares (``Discrete``: int64,
-    ``MultiBinary``: int8).
+    In the space's structure; a leaf has the dtype its space declares (``Discrete``: int64, ``MultiBinary``: int8).
 
     Raises:
         ConfigError: a leaf (``Text``, ``Sequence``, ``Graph``, ``OneOf``) has no fixed array.
@@ -211,20 +203,11 @@ def space_from_json(data: object) -> Space:
     if decode is None:
         raise CheckpointError(f"no space type {kind!r}; expected one of {', '.join(_DECODERS)}")
     try:
-        space = decode(data)
+        return decode(data)
     except CheckpointError:
         raise
-    except (
-        AssertionError,
-        AttributeError,
-        KeyError,
-        MemoryError,
-        OverflowError,
-        TypeError,
-        ValueError,
-    ) as error:
+    except (AssertionError, AttributeError, KeyError, MemoryError, OverflowError, TypeError, ValueError) as error:
         raise CheckpointError(f"invalid description of a {kind} space: {type(error).__name__}: {error}") from error
-    return space
 
 
 def _numbers_to_json(array: np.ndarray[Any, Any]) -> Any:
@@ -320,10 +303,6 @@ def _encode_dict(space: Any) -> dict[str, Any]:
     return {"spaces": [[key, space_to_json(child)] for key, child in space.spaces.items()]}
 
 
-def _decode_dict(data: Mapping[str, Any]) -> Space:
-    return spaces.Dict([(key, space_from_json(child)) for key, child in data["spaces"]])
-
-
 def _all_to_json(space: Any) -> dict[str, Any]:
     return {"spaces": [space_to_json(child) for child in space.spaces]}
 
@@ -358,12 +337,11 @@ _DECODERS: dict[str, Callable[[Any], Space]] = {
     "MultiDiscrete": _decode_multi_discrete,
     "MultiBinary": lambda d: spaces.MultiBinary(d["n"]),
     "Text": lambda d: spaces.Text(d["max_length"], min_length=d["min_length"], charset=d["charset"]),
-    "Dict": _decode_dict,
+    "Dict": lambda d: spaces.Dict([(key, space_from_json(child)) for key, child in d["spaces"]]),
     "Tuple": lambda d: spaces.Tuple(_all_from_json(d)),
     "OneOf": lambda d: spaces.OneOf(_all_from_json(d)),
     "Sequence": lambda d: spaces.Sequence(space_from_json(d["space"]), stack=d["stack"]),
     "Graph": lambda d: spaces.Graph(
-        space_from_json(d["node_space"]),
-        None if d["edge_space"] is None else space_from_json(d["edge_space"]),
+        space_from_json(d["node_space"]), None if d["edge_space"] is None else space_from_json(d["edge_space"])
     ),
 }

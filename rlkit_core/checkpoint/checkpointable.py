@@ -7,7 +7,7 @@ import inspect
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, ClassVar, TypeVar
 
 from rlkit_core.checkpoint import files
@@ -38,18 +38,12 @@ def _listed(value: Filter) -> list[str]:
 class Checkpointable(abc.ABC):
     """Mixin of everything that can be saved and restored, alone or as part of something larger.
 
-    A subclass gives three methods: :meth:`get_state`, :meth:`set_state` and :meth:`get_ctor_args_and_kwargs`;
-    one that has checkpointable parts lists them in :meth:`get_checkpointable_components`. The state is nested
-    dicts, lists and tuples of None, bool, int, float, str, numpy arrays and scalars, and torch tensors. The
-    mixin has no constructor and keeps no attributes, so it fits any class.
+    A subclass gives three methods, :meth:`get_state`, :meth:`set_state` and :meth:`get_ctor_args_and_kwargs`, and lists
+    its parts in :meth:`get_checkpointable_components`. The state is nested dicts, lists and tuples of None, bool, int,
+    float, str, numpy arrays and scalars, and torch tensors. The mixin keeps no attributes, so it fits any class.
 
-    A checkpoint is a directory with ``metadata.json``, ``class_and_ctor_args.json``, the state in two files,
-    and one sub-directory, itself a checkpoint, for each component. Nothing in it is a pickle.
-
-    Attributes:
-        STATE_FILE_NAME: base name of the two state files.
-        CLASS_AND_CTOR_ARGS_FILE_NAME: where the class and its constructor's arguments are.
-        METADATA_FILE_NAME: the file by which a checkpoint is known.
+    A checkpoint is a directory with :attr:`METADATA_FILE_NAME`, :attr:`CLASS_AND_CTOR_ARGS_FILE_NAME`, the state in two
+    files named :attr:`STATE_FILE_NAME`, and a sub-directory, itself a checkpoint, for each component.
     """
 
     STATE_FILE_NAME: ClassVar[str] = "state"
@@ -88,15 +82,10 @@ class Checkpointable(abc.ABC):
 
         If the object has a method ``component_trace()``, its list goes under ``"component_trace"``.
         """
-        metadata = base_metadata()
         distribution = distribution_of(type(self))
-        metadata["distribution"] = (
-            {"name": distribution[0], "version": distribution[1]} if distribution is not None else None
-        )
+        named = None if distribution is None else {"name": distribution[0], "version": distribution[1]}
         trace = getattr(self, "component_trace", None)
-        if callable(trace):
-            metadata["component_trace"] = trace()
-        return metadata
+        return {**base_metadata(), "distribution": named, **({"component_trace": trace()} if callable(trace) else {})}
 
     # -- saving ----------------------------------------------------------------------------------------------
 
@@ -110,21 +99,19 @@ class Checkpointable(abc.ABC):
     ) -> str:
         """Write a checkpoint and return its path.
 
-        All or nothing: the checkpoint is written beside ``path`` and renamed when it is complete and on disk.
-        A checkpoint that was there becomes ``path.old`` until then and is removed last.
+        All or nothing: the checkpoint is written beside ``path`` and renamed when it is complete and on disk. One that
+        was there becomes ``path.old`` until then and is removed last.
 
         Args:
             path: the directory; None makes a fresh temporary one.
-            state: written instead of ``get_state()``; entries named like components become the state of
-                these, and a component without an entry writes its own current state.
-            components: save only these components (``"a"``, ``"a/b"``, or several) beside the own state; the
-                others are left out.
+            state: written instead of ``get_state()``; entries named like components become the state of these, and a
+                component without an entry writes its own current state.
+            components: only these components (``"a"``, ``"a/b"``, or several) beside the own state.
             not_components: leave these out.
 
         Raises:
-            CheckpointError: something in the state or in the constructor's arguments cannot be written
-                (nothing has been written then), a filter names an unknown component, ``path`` holds something
-                that is no checkpoint, or writing failed; an older checkpoint at ``path`` is intact.
+            CheckpointError: as :meth:`snapshot`, or ``path`` holds something that is no checkpoint, or writing failed;
+                an older checkpoint at ``path`` is intact.
         """
         snapshot = self.snapshot(state=state, components=components, not_components=not_components)
         if path is None:
@@ -136,9 +123,8 @@ class Checkpointable(abc.ABC):
     ) -> SavedComponent:
         """Collect in memory what :meth:`save_to_path` writes, with all components.
 
-        Arrays may share memory with the object, so write (or send) the snapshot before it changes. A
-        component that lives elsewhere can be stood in for by any object with ``snapshot`` and
-        ``restore_snapshot``.
+        Arrays may share memory with the object, so write (or send) the snapshot before it changes. A component that
+        lives elsewhere can be stood in for by any object with ``snapshot`` and ``restore_snapshot``.
 
         Raises:
             CheckpointError: something cannot be written, or a filter names an unknown component.
@@ -166,15 +152,9 @@ class Checkpointable(abc.ABC):
                 )
             except CheckpointError as error:
                 raise CheckpointError(f"component {name!r}: {error}") from error
-        own = {key: value for key, value in own.items() if key not in parts}
-        return SavedComponent(
-            class_ref=class_ref(type(self)),
-            ctor=self._ctor_to_json(),
-            tree=encode_tree(own),
-            metadata={**self.get_metadata(), "left_out": left_out},
-            state_name=self.STATE_FILE_NAME,
-            components=children,
-        )
+        ctor, metadata = self._ctor_to_json(), {**self.get_metadata(), "left_out": left_out}
+        tree = encode_tree({key: value for key, value in own.items() if key not in parts})
+        return SavedComponent(class_ref(type(self)), ctor, tree, metadata, self.STATE_FILE_NAME, children)
 
     def _ctor_to_json(self) -> Any:
         args, kwargs = self.get_ctor_args_and_kwargs()
@@ -188,28 +168,23 @@ class Checkpointable(abc.ABC):
     def restore_from_path(
         self, path: str | os.PathLike[str], *, component: str | None = None, strict: bool = True
     ) -> None:
-        """Load a checkpoint into this object.
-
-        Every file is checked before anything changes. Then come the components, the own state, and the
-        components that exist only because of that state.
+        """Load a checkpoint into this object: every file is checked, then :meth:`restore_snapshot` takes it over.
 
         Args:
             path: the checkpoint; with ``component``, the checkpoint of that component alone.
             component: load only into the part at ``"a/b/c"``.
-            strict: a component that only one side has is an error; passed on to ``set_state`` where it takes
-                it.
+            strict: a component that only one side has is an error; passed on to ``set_state`` where it takes it.
 
         Raises:
-            CheckpointNotFoundError: (a ``CheckpointError`` and ``FileNotFoundError``) nothing is there.
+            CheckpointNotFoundError: nothing is there.
             CheckpointError: a damaged file, an unknown component, or components that do not fit.
         """
         if component:
             parts = dict(self.get_checkpointable_components())
             name, rest = split_component(component, parts, where=type(self).__name__)
             parts[name].restore_from_path(path, component=rest or None, strict=strict)
-            return
-        snapshot, _ = read_snapshot(path)
-        self.restore_snapshot(snapshot, strict=strict)
+        else:
+            self.restore_snapshot(read_snapshot(path)[0], strict=strict)
 
     def restore_snapshot(self, snapshot: SavedComponent, *, strict: bool = True) -> None:
         """Take over a snapshot: components, own state, then components that this state brought.
@@ -222,10 +197,9 @@ class Checkpointable(abc.ABC):
         state = _migrated(snapshot)
         done: set[str] = set()
         self._restore_components(snapshot, done, strict)
-        if not strict and _takes_strict(self.set_state):
-            self.set_state(state, strict=False)  # type: ignore[call-arg]
-        else:
-            self.set_state(state)
+        takes = () if strict else inspect.signature(self.set_state).parameters.values()
+        lenient = any(p.name == "strict" or p.kind is p.VAR_KEYWORD for p in takes)
+        self.set_state(state, **({"strict": False} if lenient else {}))
         present = self._restore_components(snapshot, done, strict)
         if not strict:
             return
@@ -261,27 +235,19 @@ class Checkpointable(abc.ABC):
 
         Args:
             path: the checkpoint (that of a component is as good).
-            classes: classes it may name although they are not in ``rlkit_core``, an installed plugin or this
-                process.
+            classes: classes it may name although they are not in ``rlkit_core``, an installed plugin or this process.
             strict: as in :meth:`restore_from_path`.
             **kwargs: override stored constructor arguments by name; also how functions are passed again.
 
         Raises:
             CheckpointNotFoundError: nothing is there.
-            CheckpointError: a damaged file, a class that is not installed or not trusted, or no subclass of
-                this one.
+            CheckpointError: a damaged file, a class that is not installed or not trusted, or no subclass of this one.
         """
-        snapshot, _ = read_snapshot(path)
-        return cls.from_snapshot(snapshot, classes=classes, strict=strict, **kwargs)
+        return cls.from_snapshot(read_snapshot(path)[0], classes=classes, strict=strict, **kwargs)
 
     @classmethod
     def from_snapshot(
-        cls: type[Self],
-        snapshot: SavedComponent,
-        *,
-        classes: Iterable[type] = (),
-        strict: bool = True,
-        **kwargs: Any,
+        cls: type[Self], snapshot: SavedComponent, *, classes: Iterable[type] = (), strict: bool = True, **kwargs: Any
     ) -> Self:
         """Build the object that a snapshot holds, and restore it; see :meth:`from_checkpoint`."""
         allowed = (cls, *classes)
@@ -315,10 +281,7 @@ class Checkpointable(abc.ABC):
     ) -> dict[str, Any]:
         """The state of each part that the filters want, by name: what :meth:`get_state` adds to the object's own.
 
-        Args:
-            components: as for :meth:`get_state`; names of what is no component are passed over.
-            not_components: alike.
-            **kwargs: passed to each part's ``get_state``.
+        Names of what is no component are passed over; ``kwargs`` go to each part's ``get_state``.
         """
         return {
             name: part.get_state(
@@ -343,11 +306,6 @@ class Checkpointable(abc.ABC):
         return [c[len(name) + 1 :] for c in listed if c.startswith(name + "/")] or None
 
 
-def _takes_strict(function: Callable[..., Any]) -> bool:
-    parameters = inspect.signature(function).parameters.values()
-    return any(p.name == "strict" or p.kind is p.VAR_KEYWORD for p in parameters)
-
-
 def _ctor_arguments(
     snapshot: SavedComponent, cls: type, overrides: dict[str, Any], classes: tuple[type, ...]
 ) -> tuple[list[Any], dict[str, Any]]:
@@ -355,19 +313,18 @@ def _ctor_arguments(
     ctor = snapshot.ctor
     if not (isinstance(ctor, list) and len(ctor) == 2 and isinstance(ctor[0], list) and isinstance(ctor[1], dict)):
         raise CheckpointError(f"{CLASS_FILE} of {snapshot.class_ref}: 'ctor_args_and_kwargs' is not [args, kwargs]")
-    raw_args, raw_kwargs = list(ctor[0]), dict(ctor[1])
-    if "$dict" in raw_kwargs:
+    stored_args, stored = ctor
+    if "$dict" in stored:
         raise CheckpointError(f"{CLASS_FILE} of {snapshot.class_ref}: argument names must be plain strings")
     kwargs = dict(overrides)
-    names = _positional_names(cls) if raw_args else []
-    for index, name in enumerate(names[: len(raw_args)]):
-        if name in kwargs:
-            raw_args[index] = None
-    args = [_decode_argument(f"argument {i}", value, snapshot, classes) for i, value in enumerate(raw_args)]
-    for index, name in enumerate(names[: len(raw_args)]):
-        if name in kwargs:
-            args[index] = kwargs.pop(name)
-    for name, value in raw_kwargs.items():
+    parameters = inspect.signature(cls).parameters.values() if stored_args else ()
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    args = []
+    for index, value in enumerate(stored_args):
+        name = names[index] if index < len(names) else ""
+        overridden = name in kwargs
+        args.append(kwargs.pop(name) if overridden else _decode_argument(f"argument {index}", value, snapshot, classes))
+    for name, value in stored.items():
         if name not in kwargs:
             kwargs[name] = _decode_argument(name, value, snapshot, classes)
     return args, kwargs
@@ -381,11 +338,6 @@ def _decode_argument(name: str, value: object, snapshot: SavedComponent, classes
     if isinstance(decoded, PassAtLoad):
         decoded.where = f"constructor argument {key_path((name,))} of {snapshot.class_ref}"
     return decoded
-
-
-def _positional_names(cls: type) -> list[str]:
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return [p.name for p in inspect.signature(cls).parameters.values() if p.kind in kinds]
 
 
 def _migrated(snapshot: SavedComponent) -> Any:

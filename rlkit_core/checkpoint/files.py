@@ -161,11 +161,10 @@ def _locate(wanted: Path) -> tuple[Path, bool]:
 
 @contextmanager
 def replacing_directory(target: Path) -> Iterator[Path]:
-    """Yield a fresh directory beside ``target``, which replaces ``target`` when the block ends without an
-    error.
+    """Yield a fresh directory beside ``target``, which replaces ``target`` when the block ends without an error.
 
-    At every moment ``target`` or ``target.old`` is a complete checkpoint, if there was one before. On an
-    error the fresh directory is removed and ``target`` is untouched.
+    At every moment one of ``target`` and ``target.old`` is complete, if there was one before. On an error the fresh
+    directory is removed and ``target`` is untouched.
 
     Raises:
         CheckpointError: ``target`` (or ``target.old``) is a file, or a directory with other content.
@@ -179,7 +178,8 @@ def replacing_directory(target: Path) -> Iterator[Path]:
     os.mkdir(fresh)
     try:
         yield fresh
-        _sync_tree(fresh)
+        for directory, _, _ in os.walk(fresh, topdown=False):
+            sync_directory(Path(directory))
         _swap_in(fresh, target, old)
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -243,13 +243,6 @@ def _alive(pid: int) -> bool:
         return True  # no harmless way to ask; leave it
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
+    except OSError as error:
+        return not isinstance(error, ProcessLookupError)
     return True
-
-
-def _sync_tree(root: Path) -> None:
-    for directory, _, _ in os.walk(root, topdown=False):
-        sync_directory(Path(directory))

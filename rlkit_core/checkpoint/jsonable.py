@@ -74,8 +74,8 @@ def register_json_type(cls: type, name: str, encode: Callable[[Any], Any], decod
     Args:
         cls: the type.
         name: a short stable name that the files will hold.
-        encode: ``encode(obj)`` gives data that :func:`to_jsonable` can write (nested objects included).
-        decode: ``decode(data)`` rebuilds the object from that data, itself already rebuilt.
+        encode: gives data that :func:`to_jsonable` can write (nested objects included).
+        decode: rebuilds the object from that data, itself already rebuilt.
 
     Raises:
         ValueError: the name is taken by another type.
@@ -89,9 +89,8 @@ def register_json_type(cls: type, name: str, encode: Callable[[Any], Any], decod
 def to_jsonable(value: object) -> Any:
     """Write ``value`` as strict JSON data.
 
-    Handles None, bool, int, float, str, dict (str and int keys), list, tuple, set, frozenset, paths, numpy
-    arrays, scalars and dtypes, torch dtypes, gymnasium spaces, classes, and registered types; functions
-    become a note.
+    Handles None, bool, int, float, str, dict (str and int keys), list, tuple, set, frozenset, paths, numpy arrays,
+    scalars and dtypes, torch dtypes, gymnasium spaces, classes, and registered types; functions become a note.
 
     Raises:
         CheckpointError: something else, a live ``nn.Module`` among it; the message has the path of keys.
@@ -157,10 +156,8 @@ def function_ref(function: Callable[..., Any]) -> str:
 def from_jsonable(data: object, *, classes: Iterable[type] = (), plugins: Iterable[Mapping[str, Any]] = ()) -> Any:
     """Rebuild what :func:`to_jsonable` wrote.
 
-    Args:
-        data: the JSON data.
-        classes: classes that may be named besides those that are trusted anyway.
-        plugins: the checkpoint's plugin list, for the message about a missing one.
+    ``classes`` may be named besides those that are trusted anyway; ``plugins`` is the checkpoint's list of plugins, for
+    the message about a missing one.
 
     Raises:
         CheckpointError: malformed data, or a class that is not trusted or not installed.

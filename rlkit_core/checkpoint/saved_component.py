@@ -32,9 +32,6 @@ class SavedComponent:
         class_ref: ``"package.module:Class"``.
         ctor: the constructor's ``[args, kwargs]`` as JSON data.
         tree: its own state, without that of its components.
-        metadata: as in ``metadata.json``.
-        state_name: base name of the state files.
-        components: its sub-components by name.
     """
 
     class_ref: str
@@ -59,22 +56,6 @@ class SavedComponent:
     def state(self) -> Any:
         """Decode the component's own state."""
         return decode_tree(self.tree)
-
-    def full_state(self) -> Any:
-        """Decode the own state with the components' states under their names, as ``get_state()`` gives it."""
-        own = self.state()
-        return {**own, **{name: child.full_state() for name, child in self.components.items()}}
-
-    def select(self, path: str) -> SavedComponent:
-        """Return the sub-component at ``"a/b/c"``.
-
-        Raises:
-            CheckpointError: there is none; the message lists those there are.
-        """
-        if not path:
-            return self
-        name, rest = split_component(path, self.components)
-        return self.components[name].select(rest)
 
 
 def split_component(path: str, known: Mapping[str, Any], where: str = "checkpoint") -> tuple[str, str]:
@@ -102,7 +83,7 @@ def directory_name(component: str) -> str:
     if name[:1] in (".", "~"):
         name = f"%{ord(name[0]):02X}{name[1:]}"
     stem, dot, suffix = name.rpartition(".")
-    if dot and (suffix in ("json", "safetensors", "old") or not suffix):
+    if dot and suffix in ("json", "safetensors", "old", ""):
         name = f"{stem}%2E{suffix}"
     if len(name) > 200:
         name = f"{name[:130]}-{hashlib.sha256(name.encode()).hexdigest()}"

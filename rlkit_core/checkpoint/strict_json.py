@@ -5,8 +5,7 @@ with one key that starts with ``$``: ``{"$tuple": [...]}``, ``{"$float": "nan"}`
 integers beyond 64 bits and ``{"$dict": [[key, value], ...]}`` for dicts whose keys are integers or start with
 ``$``. Everything that is no container or scalar goes to a *leaf* function, which adds tags of its own.
 
-Subclasses of the built-in types come back as the built-in type (an ``OrderedDict`` as a dict, a named tuple
-as a tuple).
+Subclasses of the built-in types come back as the built-in type (a named tuple as a tuple).
 """
 
 from __future__ import annotations

@@ -50,25 +50,18 @@ def distribution_of(cls: type) -> tuple[str, str] | None:
 
 
 def resolve_class(
-    ref: object,
-    *,
-    classes: Iterable[type] = (),
-    base: type = object,
-    plugins: Iterable[Mapping[str, Any]] = (),
+    ref: object, *, classes: Iterable[type] = (), base: type = object, plugins: Iterable[Mapping[str, Any]] = ()
 ) -> type:
     """Find the class that a checkpoint names, importing only what is trusted.
 
     Args:
         ref: ``"package.module:Qualified.Name"`` as read from the file.
-        classes: classes the caller vouches for (one of a script may also stand for the ``__main__`` it was
-            saved in).
-        base: the class must be a subclass of it; its subclasses that exist already are found without any
-            import.
+        classes: classes the caller vouches for (one of a script may also stand for the ``__main__`` it was saved in).
+        base: the class must be a subclass of it; its subclasses that exist already are found without any import.
         plugins: the checkpoint's list of plugin distributions, for the message about one that is missing.
 
     Raises:
-        CheckpointError: the reference is malformed, untrusted, cannot be found, or is no subclass of
-            ``base``.
+        CheckpointError: the reference is malformed, untrusted, cannot be found, or is no subclass of ``base``.
     """
     if not isinstance(ref, str) or not _REF.match(ref):
         raise CheckpointError(f"the checkpoint names {str(ref)[:100]!r}, expected 'package.module:Class'")
@@ -103,15 +96,10 @@ def _defined(ref: str, base: type) -> type | None:
 
 
 def _subclasses(base: type) -> Iterator[type]:
-    seen: set[type] = set()
-    todo: list[type] = [base]
-    while todo:
-        children: list[type] = type.__subclasses__(todo.pop())
-        for cls in children:
-            if cls not in seen:
-                seen.add(cls)
-                todo.append(cls)
-                yield cls
+    children: list[type] = type.__subclasses__(base)
+    for cls in children:
+        yield cls
+        yield from _subclasses(cls)
 
 
 def _is_standard_library(module_name: str) -> bool:

@@ -87,31 +87,23 @@ def _plugin_commands(*, usable_only: bool = True) -> tuple[EntryPointInfo, ...]:
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(
-    __version__,
-    message=f"rlkit-core %(version)s (plugin API {'.'.join(map(str, API_VERSION))})",
-)
+@click.version_option(__version__, message=f"rlkit-core %(version)s (plugin API {'.'.join(map(str, API_VERSION))})")
 @click.option("--debug", is_flag=True, help="Show tracebacks (also: RLKIT_DEBUG=1).")
 def cli(debug: bool) -> None:
     """Reinforcement learning from plugins."""
 
 
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def _listing(what: str) -> click.Command:
+    """The command that lists plugins or algorithms (metadata only)."""
+
+    @click.command(what, help=BUILT_IN[what][1])
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+    def command(as_json: bool) -> None:
+        from rlkit_core.cli.listing import show
+
+        show(what, as_json=as_json)
+
+    return command
 
 
-@click.command(help=BUILT_IN["plugins"][1])
-@_json_option
-def plugins(as_json: bool) -> None:
-    """List plugins (metadata only)."""
-    from rlkit_core.cli.listing import show
-
-    show("plugins", as_json=as_json)
-
-
-@click.command(help=BUILT_IN["algorithms"][1])
-@_json_option
-def algorithms(as_json: bool) -> None:
-    """List algorithms (metadata only)."""
-    from rlkit_core.cli.listing import show
-
-    show("algorithms", as_json=as_json)
+plugins, algorithms = _listing("plugins"), _listing("algorithms")

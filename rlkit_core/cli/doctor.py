@@ -123,17 +123,10 @@ def _records(host: PluginHost, info: DistributionInfo) -> Iterator[dict[str, Any
 
 
 def _loaded(info: DistributionInfo, entry: EntryPointInfo, state: PluginState) -> dict[str, Any]:
-    return _check(
-        info,
-        entry.group,
-        entry.name,
-        entry.value,
-        FAILED if state.state == FAILED else OK,
-        reason=state.reason,
-        remedy=state.remedy,
-        traceback=state.traceback,
-        seconds=round(state.seconds, 4),
-    )
+    became = FAILED if state.state == FAILED else OK
+    details: dict[str, str | float | None] = {name: getattr(state, name) for name in ("reason", "remedy", "traceback")}
+    details["seconds"] = round(state.seconds, 4)
+    return _check(info, entry.group, entry.name, entry.value, became, **details)
 
 
 def _imported(info: DistributionInfo, what: str, name: str, value: str, load: Callable[[], Any]) -> dict[str, Any]:

@@ -9,13 +9,7 @@ import click
 
 from rlkit_core.cli.train import warnings_as_notes
 
-SHOWN = (
-    "episode_return_mean",
-    "episode_return_min",
-    "episode_return_max",
-    "episode_len_mean",
-    "num_episodes",
-)
+SHOWN = ("episode_return_mean", "episode_return_min", "episode_return_max", "episode_len_mean", "num_episodes")
 
 
 @click.command()
@@ -45,4 +39,4 @@ def evaluate(checkpoint: Path, episodes: int, seed: int | None, env: str | None,
     click.echo(f"{env_name}, {episodes} deterministic episodes with {path}")
     for name in SHOWN:
         if name in result:
-            click.echo(f"{name:<20} {result[name]:.1f}" if name != "num_episodes" else f"{name:<20} {result[name]}")
+            click.echo(f"{name:<20} {result[name]:.{0 if name == 'num_episodes' else 1}f}")

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import warnings
 from typing import Any
 
 import click
 
-from rlkit_core.cli.train import configure
+from rlkit_core.cli.train import configure, settings_option
+from rlkit_core.plugins.host import default_host
 
 
 @click.command(help="Show which components a run of ALGO on ENV would use, and why.")
 @click.argument("algo")
 @click.argument("env")
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Change a setting, as for train: model_config.use_lstm=True. May be repeated.",
-)
+@settings_option
 @click.option("--no-preset", is_flag=True, help="Leave out the algorithm's tuned settings, as for train.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def explain(algo: str, env: str, settings: tuple[str, ...], no_preset: bool, as_json: bool) -> None:
@@ -45,32 +41,17 @@ def explain(algo: str, env: str, settings: tuple[str, ...], no_preset: bool, as_
 
 
 def explain_config(config: Any) -> dict[str, dict[str, Any]]:
-    """Build the modules of a config.
-
-    Args:
-        config: an ``AlgorithmConfig`` with an environment.
-
-    Returns:
-        Module id -> its class, catalog, spaces, parameter count and component trace, as JSON values.
-    """
+    """Build the modules of a config: class, catalog, spaces, parameter count and component trace by id, JSON values."""
     from rlkit_core.envs.make import make_env
-    from rlkit_core.plugins.host import default_host
     from rlkit_core.spaces import describe
 
-    env = make_env(config.env, config.env_config)
-    try:
+    with contextlib.closing(make_env(config.env, config.env_config)) as env:
         multi = config.get_multi_rl_module_spec(env=env).build()
-    finally:
-        env.close()
     modules: dict[str, dict[str, Any]] = {}
     for module_id, module in multi.items():
         trace = module.component_trace()
         catalog = module.__dict__.get("_catalog")
-        parts = {"module": type(module)} | ({"catalog": type(catalog)} if catalog is not None else {})
-        modules[module_id] = {
-            name: {"class": f"{cls.__module__}:{cls.__qualname__}", **_origin(default_host().origin_of(cls))}
-            for name, cls in parts.items()
-        }
+        modules[module_id] = {"module": _part(module)} | ({"catalog": _part(catalog)} if catalog is not None else {})
         modules[module_id] |= {
             "observation_space": describe(module.observation_space),
             "action_space": describe(module.action_space),
@@ -80,8 +61,11 @@ def explain_config(config: Any) -> dict[str, dict[str, Any]]:
     return modules
 
 
-def _origin(origin: Any) -> dict[str, Any]:
-    return {"distribution": origin.distribution, "version": origin.version}
+def _part(part: object) -> dict[str, str]:
+    from rlkit_core.checkpoint import class_ref  # which imports torch
+
+    origin = default_host().origin_of(type(part))
+    return {"class": class_ref(type(part)), "distribution": origin.distribution, "version": origin.version}
 
 
 def _text(module_id: str, module: dict[str, Any]) -> list[str]:

@@ -20,9 +20,10 @@ def show(what: str, *, as_json: bool = False) -> None:
 
         print(json.dumps({"core": core, what: rows}, indent=2))
     elif what == "plugins":
-        print(_table(("PLUGIN", "VERSION", "STATE", "PROVIDES"), [(*_cells(r), _provides(r)) for r in rows], rows))
+        cells = [(r["name"], r["version"], r["state"], _provides(r)) for r in rows]
+        print(_table(("PLUGIN", "VERSION", "STATE", "PROVIDES"), cells, rows))
     elif rows:
-        cells = [(r["algorithm"], r["distribution"], *_cells(r)[1:]) for r in rows]
+        cells = [(r["algorithm"], r["distribution"], r["version"], r["state"]) for r in rows]
         print(_table(("ALGORITHM", "PLUGIN", "VERSION", "STATE"), cells, rows))
     else:
         print("No algorithm is installed. Install one, for instance: pip install rlkit-ppo")
@@ -30,20 +31,12 @@ def show(what: str, *, as_json: bool = False) -> None:
 
 def plugin_rows(snapshot: Snapshot) -> list[dict[str, Any]]:
     """Return one row per distribution, its entry points in it."""
-    return [
-        {
-            "name": d.name,
-            "version": d.version,
-            "state": d.state,
-            "reason": d.reason,
-            "requires_core": d.requires_core,
-            "location": d.location,
-            "entry_points": [
-                {"group": e.group, "name": e.name, "value": e.value, "state": e.state} for e in d.entry_points
-            ],
-        }
-        for d in snapshot.distributions
-    ]
+    rows = []
+    for d in snapshot.distributions:
+        entry_points = [{"group": e.group, "name": e.name, "value": e.value, "state": e.state} for e in d.entry_points]
+        of_all = ("name", "version", "state", "reason", "requires_core", "location")
+        rows.append({**{key: getattr(d, key) for key in of_all}, "entry_points": entry_points})
+    return rows
 
 
 def algorithm_rows(snapshot: Snapshot) -> list[dict[str, Any]]:
@@ -62,10 +55,6 @@ def algorithm_rows(snapshot: Snapshot) -> list[dict[str, Any]]:
         if e.group == GROUP_ALGORITHMS
     ]
     return sorted(rows, key=lambda r: (r["algorithm"], r["distribution"], r["state"]))
-
-
-def _cells(row: dict[str, Any]) -> tuple[str, str, str]:
-    return row.get("name", ""), row["version"], row["state"]
 
 
 def _provides(row: dict[str, Any]) -> str:

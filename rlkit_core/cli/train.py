@@ -8,7 +8,7 @@ import math
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 DEFAULT_STEPS = 1_000_000
 NESTED = ("model_config", "env_config", "learner_config_dict", "evaluation_config", "components")
 
+settings_option = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a setting: lr=3e-4, model_config.fcnet_hiddens=[64,64], env_config.gravity=12. May be repeated.",
+)
+
 
 @click.command()
 @click.argument("algo")
@@ -34,13 +42,7 @@ NESTED = ("model_config", "env_config", "learner_config_dict", "evaluation_confi
 @click.option("--stop-iters", type=click.IntRange(min=1), help="Stop after this many iterations.")
 @click.option("--stop-seconds", type=click.FloatRange(min=0), help="Stop after this many seconds.")
 @click.option("--run-dir", type=click.Path(path_type=Path), help="The run folder.  [default: a new one in runs/]")
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Change a setting: lr=3e-4, model_config.fcnet_hiddens=[64,64], env_config.gravity=12. May be repeated.",
-)
+@settings_option
 @click.option("--no-preset", is_flag=True, help="Leave out the algorithm's tuned settings for this environment.")
 @click.option(
     "--evaluate",
@@ -51,10 +53,7 @@ NESTED = ("model_config", "env_config", "learner_config_dict", "evaluation_confi
     help="Deterministic episodes of the evaluation that decides and of the final one.",
 )
 @click.option(
-    "--resume",
-    type=click.Path(path_type=Path),
-    metavar="CHECKPOINT",
-    help="Go on from a checkpoint or a run folder.",
+    "--resume", type=click.Path(path_type=Path), metavar="CHECKPOINT", help="Go on from a checkpoint or a run folder."
 )
 @click.option("--no-plot", is_flag=True, help="Draw no learning curve.")
 @click.option("--quiet", is_flag=True, help="Show no progress; the summary stays.")
@@ -74,9 +73,10 @@ def train(
     no_plot: bool,
     quiet: bool,
 ) -> None:
-    """Train ALGO (an installed algorithm, such as ppo) in ENV (a gymnasium id, such as CartPole-v1).
+    """Train ALGO (an installed algorithm, such as ppo) in ENV (an id, such as CartPole-v1).
 
-    The algorithm's tuned settings for the environment are used where it has some. Ctrl-C ends the run after
+    ENV is gymnasium's id of an environment, PettingZoo's (mpe2/simple_spread_v3), or module.path:name of a class or
+    function. The algorithm's tuned settings for the environment are used where it has some. Ctrl-C ends the run after
     the iteration in progress, with a checkpoint.
     """
     from rlkit_core.algorithm import get_algorithm_config
@@ -138,23 +138,9 @@ def warnings_as_notes() -> Iterator[None]:
 
 
 def configure(
-    config: AlgorithmConfig,
-    env: str,
-    seed: int | None,
-    settings: tuple[str, ...],
-    *,
-    preset: bool,
-    notes: list[str],
+    config: AlgorithmConfig, env: str, seed: int | None, settings: tuple[str, ...], *, preset: bool, notes: list[str]
 ) -> None:
-    """Apply the command line to a config: environment, settings, and the preset below them.
-
-    Args:
-        config: changed in place.
-        env: environment id.
-        seed: root seed, or None.
-        settings: ``KEY=VALUE`` texts.
-        preset: whether to use the algorithm's tuned settings.
-        notes: lines to show are appended.
+    """Apply the command line to a config: environment, settings, and the preset below them; append to ``notes``.
 
     Raises:
         ConfigError: a setting that does not exist or takes no such value.
@@ -165,11 +151,10 @@ def configure(
     if seed is not None:
         config.debugging(seed=seed)
     if preset and config.apply_preset(env):
-        notes.append(f"settings: {type(config).__name__}'s tuned preset for {env} (--no-preset leaves it out)")
-    elif preset:
-        notes.append(f"settings: {type(config).__name__}'s defaults; it has no preset for {env}")
+        used = f"tuned preset for {env} (--no-preset leaves it out)"
     else:
-        notes.append(f"settings: {type(config).__name__}'s defaults")
+        used = f"defaults; it has no preset for {env}" if preset else "defaults"
+    notes.append(f"settings: {type(config).__name__}'s {used}")
 
 
 def apply_setting(config: AlgorithmConfig, text: str) -> None:
@@ -206,10 +191,8 @@ def parse_value(text: str) -> Any:
     if text.lower() in words:
         return words[text.lower()]
     for read in (json.loads, ast.literal_eval):
-        try:
+        with suppress(ValueError, SyntaxError):
             return read(text)
-        except (ValueError, SyntaxError):
-            continue
     return text
 
 
@@ -219,27 +202,15 @@ def stop_criteria(own: Stop, config: AlgorithmConfig, env: str, *, use_preset: b
     from rlkit_core.run.run import Stop
 
     preset = preset_for(type(config), env) if use_preset else None
-    below = Stop.from_preset((preset or {}).get("stop", {}))
-    target = own.return_mean if own.return_mean is not None else below.return_mean
-    if target is None:
-        target = reward_threshold(env)
-    limits = (own.steps, own.iterations, own.seconds)
-    if limits == (None, None, None):
-        limits = (below.steps, below.iterations, below.seconds)
-    if limits == (None, None, None):
-        limits = (DEFAULT_STEPS, None, None)
-    stop = Stop(target, *limits)
-    parts = []
-    if stop.return_mean is not None:
-        parts.append(f"mean return {stop.return_mean:g}")
-    if stop.steps is not None:
-        parts.append(f"{stop.steps:,} steps")
-    if stop.iterations is not None:
-        parts.append(f"{stop.iterations:,} iterations")
-    if stop.seconds is not None:
-        parts.append(f"{stop.seconds:g} s")
-    notes.append(f"until: {' or '.join(parts)}")
-    return stop
+    below = (preset or {}).get("stop", {})
+    targets = (own.return_mean, below.get("return"), reward_threshold(env))
+    target = next((one for one in targets if one is not None), None)
+    preset_limits = (below.get("steps"), below.get("iterations"), below.get("seconds"))
+    kinds = ((own.steps, own.iterations, own.seconds), preset_limits, (DEFAULT_STEPS, None, None))
+    limits = next(limits for limits in kinds if limits != (None, None, None))
+    criteria = zip(("mean return {:g}", "{:,} steps", "{:,} iterations", "{:g} s"), (target, *limits), strict=True)
+    notes.append(f"until: {' or '.join(text.format(value) for text, value in criteria if value is not None)}")
+    return Stop(target, *limits)
 
 
 def reward_threshold(env: str) -> float | None:
@@ -263,18 +234,15 @@ def print_summary(summary: RunSummary, stop: Stop) -> None:
             f"deterministic evaluation episodes{target}"
         )
     head = {"solved": "solved", "limit": f"ended after {summary.detail}", "interrupted": "interrupted"}[summary.reason]
-    rows = [
-        ("result", f"{head}: {result}"),
-        (
-            "trained",
-            f"{summary.steps:,} steps, {summary.iterations} iterations, {clock(summary.seconds)}, "
-            f"{summary.steps_per_s:,.0f} steps/s",
-        ),
-        ("run folder", str(summary.run_dir)),
-        ("checkpoint", str(summary.checkpoint)),
-        ("plot", str(summary.plot) if summary.plot else "none"),
-        ("again", f"rlkit evaluate {summary.checkpoint}"),
-    ]
+    pace = f"{clock(summary.seconds)}, {summary.steps_per_s:,.0f} steps/s"
+    rows = {
+        "result": f"{head}: {result}",
+        "trained": f"{summary.steps:,} steps, {summary.iterations} iterations, {pace}",
+        "run folder": summary.run_dir,
+        "checkpoint": summary.checkpoint,
+        "plot": summary.plot or "none",
+        "again": f"rlkit evaluate {summary.checkpoint}",
+    }
     click.echo("")
-    for name, text in rows:
+    for name, text in rows.items():
         click.echo(f"{name:<11} {text}")

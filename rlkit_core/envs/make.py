@@ -85,7 +85,7 @@ def takes_config_dict(factory: Callable[..., Any]) -> bool:
     return parameters[0].name in _CONFIG_NAMES or len(required) == 1
 
 
-def spaces_of(env: gym.Env[Any, Any]) -> tuple[gym.Space[Any], gym.Space[Any]]:
+def spaces_of(env: object) -> tuple[gym.Space[Any], gym.Space[Any]]:
     """Observation and action space of an env, which must both be gymnasium spaces.
 
     Raises:
@@ -97,7 +97,8 @@ def spaces_of(env: gym.Env[Any, Any]) -> tuple[gym.Space[Any], gym.Space[Any]]:
             raise EnvError(
                 f"env {env}: {name} is {type(space).__module__}.{type(space).__name__}, expected a gymnasium space"
             )
-    return env.observation_space, env.action_space
+    known: Any = env
+    return known.observation_space, known.action_space
 
 
 def register_namespace(env_id: str) -> None:

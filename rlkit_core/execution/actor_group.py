@@ -23,7 +23,7 @@ class RestartCap:
 
     Attributes:
         restarts: at most so often, over all of them.
-        reason: what is said when they were; it names the setting.
+        reason: what is said then; it names the setting.
         futile: one that dies so often in a row, without an answer in between, is not started again; None: it always is.
     """
 
@@ -42,23 +42,14 @@ class ActorGroup(ABC, Generic[ActorT]):
         owns_executor: whether stopping the group stops the executor with all its actors.
 
     Attributes:
-        executor: runs them.
         members: handles by number, in their order.
-        cap: how often they may be started again.
-        num_restarts: how often one was.
+        num_restarts: how often one was started again.
 
     Raises:
         Exception: what making one raised. Nothing is tried again, for it would fail again; the others are stopped.
     """
 
-    def __init__(
-        self,
-        executor: Executor,
-        numbers: Iterable[int],
-        *,
-        cap: RestartCap,
-        owns_executor: bool,
-    ) -> None:
+    def __init__(self, executor: Executor, numbers: Iterable[int], *, cap: RestartCap, owns_executor: bool) -> None:
         self.executor, self.cap = executor, cap
         self._owns_executor = owns_executor
         self._starts: dict[int, int] = {}
@@ -108,10 +99,9 @@ class ActorGroup(ABC, Generic[ActorT]):
         on_failure: Callable[[], object] = lambda: None,
         patience: float | None = None,
     ) -> None:
-        """Wait until all calls are complete, whatever they give.
+        """Wait until all calls, by the number of the actor that was called, are complete, whatever they give.
 
         Args:
-            futures: by the number of the actor that was called.
             on_failure: called once when the first has failed while others run.
             patience: seconds from then on in which the others come back; those that do not are ended.
         """

@@ -6,8 +6,6 @@ from rlkit_core.errors import PluginError
 from rlkit_core.execution.protocol import Executor
 from rlkit_core.plugins.host import default_host
 
-_CAPABILITIES = ("in_process", "concurrent", "threads")
-
 
 def service_name(name: str) -> str:
     """What ``config.execution(executor=name)`` means for actors that run beside this process."""
@@ -22,7 +20,7 @@ def make_executor(name: str) -> Executor:
         PluginError: it is broken, or does not say what it can do.
     """
     executor = default_host().get_service("executor", service_name(name))()
-    missing = [one for one in _CAPABILITIES if not hasattr(executor, one)]
+    missing = [one for one in ("in_process", "concurrent", "threads") if not hasattr(executor, one)]
     if missing:
         raise PluginError(
             f"executor {name!r} ({type(executor).__qualname__}) does not say what it can do: it has no attribute "

@@ -6,6 +6,7 @@ import copy
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, Generic
 
 from rlkit_core.errors import ActorError
@@ -36,10 +37,8 @@ class LocalActor(Generic[ActorT]):
         try:
             if not self.alive:
                 raise ActorError(f"actor {type(self.instance).__name__} was stopped")
-            if isinstance(method, str):
-                future.set_result(getattr(self.instance, method)(*args, **kwargs))
-            else:
-                future.set_result(method(self.instance, *args, **kwargs))
+            function = getattr(self.instance, method) if isinstance(method, str) else partial(method, self.instance)
+            future.set_result(function(*args, **kwargs))
         except Exception as error:
             future.set_exception(error)
         return future

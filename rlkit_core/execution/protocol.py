@@ -38,12 +38,10 @@ class ActorHandle(Protocol[ActorT_co]):
     @property
     def ready(self) -> Future[None]:
         """Complete when the actor is made; holds what its constructor raised."""
-        ...
 
     @property
     def alive(self) -> bool:
         """Whether calls can be answered, as far as is known here."""
-        ...
 
     @overload
     def call(
@@ -58,7 +56,6 @@ class ActorHandle(Protocol[ActorT_co]):
 
         The future holds the result or the exception; this method itself raises nothing.
         """
-        ...
 
 
 @runtime_checkable
@@ -71,15 +68,12 @@ class Published(Protocol[ContentT]):
     @property
     def version(self) -> int | None:
         """The latest version, or None before the first."""
-        ...
 
     def publish(self, version: int, content: ContentT) -> None:
         """Make a snapshot of ``content`` (arrays and tensors at any depth) the latest version; the driver only."""
-        ...
 
     def read(self, known: int | None = None) -> tuple[int, ContentT] | None:
         """Return the latest version and its content; None before the first, or when ``known`` is the latest."""
-        ...
 
 
 @runtime_checkable
@@ -102,40 +96,33 @@ class Executor(Protocol):
 
         What is passed to them and what they return may then be the very object instead of a copy.
         """
-        ...
 
     @property
     def concurrent(self) -> bool:
         """Whether actors run beside each other and beside the caller; otherwise a call has run when it returns."""
-        ...
 
     def spawn(self, factory: Callable[P, ActorT], /, *args: P.args, **kwargs: P.kwargs) -> ActorHandle[ActorT]:
         """Make an actor by ``factory(*args, **kwargs)``, or begin to.
 
         An error in it is raised here, or is in ``ready`` and in every call.
         """
-        ...
 
     def published(self) -> Published[Any]:
         """Make a place for arrays that all actors of this executor can read."""
-        ...
 
     def wait(
         self, futures: Sequence[Future[ResultT]], *, timeout: float | None = None
     ) -> tuple[list[Future[ResultT]], list[Future[ResultT]]]:
         """Wait for at least one future, or ``timeout`` seconds: ``(done, not_done)``, both in the given order."""
-        ...
 
     def restart(self, handle: Any) -> ActorHandle[Any]:
         """Make an actor anew with its original arguments, whether it is dead or alive; the old handle is of no use."""
-        ...
 
     def stop(self, handle: Any = None) -> None:
         """End one actor, or all of this executor's; an actor's ``stop()`` is called if it has one.
 
         One that is stopped already is left alone. What a ``stop()`` raises is reported and keeps no other from its end.
         """
-        ...
 
     def __enter__(self) -> Executor: ...
 

@@ -5,7 +5,7 @@ Registered through the hooks that anyone uses. Targets are strings, so that read
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from gymnasium import spaces
 
@@ -18,12 +18,8 @@ _MODELS = "rlkit_core.models:"
 _DISTRIBUTIONS = "rlkit_core.distributions:"
 
 
-def _is_vector(request: ComponentRequest) -> bool:
-    return len(request.space.shape) == 1
-
-
-def _is_image(request: ComponentRequest) -> bool:
-    return len(request.space.shape) in (2, 3)
+def _has_axes(*counts: int) -> Callable[[ComponentRequest], bool]:
+    return lambda request: len(request.space.shape) in counts
 
 
 def _wants_free_log_std(request: ComponentRequest) -> bool:
@@ -35,8 +31,8 @@ def rlkit_encoders() -> Iterable[Component]:
     """Encoders for every space the core serves."""
     discrete = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
     return [
-        Component("mlp", "encoder", _MODELS + "MLPEncoderConfig", (spaces.Box,), when=_is_vector),
-        Component("cnn", "encoder", _MODELS + "CNNEncoderConfig", (spaces.Box,), when=_is_image),
+        Component("mlp", "encoder", _MODELS + "MLPEncoderConfig", (spaces.Box,), when=_has_axes(1)),
+        Component("cnn", "encoder", _MODELS + "CNNEncoderConfig", (spaces.Box,), when=_has_axes(2, 3)),
         Component("one-hot", "encoder", _MODELS + "OneHotEncoderConfig", discrete),
         Component("multi-stream", "encoder", _MODELS + "MultiStreamEncoderConfig", (spaces.Dict, spaces.Tuple)),
     ]
@@ -48,11 +44,7 @@ def rlkit_heads() -> Iterable[Component]:
     return [
         Component("mlp", "head", _MODELS + "MLPHeadConfig", (spaces.Space,)),
         Component(
-            "free-log-std-mlp",
-            "head",
-            _MODELS + "FreeLogStdMLPHeadConfig",
-            (spaces.Box,),
-            when=_wants_free_log_std,
+            "free-log-std-mlp", "head", _MODELS + "FreeLogStdMLPHeadConfig", (spaces.Box,), when=_wants_free_log_std
         ),
     ]
 

@@ -47,13 +47,6 @@ class ComponentChoices:
         keys = (k.partition(":") for k in self._entries)
         return tuple(sorted(tuple(p.split(".")) if p else () for k, _, p in keys if k == kind))
 
-    def __bool__(self) -> bool:
-        return bool(self._entries)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the entries as they were written."""
-        return dict(self._entries)
-
 
 def components_problem(mapping: object) -> str | None:
     """Say what is wrong with ``components={...}``, or return None."""

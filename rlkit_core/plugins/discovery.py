@@ -71,11 +71,7 @@ def canonical(name: str) -> str:
 
 
 class Snapshot:
-    """The plugins of this process, sorted by (distribution, name): an immutable value.
-
-    Two snapshots with the same usable entry points and versions have the same :meth:`digest`, wherever and in
-    whatever order things were installed.
-    """
+    """The plugins of this process, sorted by (distribution, name): an immutable value."""
 
     def __init__(self, distributions: Iterable[DistributionInfo]) -> None:
         self.distributions: tuple[DistributionInfo, ...] = tuple(
@@ -97,20 +93,16 @@ class Snapshot:
         return next((d for d in self.distributions if d.name == wanted and d.state != SHADOWED), None)
 
     def usable(self) -> list[list[str]]:
-        """Return ``[distribution, version, group, name, value]`` of every usable entry point."""
+        """Return ``[distribution, version, group, name, value]`` of every usable entry point.
+
+        The same in two processes that use the same plugins, wherever and in whatever order they were installed.
+        """
         return [
             [d.name, d.version, e.group, e.name, e.value]
             for d in self.distributions
             for e in d.entry_points
             if e.state == FOUND
         ]
-
-    def digest(self) -> str:
-        """Return a SHA-256 over :meth:`usable`: equal in two processes that use the same plugins."""
-        import hashlib  # not at the top: listings need neither
-        import json
-
-        return hashlib.sha256(json.dumps(self.usable()).encode()).hexdigest()
 
     def diff(self, other: Snapshot) -> str:
         """Return how ``other`` differs, one line each, or ``""`` when both use the same plugins."""
@@ -242,13 +234,7 @@ def _inspect(dist: Any, name: str, location: str) -> DistributionInfo:
         )
     except Exception as exc:
         return DistributionInfo(
-            name,
-            version,
-            (),
-            None,
-            INCOMPATIBLE,
-            f"its metadata cannot be read ({exc}); reinstall it",
-            location,
+            name, version, (), None, INCOMPATIBLE, f"its metadata cannot be read ({exc}); reinstall it", location
         )
     info = DistributionInfo(name, version, entries, " and ".join(requirements) or None, location=location)
     if name == RESERVED:

@@ -33,19 +33,11 @@ hookimpl = pluggy.HookimplMarker("rlkit")
 class Config(Protocol):
     """An ``AlgorithmConfig``, as this layer knows it: every setting is an attribute."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return all settings by name."""
-
     def __getattr__(self, name: str) -> Any: ...
 
 
 class Algorithm(Protocol):
-    """An ``Algorithm``, as this layer knows it.
-
-    Attributes:
-        config: what it was built from.
-        iteration: how many times ``train()`` has returned.
-    """
+    """An ``Algorithm``, as this layer knows it: what it was built from, how many times ``train()`` has returned."""
 
     config: Config
     iteration: int

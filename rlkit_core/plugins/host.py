@@ -1,8 +1,7 @@
 """Loading plugins so that a broken one costs only itself, and asking them things.
 
-``PluginHost`` wraps a ``pluggy.PluginManager``. It loads the entry points of group ``rlkit.plugins`` one by one
-in the order (distribution, name); what goes wrong with one is kept as its state, with the traceback, and
-everything that plugin had registered is taken back.
+Entry points of group ``rlkit.plugins`` are loaded one by one in the order (distribution, name); what goes wrong with
+one is kept as its state, with the traceback, and everything that plugin had registered is taken back.
 """
 
 from __future__ import annotations
@@ -63,6 +62,7 @@ class PluginHost:
     def __init__(self, snapshot: Snapshot | None = None, env: Mapping[str, str] | None = None) -> None:
         self._env = os.environ if env is None else env
         self.snapshot = scan(env=self._env) if snapshot is None else snapshot
+        self._traced = self._is_on("RLKIT_TRACE_PLUGINS")
         self._manager = HookManager(self._trace if self._traced else None)
         self._lock = threading.RLock()
         self._states: dict[tuple[str, str], PluginState] = {}
@@ -77,7 +77,7 @@ class PluginHost:
     @property
     def strict(self) -> bool:
         """Whether ``RLKIT_PLUGINS_STRICT=1`` asks that a failing plugin stops everything."""
-        return self._env.get("RLKIT_PLUGINS_STRICT", "") not in ("", "0")
+        return self._is_on("RLKIT_PLUGINS_STRICT")
 
     def load(self) -> None:
         """Load every enabled plugin that is not loaded yet; report each failure once per process.
@@ -161,9 +161,7 @@ class PluginHost:
         return tuple(sorted(self._records(ModuleAPI), key=lambda api: api.id))
 
     def services(self, kind: str | None = None) -> list[Registered[Service]]:
-        """Return the services of a kind (or all) that loaded plugins offer, sorted by kind and id.
-
-        Loads plugins first.
+        """Return the services of a kind (or all) that plugins offer, sorted by kind and id. Loads plugins first.
 
         Raises:
             ValueError: there is no such kind.
@@ -172,16 +170,13 @@ class PluginHost:
             known = f"{did_you_mean(kind, SERVICE_KINDS)} Kinds: {', '.join(SERVICE_KINDS)}"
             raise ValueError(f"no kind of service {kind!r}.{known}")
         self.load()
-        services = [s for s in self._records(Service) if kind in (None, s.kind)]
-        return sorted(services, key=lambda s: (s.kind, s.id))
+        return sorted((s for s in self._records(Service) if kind in (None, s.kind)), key=lambda s: (s.kind, s.id))
 
     def get_service(self, kind: str, name: str) -> Any:
         """Import and return the target of the service of that kind and name (or id); the core's win a short name.
 
         Raises:
-            AmbiguousComponentError: two plugins supply that name.
-            PluginNotFoundError: none does; says what is installed and the line to install.
-            PluginError: its plugin failed or its target cannot be imported.
+            RLKitError: as :func:`~rlkit_core.plugins.lookup.find_record`, or its target cannot be imported.
             ValueError: there is no such kind.
         """
         return lookup.find_record(self.services(kind), kind, name, self.registry.unavailable).load()
@@ -196,34 +191,17 @@ class PluginHost:
         """Import and return the config class registered as algorithm ``name`` (or ``"distribution/name"``).
 
         Raises:
-            PluginNotFoundError: nothing installed registers it; says the nearest names or the pip command.
-            PluginError: its plugin failed, is disabled, or two plugins register that name.
+            RLKitError: as :func:`~rlkit_core.plugins.lookup.find` and :meth:`load_entry_point`, or it is no class.
         """
         return self._class(lookup.find(self.snapshot, GROUP_ALGORITHMS, name), "algorithm")
 
     def get_catalog(self, name: str) -> type[Any]:
-        """Import and return the catalog class registered as ``name`` (or ``"distribution/name"``).
-
-        Raises:
-            PluginNotFoundError, PluginError: as :meth:`get_algorithm_config_class`.
-        """
+        """Import and return the catalog class registered as ``name``; see :meth:`get_algorithm_config_class`."""
         return self._class(lookup.find(self.snapshot, GROUP_CATALOGS, name), "catalog")
 
     def get_command(self, name: str) -> Any:
-        """Import and return what is registered as command ``name``.
-
-        Raises:
-            PluginNotFoundError, PluginError: as :meth:`get_algorithm_config_class`.
-        """
+        """Import and return what is registered as command ``name``; see :meth:`get_algorithm_config_class`."""
         return self.load_entry_point(lookup.find(self.snapshot, GROUP_COMMANDS, name))
-
-    def algorithm_names(self) -> tuple[str, ...]:
-        """Return the names of usable algorithms, sorted; metadata only."""
-        return tuple(sorted({e.name for e in self.snapshot.entry_points(GROUP_ALGORITHMS)}))
-
-    def catalog_names(self) -> tuple[str, ...]:
-        """Return the names of usable catalogs, sorted; metadata only."""
-        return tuple(sorted({e.name for e in self.snapshot.entry_points(GROUP_CATALOGS)}))
 
     def load_entry_point(self, entry: EntryPointInfo) -> Any:
         """Import what an entry point names, after its distribution's own plugin (and nobody else's).
@@ -231,8 +209,7 @@ class PluginHost:
         Raises:
             PluginError: the import failed, or that plugin did; chained from the original exception.
         """
-        noun = lookup.NOUNS.get(entry.group, "entry point")
-        asked_for = f"{noun} {entry.name!r}"
+        asked_for = f"{lookup.NOUNS.get(entry.group, 'entry point')} {entry.name!r}"
         with self._lock:
             for sibling in self.snapshot.entry_points(GROUP_PLUGINS):
                 if sibling.distribution == entry.distribution:
@@ -242,9 +219,9 @@ class PluginHost:
             raise failed[0].error(asked_for)
         try:
             return load_target(entry.value)
-        except KeyboardInterrupt:
-            raise
         except BaseException as exc:
+            if isinstance(exc, KeyboardInterrupt):
+                raise
             raise PluginState.failure(entry, exc).error(asked_for) from exc
 
     def _class(self, entry: EntryPointInfo, noun: str) -> type[Any]:
@@ -297,14 +274,8 @@ class PluginHost:
                 key = (origin.distribution, hook)
                 self.observer_errors[key] += 1
                 if self.observer_errors[key] == 1:
-                    _log.warning(
-                        "%s of plugin %s %s raised %r; the run goes on, its further errors are only counted",
-                        hook,
-                        origin.distribution,
-                        origin.version,
-                        exc,
-                        exc_info=exc,
-                    )
+                    text = "%s of plugin %s %s raised %r; the run goes on, its further errors are only counted"
+                    _log.warning(text, hook, origin.distribution, origin.version, exc, exc_info=exc)
 
     def collect(self, hook: str, **kwargs: object) -> list[tuple[Origin, Any]]:
         """Ask every plugin and return ``(origin, item)`` for each item of each answer (None: no items).
@@ -333,23 +304,19 @@ class PluginHost:
         """
         owner = component.partition("/")[0]
         kwargs = {"component": component, "state": state, "from_version": from_version}
-        for origin, call in self._calls("rlkit_checkpoint_migrate", kwargs):
-            if origin.distribution != owner:
-                continue
+        calls = self._calls("rlkit_checkpoint_migrate", kwargs)
+        for origin, call in ((origin, call) for origin, call in calls if origin.distribution == owner):
             try:
                 migrated = call()
             except Exception as exc:
-                raise PluginError(
-                    f"plugin {owner} {origin.version} could not migrate {component!r} from version "
-                    f"{from_version}: {type(exc).__name__}: {exc}"
-                ) from exc
+                what = f"could not migrate {component!r} from version {from_version}"
+                raise PluginError(f"plugin {owner} {origin.version} {what}: {type(exc).__name__}: {exc}") from exc
             if migrated is not None:
                 return migrated
         return state
 
-    @property
-    def _traced(self) -> bool:
-        return self._env.get("RLKIT_TRACE_PLUGINS", "") not in ("", "0")
+    def _is_on(self, variable: str) -> bool:
+        return self._env.get(variable, "") not in ("", "0")
 
     def _trace(self, text: str) -> None:
         print(f"[rlkit plugins] {text}", file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import itertools
 from collections.abc import Iterable, Mapping
 
 from rlkit_core.errors import (
@@ -33,12 +34,7 @@ from rlkit_core.plugins.known_packages import known_names, package_for
 from rlkit_core.plugins.records import LOCAL, SERVICE_KINDS, Origin, R, Registered
 from rlkit_core.plugins.states import PluginState
 
-NOUNS = {
-    GROUP_ALGORITHMS: "algorithm",
-    GROUP_CATALOGS: "catalog",
-    GROUP_COMMANDS: "command",
-    GROUP_PLUGINS: "plugin",
-}
+NOUNS = {GROUP_ALGORITHMS: "algorithm", GROUP_CATALOGS: "catalog", GROUP_COMMANDS: "command", GROUP_PLUGINS: "plugin"}
 
 
 def find(snapshot: Snapshot, group: str, name: str) -> EntryPointInfo:
@@ -50,7 +46,8 @@ def find(snapshot: Snapshot, group: str, name: str) -> EntryPointInfo:
         PluginNotFoundError: none does; says the nearest names, or if none is near all of them and the pip command.
     """
     noun = NOUNS[group]
-    distribution, _, short = str(name).rpartition("/")
+    name = str(name)
+    distribution, _, short = name.rpartition("/")
     everything = [e for e in snapshot.entry_points(group, usable_only=False) if e.state != SHADOWED]
     if distribution:
         everything = [e for e in everything if e.distribution == canonical(distribution)]
@@ -69,31 +66,23 @@ def find(snapshot: Snapshot, group: str, name: str) -> EntryPointInfo:
             f"No usable {noun} {name!r}: plugin {matches[0].distribution} {matches[0].version} is "
             f"{matches[0].state}: {reason}"
         )
-    raise PluginNotFoundError(_not_found(noun, str(name), [e.name for e in snapshot.entry_points(group)]))
-
-
-def _not_found(noun: str, name: str, installed: list[str]) -> str:
-    known = sorted(set(installed))
-    near = difflib.get_close_matches(name.rpartition("/")[2].lower(), known, n=3)
+    known = sorted({e.name for e in snapshot.entry_points(group)})
+    near = difflib.get_close_matches(short.lower(), known, n=3)
     if near:  # nearest first; a misspelt name is nothing to install
-        return f"No {noun} {name!r}. Did you mean {' or '.join(map(repr, near))}?"
+        raise PluginNotFoundError(f"No {noun} {name!r}. Did you mean {' or '.join(map(repr, near))}?")
     names = f"Installed: {', '.join(known)}." if known else f"No {noun} is installed."
-    return f"No {noun} {name!r}. {names} If it is a plugin that is not installed yet: {install_line(noun, name)}"
+    hint = f"If it is a plugin that is not installed yet: {install_line(noun, name)}"
+    raise PluginNotFoundError(f"No {noun} {name!r}. {names} {hint}")
 
 
 def find_record(
     records: Iterable[Registered[R]], kind: str, name: str, unavailable: Mapping[str, PluginState]
 ) -> Registered[R]:
-    """Return the record that ``name`` (``"distribution/name"``, or a short name that is unique) means.
+    """Return which of the records of ``kind`` the ``name`` (``"distribution/name"``, or a short name) means.
 
     A service of the core's own wins its short name: whatever else is installed, ``"local"`` means the same. A
     component's short name is unique or an error, since a config chooses components by what is written there.
-
-    Args:
-        records: those of ``kind``.
-        kind: as messages name it.
-        name: full id or short name.
-        unavailable: plugins that are installed but failed, disabled or incompatible, by distribution.
+    ``unavailable`` are plugins that are installed but failed, disabled or incompatible, by distribution.
 
     Raises:
         AmbiguousComponentError: several distributions supply that short name.
@@ -110,7 +99,8 @@ def find_record(
         if service:
             matches = [r for r in matches if r.origin.distribution == CORE] or matches
         if len(matches) > 1:
-            raise AmbiguousComponentError(f"{asked_for} could be {_listed(matches, ' and ')}: write the full id")
+            ids = " and ".join(repr(r.id) for r in matches)
+            raise AmbiguousComponentError(f"{asked_for} could be {ids}: write the full id")
         if matches:
             return matches[0]
         installed = sorted({r.name for r in known.values()})
@@ -143,10 +133,6 @@ def find_record(
 def install_line(kind: str, name: str) -> str:
     """Return the command that installs what supplies ``name`` (an id or a short name)."""
     return f"pip install {canonical(package_for(kind, name))}"
-
-
-def _listed(records: Iterable[Registered[R]], separator: str) -> str:
-    return separator.join(repr(r.id) for r in records)
 
 
 class OriginFinder:
@@ -189,12 +175,9 @@ def _module_name(obj: object) -> str:
 
 
 def _common(a: str, b: str) -> int:
-    count = 0
-    for left, right in zip(a.split("."), b.split("."), strict=False):
-        if left != right:
-            break
-        count += 1
-    return count
+    """How many leading parts two dotted names share."""
+    pairs = zip(a.split("."), b.split("."), strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _installed_packages() -> dict[str, Origin]:

@@ -28,11 +28,7 @@ HOOKS: dict[str, tuple[str, ...]] = {
 
 
 class HookManager(pluggy.PluginManager):
-    """A manager of ``rlkit_*`` hooks, marked or not.
-
-    Args:
-        trace: is told, in one line, of each call of a hook; None: calls are not watched.
-    """
+    """A manager of ``rlkit_*`` hooks, marked or not; ``trace`` is told, in one line, of each call of one."""
 
     def __init__(self, trace: Callable[[str], None] | None = None) -> None:
         super().__init__("rlkit")
@@ -112,12 +108,9 @@ class HookManager(pluggy.PluginManager):
         return answers[0] if answers else None
 
     def records(self, name: str, origin: Origin, taken: Iterable[tuple[str, str]]) -> list[Registered[Record]]:
-        """Call the record hooks of one plugin and check what they return.
+        """Call the record hooks of the plugin registered under ``name`` and check what they return.
 
-        Args:
-            name: that the plugin is registered under.
-            origin: of its records.
-            taken: (kind, name) that another entry point of the same distribution has registered already.
+        ``taken`` are (kind, name) that another entry point of the same distribution has registered already.
 
         Raises:
             PluginError: a hook returned no records, records of another kind, or a name is used twice.

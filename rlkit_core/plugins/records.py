@@ -43,10 +43,6 @@ def _expected(what: str, fits: Callable[[Any], bool]) -> Callable[[Record, Attri
     return check
 
 
-def _is_target(value: object) -> bool:
-    return isinstance(value, type) or (isinstance(value, str) and _TARGET.match(value) is not None)
-
-
 def _check_mixin(instance: ModuleAPI, attribute: Attribute[Any], value: object) -> None:
     problem = None if isinstance(value, str) else instance.problem("mixin", value)
     if problem:
@@ -64,7 +60,10 @@ def _as_tuple(spaces: Iterable[type]) -> tuple[type, ...]:
     return tuple(spaces)
 
 
-_a_target = _expected("a class or 'package.module:Class'", _is_target)
+_a_target = _expected(
+    "a class or 'package.module:Class'",
+    lambda value: isinstance(value, type) or (isinstance(value, str) and _TARGET.match(value) is not None),
+)
 _some_spaces = _expected(
     "one or more gymnasium space classes", lambda value: bool(value) and all(isinstance(space, type) for space in value)
 )
@@ -103,7 +102,8 @@ class Record(Protocol):
         """The attributes that hold a class, or ``"package.module:Class"``, or None."""
 
     def problem(self, part: str, value: object) -> str | None:
-        """Say why what ``part`` loads to cannot serve, or return None."""
+        """Say why what ``part`` loads to cannot serve, or return None; what is asked of nothing serves."""
+        return None
 
 
 @frozen
@@ -112,8 +112,7 @@ class ComponentRequest:
 
     Attributes:
         kind: ``"encoder"``, ``"head"`` or ``"distribution"``.
-        slot: where it goes: ``encoder``, or the head's name (``pi``, ``vf``, ``af``); a distribution's is
-            ``pi``.
+        slot: where it goes: ``encoder``, or the head's name (``pi``, ``vf``, ``af``); a distribution's is ``pi``.
         path: keys from the root of the observation (or action) space to this leaf; ``()`` is the root, a
             Tuple index is its decimal string.
         space: the space at ``path``. A head's and a distribution's is the action space.
@@ -132,7 +131,7 @@ class ComponentRequest:
 
 
 @frozen
-class Component:
+class Component(Record):
     """An encoder, head or distribution that a plugin offers.
 
     Args:
@@ -157,13 +156,9 @@ class Component:
     framework: str = "torch"
     parts: ClassVar[tuple[str, ...]] = ("target",)
 
-    def problem(self, part: str, value: object) -> str | None:
-        """Nothing is asked of a component's class before it is used."""
-        return None
-
 
 @frozen
-class ModuleAPI:
+class ModuleAPI(Record):
     """An API mixin for RLModules and, if it has one, the driver by which every Learner serves it.
 
     Args:
@@ -196,7 +191,7 @@ class ModuleAPI:
 
 
 @frozen
-class Service:
+class Service(Record):
     """Something a config names that is no part of a module: an executor, a step engine, a result writer ...
 
     Args:
@@ -216,10 +211,6 @@ class Service:
         default=None, validator=validators.optional(validators.instance_of(dict))
     )
     parts: ClassVar[tuple[str, ...]] = ("target",)
-
-    def problem(self, part: str, value: object) -> str | None:
-        """Nothing is asked of a service's class before it is used."""
-        return None
 
 
 @frozen

@@ -11,22 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attrs import field, frozen
 
-from rlkit_core.errors import (
-    AmbiguousComponentError,
-    ConfigError,
-    NoComponentError,
-)
+from rlkit_core.errors import AmbiguousComponentError, ConfigError, NoComponentError
 from rlkit_core.plugins.choices import ComponentChoices, key_for
 from rlkit_core.plugins.discovery import CORE
 from rlkit_core.plugins.lookup import find_record
-from rlkit_core.plugins.records import (
-    LOCAL,
-    Component,
-    ComponentRequest,
-    Origin,
-    Registered,
-    load_target,
-)
+from rlkit_core.plugins.records import LOCAL, Component, ComponentRequest, Origin, Registered, load_target
 from rlkit_core.plugins.states import PluginState
 
 if TYPE_CHECKING:
@@ -38,8 +27,7 @@ class ComponentRegistry:
 
     Args:
         components: what the plugins registered.
-        unavailable: distributions that are installed but failed, disabled or incompatible; asking for one of
-            their components says so.
+        unavailable: plugins that failed, are disabled or incompatible; asking for one of their components says so.
         origin_of: finds the distribution of a class that a config names directly; all are local unless given.
     """
 
@@ -59,18 +47,9 @@ class ComponentRegistry:
         return tuple(r for r in self._components if kind is None or r.record.kind == kind)
 
     def get(self, name: str, kind: str, *, extra: Iterable[Registered[Component]] = ()) -> Registered[Component]:
-        """Return the component with the id ``"distribution/name"``, or with a short name that is unique.
+        """Return the component that a full id or short name means; see :func:`~rlkit_core.plugins.lookup.find_record`.
 
-        Args:
-            name: full id or short name.
-            kind: ``"encoder"``, ``"head"`` or ``"distribution"``.
-            extra: components of listed catalogs, which count as well.
-
-        Raises:
-            AmbiguousComponentError: several distributions supply that short name.
-            PluginNotFoundError: the id's distribution is not installed.
-            PluginError: the id's distribution failed to load, is disabled or incompatible.
-            NoComponentError: nothing has that name; the message suggests the nearest.
+        ``extra`` are components of listed catalogs, which count as well.
         """
         records = (*self.components(kind), *(e for e in extra if e.kind == kind))
         return find_record(records, kind, name, self.unavailable)
@@ -94,11 +73,10 @@ class ComponentRegistry:
             target = value.target
             return known or Registered(value, LOCAL if isinstance(target, str) else self.origin_of(target))
         if isinstance(value, type):
-            for known in (*self.components(kind), *extra):
-                if known.record.kind == kind and _names(known.record.target, value):
-                    return known
+            of_kind = (r for r in (*self._components, *extra) if r.kind == kind)
             record = Component(value.__name__, kind, value, (object,))  # type: ignore[arg-type]
-            return Registered(record, self.origin_of(value))
+            known = next((r for r in of_kind if _names(r.record.target, value)), None)
+            return known or Registered(record, self.origin_of(value))
         raise ConfigError(f"{kind}: expected an id such as 'rlkit-core/mlp', a Component or a class; got {value!r}")
 
 
@@ -182,14 +160,12 @@ def choose(
     1. what the config names for this slot and path (its ``when`` is not asked);
     2. the catalogs of ``tiers``, in order;
     3. the core's built-ins;
-    4. a gap filler: an installed component of a plugin that nothing above mentions, if one plugin alone
-       claims the space.
+    4. a gap filler: a component of a plugin that nothing above mentions, if one plugin alone claims the space.
 
     Inside one rule the nearest space class wins, then having a ``when`` that holds, then the higher priority.
 
     Raises:
-        AmbiguousComponentError: equal claims inside one rule, or two plugins fill the same gap; names both
-            and the line to write.
+        AmbiguousComponentError: equal claims inside one rule, or two plugins fill one gap; has the line to write.
         NoComponentError: nothing serves the space; lists the nearest misses and plugins that failed to load.
         PluginError: the config names a component of a plugin that is missing, failed or disabled.
     """
@@ -327,14 +303,4 @@ def _short(space: gym.Space[Any]) -> str:
     return text if len(text) <= 120 else text[:117] + "..."
 
 
-__all__ = [
-    "LOCAL",
-    "CatalogTier",
-    "Choice",
-    "ComponentChoices",
-    "ComponentRegistry",
-    "Origin",
-    "Registered",
-    "choose",
-    "key_for",
-]
+__all__ = ["CatalogTier", "Choice", "ComponentChoices", "ComponentRegistry", "Origin", "choose", "key_for"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 import warnings
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from rlkit_core.errors import PluginError, PluginVersionError
 from rlkit_core.plugins import PluginWarning
@@ -21,8 +21,7 @@ class PluginState:
 
     Attributes:
         state: ``"loaded"``, ``"failed"``, ``"disabled"``, ``"incompatible"`` or ``"shadowed"``.
-        reason: why it is not loaded, in one line.
-        remedy: what to do about it.
+        reason: why it is not loaded, in one line; ``remedy`` is what to do about it.
         traceback: of the failure, as text.
         seconds: how long importing and registering took.
     """
@@ -47,16 +46,10 @@ class PluginState:
     @classmethod
     def failure(cls, entry: EntryPointInfo, exc: BaseException, *, seconds: float = 0.0) -> PluginState:
         """Return the state of a plugin that raised while it was imported or registered, with what to do about it."""
-        return cls(
-            entry.distribution,
-            entry.version,
-            entry.name,
-            entry.value,
-            FAILED,
-            reason=describe(exc),
+        return evolve(
+            cls.of(entry, FAILED, reason=describe(exc), seconds=seconds),
             remedy=f"{_remedy(exc, entry)}, or hide it with RLKIT_PLUGINS_DISABLE={entry.distribution}",
-            traceback="".join(traceback.format_exception(type(exc), exc, exc.__traceback__)),
-            seconds=seconds,
+            traceback="".join(traceback.format_exception(exc)),
             exception=exc,
         )
 
@@ -96,7 +89,5 @@ def report_once(state: PluginState) -> None:
         _reported.add(key)
         remedy = f" {state.remedy}." if state.remedy else ""
         warnings.warn(
-            f"{state}.{remedy} Everything else works; 'rlkit doctor' shows the traceback.",
-            PluginWarning,
-            stacklevel=4,
+            f"{state}.{remedy} Everything else works; 'rlkit doctor' shows the traceback.", PluginWarning, stacklevel=4
         )

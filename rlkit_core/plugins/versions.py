@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 
 from rlkit_core.errors import PluginVersionError
@@ -9,6 +10,7 @@ from rlkit_core.errors import PluginVersionError
 _PLAIN = re.compile(r"[A-Za-z0-9._-]+\s*\(?\s*((?:(?:>=|<=|<|>)\s*\d+(?:\.\d+)*\s*,?\s*)*)\)?\s*\Z")
 _CLAUSE = re.compile(r"(>=|<=|<|>)\s*(\d+(?:\.\d+)*)")
 _NUMERIC = re.compile(r"\d+(?:\.\d+)*\Z")
+_HOLDS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 
 
 def window_problem(requirement: str, core_version: str) -> str | None:
@@ -19,7 +21,8 @@ def window_problem(requirement: str, core_version: str) -> str | None:
     """
     plain = _PLAIN.match(requirement)
     if plain and _NUMERIC.match(core_version):
-        fits = all(_holds(core_version, op, bound) for op, bound in _CLAUSE.findall(plain.group(1)))
+        version = _release(core_version)
+        fits = all(_HOLDS[op](version, _release(bound)) for op, bound in _CLAUSE.findall(plain.group(1)))
     else:
         from packaging.requirements import InvalidRequirement, Requirement
 
@@ -36,11 +39,6 @@ def window_problem(requirement: str, core_version: str) -> str | None:
         f"it requires {requirement}, this is rlkit-core {core_version}; "
         "install versions that fit together (pip install --upgrade both)"
     )
-
-
-def _holds(version: str, op: str, bound: str) -> bool:
-    a, b = _release(version), _release(bound)
-    return {">=": a >= b, "<=": a <= b, ">": a > b, "<": a < b}[op]
 
 
 def _release(version: str) -> tuple[int, ...]:

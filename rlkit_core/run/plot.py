@@ -13,25 +13,14 @@ EVALUATION = "evaluation/env_runners/episode_return_mean"
 
 def read_curve(progress_csv: Path, column: str) -> tuple[list[float], list[float]]:
     """Env steps and values of one column, without the rows where it is empty or not finite."""
-    steps: list[float] = []
-    values: list[float] = []
     with progress_csv.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            step, value = _number(row.get(STEPS)), _number(row.get(column))
-            if math.isfinite(step) and math.isfinite(value):
-                steps.append(step)
-                values.append(value)
-    return steps, values
+        points = [(_number(row.get(STEPS)), _number(row.get(column))) for row in csv.DictReader(file)]
+    points = [point for point in points if all(map(math.isfinite, point))]
+    return [step for step, _ in points], [value for _, value in points]
 
 
 def plot_learning_curve(progress_csv: Path, picture: Path, *, title: str, target: float | None = None) -> None:
-    """Draw mean returns (training and evaluation) over env steps.
-
-    Args:
-        progress_csv: what ``CSVWriter`` wrote.
-        picture: the PNG to write.
-        title: text above the curve.
-        target: a return to mark by a line.
+    """Draw mean returns (training and evaluation) over env steps, and the return ``target``, into the PNG ``picture``.
 
     Raises:
         ImportError: matplotlib is not installed.

@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import time
-from typing import IO, TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING
 
 from attrs import frozen
 
@@ -44,19 +44,13 @@ class ProgressRow:
 
     def text(self) -> str:
         """One line for people."""
-        parts = [
-            f"return {_number(self.return_mean, '.1f')}",
-            f"eval {_number(self.evaluation, '.1f')}",
-            f"{self.steps:,} steps",
-            f"{self.steps_per_s:,.0f} steps/s",
-            f"loss {_number(self.loss, '.3g')}",
-            clock(self.seconds),
-        ]
-        return " | ".join(parts)
+        returns = f"return {_number(self.return_mean, '.1f')} | eval {_number(self.evaluation, '.1f')}"
+        pace = f"{self.steps:,} steps | {self.steps_per_s:,.0f} steps/s"
+        return f"{returns} | {pace} | loss {_number(self.loss, '.3g')} | {clock(self.seconds)}"
 
 
-class Progress(Protocol):
-    """What shows a run."""
+class Progress:
+    """What shows a run. This one shows nothing; its subclasses do."""
 
     def line(self, text: str) -> None:
         """Say something that stays."""
@@ -68,20 +62,7 @@ class Progress(Protocol):
         """End the live part; :meth:`line` still works."""
 
 
-class QuietProgress:
-    """Shows nothing."""
-
-    def line(self, text: str) -> None:
-        """Nothing."""
-
-    def update(self, row: ProgressRow) -> None:
-        """Nothing."""
-
-    def close(self) -> None:
-        """Nothing."""
-
-
-class PlainProgress:
+class PlainProgress(Progress):
     """Plain lines without control codes: the first iteration, then one every few seconds, and the last.
 
     Args:
@@ -116,7 +97,7 @@ class PlainProgress:
             self._unseen = None
 
 
-class RichProgress:
+class RichProgress(Progress):
     """One live line with a bar, on a terminal.
 
     Args:
@@ -152,7 +133,7 @@ class RichProgress:
 def make_progress(*, quiet: bool = False, total_steps: int | None = None) -> Progress:
     """The fitting kind: nothing when quiet, the live line on a terminal that can show it, plain lines elsewhere."""
     if quiet:
-        return QuietProgress()
+        return Progress()
     if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
         return RichProgress(total_steps)
     return PlainProgress()

@@ -25,13 +25,14 @@ from rlkit_core.algorithm.results import (
     return_mean,
     total_loss,
 )
-from rlkit_core.envs.make import make_env, spaces_of
+from rlkit_core.envs.make import make_env
+from rlkit_core.envs.multi_agent.make import check_spaces
 from rlkit_core.errors import ConfigError
 from rlkit_core.plugins.discovery import CORE
 from rlkit_core.plugins.host import default_host
 from rlkit_core.run import run_folder as folder
 from rlkit_core.run.plot import plot_learning_curve
-from rlkit_core.run.progress import Progress, ProgressRow, QuietProgress
+from rlkit_core.run.progress import Progress, ProgressRow
 from rlkit_core.seeding import SeedTree
 
 if TYPE_CHECKING:
@@ -48,11 +49,8 @@ PROBE_EPISODES = 10
 class Stop:
     """When a run ends; whichever is met first.
 
-    Attributes:
-        return_mean: mean return over the deterministic evaluation episodes.
-        steps: env steps, over the life of the algorithm.
-        iterations: iterations, over the life of the algorithm.
-        seconds: of this run.
+    Mean return over the deterministic evaluation episodes; env steps and iterations over the life of the algorithm;
+    seconds of this run.
     """
 
     return_mean: float | None = None
@@ -60,20 +58,13 @@ class Stop:
     iterations: int | None = None
     seconds: float | None = None
 
-    @classmethod
-    def from_preset(cls, data: Mapping[str, Any]) -> Stop:
-        """The ``stop`` part of a preset."""
-        return cls(data.get("return"), data.get("steps"), data.get("iterations"), data.get("seconds"))
-
     def limit_reached(self, *, steps: int, iterations: int, seconds: float) -> str | None:
         """Which limit is reached, in words, or None."""
         if self.steps is not None and steps >= self.steps:
             return f"{steps:,} environment steps"
         if self.iterations is not None and iterations >= self.iterations:
             return f"{iterations:,} iterations"
-        if self.seconds is not None and seconds >= self.seconds:
-            return f"{seconds:.0f} seconds"
-        return None
+        return f"{seconds:.0f} seconds" if self.seconds is not None and seconds >= self.seconds else None
 
 
 @frozen
@@ -81,19 +72,14 @@ class RunSummary:
     """How a run ended.
 
     Attributes:
-        reason: ``"solved"`` (the target return), ``"limit"`` or ``"interrupted"``.
-        detail: the reason in words.
-        evaluation_return_mean: mean return over ``evaluation_episodes`` deterministic episodes; NaN if not
-            evaluated.
-        evaluation_episodes: how many.
-        iterations: over the life of the algorithm.
-        steps: env steps, over the life of the algorithm.
+        reason: ``"solved"`` (the target return), ``"limit"`` or ``"interrupted"``; ``detail`` says it in words.
+        evaluation_return_mean: mean return over ``evaluation_episodes`` deterministic episodes; NaN if not evaluated.
+        iterations: over the life of the algorithm, and so are env ``steps``.
         seconds: of this run, the last evaluation included.
         steps_per_s: env steps per second of training.
-        run_dir: the run folder.
-        checkpoint: the checkpoint, or None if nothing was trained.
+        checkpoint: None if nothing was trained.
         plot: the learning curve, or None.
-        signal: the signal that ended the run, or None.
+        signal: that ended the run, or None.
     """
 
     reason: str
@@ -123,13 +109,11 @@ class Run:
     """Trains one algorithm and keeps its run folder.
 
     Args:
-        config: the config to build, or to continue with when ``resume`` is given (then only its class
-            counts).
+        config: the config to build; when resuming only its class counts.
         run_dir: the run folder; it must be new or empty unless resuming.
         stop: when to end. With a target return, evaluation happens every ``evaluation_interval`` iterations
             (10 unless the config says) and when the mean return of training reaches the target.
-        evaluation_episodes: how many deterministic episodes decide about the target and make the final
-            figure.
+        evaluation_episodes: how many deterministic episodes decide about the target and make the final figure.
         resume: a checkpoint (or run folder) to go on from.
         progress: what shows the run.
         plot: draw the learning curve at the end.
@@ -148,7 +132,7 @@ class Run:
     ) -> None:
         self.stop = stop or Stop()
         self.run_dir = Path(run_dir)
-        self.progress: Progress = progress or QuietProgress()
+        self.progress = progress or Progress()
         self.evaluation_episodes = evaluation_episodes
         self._resume = folder.checkpoint_path(resume) if resume is not None else None
         self._plot = plot
@@ -183,7 +167,7 @@ class Run:
             if config.env is None:
                 raise ConfigError("there is no environment: config.environment('CartPole-v1')")
             env = make_env(config.env, config.env_config)
-            spaces_of(env)
+            check_spaces(env)
             env.close()
             to_data(config)
         folder.make_run_dir(self.run_dir, resumed=self._resume is not None)
@@ -199,8 +183,7 @@ class Run:
     def execute(self) -> RunSummary:
         """Train to the end.
 
-        SIGINT and SIGTERM end the run after the iteration in progress, with a checkpoint; a second one ends
-        it at once.
+        SIGINT and SIGTERM end the run after the iteration in progress, with a checkpoint; a second one ends it at once.
 
         Raises:
             Interrupted: a signal came before training began.
@@ -249,12 +232,15 @@ class Run:
 
     def _built(self) -> Any:
         """Build the algorithm; where that fails, a new run folder does not stay behind."""
+        if self._resume is not None:
+            env = self._config.env
+            functions = {} if env is None or isinstance(env, str) else {"env": env}
+            return self._config.algo_class.from_checkpoint(self._resume, **functions)
         try:
-            return self._build()
+            return self._config.build_algo()
         except BaseException:
-            if self._resume is None:
-                with suppress(OSError):
-                    self.run_dir.rmdir()
+            with suppress(OSError):
+                self.run_dir.rmdir()
             raise
 
     def _keep_reports_of(self, algorithm: Algorithm) -> None:
@@ -263,13 +249,6 @@ class Run:
         if group is not None and algorithm.config.nonfinite_dir is None:
             run_dir = self.run_dir
             group.foreach_learner(lambda learner: setattr(learner, "report_dir", run_dir))
-
-    def _build(self) -> Any:
-        if self._resume is None:
-            return self._config.build_algo()
-        env = self._config.env
-        functions = {} if env is None or isinstance(env, str) else {"env": env}
-        return self._config.algo_class.from_checkpoint(self._resume, **functions)
 
     def _describe(self, algorithm: Algorithm) -> None:
         """Write the files that are known before training."""
@@ -289,11 +268,7 @@ class Run:
         self._writers += [(origin.distribution, writer) for origin, writer in hooked]
 
     def _train(self, algorithm: Any, started: float) -> tuple[str, str, float | None]:
-        """Iterate until done.
-
-        Returns:
-            Reason, reason in words, and the final mean return if the last weights were evaluated in full.
-        """
+        """Iterate until done: reason, reason in words, the mean return if the last weights were evaluated in full."""
         evaluation = math.nan
         begun = self._steps(algorithm)
         while True:
@@ -332,10 +307,8 @@ class Run:
     def _worth_evaluating(self, algorithm: Algorithm, result: Mapping[str, Any]) -> bool:
         """Whether the full evaluation may reach the target: the short one did, or training did."""
         target = self.stop.return_mean
-        if target is None:
-            return False
-        if evaluation_return_mean(result) >= target:
-            return True
+        if target is None or evaluation_return_mean(result) >= target:
+            return target is not None
         return return_mean(result) >= target and algorithm.iteration >= self._next_evaluation
 
     def _decide(self, algorithm: Algorithm, result: dict[str, Any]) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import platform
@@ -33,20 +34,12 @@ def default_run_dir(algorithm: str, env: object, root: str | os.PathLike[str] = 
     """A new folder's path, ``runs/ppo-CartPole-v1-20250131-093000`` (with ``-2`` where that is taken)."""
     name = env if isinstance(env, str) else getattr(env, "__name__", "env")
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{algorithm}-{name}") + time.strftime("-%Y%m%d-%H%M%S")
-    path = Path(root) / stem
-    number = 2
-    while path.exists():
-        path = Path(root) / f"{stem}-{number}"
-        number += 1
-    return path
+    paths = (Path(root) / (stem if number == 1 else f"{stem}-{number}") for number in itertools.count(1))
+    return next(path for path in paths if not path.exists())
 
 
 def make_run_dir(path: Path, *, resumed: bool = False) -> None:
-    """Create the folder.
-
-    Args:
-        path: the folder.
-        resumed: whether it may hold an earlier part of this run.
+    """Create the folder; that of a ``resumed`` run may hold its earlier part.
 
     Raises:
         ConfigError: it cannot be written, or holds something already.

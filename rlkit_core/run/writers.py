@@ -1,7 +1,8 @@
 """Result writers: CSV, JSON lines and TensorBoard. Each is a class with ``write(result)`` and ``close()``.
 
-They are services of kind ``writer``, made as ``(run_dir, config, resume_at)``. A plugin adds writers of its own with
-the hook ``rlkit_result_writers(run_dir, config)``.
+They are services of kind ``writer``, made as ``(run_dir, config, resume_at)``: the folder of the run, which exists; the
+run's config; the iteration that a resumed run goes on after. A plugin adds writers of its own with the hook
+``rlkit_result_writers(run_dir, config)``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, Protocol, runtime_checkable
+from typing import IO, Any, ClassVar, Protocol, runtime_checkable
 
 from rlkit_core.algorithm.results import NUM_ENV_STEPS_SAMPLED_LIFETIME, as_number, flatten_result
 
@@ -28,28 +29,40 @@ class ResultWriter(Protocol):
         """Finish; nothing is written after it."""
 
 
-class CSVWriter:
-    """``progress.csv``: a row per iteration, a column per number of the result.
+class _FileWriter:
+    """Writes one text file of the run folder, which a resumed run goes on with."""
 
-    Columns keep their place. A number that appears later gets a new column at the end, and the file is
-    rewritten once, with empty cells above. A run that is resumed in the same folder goes on with the columns
-    that are there.
-
-    Args:
-        run_dir: the folder of the run, which exists.
-        config: of the run; not needed here.
-        resume_at: the iteration a resumed run goes on after; not needed here.
-    """
+    name: ClassVar[str]
 
     def __init__(
         self, run_dir: str | os.PathLike[str], config: object | None = None, resume_at: int | None = None
     ) -> None:
-        self.path = Path(run_dir) / "progress.csv"
-        self._columns: list[str] = []
-        if self.path.exists():
-            with self.path.open(newline="", encoding="utf-8") as file:
-                self._columns = next(csv.reader(file), [])
-        self._file: IO[str] = self.path.open("a", newline="", encoding="utf-8")
+        self.path = Path(run_dir) / self.name
+        self._file = self._open("a")
+
+    def _open(self, mode: str) -> IO[str]:
+        return self.path.open(mode, newline="", encoding="utf-8")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class CSVWriter(_FileWriter):
+    """``progress.csv``: a row per iteration, a column per number of the result.
+
+    Columns keep their place. A number that appears later gets a new column at the end, and the file is rewritten once,
+    with empty cells above. A run that is resumed in the same folder goes on with the columns that are there.
+    """
+
+    name = "progress.csv"
+
+    def __init__(
+        self, run_dir: str | os.PathLike[str], config: object | None = None, resume_at: int | None = None
+    ) -> None:
+        super().__init__(run_dir)
+        with self._open("r") as file:
+            self._columns = next(csv.reader(file), [])
 
     def write(self, result: Mapping[str, Any]) -> None:
         """Add one row."""
@@ -57,12 +70,12 @@ class CSVWriter:
         new = [name for name in row if name not in self._columns]
         if new:
             self._widen([*self._columns, *new])
-        csv.writer(self._file).writerow([_cell(row.get(name)) for name in self._columns])
+        csv.writer(self._file).writerow([repr(row[name]) if name in row else "" for name in self._columns])
         self._file.flush()
 
     def _widen(self, columns: list[str]) -> None:
         self._file.close()
-        with self.path.open(newline="", encoding="utf-8") as file:
+        with self._open("r") as file:
             rows = list(csv.reader(file))[1:]
         beside = self.path.with_name(self.path.name + ".new")
         with beside.open("w", newline="", encoding="utf-8") as file:
@@ -71,27 +84,13 @@ class CSVWriter:
             writer.writerows([*row, *[""] * (len(columns) - len(row))] for row in rows)
         beside.replace(self.path)
         self._columns = columns
-        self._file = self.path.open("a", newline="", encoding="utf-8")
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        self._file = self._open("a")
 
 
-class JSONLWriter:
-    """``results.jsonl``: one JSON object per iteration, without the config. NaN and infinities become null.
+class JSONLWriter(_FileWriter):
+    """``results.jsonl``: one JSON object per iteration, without the config. NaN and infinities become null."""
 
-    Args:
-        run_dir: the folder of the run, which exists.
-        config: of the run; not needed here.
-        resume_at: the iteration a resumed run goes on after; not needed here.
-    """
-
-    def __init__(
-        self, run_dir: str | os.PathLike[str], config: object | None = None, resume_at: int | None = None
-    ) -> None:
-        self.path = Path(run_dir) / "results.jsonl"
-        self._file: IO[str] = self.path.open("a", encoding="utf-8")
+    name = "results.jsonl"
 
     def write(self, result: Mapping[str, Any]) -> None:
         """Add one line."""
@@ -99,18 +98,9 @@ class JSONLWriter:
         self._file.write(json.dumps(data, allow_nan=False) + "\n")
         self._file.flush()
 
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
 
 class TensorBoardWriter:
-    """TensorBoard event files: every finite number of the result, against env steps.
-
-    Args:
-        run_dir: the folder of the run; the events go to ``tensorboard`` in it.
-        config: of the run; not needed here.
-        resume_at: the iteration a resumed run goes on after; not needed here.
+    """TensorBoard event files in ``tensorboard``: every finite number of the result, against env steps.
 
     Raises:
         ImportError: tensorboard is not installed.
@@ -139,9 +129,7 @@ class TensorBoardWriter:
 
 def to_json_value(value: object) -> Any:
     """``value`` as strict JSON: numbers that are not finite become null, unknown objects their text."""
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, bool):
+    if value is None or isinstance(value, str | bool):
         return value
     number = as_number(value)
     if number is not None:
@@ -152,7 +140,3 @@ def to_json_value(value: object) -> Any:
         return [to_json_value(item) for item in value]
     tolist = getattr(value, "tolist", None)
     return to_json_value(tolist()) if callable(tolist) else str(value)
-
-
-def _cell(value: float | None) -> str:
-    return "" if value is None else repr(value)

@@ -17,16 +17,7 @@ from rlkit_core.settings.other_names import OtherNames
 SettingsT = TypeVar("SettingsT", bound="Settings")
 
 # What attrs would write into each decorated subclass; a method of the class itself keeps it from doing so.
-_WRITTEN_HERE = (
-    "__init__",
-    "__setattr__",
-    "__eq__",
-    "__ne__",
-    "__hash__",
-    "__repr__",
-    "__getstate__",
-    "__setstate__",
-)
+_WRITTEN_HERE = ("__init__", "__setattr__", "__eq__", "__ne__", "__hash__", "__repr__", "__getstate__", "__setstate__")
 
 
 class _ConstructorSignature:
@@ -50,11 +41,8 @@ class Settings:
     instance through the constructor, an attribute or :meth:`change`; all of them end in :meth:`change`, which checks
     every name and every value before it stores the first.
 
-    Class attributes that a subclass may set:
-
-    - ``other_names``: what to say about names from elsewhere;
-    - ``none_is_unset``: None takes a setting back instead of being a value;
-    - ``setting_error``: the error for a value that is refused.
+    A subclass may set the class attributes ``other_names`` (what to say about names from elsewhere), ``none_is_unset``
+    (None takes a setting back instead of being a value) and ``setting_error`` (for a value that is refused).
     """
 
     other_names: ClassVar[OtherNames] = OtherNames()
@@ -104,13 +92,12 @@ class Settings:
         """What is stored of settings that are not set, converted once for each class (by an unpickled one, perhaps)."""
         if "_defaults" not in type(self).__dict__:
             known = self.known_settings()
+            given = {name: item.make_default() for name, item in known.items()}
             type(self)._defaults = {
-                item.attribute: self._default(name, item.make_default()) for name, item in known.items()
+                known[name].attribute: value if value is None and self.none_is_unset else self.converted(name, value)
+                for name, value in given.items()
             }
         return self._defaults
-
-    def _default(self, name: str, value: object) -> Any:
-        return value if value is None and self.none_is_unset else self.converted(name, value)
 
     @classmethod
     def known_settings(cls) -> dict[str, Setting]:
@@ -123,12 +110,7 @@ class Settings:
 
     @classmethod
     def setting_name(cls, name: str, *, section: str | None = None, note: bool = True) -> str:
-        """The setting that ``name`` means.
-
-        Args:
-            name: a setting's name, or an older one.
-            section: the fluent method that was given it.
-            note: warn about an older name.
+        """The setting that ``name``, given to the fluent method ``section``, means; ``note`` warns about an older name.
 
         Raises:
             UnknownSettingError: none; the message suggests one, or says what replaces a dropped setting.
@@ -142,16 +124,12 @@ class Settings:
             where = f"{cls.__name__}.{section}()" if section else cls.__name__
             raise UnknownSettingError(f"{where} has no setting {name!r}.{cls._hint(name, section)}")
         if note:
-            cls._note(name, meant)
+            warnings.warn(f"{name!r} is an older name of {meant!r}; taken as that", UserWarning, stacklevel=6)
         return meant
 
     @classmethod
     def _hint(cls, name: str, section: str | None) -> str:
         return cls.other_names.hint(name, cls.known_settings())
-
-    @classmethod
-    def _note(cls, name: str, meant: str) -> None:
-        warnings.warn(f"{name!r} is an older name of {meant!r}; taken as that", UserWarning, stacklevel=7)
 
     def converted(self, name: str, value: object) -> Any:
         """The value that would be stored for the setting ``name``.
@@ -173,11 +151,9 @@ class Settings:
         return result
 
     def change(self: SettingsT, settings: Mapping[str, Any], *, section: str | None = None) -> SettingsT:
-        """Set several settings by name, or none of them.
+        """Set several settings by name, or none of them; ``section`` is the fluent method that they were given to.
 
-        Args:
-            settings: values by name; older names are taken with a note, :data:`UNSET` leaves a setting alone.
-            section: the fluent method that they were given to.
+        Older names are taken with a note, :data:`UNSET` leaves a setting alone.
 
         Raises:
             UnknownSettingError: a name that is no setting (a KeyError too).

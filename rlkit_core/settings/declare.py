@@ -33,17 +33,9 @@ UNSET: Final = _Unset()
 
 @attrs.frozen
 class Setting:
-    """What is known about one setting of a class.
+    """What is known about one setting of a class: what :func:`setting` was given, and what the class adds.
 
     Attributes:
-        default: the default value (a fresh one from :meth:`make_default`).
-        section: the fluent method it belongs to; ``""`` in a class without sections.
-        help: one line for people.
-        converter: turns a given value into the stored one; raises ValueError or TypeError.
-        validator: attrs-style ``(config, attribute, value)``, run after the converter.
-        only: the values this version can honour, or None for all; checked by ``validate()``.
-        only_why: why, and what to do.
-        aliases: other names that mean this setting.
         name: as written in the fluent method and in ``config[name]``.
         attribute: the attrs field that holds the value (``_name`` where ``name`` is a derived property).
         type: the declared type, as text.
@@ -88,8 +80,7 @@ def setting(
         section: the fluent method that takes it; required in a class that has such methods.
         help: one line for ``help(config.training)`` and the docs.
         converter: function from the given value to the stored one; its ValueError or TypeError becomes a
-            ``ConfigError`` that names the setting. See :func:`integer`, :func:`number`, :func:`one_of` and
-            others.
+            ``ConfigError`` that names the setting. See :func:`integer`, :func:`number`, :func:`one_of` and others.
         validator: attrs validator or a list of them, run on the converted value.
         only: values that can be honoured at present; any other is refused by ``validate()``, not when set.
         only_why: the reason for ``only``.
@@ -105,16 +96,9 @@ def setting(
     """
     if isinstance(validator, Sequence):
         validator = attrs.validators.and_(*validator)
-    return Setting(
-        default=_fresh(default),
-        section=section,
-        help=help,
-        converter=converter,
-        validator=validator,
-        only=tuple(only) if only is not None else None,
-        only_why=only_why,
-        aliases=tuple(aliases),
-    ).declared()
+    honoured = tuple(only) if only is not None else None
+    declaration = Setting(_fresh(default), section, help, converter, validator, honoured, only_why, tuple(aliases))
+    return declaration.declared()
 
 
 def redeclare(config_class: type, name: str, default: object) -> Any:

@@ -18,8 +18,7 @@ class OtherNames:
     Attributes:
         renamed: older names, accepted with a note, each with the present one.
         elsewhere: names used by other libraries; refused, naming ours.
-        refused: settings that are gone for good, each with what replaces it.
-        methods: methods that are gone for good, each with what replaces it.
+        refused: settings that are gone for good, each with what replaces it; ``methods`` alike.
         origin: where the refused names come from, for the message.
     """
 
@@ -41,15 +40,7 @@ class OtherNames:
         return cls(**data)
 
     def hint(self, name: str, known: Iterable[str]) -> str:
-        """What to say after "no setting NAME": the setting meant, or why it is gone.
-
-        Args:
-            name: the name that was given.
-            known: the settings that exist.
-
-        Returns:
-            A text that starts with a blank, or ``""``.
-        """
+        """What to say, after a blank, of a name that is no setting: the ``known`` one meant, or why it is gone."""
         known = list(known)
         if name in self.refused:
             return f" {name!r} is a setting of {self.origin} that rlkit does not have: {self.refused[name]}."

@@ -17,8 +17,7 @@ ConfigT = TypeVar("ConfigT", bound="SectionedSettings")
 class section:  # noqa: N801 - stands where a method would
     """A fluent method of a config: takes the settings of one section by name and returns the config.
 
-    Its signature and docstring are made from the settings of the class it is looked up on, so a plugin's
-    settings appear in ``help(PPOConfig.training)``.
+    Signature and docstring come from the class it is looked up on, so that ``help(PPOConfig.training)`` has a plugin's.
 
     Args:
         meaning: what the section is about, one sentence.
@@ -219,13 +218,7 @@ class SectionedSettings(Settings):
         object.__setattr__(self, "_is_frozen", True)
 
     def copy(self: ConfigT, copy_frozen: bool | None = None) -> ConfigT:
-        """A config with the same settings.
-
-        Containers are copied at every depth; what they hold (modules, spaces, classes) stays the same object.
-
-        Args:
-            copy_frozen: whether the copy is frozen; None keeps it as it is here.
-        """
+        """As :meth:`Settings.copy`; ``copy_frozen`` says whether the copy is frozen, None keeps it as it is here."""
         twin = super().copy()
         if copy_frozen is not None:
             object.__setattr__(twin, "_is_frozen", copy_frozen)

@@ -11,16 +11,13 @@ _HOMES = {
     "BCTorchLearner": "rlkit_core.testing.bc_algorithm",
     "BCTorchMultiAgentModuleWithSharedEncoder": "rlkit_core.testing.bc_module",
     "BCTorchRLModuleWithSharedGlobalEncoder": "rlkit_core.testing.bc_module",
-    "CartPoleHeuristicRLModule": "rlkit_core.testing.simple_modules",
     "DiscreteBCTorchModule": "rlkit_core.testing.bc_module",
     "MOBILENET_INPUT_SHAPE": "rlkit_core.testing.mobilenet",
     "MobileNetV2EncoderConfig": "rlkit_core.testing.mobilenet",
     "MultiAgentCartPole": "rlkit_core.testing.multi_agent",
     "MultiAgentEnv": "rlkit_core.envs.multi_agent.dict_env",
     "RandomEnv": "rlkit_core.testing.random_env",
-    "RandomRLModule": "rlkit_core.testing.simple_modules",
     "StatelessCartPole": "rlkit_core.testing.stateless_cartpole",
-    "TemperatureCategorical": "rlkit_core.testing.custom_distribution",
     "make_multi_agent": "rlkit_core.envs.multi_agent.copies",
 }
 
@@ -39,13 +36,10 @@ if TYPE_CHECKING:
         BCTorchRLModuleWithSharedGlobalEncoder as BCTorchRLModuleWithSharedGlobalEncoder,
     )
     from rlkit_core.testing.bc_module import DiscreteBCTorchModule as DiscreteBCTorchModule
-    from rlkit_core.testing.custom_distribution import TemperatureCategorical as TemperatureCategorical
     from rlkit_core.testing.mobilenet import MOBILENET_INPUT_SHAPE as MOBILENET_INPUT_SHAPE
     from rlkit_core.testing.mobilenet import MobileNetV2EncoderConfig as MobileNetV2EncoderConfig
     from rlkit_core.testing.multi_agent import MultiAgentCartPole as MultiAgentCartPole
     from rlkit_core.testing.random_env import RandomEnv as RandomEnv
-    from rlkit_core.testing.simple_modules import CartPoleHeuristicRLModule as CartPoleHeuristicRLModule
-    from rlkit_core.testing.simple_modules import RandomRLModule as RandomRLModule
     from rlkit_core.testing.stateless_cartpole import StatelessCartPole as StatelessCartPole
 
 

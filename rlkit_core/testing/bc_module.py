@@ -43,9 +43,7 @@ class BCTorchRLModuleWithSharedGlobalEncoder(TorchRLModule):
         self.encoder = settings["encoder"]
         width = settings["hidden_dim"]
         self.policy_head = nn.Sequential(
-            nn.Linear(width + settings["local_dim"], width),
-            nn.ReLU(),
-            nn.Linear(width, settings["action_dim"]),
+            nn.Linear(width + settings["local_dim"], width), nn.ReLU(), nn.Linear(width, settings["action_dim"])
         )
 
     def _forward(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:

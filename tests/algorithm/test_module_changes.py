@@ -11,7 +11,8 @@ import pytest
 from actor_critic import ACConfig
 from rlkit_core import Algorithm, Learner, LearnerGroup, MultiRLModuleSpec, RLModuleSpec
 from rlkit_core.errors import CheckpointError, ConfigError, SpecError
-from rlkit_core.testing import BCConfigTest, CartPoleHeuristicRLModule
+from rlkit_core.testing import BCConfigTest
+from simple_modules import CartPoleHeuristicRLModule
 
 OBS = gym.spaces.Box(-1.0, 1.0, (4,), np.float32)
 ACT = gym.spaces.Discrete(2)

@@ -31,7 +31,8 @@ from rlkit_core.models import (
     MultiStreamEncoderConfig,
     RecurrentEncoderConfig,
 )
-from rlkit_core.testing import MobileNetV2EncoderConfig, TemperatureCategorical
+from rlkit_core.testing import MobileNetV2EncoderConfig
+from temperature_categorical import TemperatureCategorical
 
 BOX = gym.spaces.Box
 OBS, ACT = BOX(-1.0, 1.0, (4,)), gym.spaces.Discrete(3)

@@ -162,11 +162,11 @@ def test_a_given_state_is_written_and_split(root, toys, tmp_path):
     del state["group"]["p/1"]
     snapshot, _ = read_snapshot(root.save_to_path(tmp_path / "ckpt", state=state))
     assert snapshot.state() == {"iteration": 99}
-    full = snapshot.full_state()
-    assert full["group"]["step"] == 5
-    assert full["group"]["p0"]["weight"].tolist() == [4.0] * 3
-    assert np.array_equal(full["group"]["p/1"]["weight"], root.group.leaves["p/1"].weight.detach())
-    assert snapshot.select("group/p/1").class_ref.endswith(":Leaf")
+    group = snapshot.components["group"]
+    assert group.state()["step"] == 5
+    assert group.components["p0"].state()["weight"].tolist() == [4.0] * 3
+    assert np.array_equal(group.components["p/1"].state()["weight"], root.group.leaves["p/1"].weight.detach())
+    assert group.components["p/1"].class_ref.endswith(":Leaf")
 
 
 def test_components_that_the_state_brings_are_restored_after_it(toys, tmp_path):

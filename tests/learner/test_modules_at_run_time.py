@@ -12,7 +12,8 @@ from rlkit_core import Learner, MultiRLModuleSpec, RLModuleSpec
 from rlkit_core.errors import ModuleAPIError, StateError
 from rlkit_core.learner import LearnerGroup, make_target_network
 from rlkit_core.rl_module.apis import TargetNetworkAPI
-from rlkit_core.testing import DiscreteBCTorchModule, RandomRLModule
+from rlkit_core.testing import DiscreteBCTorchModule
+from simple_modules import RandomRLModule
 
 OBS = gym.spaces.Box(-1.0, 1.0, (4,), np.float32)
 ACT = gym.spaces.Discrete(2)

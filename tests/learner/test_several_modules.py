@@ -14,8 +14,8 @@ from rlkit_core.testing import (
     BCTorchMultiAgentModuleWithSharedEncoder,
     BCTorchRLModuleWithSharedGlobalEncoder,
     DiscreteBCTorchModule,
-    RandomRLModule,
 )
+from simple_modules import RandomRLModule
 
 OBS = gym.spaces.Box(-1.0, 1.0, (4,), np.float32)
 ACT = gym.spaces.Discrete(2)

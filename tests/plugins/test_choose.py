@@ -303,7 +303,8 @@ def test_lookup():
     assert choices.lookup("head", "vf", ()) == "d"
     assert choices.lookup("distribution", "pi", ("arm",)) == "e"
     assert choices.paths("encoder") == ((), ("camera", "front"))
-    assert not ComponentChoices.from_config(None)
+    assert ComponentChoices.from_config(None).lookup("head", "pi", ()) is None
+    assert ComponentChoices.from_config(None).paths("encoder") == ()
 
 
 def test_head_means_every_head():

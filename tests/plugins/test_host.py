@@ -380,7 +380,7 @@ def test_asking_for_an_algorithm_loads_its_plugin_and_nobody_elses(site):
         groups={"rlkit.plugins": {"x": "lab_x"}, "rlkit.algorithms": {"algo": "lab_x_algo:Config"}},
     )
     host = site.host()
-    assert host.algorithm_names() == ("algo",)
+    assert [entry.name for entry in host.snapshot.entry_points("rlkit.algorithms")] == ["algo"]
     assert "lab_x" not in sys.modules
     assert host.get_algorithm_config_class("algo").__name__ == "Config"
     assert host.get_algorithm_config_class("lab-x/ALGO").__name__ == "Config"

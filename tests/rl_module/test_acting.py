@@ -12,7 +12,8 @@ from rlkit_core import ActorCriticTorchRLModule, TorchRLModule
 from rlkit_core.distributions import Categorical, Deterministic
 from rlkit_core.errors import ConfigError, ModuleAPIError
 from rlkit_core.rl_module import ActionSampler
-from rlkit_core.testing import CartPoleHeuristicRLModule, DiscreteBCTorchModule, RandomRLModule
+from rlkit_core.testing import DiscreteBCTorchModule
+from simple_modules import CartPoleHeuristicRLModule, RandomRLModule
 
 OBS = gym.spaces.Box(-1.0, 1.0, (4,))
 ACT = gym.spaces.Discrete(3)

@@ -13,7 +13,7 @@ import pytest
 import rlkit_core
 from rlkit_core.algorithm import AlgorithmConfig
 from rlkit_core.settings import setting
-from rlkit_core.settings.stubs import main, stub_path, stub_text
+from settings_stubs import main, stub_path, stub_text
 
 CORE = Path(rlkit_core.__file__).parent
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,12 +44,13 @@ def modules_with_stubs() -> list[str]:
 def test_a_stub_is_what_its_module_gives(name: str) -> None:
     module = importlib.import_module(name)
     text = stub_path(module).read_text(encoding="utf-8")
-    assert text == stub_text(module), f"run `make stubs`, or python -m rlkit_core.settings.stubs {name}"
+    assert text == stub_text(module), f"run `make stubs`, or python tests/helpers/settings_stubs.py {name}"
 
 
 def test_every_config_module_of_ours_has_a_stub() -> None:
     for config in ROOT.glob("plugins/*/*/config.py"):
-        assert config.with_suffix(".pyi").is_file(), f"python -m rlkit_core.settings.stubs {config.parent.name}.config"
+        name = f"{config.parent.name}.config"
+        assert config.with_suffix(".pyi").is_file(), f"python tests/helpers/settings_stubs.py {name}"
 
 
 def test_a_stub_says_what_a_checker_cannot_see() -> None:

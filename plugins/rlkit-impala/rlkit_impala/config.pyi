@@ -1,4 +1,4 @@
-# Made by `python -m rlkit_core.settings.stubs rlkit_impala.config`; not to be edited.
+# Made by `python tests/helpers/settings_stubs.py rlkit_impala.config`; not to be edited.
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence

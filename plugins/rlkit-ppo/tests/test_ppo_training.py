@@ -9,8 +9,9 @@ import torch
 
 from rlkit_core import Algorithm, MultiRLModuleSpec, RLModuleSpec
 from rlkit_core.errors import ConfigError, ModuleAPIError
-from rlkit_core.testing import DiscreteBCTorchModule, RandomRLModule
+from rlkit_core.testing import DiscreteBCTorchModule
 from rlkit_ppo import PPO, PPOConfig, PPOTorchRLModule
+from simple_modules import RandomRLModule
 
 SPACES = (gym.spaces.Box(-1.0, 1.0, (4,), np.float32), gym.spaces.Discrete(2))
 

@@ -93,14 +93,10 @@ def _service_problems(config: DerivedSettings) -> Iterator[str]:
 
 
 def model_config_problems(config: DerivedSettings, auto_includes: Iterable[str]) -> Iterator[str]:
-    """Misspelt keys of ``model_config``, where the modules are the algorithm's own.
+    """Misspelt keys of ``model_config``, where the modules are the algorithm's own (which wrote ``auto_includes``).
 
     A module class, catalog or component of the user's reads what it likes from ``model_config``; so may a gap
     filler of an installed plugin, so a key that resembles no known one passes.
-
-    Args:
-        config: the config to check.
-        auto_includes: keys that the algorithm itself writes into ``model_config``.
     """
     if config.stored("rl_module_spec") is not None or config.catalogs or config.components:
         return

@@ -27,15 +27,13 @@ ConfigT = TypeVar("ConfigT", bound="AlgorithmConfig")
 class AlgorithmConfig(DerivedSettings):
     """Settings of an algorithm; a subclass adds its own, one field line each.
 
-    Every fluent method takes the settings of its section by name, leaves the others alone and returns the
-    config::
+    Every fluent method takes the settings of its section by name, leaves the others alone and returns the config::
 
         config = PPOConfig().environment("CartPole-v1").training(lr=3e-4).debugging(seed=1)
         algo = config.build()
 
-    Unknown names raise ``UnknownSettingError`` (a KeyError and an AttributeError too) with a suggestion, bad
-    values ``ConfigError``. :meth:`validate` checks how settings fit together and reports every problem at
-    once.
+    Unknown names raise ``UnknownSettingError`` (a KeyError and an AttributeError too) with a suggestion, bad values
+    ``ConfigError``. :meth:`validate` checks how settings fit together and reports every problem at once.
 
     A subclass looks like this::
 
@@ -45,8 +43,7 @@ class AlgorithmConfig(DerivedSettings):
             beta: float = setting(0.5, section="training", help="How bold.", converter=number(ge=0))
             lr: float = redeclare(AlgorithmConfig, "lr", 3e-4)
 
-    Args:
-        algo_class: the ``Algorithm`` subclass that :meth:`build` makes; the class's own unless given.
+    The constructor's ``algo_class=`` is the ``Algorithm`` subclass that :meth:`build` makes, if not the class's own.
     """
 
     def problems(self) -> Iterator[str]:
@@ -63,10 +60,7 @@ class AlgorithmConfig(DerivedSettings):
         return module_specs.merged_spec(self)
 
     def get_rl_module_spec(
-        self,
-        env: object = None,
-        spaces: Any = None,
-        inference_only: bool | None = None,
+        self, env: object = None, spaces: Any = None, inference_only: bool | None = None
     ) -> RLModuleSpec:
         """The complete spec of the one module of a single-agent run; see :meth:`get_multi_rl_module_spec`."""
         multi = self.get_multi_rl_module_spec(env=env, spaces=spaces, inference_only=inference_only)
@@ -75,22 +69,16 @@ class AlgorithmConfig(DerivedSettings):
         return spec
 
     def get_multi_rl_module_spec(
-        self,
-        *,
-        env: object = None,
-        spaces: Any = None,
-        inference_only: bool | None = None,
+        self, *, env: object = None, spaces: Any = None, inference_only: bool | None = None
     ) -> MultiRLModuleSpec:
         """The complete spec of all modules; the user's own specs are never changed.
 
-        A module's model config is the algorithm's, then ``rl_module(model_config=)``, then its spec's own.
-        Missing classes come from the algorithm; missing spaces from ``spaces``, the env's agents, the env,
-        and the config.
+        A module's model config is the algorithm's, then ``rl_module(model_config=)``, then its spec's own. Missing
+        classes come from the algorithm; missing spaces from ``spaces``, the env's agents, the env, and the config.
 
         Args:
             env: an env or vector env to read spaces from.
-            spaces: ``{module id: (observation space, action space)}``; the key ``"__env__"`` serves all
-                modules.
+            spaces: ``{module id: (observation space, action space)}``; the key ``"__env__"`` serves all modules.
             inference_only: True builds without training-only parts, and without learner-only modules.
 
         Raises:
@@ -107,11 +95,10 @@ class AlgorithmConfig(DerivedSettings):
             ConfigError: with all problems found.
         """
         found = [*self.problems(), *plugin_problems(self)]
+        if len(found) == 1:
+            raise ConfigError(f"{type(self).__name__}: {found[0]}")
         if found:
-            head = f"{type(self).__name__}: {found[0]}"
-            if len(found) > 1:
-                head = f"{type(self).__name__} has {len(found)} problems:\n  - " + "\n  - ".join(found)
-            raise ConfigError(head)
+            raise ConfigError(f"{type(self).__name__} has {len(found)} problems:\n  - " + "\n  - ".join(found))
         object.__setattr__(self, "_validated", True)
 
     def _value_error(self, message: str) -> None:
@@ -179,8 +166,8 @@ class AlgorithmConfig(DerivedSettings):
         """Make a LearnerGroup for the modules of this config.
 
         Args:
-            env: an env to read spaces from.
-            spaces: as for :meth:`get_multi_rl_module_spec`.
+            env: as for :meth:`get_multi_rl_module_spec`, and so are ``spaces``.
+            spaces: see there.
             rl_module_spec: takes the place of the config's own spec.
             placement_group: must be None; the executor places learners.
         """
@@ -198,13 +185,9 @@ class AlgorithmConfig(DerivedSettings):
     # Presets and JSON
 
     def apply_preset(self, env_id: str | None = None) -> bool:
-        """Set what the algorithm's data file holds for an environment, leaving alone what the user has set.
+        """Set what the algorithm's data file holds for an environment (the config's own unless given), if it has any.
 
-        Args:
-            env_id: environment id; the config's own env unless given.
-
-        Returns:
-            Whether there is a preset for it.
+        What the user has set is left alone. Returns whether there is a preset.
         """
         return apply_preset(self, env_id if env_id is not None else self.env)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
@@ -15,7 +16,7 @@ from rlkit_core.settings import SectionedSettings, mapping, one_of
 if TYPE_CHECKING:
     from rlkit_core.rl_module import MultiRLModuleSpec, RLModuleSpec
 
-EnvSpec = str | type[Any] | Callable[..., Any] | None
+EnvSpec = str | ModuleType | type[Any] | Callable[..., Any] | None
 _OWN_MEANS = (
     "episode_return",
     "episode_len",
@@ -43,7 +44,9 @@ def framework(value: object) -> str:
 
 
 def env(value: EnvSpec) -> EnvSpec:
-    """An id, a class or a function; None where there is none yet."""
+    """An id, a class or a function; None where there is none yet. A PettingZoo module becomes its name."""
+    if isinstance(value, ModuleType):
+        return f"{value.__name__}:{'parallel_env' if hasattr(value, 'parallel_env') else 'env'}"
     if value is None or callable(value):
         return value
     if isinstance(value, str):

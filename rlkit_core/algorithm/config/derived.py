@@ -100,9 +100,7 @@ class DerivedSettings(CoreSettings):
         ``"auto"`` splits the train batch over all envs; where it does not divide, runners of lower index take
         one step more, so that a sample is never smaller than the batch by more than the rounding of one
         runner. (Runners of one group all take the first one's length, so that their rollouts can be joined.)
-
-        Args:
-            worker_index: 0 is the runner in this process, 1 the first in a process of its own.
+        ``worker_index`` 0 is the runner in this process, 1 the first in a process of its own.
         """
         if isinstance(self.rollout_fragment_length, int):
             return self.rollout_fragment_length

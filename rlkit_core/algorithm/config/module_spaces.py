@@ -101,7 +101,8 @@ def agent_spaces(env: object) -> dict[AgentID, SpacePair]:
     """
     from rlkit_core.envs.multi_agent.make import is_multi_agent, make_agent_env
 
-    env = getattr(env, "unwrapped", env)
+    if not is_multi_agent(env):  # gymnasium's wrappers hide agents; PettingZoo's may change their spaces
+        env = getattr(env, "unwrapped", env)
     if not is_multi_agent(env):
         return {}
     adapted = make_agent_env(env)

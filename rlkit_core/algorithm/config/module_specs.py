@@ -23,13 +23,7 @@ def merged_spec(config: DerivedSettings) -> RLModuleSpec | MultiRLModuleSpec:
     return _merged_single(config, given, config)
 
 
-def multi_spec(
-    config: DerivedSettings,
-    *,
-    env: object,
-    spaces: Any,
-    inference_only: bool | None,
-) -> MultiRLModuleSpec:
+def multi_spec(config: DerivedSettings, *, env: object, spaces: Any, inference_only: bool | None) -> MultiRLModuleSpec:
     """See ``AlgorithmConfig.get_multi_rl_module_spec``."""
     multi = _merged_multi(config)
     found = ModuleSpaces(config, env, spaces)
@@ -54,16 +48,10 @@ def multi_spec(
 
 def _merged_multi(config: DerivedSettings) -> MultiRLModuleSpec:
     given = config.stored("rl_module_spec")
-    one: RLModuleSpec | None = None
-    named: dict[str, RLModuleSpec] = {}
-    if isinstance(given, MultiRLModuleSpec):
-        multi: MultiRLModuleSpec = given.copy()
-        named = specs_by_id(given)
-        if isinstance(given.rl_module_specs, RLModuleSpec):
-            one = given.rl_module_specs
-    else:
-        multi = MultiRLModuleSpec()
-        one = given
+    multi: MultiRLModuleSpec = given.copy() if isinstance(given, MultiRLModuleSpec) else MultiRLModuleSpec()
+    one = given.rl_module_specs if isinstance(given, MultiRLModuleSpec) else given
+    one = one if isinstance(one, RLModuleSpec) else None
+    named = specs_by_id(given)
     of_policies = config.policy_specs
     multi.rl_module_specs = {
         module_id: _merged_single(
@@ -91,12 +79,9 @@ def _layered(*given: RLModuleSpec | None) -> RLModuleSpec | None:
 
 
 def _merged_single(config: DerivedSettings, given: RLModuleSpec | None, own_config: DerivedSettings) -> RLModuleSpec:
-    """One module's spec: the given one's fields, and the algorithm's where they are missing.
+    """One module's spec: the given one's fields, and the algorithm's (which ``config`` knows) where they are missing.
 
-    Args:
-        config: the config, which knows the default spec.
-        given: the user's spec, or None.
-        own_config: the config of this module (with its overrides), which knows its model config.
+    ``own_config`` is the config of this module, with its overrides; it knows the model config.
     """
     spec: RLModuleSpec = given.copy() if given is not None else RLModuleSpec()
     written = plain_model_config(spec.model_config)

@@ -28,20 +28,17 @@ def load_presets(config_class: type) -> dict[str, Any]:
     Raises:
         ConfigError: the file is no JSON of the form above; the message names it.
     """
-    for owner in config_class.__mro__:
-        package = _package_of(owner)
-        if package is None:
-            continue
-        file = resources.files(package).joinpath("presets.json")
-        if not file.is_file():
-            continue
-        try:
-            data = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ConfigError(f"{file}: not JSON ({error})") from error
-        _check(data, str(file))
-        return data  # type: ignore[no-any-return]
-    return {}
+    packages = filter(None, map(_package_of, config_class.__mro__))
+    files = (resources.files(package).joinpath("presets.json") for package in packages)
+    file = next((file for file in files if file.is_file()), None)
+    if file is None:
+        return {}
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{file}: not JSON ({error})") from error
+    _check(data, str(file))
+    return data  # type: ignore[no-any-return]
 
 
 def preset_for(config_class: type, env_id: object) -> dict[str, Any] | None:
@@ -50,13 +47,10 @@ def preset_for(config_class: type, env_id: object) -> dict[str, Any] | None:
 
 
 def apply_preset(config: CoreSettings, env_id: object) -> bool:
-    """Set what the preset for ``env_id`` holds and the user has not set.
+    """Set what the preset for ``env_id`` holds and the user has not set; return whether there is such a preset.
 
     ``model_config`` is merged key by key, the user's keys winning. What a preset sets does not count as set
     by the user, so that another preset can replace it.
-
-    Returns:
-        Whether there is such a preset.
     """
     preset = preset_for(type(config), env_id)
     if preset is None:

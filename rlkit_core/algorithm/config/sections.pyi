@@ -1,4 +1,4 @@
-# Made by `python -m rlkit_core.settings.stubs rlkit_core.algorithm.config.sections`; not to be edited.
+# Made by `python tests/helpers/settings_stubs.py rlkit_core.algorithm.config.sections`; not to be edited.
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from rlkit_core.algorithm.config.derived import DerivedSettings
@@ -19,7 +20,7 @@ from rlkit_core.errors import CheckpointError, ConfigError
 
 
 def to_data(config: DerivedSettings) -> dict[str, Any]:
-    """The config as JSON values, for people to read and :func:`from_data` to load.
+    """The config as JSON values, for people to read and :func:`loads` to load.
 
     Raises:
         ConfigError: a value that JSON cannot hold (a live network, say); the message names the setting.
@@ -34,22 +35,28 @@ def to_data(config: DerivedSettings) -> dict[str, Any]:
     return {**data, "settings": settings}
 
 
-def from_data(
-    data: object, base: type[DerivedSettings], passed: Mapping[str, Any], classes: Iterable[type] = ()
-) -> Any:
-    """A config from what :func:`to_data` gave.
+def dumps(config: DerivedSettings) -> str:
+    """The JSON text of a config."""
+    return json.dumps(to_data(config), indent=1, allow_nan=False)
+
+
+def loads(text: str, base: type[DerivedSettings], passed: Mapping[str, Any]) -> Any:
+    """The config of a JSON text.
 
     Args:
-        data: JSON values.
+        text: what :func:`dumps` gave.
         base: the class it must be of, or a subclass.
         passed: settings that take the place of recorded ones.
-        classes: classes that may be named besides trusted ones.
 
     Raises:
-        ConfigError: malformed data, or a class that does not fit or cannot be trusted.
+        ConfigError: malformed text, or a class that does not fit or cannot be trusted.
     """
     try:
-        plain = from_jsonable(data, classes=classes)
+        data = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"this is no config: not JSON ({error})") from error
+    try:
+        plain = from_jsonable(data)
     except CheckpointError as error:
         raise ConfigError(f"cannot read this config: {error}") from error
     if not isinstance(plain, dict) or not isinstance(plain.get("settings"), dict) or "class" not in plain:
@@ -58,20 +65,6 @@ def from_data(
     if not isinstance(config, base):
         raise ConfigError(f"this is a {type(config).__name__}, expected a {base.__name__}")
     return config
-
-
-def dumps(config: DerivedSettings) -> str:
-    """The JSON text of a config."""
-    return json.dumps(to_data(config), indent=1, allow_nan=False)
-
-
-def loads(text: str, base: type[DerivedSettings], passed: Mapping[str, Any]) -> Any:
-    """The config of a JSON text."""
-    try:
-        data = json.loads(text)
-    except ValueError as error:
-        raise ConfigError(f"this is no config: not JSON ({error})") from error
-    return from_data(data, base, passed)
 
 
 def _encode(config: DerivedSettings) -> dict[str, Any]:
@@ -91,12 +84,11 @@ def _storable(name: str, value: object) -> object:
     return [item if isinstance(item, type) else PassAtLoad(class_ref(type(item)), name) for item in value]
 
 
-def _decode(data: Mapping[str, Any], passed: Mapping[str, Any] | None = None) -> Any:
+def _decode(data: Mapping[str, Any], passed: Mapping[str, Any] = MappingProxyType({})) -> Any:
     """The config that such data stands for; what the class no longer has is an error."""
     config_class = data["class"]
     if not isinstance(config_class, type) or not issubclass(config_class, DerivedSettings):
         raise ConfigError(f"this is no config: its class is {config_class!r}")
-    passed = passed or {}
     settings = {name: value for name, value in data["settings"].items() if name not in passed}
     dropped = [name for name in (*CALLBACK_EVENTS, "callbacks_class") if _holds_function(settings.get(name))]
     for name in dropped:

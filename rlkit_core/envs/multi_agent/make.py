@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rlkit_core.envs.make import can_be_made, make_env
+from rlkit_core.envs.make import can_be_made, make_env, spaces_of
 from rlkit_core.envs.multi_agent.adapters.aec import AECAgentEnv
 from rlkit_core.envs.multi_agent.adapters.dicts import DictAgentEnv
 from rlkit_core.envs.multi_agent.adapters.masks import MasksInObservations, masks_are_in_infos
@@ -46,3 +46,17 @@ def make_agent_env(env: object, env_config: Mapping[str, Any] | None = None) -> 
         f"env {env!r} has no agents: expected a MultiAgentEnv, or a ParallelEnv or AECEnv of PettingZoo, "
         f"got {type(made).__name__}"
     )
+
+
+def check_spaces(env: object) -> None:
+    """Look at the spaces of a made env, of one agent or several.
+
+    Raises:
+        EnvError: one is missing, or no gymnasium space.
+    """
+    if not is_multi_agent(env):
+        spaces_of(env)
+        return
+    adapted = make_agent_env(env)
+    for agent in adapted.possible_agents:
+        adapted.observation_space(agent), adapted.action_space(agent)

@@ -119,7 +119,7 @@ def _attribute_of(module_name: str, path: str) -> Creator | None:
     try:
         found: Any = functools.reduce(getattr, path.split("."), module)
     except AttributeError:
-        return None
+        found = _import_if_there(f"{module_name}.{path}")  # a module that its package does not import
     if isinstance(found, ModuleType):
         return functools.partial(make_from_module, found)
     return found if callable(found) else None

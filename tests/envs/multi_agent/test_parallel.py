@@ -8,8 +8,12 @@ import pytest
 from mpe2 import simple_spread_v3
 from pettingzoo import ParallelEnv
 from pettingzoo.utils.conversions import aec_to_parallel
+from pettingzoo.utils.wrappers import BaseParallelWrapper
 
-from rlkit_core.envs.multi_agent.make import is_multi_agent, make_agent_env
+from rlkit_core.algorithm.config.config import AlgorithmConfig
+from rlkit_core.algorithm.config.module_spaces import agent_spaces
+from rlkit_core.algorithm.config.to_json import dumps, loads
+from rlkit_core.envs.multi_agent.make import check_spaces, is_multi_agent, make_agent_env
 from rlkit_core.errors import EnvError
 
 ROW = np.zeros(1, np.float32)
@@ -135,6 +139,33 @@ def test_a_state_that_is_not_there_is_named():
     assert env.state_space() is None
     with pytest.raises(EnvError, match="env relay, reset: it has no global state"):
         env.state()
+
+
+def test_spaces_are_those_of_the_outermost_wrapper():
+    class Doubled(BaseParallelWrapper):
+        def observation_space(self, agent):
+            return gym.spaces.Box(-1.0, 1.0, (2,))
+
+    assert agent_spaces(Doubled(Relay("a", "")))["a"][0].shape == (2,)
+
+
+def test_the_spaces_of_every_agent_are_looked_at_before_a_run():
+    check_spaces(gym.make("CartPole-v1"))
+    check_spaces(Relay("ab", ""))
+
+    class NoSpace(Relay):
+        def action_space(self, agent):
+            return None if agent == "b" else super().action_space(agent)
+
+    with pytest.raises(EnvError, match="env relay, reset, agent 'b': its action space should be a gymnasium space"):
+        check_spaces(NoSpace("ab", ""))
+
+
+def test_a_config_keeps_a_module_by_its_name():
+    config = AlgorithmConfig().environment(simple_spread_v3, env_config={"N": 2})
+    assert config.env == "mpe2.simple_spread_v3:parallel_env"
+    assert loads(dumps(config), AlgorithmConfig, {}).env == config.env
+    assert make_agent_env(config.env, config.env_config).possible_agents == ("agent_0", "agent_1")
 
 
 def test_converted_envs_are_recognised():

@@ -1,4 +1,4 @@
-"""Type stubs for modules that declare settings: ``python -m rlkit_core.settings.stubs rlkit_ppo.config``.
+"""Type stubs for modules that declare settings: ``python tests/helpers/settings_stubs.py rlkit_ppo.config``.
 
 A type checker cannot see what a declaration makes: the keyword arguments of fluent methods, and that they return the
 config. The stub beside the module says it: every setting with its type, every fluent method with the settings that its
@@ -23,7 +23,7 @@ from rlkit_core.settings.converters import taken
 from rlkit_core.settings.declare import Setting
 from rlkit_core.settings.sections import SectionedSettings, section
 
-HEADER = "# Made by `python -m rlkit_core.settings.stubs {module}`; not to be edited.\n"
+HEADER = "# Made by `python tests/helpers/settings_stubs.py {module}`; not to be edited.\n"
 _BUILDERS = ("build", "build_algo")
 
 
