@@ -23,10 +23,11 @@ from rlkit_core.learner import LearnerGroup
 from rlkit_core.models.threads import is_small, torch_threads
 from rlkit_core.plugins.host import default_host
 from rlkit_core.rl_module import MultiRLModuleSpec, RLModule, RLModuleSpec
-from rlkit_core.rl_module.module_set import ModuleSet, ToTrain
+from rlkit_core.rl_module.module_set import ModuleSet, ToTrain, is_trained
 from rlkit_core.seeding import SeedTree
 
 AlgorithmT = TypeVar("AlgorithmT", bound="Algorithm")
+ItemT = TypeVar("ItemT")
 
 
 class Algorithm(Checkpointable):
@@ -62,6 +63,7 @@ class Algorithm(Checkpointable):
         self._training_step_calls = 0
         self.timers = Timers()
         self.last_learner_results: dict[str, Any] = {}
+        self._trainable: tuple[Any, frozenset[str]] = (None, frozenset())
         self.callbacks = Callbacks(self.config, host)
         # Groups are made with what they tell, which asks for them when there is something to tell.
         events = self.callbacks.of_runners(self, lambda: self.evaluation.runners, is_evaluation=True)
@@ -143,7 +145,7 @@ class Algorithm(Checkpointable):
     def training_step(self) -> None:
         """One round of sampling and learning. The default is the synchronous on-policy one: sample, update, sync."""
         with self.timers.time("sample"):
-            rollouts = self.env_runner_group.sample()
+            rollouts = self.trainable(self.env_runner_group.sample())
         with self.timers.time("learner_update"):
             self.last_learner_results = self.learner_group.update(
                 rollouts=rollouts,
@@ -154,6 +156,20 @@ class Algorithm(Checkpointable):
             )
         with self.timers.time("synch_weights"):
             self.sync_weights()
+
+    def trainable(self, by_module: Mapping[str, ItemT]) -> dict[str, ItemT]:
+        """Of what is told apart by module, that of modules which learners have and may train.
+
+        Rollouts of others (frozen opponents, modules that only runners have, modules that went while runners sampled)
+        are of no use to an update.
+        """
+        config = self.learner_group.config
+        if config is not self._trainable[0]:
+            ids = self.learner_group.module_ids
+            if not callable(config.policies_to_train):
+                ids = [mid for mid in ids if is_trained(config, mid)]
+            self._trainable = config, frozenset(ids)
+        return {mid: item for mid, item in by_module.items() if mid in self._trainable[1]}
 
     def sync_weights(self) -> None:
         """Publish the learner's weights to the runners."""

@@ -11,8 +11,8 @@ from torch import Tensor
 from rlkit_core.data import Rollout
 from rlkit_core.data.nested import Nested, map_leaves
 
-GARBAGE = 3
-"""What stands where there is no experience: any number will do."""
+GARBAGE = 1
+"""What stands where there is no experience: what a module can read, and take for an action."""
 
 
 def ragged(columns: Sequence[Rollout | None], like: Rollout | None = None) -> Rollout:

@@ -7,6 +7,7 @@ https://arxiv.org/abs/1912.00167, the target policy, its clipped ratio to the po
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
@@ -126,21 +127,22 @@ class APPOTorchLearner(IMPALATorchLearner):
                 continue
             count, every = config.target_network_clock
             now = timesteps.get(count, 0)
-            if now - self._kl_adapted_at[module_id] >= every:
+            if now - self._kl_adapted_at[module_id] >= every and self._adapt_kl_coeff(module_id, config):
                 self._kl_adapted_at[module_id] = now
-                self._adapt_kl_coeff(module_id, config)
             self.metrics.log_value((module_id, "curr_kl_coeff"), float(self._kl_coeff[module_id]), reduce="last")
 
-    def _adapt_kl_coeff(self, module_id: str, config: Any) -> None:
+    def _adapt_kl_coeff(self, module_id: str, config: Any) -> bool:
         """Raise the weight where the KL was above twice its target, lower it below half of it.
 
-        Section 4 of the PPO paper. A KL that is not there, or not a number, changes nothing.
+        Section 4 of the PPO paper. A KL that is not there (the module had no rows in this update), or not a number,
+        changes nothing; True if there was one.
         """
         kl = self.mean_over_learners(self.metrics.peek((module_id, "mean_kl_loss"), default=float("nan")))
         if kl > 2.0 * config.kl_target:
             self._kl_coeff[module_id].mul_(1.5)
         elif kl < 0.5 * config.kl_target:
             self._kl_coeff[module_id].mul_(0.5)
+        return not math.isnan(kl)
 
     def get_state(
         self,

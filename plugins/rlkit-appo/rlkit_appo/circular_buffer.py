@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rlkit_core.seeding import SeedTree
-from rlkit_impala.batches import Batch, steps_of
+from rlkit_impala.batches import Batch
 
 
 class CircularBuffer:
@@ -43,7 +43,7 @@ class CircularBuffer:
         if self.is_full:
             oldest, left = self._batches.pop(0), self._left.pop(0)
             if left == self._uses:
-                self.num_steps_dropped += steps_of(oldest)
+                self.num_steps_dropped += oldest.num_env_steps
         self._batches.append(batch)
         self._left.append(self._uses)
 
@@ -61,7 +61,7 @@ class CircularBuffer:
         """Forget all; the number of env steps that were never learned from."""
         unused = [b for b, left in zip(self._batches, self._left, strict=True) if left == self._uses]
         self._batches, self._left = [], []
-        return sum(steps_of(batch) for batch in unused)
+        return sum(batch.num_env_steps for batch in unused)
 
     def get_state(self) -> dict[str, int]:
         """Counts; batches are no part of it."""

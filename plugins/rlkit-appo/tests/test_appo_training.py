@@ -15,6 +15,7 @@ from rlkit_appo import APPOConfig, CircularBuffer
 from rlkit_core import ActorCriticTorchRLModule, Algorithm, RLModuleSpec
 from rlkit_core.errors import ConfigError, ModuleAPIError
 from rlkit_core.seeding import SeedTree
+from rlkit_impala.batches import Batch
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "rlkit-impala" / "tests"))
 from impala_envs import Picky
@@ -126,7 +127,7 @@ def test_each_rollout_is_used_so_many_times(uses):
 def test_the_buffer_drops_the_oldest_and_counts_what_was_never_used():
     with make().build_algo() as algo:
         rollout = algo.env_runner_group.sample_async()[0]["default_policy"]
-    batches = [{"default_policy": [rollout]} for _ in range(5)]
+    batches = [Batch({"default_policy": [rollout]}, 40) for _ in range(5)]
     buffer = CircularBuffer(2, 2, SeedTree(1))
     for batch in batches[:3]:
         buffer.add(batch)

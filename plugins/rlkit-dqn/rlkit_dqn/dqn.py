@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from rlkit_core import Algorithm, Columns, Learner
+from rlkit_core import Algorithm, Columns, Learner, MultiRLModuleSpec
 from rlkit_core.apis import QNetAPI, TargetNetworkAPI
 from rlkit_core.data import (
     DISCOUNT,
@@ -56,20 +56,22 @@ class DQN(Algorithm):
     def __init__(self, config: Any, env: Any = None) -> None:
         self.replay_buffers: dict[str, ReplayBuffer] = {}
         self._updates_owed = 0.0
+        self._env_steps_held = 0  # sampled into the buffers since there are these
+        self._betas: dict[str, Scheduler] = {}
         self._stateless: dict[str, Any] = {}  # modules that were found to have no recurrent state
         super().__init__(config, env)
-        self._betas = Scheduler(self.config.replay_buffer_config.get("beta", 1.0))
 
     # -- training -----------------------------------------------------------------------------------------------------
 
     def training_step(self) -> None:
         """Sample into the replay buffers; once they hold enough, make the updates that this round has earned."""
         with self.timers.time("sample"):
+            before = self.num_env_steps_sampled_lifetime
             rollouts = self.env_runner_group.sample()
+            sampled = self.num_env_steps_sampled_lifetime - before
         with self.timers.time("replay_buffer_add"):
-            sampled = 0
-            for module_id, rollout in rollouts.items():
-                sampled += rollout.num_env_steps
+            self._env_steps_held += sampled
+            for module_id, rollout in self.trainable(rollouts).items():
                 self._buffer_of(module_id).add(rollout)
         num_updates = self._num_updates(sampled)
         if not num_updates:
@@ -97,11 +99,11 @@ class DQN(Algorithm):
         """How many updates a round of ``sampled`` env steps has earned.
 
         Without ``training_intensity`` that is one; with it, as many as make ``rows trained / steps sampled`` that
-        number in the long run: what is left over counts for the next round.
+        number in the long run: what is left over counts for the next round. However many agents act in an env step, it
+        is one, and an update trains every module on a batch of its own.
         """
         config = self.config
-        held = max((b.num_env_steps_added_lifetime for b in self.replay_buffers.values()), default=0)
-        if held < max(1, config.num_steps_sampled_before_learning_starts):
+        if self._env_steps_held < max(1, config.num_steps_sampled_before_learning_starts):
             return 0
         if config.training_intensity is None:
             return 1
@@ -116,11 +118,12 @@ class DQN(Algorithm):
         Override to change what is learned from.
         """
         batches: dict[str, dict[str, Any]] = {}
-        beta = self._betas.at(self.num_env_steps_sampled_lifetime)
-        for module_id, buffer in self.replay_buffers.items():
-            if len(buffer) == 0:
+        for module_id, buffer in self.trainable(self.replay_buffers).items():
+            burn_in = self.config.get_config_for_module(module_id).burn_in_len
+            if len(buffer) <= burn_in:
                 continue
-            sequence = self._sequence_settings(module_id)
+            beta = self._betas[module_id].at(self.num_env_steps_sampled_lifetime)
+            sequence = self._sequence_settings(module_id, burn_in)
             if sequence is None:
                 batch = buffer.sample(self.config.total_train_batch_size, beta=beta, num_batches=num_updates)
                 unread = _UNREAD
@@ -133,7 +136,7 @@ class DQN(Algorithm):
             batches[module_id] = {name: column for name, column in batch.items() if name not in unread}
         return batches
 
-    def _sequence_settings(self, module_id: str) -> tuple[int, dict[str, Any]] | None:
+    def _sequence_settings(self, module_id: str, burn_in: int) -> tuple[int, dict[str, Any]] | None:
         """Of a recurrent module, how many sequences an update takes and what they are like; None: it takes rows."""
         outer = self.env_runner_group.module[module_id]
         if outer is self._stateless.get(module_id):
@@ -144,8 +147,8 @@ class DQN(Algorithm):
             return None
         length = max_seq_len(module)
         options = {
-            "seq_len": length - self.config.burn_in_len,
-            "burn_in": self.config.burn_in_len,
+            "seq_len": length - burn_in,
+            "burn_in": burn_in,
             "initial_state": module.get_initial_state(),
         }
         return max(1, self.config.total_train_batch_size // length), options
@@ -170,7 +173,26 @@ class DQN(Algorithm):
             else:
                 buffer = ReplayBuffer(settings["capacity"], **options)
             self.replay_buffers[module_id] = buffer
+            self._betas[module_id] = Scheduler(settings.get("beta", 1.0))
         return buffer
+
+    # -- modules that go ----------------------------------------------------------------------------------------------
+
+    def remove_module(self, module_id: str, **kwargs: Any) -> MultiRLModuleSpec:
+        """Remove a module everywhere, its replay buffer too; see ``Algorithm.remove_module``."""
+        spec = super().remove_module(module_id, **kwargs)
+        self._drop_buffers()
+        return spec
+
+    def match_modules_to_learner(self) -> None:
+        """Give runners and config the modules that the learner has; buffers of others go."""
+        super().match_modules_to_learner()
+        self._drop_buffers()
+
+    def _drop_buffers(self) -> None:
+        there = self.learner_group.module_ids
+        for module_id in [mid for mid in self.replay_buffers if mid not in there]:
+            del self.replay_buffers[module_id], self._betas[module_id]
 
     def learner_results(self) -> dict[str, Any]:
         """Metrics of all updates of an iteration; those of the last that had some."""
@@ -196,6 +218,7 @@ class DQN(Algorithm):
         state = super().get_state(components, not_components=not_components, **kwargs)
         if self.config.store_buffer_in_checkpoints:
             state["updates_owed"] = self._updates_owed
+            state["env_steps_held"] = self._env_steps_held
             state["replay_buffers"] = {mid: buffer.get_state() for mid, buffer in self.replay_buffers.items()}
         return state
 
@@ -205,6 +228,9 @@ class DQN(Algorithm):
         self._updates_owed = float(state.get("updates_owed", self._updates_owed))
         for module_id, buffer_state in state.get("replay_buffers", {}).items():
             self._buffer_of(module_id).set_state(dict(buffer_state))
+        if state.get("replay_buffers"):
+            added = max(buffer.num_env_steps_added_lifetime for buffer in self.replay_buffers.values())
+            self._env_steps_held = int(state.get("env_steps_held", added))  # older versions had one module
 
 
 class DQNTorchLearner(Learner):

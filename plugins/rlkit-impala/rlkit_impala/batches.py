@@ -7,20 +7,24 @@ from collections.abc import Mapping
 
 from rlkit_core.data import Rollout
 
-#: What one update learns from: rollouts by module, in the order in which they came.
-Batch = dict[str, list[Rollout]]
 
+class Batch(dict[str, list[Rollout]]):
+    """What one update learns from: rollouts by module, in the order in which they came.
 
-def num_steps(rollouts: dict[str, Rollout]) -> int:
-    """Env steps of one sample; rows that a reset mode masks count, so that batches are all of one size."""
-    return max(rollout.num_steps * rollout.num_envs for rollout in rollouts.values())
+    Attributes:
+        num_env_steps: steps of the envs in which they were collected, however many agents acted in each.
+    """
+
+    def __init__(self, rollouts: Mapping[str, list[Rollout]], num_env_steps: int) -> None:
+        super().__init__(rollouts)
+        self.num_env_steps = num_env_steps
 
 
 class Gatherer:
     """Puts rollouts together to batches of about ``batch_size`` env steps.
 
-    A batch is a whole number of rollouts, that which comes nearest to ``batch_size``. A rollout of several times that
-    size is divided along its envs.
+    A batch is a whole number of samples, that which comes nearest to ``batch_size``. A sample of several times that
+    size is divided along the envs (the agents) of its rollouts.
 
     Args:
         batch_size: env steps.
@@ -28,20 +32,28 @@ class Gatherer:
 
     def __init__(self, batch_size: int) -> None:
         self._batch_size = batch_size
-        self._open: Batch = {}
-        self._steps = 0
+        self._open = Batch({}, 0)
 
-    def add(self, rollouts: dict[str, Rollout]) -> list[Batch]:
-        """Take in one sample; the batches that it completes."""
-        size = num_steps(rollouts)
-        parts = min(round(size / self._batch_size), min(r.num_envs for r in rollouts.values()))
-        if parts > 1:
-            cut = {module_id: rollout.split(parts) for module_id, rollout in rollouts.items()}
-            return [{mid: [pieces[k]] for mid, pieces in cut.items()} for k in range(parts)]
+    def add(self, rollouts: Mapping[str, Rollout], num_env_steps: int | None = None) -> list[Batch]:
+        """Take in one sample; the batches that it completes.
+
+        Args:
+            rollouts: by module; perhaps not of all of them, and of different T and N.
+            num_env_steps: env steps in which they were collected; those of the only module's rollout unless given,
+                rows that a reset mode masks included, so that batches are all of one size.
+        """
+        widest = max(rollouts.values(), key=lambda rollout: rollout.num_envs, default=None)
+        size = num_env_steps
+        if size is None:
+            size = 0 if widest is None else widest.num_steps * widest.num_envs
+        if widest is not None:
+            parts = min(round(size / self._batch_size), widest.num_envs)
+            if parts > 1:
+                return _divided(rollouts, widest, size, parts)
         for module_id, rollout in rollouts.items():
             self._open.setdefault(module_id, []).append(rollout)
-        self._steps += size
-        if self._steps + size / 2 < self._batch_size:
+        self._open.num_env_steps += size
+        if self._open.num_env_steps + size / 2 < self._batch_size:
             return []
         batch = self._open
         self.clear()
@@ -49,8 +61,19 @@ class Gatherer:
 
     def clear(self) -> int:
         """Forget what is not a batch yet; the number of its env steps."""
-        steps, self._steps, self._open = self._steps, 0, {}
+        steps = self._open.num_env_steps
+        self._open = Batch({}, 0)
         return steps
+
+
+def _divided(rollouts: Mapping[str, Rollout], widest: Rollout, size: int, parts: int) -> list[Batch]:
+    """A sample of ``size`` env steps in ``parts`` batches; modules with fewer columns are in the first of them."""
+    shares = [round(size * piece.num_envs / widest.num_envs) for piece in widest.split(parts)]
+    batches = [Batch({}, share) for share in shares]
+    for module_id, rollout in rollouts.items():
+        for batch, piece in zip(batches, rollout.split(min(parts, rollout.num_envs)), strict=False):
+            batch[module_id] = [piece]
+    return batches
 
 
 class BatchQueue:
@@ -79,7 +102,7 @@ class BatchQueue:
     def add(self, batch: Batch) -> None:
         """Put a batch last."""
         if self.is_full:
-            self.num_steps_dropped += steps_of(self._batches.popleft())
+            self.num_steps_dropped += self._batches.popleft().num_env_steps
         self._batches.append(batch)
 
     def take(self) -> Batch:
@@ -88,7 +111,7 @@ class BatchQueue:
 
     def clear(self) -> int:
         """Forget all; the number of env steps that were never learned from."""
-        steps = sum(steps_of(batch) for batch in self._batches)
+        steps = sum(batch.num_env_steps for batch in self._batches)
         self._batches.clear()
         return steps
 
@@ -99,8 +122,3 @@ class BatchQueue:
     def set_state(self, state: Mapping[str, int]) -> None:
         """Continue counting."""
         self.num_steps_dropped = int(state["num_steps_dropped"])
-
-
-def steps_of(batch: Batch) -> int:
-    """Env steps of a batch."""
-    return max(sum(r.num_steps * r.num_envs for r in rollouts) for rollouts in batch.values())

@@ -71,6 +71,16 @@ class IMPALAConfig(AlgorithmConfig):
         return self.num_env_runners == 0 or self.executor == "local"
 
     @property
+    def steps_of_a_fragment(self) -> int:
+        """Steps of each env in one sample of a runner."""
+        return self.get_rollout_fragment_length(1 if self.num_env_runners else 0)
+
+    @property
+    def steps_of_a_sample(self) -> int:
+        """Env steps in it, over all envs."""
+        return self.steps_of_a_fragment * self.num_envs_per_env_runner
+
+    @property
     def num_batches_that_wait(self) -> int:
         """Batches that there is room for before the learner."""
         return self.learner_queue_size
@@ -104,7 +114,7 @@ class IMPALAConfig(AlgorithmConfig):
                 "lower rollout_fragment_length"
             )
         model_config = self.model_config
-        steps = self.get_rollout_fragment_length(1 if self.num_env_runners else 0)
+        steps = self.steps_of_a_fragment
         recurrent = model_config.get("use_lstm") or model_config.get("use_gru")
         if self.minibatch_size is not None and not recurrent and self.minibatch_size % steps:
             near = steps * max(1, self.minibatch_size // steps)

@@ -20,7 +20,7 @@ from rlkit_core.columns import ALL_MODULES
 from rlkit_core.data import Rollout, vtrace
 from rlkit_core.errors import ConfigError
 from rlkit_core.learner import STATE_AFTER_UPDATE, Scheduler, masked_mean
-from rlkit_impala.batches import Batch, BatchQueue, Gatherer, steps_of
+from rlkit_impala.batches import Batch, BatchQueue, Gatherer
 from rlkit_impala.trajectories import BOOTSTRAP_VALUES, CUTS, DISCOUNTS, trajectory_batch
 
 
@@ -51,9 +51,9 @@ class IMPALA(Algorithm):
         with self.timers.time("sample"):
             self._fetch()
         batch: Batch = self._batches.take()
-        self._num_steps_trained += steps_of(batch)
+        self._num_steps_trained += batch.num_env_steps
         arguments: dict[str, Any] = {
-            "rollouts": batch,
+            "rollouts": self.trainable(batch),
             "timesteps": self.timesteps,
             "num_epochs": self.config.num_epochs,
             "minibatch_size": self.config.minibatch_size,
@@ -70,7 +70,7 @@ class IMPALA(Algorithm):
         while not len(store) or not (self.config.in_lock_step or store.is_full):
             waited_for = not len(store)
             for rollouts in self.env_runner_group.sample_async(timeout=None if waited_for else 0.0):
-                self._complete.extend(self._gatherer.add(rollouts))
+                self._complete.extend(self._gatherer.add(self.trainable(rollouts), self.config.steps_of_a_sample))
             self._put_into_store()
             if not waited_for:
                 return
@@ -134,7 +134,7 @@ class IMPALA(Algorithm):
         return super().save_to_path(path, **kwargs)
 
     def _forget_rollouts(self) -> None:
-        complete = sum(map(steps_of, self._complete))
+        complete = sum(batch.num_env_steps for batch in self._complete)
         self._complete.clear()
         self._batches.num_steps_dropped += complete + self._gatherer.clear() + self._batches.clear()
 
@@ -194,6 +194,9 @@ class IMPALATorchLearner(Learner):
         """
         config = self.config.get_config_for_module(module_id)
         size = self.config.minibatch_size
+        if size is not None and rollout.cut is not None and size % rollout.num_steps:
+            # Agents that did not act in every step of their fragment.
+            rollout = rollout.extend_time(self.config.steps_of_a_fragment)
         if size is not None and rollout.state_in is None and size % rollout.num_steps:
             raise ConfigError(
                 f"training(minibatch_size={size}): minibatches hold whole trajectories, here of {rollout.num_steps} "

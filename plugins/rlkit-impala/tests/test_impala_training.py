@@ -13,7 +13,7 @@ from oracle_envs import Ragged
 from rlkit_core import Algorithm
 from rlkit_core.errors import ConfigError, UnknownSettingError
 from rlkit_impala import BatchQueue, IMPALAConfig
-from rlkit_impala.batches import Gatherer
+from rlkit_impala.batches import Batch, Gatherer
 
 sys.path.insert(0, str(Path(__file__).parent))
 from impala_envs import OneIsSlow, Picky
@@ -233,10 +233,8 @@ def test_a_batch_is_the_number_of_rollouts_nearest_to_its_size(num_envs, batch_s
 
 
 def test_a_full_queue_drops_the_oldest_and_counts_its_steps():
-    batch = {"default_policy": [rollouts(4)["default_policy"]]}
-    batches = [dict(batch, number=[]) for _ in range(3)]
-    for one in batches:
-        del one["number"]
+    rollout = rollouts(4)["default_policy"]
+    batches = [Batch({"default_policy": [rollout]}, 40) for _ in range(3)]
     queue = BatchQueue(2)
     for one in batches:
         queue.add(one)

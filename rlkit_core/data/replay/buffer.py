@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rlkit_core.columns import Columns
 from rlkit_core.data.nested import Nested
+from rlkit_core.data.replay.linked import LinkedStorage
 from rlkit_core.data.replay.ring import Added, ReplayStorage
 from rlkit_core.data.replay.rows import Array
 from rlkit_core.data.replay.sampling import DISCOUNT, N_STEP, WEIGHTS, RowSampler, SequenceSampler
@@ -31,6 +32,9 @@ class ReplayBuffer:
     observation that the last one ended with (fresh envs, a restarted runner) cuts the unfinished episodes there, as a
     truncation does.
 
+    Rollouts of agents (those with ``Rollout.cut``) may have columns that end anywhere, and other numbers of them. Their
+    masked rows take no room, and an episode that was cut is whole again once the rollout that it goes on in is added.
+
     Args:
         capacity: env steps to keep, over all envs; rounded up to a multiple of N. Rows that are no experience (the
             reset rows of next-step reset) take room, too.
@@ -42,7 +46,7 @@ class ReplayBuffer:
 
     Attributes:
         last_indices: ``[B]`` int64, the rows (of sequences the first steps) that the last :meth:`sample` returned:
-            ``step * N + n``, counted since the buffer was made.
+            ``step * N + n``, counted since the buffer was made; of agents, their place among all steps ever added.
         num_env_steps_added_lifetime: steps of experience ever added.
         num_env_steps_sampled_lifetime: rows ever sampled; of sequences, the steps that are not masked.
 
@@ -92,7 +96,8 @@ class ReplayBuffer:
         """
         storage = self._storage
         if storage is None:
-            storage = ReplayStorage.for_rollout(rollout, -(-self.capacity // rollout.num_envs), self.columns)
+            kind, columns = (ReplayStorage, rollout.num_envs) if rollout.cut is None else (LinkedStorage, 1)
+            storage = kind.for_rollout(rollout, -(-self.capacity // columns), self.columns)
         added = storage.add(rollout)
         self._storage = storage
         self.num_env_steps_added_lifetime += added.count if added.valid is None else int(np.count_nonzero(added.valid))
@@ -247,7 +252,8 @@ class ReplayBuffer:
             self._storage = None
         else:
             capacity_per_env = -(-self.capacity // int(stored["num_envs"]))
-            self._storage = ReplayStorage.from_state(stored, capacity_per_env)
+            kind = LinkedStorage if "open" in stored else ReplayStorage
+            self._storage = kind.from_state(stored, capacity_per_env)
         self._rng.bit_generator.state = state["rng"]
         self.num_env_steps_added_lifetime = int(state["num_env_steps_added_lifetime"])
         self.num_env_steps_sampled_lifetime = int(state["num_env_steps_sampled_lifetime"])

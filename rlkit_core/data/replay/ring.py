@@ -10,7 +10,7 @@ and reset in the same step, and episodes that a reset of the envs cut off.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from rlkit_core.errors import ConfigError
 from rlkit_core.spaces import nested_map
 
 FLAGS = ("rewards", "terminateds", "goes_on", "valid", "begins", "successor", "state_slot")
+StorageT = TypeVar("StorageT", bound="ReplayStorage")
 Writes = list[tuple[RowStore, int, Array]]
 """What is to be written: where, from which place on, which rows."""
 
@@ -61,7 +62,10 @@ class ReplayStorage:
         begins: ``[size]`` bool, the row is an episode's first.
         successor: ``[size]`` int64, row of the successive columns that holds what came after a step.
         state_slot: ``[size]`` int64, slot of the state before a step, -1: not kept.
+        flags: names of the arrays that a state has of all rows.
     """
+
+    flags: ClassVar[tuple[str, ...]] = FLAGS
 
     def __init__(
         self,
@@ -95,7 +99,7 @@ class ReplayStorage:
         self._tail_over = np.zeros(num_envs, np.bool_)
 
     @classmethod
-    def for_rollout(cls, rollout: Rollout, capacity_per_env: int, columns: Sequence[str]) -> ReplayStorage:
+    def for_rollout(cls: type[StorageT], rollout: Rollout, capacity_per_env: int, columns: Sequence[str]) -> StorageT:
         """An empty ring for rollouts like this one, with these columns beside observations and rewards."""
         return cls(
             rollout.num_envs,
@@ -125,6 +129,12 @@ class ReplayStorage:
         newest = self.total * self.num_envs - 1
         numbers: Array = newest - (newest - places) % self.size
         return numbers
+
+    def window(self, places: Array, length: int) -> Array:
+        """The places of steps and of those that follow them, as long as episodes go on, ``[B, length]``."""
+        window: Array = places[:, None] + np.arange(length, dtype=np.int64) * self.num_envs
+        window %= self.size
+        return window
 
     # -- adding ---------------------------------------------------------------------------------------------------
 
@@ -170,7 +180,7 @@ class ReplayStorage:
             for leaf, _, rows in finals:
                 leaf.array[slots] = rows
         if self.states is not None:
-            slots = self._state_slots(at, steps, rollout.seq_len or steps)
+            slots = self._state_slots((at + self._state_rows(rollout)) % size)
             for leaf, _, rows in states:
                 leaf.array[slots] = rows
         self.total += steps
@@ -298,11 +308,15 @@ class ReplayStorage:
         self.successor[places] = rows
         return rows
 
-    def _state_slots(self, at: int, steps: int, seq_len: int) -> Array:
-        """Slots for the states before every ``seq_len``-th of the time rows from ``at`` on."""
-        envs = self.num_envs
-        times = np.arange(0, steps, seq_len, dtype=np.int64)
-        places = ((at + times[:, None] * envs) % self.size + np.arange(envs)).reshape(-1)
+    def _state_rows(self, rollout: Rollout) -> Array:
+        """Rows ``t * N + n`` of a rollout whose states before them are kept: every ``seq_len``-th time row."""
+        envs, steps = self.num_envs, rollout.num_steps
+        times = np.arange(0, steps, rollout.seq_len or steps, dtype=np.int64)
+        rows: Array = (times[:, None] * envs + np.arange(envs)).reshape(-1)
+        return rows
+
+    def _state_slots(self, places: Array) -> Array:
+        """Slots for the states before steps."""
         if self.state_slots.room_for(len(places)):
             for leaf in leaves(self.states):
                 leaf.grow(self.state_slots.capacity)
@@ -346,7 +360,7 @@ class ReplayStorage:
             "capacity_per_env": self.capacity_per_env,
             "total": self.total,
             "stored": self.stored,
-            "flags": {name: torch.from_numpy(getattr(self, name)[:used].copy()) for name in FLAGS},
+            "flags": {name: torch.from_numpy(getattr(self, name)[:used].copy()) for name in self.flags},
             "tail": torch.from_numpy(np.stack((self._tail_goes_on, self._tail_over))),
             "successive": nested_map(lambda leaf: leaf.tensor[:used].clone(), self.successive),
             "slots": nested_map(lambda leaf: leaf.tensor[self.size : last_slot].clone(), self.successive),
@@ -357,7 +371,7 @@ class ReplayStorage:
         }
 
     @classmethod
-    def from_state(cls, state: dict[str, Any], capacity_per_env: int) -> ReplayStorage:
+    def from_state(cls: type[StorageT], state: dict[str, Any], capacity_per_env: int) -> StorageT:
         """The ring that :meth:`get_state` described.
 
         Raises:
@@ -371,7 +385,7 @@ class ReplayStorage:
         examples = (state["successive"], state["columns"], state["states"])
         self = cls(int(state["num_envs"]), capacity_per_env, *examples)
         self.total, self.stored = int(state["total"]), int(state["stored"])
-        for name in FLAGS:
+        for name in cls.flags:
             flags = as_array(torch.as_tensor(state["flags"][name]))
             getattr(self, name)[: len(flags)] = flags
         self._tail_goes_on, self._tail_over = (row.copy() for row in as_array(torch.as_tensor(state["tail"])))

@@ -112,8 +112,7 @@ class RowSampler:
     def _sum_rewards(self, places: Array, limits: Array | None) -> Array:
         """Fill rewards and steps; the places of the last steps used."""
         storage = self._storage
-        window = places[:, None] + self._offsets * storage.num_envs
-        window %= storage.size
+        window = storage.window(places, len(self._offsets))
         used = self._used
         np.logical_and.accumulate(storage.goes_on.take(window[:, :-1]), axis=1, out=used[:, 1:])
         if limits is not None:
@@ -144,7 +143,7 @@ class SequenceSampler:
         else:
             places = np.flatnonzero(((storage.state_slot >= 0) | storage.begins) & storage.valid)
         if burn_in:
-            window = (places[:, None] + np.arange(burn_in) * envs) % size
+            window = storage.window(places, burn_in)
             places = places[storage.goes_on[window].all(axis=1) | storage.begins[places]]
         return places
 
@@ -153,7 +152,7 @@ class SequenceSampler:
     ) -> dict[str, Nested]:
         """The sequences that begin at ``starts``, ``[count]`` int64."""
         storage, time = self._storage, self._time
-        places = (starts[:, None] + time * storage.num_envs) % storage.size
+        places = storage.window(starts, self._length)
         real = np.ones(places.shape, np.bool_)
         np.logical_and.accumulate(storage.goes_on[places[:, :-1]], axis=1, out=real[:, 1:])
         lengths = real.sum(axis=1)
