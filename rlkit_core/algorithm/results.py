@@ -18,6 +18,9 @@ NUM_ENV_STEPS_SAMPLED_LIFETIME: Final = "num_env_steps_sampled_lifetime"
 NUM_TRAINING_STEP_CALLS_PER_ITERATION: Final = "num_training_step_calls_per_iteration"
 EPISODE_RETURN_MEAN: Final = "episode_return_mean"
 STOPPED_BY: Final = "stopped_by"
+IS_SUCCESS_MEAN: Final = "is_success_mean"
+AGENT_EPISODE_RETURNS_MEAN: Final = "agent_episode_returns_mean"
+MODULE_EPISODE_RETURNS_MEAN: Final = "module_episode_returns_mean"
 
 
 class ResultDict(TypedDict, total=False):
@@ -184,6 +187,29 @@ def return_mean(result: Mapping[str, Any]) -> float:
 def evaluation_return_mean(result: Mapping[str, Any]) -> float:
     """Mean return of the evaluation in this result; NaN if there was none."""
     return look_up(result, EVALUATION_RESULTS, ENV_RUNNER_RESULTS, EPISODE_RETURN_MEAN)
+
+
+def success_rate(result: Mapping[str, Any]) -> float:
+    """Share of training episodes whose last ``info`` said ``is_success``; NaN where none says anything."""
+    return look_up(result, ENV_RUNNER_RESULTS, IS_SUCCESS_MEAN)
+
+
+def returns_of_each(result: Mapping[str, Any], at_most: int = 4) -> dict[str, float]:
+    """Mean returns of single agents or, where there are too many of them, of single modules.
+
+    Args:
+        result: a result of ``train()``.
+        at_most: how many there may be.
+
+    Returns:
+        ``{agent or module id: mean return}``; empty where there are more, or only one.
+    """
+    runners = result.get(ENV_RUNNER_RESULTS, {})
+    for key in (AGENT_EPISODE_RETURNS_MEAN, MODULE_EPISODE_RETURNS_MEAN):
+        found = runners.get(key, {})
+        if 1 < len(found) <= at_most:
+            return {str(name): look_up(found, name) for name in found}
+    return {}
 
 
 def total_loss(result: Mapping[str, Any]) -> float:

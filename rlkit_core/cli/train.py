@@ -233,7 +233,8 @@ def print_summary(summary: RunSummary, stop: Stop) -> None:
             f"mean return {summary.evaluation_return_mean:.1f} over {summary.evaluation_episodes} "
             f"deterministic evaluation episodes{target}"
         )
-    head = {"solved": "solved", "limit": f"ended after {summary.detail}", "interrupted": "interrupted"}[summary.reason]
+    heads = {"solved": "solved", "limit": f"ended after {summary.detail}", "stopped": f"ended by {summary.detail}"}
+    head = heads.get(summary.reason, summary.reason)
     pace = f"{clock(summary.seconds)}, {summary.steps_per_s:,.0f} steps/s"
     rows = {
         "result": f"{head}: {result}",

@@ -6,9 +6,10 @@ import math
 import os
 import sys
 import time
+from collections.abc import Mapping
 from typing import IO, TYPE_CHECKING
 
-from attrs import frozen
+from attrs import field, frozen
 
 PLAIN_INTERVAL_S = 2.0
 """Plain lines are at least this far apart."""
@@ -32,6 +33,8 @@ class ProgressRow:
         evaluation: mean return of the latest evaluation; NaN before the first.
         loss: total loss; NaN if there is none.
         seconds: since the run began.
+        success: share of training episodes that were successes; NaN where the env does not say.
+        returns: mean returns of single agents or modules, by id; empty where there is one, or too many to show.
     """
 
     iteration: int
@@ -41,10 +44,15 @@ class ProgressRow:
     evaluation: float
     loss: float
     seconds: float
+    success: float = math.nan
+    returns: Mapping[str, float] = field(factory=dict)
 
     def text(self) -> str:
         """One line for people."""
-        returns = f"return {_number(self.return_mean, '.1f')} | eval {_number(self.evaluation, '.1f')}"
+        each = ", ".join(f"{name} {_number(value, '.1f')}" for name, value in self.returns.items())
+        training = f"return {_number(self.return_mean, '.1f')}" + (f" ({each})" if each else "")
+        success = "" if math.isnan(self.success) else f" | success {self.success:.0%}"
+        returns = f"{training}{success} | eval {_number(self.evaluation, '.1f')}"
         pace = f"{self.steps:,} steps | {self.steps_per_s:,.0f} steps/s"
         return f"{returns} | {pace} | loss {_number(self.loss, '.3g')} | {clock(self.seconds)}"
 

@@ -20,9 +20,12 @@ from rlkit_core.algorithm.results import (
     EPISODE_RETURN_MEAN,
     EVALUATION_RESULTS,
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
+    STOPPED_BY,
     evaluation_return_mean,
     look_up,
     return_mean,
+    returns_of_each,
+    success_rate,
     total_loss,
 )
 from rlkit_core.envs.make import make_env
@@ -72,7 +75,8 @@ class RunSummary:
     """How a run ended.
 
     Attributes:
-        reason: ``"solved"`` (the target return), ``"limit"`` or ``"interrupted"``; ``detail`` says it in words.
+        reason: ``"solved"`` (the target return), ``"limit"``, ``"stopped"`` (by a callback) or ``"interrupted"``.
+        detail: the reason in words.
         evaluation_return_mean: mean return over ``evaluation_episodes`` deterministic episodes; NaN if not evaluated.
         iterations: over the life of the algorithm, and so are env ``steps``.
         seconds: of this run, the last evaluation included.
@@ -206,7 +210,7 @@ class Run:
                     evaluation = self._evaluate(algorithm, self.evaluation_episodes)
                     if evaluation is None:
                         reason, detail = "interrupted", "interrupted in the last evaluation"
-                    elif self.stop.return_mean is not None and evaluation >= self.stop.return_mean:
+                    elif reason != "stopped" and self._reaches_target(evaluation):
                         reason = "solved"
                 summary = RunSummary(
                     reason=reason,
@@ -294,15 +298,22 @@ class Run:
                     evaluation=evaluation,
                     loss=total_loss(result),
                     seconds=seconds,
+                    success=success_rate(result),
+                    returns=returns_of_each(result),
                 )
             )
-            if self.stop.return_mean is not None and decided is not None and decided >= self.stop.return_mean:
+            if decided is not None and self._reaches_target(decided):
                 return "solved", f"mean return {decided:.1f} reached {self.stop.return_mean:g}", decided
             if self._signal is not None:
                 return "interrupted", f"interrupted by {signal.Signals(self._signal).name}", None
+            if STOPPED_BY in result:
+                return "stopped", f"the callback {result[STOPPED_BY]}", decided
             limit = self.stop.limit_reached(steps=steps, iterations=algorithm.iteration, seconds=seconds)
             if limit is not None:
                 return "limit", limit, decided
+
+    def _reaches_target(self, value: float) -> bool:
+        return self.stop.return_mean is not None and value >= self.stop.return_mean
 
     def _worth_evaluating(self, algorithm: Algorithm, result: Mapping[str, Any]) -> bool:
         """Whether the full evaluation may reach the target: the short one did, or training did."""

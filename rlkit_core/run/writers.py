@@ -17,6 +17,9 @@ from typing import IO, Any, ClassVar, Protocol, runtime_checkable
 
 from rlkit_core.algorithm.results import NUM_ENV_STEPS_SAMPLED_LIFETIME, as_number, flatten_result
 
+MOST_COLUMNS = 2000
+"""Columns of ``progress.csv``."""
+
 
 @runtime_checkable
 class ResultWriter(Protocol):
@@ -52,7 +55,8 @@ class CSVWriter(_FileWriter):
     """``progress.csv``: a row per iteration, a column per number of the result.
 
     Columns keep their place. A number that appears later gets a new column at the end, and the file is rewritten once,
-    with empty cells above. A run that is resumed in the same folder goes on with the columns that are there.
+    with empty cells above. A run that is resumed in the same folder goes on with the columns that are there. What would
+    be a column beyond :data:`MOST_COLUMNS` (agents with new ids each time, say) is left out; ``results.jsonl`` has it.
     """
 
     name = "progress.csv"
@@ -67,7 +71,8 @@ class CSVWriter(_FileWriter):
     def write(self, result: Mapping[str, Any]) -> None:
         """Add one row."""
         row = flatten_result(result)
-        new = [name for name in row if name not in self._columns]
+        known = set(self._columns)
+        new = [name for name in row if name not in known][: max(0, MOST_COLUMNS - len(known))]
         if new:
             self._widen([*self._columns, *new])
         csv.writer(self._file).writerow([repr(row[name]) if name in row else "" for name in self._columns])

@@ -266,3 +266,26 @@ def test_a_terminal_shows_a_live_line_and_the_same_summary(tmp_path: Path) -> No
     assert "\x1b[" in text
     assert "128 steps" in text
     assert "ended after 2 iterations: mean return" in text
+
+
+def test_a_plugins_callback_named_on_the_command_line_ends_the_run(tmp_path: Path) -> None:
+    (tmp_path / "acme.py").write_text(
+        "from rlkit_core import hookimpl\nfrom rlkit_core.plugins.records import Service\n\nrlkit_api = '1.0'\n\n\n"
+        "class EarlyStop:\n    def on_train_result(self, result):\n"
+        "        return result['training_iteration'] < 2\n\n\n"
+        "@hookimpl\ndef rlkit_services():\n    return [Service('callbacks', 'early-stop', EarlyStop)]\n"
+    )
+    info = tmp_path / "acme-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\nRequires-Dist: rlkit-core\n")
+    (info / "entry_points.txt").write_text("[rlkit.plugins]\nacme = acme\n")
+    done = subprocess.run(
+        [*COMMAND, "train", "ac", "CartPole-v1", "--run-dir", str(tmp_path / "run"), "--stop-iters", "9", *SMALL,
+         "--set", 'plugins=["acme/early-stop"]', "--no-plot"],
+        env={**ENV, "PYTHONPATH": f"{HELPERS}:{tmp_path}"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "ended by the callback on_train_result=EarlyStop.on_train_result: mean return" in done.stdout
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (summary["reason"], summary["iterations"]) == ("stopped", 2)
+    assert Path(summary["checkpoint"]).is_dir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import os
@@ -17,12 +18,14 @@ import pytest
 import torch
 
 from rlkit_core.algorithm import AlgorithmConfig
-from rlkit_core.algorithm.results import assemble_result
+from rlkit_core.algorithm.results import assemble_result, returns_of_each
 from rlkit_core.errors import ConfigError, EnvError
 from rlkit_core.plugins.host import default_host
+from rlkit_core.run.plot import curves_of_each, read_curve
 from rlkit_core.run.progress import PlainProgress, ProgressRow, RichProgress, clock, make_progress
 from rlkit_core.run.run import PROBE_EPISODES, Interrupted, Run, Stop
 from rlkit_core.run.run_folder import checkpoint_path, default_run_dir, run_dir_of
+from rlkit_core.run.writers import MOST_COLUMNS, CSVWriter
 from rlkit_core.settings import setting
 
 STEPS = 10
@@ -39,6 +42,8 @@ class Scripted:
         self.evaluations: list[tuple[int, int | None]] = []
         self.stopped = 0
         self.saved: list[Path] = []
+        self.results: dict[str, Any] = {}
+        self.runners: dict[str, Any] = {}
         Scripted.made.append(self)
 
     @property
@@ -54,8 +59,9 @@ class Scripted:
             self.config.on_iteration(self)
         interval = self.config.evaluation_interval
         due = interval and self.iteration % interval == 0
-        return assemble_result(
+        result = assemble_result(
             env_runners={
+                **self.runners,
                 "episode_return_mean": self._at(self.config.training_returns),
                 "num_env_steps_sampled_lifetime": self.num_env_steps_sampled_lifetime,
             },
@@ -66,6 +72,7 @@ class Scripted:
             num_training_step_calls=1,
             config=self.config.to_dict(),
         )
+        return {**result, **self.results}
 
     def evaluate(self, num_episodes: int | None = None, seed: int | None = None) -> dict[str, Any]:
         self.evaluations.append((self.iteration, num_episodes))
@@ -393,3 +400,62 @@ def test_no_live_line_where_there_is_no_terminal() -> None:
     assert isinstance(make_progress(), PlainProgress)
     make_progress(quiet=True).line("nothing")
     assert [clock(0), clock(61), clock(3723)] == ["0:00", "1:01", "1:02:03"]
+
+
+def test_a_callback_ends_the_run_with_its_checkpoint_and_summary(tmp_path: Path) -> None:
+    def stop(algorithm: Any) -> None:
+        algorithm.results = {"stopped_by": "on_train_result=enough"} if algorithm.iteration == 3 else {}
+
+    made = config(on_iteration=stop, evaluation_returns=[1, 2, 3])
+    summary = run(tmp_path, made, Stop(iterations=9, return_mean=3), evaluation_episodes=20)
+    assert (summary.reason, summary.detail) == ("stopped", "the callback on_train_result=enough")
+    assert (summary.iterations, summary.exit_code, summary.evaluation_return_mean) == (3, 0, 3)
+    assert Scripted.made[0].saved == [summary.checkpoint]
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["reason"] == "stopped"
+    last = json.loads((tmp_path / "run" / "results.jsonl").read_text().splitlines()[-1])
+    assert last["stopped_by"] == "on_train_result=enough"
+
+
+def test_successes_and_agents_are_shown_logged_and_drawn(tmp_path: Path) -> None:
+    def more(algorithm: Any) -> None:
+        agents = {"left": 1.25 * algorithm.iteration, 7: 2.0}
+        algorithm.runners = {"is_success_mean": 0.85, "agent_episode_returns_mean": agents}
+
+    shown = io.StringIO()
+    Run(
+        config(on_iteration=more), tmp_path / "run", stop=Stop(iterations=2), progress=PlainProgress(shown, 0.0)
+    ).execute()
+    assert "return 0.0 (left 2.5, 7 2.0) | success 85% | eval" in shown.getvalue()
+    csv_file = tmp_path / "run" / "progress.csv"
+    assert curves_of_each(csv_file) == {
+        name: f"env_runners/agent_episode_returns_mean/{name}" for name in ("left", "7")
+    }
+    assert read_curve(csv_file, "env_runners/agent_episode_returns_mean/left") == ([10, 20], [1.25, 2.5])
+    assert read_curve(csv_file, "env_runners/is_success_mean") == ([10, 20], [0.85, 0.85])
+    assert (tmp_path / "run" / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("agents", "modules", "shown"),
+    [
+        ({}, {}, {}),
+        ({"a": 1.0}, {"p": 1.0}, {}),
+        ({"a": 1.0, "b": 2.0}, {"p": 1.5}, {"a": 1.0, "b": 2.0}),
+        ({str(k): 1.0 for k in range(10_000)}, {"p": 1.0, "q": 2.0}, {"p": 1.0, "q": 2.0}),
+        ({str(k): 1.0 for k in range(10_000)}, {"p": 1.0}, {}),
+    ],
+)
+def test_as_many_returns_are_shown_as_fit_a_line(agents: Any, modules: Any, shown: Any) -> None:
+    runners = {"agent_episode_returns_mean": agents, "module_episode_returns_mean": modules}
+    assert returns_of_each({"env_runners": runners}) == shown
+
+
+def test_agents_with_new_ids_each_time_do_not_make_the_table_grow_for_ever(tmp_path: Path) -> None:
+    writer = CSVWriter(tmp_path)
+    for iteration in range(5):
+        agents = {f"agent {iteration}-{k}": 1.0 for k in range(MOST_COLUMNS // 2)}
+        writer.write({"training_iteration": iteration, "env_runners": {"agent_episode_returns_mean": agents}})
+    writer.close()
+    rows = list(csv.reader((tmp_path / "progress.csv").open(newline="")))
+    assert {len(row) for row in rows} == {MOST_COLUMNS}
+    assert [row[0] for row in rows] == ["training_iteration", "0", "1", "2", "3", "4"]
