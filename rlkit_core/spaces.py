@@ -78,6 +78,36 @@ def nested_map(fn: Callable[..., Any], struct: object, *more: Any) -> Any:
     return fn(struct, *more)
 
 
+def leaves(struct: object) -> Iterator[Any]:
+    """Each leaf of nested dicts, tuples and lists, in the order of :func:`nested_map`."""
+    if isinstance(struct, Mapping):
+        struct = struct.values()
+    elif not isinstance(struct, (tuple, list)):
+        yield struct
+        return
+    for item in struct:
+        yield from leaves(item)
+
+
+def at_path(struct: Any, path: tuple[str, ...]) -> Any:
+    """What nested dicts, tuples and lists have at the path of a leaf."""
+    for key in path:
+        struct = struct[key] if isinstance(struct, Mapping) else struct[int(key)]
+    return struct
+
+
+def with_leaf(struct: Any, path: tuple[str, ...], value: object) -> Any:
+    """A copy of a nested structure, as deep as the path, with another leaf there."""
+    if not path:
+        return value
+    key, rest = path[0], path[1:]
+    if isinstance(struct, Mapping):
+        return {**struct, key: with_leaf(struct[key], rest, value)}
+    items = list(struct)
+    items[int(key)] = with_leaf(items[int(key)], rest, value)
+    return tuple(items)
+
+
 def as_arrays(space: Space | None, values: Any) -> Any:
     """``values`` (one or a batch of them) with an array at each leaf of ``space``; lists and numbers are converted.
 

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from rlkit_core.catalog.catalog import (
-    ActorCriticCatalog,
-    Catalog,
-    has_action_mask,
-    with_rl_initializers,
-    without_action_mask,
-    wrapped,
-)
+from rlkit_core.catalog.catalog import ActorCriticCatalog, Catalog, has_action_mask
 from rlkit_core.catalog.make import make_catalog
 
 __all__ = [
@@ -17,7 +10,4 @@ __all__ = [
     "Catalog",
     "has_action_mask",
     "make_catalog",
-    "with_rl_initializers",
-    "without_action_mask",
-    "wrapped",
 ]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+import gymnasium as gym
 
 from rlkit_core.catalog.scope import CURRENT, IN_SETUP, Scope, current_scope
+from rlkit_core.distributions import DiagGaussian
 from rlkit_core.errors import ConfigError
 from rlkit_core.models import (
     ActorCriticEncoderConfig,
@@ -20,17 +23,6 @@ from rlkit_core.models import (
 )
 from rlkit_core.plugins.records import Component
 from rlkit_core.plugins.registry import CatalogTier, Choice, ComponentChoices
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import gymnasium as gym
-
-__all__ = [
-    "RL_INITIALIZERS",
-    "ActorCriticCatalog",
-    "Catalog",
-]
 
 #: Initializers that policy gradients learn well with (Andrychowicz et al. 2021, section 3.2): orthogonal hidden
 #: layers of gain sqrt(2), a policy output near zero, a value output of gain 1. They apply to each group of layers
@@ -244,8 +236,6 @@ class ActorCriticCatalog(Catalog):
     @functools.cached_property
     def pi_head_config(self) -> ModelConfig:
         """The policy head's config."""
-        from rlkit_core.distributions import DiagGaussian
-
         dist_cls = self.get_action_dist_cls()
         gaussian = isinstance(dist_cls, type) and issubclass(dist_cls, DiagGaussian)
         if self._model_config_dict["free_log_std"] and not gaussian:
@@ -323,8 +313,6 @@ def _names_any(settings: Mapping[str, Any], base: str, part: str) -> bool:
 
 def without_action_mask(space: Any) -> Any:
     """Return the space without an ``action_mask`` at the root of a Dict."""
-    import gymnasium as gym
-
     if not has_action_mask(space):
         return space
     return gym.spaces.Dict({key: sub for key, sub in space.spaces.items() if key != "action_mask"})
@@ -332,6 +320,4 @@ def without_action_mask(space: Any) -> Any:
 
 def has_action_mask(space: Any) -> bool:
     """Whether a Dict observation space has an ``action_mask`` at its root."""
-    import gymnasium as gym
-
     return isinstance(space, gym.spaces.Dict) and "action_mask" in space.spaces

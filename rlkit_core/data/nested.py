@@ -6,7 +6,7 @@ Observations also come as numpy arrays, of objects where a leaf has no fixed arr
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -15,23 +15,12 @@ import torch
 from torch import Tensor
 
 from rlkit_core.spaces import batch_zeros, map_space, nested_map
+from rlkit_core.spaces import leaves as leaves
 
 #: ``map_leaves(function, struct, *more)``: apply a function to each leaf, keeping the structure.
 map_leaves = nested_map
 #: A tensor, or a dict or tuple whose leaves are tensors.
 Nested = Any
-
-
-def leaves(struct: Nested) -> Iterator[Any]:
-    """Each leaf, in the order of :func:`map_leaves`."""
-    if isinstance(struct, dict):
-        for value in struct.values():
-            yield from leaves(value)
-    elif isinstance(struct, (tuple, list)):
-        for value in struct:
-            yield from leaves(value)
-    else:
-        yield struct
 
 
 def first_leaf(struct: Nested) -> Any:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import functools
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from gymnasium import spaces
 
 from rlkit_core.distributions.base import Distribution, Shape
-from rlkit_core.distributions.units import map_sub_spaces, raw_action_layout, raw_actions_to_env
+from rlkit_core.distributions.units import map_sub_spaces
 from rlkit_core.errors import ConfigError
+from rlkit_core.spaces import at_path, leaves, nested_map
 
 if TYPE_CHECKING:
     import gymnasium as gym
@@ -33,7 +36,7 @@ class MultiDistribution(Distribution):
 
     def __init__(self, child_distribution_struct: Any) -> None:
         self.struct = child_distribution_struct
-        self.children: list[Distribution] = list(_leaves(child_distribution_struct))
+        self.children: list[Distribution] = list(leaves(child_distribution_struct))
 
     @classmethod
     def from_logits(
@@ -58,12 +61,11 @@ class MultiDistribution(Distribution):
                 f"{cls.__name__}.from_logits needs {CLASSES} and {LENS}; bind them with for_space(space, ...) "
                 "or get_partial_dist_cls(...)"
             )
-        pieces = torch.split(logits, list(_leaves(input_lens)), -1)
+        pieces = torch.split(logits, list(leaves(input_lens)), -1)
         children = (
-            child.from_logits(piece)
-            for child, piece in zip(_leaves(child_distribution_cls_struct), pieces, strict=True)
+            child.from_logits(piece) for child, piece in zip(leaves(child_distribution_cls_struct), pieces, strict=True)
         )
-        return cls(_rebuild(child_distribution_cls_struct, children))
+        return cls(_rebuilt(child_distribution_cls_struct, children))
 
     @classmethod
     def required_input_dim(
@@ -80,7 +82,7 @@ class MultiDistribution(Distribution):
         """
         if input_lens is None:
             raise ConfigError(f"{cls.__name__}.required_input_dim needs {LENS}; use for_space(space, ...)")
-        return sum(_leaves(input_lens))
+        return sum(leaves(input_lens))
 
     @classmethod
     def for_space(
@@ -110,13 +112,13 @@ class MultiDistribution(Distribution):
         classes = map_sub_spaces(lambda _, sub, key: ask(sub, (key,)), whole, space)
         lens = map_sub_spaces(lambda class_, sub, _: class_.required_input_dim(sub, model_config), classes, space)
         return cls.get_partial_dist_cls(
-            **{CLASSES: classes, LENS: tuple(int(n) for n in _leaves(lens))},
+            **{CLASSES: classes, LENS: tuple(int(n) for n in leaves(lens))},
         )
 
     @property
     def event_shape(self) -> Shape:
         """Size of an action whose leaves are flattened into one vector."""
-        return (sum(_width(child) for child in self.children),)
+        return (sum(math.prod(child.event_shape) for child in self.children),)
 
     # --- noise ---------------------------------------------------------------------------------------------
 
@@ -125,7 +127,7 @@ class MultiDistribution(Distribution):
         """Each child's class and the number of its logits; none where nothing is bound."""
         if CLASSES not in cls.bound_kwargs or LENS not in cls.bound_kwargs:
             return []
-        return list(zip(_leaves(cls.bound_kwargs[CLASSES]), _leaves(cls.bound_kwargs[LENS]), strict=True))
+        return list(zip(leaves(cls.bound_kwargs[CLASSES]), leaves(cls.bound_kwargs[LENS]), strict=True))
 
     @classmethod
     def _noise_dims(cls) -> list[int] | None:
@@ -174,8 +176,8 @@ class MultiDistribution(Distribution):
 
     def _collect(self, drawn: list[Any], with_logp: bool) -> Any:
         if not with_logp:
-            return _rebuild(self.struct, iter(drawn))
-        return _rebuild(self.struct, (value for value, _ in drawn)), _sum(logp for _, logp in drawn)
+            return _rebuilt(self.struct, drawn)
+        return _rebuilt(self.struct, (value for value, _ in drawn)), _sum(logp for _, logp in drawn)
 
     def logp(self, value: object) -> torch.Tensor:
         """Log-probability of a structure of actions, or of their flat concatenation ``(..., width)``."""
@@ -184,13 +186,10 @@ class MultiDistribution(Distribution):
         return _sum(child.logp(item) for child, item in zip(self.children, _aligned(self.struct, value), strict=True))
 
     def _unflatten(self, flat: torch.Tensor) -> Any:
-        widths = [_width(child) for child in self.children]
-        pieces = torch.split(flat, widths, -1)
-        leaves = (
-            piece if child.event_shape else piece.squeeze(-1)
-            for child, piece in zip(self.children, pieces, strict=True)
-        )
-        return _rebuild(self.struct, leaves)
+        shapes = [child.event_shape for child in self.children]
+        pieces = torch.split(flat, [math.prod(shape) for shape in shapes], -1)
+        values = (piece if shape else piece.squeeze(-1) for shape, piece in zip(shapes, pieces, strict=True))
+        return _rebuilt(self.struct, values)
 
     def entropy(self) -> torch.Tensor:
         """Sum of the children's entropies."""
@@ -202,7 +201,7 @@ class MultiDistribution(Distribution):
 
     def to_deterministic(self) -> MultiDistribution:
         """The same structure of the children's deterministic forms."""
-        return MultiDistribution(_rebuild(self.struct, (c.to_deterministic() for c in self.children)))
+        return MultiDistribution(_rebuilt(self.struct, (c.to_deterministic() for c in self.children)))
 
     # --- around the environment ----------------------------------------------------------------------------
 
@@ -210,30 +209,23 @@ class MultiDistribution(Distribution):
     def to_env(cls, actions: object, space: gym.Space[Any], *, normalize: bool = True, clip: bool = True) -> Any:
         """Let every child's class translate its leaf."""
 
-        def leaf(class_: Any, item: object, sub: Any) -> Any:
-            if class_ is None:
-                return raw_actions_to_env(item, sub, normalize=normalize, clip=clip)
-            return class_.to_env(item, sub, normalize=normalize, clip=clip)
-
         def walk(classes: Any, struct: object, at: Any) -> Any:
-            if isinstance(classes, type) or classes is None:
-                return leaf(classes, struct, at)
-            return map_sub_spaces(lambda item, sub, key: walk(_entry(classes, key), item, sub), struct, at)
+            if isinstance(classes, type):
+                return classes.to_env(struct, at, normalize=normalize, clip=clip)  # type: ignore[attr-defined]
+            return map_sub_spaces(lambda item, sub, key: walk(at_path(classes, (key,)), item, sub), struct, at)
 
-        return walk(cls.bound_kwargs.get(CLASSES), actions, space)
+        return walk(cls.bound_kwargs.get(CLASSES, Distribution), actions, space)
 
     @classmethod
     def action_shape_dtype(cls, space: gym.Space[Any]) -> Any:
         """Structure of the children's ``(shape, dtype)``."""
 
         def walk(classes: Any, at: Any) -> Any:
-            if classes is None:
-                return raw_action_layout(at)
             if isinstance(classes, type):
                 return classes.action_shape_dtype(at)  # type: ignore[attr-defined]
-            return map_sub_spaces(lambda _, sub, key: walk(_entry(classes, key), sub), at.spaces, at)
+            return map_sub_spaces(lambda _, sub, key: walk(at_path(classes, (key,)), sub), at.spaces, at)
 
-        return walk(cls.bound_kwargs.get(CLASSES), space)
+        return walk(cls.bound_kwargs.get(CLASSES, Distribution), space)
 
     @classmethod
     def mask_logits(cls, logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -245,34 +237,21 @@ class MultiDistribution(Distribution):
         if CLASSES not in cls.bound_kwargs:
             raise ConfigError(f"{cls.__name__}.mask_logits needs the bound class; use for_space(space, ...)")
         classes, lens = cls.bound_kwargs[CLASSES], cls.bound_kwargs[LENS]
-        pieces = torch.split(logits, list(_leaves(lens)), -1)
+        pieces = torch.split(logits, list(leaves(lens)), -1)
         masks = _aligned(classes, mask, optional=True)
         return torch.cat(
             [
                 piece if _is_empty(part) else class_.mask_logits(piece, part)
-                for class_, piece, part in zip(_leaves(classes), pieces, masks, strict=True)
+                for class_, piece, part in zip(leaves(classes), pieces, masks, strict=True)
             ],
             -1,
         )
 
 
-def _leaves(struct: object) -> Iterator[Any]:
-    if isinstance(struct, Mapping):
-        for item in struct.values():
-            yield from _leaves(item)
-    elif isinstance(struct, list | tuple):
-        for item in struct:
-            yield from _leaves(item)
-    else:
-        yield struct
-
-
-def _rebuild(struct: object, leaves: Iterator[Any]) -> Any:
-    if isinstance(struct, Mapping):
-        return {key: _rebuild(item, leaves) for key, item in struct.items()}
-    if isinstance(struct, list | tuple):
-        return tuple(_rebuild(item, leaves) for item in struct)
-    return next(leaves)
+def _rebuilt(struct: object, values: Iterable[Any]) -> Any:
+    """A structure with other leaves, given one after the other."""
+    rest = iter(values)
+    return nested_map(lambda _: next(rest), struct)
 
 
 def _aligned(struct: object, value: Any, *, optional: bool = False) -> list[Any]:
@@ -296,19 +275,5 @@ def _is_empty(mask: torch.Tensor) -> bool:
     return isinstance(mask, torch.Tensor) and mask.numel() == 0
 
 
-def _entry(classes: Any, key: str) -> Any:
-    return classes[key] if isinstance(classes, Mapping) else classes[int(key)]
-
-
-def _width(child: Distribution) -> int:
-    width = 1
-    for n in child.event_shape:
-        width *= n
-    return width
-
-
-def _sum(parts: Iterator[torch.Tensor]) -> torch.Tensor:
-    total = next(parts)
-    for part in parts:
-        total = total + part
-    return total
+def _sum(parts: Iterable[torch.Tensor]) -> torch.Tensor:
+    return functools.reduce(torch.add, parts)

@@ -11,7 +11,7 @@ import copyreg
 import itertools
 from abc import ABCMeta
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -22,13 +22,7 @@ if TYPE_CHECKING:
     import gymnasium as gym
 
 
-class Bindable(Protocol):
-    """What is asked of a distribution class: the arguments that are bound to it already."""
-
-    bound_kwargs: ClassVar[Mapping[str, Any]]
-
-
-BindableT = TypeVar("BindableT", bound=Bindable)
+T = TypeVar("T")
 
 
 class PartialMeta(ABCMeta):
@@ -42,21 +36,14 @@ class _Bound:
     bound_kwargs: Mapping[str, Any] = {}
 
     @classmethod
-    def _with_bound(cls, kwargs: dict[str, Any]) -> dict[str, Any]:
-        if kwargs:
-            _refuse_rebinding(cls.__name__, cls.bound_kwargs, kwargs)
-            return {**cls.bound_kwargs, **kwargs}
-        return dict(cls.bound_kwargs)
-
-    @classmethod
     def from_logits(cls, logits: Any, **kwargs: object) -> Any:
         parent: Any = super()
-        return parent.from_logits(logits, **cls._with_bound(kwargs))
+        return parent.from_logits(logits, **_merged(cls.__name__, cls.bound_kwargs, kwargs))
 
     @classmethod
     def required_input_dim(cls, space: gym.Space[Any], model_config: Any = None, **kwargs: object) -> Any:
         parent: Any = super()
-        return parent.required_input_dim(space, model_config, **cls._with_bound(kwargs))
+        return parent.required_input_dim(space, model_config, **_merged(cls.__name__, cls.bound_kwargs, kwargs))
 
 
 class _Made:
@@ -77,10 +64,11 @@ class _Made:
 made = _Made()
 
 
-def _refuse_rebinding(name: str, bound: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    twice = sorted(set(bound) & set(new))
+def _merged(name: str, bound: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    twice = sorted(set(bound) & set(new)) if new else []
     if twice:
         raise ConfigError(f"{name}: {', '.join(map(repr, twice))} already bound; pass only what is not")
+    return {**bound, **new}
 
 
 def _frozen(value: object) -> Any:
@@ -95,22 +83,21 @@ def _frozen(value: object) -> Any:
     return (type(value), value)
 
 
-def make_partial(base: type[BindableT], kwargs: Mapping[str, Any]) -> type[BindableT]:
+def make_partial(base: type[T], kwargs: Mapping[str, Any]) -> type[T]:
     """Return the subclass of ``base`` with ``kwargs`` bound (the same class for equal arguments).
 
     Raises:
         ConfigError: an argument is bound already.
     """
     if "_partial_of" in base.__dict__:
-        _refuse_rebinding(base.__name__, base.bound_kwargs, kwargs)
-        kwargs = {**base.bound_kwargs, **kwargs}
+        kwargs = _merged(base.__name__, base.__dict__["bound_kwargs"], kwargs)
         base = base.__dict__["_partial_of"]
     try:
         key = (base, _frozen(dict(sorted(kwargs.items()))))
     except TypeError:  # an unhashable argument: works, but is made anew each time
         key = None
     if key is not None and (known := made.by_key.get(key)) is not None:
-        return cast("type[BindableT]", known)
+        return cast("type[T]", known)
     unique = f"{base.__name__}_{next(made.count)}"
     namespace = {
         "__slots__": (),
@@ -124,7 +111,7 @@ def make_partial(base: type[BindableT], kwargs: Mapping[str, Any]) -> type[Binda
     made.by_name[unique] = cls
     if key is not None:
         made.by_key[key] = cls
-    return cast("type[BindableT]", cls)
+    return cast("type[T]", cls)
 
 
 def _reduce(cls: PartialMeta) -> Any:

@@ -5,23 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import Attribute, define, field
+from attrs import define
 from torch import nn
 
 from rlkit_core.columns import ACTOR, CRITIC, ENCODER_OUT, Columns
-from rlkit_core.errors import ConfigError
-from rlkit_core.models.base import Encoder, ModelConfig, check_framework, encoder_output, initial_state_of
+from rlkit_core.models.base import (
+    Encoder,
+    WrapperConfig,
+    check_framework,
+    encoder_output,
+    initial_state_of,
+    input_columns_of,
+)
 from rlkit_core.models.heads import MLPHead
 from rlkit_core.models.mlp import MLPEncoder
 
 
-def _model_config(instance: object, attribute: Attribute[Any], value: object) -> None:
-    if not hasattr(value, "build") or not hasattr(value, "output_dims"):
-        raise ConfigError(f"{attribute.name}: expected a ModelConfig (with build() and output_dims), got {value!r}")
-
-
 @define(slots=False, kw_only=True)
-class ActorCriticEncoderConfig(ModelConfig):
+class ActorCriticEncoderConfig(WrapperConfig):
     """Wraps an encoder config for actor-critic algorithms.
 
     Args:
@@ -30,25 +31,8 @@ class ActorCriticEncoderConfig(ModelConfig):
         inference_only: leave a separate critic out.
     """
 
-    base_encoder_config: Any = field(validator=_model_config)
     shared: bool = True
     inference_only: bool = False
-    always_check_shapes: bool = False
-
-    @property
-    def input_dims(self) -> Any:
-        """Input shape of the base encoder."""
-        return getattr(self.base_encoder_config, "input_dims", None)
-
-    @property
-    def recurrent(self) -> bool:  # type: ignore[override]
-        """Whether the base encoder is recurrent."""
-        return bool(getattr(self.base_encoder_config, "recurrent", False))
-
-    @property
-    def output_dims(self) -> Any:
-        """Output shape of actor and critic alike."""
-        return self.base_encoder_config.output_dims
 
     def build(self, framework: str = "torch") -> ActorCriticEncoder:
         """Return a new :class:`ActorCriticEncoder`, or the stateful kind round a recurrent encoder."""
@@ -69,24 +53,15 @@ class ActorCriticEncoder(Encoder):
         self.shares_layers = config.shared
         if config.shared:
             self.encoder: nn.Module = base.build(framework=framework)
-            self._read_columns(self.encoder)
+            self.input_columns = input_columns_of(self.encoder)
             return
         self.actor_encoder: nn.Module = base.build(framework=framework)
-        self._read_columns(self.actor_encoder)
+        self.input_columns = input_columns_of(self.actor_encoder)
         if not config.inference_only:
             self.critic_encoder: nn.Module = base.build(framework=framework)
 
-    def _read_columns(self, encoder: nn.Module) -> None:
-        self.input_columns = tuple(getattr(encoder, "input_columns", (Columns.OBS,)))
-
     def forward(self, batch: Mapping[str, Any], *, only: str | None = None, **kwargs: object) -> dict[str, Any]:
-        """Encode observations.
-
-        Args:
-            batch: with ``"obs"``.
-            only: ``"actor"`` or ``"critic"`` computes that part alone.
-            kwargs: ignored.
-        """
+        """Encode ``batch["obs"]``; ``only="actor"`` or ``"critic"`` computes that part alone."""
         modules = self._modules
         if self.shares_layers:
             encoder: Any = modules["encoder"]
@@ -151,12 +126,7 @@ class ActingPlan:
     """The way from observation to action inputs as one list of layers, where encoder and head are plain MLPs.
 
     Acting at a handful of rows takes most of its time between the layers, not in them; with a plan there is nothing in
-    between.
-
-    Args:
-        encoder: the actor-critic encoder.
-        actor: its actor part.
-        head: the policy head.
+    between. ``actor`` is the part of ``encoder`` that acts.
     """
 
     def __init__(self, encoder: Any, actor: MLPEncoder, head: MLPHead) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
+from attrs import Attribute, define, field
 from torch import nn
 
 from rlkit_core.columns import ENCODER_OUT, Columns
@@ -46,6 +47,38 @@ class ModelConfig(ABC):
     def checked_dims(self) -> Any:
         """Trailing shape that ``always_check_shapes`` asks of an input; None: it cannot be told."""
         return self.input_dims
+
+
+def _model_config(instance: object, attribute: Attribute[Any], value: object) -> None:
+    if not hasattr(value, "build") or not hasattr(value, "output_dims"):
+        raise ConfigError(f"{attribute.name}: expected a ModelConfig (with build() and output_dims), got {value!r}")
+
+
+@define(slots=False, kw_only=True)
+class WrapperConfig(ModelConfig):
+    """Something round an encoder; dims and recurrence are the encoder's unless said otherwise.
+
+    Args:
+        base_encoder_config: the encoder's config.
+    """
+
+    base_encoder_config: Any = field(validator=_model_config)
+    always_check_shapes: bool = False
+
+    @property
+    def input_dims(self) -> Any:
+        """Input shape of the encoder."""
+        return getattr(self.base_encoder_config, "input_dims", None)
+
+    @property
+    def recurrent(self) -> bool:  # type: ignore[override]
+        """Whether the encoder is recurrent."""
+        return bool(getattr(self.base_encoder_config, "recurrent", False))
+
+    @property
+    def output_dims(self) -> Any:
+        """Output shape of the encoder."""
+        return self.base_encoder_config.output_dims
 
 
 class Model(nn.Module):
@@ -126,10 +159,15 @@ def check_framework(config: ModelConfig, framework: str) -> None:
     raise ConfigError(f"{name}: unknown framework {framework!r}; use 'torch'")
 
 
+def input_columns_of(module: nn.Module) -> tuple[str, ...]:
+    """Columns of a batch that an encoder reads; the observations unless it says so."""
+    return tuple(getattr(module, "input_columns", (Columns.OBS,)))
+
+
 def initial_state_of(module: nn.Module) -> dict[str, Any]:
     """``module.get_initial_state()`` where it has one, else an empty dict."""
-    getter: Callable[[], Mapping[str, Any]] | None = getattr(module, "get_initial_state", None)
-    return dict(getter() or {}) if getter is not None else {}
+    getter: Callable[[], Mapping[str, Any]] = getattr(module, "get_initial_state", dict)
+    return dict(getter() or {})
 
 
 def encoder_output(out: object, encoder: nn.Module) -> Any:

@@ -14,7 +14,7 @@ from rlkit_core.columns import ENCODER_OUT, Columns
 from rlkit_core.errors import ConfigError
 from rlkit_core.models.base import Encoder, ModelConfig, check_framework
 from rlkit_core.models.default_config import effective_model_config
-from rlkit_core.models.initializers import get_activation, initialize
+from rlkit_core.models.initializers import get_activation, initialize_layer
 from rlkit_core.models.mlp import LAYERNORM_EPS, MLPSettings, Plan, int_tuple, integer_scale, run_plan
 
 # rows of [channels, kernel, stride(, padding)]; the last convolution of most covers the whole image
@@ -229,8 +229,7 @@ class CNNEncoder(Encoder):
                 padding=(top, left) if even else 0,
                 bias=config.cnn_use_bias,
             )
-            initialize(conv.weight, config.cnn_kernel_initializer, config.cnn_kernel_initializer_config)
-            initialize(conv.bias, config.cnn_bias_initializer, config.cnn_bias_initializer_config)
+            initialize_layer(conv, config, "cnn_kernel", "cnn_bias")
             self.convs.append(conv)
             norm = None
             if config.cnn_use_layernorm:

@@ -11,7 +11,7 @@ from torch import nn
 from rlkit_core.errors import ConfigError
 from rlkit_core.models.base import Head, ModelConfig, check_framework
 from rlkit_core.models.cnn import pair
-from rlkit_core.models.initializers import get_activation, initialize
+from rlkit_core.models.initializers import get_activation, initialize_layer
 from rlkit_core.models.mlp import LAYERNORM_EPS, int_tuple
 
 
@@ -80,16 +80,7 @@ class CNNTransposeHead(Head):
         height, width, channels = config.initial_image_dims
         self._first = (channels, height, width)
         self.dense = nn.Linear(config.input_dims[0], height * width * channels)
-        initialize(
-            self.dense.weight,
-            config.initial_dense_weights_initializer,
-            config.initial_dense_weights_initializer_config,
-        )
-        initialize(
-            self.dense.bias,
-            config.initial_dense_bias_initializer,
-            config.initial_dense_bias_initializer_config,
-        )
+        initialize_layer(self.dense, config, "initial_dense_weights", "initial_dense_bias")
         self.layers = nn.ModuleList()
         plan: list[tuple[nn.Module, list[Any], int, int]] = []
         rows = config.cnn_transpose_filter_specifiers
@@ -106,12 +97,7 @@ class CNNTransposeHead(Head):
                 output_padding=(max(stride[0] - kernel[0], 0), max(stride[1] - kernel[1], 0)),
                 bias=config.cnn_transpose_use_bias,
             )
-            initialize(
-                conv.weight,
-                config.cnn_transpose_kernel_initializer,
-                config.cnn_transpose_kernel_initializer_config,
-            )
-            initialize(conv.bias, config.cnn_transpose_bias_initializer, config.cnn_transpose_bias_initializer_config)
+            initialize_layer(conv, config, "cnn_transpose_kernel", "cnn_transpose_bias")
             after: list[Any] = []
             if i < len(rows) - 1:
                 if config.cnn_transpose_use_layernorm:

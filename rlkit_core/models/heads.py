@@ -66,15 +66,11 @@ class MLPHead(Head):
     def __init__(self, config: MLPHeadConfig) -> None:
         super().__init__(config)
         self.net = config.build_mlp()
-        self._plan = self.net.plan
+        #: Its layers, for :func:`run_plan`.
+        self.plan: Plan = self.net.plan
         self._clips = config.clip_log_std
         if self._clips:
             _add_log_std_bounds(self, config.output_dims[0], config.log_std_clip_param)
-
-    @property
-    def plan(self) -> Plan:
-        """Its layers, for ``run_plan``."""
-        return self._plan
 
     @property
     def is_plain(self) -> bool:
@@ -83,7 +79,7 @@ class MLPHead(Head):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map an encoder's output."""
-        out = run_plan(self._plan, x)
+        out = run_plan(self.plan, x)
         if self._clips:
             out = torch.clamp(out, self._buffers["low"], self._buffers["high"])
         return out

@@ -120,3 +120,10 @@ def initialize(parameter: torch.Tensor | None, spec: InitializerSpec, kwargs: Ma
             f"initializer {spec!r} with {dict(kwargs or {})} failed on a parameter of shape "
             f"{tuple(parameter.shape)}: {error}"
         ) from error
+
+
+def initialize_layer(layer: nn.Module, config: object, weights: str, bias: str) -> None:
+    """:func:`initialize` a layer's weight and bias as the fields ``{weights}_initializer(_config)`` of a config say."""
+    for parameter, name in ((layer.weight, weights), (layer.bias, bias)):
+        spec, kwargs = getattr(config, f"{name}_initializer"), getattr(config, f"{name}_initializer_config")
+        initialize(cast("torch.Tensor | None", parameter), spec, kwargs)

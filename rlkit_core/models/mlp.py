@@ -11,10 +11,11 @@ from attrs import define, field
 from torch import nn
 
 from rlkit_core.columns import ENCODER_OUT, Columns
+from rlkit_core.distributions.units import size_of
 from rlkit_core.errors import ConfigError
 from rlkit_core.models.base import Encoder, ModelConfig, check_framework
 from rlkit_core.models.default_config import effective_model_config
-from rlkit_core.models.initializers import get_activation, initialize
+from rlkit_core.models.initializers import get_activation, initialize_layer
 
 LAYERNORM_EPS = 1e-3  # RLlib's, which follows TensorFlow's default
 
@@ -77,13 +78,9 @@ class MLPSettings(ModelConfig):
         self._validate(framework)
         return self.build_mlp()
 
-    def build_mlp(self, input_dim: int | None = None, output_dim: int | None = None) -> MLP:
-        """Return a new MLP with these settings; the arguments replace the config's own sizes."""
-        return MLP(
-            self,
-            input_dim if input_dim is not None else int(self.input_dims[0]),
-            output_dim if output_dim is not None else self.output_layer_dim,
-        )
+    def build_mlp(self, output_dim: int | None = None) -> MLP:
+        """Return a new MLP with these settings; ``output_dim`` replaces the output layer's size."""
+        return MLP(self, int(self.input_dims[0]), self.output_layer_dim if output_dim is None else output_dim)
 
 
 class MLP(nn.Module):
@@ -114,8 +111,7 @@ class MLP(nn.Module):
             return getattr(config, f"{kind}_layer_{name}")
 
         layer = nn.Linear(size, width, bias=setting("use_bias"))
-        initialize(layer.weight, setting("weights_initializer"), setting("weights_initializer_config"))
-        initialize(layer.bias, setting("bias_initializer"), setting("bias_initializer_config"))
+        initialize_layer(layer, config, f"{kind}_layer_weights", f"{kind}_layer_bias")
         index = str(len(self.layers))
         self.layers.append(layer)
         norm = None
@@ -198,11 +194,8 @@ class MLPEncoderConfig(MLPSettings):
     def from_space(cls, space: Any, model_config: Mapping[str, Any]) -> MLPEncoderConfig:
         """Config for a Box (flattened if it is not of rank 1), from the ``fcnet_*`` settings."""
         settings = fcnet_settings(effective_model_config(model_config))
-        size = 1
-        for n in space.shape:
-            size *= int(n)
         return cls(
-            input_dims=(size,),
+            input_dims=(size_of(space),),
             observation_rank=len(space.shape),
             uint8_scale=integer_scale(space),
             **settings,
@@ -224,14 +217,10 @@ class MLPEncoder(Encoder):
     def __init__(self, config: MLPEncoderConfig) -> None:
         super().__init__(config)
         self.net = config.build_mlp()
-        self._plan = self.net.plan
+        #: Its layers, for :func:`run_plan`.
+        self.plan: Plan = self.net.plan
         self._rank = config.observation_rank
         self._uint8_scale = config.uint8_scale
-
-    @property
-    def plan(self) -> Plan:
-        """Its layers, for :func:`run_plan`."""
-        return self._plan
 
     @property
     def is_plain(self) -> bool:
@@ -243,9 +232,9 @@ class MLPEncoder(Encoder):
         x = batch[Columns.OBS]
         if x.dtype is not torch.float32 or self._rank != 1:
             scaled = x.dtype is torch.uint8
-            x = to_float(x, self._plan)
+            x = to_float(x, self.plan)
             if scaled:
                 x = x * self._uint8_scale
             if self._rank != 1:
                 x = x.flatten(-self._rank) if self._rank else x.unsqueeze(-1)
-        return {ENCODER_OUT: run_plan(self._plan, x)}
+        return {ENCODER_OUT: run_plan(self.plan, x)}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from attrs import define, field
-from gymnasium import spaces
 from torch import nn
 
 from rlkit_core.columns import ENCODER_OUT, Columns
@@ -15,18 +15,10 @@ from rlkit_core.errors import ConfigError
 from rlkit_core.models.base import Encoder, ModelConfig, encoder_output
 from rlkit_core.models.default_config import effective_model_config
 from rlkit_core.models.mlp import MLPSettings, fcnet_settings, int_tuple, run_plan
+from rlkit_core.spaces import sub_spaces
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import gymnasium as gym
-
-
-def _size(dims: Sequence[int]) -> int:
-    size = 1
-    for n in dims:
-        size *= int(n)
-    return size
 
 
 @define(slots=False, kw_only=True)
@@ -43,7 +35,7 @@ class MultiStreamEncoderConfig(MLPSettings):
 
     def __attrs_post_init__(self) -> None:
         if self.input_dims is None and self.base_encoder_configs:
-            self.input_dims = (sum(_size(c.output_dims) for c in self.base_encoder_configs.values()),)
+            self.input_dims = (sum(math.prod(c.output_dims) for c in self.base_encoder_configs.values()),)
 
     @classmethod
     def from_space(
@@ -57,14 +49,11 @@ class MultiStreamEncoderConfig(MLPSettings):
         Raises:
             ConfigError: a space of another kind, or an empty one.
         """
-        if isinstance(space, spaces.Dict):
-            entries = [(str(key), sub) for key, sub in space.spaces.items()]
-        elif isinstance(space, spaces.Tuple):
-            entries = [(str(i), sub) for i, sub in enumerate(space.spaces)]
-        else:
+        entries = sub_spaces(space)
+        if entries is None:
             raise ConfigError(f"{cls.__name__}: expected a Dict or Tuple space, got {space}")
         settings = fcnet_settings(effective_model_config(model_config), "fusionnet")
-        return cls(base_encoder_configs={key: child(sub, (key,)) for key, sub in entries}, **settings)
+        return cls(base_encoder_configs={str(key): child(sub, (str(key),)) for key, sub in entries}, **settings)
 
     def _validate(self, framework: str = "torch") -> None:
         name = type(self).__name__

@@ -13,9 +13,16 @@ from torch import nn
 
 from rlkit_core.columns import Columns
 from rlkit_core.errors import ConfigError
-from rlkit_core.models.base import Encoder, ModelConfig, check_framework, initial_state_of
+from rlkit_core.models.base import (
+    Encoder,
+    ModelConfig,
+    WrapperConfig,
+    check_framework,
+    initial_state_of,
+    input_columns_of,
+)
 from rlkit_core.models.default_config import effective_model_config
-from rlkit_core.spaces import flat_leaves
+from rlkit_core.spaces import at_path, flat_leaves, with_leaf
 
 if TYPE_CHECKING:
     import gymnasium as gym
@@ -69,10 +76,10 @@ class ObservationNormalizer(nn.Module):
         """Normalise observations with any leading axes; the structure stays."""
         for path, part, shape in self._leaves:
             shift, scale = self.shift[part].view(shape), self.scale[part].view(shape)
-            x = (_get(obs, path).to(shift.dtype) - shift) * scale
+            x = (at_path(obs, path).to(shift.dtype) - shift) * scale
             if self.clip:
                 x = x.clamp(-self.clip, self.clip)
-            obs = _replace(obs, path, x)
+            obs = with_leaf(obs, path, x)
         return obs
 
     @torch.no_grad()
@@ -85,7 +92,7 @@ class ObservationNormalizer(nn.Module):
         """
         columns = []
         for path, part, shape in self._leaves:
-            x = _get(obs, path)
+            x = at_path(obs, path)
             lead = x.shape[: x.dim() - len(shape)]
             rows = x.reshape(lead.numel(), part.stop - part.start).to(torch.float64)
             columns.append(rows if mask is None else rows[mask.expand(lead).reshape(-1).to(torch.bool)])
@@ -124,7 +131,7 @@ class ObservationNormalizer(nn.Module):
 
 
 @define(slots=False, kw_only=True)
-class NormalizedEncoderConfig(ModelConfig):
+class NormalizedEncoderConfig(WrapperConfig):
     """Normalises observations before an encoder.
 
     Args:
@@ -134,11 +141,9 @@ class NormalizedEncoderConfig(ModelConfig):
         epsilon: added to the variance.
     """
 
-    base_encoder_config: Any = field()
     observation_space: Any = field()
     clip: float | None = 10.0
     epsilon: float = 1e-8
-    always_check_shapes: bool = False
 
     @classmethod
     def from_encoder(
@@ -147,21 +152,6 @@ class NormalizedEncoderConfig(ModelConfig):
         """Wrap an encoder's config, from ``observation_clip``."""
         clip = effective_model_config(model_config)["observation_clip"]
         return cls(base_encoder_config=base_encoder_config, observation_space=observation_space, clip=clip)
-
-    @property
-    def input_dims(self) -> Any:
-        """Input shape of the wrapped encoder."""
-        return getattr(self.base_encoder_config, "input_dims", None)
-
-    @property
-    def recurrent(self) -> bool:  # type: ignore[override]
-        """Whether the wrapped encoder is recurrent."""
-        return bool(getattr(self.base_encoder_config, "recurrent", False))
-
-    @property
-    def output_dims(self) -> Any:
-        """Output shape of the wrapped encoder."""
-        return self.base_encoder_config.output_dims
 
     def build(self, framework: str = "torch") -> NormalizedEncoder:
         """Return a new :class:`NormalizedEncoder`."""
@@ -176,7 +166,7 @@ class NormalizedEncoder(Encoder):
         super().__init__(config)
         self.normalizer = ObservationNormalizer(config.observation_space, config.clip, config.epsilon)
         self.encoder: nn.Module = config.base_encoder_config.build(framework=framework)
-        self.input_columns = tuple(getattr(self.encoder, "input_columns", (Columns.OBS,)))
+        self.input_columns = input_columns_of(self.encoder)
 
     def get_initial_state(self) -> dict[str, Any]:
         """The wrapped encoder's."""
@@ -194,21 +184,3 @@ class NormalizedEncoder(Encoder):
 def observation_normalizers(module: nn.Module) -> list[ObservationNormalizer]:
     """Every normaliser inside a module, in a fixed order."""
     return [part for part in module.modules() if isinstance(part, ObservationNormalizer)]
-
-
-def _get(struct: Any, path: tuple[str, ...]) -> Any:
-    for key in path:
-        struct = struct[key] if isinstance(struct, Mapping) else struct[int(key)]
-    return struct
-
-
-def _replace(struct: Any, path: tuple[str, ...], value: object) -> Any:
-    """A copy of the structure, as deep as the path, with another leaf."""
-    if not path:
-        return value
-    key, rest = path[0], path[1:]
-    if isinstance(struct, Mapping):
-        return {**struct, key: _replace(struct[key], rest, value)}
-    items = list(struct)
-    items[int(key)] = _replace(items[int(key)], rest, value)
-    return tuple(items)

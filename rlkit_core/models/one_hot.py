@@ -10,6 +10,7 @@ from attrs import define, field
 from gymnasium import spaces
 
 from rlkit_core.columns import ENCODER_OUT, Columns
+from rlkit_core.distributions.units import size_of
 from rlkit_core.errors import ConfigError
 from rlkit_core.models.base import Encoder
 from rlkit_core.models.default_config import effective_model_config
@@ -51,10 +52,7 @@ class OneHotEncoderConfig(MLPSettings):
             starts = () if start is None else start.reshape(-1).tolist()
             return cls(nvec=space.nvec.reshape(-1).tolist(), start=starts, observation_rank=rank, **settings)
         if isinstance(space, spaces.MultiBinary):
-            size = 1
-            for n in space.shape:
-                size *= int(n)
-            return cls(input_dims=(size,), observation_rank=rank, **settings)
+            return cls(input_dims=(size_of(space),), observation_rank=rank, **settings)
         raise ConfigError(f"{cls.__name__}: expected Discrete, MultiDiscrete or MultiBinary, got {space}")
 
     def checked_dims(self) -> Any:

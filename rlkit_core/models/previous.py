@@ -10,25 +10,32 @@ from attrs import define, field
 from gymnasium import spaces
 from torch import nn
 
-from rlkit_core.columns import ENCODER_OUT, Columns
+from rlkit_core.columns import ENCODER_OUT
+from rlkit_core.distributions.units import size_of
 from rlkit_core.errors import ConfigError
 from rlkit_core.models.base import (
     PREV_ACTIONS,
     PREV_REWARDS,
     Encoder,
     ModelConfig,
+    WrapperConfig,
     check_framework,
     encoder_output,
+    input_columns_of,
 )
 from rlkit_core.models.default_config import effective_model_config
-from rlkit_core.spaces import flat_leaves
+from rlkit_core.spaces import at_path, flat_leaves
 
 if TYPE_CHECKING:
     import gymnasium as gym
 
 
+ActionPart = tuple[tuple[str, ...], tuple[int, ...] | None, int]
+"""Of a leaf of an action: its path, the numbers of choices (None: plain numbers), its width."""
+
+
 @define(slots=False, kw_only=True)
-class PreviousInputsEncoderConfig(ModelConfig):
+class PreviousInputsEncoderConfig(WrapperConfig):
     """Appends the previous raw action (integers as one-hot vectors) and reward to an encoder's output.
 
     They come as the batch columns ``"prev_actions"`` (in the structure of the action space) and
@@ -42,11 +49,9 @@ class PreviousInputsEncoderConfig(ModelConfig):
         use_prev_reward: append the reward.
     """
 
-    base_encoder_config: Any = field()
     action_space: Any = field()
     use_prev_action: bool = True
     use_prev_reward: bool = True
-    always_check_shapes: bool = False
 
     @classmethod
     def from_encoder(
@@ -61,18 +66,13 @@ class PreviousInputsEncoderConfig(ModelConfig):
             use_prev_reward=config["lstm_use_prev_reward"],
         )
 
-    @property
-    def input_dims(self) -> Any:
-        """Input shape of the wrapped encoder."""
-        return getattr(self.base_encoder_config, "input_dims", None)
-
-    def action_parts(self) -> tuple[tuple[tuple[str, ...], tuple[int, ...] | None, int], ...]:
-        """For each leaf of the action: its path, the numbers of choices (None: plain numbers), its width.
+    def action_parts(self) -> tuple[ActionPart, ...]:
+        """One for each leaf of the action.
 
         Raises:
             ConfigError: an action space of another kind.
         """
-        parts: list[tuple[tuple[str, ...], tuple[int, ...] | None, int]] = []
+        parts: list[ActionPart] = []
         for path, leaf in flat_leaves(self.action_space):
             if isinstance(leaf, spaces.Discrete):
                 parts.append((path, (int(leaf.n),), int(leaf.n)))
@@ -80,10 +80,7 @@ class PreviousInputsEncoderConfig(ModelConfig):
                 nvec = tuple(int(n) for n in leaf.nvec.reshape(-1))
                 parts.append((path, nvec, sum(nvec)))
             elif isinstance(leaf, spaces.Box | spaces.MultiBinary):
-                size = 1
-                for n in leaf.shape:
-                    size *= int(n)
-                parts.append((path, None, size))
+                parts.append((path, None, size_of(leaf)))
             else:
                 raise ConfigError(f"{type(self).__name__}: cannot feed back actions of {leaf}")
         return tuple(parts)
@@ -121,7 +118,7 @@ class PreviousInputsEncoder(Encoder):
         self._parts = config.action_parts() if config.use_prev_action else ()
         self._reward = config.use_prev_reward
         added = [c for c, on in ((PREV_ACTIONS, config.use_prev_action), (PREV_REWARDS, self._reward)) if on]
-        self.input_columns = (*getattr(self.encoder, "input_columns", (Columns.OBS,)), *added)
+        self.input_columns = (*input_columns_of(self.encoder), *added)
 
     def forward(self, batch: Mapping[str, Any], **kwargs: object) -> dict[str, Any]:
         """Encode observations and append.
@@ -134,10 +131,7 @@ class PreviousInputsEncoder(Encoder):
         if self._parts:
             actions = self._column(batch, PREV_ACTIONS)
             for path, nvec, size in self._parts:
-                leaf = actions
-                for key in path:
-                    leaf = leaf[key] if isinstance(leaf, Mapping) else leaf[int(key)]
-                pieces.append(_encode(leaf, nvec, size, out))
+                pieces.append(_encode(at_path(actions, path), nvec, size, out))
         if self._reward:
             pieces.append(self._column(batch, PREV_REWARDS).to(out.dtype).unsqueeze(-1))
         return {ENCODER_OUT: torch.cat(pieces, -1)}

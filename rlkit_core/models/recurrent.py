@@ -11,10 +11,10 @@ from torch import nn
 
 from rlkit_core.columns import ENCODER_OUT, Columns
 from rlkit_core.errors import ConfigError
-from rlkit_core.models.base import Encoder, ModelConfig, check_framework, encoder_output
+from rlkit_core.models.base import Encoder, ModelConfig, check_framework, encoder_output, input_columns_of
 from rlkit_core.models.default_config import effective_model_config
 from rlkit_core.models.initializers import initialize
-from rlkit_core.spaces import nested_map
+from rlkit_core.spaces import leaves, nested_map
 
 _LAYERS: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
 
@@ -114,7 +114,7 @@ class RecurrentEncoder(Encoder):
         size = int((config.input_dims if tokenizer is None else tokenizer.output_dims)[0])
         if tokenizer is not None:
             self.tokenizer = tokenizer.build(framework=framework)
-            self.input_columns = tuple(getattr(self.tokenizer, "input_columns", (Columns.OBS,)))
+            self.input_columns = input_columns_of(self.tokenizer)
         layer = _LAYERS[config.recurrent_layer_type]
         self.rnn = layer(
             size, config.hidden_dim, config.num_layers, bias=config.use_bias, batch_first=config.batch_major
@@ -158,12 +158,6 @@ class RecurrentEncoder(Encoder):
             for column in self.input_columns
             if column in batch
         }
-        lead = _first_leaf(obs).shape[:2]
+        lead = next(leaves(obs)).shape[:2]
         tokens = encoder_output(self.tokenizer(folded), self.tokenizer)
         return tokens.reshape(*lead, tokens.shape[-1])
-
-
-def _first_leaf(struct: Any) -> torch.Tensor:
-    while not isinstance(struct, torch.Tensor):
-        struct = next(iter(struct.values())) if isinstance(struct, Mapping) else struct[0]
-    return struct

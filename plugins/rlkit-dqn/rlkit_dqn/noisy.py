@@ -89,7 +89,7 @@ class NoisyMLPHead(MLPHead):
             noisy: Any = NoisyLinear(layer, config.sigma0)
             self.net.layers[index] = noisy
             plan.append((noisy, norm, activation))
-        self._plan = self.net.plan = tuple(plan)
+        self.plan = self.net.plan = tuple(plan)
 
 
 def noisy_layers(*networks: nn.Module | None) -> list[NoisyLinear]:

@@ -14,12 +14,10 @@ from rlkit_core.data.nested import Nested
 from rlkit_core.data.replay.linked import LinkedStorage
 from rlkit_core.data.replay.ring import Added, ReplayStorage
 from rlkit_core.data.replay.rows import Array
-from rlkit_core.data.replay.sampling import DISCOUNT, N_STEP, WEIGHTS, RowSampler, SequenceSampler
+from rlkit_core.data.replay.sampling import RowSampler, SequenceSampler
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.errors import ConfigError
 from rlkit_core.seeding import SeedTree
-
-__all__ = ["DISCOUNT", "N_STEP", "WEIGHTS", "ReplayBuffer"]
 
 
 class ReplayBuffer:
