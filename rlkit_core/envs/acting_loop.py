@@ -26,7 +26,8 @@ from rlkit_core.envs.rollout_buffers import RolloutBuffers
 from rlkit_core.envs.vector import VectorEnv
 from rlkit_core.errors import EnvError
 from rlkit_core.rl_module import RLModule
-from rlkit_core.rl_module.acting import ActionSampler, RowPolicy
+from rlkit_core.rl_module.acting import ActionSampler
+from rlkit_core.rl_module.forwards import RowPolicy
 from rlkit_core.rl_module.packing import ObservationPacker
 from rlkit_core.seeding import TorchRNG
 from rlkit_core.spaces import nested_map

@@ -3,75 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
-import gymnasium as gym
 import torch
 
 from rlkit_core.columns import Columns
 from rlkit_core.distributions import Distribution
 from rlkit_core.errors import ModuleAPIError
+from rlkit_core.rl_module.forwards import ModuleForwards, RowPolicy
 from rlkit_core.seeding import TorchRNG
 from rlkit_core.spaces import nested_map
-
-RowPolicy = Callable[[int, Any], Any]
-"""``(step of the rollout, observations [N, ...]) -> raw actions [N, ...]``, numpy arrays both."""
-
-
-class ActingModule(Protocol):
-    """What acting asks of an RLModule, or of a wrapper around one."""
-
-    @property
-    def observation_space(self) -> gym.Space[Any] | None:
-        """Space of one observation."""
-
-    @property
-    def action_space(self) -> gym.Space[Any] | None:
-        """Space of one action."""
-
-    @property
-    def model_config(self) -> dict[str, Any]:
-        """The model config."""
-
-    def forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        """Forward for collecting data."""
-
-    def forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        """Forward for acting without exploration."""
-
-    def get_exploration_action_dist_cls(self) -> Any:
-        """The class of the distribution that exploration samples from."""
-
-    def get_inference_action_dist_cls(self) -> Any:
-        """The class of the distribution whose deterministic form inference uses."""
-
-    def is_stateful(self) -> bool:
-        """Whether it is recurrent."""
-
-    def get_initial_state(self) -> Any:
-        """Recurrent state of one sequence's start, without a batch axis."""
-
-    def forward_takes(self, phase: str, name: str) -> bool:
-        """Whether the forward of a phase accepts a keyword argument."""
-
-    def checks_specs(self, phase: str) -> bool:
-        """Whether each forward of a phase is checked against its specs."""
-
-    def row_policy(
-        self, *, explore: bool, timesteps: Sequence[int], num_envs: int, generator: torch.Generator
-    ) -> RowPolicy | None:
-        """A quicker way to act through one rollout, or None."""
-
-    def actions_to_env(self, actions: Any) -> Any:
-        """Actions as rollouts store them, in env units."""
-
-    def compute_actions(
-        self, obs: object, state: Mapping[str, Any] | None = None, explore: bool = False, **kwargs: Any
-    ) -> tuple[Any, dict[str, Any]]:
-        """``(actions, state)`` for a batch of observations, in env units."""
-
-    def unwrapped(self) -> ActingModule:
-        """The module itself; wrappers return the one inside."""
 
 
 class ActionSampler:
@@ -103,7 +44,7 @@ class ActionSampler:
         needs_noise: whether drawing random numbers beforehand (:meth:`noise`) is worth it.
     """
 
-    def __init__(self, module: ActingModule, *, explore: bool) -> None:
+    def __init__(self, module: ModuleForwards, *, explore: bool) -> None:
         self.module = module
         self.explore = explore
         self._forward = module.forward_exploration if explore else module.forward_inference
@@ -133,7 +74,7 @@ class ActionSampler:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str | None = None,
     ) -> torch.Tensor | None:
-        """Draw the random numbers of a whole rollout at once.
+        """Draw the random numbers of a whole rollout of T steps in N envs at once.
 
         Args:
             steps: T.
@@ -156,13 +97,7 @@ class ActionSampler:
         return result
 
     def row_policy(self, timesteps: Sequence[int], num_envs: int, rng: TorchRNG) -> RowPolicy | None:
-        """The module's quicker way through a rollout, see :meth:`~.base.RLModule.row_policy`; None: it has none here.
-
-        Args:
-            timesteps: lifetime env steps before each of the T steps.
-            num_envs: N.
-            rng: what random numbers are drawn from; no scope of it may be open.
-        """
+        """What the module's own ``row_policy`` gives, or None; no scope of ``rng`` may be open."""
         if self._row_policy is None or self._stateful or getattr(self.module, "training", False):
             return None
         return self._row_policy(explore=self.explore, timesteps=timesteps, num_envs=num_envs, generator=rng.generator)

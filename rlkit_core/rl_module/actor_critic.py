@@ -11,7 +11,7 @@ from torch import nn
 from rlkit_core.catalog import ActorCriticCatalog, has_action_mask
 from rlkit_core.columns import ACTOR, CRITIC, ENCODER_OUT, Columns
 from rlkit_core.models.actor_critic import ActingPlan
-from rlkit_core.models.base import initial_state_of
+from rlkit_core.models.base import initial_state_of, input_columns_of
 from rlkit_core.models.mlp import run_plan
 from rlkit_core.rl_module.apis.inference_only import InferenceOnlyAPI
 from rlkit_core.rl_module.apis.value_function import ValueFunctionAPI
@@ -53,7 +53,7 @@ class ActorCriticTorchRLModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI
         if has_action_mask(self.observation_space):
             self._mask_with = self.get_train_action_dist_cls().mask_logits
         #: Columns of a batch that the networks read; whoever acts and trains supplies them.
-        self.input_columns = tuple(getattr(self.encoder, "input_columns", (Columns.OBS,)))
+        self.input_columns = input_columns_of(self.encoder)
         stateful = self.is_stateful()
         # One encoder for both: what acting computed of a step is what its value needs, so the learner need not.
         self._keeps_embeddings = not stateful and bool(getattr(self.encoder, "shares_layers", False))
@@ -133,15 +133,7 @@ class ActorCriticTorchRLModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI
         return masked
 
     def compute_values(self, batch: dict[str, Any], embeddings: torch.Tensor | None = None) -> torch.Tensor:
-        """Value estimates, (B,) or (B, T).
-
-        Args:
-            batch: with ``"obs"``, and ``"state_in"`` when recurrent.
-            embeddings: ``"embeddings"`` of ``forward_train`` for this batch, to spare the encoder.
-
-        Raises:
-            RuntimeError: the module is ``inference_only``.
-        """
+        """Value estimates, (B,) or (B, T); see :class:`ValueFunctionAPI`."""
         if self.inference_only:
             raise self._no_training()
         if embeddings is None:

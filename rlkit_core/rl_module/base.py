@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import abc
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from rlkit_core.catalog import make_catalog
 from rlkit_core.catalog.scope import module_setup
 from rlkit_core.checkpoint import Checkpointable
 from rlkit_core.errors import CheckpointError, RLKitError, did_you_mean
-from rlkit_core.rl_module.acting import RowPolicy
 from rlkit_core.rl_module.apis import module_built
 from rlkit_core.rl_module.apis.inference_only import InferenceOnlyAPI, strip
-from rlkit_core.rl_module.config import RLModuleConfig
-from rlkit_core.rl_module.construction import CONSTRUCTOR_DEFAULTS, accepted_names, outermost
+from rlkit_core.rl_module.config import BuiltModule, RLModuleConfig
+from rlkit_core.rl_module.construction import CONSTRUCTOR_DEFAULTS, outermost
 from rlkit_core.rl_module.deploy import ComputeActions
 from rlkit_core.rl_module.spec import RLModuleSpec
-from rlkit_core.rl_module.tensor_specs import PHASES, Specs, check_specs, default_output_specs, wants_checks
 
 if TYPE_CHECKING:
     import gymnasium as gym
-    import torch
 
     from rlkit_core.catalog import Catalog
     from rlkit_core.rl_module.multi import MultiRLModule
 
 
-class RLModule(ComputeActions, Checkpointable, abc.ABC):
+class RLModule(ComputeActions, BuiltModule, Checkpointable):
     """A policy with everything it needs to act and to be trained.
 
     Subclasses make their networks in :meth:`setup` and say what they compute in :meth:`_forward` (all phases) or
@@ -61,11 +57,7 @@ class RLModule(ComputeActions, Checkpointable, abc.ABC):
     #: Name of the API whose driver gives the loss, where two APIs on the class would replace it.
     loss_api: ClassVar[str | None] = None
 
-    observation_space: gym.Space[Any] | None
-    action_space: gym.Space[Any] | None
-    inference_only: bool
     learner_only: bool
-    model_config: dict[str, Any]
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
@@ -157,171 +149,10 @@ class RLModule(ComputeActions, Checkpointable, abc.ABC):
         self.__dict__["_stripped"] = tuple(attributes)
         strip(self, attributes)
 
-    def _prepare(self) -> None:
-        """Decide once what the forwards would otherwise ask on every call."""
-        self._accepts = {phase: accepted_names(self._forward_of(phase)) for phase in PHASES}
-        self._checks = {p for p in PHASES if wants_checks(self, p, RLModule)}
-
-    def _forward_of(self, phase: str) -> Any:
-        """The method that a phase ends up in: its own underscore twin, or ``_forward`` when it has none."""
-        name = f"_forward_{phase}"
-        return self._forward if getattr(type(self), name) is getattr(RLModule, name) else getattr(self, name)
-
     # -- what subclasses fill in -------------------------------------------------------------------------------
 
     def setup(self) -> None:
         """Make all networks and other components; runs once, after the attributes are set."""
-
-    def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        """The forward of every phase that has none of its own; the default returns nothing."""
-        return {}
-
-    def _forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        return self._forward(batch, **kwargs)
-
-    def _forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        return self._forward(batch, **kwargs)
-
-    def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        return self._forward(batch, **kwargs)
-
-    # -- forwards, for callers ---------------------------------------------------------------------------------
-
-    def forward_exploration(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:
-        """Forward for collecting data. Not overridden; see ``_forward_exploration``."""
-        return self._call("exploration", batch, kwargs)
-
-    def forward_inference(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:
-        """Forward for acting without exploration. Not overridden; see ``_forward_inference``."""
-        return self._call("inference", batch, kwargs)
-
-    def forward_train(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:
-        """Forward for the loss. Not overridden; see ``_forward_train``.
-
-        Raises:
-            RuntimeError: the module is ``inference_only``.
-        """
-        if self.inference_only:
-            raise self._no_training()
-        return self._call("train", batch, kwargs)
-
-    def row_policy(
-        self, *, explore: bool, timesteps: Sequence[int], num_envs: int, generator: torch.Generator
-    ) -> RowPolicy | None:
-        """A quicker way to act through one rollout, for modules that have one; runners ask before each rollout.
-
-        Where the networks are small, calling them costs more than they do. A module may return a function that gives
-        the actions which its acting forward would give, from numpy observations of one step; what does not change
-        within a rollout it decides (and draws) beforehand. The module returns None where its forward does more: when
-        it returns further columns, is overridden, or is listened to by hooks.
-
-        Args:
-            explore: act as ``forward_exploration`` or as ``forward_inference``.
-            timesteps: lifetime env steps before each of the T steps.
-            num_envs: N.
-            generator: the ``torch.Generator`` to draw from.
-
-        Returns:
-            ``act(step of the rollout, observations [N, ...]) -> raw actions [N, ...]``, or None: the runner calls the
-            forwards.
-        """
-        return None
-
-    row_policy.is_default = True  # type: ignore[attr-defined]
-
-    def forward_takes(self, phase: str, name: str) -> bool:
-        """Whether the forward of a phase (``"exploration"``, ...) accepts a keyword argument of that name."""
-        accepted = self._accepts[phase]
-        return accepted is None or name in accepted
-
-    def checks_specs(self, phase: str) -> bool:
-        """Whether each forward of a phase is checked against its input and output specs."""
-        return phase in self._checks
-
-    def _call(self, phase: str, batch: dict[str, Any], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Run one underscore twin with the keyword arguments it accepts, checking specs where they are due."""
-        if kwargs:
-            accepted = self._accepts[phase]
-            if accepted is not None:
-                kwargs = {name: value for name, value in kwargs.items() if name in accepted}
-        method = getattr(self, f"_forward_{phase}")
-        if phase not in self._checks:
-            return method(batch, **kwargs)  # type: ignore[no-any-return]
-        name = f"{type(self).__name__}.forward_{phase}"
-        check_specs(getattr(self, f"input_specs_{phase}")(), batch, f"input of {name}")
-        out: dict[str, Any] = method(batch, **kwargs)
-        check_specs(getattr(self, f"output_specs_{phase}")(), out, f"output of {name}")
-        return out
-
-    def _no_training(self) -> RuntimeError:
-        return RuntimeError(
-            f"{type(self).__name__} was built with inference_only=True, so it has no training forward and no value "
-            "function; build it with inference_only=False to train it"
-        )
-
-    # -- input and output specs --------------------------------------------------------------------------------
-
-    def _default_input_specs(self) -> Specs:
-        return ["obs"]
-
-    def input_specs_exploration(self) -> Specs:
-        """Keys (or nested keys, or ``TensorSpec``) that ``forward_exploration`` wants.
-
-        Specs of a class that overrides them, and all specs with ``model_config["always_check_shapes"]``, are checked
-        on every call.
-        """
-        return self._default_input_specs()
-
-    def input_specs_inference(self) -> Specs:
-        """Keys that ``forward_inference`` wants; checked as those of exploration."""
-        return self._default_input_specs()
-
-    def input_specs_train(self) -> Specs:
-        """Keys that ``forward_train`` wants; checked as those of exploration."""
-        return self._default_input_specs()
-
-    def output_specs_exploration(self) -> Specs:
-        """Keys that ``forward_exploration`` gives; the default wants actions or something to sample them from."""
-        return default_output_specs()
-
-    def output_specs_inference(self) -> Specs:
-        """Keys that ``forward_inference`` gives; the default wants actions or something to take them from."""
-        return default_output_specs()
-
-    def output_specs_train(self) -> Specs:
-        """Keys that ``forward_train`` gives; the default wants none, a loss may need anything."""
-        return []
-
-    # -- distributions and recurrent state ---------------------------------------------------------------------
-
-    def get_exploration_action_dist_cls(self) -> Any:
-        """The class of the distribution that exploration samples from."""
-        raise NotImplementedError(f"{type(self).__name__} has no action distribution; override this method")
-
-    def get_inference_action_dist_cls(self) -> Any:
-        """The class of the distribution whose deterministic form inference uses."""
-        raise NotImplementedError(f"{type(self).__name__} has no action distribution; override this method")
-
-    def get_train_action_dist_cls(self) -> Any:
-        """The class of the distribution that the loss uses."""
-        raise NotImplementedError(f"{type(self).__name__} has no action distribution; override this method")
-
-    def get_initial_state(self) -> Any:
-        """Recurrent state of one sequence's start: a (nested) dict of arrays without a batch axis; ``{}`` if none."""
-        return {}
-
-    def is_stateful(self) -> bool:
-        """Whether the module is recurrent, that is, its initial state is not empty."""
-        known = self.__dict__.get("_is_stateful")
-        if known is None:
-            state = self.get_initial_state()
-            if not isinstance(state, Mapping):
-                raise TypeError(
-                    f"{type(self).__name__}.get_initial_state() returned {type(state).__name__}: expected a dict of "
-                    "arrays without a batch axis, {} for a module without recurrent state"
-                )
-            known = self._is_stateful = bool(state)
-        return bool(known)
 
     # -- catalog -----------------------------------------------------------------------------------------------
 
@@ -421,7 +252,3 @@ class RLModule(ComputeActions, Checkpointable, abc.ABC):
         multi = MultiRLModule(rl_module_specs={})
         multi.add_module(DEFAULT_MODULE_ID, self)
         return multi
-
-    def unwrapped(self) -> RLModule:
-        """The module itself; wrappers return the one inside."""
-        return self

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
 from rlkit_core.errors import SpecError
 from rlkit_core.models.default_config import model_config_dict as plain_model_config
+from rlkit_core.rl_module.forwards import ModuleForwards
 from rlkit_core.rl_module.spec_json import decode_field, encode_field
 from rlkit_core.settings import Settings, setting
 
@@ -75,16 +76,6 @@ class RLModuleConfig(Spec):
 
     ``MyModule(RLModuleConfig(...))`` and ``MyModule(observation_space=..., ...)`` build the same module; a class
     whose constructor is ``__init__(self, config)`` is given this object by its spec.
-
-    Args:
-        observation_space: space of one observation, without a batch axis.
-        action_space: space of one action.
-        model_config_dict: the free-form model config; a ``DefaultModelConfig`` or a dataclass becomes a dict.
-        catalog_class: the ``Catalog`` subclass that makes default components.
-        inference_only: build without the parts that only training needs.
-        learner_only: the module lives on learners only.
-        catalogs: further catalogs, as names or classes.
-        components: components by slot and path.
     """
 
     observation_space: gym.Space[Any] | None = setting(help="Space of one observation.")
@@ -120,22 +111,7 @@ class RLModuleConfig(Spec):
         )
 
 
-class BuiltModule(Protocol):
-    """What a spec reads of a module to describe it."""
+class BuiltModule(ModuleForwards):
+    """A module that knows what it was built from."""
 
-    model_config: dict[str, Any]
-
-    @property
-    def observation_space(self) -> gym.Space[Any] | None:
-        """Space of one observation."""
-
-    @property
-    def action_space(self) -> gym.Space[Any] | None:
-        """Space of one action."""
-
-    @property
-    def config(self) -> RLModuleConfig:
-        """What the module was built from."""
-
-    def unwrapped(self) -> Any:
-        """The module itself; wrappers return the one inside."""
+    config: RLModuleConfig

@@ -15,16 +15,17 @@ from rlkit_core.columns import Columns
 from rlkit_core.errors import ConfigError
 from rlkit_core.models.base import PREV_ACTIONS, PREV_REWARDS
 from rlkit_core.models.previous import no_previous_action
-from rlkit_core.rl_module.acting import ActingModule, ActionSampler
+from rlkit_core.rl_module.acting import ActionSampler
+from rlkit_core.rl_module.forwards import ModuleForwards
 from rlkit_core.rl_module.packing import ObservationPacker, one
-from rlkit_core.spaces import as_arrays, nested_map
+from rlkit_core.spaces import as_arrays, leaves, nested_map
 
 
-class ComputeActions:
+class ComputeActions(ModuleForwards):
     """The acting methods of every RLModule, made of what it offers to everyone."""
 
     def compute_actions(
-        self: ActingModule, obs: object, state: Mapping[str, Any] | None = None, explore: bool = False, **kwargs: Any
+        self, obs: object, state: Mapping[str, Any] | None = None, explore: bool = False, **kwargs: Any
     ) -> tuple[Any, dict[str, Any]]:
         """Act on a batch of observations.
 
@@ -32,8 +33,8 @@ class ComputeActions:
             obs: observations with a leading batch axis, (B, ...), as arrays or lists; nested as the space is.
             state: what the last call returned, None at the start of an episode.
             explore: sample instead of taking the mode.
-            **kwargs: ``t``, passed to forwards that accept it; ``prev_rewards`` (B,), the rewards that followed the
-                last call, where the module takes them as inputs (zeros unless given).
+            **kwargs: ``t``, for forwards that accept it; ``prev_rewards`` (B,), which followed the last call, where the
+                module takes them as inputs (zeros unless given).
 
         Returns:
             ``(actions, state)``: actions in env units with a leading batch axis, and the recurrent state (``{}`` when
@@ -47,13 +48,9 @@ class ComputeActions:
         return self.actions_to_env(actions), state_out
 
     def compute_single_action(
-        self: ActingModule, obs: object, state: Mapping[str, Any] | None = None, explore: bool = False, **kwargs: object
+        self, obs: object, state: Mapping[str, Any] | None = None, explore: bool = False, **kwargs: object
     ) -> tuple[Any, dict[str, Any]]:
-        """Act on one observation without a batch axis; see :meth:`compute_actions`.
-
-        Returns:
-            ``(action, state)``, both without a batch axis.
-        """
+        """As :meth:`compute_actions` of one observation, without a batch axis in what goes in and comes out."""
         if Deployment.of(self).packer is None:
             batched = nested_map(lambda x: x[None], as_arrays(self.observation_space, obs))
         else:
@@ -66,19 +63,13 @@ class ComputeActions:
         return nested_map(lambda x: x[0], actions), nested_map(lambda x: x[0], state_out)
 
     def compute_actions_from_input_dict(
-        self: ActingModule,
+        self,
         input_dict: Mapping[str, Any],
         explore: bool = False,
         timestep: int | None = None,
         **kwargs: object,
     ) -> tuple[Any, dict[str, Any], dict[str, Any]]:
-        """Act on a batch dict.
-
-        Args:
-            input_dict: ``"obs"`` and, when recurrent, ``"state_in"``.
-            explore: sample instead of taking the mode.
-            timestep: passed as ``t`` to forwards that accept it.
-            **kwargs: ignored.
+        """Act on a batch dict with ``"obs"`` and, when recurrent, ``"state_in"``; ``timestep`` is passed as ``t``.
 
         Returns:
             ``(actions, state, extra)``: as :meth:`compute_actions`, and everything else the module returned, with
@@ -101,7 +92,7 @@ class ComputeActions:
         return self.actions_to_env(actions), state, nested_map(to_numpy, extra)
 
     def compute_log_likelihoods(
-        self: ActingModule,
+        self,
         actions: object,
         obs_batch: object,
         state_batches: Mapping[str, Any] | None = None,
@@ -113,7 +104,6 @@ class ComputeActions:
             actions: (B, ...) in the units the distribution samples in (what rollouts store, not env units).
             obs_batch: (B, ...) observations.
             state_batches: recurrent state before them; the initial one when None.
-            **kwargs: ignored.
 
         Returns:
             float array of shape (B,).
@@ -135,32 +125,24 @@ class ComputeActions:
             logp = dist.logp(nested_map(lambda x: torch.as_tensor(np.asarray(x), device=device), actions))
         return cast("np.ndarray[Any, Any]", to_numpy(logp))
 
-    def actions_to_env(self: ActingModule, actions: Any) -> Any:
-        """Turn actions as rollouts store them into env units.
+    def actions_to_env(self, actions: Any) -> Any:
+        """Turn actions as rollouts store them (numpy, any leading axes) into env units; see ``Distribution.to_env``.
 
-        Bounded Box leaves go from [-1, 1] to [low, high] and are clipped, a Discrete's ``start`` is added. The keys
-        ``normalize_actions`` and ``clip_actions`` of ``model_config`` (True unless set) turn the first two off.
-
-        Args:
-            actions: numpy, leading axes allowed; nested as the action space is.
+        ``normalize_actions`` and ``clip_actions`` of ``model_config`` (True unless set) turn scaling and clipping off.
         """
         return Deployment.of(self).to_env(actions)
 
 
 class Deployment:
-    """What acting by hand needs of one module, each part made when it is first used.
+    """What acting by hand needs of one module (or of a wrapper around it), each part made when it is first used."""
 
-    Args:
-        module: the module, or a wrapper around it.
-    """
-
-    def __init__(self, module: ActingModule) -> None:
+    def __init__(self, module: ModuleForwards) -> None:
         self._outer = module
         self.module = module.unwrapped()
         self._samplers: dict[bool, ActionSampler] = {}
 
     @classmethod
-    def of(cls, module: ActingModule) -> Deployment:
+    def of(cls, module: ModuleForwards) -> Deployment:
         """Return that of ``module``, made once; it travels with copies of the module."""
         deployed: Deployment | None = module.__dict__.get("_deployment")
         if deployed is None:
@@ -224,7 +206,7 @@ class Deployment:
         module, device = self._outer, self.device
         arrays = as_arrays(module.observation_space, obs) if self.packer is None else self.packer(obs)
         batch: dict[str, Any] = {Columns.OBS: nested_map(lambda x: to_tensor(x, device), arrays)}
-        rows = _batch_size(batch[Columns.OBS])
+        rows = int(next(leaves(batch[Columns.OBS])).shape[0])
         if PREV_ACTIONS in self.input_columns:
             state = dict(state or {})
             previous = state.pop(PREV_ACTIONS, None)
@@ -256,9 +238,3 @@ def to_tensor(value: object, device: torch.device | None = None) -> torch.Tensor
 def to_numpy(value: object) -> Any:
     """A numpy array of a tensor; other values stay."""
     return value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value
-
-
-def _batch_size(obs: Any) -> int:
-    while isinstance(obs, (Mapping, tuple, list)):
-        obs = next(iter(obs.values())) if isinstance(obs, Mapping) else obs[0]
-    return int(obs.shape[0])

@@ -11,7 +11,7 @@ tensors.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -19,17 +19,11 @@ import torch
 
 from rlkit_core.data.nested import has_array
 from rlkit_core.errors import ConfigError
-from rlkit_core.spaces import describe, flat_leaves, map_space
+from rlkit_core.rl_module.forwards import ModuleForwards
+from rlkit_core.spaces import at_path, describe, flat_leaves, map_space, with_leaf
 
 Pack = Callable[[Any, list[Any]], Mapping[str, Any]]
 Path = tuple[str, ...]
-
-
-class HasEncoders(Protocol):
-    """A module, or a wrapper around one."""
-
-    def unwrapped(self) -> Any:
-        """The module itself."""
 
 
 class ObservationPacker:
@@ -58,7 +52,7 @@ class ObservationPacker:
             self._leaves.append((path, leaf, pack))
 
     @classmethod
-    def of(cls, module: HasEncoders, space: gym.Space[Any] | None) -> ObservationPacker | None:
+    def of(cls, module: ModuleForwards, space: gym.Space[Any] | None) -> ObservationPacker | None:
         """The packer of a module's observations; None where all are arrays."""
         if space is None or all(has_array(leaf) for _, leaf in flat_leaves(space)):
             return None
@@ -71,7 +65,7 @@ class ObservationPacker:
     def together(self, parts: list[Any]) -> list[Any]:
         """Pack several batches of observations in one call each, so that all are padded alike."""
         for path, space, pack in self._leaves:
-            batches = [_objects(_get(part, path)) for part in parts]
+            batches = [_objects(at_path(part, path)) for part in parts]
             listed = [item for batch in batches for item in batch.reshape(-1)]
             arrays = self._checked(path, pack, pack(space, listed), len(listed))
             start, packed = 0, []
@@ -79,7 +73,7 @@ class ObservationPacker:
                 stop = start + batch.size
                 packed.append({k: a[start:stop].reshape(*batch.shape, *a.shape[1:]) for k, a in arrays.items()})
                 start = stop
-            parts = [_replaced(part, path, new) for part, new in zip(parts, packed, strict=True)]
+            parts = [with_leaf(part, path, new) for part, new in zip(parts, packed, strict=True)]
         return parts
 
     def _checked(self, path: Path, pack: Pack, packed: object, count: int) -> dict[str, torch.Tensor]:
@@ -101,9 +95,9 @@ def one(space: gym.Space[Any], observation: Any) -> Any:
     return map_space(lambda leaf, value: np.asarray(value)[None] if has_array(leaf) else [value], space, observation)
 
 
-def observation_packs(module: HasEncoders) -> dict[Path, Pack]:
+def observation_packs(module: ModuleForwards) -> dict[Path, Pack]:
     """``{path: pack}``: the module's own ``observation_packs()``, else those of the encoders that its catalog chose."""
-    inner = module.unwrapped()
+    inner: Any = module.unwrapped()
     packs = getattr(inner, "observation_packs", None)
     if packs is not None:
         return dict(packs())
@@ -121,20 +115,3 @@ def _objects(value: Sequence[object] | np.ndarray[Any, Any]) -> np.ndarray[Any, 
     for index, item in enumerate(value):
         array[index] = item
     return array
-
-
-def _get(struct: Any, path: Path) -> Any:
-    for key in path:
-        struct = struct[key] if isinstance(struct, Mapping) else struct[int(key)]
-    return struct
-
-
-def _replaced(struct: Any, path: Path, value: object) -> Any:
-    if not path:
-        return value
-    key, rest = path[0], path[1:]
-    if isinstance(struct, Mapping):
-        return {**struct, key: _replaced(struct[key], rest, value)}
-    items = list(struct)
-    items[int(key)] = _replaced(items[int(key)], rest, value)
-    return tuple(items)

@@ -45,19 +45,6 @@ def _module_ids(value: str | Iterable[str]) -> tuple[str, ...]:
 class RLModuleSpec(Spec):
     """What one RLModule is built from; fields left out are filled from the algorithm, the env and the config.
 
-    Args:
-        module_class: the class to build.
-        observation_space: space of one observation.
-        action_space: space of one action.
-        inference_only: build without the parts that only training needs.
-        learner_only: build on learners only; excludes ``inference_only``.
-        model_config: dict, ``DefaultModelConfig`` (only fields that were set count), attrs or dataclass instance.
-        catalog_class: the ``Catalog`` subclass that makes default components.
-        catalogs: further catalogs, names or classes, that contribute components.
-        components: components by slot and path.
-        load_state_path: a checkpoint whose state the built module takes over.
-        model_config_dict: another name of ``model_config``.
-
     Example:
         >>> RLModuleSpec(model_config={"fcnet_hiddens": [64]}).set_fields()
         {'model_config': {'fcnet_hiddens': [64]}}
@@ -69,7 +56,7 @@ class RLModuleSpec(Spec):
     inference_only: bool = setting(False, help="Build without the parts that only training needs.")
     learner_only: bool = setting(False, help="Build on learners only; excludes inference_only.")
     model_config: Any = setting(
-        help="A dict, a DefaultModelConfig, an attrs or a dataclass instance.",
+        help="A dict, a DefaultModelConfig (fields that were set count), an attrs or a dataclass instance.",
         converter=_model_config,
         aliases=("model_config_dict",),
     )
@@ -118,15 +105,9 @@ class RLModuleSpec(Spec):
         return (), accepted_kwargs(module_class, self._ctor_kwargs(), CONSTRUCTOR_DEFAULTS)
 
     def _ctor_kwargs(self) -> dict[str, Any]:
-        kwargs = {
-            "observation_space": self.observation_space,
-            "action_space": self.action_space,
-            "inference_only": self.inference_only,
-            "learner_only": self.learner_only,
-            "model_config": plain_model_config(self.model_config),
-            "catalog_class": self.catalog_class,
-        }
-        return kwargs | {name: getattr(self, name) for name in ("catalogs", "components") if getattr(self, name)}
+        kwargs = {name: getattr(self, name) for name in CONSTRUCTOR_DEFAULTS}
+        kwargs["model_config"] = plain_model_config(self.model_config)
+        return {name: value for name, value in kwargs.items() if value or name not in ("catalogs", "components")}
 
     def get_rl_module_config(self) -> RLModuleConfig:
         """Return the same settings as the object that older module classes take."""
@@ -165,11 +146,7 @@ class RLModuleSpec(Spec):
         return super().from_dict(data)
 
     def update(self, other: RLModuleSpec, override: bool = True) -> None:
-        """Take over fields that ``other`` has set.
-
-        Args:
-            other: the spec to read.
-            override: its fields win over those set here; otherwise only fields not set here are filled.
+        """Take over fields that ``other`` has set; without ``override`` only those that are not set here.
 
         Raises:
             SpecError: ``other`` is no RLModuleSpec.
@@ -189,20 +166,7 @@ class RLModuleSpec(Spec):
 
 @attrs.define(slots=False, eq=False)
 class MultiRLModuleSpec(Spec):
-    """What a MultiRLModule is built from.
-
-    Args:
-        multi_rl_module_class: the class to build.
-        observation_space: global space, for parts that live in the MultiRLModule itself.
-        action_space: global action space.
-        inference_only: forced onto all sub-specs when True.
-        model_config: global model config.
-        rl_module_specs: module id -> spec, or one spec for all module ids (a config expands it).
-        load_state_path: a checkpoint of a MultiRLModule whose state the built one takes over.
-        modules_to_load: only these module ids are taken from ``load_state_path``.
-        module_specs: another name of ``rl_module_specs``.
-        marl_module_class: another name of ``multi_rl_module_class``.
-    """
+    """What a MultiRLModule is built from."""
 
     multi_rl_module_class: type[Any] = setting(
         attrs.Factory(lambda: MultiRLModuleSpec.multi_rl_module_class),
@@ -272,12 +236,7 @@ class MultiRLModuleSpec(Spec):
         return module
 
     def add_modules(self, specs: Mapping[str, RLModuleSpec] | MultiRLModuleSpec, override: bool = True) -> None:
-        """Add specs.
-
-        Args:
-            specs: module id -> spec.
-            override: a spec of the same id is replaced; otherwise only its unset fields are filled.
-        """
+        """Add specs: one of a known id replaces it, or, without ``override``, only fills its unset fields."""
         added = specs.specs_by_id() if isinstance(specs, MultiRLModuleSpec) else specs
         present = self.specs_by_id()
         for module_id, spec in added.items():
@@ -338,10 +297,8 @@ class MultiRLModuleSpec(Spec):
     def update(self, other: RLModuleSpec | MultiRLModuleSpec, override: bool = False) -> None:
         """Merge another spec in.
 
-        Args:
-            other: a single spec fills (with ``override`` replaces) fields of every sub-spec; a multi spec's sub-specs
-                are added as by :meth:`add_modules`, its own fields are merged the same way.
-            override: whether ``other`` wins.
+        A single one fills (with ``override`` replaces) fields of every sub-spec; a multi spec's sub-specs are added as
+        by :meth:`add_modules`, its own fields are merged the same way.
         """
         if isinstance(other, RLModuleSpec):
             specs = self.rl_module_specs
@@ -381,11 +338,7 @@ class MultiRLModuleSpec(Spec):
 
 @attrs.define
 class MultiRLModuleConfig:
-    """What older ``MultiRLModule`` classes take: a spec for each module id.
-
-    Args:
-        modules: module id -> :class:`~rlkit_core.RLModuleSpec`.
-    """
+    """What older ``MultiRLModule`` classes take: module id -> :class:`~rlkit_core.RLModuleSpec`."""
 
     modules: dict[str, Any] = attrs.field(factory=dict, converter=mapping)
 
@@ -409,9 +362,4 @@ def _set_fields(spec: Spec) -> dict[str, Any]:
 register_json_type(RLModuleSpec, "rl_module_spec", _set_fields, lambda data: RLModuleSpec(**data))
 register_json_type(MultiRLModuleSpec, "multi_rl_module_spec", _set_fields, lambda data: MultiRLModuleSpec(**data))
 register_json_type(RLModuleConfig, "rl_module_config", _set_fields, lambda data: RLModuleConfig(**data))
-register_json_type(
-    MultiRLModuleConfig,
-    "multi_rl_module_config",
-    lambda config: config.modules,
-    lambda data: MultiRLModuleConfig(data),
-)
+register_json_type(MultiRLModuleConfig, "multi_rl_module_config", lambda config: config.modules, MultiRLModuleConfig)

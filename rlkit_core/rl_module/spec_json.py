@@ -47,8 +47,4 @@ def decode_field(name: str, value: object) -> Any:
     return value
 
 
-def _component(record: Component) -> dict[str, Any]:
-    return asdict(record, recurse=False)
-
-
-register_json_type(Component, "component", _component, lambda data: Component(**data))
+register_json_type(Component, "component", lambda record: asdict(record, recurse=False), lambda data: Component(**data))

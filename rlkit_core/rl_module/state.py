@@ -19,8 +19,7 @@ def to_array(value: object) -> Any:
     value = value.detach()
     if value.dtype is torch.bfloat16:
         return value.cpu().clone()
-    array = value.cpu().numpy()
-    return np.array(array, copy=True)
+    return np.array(value.cpu().numpy(), copy=True)
 
 
 def under(name: str, attributes: Iterable[str]) -> bool:
@@ -34,13 +33,7 @@ def nn_state(module: nn.Module, *, without: Collection[str] = ()) -> dict[str, A
 
 
 def check_names(what: str, expected: Collection[str], given: Collection[str], *, ignore: Collection[str] = ()) -> None:
-    """Compare names.
-
-    Args:
-        what: how messages call the owner.
-        expected: names it has.
-        given: names the state has.
-        ignore: dotted attributes whose names may be in the state all the same.
+    """Compare the names that an owner (``what``) has with those given, which may be below dotted attributes to ignore.
 
     Raises:
         StateError: names are missing or unexpected; the message lists them.

@@ -62,15 +62,10 @@ class TensorSpec:
         return hash((self.shape, str(self.dtype), self.framework))
 
     def validate(self, value: Any, where: str = "value", sizes: dict[str, int] | None = None) -> None:
-        """Check one array.
-
-        Args:
-            value: the array or tensor.
-            where: how the message calls it.
-            sizes: axis sizes seen so far in this check; filled in.
+        """Check one array; ``sizes`` are the axis sizes seen so far in this check, and are filled in.
 
         Raises:
-            SpecError: it is no array, or shape, dtype or framework differ.
+            SpecError: it is no array, or shape, dtype or framework differ; ``where`` is how the message calls it.
         """
         shape = getattr(value, "shape", None)
         if shape is None:
@@ -102,15 +97,10 @@ class TensorSpec:
 
 
 class AnyOf:
-    """At least one of several keys; the default output spec of acting forwards."""
+    """At least one of several keys."""
 
     def __init__(self, *keys: str) -> None:
         self.keys = keys
-
-
-def default_output_specs() -> Specs:
-    """Acting forwards give actions, or something that actions can be taken from."""
-    return AnyOf("actions", "action_dist_inputs", "action_dist")
 
 
 def check_specs(specs: Specs, data: object, where: str) -> None:
@@ -122,7 +112,7 @@ def check_specs(specs: Specs, data: object, where: str) -> None:
         where: how the message calls it, ``"input of MyModule.forward_train"``.
 
     Raises:
-        SpecError: something is missing or differs; the message names the key, what was expected and what was seen.
+        SpecError: something is missing or differs.
     """
     if specs is None:
         return

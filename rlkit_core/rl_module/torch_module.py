@@ -69,18 +69,7 @@ class TorchRLModule(nn.Module, RLModule):
     # -- distributions -----------------------------------------------------------------------------------------
 
     def get_exploration_action_dist_cls(self) -> Any:
-        """The class that exploration samples from; ``action_dist_cls``, else the plain one of the action space."""
-        return self._default_dist_cls()
-
-    def get_inference_action_dist_cls(self) -> Any:
-        """The class whose deterministic form inference uses; as for exploration unless overridden."""
-        return self._default_dist_cls()
-
-    def get_train_action_dist_cls(self) -> Any:
-        """The class that losses use; as for exploration unless overridden."""
-        return self._default_dist_cls()
-
-    def _default_dist_cls(self) -> Any:
+        """``action_dist_cls``, else the plain one of the action space; for all phases unless overridden."""
         chosen = self.action_dist_cls
         if chosen is not None:
             return chosen
@@ -96,6 +85,9 @@ class TorchRLModule(nn.Module, RLModule):
             "get_exploration_action_dist_cls, get_inference_action_dist_cls and get_train_action_dist_cls"
         )
 
+    get_inference_action_dist_cls = get_exploration_action_dist_cls
+    get_train_action_dist_cls = get_exploration_action_dist_cls
+
     # -- state -------------------------------------------------------------------------------------------------
 
     def get_state(
@@ -106,13 +98,9 @@ class TorchRLModule(nn.Module, RLModule):
         inference_only: bool = False,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """Return all parameters and buffers as numpy copies.
+        """All parameters and buffers as numpy copies; a single module has no components to choose from.
 
-        Args:
-            components: not used, a single module has no components.
-            not_components: not used.
-            inference_only: leave out what an inference-only copy of this module does not have.
-            **kwargs: ignored.
+        ``inference_only`` leaves out what an inference-only copy of this module does not have.
         """
         return nn_state(self, without=self._non_inference() if inference_only else ())
 

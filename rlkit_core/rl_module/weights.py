@@ -32,10 +32,6 @@ class WeightLink:
     """The way of weights from modules that learn to those that act, where both are in this process.
 
     What ``set_state(get_state(inference_only=True))`` does, as one operation over pairs of tensors that are found once.
-
-    Args:
-        source: modules that learn.
-        target: modules that act.
     """
 
     def __init__(self, source: MultiRLModule, target: MultiRLModule) -> None:

@@ -9,9 +9,9 @@ import torch
 
 from actor_critic import ACConfig
 from rlkit_core import Learner, MultiRLModuleSpec, RLModuleSpec
+from rlkit_core.apis import TargetNetworkAPI
 from rlkit_core.errors import ModuleAPIError, StateError
 from rlkit_core.learner import LearnerGroup, make_target_network
-from rlkit_core.rl_module.apis import TargetNetworkAPI
 from rlkit_core.testing import DiscreteBCTorchModule
 from simple_modules import RandomRLModule
 

@@ -190,7 +190,7 @@ class SimpleHost:
 
 
 def test_third_party_api_is_found_and_told(host, monkeypatch) -> None:
-    monkeypatch.setattr("rlkit_core.rl_module.apis._default_host", lambda: host)
+    monkeypatch.setattr("rlkit_core.rl_module.apis.default_host", lambda: host)
 
     class Outer(TorchRLModule, CuriosityAPI):
         def __init__(self, **kwargs) -> None:

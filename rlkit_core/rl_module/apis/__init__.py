@@ -5,55 +5,21 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from rlkit_core.errors import ModuleAPIError, PluginError
 from rlkit_core.plugins import PluginWarning
-from rlkit_core.rl_module.apis.inference_only import InferenceOnlyAPI, InferenceOnlyDriver
-from rlkit_core.rl_module.apis.q_net import QNetAPI, QNetDriver
-from rlkit_core.rl_module.apis.self_supervised_loss import SelfSupervisedLossAPI, SelfSupervisedLossDriver
-from rlkit_core.rl_module.apis.target_network import (
-    TargetNetworkAPI,
-    TargetNetworkDriver,
-    make_target_network,
-    update_target_network,
-)
-from rlkit_core.rl_module.apis.value_function import ValueFunctionAPI, ValueFunctionDriver
-
-if TYPE_CHECKING:
-    from rlkit_core.plugins.host import PluginHost
-
-__all__ = [
-    "InferenceOnlyAPI",
-    "InferenceOnlyDriver",
-    "QNetAPI",
-    "QNetDriver",
-    "SelfSupervisedLossAPI",
-    "SelfSupervisedLossDriver",
-    "TargetNetworkAPI",
-    "TargetNetworkDriver",
-    "ValueFunctionAPI",
-    "ValueFunctionDriver",
-    "check_required_apis",
-    "drivers_for",
-    "loss_replacement",
-    "make_target_network",
-    "module_built",
-    "update_target_network",
-]
+from rlkit_core.plugins.host import PluginHost, default_host
 
 
 def drivers_for(module: Any, host: PluginHost | None = None) -> list[Any]:
-    """Return the registered APIs that ``module`` implements, in registration order.
+    """Records of the APIs that ``module`` (an RLModule, or a wrapper) implements, in the order of their registration.
 
     Args:
         module: an RLModule; wrappers are looked through.
         host: where APIs are registered; the process's own by default.
-
-    Returns:
-        Registered ``ModuleAPI`` records; ``record.record.driver`` is None where an API has no driver.
     """
-    return list(_apis_of(cast("Hashable", type(module.unwrapped())), host or _default_host()))
+    return list(_apis_of(cast("Hashable", type(module.unwrapped())), host or default_host()))
 
 
 def driver_class(record: Any) -> Any:
@@ -117,20 +83,10 @@ def module_built(module: object) -> None:
             hook(module)
 
 
-def _default_host() -> PluginHost:
-    from rlkit_core.plugins.host import default_host
-
-    return default_host()
-
-
 @functools.lru_cache(maxsize=512)
 def _apis_of(module_class: type, host: PluginHost) -> tuple[Any, ...]:
-    implemented = []
-    for record in host.module_apis:
-        mixin = _mixin(record)
-        if mixin is not None and issubclass(module_class, mixin):
-            implemented.append(record)
-    return tuple(implemented)
+    mixins = [(record, _mixin(record)) for record in host.module_apis]
+    return tuple(record for record, mixin in mixins if mixin is not None and issubclass(module_class, mixin))
 
 
 def _mixin(record: Any) -> Any:

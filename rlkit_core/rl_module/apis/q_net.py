@@ -24,15 +24,9 @@ class QNetAPI(abc.ABC):
         """
 
     def compute_advantage_distribution(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
-        """Return the distribution of the advantage stream.
+        """Return the distribution of the advantage stream, in the form of :meth:`compute_q_values`.
 
-        The default is :meth:`compute_q_values`, which is right without a dueling architecture.
-
-        Args:
-            batch: as for :meth:`compute_q_values`.
-
-        Returns:
-            ``"atoms"``, logits and probabilities, as from :meth:`compute_q_values`.
+        The default is that method itself, which is right without a dueling architecture.
         """
         return self.compute_q_values(batch)
 

@@ -109,14 +109,7 @@ class TargetNetworkDriver:
         self._count.pop(module_id, None)
 
     def after_update(self, *, learner: Any, module_id: str, module: Any, timesteps: Mapping[str, int]) -> None:
-        """Sync when it is due.
-
-        Args:
-            learner: has ``config`` and ``metrics``.
-            module_id: the module's id.
-            module: the module.
-            timesteps: lifetime env steps, or a dict with ``num_env_steps_sampled_lifetime`` (or ``..._trained_...``).
-        """
+        """Sync when it is due by ``timesteps``: lifetime env steps, or the runners' counts of them."""
         config = learner.config.get_config_for_module(module_id)
         if hasattr(type(config), "target_network_clock"):
             key, every = config.target_network_clock
