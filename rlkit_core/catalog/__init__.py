@@ -5,9 +5,4 @@ from __future__ import annotations
 from rlkit_core.catalog.catalog import ActorCriticCatalog, Catalog, has_action_mask
 from rlkit_core.catalog.make import make_catalog
 
-__all__ = [
-    "ActorCriticCatalog",
-    "Catalog",
-    "has_action_mask",
-    "make_catalog",
-]
+__all__ = ["ActorCriticCatalog", "Catalog", "has_action_mask", "make_catalog"]

@@ -22,7 +22,7 @@ from rlkit_core.models import (
     slot_model_config,
 )
 from rlkit_core.plugins.records import Component
-from rlkit_core.plugins.registry import CatalogTier, Choice, ComponentChoices
+from rlkit_core.plugins.registry import Choice
 
 #: Initializers that policy gradients learn well with (Andrychowicz et al. 2021, section 3.2): orthogonal hidden
 #: layers of gain sqrt(2), a policy output near zero, a value output of gain 1. They apply to each group of layers
@@ -48,9 +48,6 @@ class Catalog:
         observation_space: space of one observation; an ``action_mask`` at the root of a Dict is not encoded.
         action_space: space of one action.
         model_config_dict: settings above the defaults of ``DefaultModelConfig``.
-        choices: components that the config names.
-        tiers: catalogs whose components come first, in order.
-        algorithm: registered name of the algorithm, for components that ask.
     """
 
     #: Components of this catalog.
@@ -64,16 +61,13 @@ class Catalog:
         action_space: Any,
         model_config_dict: Any = None,
         *,
-        choices: ComponentChoices | Mapping[str, Any] | None = None,
-        tiers: tuple[CatalogTier, ...] | None = None,
-        algorithm: str | None = None,
         view_requirements: Any = None,
     ) -> None:
-        scope = CURRENT.get()
-        if scope is None or scope.owner is not None or choices is not None or tiers is not None:
-            scope = Scope.for_class(type(self), choices=choices, tiers=tiers)
+        scope = CURRENT.get()  # of make_catalog, which knows what the config chooses
+        if scope is None or scope.owner is not None:
+            scope = Scope.for_class(type(self))
         scope.owner = self
-        scope.algorithm = algorithm or scope.algorithm or type(self).algorithm
+        scope.algorithm = scope.algorithm or type(self).algorithm
         self._scope = scope
         self.observation_space = observation_space
         self.action_space = action_space
@@ -81,7 +75,6 @@ class Catalog:
         scope.model_config = self._model_config_dict
         scope.action_space = action_space
         self._latent_dims: Any = None
-        self._chosen_encoder_config: Any = None
         with self.working():
             self._determine_components_hook()
 
@@ -121,21 +114,15 @@ class Catalog:
             self._get_dist_cls_from_action_space, action_space=self.action_space
         )
 
-    @property
+    @functools.cached_property
     def _encoder_config(self) -> Any:
         """The encoder's config, chosen on first access."""
-        if self._chosen_encoder_config is None:
-            with self.working():
-                self._chosen_encoder_config = self._get_encoder_config(
-                    observation_space=without_action_mask(self.observation_space),
-                    action_space=self.action_space,
-                    model_config_dict=self._model_config_dict,
-                )
-        return self._chosen_encoder_config
-
-    @_encoder_config.setter
-    def _encoder_config(self, config: ModelConfig) -> None:
-        self._chosen_encoder_config = config
+        with self.working():
+            return self._get_encoder_config(
+                observation_space=without_action_mask(self.observation_space),
+                action_space=self.action_space,
+                model_config_dict=self._model_config_dict,
+            )
 
     @property
     def latent_dims(self) -> Any:
@@ -200,13 +187,9 @@ class Catalog:
     def head_config(
         self, slot: str, output_dim: int, input_dims: Sequence[int] | None = None, **settings: object
     ) -> ModelConfig:
-        """Return the config of the head chosen for a slot.
+        """Return the config of the head chosen for a slot (``"pi"``, ``"vf"`` or ``"af"``).
 
-        Args:
-            slot: ``"pi"``, ``"vf"`` or ``"af"``.
-            output_dim: width of its output.
-            input_dims: of its input; ``latent_dims`` by default.
-            **settings: added to the model config for this head.
+        Its input has the ``latent_dims`` unless ``input_dims`` are given; ``settings`` go on top of the model config.
         """
         dims = self.latent_dims if input_dims is None else input_dims
         with self.working():

@@ -34,9 +34,7 @@ def make_catalog(
             for ``catalog_class`` (else ``own_class``) assembles the networks: a subclass of it, or, as thin subclasses
             add nothing, of the first class above it that defines methods.
         components: components by slot and path.
-        observation_space: space of one observation.
-        action_space: space of one action.
-        model_config: settings above the defaults.
+        observation_space: as for the catalog; ``action_space`` and ``model_config`` too.
 
     Raises:
         ConfigError: a listed catalog is no catalog, or has nothing that this module can use.
@@ -65,9 +63,7 @@ def make_catalog(
     token = CURRENT.set(scope)
     try:
         return assembling(
-            observation_space=observation_space,
-            action_space=action_space,
-            model_config_dict=dict(model_config),
+            observation_space=observation_space, action_space=action_space, model_config_dict=dict(model_config)
         )
     finally:
         CURRENT.reset(token)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import define, field
 
 from rlkit_core.errors import ConfigError, PluginError
+from rlkit_core.models import MLPHeadConfig
 from rlkit_core.plugins.host import default_host
 from rlkit_core.plugins.records import ComponentRequest, Registered
 from rlkit_core.plugins.registry import CatalogTier, Choice, ComponentChoices, ComponentRegistry, choose
@@ -39,10 +40,8 @@ class Scope:
         cls, catalog_class: type[Any], *, choices: Any = None, tiers: Iterable[CatalogTier] | None = None
     ) -> Scope:
         """A scope with the given choices, and the class's own components as the only tier unless tiers are given."""
-        if not isinstance(choices, ComponentChoices):
-            choices = ComponentChoices.from_config(choices)
         all_tiers = (tier_of(catalog_class),) if tiers is None else tuple(tiers)
-        return cls(choices=choices, tiers=all_tiers, registry=default_host().registry)
+        return cls(ComponentChoices.from_config(choices), all_tiers, default_host().registry)
 
     def choose(self, kind: Any, slot: str, path: tuple[str, ...], space: Any, model_config: Mapping[str, Any]) -> Any:
         """Choose a component, note it in the trace, import and return its class."""
@@ -66,7 +65,7 @@ class Scope:
     def encoder_config(self, space: gym.Space[Any], model_config: Mapping[str, Any]) -> Any:
         """Choose encoders for a space and all that is in it, and return the root's config."""
         config = self._encoder(space, (), model_config)
-        self._check_paths("encoder", space)
+        self._check_paths("encoder")
         return config
 
     def _encoder(self, space: gym.Space[Any], path: tuple[str, ...], model_config: Mapping[str, Any]) -> Any:
@@ -87,7 +86,7 @@ class Scope:
     def dist_cls(self, space: gym.Space[Any]) -> Any:
         """Choose distributions for an action space and all that is in it, and return the root's class."""
         cls = self._dist(space, ())
-        self._check_paths("distribution", space)
+        self._check_paths("distribution")
         return cls
 
     def _dist(self, space: gym.Space[Any], path: tuple[str, ...]) -> Any:
@@ -106,13 +105,11 @@ class Scope:
     ) -> Any:
         """Choose a head and return its config."""
         if action_space is None:
-            from rlkit_core.models import MLPHeadConfig
-
             return MLPHeadConfig.from_dims(input_dims, output_dim, model_config)
         target = self.choose("head", slot, (), action_space, model_config)
         return target.from_dims(input_dims, output_dim, model_config)
 
-    def _check_paths(self, kind: str, space: gym.Space[Any]) -> None:
+    def _check_paths(self, kind: str) -> None:
         """Refuse a path in the config that nothing was chosen for."""
         seen = [path for chosen_kind, _, path in self.trace if chosen_kind == kind]
         for path in self.choices.paths(kind):

@@ -15,15 +15,12 @@ ArrayT = TypeVar("ArrayT", Tensor, npt.NDArray[Any])
 
 
 def on_tensors(function: Callable[..., Any], *arrays: object, **options: object) -> Any:
-    """Call a function of tensors on tensors, or on arrays that it sees as tensors without a copy.
+    """Call a function of tensors on tensors, or on arrays (the first one tells), seen as tensors without a copy.
 
     Args:
         function: takes tensors, some of which may be None, and gives a tensor or a tuple of tensors and Nones.
-        *arrays: its tensors, or in their place arrays and numbers; the first one tells.
+        *arrays: its tensors, or in their place arrays and numbers; with arrays, the result is made arrays too.
         **options: what is passed on as it is.
-
-    Returns:
-        What it gives; arrays where arrays were given.
     """
     if isinstance(arrays[0], Tensor):
         return function(*arrays, **options)

@@ -24,17 +24,7 @@ _NAMES = {
     Columns.TERMINATEDS: ("terminated", "terminateds", "is_terminated"),
     Columns.TRUNCATEDS: ("truncated", "truncateds", "is_truncated"),
 }
-_META = (
-    "infos",
-    "info",
-    "extra_model_outputs",
-    "id_",
-    "eps_id",
-    "agent_id",
-    "module_id",
-    "t",
-    "weights_version",
-)
+_META = ("infos", "info", "extra_model_outputs", "id_", "eps_id", "agent_id", "module_id", "t", "weights_version")
 
 
 @frozen
@@ -98,12 +88,7 @@ def rollout_from_episodes(episodes: Sequence[Any], observation_space: gym.Space[
     obs = joined([map_leaves(lambda x: x[:-1], episode.obs) for episode in read])
     versions = [episode.version for episode in read if episode.version is not None]
     return Rollout(
-        columns={
-            Columns.OBS: obs,
-            **columns,
-            Columns.TERMINATEDS: terminateds,
-            Columns.TRUNCATEDS: truncateds,
-        },
+        columns={Columns.OBS: obs, **columns, Columns.TERMINATEDS: terminateds, Columns.TRUNCATEDS: truncateds},
         bootstrap_obs=map_leaves(lambda x: torch.from_numpy(x[-1:].copy()), read[-1].obs),
         final_obs=map_leaves(lambda x: x.squeeze(1), joined(finals)) if finals else None,
         final_index=torch.tensor(final_index, dtype=torch.int64) if finals else None,
@@ -245,14 +230,12 @@ def _flag(value: object) -> bool:
 
 def _arrays(value: Any, space: gym.Space[Any] | None) -> Nested:
     """Columns ``[T, ...]`` from arrays, or from a list with one (nested) value per step."""
-    if isinstance(space, gym.spaces.Dict) or (space is None and isinstance(_first(value), Mapping)):
-        inner: Mapping[str, Any] = space.spaces if isinstance(space, gym.spaces.Dict) else {}
-        if isinstance(value, Mapping):
-            return {key: _arrays(value[key], inner.get(key)) for key in (inner or value)}
-        keys = inner or value[0]
-        return {key: _arrays([step[key] for step in value], inner.get(key)) for key in keys}
-    if space is None and isinstance(value, Mapping):
-        return {key: _arrays(item, None) for key, item in value.items()}
+    composed = isinstance(space, gym.spaces.Dict)
+    inner: Mapping[str, Any] = space.spaces if isinstance(space, gym.spaces.Dict) else {}
+    if isinstance(value, Mapping) and (space is None or composed):
+        return {key: _arrays(value[key], inner.get(key)) for key in (inner or value)}
+    if composed or (space is None and isinstance(_first(value), Mapping)):
+        return {key: _arrays([step[key] for step in value], inner.get(key)) for key in (inner or value[0])}
     if isinstance(space, gym.spaces.Tuple):
         if isinstance(value, tuple) and len(value) == len(space.spaces):
             return tuple(_arrays(item, part) for item, part in zip(value, space.spaces, strict=True))

@@ -18,12 +18,7 @@ def discounted_suffix_sum(x_t: Tensor, decay_t: Tensor) -> Tensor:
     A doubling scan: after k rounds every row holds the sum of its next ``2**k`` terms, so ``ceil(log2(T))`` whole-array
     steps replace ``T`` small ones.
 
-    Args:
-        x_t: ``[T, ...]``, float.
-        decay_t: same shape; ``decay_t`` multiplies what comes after step ``t``.
-
-    Returns:
-        ``y``, same shape and dtype.
+    All three are ``[T, ...]`` float.
     """
     steps = x_t.shape[0]
     y = x_t.clone()

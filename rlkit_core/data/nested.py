@@ -25,11 +25,6 @@ Nested = Any
 
 def first_leaf(struct: Nested) -> Any:
     """The first leaf; its leading axes are those of the whole structure."""
-    if isinstance(struct, dict):  # mostly the columns of a rollout
-        for value in struct.values():
-            if isinstance(value, torch.Tensor):
-                return value
-            break
     return next(leaves(struct))
 
 
@@ -97,10 +92,7 @@ def has_array(space: gym.Space[Any]) -> bool:
 
 def storage(space: gym.Space[Any], lead: tuple[int, ...]) -> Nested:
     """Arrays ``[*lead, ...]`` for observations; leaves without a fixed array get arrays of objects ``[*lead]``."""
-    return map_space(
-        lambda leaf: batch_zeros(leaf, lead) if has_array(leaf) else np.empty(lead, dtype=object),
-        space,
-    )
+    return map_space(lambda leaf: batch_zeros(leaf, lead) if has_array(leaf) else np.empty(lead, dtype=object), space)
 
 
 def own_copy(space: gym.Space[Any], observation: Nested) -> Nested:

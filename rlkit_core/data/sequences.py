@@ -123,12 +123,9 @@ class ChunkLayout:
         return _rows_of(flatten_time(column), self.rows)
 
     def gather_with_next(self, column: Nested, bootstrap: Nested, final: Nested | None) -> Nested:
-        """A column as ``[B, L + 1, ...]``: after a chunk's last step comes what followed it.
+        """A column ``[T, N, ...]`` as ``[B, L + 1, ...]``: after a chunk's last step comes what followed it.
 
-        Args:
-            column: ``[T, N, ...]``.
-            bootstrap: ``[N, ...]``, the column's value after the rollout's last step.
-            final: ``[K, ...]``, its value at the final observations; None where there are none.
+        ``bootstrap [N, ...]`` is its value after the rollout's last step, ``final [K, ...]`` at final observations.
         """
         source = cat([flatten_time(column), bootstrap, *([] if final is None else [final])])
         step = torch.arange(self.rows.shape[1] + 1, device=self.rows.device)
@@ -136,12 +133,7 @@ class ChunkLayout:
         return _rows_of(source, torch.where(step < self.lengths.unsqueeze(-1), padded, self.follow.unsqueeze(-1)))
 
     def state(self, stored: Nested, initial: Nested) -> Nested:
-        """The state before each chunk, ``[B, ...]``.
-
-        Args:
-            stored: ``[G, N, ...]``, states at every ``max_seq_len``-th row.
-            initial: the initial state without a batch axis.
-        """
+        """The state before each chunk, ``[B, ...]``: one of ``stored [G, N, ...]``, or ``initial [...]``."""
 
         def pick(kept: Tensor, first: object) -> Tensor:
             first = torch.as_tensor(first, dtype=kept.dtype, device=kept.device).expand(1, *kept.shape[2:])
@@ -155,20 +147,12 @@ def _rows_of(flat: Nested, rows: Tensor) -> Nested:
     return map_leaves(lambda x: x.view(*rows.shape, *x.shape[1:]), picked)
 
 
-def sequence_batch(module: Any, rollout: Rollout, columns: dict[str, Nested] | None = None) -> dict[str, Nested]:
-    """Columns of a recurrent module's rollout for the loss.
-
-    Args:
-        module: the recurrent module (for its initial state).
-        rollout: of that module.
-        columns: those to take, ``[T, N, ...]``; the rollout's unless given.
-
-    Returns:
-        Columns ``[B, L, ...]`` with ``loss_mask [B, L]`` (True for real steps that are experience), ``seq_lens [B]``
-        and ``state_in [B, ...]``.
+def sequence_batch(module: Any, rollout: Rollout) -> dict[str, Nested]:
+    """Columns of a recurrent module's rollout for the loss: ``[B, L, ...]`` with ``loss_mask [B, L]`` (True for real
+    steps that are experience), ``seq_lens [B]`` and ``state_in [B, ...]``.
     """
     layout = ChunkLayout.of(rollout)
-    batch = {name: layout.gather(c) for name, c in (rollout.columns if columns is None else columns).items()}
+    batch = {name: layout.gather(column) for name, column in rollout.columns.items()}
     mask = layout.real
     if rollout.loss_mask is not None:
         mask = mask & layout.gather(rollout.loss_mask)
@@ -208,12 +192,7 @@ def num_env_steps(batch: dict[str, Nested]) -> int:
 
 
 def masked_mean(x: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean over the real steps, a 0-dim tensor; the plain mean where ``mask`` is None.
-
-    Args:
-        x: any shape.
-        mask: bool, of the same shape; values where it is False do not matter, nor get a gradient.
-    """
+    """Mean over the real steps, 0-dim; values where ``mask`` (bool, of the shape of ``x``) is False do not matter."""
     if mask is None:
         return x.mean()
     return torch.where(mask, x, 0.0).sum() / mask.sum().clamp(min=1)

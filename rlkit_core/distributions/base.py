@@ -73,33 +73,22 @@ class Distribution(ABC):
         model_config: Mapping[str, Any] | None = None,
         child: Callable[[Any, tuple[str, ...]], type[Distribution]] | None = None,
     ) -> type[Distribution]:
-        """Return this class with all that it needs to know of ``space`` bound, ready for
-        ``from_logits(logits)``.
+        """Return this class with all that it needs to know of an action space bound, ready for ``from_logits(logits)``.
 
-        Args:
-            space: the action space.
-            model_config: the effective model config.
-            child: for distributions of Dict and Tuple spaces: gives the class of a sub-space from
-                ``(sub_space, (key,))``.
+        ``child`` is for those of Dict and Tuple spaces: it gives a sub-space's class from ``(sub_space, (key,))``.
         """
         return cls
 
     # --- drawing -------------------------------------------------------------------------------------------
 
     def sample(
-        self,
-        *,
-        sample_shape: Shape | None = None,
-        return_logp: bool = False,
-        noise: torch.Tensor | None = None,
+        self, *, sample_shape: Shape | None = None, return_logp: bool = False, noise: torch.Tensor | None = None
     ) -> Any:
-        """Draw actions, without gradients.
+        """Draw actions, without gradients; ``(actions, logp)`` with ``return_logp``.
 
         Args:
             sample_shape: extra leading axes of independent draws.
-            return_logp: return ``(actions, logp)``.
-            noise: a block ``(*batch, noise_dim)`` of what :meth:`noise` gave; the draw is then a
-                deterministic function of parameters and noise.
+            noise: a block ``(*batch, noise_dim)`` of what :meth:`noise` gave, which then decides the draw.
         """
         actions = self.draw(sample_shape, noise)
         return (actions, self.logp(actions)) if return_logp else actions
@@ -133,8 +122,7 @@ class Distribution(ABC):
 
     @classmethod
     def noise_dim(cls, logits_dim: int) -> int | None:
-        """Random numbers one draw needs when ``from_logits`` takes ``logits_dim`` values; None: no noise
-        form."""
+        """Random numbers one draw needs when ``from_logits`` takes ``logits_dim`` values; None: no noise form."""
         return None
 
     @classmethod
@@ -147,8 +135,7 @@ class Distribution(ABC):
         device: torch.device | str | None = None,
         generator: torch.Generator | None = None,
     ) -> torch.Tensor | None:
-        """Random numbers for ``shape`` draws at once, ``(*shape, noise_dim)``, or None when there is no
-        such form.
+        """Random numbers for ``shape`` draws at once, ``(*shape, noise_dim)``; None when there is no such form.
 
         A runner draws a whole rollout's noise in one call and hands its rows to ``sample(noise=...)``.
         """
@@ -204,8 +191,7 @@ class Distribution(ABC):
 
     @classmethod
     def action_shape_dtype(cls, space: gym.Space[Any]) -> Any:
-        """``(shape, numpy dtype)`` of one raw action, or a dict or tuple of them for Dict and Tuple
-        spaces."""
+        """``(shape, numpy dtype)`` of one raw action; a dict or tuple of them for Dict and Tuple spaces."""
         return raw_action_layout(space)
 
     @classmethod

@@ -32,10 +32,7 @@ class Categorical(Distribution):
     supports_mask = True
 
     def __init__(
-        self,
-        logits: torch.Tensor | None = None,
-        probs: torch.Tensor | None = None,
-        temperature: float = 1.0,
+        self, logits: torch.Tensor | None = None, probs: torch.Tensor | None = None, temperature: float = 1.0
     ) -> None:
         if (logits is None) == (probs is None):
             raise ConfigError("Categorical: pass exactly one of logits and probs")

@@ -68,11 +68,7 @@ class DiagGaussian(GaussianNoise):
     __slots__ = ("_scale", "loc", "log_scale")
 
     def __init__(
-        self,
-        loc: torch.Tensor,
-        scale: torch.Tensor | float | None = 1.0,
-        *,
-        log_scale: torch.Tensor | None = None,
+        self, loc: torch.Tensor, scale: torch.Tensor | float | None = 1.0, *, log_scale: torch.Tensor | None = None
     ) -> None:
         self.loc = loc
         self._scale: torch.Tensor | None

@@ -91,12 +91,7 @@ class MultiDistribution(Distribution):
         model_config: Mapping[str, Any] | None = None,
         child: Callable[[Any, tuple[str, ...]], type[Distribution]] | None = None,
     ) -> type[Distribution]:
-        """Bind the classes and sizes of a Dict or Tuple space.
-
-        Args:
-            space: the action space.
-            model_config: passed to the children's ``required_input_dim``.
-            child: gives each entry's class, itself bound, from ``(sub_space, (key,))``.
+        """Bind the classes and sizes of a Dict or Tuple space, whose entries' classes (bound, too) ``child`` gives.
 
         Raises:
             ConfigError: the space is of another kind, or there is no ``child``.
@@ -111,9 +106,7 @@ class MultiDistribution(Distribution):
         whole: Any = space.spaces
         classes = map_sub_spaces(lambda _, sub, key: ask(sub, (key,)), whole, space)
         lens = map_sub_spaces(lambda class_, sub, _: class_.required_input_dim(sub, model_config), classes, space)
-        return cls.get_partial_dist_cls(
-            **{CLASSES: classes, LENS: tuple(int(n) for n in leaves(lens))},
-        )
+        return cls.get_partial_dist_cls(**{CLASSES: classes, LENS: tuple(int(n) for n in leaves(lens))})
 
     @property
     def event_shape(self) -> Shape:
@@ -152,11 +145,7 @@ class MultiDistribution(Distribution):
     # --- drawing and scoring -------------------------------------------------------------------------------
 
     def sample(
-        self,
-        *,
-        sample_shape: Shape | None = None,
-        return_logp: bool = False,
-        noise: torch.Tensor | None = None,
+        self, *, sample_shape: Shape | None = None, return_logp: bool = False, noise: torch.Tensor | None = None
     ) -> Any:
         """Draw from every child; the structure of the action space."""
         if noise is None:

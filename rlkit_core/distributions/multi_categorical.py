@@ -39,19 +39,11 @@ class MultiCategorical(Distribution):
     def __init__(self, categoricals: Sequence[Categorical]) -> None:
         lens = tuple(int(c.logits.shape[-1]) for c in categoricals)
         flat = torch.cat([c.logits for c in categoricals], -1)
-        self._set(Categorical(_by_component(flat, lens, -float("inf"))), lens)
-
-    def _set(self, categorical: Categorical, lens: tuple[int, ...]) -> None:
-        self.table = categorical
-        self.input_lens = lens
+        self.table, self.input_lens = Categorical(_by_component(flat, lens, -float("inf"))), lens
 
     @classmethod
     def from_logits(
-        cls,
-        logits: torch.Tensor,
-        input_lens: Sequence[int] | None = None,
-        temperature: float = 1.0,
-        **kwargs: Any,
+        cls, logits: torch.Tensor, input_lens: Sequence[int] | None = None, temperature: float = 1.0, **kwargs: Any
     ) -> MultiCategorical:
         """Build from ``(..., sum(input_lens))``: the components' logits one after the other.
 
@@ -65,7 +57,8 @@ class MultiCategorical(Distribution):
             )
         lens = tuple(input_lens)
         self = cls.__new__(cls)
-        self._set(Categorical(_by_component(logits, lens, -float("inf")), None, temperature), lens)
+        self.table = Categorical(_by_component(logits, lens, -float("inf")), None, temperature)
+        self.input_lens = lens
         return self
 
     @classmethod

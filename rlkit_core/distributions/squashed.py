@@ -29,8 +29,7 @@ class SquashedGaussian(GaussianNoise):
     Args:
         loc: means of ``u``, ``(..., k)``.
         scale: standard deviations of ``u``, a tensor or a number.
-        low: lower end of the actions, a number or a tensor ``(k,)``.
-        high: upper end.
+        low: lower end of the actions, a number or a tensor ``(k,)``; ``high`` alike.
         log_scale: the logarithm of ``scale``, where it is known already.
     """
 
@@ -73,11 +72,7 @@ class SquashedGaussian(GaussianNoise):
         return self._normal.event_shape
 
     def sample(
-        self,
-        *,
-        sample_shape: Shape | None = None,
-        return_logp: bool = False,
-        noise: torch.Tensor | None = None,
+        self, *, sample_shape: Shape | None = None, return_logp: bool = False, noise: torch.Tensor | None = None
     ) -> Any:
         """Draw actions in ``[low, high]``; ``return_logp`` scores them exactly, saturated or not."""
         u = self._normal.sample(sample_shape=sample_shape, noise=noise)

@@ -26,7 +26,6 @@ class ActorCriticEncoderConfig(WrapperConfig):
     """Wraps an encoder config for actor-critic algorithms.
 
     Args:
-        base_encoder_config: any encoder's config.
         shared: one encoder for actor and critic; otherwise one each.
         inference_only: leave a separate critic out.
     """
@@ -109,10 +108,7 @@ class StatefulActorCriticEncoder(ActorCriticEncoder):
         parts = {}
         state_in = batch.get(Columns.STATE_IN) or {}
         state_out = dict(state_in)
-        for part, encoder in (
-            (ACTOR, modules["actor_encoder"]),
-            (CRITIC, modules.get("critic_encoder")),
-        ):
+        for part, encoder in ((ACTOR, modules["actor_encoder"]), (CRITIC, modules.get("critic_encoder"))):
             if encoder is None or (only is not None and only != part):
                 continue
             own = {**batch, Columns.STATE_IN: state_in.get(part)}

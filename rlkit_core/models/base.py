@@ -82,13 +82,7 @@ class WrapperConfig(ModelConfig):
 
 
 class Model(nn.Module):
-    """Base of the networks that configs build.
-
-    Subclasses override ``forward``; overriding ``_forward`` works as well.
-
-    Args:
-        config: the config it was built from, kept as ``self.config``.
-    """
+    """Base of the networks that configs build; subclasses override ``forward`` (or ``_forward``)."""
 
     def __init__(self, config: Any = None) -> None:
         super().__init__()

@@ -218,12 +218,8 @@ def effective_model_config(*layers: object) -> dict[str, Any]:
 
 def slot_model_config(model_config: Mapping[str, Any], slot: str) -> dict[str, Any]:
     """The settings for one head: ``{slot}_head_x`` takes the place of ``head_x``."""
-    config = dict(model_config)
-    prefix = f"{slot}_head_"
-    for name, value in model_config.items():
-        if name.startswith(prefix):
-            config[name[len(slot) + 1 :]] = value
-    return config
+    own = {name: value for name, value in model_config.items() if name.startswith(f"{slot}_head_")}
+    return {**model_config, **{name.removeprefix(f"{slot}_"): value for name, value in own.items()}}
 
 
 _DEFAULTS = DefaultModelConfig()

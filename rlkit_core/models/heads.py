@@ -70,7 +70,13 @@ class MLPHead(Head):
         self.plan: Plan = self.net.plan
         self._clips = config.clip_log_std
         if self._clips:
-            _add_log_std_bounds(self, config.output_dims[0], config.log_std_clip_param)
+            size, bound = config.output_dims[0], config.log_std_clip_param
+            if size % 2:
+                raise ConfigError(f"clip_log_std: the output must be even (means, log standard deviations), got {size}")
+            low = torch.full((size,), -float("inf"))
+            low[size // 2 :] = -bound
+            self.register_buffer("low", low, persistent=False)  # derived, hence not in the state
+            self.register_buffer("high", -low, persistent=False)
 
     @property
     def is_plain(self) -> bool:
@@ -141,13 +147,3 @@ class FreeLogStdMLPHead(Head):
         if self._bound is not None:
             log_std = log_std.clamp(-self._bound, self._bound)
         return torch.cat((means, log_std.expand_as(means)), -1)
-
-
-def _add_log_std_bounds(head: nn.Module, size: int, bound: float) -> None:
-    """Register buffers that clamp only the second half of an output; derived, hence not in the state."""
-    if size % 2:
-        raise ConfigError(f"clip_log_std: the output must be even (means, log standard deviations), got {size}")
-    low = torch.full((size,), -float("inf"))
-    low[size // 2 :] = -bound
-    head.register_buffer("low", low, persistent=False)
-    head.register_buffer("high", -low, persistent=False)

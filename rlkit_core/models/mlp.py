@@ -84,13 +84,7 @@ class MLPSettings(ModelConfig):
 
 
 class MLP(nn.Module):
-    """Linear layers, each with its layer norm and activation, run as one flat loop.
-
-    Args:
-        config: sizes, activations, norms and initializers.
-        input_dim: size of the input's last axis.
-        output_dim: size of the output layer; None leaves it out.
-    """
+    """Linear layers, each with its norm and activation, run as one flat loop; the output layer may be left out."""
 
     def __init__(self, config: MLPSettings, input_dim: int, output_dim: int | None) -> None:
         super().__init__()

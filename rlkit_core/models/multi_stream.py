@@ -81,7 +81,8 @@ class MultiStreamEncoder(Encoder):
         self.streams = nn.Module()
         parts = []
         for key, part in config.base_encoder_configs.items():
-            name = _module_name(key)
+            # add_module takes no dots; the prefix keeps clear of attributes of a module
+            name = "in_" + key.replace("%", "%25").replace(".", "%2E")
             self.streams.add_module(name, part.build(framework=framework))
             parts.append((key, name, len(part.output_dims)))
         self._parts = tuple(parts)
@@ -100,8 +101,3 @@ class MultiStreamEncoder(Encoder):
             out = encoder_output(encoder(part), encoder)
             outputs.append(out if rank == 1 else out.flatten(-rank))
         return {ENCODER_OUT: run_plan(self._plan, torch.cat(outputs, -1))}
-
-
-def _module_name(key: str) -> str:
-    """A name for ``add_module``, which takes no dots; the prefix keeps clear of attributes of a module."""
-    return "in_" + key.replace("%", "%25").replace(".", "%2E")

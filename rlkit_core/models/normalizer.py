@@ -135,7 +135,6 @@ class NormalizedEncoderConfig(WrapperConfig):
     """Normalises observations before an encoder.
 
     Args:
-        base_encoder_config: any encoder's config, an actor-critic or recurrent one included.
         observation_space: space of one observation, as the encoder sees it.
         clip: bound of the normalised values.
         epsilon: added to the variance.
@@ -171,10 +170,6 @@ class NormalizedEncoder(Encoder):
     def get_initial_state(self) -> dict[str, Any]:
         """The wrapped encoder's."""
         return initial_state_of(self.encoder)
-
-    def update_statistics(self, obs: object, mask: torch.Tensor | None = None) -> None:
-        """Take a batch of raw observations into the running statistics."""
-        self.normalizer.update_statistics(obs, mask)
 
     def forward(self, batch: Mapping[str, Any], **kwargs: object) -> Any:
         """Encode ``batch`` with normalised observations."""

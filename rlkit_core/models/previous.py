@@ -24,7 +24,7 @@ from rlkit_core.models.base import (
     input_columns_of,
 )
 from rlkit_core.models.default_config import effective_model_config
-from rlkit_core.spaces import at_path, flat_leaves
+from rlkit_core.spaces import at_path, flat_leaves, map_space
 
 if TYPE_CHECKING:
     import gymnasium as gym
@@ -45,8 +45,6 @@ class PreviousInputsEncoderConfig(WrapperConfig):
     Args:
         base_encoder_config: a stateless encoder's config.
         action_space: space of one action.
-        use_prev_action: append the action.
-        use_prev_reward: append the reward.
     """
 
     action_space: Any = field()
@@ -158,11 +156,10 @@ def _encode(leaf: torch.Tensor, nvec: tuple[int, ...] | None, size: int, like: t
 
 def no_previous_action(space: Any, rows: int) -> Any:
     """The previous raw action at an episode's start, ``(rows, ...)``: -1 for integers that name a choice, else 0."""
-    if isinstance(space, spaces.Dict):
-        return {key: no_previous_action(child, rows) for key, child in space.spaces.items()}
-    if isinstance(space, spaces.Tuple):
-        return tuple(no_previous_action(child, rows) for child in space.spaces)
-    shape = (rows, *(space.shape or ()))
-    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
-        return torch.full(shape, -1, dtype=torch.int64)
-    return torch.zeros(shape)
+
+    def leaf(space: Any) -> torch.Tensor:
+        shape = (rows, *(space.shape or ()))
+        names_a_choice = isinstance(space, spaces.Discrete | spaces.MultiDiscrete)
+        return torch.full(shape, -1, dtype=torch.int64) if names_a_choice else torch.zeros(shape)
+
+    return map_space(leaf, space)

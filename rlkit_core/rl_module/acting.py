@@ -65,35 +65,18 @@ class ActionSampler:
             self._dist_error = error
         self.needs_noise = explore and getattr(self.dist_cls, "noise", None) is not None
 
-    def noise(
-        self,
-        steps: int,
-        envs: int,
-        out_dim: int | None = None,
-        *,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str | None = None,
-    ) -> torch.Tensor | None:
+    def noise(self, steps: int, envs: int) -> torch.Tensor | None:
         """Draw the random numbers of a whole rollout of T steps in N envs at once.
-
-        Args:
-            steps: T.
-            envs: N.
-            out_dim: width of ``action_dist_inputs``; asked of the distribution class when not given.
-            dtype: of the result.
-            device: of the result.
 
         Returns:
             ``[T, N, D]``, whose rows are passed as ``noise`` one by one; None when the distribution draws its own.
         """
         if not self.needs_noise:
             return None
-        if out_dim is None:
-            inner = self.module.unwrapped()
-            out_dim = self.dist_cls.required_input_dim(inner.action_space, inner.model_config)
-        result: torch.Tensor | None = self.dist_cls.noise((steps, envs), out_dim, dtype=dtype, device=device)
-        if result is None:
-            self.needs_noise = False
+        inner = self.module.unwrapped()
+        width = self.dist_cls.required_input_dim(inner.action_space, inner.model_config)
+        result: torch.Tensor | None = self.dist_cls.noise((steps, envs), width)
+        self.needs_noise = result is not None
         return result
 
     def row_policy(self, timesteps: Sequence[int], num_envs: int, rng: TorchRNG) -> RowPolicy | None:
@@ -113,8 +96,7 @@ class ActionSampler:
             t: lifetime env steps, for modules whose forward accepts ``t``.
 
         Returns:
-            What the module returned, with ``"actions"`` in it (in the units of the distribution), without
-            ``"action_dist"``.
+            What the module returned, with ``"actions"`` (in the distribution's units) and no ``"action_dist"``.
 
         Raises:
             ModuleAPIError: the module returned neither actions nor anything to take them from.
@@ -177,8 +159,6 @@ def _mode(dist: Any) -> Any:
 
 def _inputs(dist: Distribution) -> torch.Tensor | None:
     """The inputs that rebuild a torch distribution, where rlkit has its kind."""
-    if isinstance(dist, (torch.distributions.Categorical, torch.distributions.Bernoulli)):
-        return dist.logits
     base = dist.base_dist if isinstance(dist, torch.distributions.Independent) else dist
     if isinstance(base, torch.distributions.Normal):
         return torch.cat([base.loc, base.scale.log()], dim=-1)

@@ -115,13 +115,7 @@ class ActorCriticTorchRLModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI
         return out
 
     def compute_logits(self, batch: dict[str, Any], encoder: nn.Module, pi: nn.Module) -> torch.Tensor:
-        """Distribution inputs (B, D) or (B, T, D), masked, of a policy made of other networks: a target policy, say.
-
-        Args:
-            batch: with ``"obs"``, and ``"state_in"`` when recurrent.
-            encoder: a copy of this module's encoder.
-            pi: a copy of its policy head.
-        """
+        """Masked distribution inputs, (B, D) or (B, T, D), by copies of this module's encoder and policy head."""
         encoded = encoder(batch, **self._actor_kwargs)
         return self._masked(pi(encoded[ENCODER_OUT][ACTOR]), batch)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -34,16 +35,11 @@ class RLModule(ComputeActions, BuiltModule, Checkpointable):
     is made of them and sampled; its deterministic form in inference), both, or a live ``"action_dist"``.
 
     Args:
-        config: an :class:`RLModuleConfig` in place of all keyword arguments; None and -1 mean "not given".
-        observation_space: space of one observation.
-        action_space: space of one action; None is allowed as long as nothing needs it.
-        inference_only: build without the parts that only training needs (see ``InferenceOnlyAPI``).
-        learner_only: the module lives on learners only.
+        config: an :class:`RLModuleConfig` in place of all keyword arguments, which are its fields; None and -1 mean
+            "not given".
+        action_space: None is allowed as long as nothing needs it.
         model_config: dict, ``DefaultModelConfig``, attrs or dataclass instance; kept as a plain dict whose values
             keep their identity.
-        catalog_class: the ``Catalog`` subclass that makes default components, on first use.
-        catalogs: further catalogs (names or classes) that contribute components.
-        components: components by slot and path, as in ``config.rl_module(components=...)``.
 
     Raises:
         TypeError: an unknown keyword argument, or ``config`` is of another type.
@@ -158,48 +154,36 @@ class RLModule(ComputeActions, BuiltModule, Checkpointable):
 
     @property
     def catalog(self) -> Catalog | None:
-        """The catalog, made on first access; None when the module has no catalog class.
-
-        A catalog that cannot be made raises its own error here, and only here: a module that never asks for it never
-        meets the error.
-        """
-        if "_catalog" not in self.__dict__:
-            new: Any = None
-            if self.config.catalog_class is not None or self.default_catalog_class is not None or self.config.catalogs:
-                new = self._guarded(
-                    make_catalog,
-                    catalog_class=self.config.catalog_class,
-                    own_class=self.default_catalog_class,
-                    catalogs=self.config.catalogs,
-                    components=self.config.components,
-                    observation_space=self.observation_space,
-                    action_space=self.action_space,
-                    model_config=self.model_config,
-                )
-            self.__dict__["_catalog"] = new
-        catalog = self.__dict__["_catalog"]
-        activate = getattr(catalog, "activate", None)
+        """The catalog, made on first access, which raises its error if it cannot be made; None without a class."""
+        activate = getattr(self._catalog, "activate", None)
         if activate is not None:
             activate()
-        return catalog  # type: ignore[no-any-return]
+        return self._catalog  # type: ignore[no-any-return]
 
     @catalog.setter
     def catalog(self, value: object) -> None:
         self.__dict__["_catalog"] = value
 
-    @property
+    @functools.cached_property
+    def _catalog(self) -> Any:
+        if self.config.catalog_class is None and self.default_catalog_class is None and not self.config.catalogs:
+            return None
+        return self._guarded(
+            make_catalog,
+            catalog_class=self.config.catalog_class,
+            own_class=self.default_catalog_class,
+            catalogs=self.config.catalogs,
+            components=self.config.components,
+            observation_space=self.observation_space,
+            action_space=self.action_space,
+            model_config=self.model_config,
+        )
+
+    @functools.cached_property
     def action_dist_cls(self) -> Any:
         """The catalog's action distribution class, made on first access; None without a catalog."""
-        if "_action_dist_cls" not in self.__dict__:
-            catalog = self.catalog
-            self.__dict__["_action_dist_cls"] = (
-                None if catalog is None else self._guarded(catalog.get_action_dist_cls, framework=self.framework)
-            )
-        return self.__dict__["_action_dist_cls"]
-
-    @action_dist_cls.setter
-    def action_dist_cls(self, value: object) -> None:
-        self.__dict__["_action_dist_cls"] = value
+        catalog = self.catalog
+        return None if catalog is None else self._guarded(catalog.get_action_dist_cls, framework=self.framework)
 
     def _guarded(self, function: Callable[..., Any], **kwargs: object) -> Any:
         """Call; an AttributeError becomes another type, as nn.Module hides those that a property raises."""

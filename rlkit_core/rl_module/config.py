@@ -7,17 +7,22 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
+from rlkit_core.checkpoint import from_jsonable, register_json_type, to_jsonable
+from rlkit_core.checkpoint.trust import class_ref, resolve_class
 from rlkit_core.errors import SpecError
 from rlkit_core.models.default_config import model_config_dict as plain_model_config
+from rlkit_core.plugins.records import Component
 from rlkit_core.rl_module.forwards import ModuleForwards
-from rlkit_core.rl_module.spec_json import decode_field, encode_field
 from rlkit_core.settings import Settings, setting
+from rlkit_core.spaces import space_from_json, space_to_json
 
 if TYPE_CHECKING:
     import gymnasium as gym
 
     from rlkit_core.catalog import Catalog
 
+_CLASSES = frozenset(("module_class", "multi_rl_module_class", "catalog_class"))
+_SPACES = frozenset(("observation_space", "action_space"))
 SpecT = TypeVar("SpecT", bound="Spec")
 
 
@@ -26,6 +31,25 @@ def a_class(value: object) -> type[Any]:
     if not isinstance(value, type):
         raise ValueError(f"expected a class, got an instance of {type(value).__name__}")
     return value
+
+
+def _encoded(name: str, value: Any) -> Any:
+    if value is None or name == "rl_module_specs":
+        return None
+    if name in _CLASSES:
+        return class_ref(value)
+    if name in _SPACES:
+        return space_to_json(value)
+    return to_jsonable(plain_model_config(value) if name == "model_config" else value)
+
+
+def _decoded(name: str, value: object) -> Any:
+    """Read what :func:`_encoded` gave; classes, spaces and other objects themselves pass through."""
+    if isinstance(value, str) and name in _CLASSES:
+        return resolve_class(value)
+    if isinstance(value, Mapping) and name in _SPACES:
+        return space_from_json(dict(value))
+    return from_jsonable(value) if isinstance(value, (dict, list)) else value
 
 
 @attrs.define(slots=False)
@@ -46,9 +70,13 @@ class Spec(Settings):
         """Older names of fields are as good as the present ones."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON values: classes as import paths, spaces as dicts; None for fields that are not set."""
+        """Return JSON values: classes as import paths, spaces as dicts; None for fields that are not set.
+
+        Raises:
+            CheckpointError: the model config holds something JSON lacks, a live network say.
+        """
         fields = self.set_fields()
-        return {name: encode_field(name, fields.get(name)) for name in self.known_settings()}
+        return {name: _encoded(name, fields.get(name)) for name in self.known_settings()}
 
     def copy(self: SpecT) -> SpecT:
         """Copy one level deep: dicts are new, the values in them (networks, say) are the same objects."""
@@ -66,8 +94,12 @@ class Spec(Settings):
 
     @classmethod
     def from_dict(cls: type[SpecT], data: Mapping[str, Any]) -> SpecT:
-        """Read what :meth:`to_dict` gave; None is a field that is not set, whichever it is."""
-        return cls(**{name: decode_field(name, value) for name, value in data.items() if value is not None})
+        """Read what :meth:`to_dict` gave; None is a field that is not set, whichever it is.
+
+        Raises:
+            CheckpointError: a class is not trusted or cannot be found.
+        """
+        return cls(**{name: _decoded(name, value) for name, value in data.items() if value is not None})
 
 
 @attrs.define(slots=False, eq=False)
@@ -115,3 +147,8 @@ class BuiltModule(ModuleForwards):
     """A module that knows what it was built from."""
 
     config: RLModuleConfig
+
+
+register_json_type(
+    Component, "component", lambda record: attrs.asdict(record, recurse=False), lambda data: Component(**data)
+)

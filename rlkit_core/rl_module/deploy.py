@@ -63,11 +63,7 @@ class ComputeActions(ModuleForwards):
         return nested_map(lambda x: x[0], actions), nested_map(lambda x: x[0], state_out)
 
     def compute_actions_from_input_dict(
-        self,
-        input_dict: Mapping[str, Any],
-        explore: bool = False,
-        timestep: int | None = None,
-        **kwargs: object,
+        self, input_dict: Mapping[str, Any], explore: bool = False, timestep: int | None = None, **kwargs: object
     ) -> tuple[Any, dict[str, Any], dict[str, Any]]:
         """Act on a batch dict with ``"obs"`` and, when recurrent, ``"state_in"``; ``timestep`` is passed as ``t``.
 
@@ -92,11 +88,7 @@ class ComputeActions(ModuleForwards):
         return self.actions_to_env(actions), state, nested_map(to_numpy, extra)
 
     def compute_log_likelihoods(
-        self,
-        actions: object,
-        obs_batch: object,
-        state_batches: Mapping[str, Any] | None = None,
-        **kwargs: object,
+        self, actions: object, obs_batch: object, state_batches: Mapping[str, Any] | None = None, **kwargs: object
     ) -> np.ndarray[Any, Any]:
         """Log-probabilities of given actions under the exploration distribution.
 

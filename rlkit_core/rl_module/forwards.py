@@ -75,10 +75,9 @@ class ModuleForwards(abc.ABC):
     ) -> RowPolicy | None:
         """A quicker way to act through one rollout, for modules that have one; runners ask before each rollout.
 
-        Where the networks are small, calling them costs more than they do. A module may return a function that gives
-        the actions which its acting forward would give, from numpy observations of one step; what does not change
-        within a rollout it decides (and draws) beforehand. The module returns None where its forward does more: when
-        it returns further columns, is overridden, or is listened to by hooks.
+        Where the networks are small, calling them costs more than they do. The function gives the actions that the
+        acting forward would; what does not change within a rollout is decided (and drawn) beforehand. There is none
+        where the forward does more: when it returns further columns, is overridden, or is listened to by hooks.
 
         Args:
             explore: act as ``forward_exploration`` or as ``forward_inference``.
@@ -87,8 +86,7 @@ class ModuleForwards(abc.ABC):
             generator: the ``torch.Generator`` to draw from.
 
         Returns:
-            ``act(step of the rollout, observations [N, ...]) -> raw actions [N, ...]``, or None: the runner calls the
-            forwards.
+            A :data:`RowPolicy`, or None: the runner calls the forwards.
         """
         return None
 

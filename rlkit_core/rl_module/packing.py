@@ -1,11 +1,10 @@
 """Observations without a fixed array (Text, Sequence, Graph, ...) as arrays, by the ``pack`` of the encoder chosen.
 
 ``pack(space, observations)`` gets a list of B observations of a leaf and returns a dict of arrays, each with a leading
-axis of B. It is called with the N observations of a step, when acting, and once more with all those of a rollout, when
-that is handed to the learner; arrays may be padded to the largest observation of each list, so an encoder that pads
-has to tell padding from content (by a mask or a count among its arrays). Where rollouts of several runners are joined,
-the smaller arrays are filled up with zeros, so zeros must be fit for padding. In a batch, the leaf is that dict of
-tensors.
+axis of B; in a batch, the leaf is that dict of tensors. It is called with the N observations of a step, when acting,
+and once more with all those of a rollout. Arrays may be padded to the largest observation of each list, so an encoder
+that pads has to tell padding from content (by a mask or a count among its arrays). Where rollouts are joined, the
+smaller arrays are filled up with zeros, so zeros must be fit for padding.
 """
 
 from __future__ import annotations

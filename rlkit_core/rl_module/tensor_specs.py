@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from attrs import define
+
 from rlkit_core.errors import SpecError
 
 PHASES = ("exploration", "inference", "train")
@@ -14,6 +16,7 @@ PHASES = ("exploration", "inference", "train")
 Specs = Any
 
 
+@define(init=False, repr=False, unsafe_hash=True)
 class TensorSpec:
     """Shape and dtype of one array or tensor.
 
@@ -28,13 +31,12 @@ class TensorSpec:
         ValueError: a size is given for an axis the shape does not name.
     """
 
+    shape: tuple[str | int, ...]
+    dtype: Any
+    framework: str | None
+
     def __init__(
-        self,
-        shape: str | Sequence[str | int],
-        *,
-        dtype: Any = None,
-        framework: str | None = None,
-        **sizes: int,
+        self, shape: str | Sequence[str | int], *, dtype: Any = None, framework: str | None = None, **sizes: int
     ) -> None:
         names: list[str | int] = (
             [part.strip() for part in shape.split(",") if part.strip()] if isinstance(shape, str) else list(shape)
@@ -42,7 +44,7 @@ class TensorSpec:
         unknown = set(sizes) - {name for name in names if isinstance(name, str)}
         if unknown:
             raise ValueError(f"TensorSpec({shape!r}) names no axis {', '.join(sorted(unknown))}")
-        self.shape: tuple[str | int, ...] = tuple(
+        self.shape = tuple(
             sizes.get(name, int(name) if name.isdigit() else name) if isinstance(name, str) else int(name)
             for name in names
         )
@@ -52,14 +54,6 @@ class TensorSpec:
     def __repr__(self) -> str:
         dtype = f", dtype={self.dtype}" if self.dtype is not None else ""
         return f"TensorSpec('{', '.join(map(str, self.shape))}'{dtype})"
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, TensorSpec):
-            return NotImplemented
-        return (self.shape, self.dtype, self.framework) == (other.shape, other.dtype, other.framework)
-
-    def __hash__(self) -> int:
-        return hash((self.shape, str(self.dtype), self.framework))
 
     def validate(self, value: Any, where: str = "value", sizes: dict[str, int] | None = None) -> None:
         """Check one array; ``sizes`` are the axis sizes seen so far in this check, and are filled in.

@@ -86,7 +86,7 @@ def test_acting_never_changes_statistics_and_state_restores_behaviour():
     net, twin = config.build(), config.build()
     assert config.clip == 1.5
     obs = torch.randn(20, 3) * 10 + 3
-    net.update_statistics(obs)
+    net.normalizer.update_statistics(obs)
     before = {k: v.clone() for k, v in net.state_dict().items()}
     out = net({"obs": obs})["encoder_out"]
     assert all((before[k] == v).all() for k, v in net.state_dict().items())

@@ -197,12 +197,7 @@ class ReplayStorage:
             self.goes_on[last : last + self.num_envs] = continues
 
     def _put_flags(
-        self,
-        at: int,
-        terminateds: Array,
-        truncateds: Array,
-        valid: Array | None,
-        first_begins: Array,
+        self, at: int, terminateds: Array, truncateds: Array, valid: Array | None, first_begins: Array
     ) -> None:
         steps, envs = terminateds.shape
         dones = terminateds | truncateds

@@ -23,15 +23,7 @@ WEIGHTS = "weights"
 
 
 class RowSampler:
-    """Batches of ``rows`` rows.
-
-    Args:
-        storage: the ring to read.
-        rows: B.
-        n_step: ``(lo, hi)``.
-        gamma: discount per step.
-        lead: leading axes that the rows have in the batch, instead of ``(rows,)``.
-    """
+    """Batches of ``rows`` rows of a ring, which have the leading axes ``lead`` in the batch, or ``(rows,)``."""
 
     def __init__(
         self,
@@ -77,15 +69,9 @@ class RowSampler:
         return as_array(tensor)
 
     def __call__(self, places: Array, rng: np.random.Generator, limits: Array | None = None) -> dict[str, Nested]:
-        """Rows at ``places``.
+        """Columns of the rows at ``places`` (``[rows]`` int64), in this sampler's own memory.
 
-        Args:
-            places: ``[rows]`` int64.
-            rng: draws n where it is a range.
-            limits: ``[rows]`` int64, no more steps than these; None: no limit but the episode's end.
-
-        Returns:
-            The columns, in this sampler's own memory.
+        No more steps than ``limits`` (``[rows]`` int64) are summed; ``rng`` draws n where it is a range.
         """
         storage = self._storage
         lo, hi = self._n_step

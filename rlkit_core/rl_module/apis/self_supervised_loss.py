@@ -41,14 +41,7 @@ class SelfSupervisedLossDriver:
     """Replaces the Learner's loss by the module's."""
 
     def compute_loss(
-        self,
-        *,
-        learner: Any,
-        module_id: str,
-        module: Any,
-        config: Any,
-        batch: dict[str, Any],
-        fwd_out: dict[str, Any],
+        self, *, learner: Any, module_id: str, module: Any, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]
     ) -> torch.Tensor:
         """Return the module's own loss."""
         loss: torch.Tensor = module.compute_self_supervised_loss(
