@@ -234,7 +234,8 @@ def _arrays(value: Any, space: gym.Space[Any] | None) -> Nested:
     inner: Mapping[str, Any] = space.spaces if isinstance(space, gym.spaces.Dict) else {}
     if isinstance(value, Mapping) and (space is None or composed):
         return {key: _arrays(value[key], inner.get(key)) for key in (inner or value)}
-    if composed or (space is None and isinstance(_first(value), Mapping)):
+    steps = isinstance(value, (list, tuple)) and len(value) > 0
+    if composed or (space is None and steps and isinstance(value[0], Mapping)):
         return {key: _arrays([step[key] for step in value], inner.get(key)) for key in (inner or value[0])}
     if isinstance(space, gym.spaces.Tuple):
         if isinstance(value, tuple) and len(value) == len(space.spaces):
@@ -247,7 +248,3 @@ def _arrays(value: Any, space: gym.Space[Any] | None) -> Nested:
     if dtype is not None and array.dtype != dtype:
         array = array.astype(dtype)
     return array.astype(np.float32) if array.dtype == np.float64 else array
-
-
-def _first(value: object) -> Any:
-    return value[0] if isinstance(value, (list, tuple)) and value else None

@@ -112,9 +112,6 @@ class RLModule(ComputeActions, BuiltModule, Checkpointable):
         self.inference_only = view.inference_only
         self.learner_only = view.learner_only
         self.model_config = view.model_config_dict
-        self._run_setup()
-
-    def _run_setup(self) -> None:
         self._is_setup = True
         self._checks: set[str] = set()
         with module_setup():

@@ -1,25 +1,3 @@
-"""The distributions under the module path that RLlib gives them; they live in ``rlkit_core.distributions``."""
+"""The distributions under the module path that RLlib gives them."""
 
-from __future__ import annotations
-
-from rlkit_core.distributions import (
-    TorchBernoulli,
-    TorchCategorical,
-    TorchDeterministic,
-    TorchDiagGaussian,
-    TorchDistribution,
-    TorchMultiCategorical,
-    TorchMultiDistribution,
-    TorchSquashedGaussian,
-)
-
-__all__ = [
-    "TorchBernoulli",
-    "TorchCategorical",
-    "TorchDeterministic",
-    "TorchDiagGaussian",
-    "TorchDistribution",
-    "TorchMultiCategorical",
-    "TorchMultiDistribution",
-    "TorchSquashedGaussian",
-]
+from rlkit_core.distributions import *  # noqa: F403
