@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
+from rlkit_core.catalog import Catalog, make_catalog
 from rlkit_core.checkpoint import from_jsonable, register_json_type, to_jsonable
 from rlkit_core.checkpoint.trust import class_ref, resolve_class
 from rlkit_core.errors import SpecError
@@ -18,8 +19,6 @@ from rlkit_core.spaces import space_from_json, space_to_json
 
 if TYPE_CHECKING:
     import gymnasium as gym
-
-    from rlkit_core.catalog import Catalog
 
 _CLASSES = frozenset(("module_class", "multi_rl_module_class", "catalog_class"))
 _SPACES = frozenset(("observation_space", "action_space"))
@@ -130,8 +129,6 @@ class RLModuleConfig(Spec):
         """Return a new catalog for these spaces, or None when no ``catalog_class`` is set."""
         if self.catalog_class is None:
             return None
-        from rlkit_core.catalog import make_catalog
-
         return make_catalog(
             catalog_class=self.catalog_class,
             own_class=None,

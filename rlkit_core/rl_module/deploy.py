@@ -24,6 +24,10 @@ from rlkit_core.spaces import as_arrays, leaves, nested_map
 class ComputeActions(ModuleForwards):
     """The acting methods of every RLModule, made of what it offers to everyone."""
 
+    @functools.cached_property
+    def _deployment(self) -> Deployment:
+        return Deployment(self)  # travels with copies of the module
+
     def compute_actions(
         self, obs: object, state: Mapping[str, Any] | None = None, explore: bool = False, **kwargs: Any
     ) -> tuple[Any, dict[str, Any]]:
@@ -40,7 +44,7 @@ class ComputeActions(ModuleForwards):
             ``(actions, state)``: actions in env units with a leading batch axis, and the recurrent state (``{}`` when
             there is none), with the raw ``prev_actions`` in it where the module takes those as inputs.
         """
-        deployed = Deployment.of(self)
+        deployed = self._deployment
         out, actions = deployed.act(obs, state, explore, kwargs.get("t"), kwargs.get(PREV_REWARDS))
         state_out = nested_map(to_numpy, out.get(Columns.STATE_OUT, {}))
         if PREV_ACTIONS in deployed.input_columns:
@@ -51,7 +55,7 @@ class ComputeActions(ModuleForwards):
         self, obs: object, state: Mapping[str, Any] | None = None, explore: bool = False, **kwargs: object
     ) -> tuple[Any, dict[str, Any]]:
         """As :meth:`compute_actions` of one observation, without a batch axis in what goes in and comes out."""
-        if Deployment.of(self).packer is None:
+        if self._deployment.packer is None:
             batched = nested_map(lambda x: x[None], as_arrays(self.observation_space, obs))
         else:
             batched = one(cast(Any, self.observation_space), obs)
@@ -76,7 +80,7 @@ class ComputeActions(ModuleForwards):
             state_in[PREV_ACTIONS] = input_dict[PREV_ACTIONS]
         prev_rewards = input_dict.get(PREV_REWARDS)
         obs = input_dict[Columns.OBS]
-        out, actions = Deployment.of(self).act(obs, state_in, explore, timestep, prev_rewards)
+        out, actions = self._deployment.act(obs, state_in, explore, timestep, prev_rewards)
         extra = {k: v for k, v in out.items() if k not in (Columns.ACTIONS, Columns.STATE_OUT)}
         if explore:
             if Columns.ACTION_LOGP not in extra and Columns.ACTION_DIST_INPUTS in extra:
@@ -103,7 +107,7 @@ class ComputeActions(ModuleForwards):
         Raises:
             ConfigError: the module's exploration forward returns no ``action_dist_inputs``.
         """
-        deployed = Deployment.of(self)
+        deployed = self._deployment
         out, _ = deployed.act(obs_batch, state_batches, True)
         inputs = out.get(Columns.ACTION_DIST_INPUTS)
         if inputs is None:
@@ -122,7 +126,7 @@ class ComputeActions(ModuleForwards):
 
         ``normalize_actions`` and ``clip_actions`` of ``model_config`` (True unless set) turn scaling and clipping off.
         """
-        return Deployment.of(self).to_env(actions)
+        return self._deployment.to_env(actions)
 
 
 class Deployment:
@@ -132,14 +136,6 @@ class Deployment:
         self._outer = module
         self.module = module.unwrapped()
         self._samplers: dict[bool, ActionSampler] = {}
-
-    @classmethod
-    def of(cls, module: ModuleForwards) -> Deployment:
-        """Return that of ``module``, made once; it travels with copies of the module."""
-        deployed: Deployment | None = module.__dict__.get("_deployment")
-        if deployed is None:
-            deployed = module.__dict__["_deployment"] = cls(module)
-        return deployed
 
     @property
     def input_columns(self) -> tuple[str, ...]:

@@ -107,7 +107,7 @@ class RLModuleSpec(Spec):
     def _ctor_kwargs(self) -> dict[str, Any]:
         kwargs = {name: getattr(self, name) for name in CONSTRUCTOR_DEFAULTS}
         kwargs["model_config"] = plain_model_config(self.model_config)
-        return {name: value for name, value in kwargs.items() if value or name not in ("catalogs", "components")}
+        return {name: value for name, value in kwargs.items() if name not in ("catalogs", "components") or value}
 
     def get_rl_module_config(self) -> RLModuleConfig:
         """Return the same settings as the object that older module classes take."""
