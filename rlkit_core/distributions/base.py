@@ -198,6 +198,9 @@ class Distribution(ABC):
     def mask_logits(cls, logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Return ``logits`` under which actions with a false ``mask`` are never drawn.
 
+        They get the dtype's lowest finite number, which keeps entropy, KL and their gradients finite; a row without any
+        legal action is uniform.
+
         Args:
             logits: ``(..., required_input_dim)``.
             mask: one entry for each logit, true (non-zero) where the action is legal; those of several choices follow
@@ -206,23 +209,15 @@ class Distribution(ABC):
         Raises:
             ConfigError: the distribution cannot be masked, or the mask has another size.
         """
-        if cls.supports_mask:
-            return masked(logits, mask)
-        raise ConfigError(
-            f"{cls.__name__} cannot take an action mask: masks fit Discrete, MultiDiscrete and MultiBinary "
-            "actions (and those leaves of Dict and Tuple actions). Remove 'action_mask' from the observation "
-            "or use one of those action spaces."
-        )
-
-
-def masked(logits: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """``logits`` where ``mask`` holds, the dtype's lowest finite number elsewhere.
-
-    A finite number keeps entropy, KL and their gradients finite. A row without any legal action is uniform.
-    """
-    legal = mask if mask.dtype is torch.bool else mask > 0
-    if legal.shape[-1:] != logits.shape[-1:]:
-        raise ConfigError(
-            f"action mask: expected {logits.shape[-1]} entries (one for each logit), got shape {tuple(mask.shape)}"
-        )
-    return torch.where(legal, logits, torch.finfo(logits.dtype).min)
+        if not cls.supports_mask:
+            raise ConfigError(
+                f"{cls.__name__} cannot take an action mask: masks fit Discrete, MultiDiscrete and MultiBinary "
+                "actions (and those leaves of Dict and Tuple actions). Remove 'action_mask' from the observation "
+                "or use one of those action spaces."
+            )
+        legal = mask if mask.dtype is torch.bool else mask > 0
+        if legal.shape[-1:] != logits.shape[-1:]:
+            raise ConfigError(
+                f"action mask: expected {logits.shape[-1]} entries (one for each logit), got shape {tuple(mask.shape)}"
+            )
+        return torch.where(legal, logits, torch.finfo(logits.dtype).min)
