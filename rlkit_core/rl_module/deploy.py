@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -20,8 +20,14 @@ from rlkit_core.rl_module.forwards import ModuleForwards
 from rlkit_core.rl_module.packing import ObservationPacker, one
 from rlkit_core.spaces import as_arrays, leaves, nested_map
 
+# Mixed into what has a module's forwards: the module itself, or a wrapper that passes on what it does not do.
+if TYPE_CHECKING:
+    _Forwards = ModuleForwards
+else:
+    _Forwards = object
 
-class ComputeActions(ModuleForwards):
+
+class ComputeActions(_Forwards):
     """The acting methods of every RLModule, made of what it offers to everyone."""
 
     @functools.cached_property

@@ -11,8 +11,8 @@ from torch import nn
 
 from rlkit_core.columns import module_id_problem
 from rlkit_core.errors import StateError
-from rlkit_core.rl_module.acting import ActingModule
 from rlkit_core.rl_module.deploy import ComputeActions
+from rlkit_core.rl_module.forwards import ModuleForwards
 from rlkit_core.rl_module.state import check_names, load_nn_state, to_array, under
 
 SELF = "__self__"
@@ -108,7 +108,7 @@ class ActingMember(ComputeActions):
         member: the member.
     """
 
-    def __init__(self, whole: Whole, module_id: str, member: ActingModule) -> None:
+    def __init__(self, whole: Whole, module_id: str, member: ModuleForwards) -> None:
         self._whole, self._module_id, self._member = whole, module_id, member
 
     def __getattr__(self, name: str) -> Any:
@@ -122,7 +122,7 @@ class ActingMember(ComputeActions):
         """The member's part of the whole's inference forward."""
         return self._whole.forward_inference({self._module_id: batch}, **kwargs)[self._module_id]  # type: ignore[no-any-return]
 
-    def unwrapped(self) -> ActingModule:
+    def unwrapped(self) -> ModuleForwards:  # type: ignore[override]
         """The member."""
         return self._member.unwrapped()
 
