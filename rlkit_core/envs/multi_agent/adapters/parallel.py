@@ -18,7 +18,7 @@ class ParallelAgentEnv(DictAgentEnv):
     def _check_living(self, observations: Mapping[AgentID, Any]) -> None:
         """Every agent of ``env.agents`` has an observation, and none left it without a flag."""
         agents = self.env.agents
-        if len(agents) == len(observations) == len(self.present) and observations.keys() == set(agents):
+        if list(agents) == list(observations) == list(self.present):
             return
         for agent in agents:
             if agent in observations or (self.steps and agent not in self.present):
