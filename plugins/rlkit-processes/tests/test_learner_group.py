@@ -13,13 +13,14 @@ import torch
 
 from actor_critic import ACConfig, rows_to_clone
 from rlkit_core import Columns, Learner, LearnerGroup, MultiRLModuleSpec, RLModuleSpec
+from rlkit_core.data import Rollout
 from rlkit_core.errors import ConfigError, RLKitError
 from rlkit_core.execution import LocalExecutor
 from rlkit_core.learner.group.actors import make_learner
 from rlkit_core.learner.group.gloo import PeerError, Rendezvous
 from rlkit_core.learner.group.sharding import bounds, shard
 from rlkit_core.seeding import SeedTree
-from rlkit_core.testing import BCConfigTest, DiscreteBCTorchModule
+from rlkit_core.testing import BCConfigTest, DiscreteBCTorchModule, RandomRLModule
 from rows_learner import RowsLearner
 
 OBS = gym.spaces.Box(-1.0, 1.0, (4,), np.float32)
@@ -228,6 +229,95 @@ def test_a_step_that_does_not_average_is_refused(pair):
 
 
 # -- one source, many shards ------------------------------------------------------------------------------------------
+
+
+def several_modules(group):
+    """Two more modules, the last without parameters to train."""
+    for module_id, module_class in (("p1", DiscreteBCTorchModule), ("rnd", RandomRLModule)):
+        spec = RLModuleSpec(module_class, OBS, ACT, model_config={"fcnet_hiddens": [8]})
+        group.add_module(module_id=module_id, module_spec=spec, new_should_module_be_updated=[MID, "p1"])
+
+
+def test_modules_with_different_numbers_of_rows_are_one_learners_too(pair):
+    """Whole batches: each module's rows are halved for itself, and a module without rows keeps still."""
+    several_modules(pair)
+    whole = config_for().build_learner()
+    whole.build()
+    whole.set_state(pair.get_state()["learner"])
+    for k, (first, second) in enumerate(((32, 6), (7, 40), (20, 0), (0, 9), (3, 3))):
+        batch = {MID: rows(first, k), "p1": rows(second, 10 + k), "rnd": rows(4, k)}
+        before = pair.get_weights(inference_only=False).state
+        ours, theirs = (one.update(batch) for one in (pair, whole))
+        assert {mid for mid in (MID, "p1", "rnd") if "total_loss" in ours.get(mid, {})} == {
+            mid for mid, count in ((MID, first), ("p1", second)) if count
+        }
+        for mid, count in ((MID, first), ("p1", second)):
+            assert ours.get(mid, {}) == pytest.approx(theirs.get(mid, {}), rel=1e-4)
+            if not count:
+                after = pair.get_weights(inference_only=False).state[mid]
+                assert all(np.array_equal(value, before[mid][name]) for name, value in after.items())
+        assert ours["__all_modules__"] == theirs["__all_modules__"]
+        torch.testing.assert_close(assert_equal_everywhere(pair), weights_of(whole), rtol=0, atol=1e-6)
+
+
+def test_minibatches_of_modules_of_different_sizes_stay_equal_everywhere(pair):
+    several_modules(pair)
+    batch = {MID: rows(101), "p1": rows(9, 1)}
+    result = pair.update(batch, num_epochs=2, minibatch_size=16, shuffle_batch_per_epoch=True)
+    assert (result[MID]["num_module_steps_trained"], result["p1"]["num_module_steps_trained"]) == (101, 9)
+    assert_equal_everywhere(pair)
+    states = pair.foreach_learner(lambda learner: learner._get_optimizer_state())
+    steps = [
+        float(state[f"{mid}_default_optimizer"]["groups"][0]["state"]["step"][0])
+        for state in states
+        for mid in (MID, "p1")
+    ]
+    assert len(set(steps)) == 1  # the small module cycles through its rows
+
+
+def test_fewer_rows_than_learners_leave_that_module_out(pair):
+    several_modules(pair)
+    result = pair.update({MID: rows(8), "p1": rows(1)})
+    assert "total_loss" in result[MID]
+    assert "total_loss" not in result.get("p1", {})
+    assert_equal_everywhere(pair)
+
+
+def rollout(steps, columns, seed, agents=False):
+    generator = torch.Generator().manual_seed(seed)
+    obs = torch.randn(steps + 1, columns, 4, generator=generator)
+    flags = torch.zeros(steps, columns, dtype=torch.bool)
+    return Rollout(
+        columns={
+            "obs": obs[:-1],
+            "actions": (obs[:-1, :, 0] > 0).long(),
+            "rewards": torch.zeros(steps, columns),
+            "terminateds": flags,
+            "truncateds": flags,
+        },
+        bootstrap_obs=obs[-1],
+        cut=torch.zeros(columns, dtype=torch.bool) if agents else None,
+    )
+
+
+def test_rollouts_of_modules_with_different_numbers_of_columns(pair):
+    """Several agents' modules have rollouts of their own T and N; one has none at all."""
+    several_modules(pair)
+    rollouts = {MID: rollout(8, 5, seed=1), "p1": rollout(3, 2, seed=2)}
+    result = pair.update(rollouts=rollouts)
+    assert result[MID]["num_module_steps_trained"] == 40
+    assert result["p1"]["num_module_steps_trained"] == 6
+    assert_equal_everywhere(pair)
+    result = pair.update(rollouts={"p1": rollout(4, 2, seed=3)})
+    assert "total_loss" not in result.get(MID, {})
+    assert result["p1"]["num_module_steps_trained"] == 8
+    with pytest.warns(UserWarning, match=r"'p1' had 1 column\(s\) of agents for 2 learners"):
+        result = pair.update(
+            rollouts={MID: rollout(4, 2, seed=4, agents=True), "p1": rollout(4, 1, seed=5, agents=True)}
+        )
+    assert "total_loss" in result[MID]
+    assert "total_loss" not in result.get("p1", {})
+    assert_equal_everywhere(pair)
 
 
 def test_exactly_one_source(pair):

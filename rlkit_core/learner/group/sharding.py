@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -119,7 +120,7 @@ def _shard_rollouts(size: int, rollouts: Mapping[str, Rollout | Sequence[Rollout
     rows, steps = {}, 0
     for module_id, one_or_more in rollouts.items():
         of_module = [one_or_more] if isinstance(one_or_more, Rollout) else list(one_or_more)
-        if not of_module:
+        if not of_module or _too_few_agents(size, module_id, of_module):
             continue
         divided = _divided(size, of_module)
         steps += sum(rollout.num_env_steps for rollout in of_module)
@@ -127,6 +128,20 @@ def _shard_rollouts(size: int, rollouts: Mapping[str, Rollout | Sequence[Rollout
         for part, share in zip(parts, divided, strict=True):
             part[module_id] = share[0] if len(share) == 1 else share
     return Shards([{"rollouts": part} for part in parts], rows, steps)
+
+
+def _too_few_agents(size: int, module_id: str, rollouts: list[Rollout]) -> bool:
+    """Whether columns are agents, of which there may be few in one sample, and too few to divide; said once."""
+    columns = sum(rollout.num_envs for rollout in rollouts)
+    if columns >= size or any(rollout.cut is None for rollout in rollouts):
+        return False
+    warnings.warn(
+        f"module {module_id!r} had {columns} column(s) of agents for {size} learners, so its experience was left out "
+        "of that update; raise num_envs_per_env_runner or num_env_runners, or use fewer learners",
+        UserWarning,
+        stacklevel=4,
+    )
+    return True
 
 
 def _divided(size: int, rollouts: list[Rollout]) -> list[list[Rollout]]:
