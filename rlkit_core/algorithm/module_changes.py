@@ -62,7 +62,7 @@ class Agents:
 
     def check_set(self, modules: ModuleSet) -> None:
         """:meth:`check` for modules that runners are to have; a single-agent env's agent is one."""
-        spaces_by_module(self.spaces, modules.module_of)
+        spaces_by_module(self.spaces, modules.module_of, modules.spaces)
         if not self.spaces:
             modules.module_of(DEFAULT_AGENT_ID)
 

@@ -19,6 +19,8 @@ MappingFn = Callable[..., str]
 """``(agent_id, episode, **kwargs) -> module id``."""
 SpacePair = tuple["gym.Space[Any]", "gym.Space[Any]"]
 """Observation and action space."""
+MaybeSpaces = tuple["gym.Space[Any] | None", "gym.Space[Any] | None"]
+"""The same, where one may be unknown."""
 
 ALL_AGENTS = "__env__"
 """Key of spaces that serve every module, beside module ids."""
@@ -132,23 +134,30 @@ def ask(mapping: MappingFn, agent_id: AgentID, episode: AgentEpisode, module_ids
     return module_id
 
 
-def spaces_by_module(agents: Mapping[AgentID, SpacePair], module_of: Callable[[AgentID], str]) -> dict[str, SpacePair]:
+def spaces_by_module(
+    agents: Mapping[AgentID, SpacePair],
+    module_of: Callable[[AgentID], str],
+    made_for: Mapping[str, MaybeSpaces] | None = None,
+) -> dict[str, SpacePair]:
     """The spaces of the modules that agents are mapped to.
 
     Args:
         agents: observation and action space of each agent.
         module_of: an agent's module.
+        made_for: spaces that modules have been given.
 
     Returns:
         ``{module id: spaces}``, and those of all agents under ``"__env__"`` where all have the same.
 
     Raises:
-        SpecError: two agents share a module, and differ in spaces.
+        SpecError: two agents share a module and differ in spaces, or one does not fit the module.
     """
     found: dict[str, SpacePair] = {}
     users: dict[str, AgentID] = {}
     for agent, pair in agents.items():
         module_id = module_of(agent)
+        if made_for is not None and module_id in made_for:
+            check_fit(module_id, made_for[module_id], agent, pair)
         if found.setdefault(module_id, pair) != pair:
             raise SpecError(
                 f"agents {users[module_id]!r} and {agent!r} share module {module_id!r} but have different spaces: "
@@ -159,6 +168,32 @@ def spaces_by_module(agents: Mapping[AgentID, SpacePair], module_of: Callable[[A
     if pairs and all(pair == pairs[0] for pair in pairs):
         found[ALL_AGENTS] = pairs[0]
     return found
+
+
+def check_fit(module_id: str, spaces: MaybeSpaces, agent_id: AgentID, own: SpacePair) -> None:
+    """Refuse an agent whose module is made for arrays of another shape, or for another number of actions.
+
+    Args:
+        module_id: the module.
+        spaces: what it is made for; None where its spec leaves a space open.
+        agent_id: the agent.
+        own: its spaces.
+
+    Raises:
+        SpecError: they differ so.
+    """
+    for what, wanted, found in zip(("observation", "action"), spaces, own, strict=True):
+        if wanted is None or (_size(wanted) == _size(found) and type(wanted) is type(found)):
+            continue
+        raise SpecError(
+            f"agent {agent_id!r} is mapped to module {module_id!r}, which is made for {what}s in {wanted}, but its own "
+            f"are in {found}; map it to another module, or leave {what}_space out of that module's spec"
+        )
+
+
+def _size(space: gym.Space[Any]) -> object:
+    """What has to be the same of two spaces of a kind."""
+    return getattr(space, "n", None), space.shape
 
 
 def _listed(names: Iterable[object]) -> str:

@@ -221,16 +221,23 @@ class MultiRLModuleSpec(Spec):
                 raise KeyError(f"no module {module_id!r} in this spec, which has {', '.join(specs) or 'none'}")
             return specs[module_id].build()
         cls = self.multi_rl_module_class
+        of_the_whole = {
+            "observation_space": self.observation_space,
+            "action_space": self.action_space,
+            "inference_only": self.inference_only,
+            "model_config": plain_model_config(self.model_config),
+        }
         if takes_config_object(cls):
+            lost = [name for name in of_the_whole if name in self.set_by_user() and name != "inference_only"]
+            if lost:
+                raise SpecError(
+                    f"{cls.__name__}(config) takes specs of its members only, so {', '.join(lost)} of its spec cannot "
+                    "reach it: let its constructor take **kwargs and pass them to super().__init__()"
+                )
             module = cls(MultiRLModuleConfig(specs))
         else:
-            module = cls(
-                observation_space=self.observation_space,
-                action_space=self.action_space,
-                inference_only=self.inference_only,
-                model_config=plain_model_config(self.model_config),
-                rl_module_specs=specs,
-            )
+            kwargs = {**of_the_whole, "rl_module_specs": specs}
+            module = cls(**accepted_kwargs(cls, kwargs, CONSTRUCTOR_DEFAULTS | {"inference_only": None}))
         if self.load_state_path is not None:
             module.load_modules_from(self.load_state_path, self.modules_to_load)
         return module

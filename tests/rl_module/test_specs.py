@@ -238,3 +238,21 @@ def test_a_spec_that_was_sent_to_a_process_where_none_was_made_can_be_changed() 
     sent.__setstate__(FULL.copy().__getstate__())
     sent.model_config = None
     assert sent.model_config is None
+
+
+def test_a_multi_rl_module_that_takes_too_little() -> None:
+    class Older(MultiRLModule):
+        def __init__(self, config):
+            super().__init__(config)
+
+    class Narrow(MultiRLModule):
+        def __init__(self, *, rl_module_specs=None, inference_only=None):
+            super().__init__(rl_module_specs=rl_module_specs, inference_only=inference_only)
+
+    def spec_of(multi_class: type, **settings: object) -> MultiRLModuleSpec:
+        return MultiRLModuleSpec(multi_rl_module_class=multi_class, rl_module_specs={"p0": FULL}, **settings)
+
+    for multi_class in (Older, Narrow):
+        assert list(spec_of(multi_class).build()) == ["p0"]
+        with pytest.raises(SpecError, match=r"model_config"):
+            spec_of(multi_class, model_config={"width": 3}).build()

@@ -20,8 +20,9 @@ from rlkit_core.learner.group.actors import make_learner
 from rlkit_core.learner.group.gloo import PeerError, Rendezvous
 from rlkit_core.learner.group.sharding import bounds, shard
 from rlkit_core.seeding import SeedTree
-from rlkit_core.testing import BCConfigTest, DiscreteBCTorchModule, RandomRLModule
+from rlkit_core.testing import BCConfigTest, DiscreteBCTorchModule
 from rows_learner import RowsLearner
+from simple_modules import RandomRLModule
 
 OBS = gym.spaces.Box(-1.0, 1.0, (4,), np.float32)
 ACT = gym.spaces.Discrete(2)

@@ -139,9 +139,14 @@ class DerivedSettings(CoreSettings):
         return DefaultMapping(tuple(mid for mid in self.acting_ids if mid in policies))
 
     @property
+    def specs_of_modules(self) -> dict[str, RLModuleSpec]:
+        """What is written of single modules, as it is written: in a ``MultiRLModuleSpec``, or else in ``policies``."""
+        return {**self.policy_specs, **specs_by_id(self._rl_module_spec)}
+
+    @property
     def acting_ids(self) -> list[str]:
         """Ids of the modules that can act: ``policy_ids`` and those of other specs, but none for learners only."""
-        specs = {**self.policy_specs, **specs_by_id(self._rl_module_spec)}
+        specs = self.specs_of_modules
         ids = dict.fromkeys([*self.policy_ids, *specs])
         return [mid for mid in ids if mid not in specs or not specs[mid].learner_only]
 

@@ -119,7 +119,9 @@ def modules_of(config: DerivedSettings, agents: Mapping[AgentID, SpacePair]) -> 
     mapping = config.policy_mapping_fn
     if isinstance(mapping, DefaultMapping):
         mapping.check(agents)
-    return spaces_by_module(agents, lambda agent: ask(mapping, agent, AgentEpisode("", 0), config.acting_ids))
+    made_for = {mid: (spec.observation_space, spec.action_space) for mid, spec in config.specs_of_modules.items()}
+    acting = config.acting_ids
+    return spaces_by_module(agents, lambda agent: ask(mapping, agent, AgentEpisode("", 0), acting), made_for)
 
 
 def _env_spaces(env: object) -> tuple[Any, Any] | None:
