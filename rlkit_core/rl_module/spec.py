@@ -237,7 +237,7 @@ class MultiRLModuleSpec(Spec):
             module = cls(MultiRLModuleConfig(specs))
         else:
             kwargs = {**of_the_whole, "rl_module_specs": specs}
-            module = cls(**accepted_kwargs(cls, kwargs, CONSTRUCTOR_DEFAULTS | {"inference_only": None}))
+            module = cls(**accepted_kwargs(cls, kwargs, {**CONSTRUCTOR_DEFAULTS, "inference_only": None}))
         if self.load_state_path is not None:
             module.load_modules_from(self.load_state_path, self.modules_to_load)
         return module
