@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -72,12 +73,12 @@ class EpisodeArrays:
             return NO_EPISODES
         return cls(
             env=env,
-            agent=np.full(count, agent, object),
-            module=np.full(count, module, object),
+            agent=_repeated(agent, count),
+            module=_repeated(module, count),
             return_=np.zeros(count) if returns is None else returns,
             length=np.zeros(count, np.int64) if lengths is None else lengths,
-            worker_index=np.full(count, worker_index, np.int64),
-            info=info_arrays(infos),
+            worker_index=_repeated(worker_index, count),
+            info=info_arrays(infos) if infos else {},
         )
 
     @classmethod
@@ -106,6 +107,14 @@ class EpisodeArrays:
         if not len(self):  # as most samples have it: next to nothing to send
             return _no_episodes, ()
         return EpisodeArrays, tuple(getattr(self, one.name) for one in attrs.fields(type(self)))
+
+
+@functools.lru_cache(maxsize=256)
+def _repeated(value: str | int, count: int) -> NDArray[Any]:
+    """``[count]``, not to be written to: rollouts with few episodes ask for the same again and again."""
+    array = np.full(count, value, np.int64 if isinstance(value, int) else object)
+    array.flags.writeable = False
+    return array
 
 
 NO_EPISODES = EpisodeArrays()
@@ -139,8 +148,8 @@ class EpisodeReport:
     @classmethod
     def concat(cls, worker_index: int, parts: Sequence[EpisodeReport]) -> EpisodeReport:
         """What a runner tells of several samples, as one."""
-        if len(parts) == 1:
-            return parts[0]
+        if len(parts) < 2:
+            return parts[0] if parts else cls(worker_index)
         return cls(
             worker_index,
             [value for part in parts for value in part.returns],
