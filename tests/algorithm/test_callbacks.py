@@ -16,6 +16,7 @@ from rlkit_core.algorithm import AlgorithmConfig
 from rlkit_core.algorithm.callbacks import Callbacks
 from rlkit_core.algorithm.config.events import CALLBACK_EVENTS
 from rlkit_core.errors import ConfigError, PluginError, PluginNotFoundError
+from rlkit_core.testing import MultiAgentCartPole
 
 
 def small() -> Any:
@@ -263,3 +264,26 @@ def test_a_checkpoint_names_objects_and_says_that_they_are_to_be_given_again(tmp
         algo = type(algo).from_checkpoint(path)
     with algo:
         assert algo.config.callbacks_class == []
+
+
+def test_agents_have_episodes_of_their_own_and_envs_are_told_of() -> None:
+    ears = Everything()
+    config = (
+        small()
+        .environment(MultiAgentCartPole, env_config={"num_agents": 2})
+        .multi_agent(policies=["p0", "p1"], policy_mapping_fn=lambda agent, episode, **kwargs: f"p{agent}")
+        .callbacks(ears)
+    )
+    with config.build_algo() as algo:
+        algo.train()
+    made = ears.given("on_environment_created")
+    assert len(made) == 2
+    assert all(one["env_config"] == {"num_agents": 2} for one in made)
+    ended = ears.given("on_episode_end")[0]["episodes"]
+    began = ears.given("on_episode_start")[0]["episodes"]
+    assert set(ended.agent) == {0, 1}
+    assert [f"p{agent}" for agent in ended.agent] == ended.module.tolist()
+    assert (ended.return_ == ended.length).all()
+    assert len(began) >= len(ended)
+    (sampled,) = ears.given("on_sample_end")
+    assert set(sampled["samples"]) == {"p0", "p1"}
