@@ -36,6 +36,7 @@ class Agents:
 
     def __init__(self, config: AlgorithmConfig) -> None:
         self._env, self._env_config = config.env, config.env_config
+        self._instead = config.observation_space, config.action_space
         self._spaces: dict[AgentID, SpacePair] | None = None
 
     @property
@@ -45,7 +46,7 @@ class Agents:
             assert self._env is not None  # an algorithm has one
             env = make_env(self._env, self._env_config)
             try:
-                self._spaces = agent_spaces(env)
+                self._spaces = agent_spaces(env, instead=self._instead)
             finally:
                 env.close()
         return self._spaces
@@ -91,11 +92,7 @@ class RunningModules:
     @property
     def env_spaces(self) -> Spaces:
         """Spaces by the id of a module that agents are mapped to, and under ``"__env__"`` where all have the same."""
-        spaces: Spaces = dict(self._runners.get_spaces())
-        pairs = list(spaces.values())
-        if all(pair == pairs[0] for pair in pairs):
-            spaces[ALL_AGENTS] = pairs[0]
-        return spaces
+        return dict(self._runners.get_spaces())
 
     def known(self, config: AlgorithmConfig) -> ModuleSet:
         """The modules that the config knows; learners and runners may each lack some."""

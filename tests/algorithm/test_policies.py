@@ -183,6 +183,12 @@ def test_modules_that_nobody_uses_take_what_all_agents_have() -> None:
     assert [multi[mid].observation_space for mid in ("p0", "p1", "spare")] == [OBS, WIDE, OBS]
 
 
+def test_spaces_of_the_config_are_those_of_all_agents() -> None:
+    config = BCConfigTest().multi_agent(policies=["p0"]).environment(observation_space=WIDE)
+    multi = config.get_multi_rl_module_spec(env=Agents(a=OBS, b=WIDE))
+    assert (multi["p0"].observation_space, multi["p0"].action_space) == (WIDE, ACT)
+
+
 def test_given_spaces_come_before_the_agents() -> None:
     config = BCConfigTest().multi_agent(policies=["p0"])
     found = ModuleSpaces(config, Agents(a=OBS), {"p0": (WIDE, ACT)})

@@ -12,6 +12,7 @@ from rlkit_core.rl_module.agent_mapping import (
     AgentEpisode,
     AgentID,
     DefaultMapping,
+    MaybeSpaces,
     SpacePair,
     ask,
     spaces_by_module,
@@ -88,13 +89,17 @@ class ModuleSpaces:
     def _by_agents(self) -> dict[str, SpacePair]:
         """Spaces of a multi-agent env's agents, by the module each agent is mapped to; empty for every other env."""
         if self._of_agents is None:
-            agents = agent_spaces(self._env)
+            agents = agent_spaces(self._env, instead=(self._config.observation_space, self._config.action_space))
             self._of_agents = modules_of(self._config, agents) if agents else {}
         return self._of_agents
 
 
-def agent_spaces(env: object) -> dict[AgentID, SpacePair]:
+def agent_spaces(env: object, *, instead: MaybeSpaces = (None, None)) -> dict[AgentID, SpacePair]:
     """Spaces of the agents that an env names before there is an episode; empty for an env of one agent.
+
+    Args:
+        env: the env.
+        instead: spaces that a config has for all agents.
 
     Raises:
         EnvError: an agent has no spaces.
@@ -106,7 +111,10 @@ def agent_spaces(env: object) -> dict[AgentID, SpacePair]:
     if not is_multi_agent(env):
         return {}
     adapted = make_agent_env(env)
-    return {agent: (adapted.observation_space(agent), adapted.action_space(agent)) for agent in adapted.possible_agents}
+    return {
+        agent: (instead[0] or adapted.observation_space(agent), instead[1] or adapted.action_space(agent))
+        for agent in adapted.possible_agents
+    }
 
 
 def modules_of(config: DerivedSettings, agents: Mapping[AgentID, SpacePair]) -> dict[str, SpacePair]:
