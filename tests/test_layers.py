@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import logging
 import sys
 from collections import Counter
@@ -38,6 +39,7 @@ OVERRIDE_POINTS = {
 }
 
 
+@functools.cache
 def parse(file: Path) -> ast.Module:
     return ast.parse(file.read_text(encoding="utf-8"))
 
@@ -63,6 +65,7 @@ def is_private(name: str) -> bool:
     return name.startswith("_") and not name.startswith("__")
 
 
+@functools.cache
 def private_names(tree: ast.Module) -> set[str]:
     """Underscore names that a file defines: functions, classes, variables and attributes."""
     names: set[str] = set()

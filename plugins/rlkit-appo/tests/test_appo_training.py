@@ -239,6 +239,7 @@ def test_a_resumed_run_equals_the_one_that_went_on(tmp_path):
     assert mine["learners"]["default_policy"]["curr_kl_coeff"] != 1.0
 
 
+@pytest.mark.slow
 def test_runners_in_processes_train():
     config = make(circular_buffer_num_batches=3).env_runners(num_env_runners=2)
     with config.build_algo() as algo:

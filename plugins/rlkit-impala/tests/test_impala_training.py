@@ -134,7 +134,7 @@ def test_runners_in_processes_train():
     assert np.isfinite(result["env_runners"]["episode_return_mean"])
 
 
-@pytest.mark.parametrize("requests", [1, 3])
+@pytest.mark.parametrize("requests", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_the_lag_of_a_runner_is_bounded(requests):
     """By what is ahead of its rollout, however fast or slow either is; those of other runners come on top."""
     config = make(learner_queue_size=2).env_runners(num_env_runners=1, max_requests_in_flight_per_env_runner=requests)

@@ -145,6 +145,7 @@ def test_a_killed_runner_is_started_again_with_the_current_weights(tmp_path, how
         group.stop()
 
 
+@pytest.mark.slow
 def test_a_runner_that_is_started_again_has_the_modules_of_the_others(tmp_path):
     group = group_of(config(kill=str(tmp_path)))
     try:

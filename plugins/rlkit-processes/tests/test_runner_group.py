@@ -74,6 +74,7 @@ def test_processes_give_the_numbers_of_one_process():
     assert metrics[-1]["num_episodes_lifetime"] > 0
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_the_one_that_went_on_and_the_one_in_one_process(tmp_path):
     def trained_on(algo, iterations=2):
         returns = [algo.train()["env_runners"]["episode_return_mean"] for _ in range(iterations)]

@@ -36,11 +36,16 @@ def test_a_run_that_ends(driver):
     assert "training" in driver.run(TRAINING)
 
 
+@pytest.mark.slow
 def test_a_run_that_raises(driver):
     assert "KeyError: 'mine'" in driver.run(TRAINING + "    algo.train()\n    raise KeyError('mine')\n", code=1)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda n: n.name)
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, *(pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGTERM, signal.SIGKILL))],
+    ids=lambda n: n.name,
+)
 def test_a_run_that_gets_a_signal(driver, number):
     process = driver.start(TRAINING + "    while True:\n        algo.train()\n")
     assert process.stdout.readline() == "training\n"
@@ -106,10 +111,11 @@ STARTS = """
 """
 
 
-@pytest.mark.parametrize("count", [4, pytest.param(50, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
-def test_starts_and_stops_leave_nothing(driver, count):
-    process = driver.start(STARTS.replace("COUNT", str(count)))
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_starts_and_stops_leave_nothing(driver):
+    process = driver.start(STARTS.replace("COUNT", "50"))
     out, err = process.communicate(timeout=800)
     assert process.returncode == 0, err
-    assert f"stopped {count}" in out
+    assert "stopped 50" in out
     driver.left_nothing()

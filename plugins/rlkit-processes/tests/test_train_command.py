@@ -27,6 +27,7 @@ SMALL = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_training_with_runners_and_a_learner_in_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch of 60 steps is one of two runners of 3 envs; with one runner these settings would not fit together."""
     folder = tmp_path / "run"
