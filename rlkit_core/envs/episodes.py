@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from attrs import define, field
 from numpy.typing import NDArray
 
+from rlkit_core.envs.agent_stats import AgentStats, StepCounts
 from rlkit_core.envs.events import EpisodeReport
 
 Floats = NDArray[np.floating[Any]]
@@ -21,27 +21,6 @@ Bools = NDArray[np.bool_]
 _NO_RETURNS, _NO_LENGTHS = np.empty(0), np.empty(0, np.int64)
 FEW = 8
 """Episodes that end in a rollout up to which it is quicker to look at one after the other."""
-
-
-@define(eq=False)
-class StepCounts:
-    """Steps that one sample took.
-
-    Attributes:
-        env: env steps that are experience, however many agents acted in them.
-        agent: own steps of agents, by agent; empty where each env has one.
-        module: the same by module.
-    """
-
-    env: int = 0
-    agent: dict[Hashable, int] = field(factory=dict)
-    module: dict[str, int] = field(factory=dict)
-
-    def add(self, agent: Hashable, module_id: str, steps: int) -> None:
-        """Count own steps of an agent."""
-        if steps:
-            self.agent[agent] = self.agent.get(agent, 0) + steps
-            self.module[module_id] = self.module.get(module_id, 0) + steps
 
 
 class EpisodeStats:
@@ -59,6 +38,7 @@ class EpisodeStats:
         self._lengths: deque[int] = deque(maxlen=window)
         self._window = window
         self._info: dict[str, deque[float]] = {}
+        self._agents = AgentStats(window)
         self._new = 0
         self.num_episodes_lifetime = 0
         self.num_env_steps_lifetime = 0
@@ -145,14 +125,15 @@ class EpisodeStats:
         self._steps += steps
         self.num_env_steps_lifetime += steps
 
-    def take(self, report: EpisodeReport, *, steps: int | None = None) -> None:
+    def take(self, report: EpisodeReport, steps: StepCounts | None = None) -> None:
         """Take in what a runner tells of episodes that have ended.
 
         Args:
             report: what it tells.
-            steps: env steps that were taken; those of the episodes unless given.
+            steps: those that were taken; the env steps of the episodes unless given.
         """
-        self.record(report.returns, report.lengths, steps=steps)
+        self.record(report.returns, report.lengths, steps=None if steps is None else steps.env)
+        self._agents.take(report.ended, len(report.returns), steps)
         self.record_info(report.ended.info)
 
     def record_info(self, info: Mapping[str, NDArray[np.float64]]) -> None:
@@ -188,6 +169,7 @@ class EpisodeStats:
             "num_episodes_lifetime": self.num_episodes_lifetime,
             "num_env_steps_sampled": self._steps,
             "num_env_steps_sampled_lifetime": self.num_env_steps_lifetime,
+            **self._agents.result(),
         }
         self._new = self._steps = 0
         return out
@@ -204,6 +186,7 @@ class EpisodeStats:
             "info": {name: np.asarray(values, np.float64) for name, values in self._info.items()},
             "num_episodes_lifetime": self.num_episodes_lifetime,
             "num_env_steps_lifetime": self.num_env_steps_lifetime,
+            "agents": self._agents.get_state(),
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -216,6 +199,7 @@ class EpisodeStats:
         self.record_info(state.get("info", {}))
         self.num_episodes_lifetime = int(state["num_episodes_lifetime"])
         self.num_env_steps_lifetime = int(state["num_env_steps_lifetime"])
+        self._agents.set_state(state.get("agents", {}))
         self.drop_open()
 
 

@@ -6,8 +6,11 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, cast
 
+from attrs import evolve
+
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.envs.acting_modules import ActingModules, Spaces
+from rlkit_core.envs.agent_stats import StepCounts
 from rlkit_core.envs.episodes import EpisodeStats
 from rlkit_core.envs.events import EpisodeReport, RunnerEvents
 from rlkit_core.envs.runner_actors import Ask, RunnerActor, RunnerFleet, Sample
@@ -266,9 +269,8 @@ class EnvRunnerGroup:
         return {k: share for k, share in shares.items() if share}
 
     def _count(self, sample: Sample) -> None:
-        steps = sample.steps.env
-        self.stats.take(sample.episodes, steps=steps)
-        self._tell(sample.episodes, steps, sample.rollouts)
+        self.stats.take(sample.episodes, sample.steps)
+        self._tell(sample.episodes, sample.steps.env, sample.rollouts)
 
     def _tell(self, report: EpisodeReport, steps: int, rollouts: Mapping[str, Rollout] | None = None) -> None:
         if self._events.sampled is not None:
@@ -304,12 +306,14 @@ class EnvRunnerGroup:
 
         def result() -> dict[str, Any]:
             played: dict[int, tuple[float, int]] = {}
-            stats = EpisodeStats(1, num_episodes)
-            for k, report in collect().items():
+            reports = collect()
+            for k, report in reports.items():
                 played.update(zip(shares[k], zip(report.returns, report.lengths, strict=True), strict=True))
-                stats.record_info(report.ended.info)
                 self._tell(report, sum(report.lengths))
-            stats.record([played[k][0] for k in sorted(played)], [played[k][1] for k in sorted(played)])
+            whole = EpisodeReport.concat(0, list(reports.values()))
+            returns, lengths = [played[k][0] for k in sorted(played)], [played[k][1] for k in sorted(played)]
+            stats = EpisodeStats(1, num_episodes)
+            stats.take(evolve(whole, returns=returns, lengths=lengths))
             return stats.result()
 
         return result
@@ -336,7 +340,7 @@ class EnvRunnerGroup:
         members = list(self._fleet.members)
         share = -(-num_timesteps // len(members))
 
-        def play(actor: ActorHandle[RunnerActor]) -> Future[tuple[EpisodeReport, int]]:
+        def play(actor: ActorHandle[RunnerActor]) -> Future[tuple[EpisodeReport, StepCounts]]:
             return actor.call(
                 RunnerActor.play_steps,
                 share,
@@ -352,8 +356,8 @@ class EnvRunnerGroup:
             played = list(collect().values())
             stats = EpisodeStats(1, max(1, sum(len(report.returns) for report, _ in played)))
             for report, steps in played:
-                stats.take(report, steps=steps)
-                self._tell(report, steps)
+                stats.take(report, steps)
+                self._tell(report, steps.env)
             return stats.result()
 
         return result

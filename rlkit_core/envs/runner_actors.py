@@ -13,8 +13,8 @@ from attrs import evolve, frozen
 
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.envs.acting_modules import Spaces
+from rlkit_core.envs.agent_stats import StepCounts
 from rlkit_core.envs.env_registry import register_envs, registered_envs
-from rlkit_core.envs.episodes import StepCounts
 from rlkit_core.envs.events import EnvCreated, EpisodeReport
 from rlkit_core.envs.make import make_env
 from rlkit_core.envs.multi_agent.make import is_multi_agent, make_agent_env
@@ -125,20 +125,20 @@ class RunnerActor:
 
     def play_steps(
         self, num_timesteps: int, *, chunk: int, until: Published[None] | None, explore: bool, force_reset: bool
-    ) -> tuple[EpisodeReport, int]:
+    ) -> tuple[EpisodeReport, StepCounts]:
         """Act for ``num_timesteps`` steps, ``chunk`` at a time, and further until something is published in ``until``.
 
         Returns:
-            What is told of episodes, and the number of steps.
+            What is told of episodes, and how many steps that were.
         """
         self._take_weights()
         reports: list[EpisodeReport] = []
-        steps = 0
-        while steps < num_timesteps or (until is not None and until.version is None):
+        steps = StepCounts()
+        while steps.env < num_timesteps or (until is not None and until.version is None):
             self.runner.sample(num_timesteps=chunk, explore=explore, force_reset=force_reset)
             force_reset = False
             reports.append(self.runner.episodes)
-            steps += self.runner.steps.env
+            steps.join(self.runner.steps)
         return EpisodeReport.concat(self.runner.worker_index, reports), steps
 
     def apply(self, func: Callable[[Runner], Any]) -> Any:

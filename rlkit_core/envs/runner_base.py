@@ -12,7 +12,8 @@ from torch import Tensor
 from rlkit_core.columns import DEFAULT_AGENT_ID
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.envs.acting_modules import ActingModules, Spaces
-from rlkit_core.envs.episodes import EpisodeStats, StepCounts
+from rlkit_core.envs.agent_stats import StepCounts
+from rlkit_core.envs.episodes import EpisodeStats
 from rlkit_core.envs.events import EpisodeReport
 from rlkit_core.envs.whole_episodes import EpisodeSeeds
 from rlkit_core.errors import ConfigError

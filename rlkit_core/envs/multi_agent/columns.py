@@ -267,6 +267,7 @@ class AgentColumns:
         self._rest = list(range(self.width))
         for seat in self.seats:
             if seat is not None:
+                seat.count()
                 seat.at = seat.since = seat.slot
         for name in self.outputs if len(waiting) else ():
             self.returned[name] = None

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rlkit_core.envs.episodes import StepCounts
+from rlkit_core.envs.agent_stats import StepCounts
 from rlkit_core.envs.events import NO_EPISODES, EpisodeArrays, EpisodeReport, info_arrays, metrics_in
 from rlkit_core.rl_module.agent_mapping import AgentID
 

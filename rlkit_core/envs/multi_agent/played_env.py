@@ -36,6 +36,7 @@ class PlayedEnv:
         env: the env.
         runner_index: whose.
         modules: says which module acts for an agent.
+        said: names of envs of which it has been said that they give truncated agents no last observation.
         next_seed: called with ``index`` when a further episode starts; its seed, or None.
 
     Attributes:
@@ -47,9 +48,11 @@ class PlayedEnv:
         log: where it is told who comes and goes.
     """
 
-    def __init__(self, index: int, env: AgentEnv, *, runner_index: int, modules: Modules, next_seed: NextSeed) -> None:
+    def __init__(
+        self, index: int, env: AgentEnv, *, runner_index: int, modules: Modules, next_seed: NextSeed, said: set[str]
+    ) -> None:
         self.index, self.env = index, env
-        self._runner_index, self._modules, self._next_seed = runner_index, modules, next_seed
+        self._runner_index, self._modules, self._next_seed, self._said = runner_index, modules, next_seed, said
         self.acting: list[Seat] = []
         self.seats: dict[AgentID, Seat] = {}
         self.playing = True
@@ -62,7 +65,6 @@ class PlayedEnv:
         self._episodes = 0
         self._began: tuple[int | None, int] = (None, 0)  # last seed, episodes begun since
         self._steps, self._total = 0, 0.0
-        self._said = False
         self.episode = AgentEpisode("", index)
 
     def uses(self, module_id: str) -> bool:
@@ -307,8 +309,8 @@ class PlayedEnv:
         return self._error(agent, f"it got the reward {reward}, but {why}")
 
     def _say_once(self, agent: AgentID) -> None:
-        if not self._said:
-            self._said = True
+        if self.env.name not in self._said:
+            self._said.add(self.env.name)
             _log.warning(
                 "%s",
                 self._placed(

@@ -74,8 +74,9 @@ class MultiAgentEnvRunner(Runner):
         self._first_env = made[0]
         self._spaces = self._spaces_by_module(lambda agent: str(config.policy_mapping_fn(agent, AgentEpisode("", 0))))
         self.modules = ActingModules(config, self._spaces, self._rng, agents=self.agents)
+        said: set[str] = set()
         self.envs = [
-            PlayedEnv(n, env, runner_index=worker_index, modules=self, next_seed=self._episode_seeds)
+            PlayedEnv(n, env, runner_index=worker_index, modules=self, next_seed=self._episode_seeds, said=said)
             for n, env in enumerate(made)
         ]
         self._actors: dict[str, ModuleActor] = {}
@@ -303,7 +304,7 @@ class MultiAgentEnvRunner(Runner):
                 rollouts[module_id] = rollout
         report = log.report()
         self.steps, self._reports = log.steps, [report]
-        self.stats.take(report, steps=steps)
+        self.stats.take(report, log.steps)
         return rollouts
 
     # -- resets and the end ---------------------------------------------------------------------------------------

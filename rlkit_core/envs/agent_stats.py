@@ -1,0 +1,174 @@
+"""Statistics by agent and by module, of envs with several agents."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+from attrs import define, field
+
+from rlkit_core.columns import DEFAULT_AGENT_ID
+from rlkit_core.envs.events import EpisodeArrays
+
+MOST_AGENTS = 1000
+"""How many agents are told of at most; those that have been seen last."""
+
+
+@define(eq=False)
+class StepCounts:
+    """Steps that one sample took.
+
+    Attributes:
+        env: env steps that are experience, however many agents acted in them.
+        agent: own steps of agents, by agent; empty where each env has one.
+        module: the same by module.
+    """
+
+    env: int = 0
+    agent: dict[Hashable, int] = field(factory=dict)
+    module: dict[str, int] = field(factory=dict)
+
+    def add(self, agent: Hashable, module_id: str, steps: int) -> None:
+        """Count own steps of an agent."""
+        if steps:
+            self.agent[agent] = self.agent.get(agent, 0) + steps
+            self.module[module_id] = self.module.get(module_id, 0) + steps
+
+    def join(self, other: StepCounts) -> None:
+        """Count the steps of another sample too."""
+        self.env += other.env
+        for agent, steps in other.agent.items():
+            self.agent[agent] = self.agent.get(agent, 0) + steps
+        for module_id, steps in other.module.items():
+            self.module[module_id] = self.module.get(module_id, 0) + steps
+
+
+@define(eq=False)
+class _Record:
+    """What is known of one agent or module.
+
+    Attributes:
+        returns: of its last episodes.
+        new, lifetime: own steps, since the last result and in all.
+        seen: how many episodes of envs had ended when it was heard of last.
+    """
+
+    returns: deque[float]
+    new: int = 0
+    lifetime: int = 0
+    seen: int = 0
+
+
+class AgentStats:
+    """Mean returns, over each agent's and each module's last episodes, and counts of their own steps.
+
+    Agents that have not been heard of in the last ``window`` episodes of envs are forgotten.
+
+    Args:
+        window: how many of the last episodes the means are taken over.
+    """
+
+    def __init__(self, window: int) -> None:
+        self._window = window
+        self._agents: dict[str, _Record] = {}  # the one heard of last at the end
+        self._modules: dict[str, _Record] = {}
+        self._episodes = 0
+
+    def take(self, ended: EpisodeArrays, episodes: int, steps: StepCounts | None) -> None:
+        """Take in a sample.
+
+        Args:
+            ended: agents' episodes that ended; those of single-agent envs are passed over.
+            episodes: how many episodes of envs have ended.
+            steps: own steps, where they are counted.
+        """
+        self._episodes += episodes
+        for agent, count in {} if steps is None else steps.agent.items():
+            record = self._hear_of(self._agents, str(agent))
+            record.new += count
+            record.lifetime += count
+        for module_id, count in {} if steps is None else steps.module.items():
+            record = self._hear_of(self._modules, module_id)
+            record.new += count
+            record.lifetime += count
+        for agent, module_id, return_ in zip(ended.agent, ended.module, ended.return_.tolist(), strict=True):
+            if agent != DEFAULT_AGENT_ID:
+                self._hear_of(self._agents, str(agent)).returns.append(return_)
+                self._hear_of(self._modules, module_id).returns.append(return_)
+        self._forget()
+
+    def _hear_of(self, records: dict[str, _Record], name: str) -> _Record:
+        record = records.pop(name, None) or _Record(deque(maxlen=self._window))
+        record.seen = self._episodes
+        records[name] = record
+        return record
+
+    def _forget(self) -> None:
+        long_ago = self._episodes - self._window
+        while self._agents:
+            name = next(iter(self._agents))
+            if len(self._agents) <= MOST_AGENTS and self._agents[name].seen >= long_ago:
+                break
+            del self._agents[name]
+
+    def result(self) -> dict[str, Any]:
+        """Result keys by agent and module; none where there are no agents. Starts the next interval."""
+        if not self._agents and not self._modules:
+            return {}
+        out: dict[str, Any] = {}
+        for of, records in (("agent", self._agents), ("module", self._modules)):
+            if any(record.lifetime for record in records.values()):
+                new = {name: record.new for name, record in _sorted(records) if record.new}
+                out[f"num_{of}_steps_sampled"] = new
+                out[f"num_{of}_steps_sampled_lifetime"] = {name: r.lifetime for name, r in _sorted(records)}
+            out[f"{of}_episode_returns_mean"] = _means(records)
+        for record in (*self._agents.values(), *self._modules.values()):
+            record.new = 0
+        return out
+
+    def get_state(self) -> dict[str, Any]:
+        """Windows and lifetime counts."""
+        return {
+            "episodes": self._episodes,
+            "agents": _as_data(self._agents),
+            "modules": _as_data(self._modules),
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Continue from :meth:`get_state`."""
+        self._episodes = int(state.get("episodes", 0))
+        self._agents = self._from_data(state.get("agents"))
+        self._modules = self._from_data(state.get("modules"))
+
+    def _from_data(self, data: Mapping[str, Any] | None) -> dict[str, _Record]:
+        records: dict[str, _Record] = {}
+        if data is None:
+            return records
+        start = 0
+        values = np.asarray(data["returns"], np.float64)
+        for name, (count, lifetime, seen) in zip(data["names"], np.asarray(data["numbers"]).tolist(), strict=True):
+            returns = deque(values[start : start + count].tolist(), self._window)
+            records[name] = _Record(returns, 0, lifetime, seen)
+            start += count
+        return records
+
+
+def _sorted(records: dict[str, _Record]) -> list[tuple[str, _Record]]:
+    return sorted(records.items())
+
+
+def _means(records: dict[str, _Record]) -> dict[str, float]:
+    # Summed exactly, so that the mean does not depend on the order in which runners are asked.
+    return {name: math.fsum(r.returns) / len(r.returns) for name, r in _sorted(records) if r.returns}
+
+
+def _as_data(records: dict[str, _Record]) -> dict[str, Any]:
+    """Names in a list, since an id may hold anything, and numbers in arrays."""
+    return {
+        "names": list(records),
+        "numbers": np.array([(len(r.returns), r.lifetime, r.seen) for r in records.values()], np.int64).reshape(-1, 3),
+        "returns": np.array([value for r in records.values() for value in r.returns], np.float64),
+    }
