@@ -40,3 +40,13 @@ def test_reaches_the_bare_loop_on_minatar(seed, tmp_path):
 def test_swings_up_acrobot(tmp_path):
     options = ("--stop-return", "-100")
     train_to_level("dqn", "Acrobot-v1", level=-120.0, within=40_000, seed=1, run_dir=tmp_path / "run", options=options)
+
+
+@pytest.mark.learn
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_two_agents_balance_a_pole_each(seed, tmp_path):
+    """One module each; a return is the sum over both agents."""
+    train_to_level(
+        "dqn", "rlkit_core.testing:MultiAgentCartPole", level=600.0, within=600_000, seed=seed, run_dir=tmp_path / "run"
+    )

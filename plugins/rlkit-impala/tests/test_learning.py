@@ -19,3 +19,18 @@ def test_reaches_the_level(env, level, within, seed, tmp_path):
 @pytest.mark.slow
 def test_solves_cartpole(tmp_path):
     train_to_level("impala", "CartPole-v1", level=475.0, within=1_000_000, seed=1, run_dir=tmp_path / "run")
+
+
+@pytest.mark.learn
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_two_agents_balance_a_pole_each(seed, tmp_path):
+    """One module each; a return is the sum over both agents."""
+    train_to_level(
+        "impala",
+        "rlkit_core.testing:MultiAgentCartPole",
+        level=800.0,
+        within=1_000_000,
+        seed=seed,
+        run_dir=tmp_path / "run",
+    )

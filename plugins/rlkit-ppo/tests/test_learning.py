@@ -43,3 +43,26 @@ def test_reaches_the_bare_loop_on_minatar(seed, tmp_path):
 
 def test_solves_cartpole(tmp_path):
     train_to_level("ppo", "CartPole-v1", level=475.0, within=150_000, seed=1, run_dir=tmp_path / "run")
+
+
+@pytest.mark.learn
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_two_agents_balance_a_pole_each(seed, tmp_path):
+    """One module each; a return is the sum over both agents."""
+    train_to_level(
+        "ppo", "rlkit_core.testing:MultiAgentCartPole", level=800.0, within=600_000, seed=seed, run_dir=tmp_path / "run"
+    )
+
+
+@pytest.mark.learn
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_three_agents_spread_as_well_as_stable_baselines3s(seed, tmp_path):
+    """One module for all; the level is what `benchmarks/peers/sb3_simple_spread.py` made of as many steps."""
+    pytest.importorskip("mpe2", reason="pip install 'rlkit-core[multi-agent]'")
+    peer = json.loads((RESULTS / "sb3-ppo-simple_spread.json").read_text())
+    level = max(peer["episode_return_mean"], peer["deterministic_episode_return_mean"])
+    train_to_level(
+        "ppo", peer["environment"], level=level, within=peer["env_steps"] + 1024, seed=seed, run_dir=tmp_path / "run"
+    )
