@@ -20,6 +20,11 @@ class APPOConfig(IMPALAConfig):
     """
 
     algo_class = "rlkit_appo.appo:APPO"
+    shared_settings = IMPALAConfig.shared_settings | {
+        "use_circular_buffer",
+        "circular_buffer_num_batches",
+        "circular_buffer_iterations_per_batch",
+    }
 
     learner_queue_size: int = redeclare(IMPALAConfig, "learner_queue_size", 16)
 

@@ -81,6 +81,9 @@ class DQNConfig(AlgorithmConfig):
     """
 
     algo_class = "rlkit_dqn.dqn:DQN"
+    action_spaces = ("Discrete", "MultiDiscrete")
+    supports_recurrent = supports_multi_agent = True
+    shared_settings = frozenset({"num_steps_sampled_before_learning_starts", "training_intensity"})
 
     lr: float | list[list[float]] = redeclare(AlgorithmConfig, "lr", 5e-4)
     train_batch_size: int = redeclare(AlgorithmConfig, "train_batch_size", 64)

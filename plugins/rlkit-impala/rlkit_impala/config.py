@@ -19,6 +19,9 @@ class IMPALAConfig(AlgorithmConfig):
     """
 
     algo_class = "rlkit_impala.impala:IMPALA"
+    action_spaces = ("Discrete", "MultiDiscrete", "MultiBinary", "Box", "Dict", "Tuple")
+    supports_recurrent = supports_multi_agent = True
+    shared_settings = frozenset({"learner_queue_size", "broadcast_interval"})
 
     lr: float | list[list[float]] = redeclare(AlgorithmConfig, "lr", 1e-3)
     train_batch_size: int = redeclare(AlgorithmConfig, "train_batch_size", 512)

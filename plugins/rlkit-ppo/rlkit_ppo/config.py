@@ -21,6 +21,8 @@ class PPOConfig(AlgorithmConfig):
     """
 
     algo_class = "rlkit_ppo.ppo:PPO"
+    action_spaces = ("Discrete", "MultiDiscrete", "MultiBinary", "Box", "Dict", "Tuple")
+    supports_recurrent = supports_multi_agent = True
 
     lr: float | list[list[float]] = redeclare(AlgorithmConfig, "lr", 3e-4)
     train_batch_size: int = redeclare(AlgorithmConfig, "train_batch_size", 2048)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import attrs
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from rlkit_core.rl_module import MultiRLModuleSpec, RLModuleSpec
 
 ConfigT = TypeVar("ConfigT", bound="AlgorithmConfig")
+BUILT_IN_SPACES = ("Box", "Discrete", "MultiDiscrete", "MultiBinary", "Dict", "Tuple")
+"""Those that the core's encoders read, and that its distributions act in."""
 
 
 @attrs.define(slots=False)
@@ -44,7 +46,20 @@ class AlgorithmConfig(DerivedSettings):
             lr: float = redeclare(AlgorithmConfig, "lr", 3e-4)
 
     The constructor's ``algo_class=`` is the ``Algorithm`` subclass that :meth:`build` makes, if not the class's own.
+
+    Attributes:
+        observation_spaces: names of the classes of ``gymnasium.spaces`` that the algorithm's modules read.
+        action_spaces: the same of actions; empty where the algorithm does not say.
+        supports_recurrent: whether it trains recurrent modules; None where it does not say.
+        supports_multi_agent: whether it trains several modules; None where it does not say.
+        shared_settings: names of its own ``training()`` settings that are the same for all modules of a run.
     """
+
+    observation_spaces: ClassVar[tuple[str, ...]] = BUILT_IN_SPACES
+    action_spaces: ClassVar[tuple[str, ...]] = ()
+    supports_recurrent: ClassVar[bool | None] = None
+    supports_multi_agent: ClassVar[bool | None] = None
+    shared_settings: ClassVar[frozenset[str]] = frozenset()
 
     def problems(self) -> Iterator[str]:
         """What is wrong with the settings as they stand together. Subclasses yield theirs after ``super()``'s."""

@@ -9,6 +9,7 @@ import attrs
 
 from rlkit_core.algorithm.config.converters import check_overrides, space
 from rlkit_core.algorithm.config.converters import some_settings as given_settings
+from rlkit_core.algorithm.config.per_module import check_may_differ
 from rlkit_core.checkpoint import register_json_type
 from rlkit_core.columns import module_id_problem
 from rlkit_core.errors import ConfigError
@@ -131,3 +132,4 @@ def check_overrides_per_module(config: SectionedSettings, attribute: object, val
             check_overrides(config, attribute, settings)
         except ConfigError as error:
             raise type(error)(f"module {module_id!r}: {error}") from None
+        check_may_differ(config, module_id, settings)
