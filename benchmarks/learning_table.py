@@ -60,6 +60,25 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[str]], left: int) -> s
     return "".join(f"| {' | '.join(row)} |\n" for row in (columns, rule, *rows))
 
 
+AGENTS = """
+## Several agents
+
+Returns of several agents are sums over all of them. The level on simple_spread is what Stable-Baselines3's PPO, with one
+network for all agents through SuperSuit, made of the same number of steps, run once
+(`benchmarks/peers/sb3_simple_spread.py`).
+
+"""
+CRITIC = """
+With a critic that sees the state of the whole env (`docs/examples/central_critic.py`), on simple_spread:
+
+"""
+SELF_PLAY = """
+Tic-tac-toe learned by self-play (`docs/examples/self_play.py`) until, at a look every 40,960 moves, no line is lost by the
+first player, and at most 2 % are by the second. A line is one sequence of an opponent's replies; all of them are played.
+
+"""
+
+
 def learn_row(row: dict[str, Any]) -> list[str]:
     """One line of the main table."""
     name = NAMES.get(row["algorithm"], row["algorithm"])
@@ -83,7 +102,32 @@ def page(results: Path = RESULTS) -> str:
         [cap] = {row["max_episode_steps"] for row in bare}
         text += BARE.format(cap=cap)
         text += table(("loop", "environment", "steps", "return", "commit"), lines, left=2)
+    return text + agents(results)
+
+
+def agents(results: Path) -> str:
+    """What only runs with several agents have; empty without such files."""
+    critic, games = (
+        rows_of(results / f"{name}.json") for name in ("central-critic-simple_spread", "self-play-tictactoe")
+    )
+    text = AGENTS if critic or games else ""
+    if critic:
+        lines = [[number(row["seed"]), number(row["within_steps"]), f"{row['return']:.1f}"] for row in critic]
+        text += CRITIC + table(("seed", "steps", "return"), lines, left=0)
+    if games:
+        lines = []
+        for row in games:
+            sides = [row["lines"][side] for side in ("first", "second")]
+            lost = [f"{side['lost']} of {sum(side.values())}" for side in sides]
+            lines.append([number(row["seed"]), number(row["steps"]), *lost])
+        text += SELF_PLAY + table(("seed", "moves", "lost as first", "lost as second"), lines, left=0)
     return text
+
+
+def rows_of(file: Path) -> list[dict[str, Any]]:
+    """The rows of a file of results; none where there is no such file."""
+    rows: list[dict[str, Any]] = json.loads(file.read_text()) if file.exists() else []
+    return rows
 
 
 @click.command()

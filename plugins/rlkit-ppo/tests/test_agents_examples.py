@@ -114,9 +114,7 @@ def test_self_play_learns_tic_tac_toe(self_play, seed):
     algorithm, _ = self_play.train(1_000_000, seed=seed, until=content)
     with algorithm:
         steps = algorithm.num_env_steps_sampled_lifetime
-        record(
-            "learn-ppo-tictactoe-self-play", {"seed": seed, "within_steps": 1_000_000, "steps": steps, "lines": seen}
-        )
+        record("self-play-tictactoe", {"seed": seed, "within_steps": 1_000_000, "steps": steps, "lines": seen})
         assert content(algorithm)
         assert steps <= 1_005_000
 
@@ -130,7 +128,7 @@ def test_a_central_critic_is_not_worse_than_none(central_critic, seed):
         while algorithm.num_env_steps_sampled_lifetime < 300_000:
             algorithm.train()
         reached = algorithm.evaluate(100, seed=seed + 1000)["env_runners"]["episode_return_mean"]
-    rows = record("learn-ppo-spread-central-critic", {"seed": seed, "within_steps": 300_000, "return": reached})
+    rows = record("central-critic-simple_spread", {"seed": seed, "within_steps": 300_000, "return": reached})
     file = RESULTS / "learn-ppo-mpe2-simple_spread_v3.json"
     without = [row["return_of_checkpoint_on_other_seeds"] for row in json.loads(file.read_text())]
     if len(rows) == 3:
