@@ -63,8 +63,8 @@ def table(columns: Iterable[str], rows: Iterable[Iterable[str]], left: int) -> s
 AGENTS = """
 ## Several agents
 
-Returns of several agents are sums over all of them. The level on simple_spread is what Stable-Baselines3's PPO, with one
-network for all agents through SuperSuit, made of the same number of steps, run once
+Returns of several agents are sums over all of them. The level on simple_spread is what Stable-Baselines3's PPO, with
+one network for all agents through SuperSuit, made of the same number of steps, run once
 (`benchmarks/peers/sb3_simple_spread.py`).
 
 """
@@ -73,8 +73,8 @@ With a critic that sees the state of the whole env (`docs/examples/central_criti
 
 """
 SELF_PLAY = """
-Tic-tac-toe learned by self-play (`docs/examples/self_play.py`) until, at a look every 40,960 moves, no line is lost by the
-first player, and at most 2 % are by the second. A line is one sequence of an opponent's replies; all of them are played.
+Tic-tac-toe learned by self-play (`docs/examples/self_play.py`) until, at a look every 40,960 moves, no line is lost by
+the first player, and at most 2 % are by the second. A line is one sequence of an opponent's replies; all are played.
 
 """
 
