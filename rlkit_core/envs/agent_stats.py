@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Hashable, Mapping
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from rlkit_core.envs.events import EpisodeArrays
 
 MOST_AGENTS = 1000
 """How many agents are told of at most; those that have been seen last."""
+MOST_RETURNS = 10_000
+"""Over how many episodes of one agent or module a mean is taken at most."""
 
 
 @define(eq=False)
@@ -51,24 +54,25 @@ class _Record:
     """What is known of one agent or module.
 
     Attributes:
-        returns: of its last episodes.
+        returns: of its last episodes, each with how many episodes of envs had ended by then.
         new, lifetime: own steps, since the last result and in all.
         seen: how many episodes of envs had ended when it was heard of last.
     """
 
-    returns: deque[float]
+    returns: deque[tuple[int, float]] = field(factory=lambda: deque(maxlen=MOST_RETURNS))
     new: int = 0
     lifetime: int = 0
     seen: int = 0
 
 
 class AgentStats:
-    """Mean returns, over each agent's and each module's last episodes, and counts of their own steps.
+    """Mean returns of agents' and modules' episodes, and counts of their own steps.
 
-    Agents that have not been heard of in the last ``window`` episodes of envs are forgotten.
+    What happened before the last ``window`` episodes of envs does not count, and an agent that has not been heard of
+    since is forgotten.
 
     Args:
-        window: how many of the last episodes the means are taken over.
+        window: how many of the last episodes of envs the means are taken over.
     """
 
     def __init__(self, window: int) -> None:
@@ -96,23 +100,27 @@ class AgentStats:
             record.lifetime += count
         for agent, module_id, return_ in zip(ended.agent, ended.module, ended.return_.tolist(), strict=True):
             if agent != DEFAULT_AGENT_ID:
-                self._hear_of(self._agents, str(agent)).returns.append(return_)
-                self._hear_of(self._modules, module_id).returns.append(return_)
+                entry = (self._episodes, return_)
+                self._hear_of(self._agents, str(agent)).returns.append(entry)
+                self._hear_of(self._modules, module_id).returns.append(entry)
         self._forget()
 
     def _hear_of(self, records: dict[str, _Record], name: str) -> _Record:
-        record = records.pop(name, None) or _Record(deque(maxlen=self._window))
+        record = records.pop(name, None) or _Record()
         record.seen = self._episodes
         records[name] = record
         return record
 
     def _forget(self) -> None:
-        long_ago = self._episodes - self._window
+        since = self._episodes - self._window
         while self._agents:
             name = next(iter(self._agents))
-            if len(self._agents) <= MOST_AGENTS and self._agents[name].seen >= long_ago:
+            if len(self._agents) <= MOST_AGENTS and self._agents[name].seen >= since:
                 break
             del self._agents[name]
+        for record in (*self._agents.values(), *self._modules.values()):
+            while record.returns and record.returns[0][0] <= since:
+                record.returns.popleft()
 
     def result(self) -> dict[str, Any]:
         """Result keys by agent and module; none where there are no agents. Starts the next interval."""
@@ -143,16 +151,14 @@ class AgentStats:
         self._agents = self._from_data(state.get("agents"))
         self._modules = self._from_data(state.get("modules"))
 
-    def _from_data(self, data: Mapping[str, Any] | None) -> dict[str, _Record]:
+    @staticmethod
+    def _from_data(data: Mapping[str, Any] | None) -> dict[str, _Record]:
         records: dict[str, _Record] = {}
         if data is None:
             return records
-        start = 0
-        values = np.asarray(data["returns"], np.float64)
+        entries = zip(np.asarray(data["ages"]).tolist(), np.asarray(data["returns"]).tolist(), strict=True)
         for name, (count, lifetime, seen) in zip(data["names"], np.asarray(data["numbers"]).tolist(), strict=True):
-            returns = deque(values[start : start + count].tolist(), self._window)
-            records[name] = _Record(returns, 0, lifetime, seen)
-            start += count
+            records[name] = _Record(deque(islice(entries, count), MOST_RETURNS), 0, lifetime, seen)
         return records
 
 
@@ -162,7 +168,7 @@ def _sorted(records: dict[str, _Record]) -> list[tuple[str, _Record]]:
 
 def _means(records: dict[str, _Record]) -> dict[str, float]:
     # Summed exactly, so that the mean does not depend on the order in which runners are asked.
-    return {name: math.fsum(r.returns) / len(r.returns) for name, r in _sorted(records) if r.returns}
+    return {name: math.fsum(v for _, v in r.returns) / len(r.returns) for name, r in _sorted(records) if r.returns}
 
 
 def _as_data(records: dict[str, _Record]) -> dict[str, Any]:
@@ -170,5 +176,6 @@ def _as_data(records: dict[str, _Record]) -> dict[str, Any]:
     return {
         "names": list(records),
         "numbers": np.array([(len(r.returns), r.lifetime, r.seen) for r in records.values()], np.int64).reshape(-1, 3),
-        "returns": np.array([value for r in records.values() for value in r.returns], np.float64),
+        "ages": np.array([age for r in records.values() for age, _ in r.returns], np.int64),
+        "returns": np.array([value for r in records.values() for _, value in r.returns], np.float64),
     }

@@ -13,6 +13,8 @@ from attrs import define, field
 from rlkit_core.envs import MultiAgentEnv
 
 Array = np.ndarray[Any, Any]
+SEEN = gym.spaces.Box(-1e9, 1e9, (4,), np.float32)
+DONE = gym.spaces.Discrete(4)
 
 
 @define
@@ -50,16 +52,25 @@ class RecordingEnv(MultiAgentEnv):
 
     Args:
         config: ``agents`` (how many ids, or None: new ones for ever), ``p_wait`` (an agent that acted is not to act in
-            the next step), ``p_late`` (a reward comes while it waits), ``p_end``, ``p_come``, ``limit`` (steps of an
-            episode), ``with_last`` (whether a truncated agent gets a last observation), ``turns`` (one acts at a time),
-            ``kinds`` (modules that agents are mapped to).
+            the next step), ``p_late`` (a reward comes while it waits), ``p_end``, ``p_come``, ``crowd`` (new ids in a
+            step), ``limit`` (steps of an episode), ``with_last`` (whether a truncated agent gets a last observation),
+            ``turns`` (one acts at a time).
     """
 
     made: list[RecordingEnv] = []
 
     def __init__(self, config: dict[str, Any] | None = None) -> None:
         super().__init__()
-        settings = {"agents": 3, "p_wait": 0.3, "p_late": 0.3, "p_end": 0.05, "p_come": 0.5, "limit": 15, "seed": 0}
+        settings = {
+            "agents": 3,
+            "p_wait": 0.3,
+            "p_late": 0.3,
+            "p_end": 0.05,
+            "p_come": 0.5,
+            "limit": 15,
+            "seed": 0,
+            "crowd": 2,
+        }
         self.settings: dict[str, Any] = {**settings, "with_last": True, "turns": False, **(config or {})}
         count = self.settings["agents"]
         self.possible_agents = [f"a{k}" for k in range(count or 1)]
@@ -73,10 +84,10 @@ class RecordingEnv(MultiAgentEnv):
         RecordingEnv.made.append(self)
 
     def get_observation_space(self, agent_id: Any) -> gym.Space[Any]:
-        return gym.spaces.Box(-1e9, 1e9, (4,), np.float32)
+        return SEEN
 
     def get_action_space(self, agent_id: Any) -> gym.Space[Any]:
-        return gym.spaces.Discrete(4)
+        return DONE
 
     state_space = gym.spaces.Box(-1e9, 1e9, (2,), np.float32)
 
@@ -143,9 +154,10 @@ class RecordingEnv(MultiAgentEnv):
         lot, count = self.random, self.settings["agents"]
         came: dict[Any, Array] = {}
         if count is None:
-            room = range(2) if len(self.now) < 4 else ()
+            crowd = self.settings["crowd"]
+            room = range(crowd) if len(self.now) < 2 * crowd else ()
             new = [f"a{self.fresh + k}" for k in room if first or lot.random() < self.settings["p_come"]]
-            self.fresh += 2
+            self.fresh += crowd
         else:
             new = [f"a{k}" for k in range(count) if f"a{k}" not in self.now]
             new = [agent for agent in new if first or lot.random() < self.settings["p_come"]]
@@ -164,3 +176,35 @@ class RecordingEnv(MultiAgentEnv):
         life.seen.append(row)
         life.states.append(self.state())
         return row
+
+
+class Seeded(MultiAgentEnv):
+    """Two agents; how long an episode lasts, and what it pays, follows from its seed alone."""
+
+    possible_agents = ["x", "y"]
+
+    def __init__(self, config: dict[str, Any] | None = None) -> None:
+        super().__init__()
+        self.lot = np.random.default_rng(0)
+
+    def get_observation_space(self, agent_id: Any) -> gym.Space[Any]:
+        return gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
+
+    def get_action_space(self, agent_id: Any) -> gym.Space[Any]:
+        return gym.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        if seed is not None:
+            self.lot = np.random.default_rng(seed)
+        self.left = int(self.lot.integers(1, 30))
+        return {"x": self._obs()}, {}
+
+    def step(self, action_dict: dict[Any, Any]) -> Any:
+        (agent,) = action_dict
+        self.left -= 1
+        other = "y" if agent == "x" else "x"
+        rewards = {agent: float(self.lot.integers(-4, 4)) + int(action_dict[agent])}
+        return {other: self._obs()}, rewards, {"__all__": self.left <= 0}, {"__all__": False}, {}
+
+    def _obs(self) -> Array:
+        return self.lot.uniform(-1, 1, 2).astype(np.float32)

@@ -8,11 +8,15 @@ from torch import Tensor
 from rlkit_core.columns import Columns
 from rlkit_core.envs.multi_agent.columns import AgentColumns
 from rlkit_core.envs.multi_agent.places import Acting
+from rlkit_core.envs.multi_agent.protocol import AgentID
 from rlkit_core.envs.vector import action_splitter
 from rlkit_core.rl_module import RLModule
 from rlkit_core.rl_module.acting import ActionSampler
 from rlkit_core.rl_module.packing import ObservationPacker
 from rlkit_core.spaces import nested_map
+
+MOST_KNOWN = 5000
+"""Ids that are never used again must not pile up."""
 
 
 class ModuleActor:
@@ -26,6 +30,7 @@ class ModuleActor:
         module: the same.
         columns: the same.
         packer: makes arrays of observations that are none; None where all are.
+        known: agents whose spaces are those of the columns.
 
     Raises:
         ConfigError: the module packs no such observations.
@@ -38,6 +43,13 @@ class ModuleActor:
         self._inner = inner
         self._split = action_splitter(columns.spaces[1])
         self._samplers: dict[bool, ActionSampler] = {}
+        self.known: set[AgentID] = set()
+
+    def get_to_know(self, agent: AgentID) -> None:
+        """Remember that an agent has the spaces of the columns; not of more agents than a few thousand."""
+        if len(self.known) >= MOST_KNOWN:
+            self.known.clear()
+        self.known.add(agent)
 
     def act(self, acting: Acting, *, explore: bool, t: int) -> None:
         """Ask for the actions of some agents, one or more; ``columns.actions`` has them, in that order.

@@ -127,16 +127,19 @@ class MultiAgentEnvRunner(Runner):
             EnvError, ConfigError: the agent has no spaces, or others than the agents of that module have.
         """
         module_id = self.modules.module_set.module_of(agent, episode)
-        spaces = self._spaces_of(env, agent)
         actor = self._actors.get(module_id)
+        if actor is not None and agent in actor.known:  # comparing spaces takes longer than a step
+            return actor.columns
+        spaces = self._spaces_of(env, agent)
         if actor is None:
             actor = self._actors[module_id] = self._new_actor(module_id, spaces, env)
         columns = actor.columns
-        if spaces != columns.spaces:
+        if any(own is not theirs and own != theirs for own, theirs in zip(spaces, columns.spaces, strict=True)):
             raise EnvError(
                 f"env {env.name}: agent {agent!r} is mapped to module {module_id!r}, whose agents have the spaces "
                 f"{columns.spaces}; its own are {spaces}. Map it to another module"
             )
+        actor.get_to_know(agent)
         return columns
 
     def _new_actor(self, module_id: str, spaces: tuple[Any, Any], env: AgentEnv) -> ModuleActor:
