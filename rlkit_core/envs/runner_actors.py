@@ -6,7 +6,7 @@ import logging
 import queue
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any, Concatenate
+from typing import Any, Concatenate, cast
 
 import gymnasium as gym
 from attrs import evolve, frozen
@@ -239,7 +239,7 @@ class RunnerFleet(ActorGroup[RunnerActor]):
         here = list(indices) == [0]  # one runner in this process: weights need no copy
         self._place: Published[Weights] | None = None if here else executor.published()
         self._publications = 0
-        self._config = config if self.in_process else without_callbacks(config)
+        self._config = config if self.in_process else config.without_callbacks()
         self._envs = {} if self.in_process else registered_envs(config.env)
         self._modules: ModuleSet | None = None
         self._answers: queue.SimpleQueue[tuple[int, ActorHandle[RunnerActor], Future[Any]]] = queue.SimpleQueue()
@@ -384,16 +384,7 @@ class RunnerFleet(ActorGroup[RunnerActor]):
 
     def set_modules(self, module_set: ModuleSet) -> None:
         """Let every runner, and those started later, have other modules."""
-        self._config = module_set.config if self.in_process else without_callbacks(module_set.config)
+        config = cast("RunnerSettings", module_set.config)
+        self._config = config if self.in_process else config.without_callbacks()
         self._modules = evolve(module_set, config=self._config)
         self.ask_all(RunnerActor.on_runner, "set_modules", self._modules)
-
-
-def without_callbacks(config: Any) -> Any:
-    """A config as runners elsewhere get it: callbacks run in the driver, and may hold what cannot be sent."""
-    names = [name for name, item in type(config).known_settings().items() if item.section == "callbacks"]
-    if not any(getattr(config, name) for name in names):
-        return config
-    config = config.copy(copy_frozen=False).callbacks(**{name: [] for name in names})
-    config.freeze()
-    return config

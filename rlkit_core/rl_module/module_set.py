@@ -57,6 +57,9 @@ class ModuleConfig(Protocol):
     def freeze(self) -> None:
         """Refuse changes from now on."""
 
+    def without_callbacks(self: ConfigT) -> ConfigT:
+        """The config as actors elsewhere get it."""
+
     def get_multi_rl_module_spec(
         self,
         *,

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from actor_critic import ACConfig
+from rlkit_core import RLModuleSpec
 from rlkit_core.errors import ConfigError
 
 
@@ -95,6 +96,21 @@ def test_runners_that_were_started_again_are_told_of():
         result = algo.train()
         assert result["env_runners"]["is_success_mean"] == 1.0  # the new one's envs were marked too
     assert [item for item in ears.heard if isinstance(item, tuple) and item[0] == "again"] == [("again", [2], False)]
+
+
+def test_callbacks_that_cannot_be_sent_stay_in_the_driver_beside_learners_elsewhere():
+    lock, heard = threading.Lock(), []
+
+    def hear(result):
+        with lock:
+            heard.append(result["training_iteration"])
+
+    with config(on_train_result=hear).learners(num_learners=1).build_algo() as algo:
+        algo.train()
+        algo.add_module("another", RLModuleSpec())
+        algo.train()
+        assert algo.config.on_train_result == [hear]
+    assert heard == [1, 2]
 
 
 def test_a_callback_that_cannot_travel_is_refused_at_build():

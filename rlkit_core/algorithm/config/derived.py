@@ -183,6 +183,15 @@ class DerivedSettings(CoreSettings):
         config.freeze()
         return config
 
+    def without_callbacks(self: DerivedT) -> DerivedT:
+        """The config as actors elsewhere get it: callbacks run in the driver, and may hold what cannot be sent."""
+        names = [name for name, item in type(self).known_settings().items() if item.section == "callbacks"]
+        if not any(getattr(self, name) for name in names):
+            return self
+        config = self.copy(copy_frozen=False).change({name: [] for name in names})
+        config.freeze()
+        return config
+
     # What an algorithm overrides
 
     def get_default_learner_class(self) -> Any:

@@ -132,7 +132,8 @@ class Team(ActorGroup[Learner]):
         self._seeds, self.size = seeds, size
         self._sharing = 0 if executor.in_process else size
         self._gpu = config.local_gpu_idx
-        self._config, self._module_spec = config, module_spec  # of learners that are started from now on
+        # Of learners that are started from now on.
+        self._config, self._module_spec = config if executor.in_process else config.without_callbacks(), module_spec
         self._apart = self._stopped = False
         restarts = config.max_num_learner_restarts
         cap = RestartCap(restarts, f"fault_tolerance(max_num_learner_restarts={restarts}) allows no more restarts")
