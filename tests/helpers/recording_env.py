@@ -123,6 +123,7 @@ class RecordingEnv(MultiAgentEnv):
         if over:
             terminateds["__all__"] = lot.random() < 0.5
             truncateds["__all__"] = not terminateds["__all__"]
+        gone: list[Life] = []
         whole = "terminated" if terminateds["__all__"] else "truncated"
         for agent in list(self.now):
             how = whole if over else lot.choice(["terminated", "truncated"])
@@ -133,12 +134,15 @@ class RecordingEnv(MultiAgentEnv):
                     life.last = observations[agent] = np.array(
                         [self.number, -1.0, len(self.lives), lot.random()], np.float32
                     )
-                life.last_state = self.state()
+                gone.append(life)
                 if not over:
                     (terminateds if how == "terminated" else truncateds)[agent] = True
         ended = {agent for agent in (*terminateds, *truncateds) if agent != "__all__"}
         if over:
             self.episodes.append((self.total, self.t))
+        for life in gone:
+            life.last_state = self.state()
+        if over:
             self.must_act = []
             return observations, rewards, terminateds, truncateds, {}
         acting = [agent for agent in self.now if lot.random() >= settings["p_wait"]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
@@ -27,6 +28,8 @@ from rlkit_core.errors import ConfigError, EnvError
 from rlkit_core.rl_module.agent_mapping import SpacePair, spaces_by_module
 from rlkit_core.rl_module.module_set import ModuleSet
 from rlkit_core.seeding import SeedTree
+
+_log = logging.getLogger("rlkit_core.envs")
 
 CHUNK = 64
 """Steps whose room is made at once while it is unknown how long episodes are."""
@@ -105,6 +108,8 @@ class MultiAgentEnvRunner(Runner):
         for module_id in gone:
             del self._actors[module_id]
         if lost:
+            names = ", ".join(map(repr, gone))
+            _log.warning("%d open episodes begin anew, since they used modules that are gone: %s", len(lost), names)
             seeds = self.fresh_seeds()
             for env in lost:
                 env.abandon()
