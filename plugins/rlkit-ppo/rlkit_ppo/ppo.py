@@ -67,9 +67,9 @@ class PPOTorchLearner(Learner):
                 scaler.reset_open()
             rewards = _scale(scaler, rollout)
         module = self.module[module_id].unwrapped()
-        values, last_value, final_values = values_of_rollout(
-            module, rollout, same_weights=rollout.weights_version == self.weights_seq_no
-        )
+        # Row 0 of an agent's column may have been acted in during the rollout before, with other weights.
+        same_weights = rollout.cut is None and rollout.weights_version == self.weights_seq_no
+        values, last_value, final_values = values_of_rollout(module, rollout, same_weights=same_weights)
         advantages, value_targets = gae(
             rewards, values, last_value, terminateds, truncateds, final_values, config.gamma, config.lambda_
         )

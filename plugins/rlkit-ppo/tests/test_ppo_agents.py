@@ -104,6 +104,26 @@ def test_a_cut_is_no_end_for_reward_scaling():
     assert state["mean"] == pytest.approx(np.mean(returns), abs=1e-5)
 
 
+def test_embeddings_of_agents_may_be_of_older_weights():
+    made = config().rl_module(model_config={"vf_share_layers": True})
+    runner = EnvRunner(made)
+    rollout = runner.sample(num_timesteps=6)["default_policy"].clone()
+    runner.stop()
+    learner = made.build_learner(spaces=PAIR)
+    learner.build()
+    rollout.weights_version = learner.weights_seq_no
+    without = rollout.clone()
+    del without.columns["embeddings"]
+    expected = learner.build_train_batch("default_policy", without)
+    rollout.columns["embeddings"][0] = 99.0  # a row that was carried over
+    assert not torch.allclose(
+        learner.build_train_batch("default_policy", rollout)["value_targets"], expected["value_targets"], atol=1e-2
+    )
+    rollout.cut = torch.zeros(1, dtype=torch.bool)
+    batch = learner.build_train_batch("default_policy", rollout)
+    torch.testing.assert_close(batch["value_targets"], expected["value_targets"], rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_modules_of_different_sizes_come_and_go(model):
     ids = ("many", "few", "frozen")
