@@ -105,7 +105,7 @@ def test_a_cut_is_no_end_for_reward_scaling():
 
 
 def test_embeddings_of_agents_may_be_of_older_weights():
-    made = config().rl_module(model_config={"vf_share_layers": True})
+    made = config(normalize_advantages=None).rl_module(model_config={"vf_share_layers": True})
     runner = EnvRunner(made)
     rollout = runner.sample(num_timesteps=6)["default_policy"].clone()
     runner.stop()
@@ -114,14 +114,14 @@ def test_embeddings_of_agents_may_be_of_older_weights():
     rollout.weights_version = learner.weights_seq_no
     without = rollout.clone()
     del without.columns["embeddings"]
-    expected = learner.build_train_batch("default_policy", without)
     rollout.columns["embeddings"][0] = 99.0  # a row that was carried over
-    assert not torch.allclose(
-        learner.build_train_batch("default_policy", rollout)["value_targets"], expected["value_targets"], atol=1e-2
-    )
+
+    def advantages(of):
+        return learner.build_train_batch("default_policy", of)["advantages"]
+
+    assert not torch.allclose(advantages(rollout), advantages(without), atol=1e-2)
     rollout.cut = torch.zeros(1, dtype=torch.bool)
-    batch = learner.build_train_batch("default_policy", rollout)
-    torch.testing.assert_close(batch["value_targets"], expected["value_targets"], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(advantages(rollout), advantages(without), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("model", MODELS)
