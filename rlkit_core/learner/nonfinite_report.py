@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from rlkit_core.checkpoint import Checkpointable, load_tree, save_tree
@@ -15,13 +17,13 @@ from rlkit_core.execution.foreign_code import is_importable
 from rlkit_core.learner.minibatch import as_tensors
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping
 
 _SCRIPT = '''"""Replays the minibatch whose loss or gradients were not finite. See report.json."""
 
 import sys
 from pathlib import Path
+from types import FunctionType
 
 sys.path[:0] = {paths!r}  # where the run found its modules
 from rlkit_core.learner import replay_nonfinite
@@ -109,15 +111,15 @@ def _script(learner: Any) -> str:
         if cls.__module__.partition(".")[0] == "rlkit_core" or "<locals>" in cls.__qualname__:
             continue
         if cls.__module__ == "__main__":
-            path = getattr(sys.modules["__main__"], "__file__", None)
+            path = _file_of(cls)
             load = _LOAD_MAIN.format(path=str(Path(path).absolute())) if path else None
             if load is None or "." in cls.__qualname__:
                 continue
             if load not in imports:
                 imports.append(load)
             names.append(f"main[{cls.__qualname__!r}]")
-        elif not is_importable(cls.__module__, sys.modules[cls.__module__]):
-            path = getattr(sys.modules[cls.__module__], "__file__", None)
+        elif (module := sys.modules.get(cls.__module__)) is None or not is_importable(cls.__module__, module):
+            path = _file_of(cls)
             if path is None:  # made while the run went on: there is nothing to load
                 continue
             imports.append(_LOAD_FILE.format(name=cls.__module__, path=str(Path(path).absolute())))
@@ -127,6 +129,15 @@ def _script(learner: Any) -> str:
             names.append(f"{cls.__module__}.{cls.__qualname__}")
     paths = [str(Path(entry or ".").absolute()) for entry in sys.path]
     return _SCRIPT.format(paths=paths, imports="\n".join(dict.fromkeys(imports)), classes=", ".join(names))
+
+
+def _file_of(cls: type) -> str | None:
+    """The file that defines a class; one that came from another process by value has no module here."""
+    file: str | None = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    if file is not None:
+        return file
+    code = [member.__code__.co_filename for member in vars(cls).values() if isinstance(member, FunctionType)]
+    return next((name for name in code if os.path.isfile(name)), None)
 
 
 def replay_nonfinite(folder: str | os.PathLike[str], *, learner: Any = None, classes: Iterable[type] = ()) -> None:

@@ -128,8 +128,9 @@ def test_a_replay_of_a_script_of_ones_own(tmp_path):
     assert "loss is inf" in run.stderr.splitlines()[-1]
 
 
-def test_a_replay_finds_classes_of_a_file_that_cannot_be_imported(tmp_path):
-    """A notebook's helper or a test: a module of this process that is on nobody's ``sys.path``."""
+@pytest.mark.parametrize("by_value", [False, True])
+def test_a_replay_finds_classes_of_a_file_that_cannot_be_imported(tmp_path, by_value):
+    """A notebook's helper or a test: a module of this process, or of the one that sent its class by value."""
     file = tmp_path / "apart.py"
     file.write_text(
         "from rlkit_core.testing import BCTorchLearner\n"
@@ -144,10 +145,12 @@ def test_a_replay_finds_classes_of_a_file_that_cannot_be_imported(tmp_path):
         spec.loader.exec_module(module)
         learner = learner_for(module.Apart)
         learner.report_dir = tmp_path / "reports"
+        if by_value:
+            del sys.modules[spec.name]
         with pytest.raises(NonFiniteError) as caught:
             learner.update({"default_policy": rows()})
     finally:
-        del sys.modules[spec.name]
+        sys.modules.pop(spec.name, None)
     command = [sys.executable, str(Path(caught.value.report_path) / "replay.py")]
     script = subprocess.run(command, cwd="/", capture_output=True, text=True, timeout=120, check=False)
     assert script.returncode == 1, script.stderr
