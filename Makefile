@@ -27,7 +27,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-learn train test test-slow learn test-wheels release bench bench-ppo bench-dqn bench-impala bench-image docs lint stubs format wheels clean distclean
+.PHONY: help install install-learn train test test-slow learn test-wheels release bench bench-ppo bench-dqn bench-impala bench-agents bench-image docs lint stubs format wheels clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -93,6 +93,7 @@ bench: $(VENV)/.installed $(BENCH_VENV)/.installed $(RLLIB_VENV)/.installed  ## 
 	$(BIN)/python benchmarks/ppo_cartpole.py $(ARGS)
 	$(BIN)/python benchmarks/dqn_cartpole.py $(ARGS)
 	$(BIN)/python benchmarks/impala_cartpole.py $(ARGS)
+	$(BIN)/python benchmarks/multi_agent.py $(ARGS)
 
 bench-ppo: $(VENV)/.installed $(BENCH_VENV)/.installed  ## PPO beside Stable-Baselines3 and a bare loop
 	$(BIN)/python benchmarks/ppo_cartpole.py $(ARGS)
@@ -102,6 +103,9 @@ bench-dqn: $(VENV)/.installed  ## DQN, eager and captured, beside a bare loop
 
 bench-impala: $(VENV)/.installed $(RLLIB_VENV)/.installed  ## IMPALA and APPO beside RLlib's
 	$(BIN)/python benchmarks/impala_cartpole.py $(ARGS)
+
+bench-agents: $(VENV)/.installed $(RLLIB_VENV)/.installed  ## PPO with two agents beside RLlib's
+	$(BIN)/python benchmarks/multi_agent.py $(ARGS)
 
 bench-image: $(VENV)/.installed  ## PPO on frames beside a bare loop, in one run
 	$(BIN)/python benchmarks/ppo_image.py $(ARGS)

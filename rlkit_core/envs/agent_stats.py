@@ -28,11 +28,13 @@ class StepCounts:
         env: env steps that are experience, however many agents acted in them.
         agent: own steps of agents, by agent; empty where each env has one.
         module: the same by module.
+        columns: how many columns the rollout of a module has: agents of it that were there at once, over all envs.
     """
 
     env: int = 0
     agent: dict[Hashable, int] = field(factory=dict)
     module: dict[str, int] = field(factory=dict)
+    columns: dict[str, int] = field(factory=dict)
 
     def add(self, agent: Hashable, module_id: str, steps: int) -> None:
         """Count own steps of an agent."""
@@ -57,12 +59,14 @@ class _Record:
         returns: of its last episodes, each with how many episodes of envs had ended by then.
         new, lifetime: own steps, since the last result and in all.
         seen: how many episodes of envs had ended when it was heard of last.
+        columns: of a module, the most that a rollout has had.
     """
 
     returns: deque[tuple[int, float]] = field(factory=lambda: deque(maxlen=MOST_RETURNS))
     new: int = 0
     lifetime: int = 0
     seen: int = 0
+    columns: int = 0
 
 
 class AgentStats:
@@ -90,14 +94,16 @@ class AgentStats:
             steps: own steps, where they are counted.
         """
         self._episodes += episodes
-        for agent, count in {} if steps is None else steps.agent.items():
-            record = self._hear_of(self._agents, str(agent))
-            record.new += count
-            record.lifetime += count
-        for module_id, count in {} if steps is None else steps.module.items():
-            record = self._hear_of(self._modules, module_id)
-            record.new += count
-            record.lifetime += count
+        if steps is not None:
+            for agent, count in steps.agent.items():
+                record = self._hear_of(self._agents, str(agent))
+                record.new += count
+                record.lifetime += count
+            for module_id, count in steps.module.items():
+                record = self._hear_of(self._modules, module_id)
+                record.new += count
+                record.lifetime += count
+                record.columns = max(record.columns, steps.columns.get(module_id, 0))
         for agent, module_id, return_ in zip(ended.agent, ended.module, ended.return_.tolist(), strict=True):
             if agent != DEFAULT_AGENT_ID:
                 entry = (self._episodes, return_)
@@ -133,6 +139,8 @@ class AgentStats:
                 out[f"num_{of}_steps_sampled"] = new
                 out[f"num_{of}_steps_sampled_lifetime"] = {name: r.lifetime for name, r in _sorted(records)}
             out[f"{of}_episode_returns_mean"] = _means(records)
+        if any(record.columns for record in self._modules.values()):
+            out["num_module_columns"] = {name: r.columns for name, r in _sorted(self._modules)}
         for record in (*self._agents.values(), *self._modules.values()):
             record.new = 0
         return out

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from rlkit_core.columns import Columns
+from rlkit_core.data.nested import Nested
 from rlkit_core.envs.multi_agent.columns import AgentColumns
 from rlkit_core.envs.multi_agent.places import Acting
 from rlkit_core.envs.multi_agent.protocol import AgentID
@@ -15,6 +16,8 @@ from rlkit_core.rl_module.acting import ActionSampler
 from rlkit_core.rl_module.packing import ObservationPacker
 from rlkit_core.spaces import nested_map
 
+AT_ONCE = 64
+"""Steps whose random numbers are drawn at once."""
 MOST_KNOWN = 5000
 """Ids that are never used again must not pile up."""
 
@@ -44,6 +47,8 @@ class ModuleActor:
         self._split = action_splitter(columns.spaces[1])
         self._samplers: dict[bool, ActionSampler] = {}
         self.known: set[AgentID] = set()
+        self._noise: list[Tensor] = []
+        self._expected = 0
 
     def get_to_know(self, agent: AgentID) -> None:
         """Remember that an agent has the spaces of the columns; not of more agents than a few thousand."""
@@ -51,11 +56,16 @@ class ModuleActor:
             self.known.clear()
         self.known.add(agent)
 
-    def act(self, acting: Acting, *, explore: bool, t: int) -> None:
+    def begin(self, num_steps: int) -> None:
+        """Expect no more than so many steps from now on: as many random numbers are drawn at once as they need."""
+        self._noise, self._expected = [], num_steps
+
+    def act(self, acting: Acting, batch: dict[str, Nested], *, explore: bool, t: int) -> None:
         """Ask for the actions of some agents, one or more; ``columns.actions`` has them, in that order.
 
         Args:
             acting: who is to act, and where.
+            batch: what they see, from :meth:`AgentColumns.look`.
             explore: explore, or act deterministically.
             t: lifetime count of env steps.
         """
@@ -63,15 +73,28 @@ class ModuleActor:
         sampler = self._samplers.get(explore)
         if sampler is None:
             sampler = self._samplers[explore] = ActionSampler(self.module, explore=explore)
-        batch = columns.inputs(acting)
-        seen = batch
+        batch = seen = {**batch, **columns.remembered(acting)}
         if self.packer is not None:
             seen = {**batch, Columns.OBS: self.packer(batch[Columns.OBS])}
-        out = {**sampler(seen, t=t)}
+        out = {**sampler(seen, noise=self._noise_for(sampler, acting), t=t)}
         columns.acted(acting, batch, out)
         actions = out[Columns.ACTIONS]
         raw = actions.numpy() if isinstance(actions, Tensor) else nested_map(lambda x: x.numpy(), actions)
         columns.actions = iter(self._split(self._inner.actions_to_env(raw)))
+
+    def _noise_for(self, sampler: ActionSampler, acting: Acting) -> Tensor | None:
+        """Random numbers for one step, of many that are drawn at once."""
+        if not sampler.needs_noise:
+            return None
+        count = self.columns.width if acting.places is None else len(acting.places)
+        if not self._noise or len(self._noise[-1]) < count:
+            drawn = sampler.noise(max(1, min(AT_ONCE, self._expected)), max(count, self.columns.width))
+            if drawn is None:
+                return None
+            self._noise = list(drawn.unbind(0))
+        self._expected -= 1
+        row = self._noise.pop()
+        return row if len(row) == count else row[:count]
 
     def add_log_probabilities(self, columns: dict[str, object]) -> None:
         """Add the log-probabilities of the actions of a rollout, where they follow from what is in it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -107,6 +108,9 @@ class Block:
 
     def write(self, places: Places, values: Nested) -> None:
         """Write tensors ``[M, ...]`` to some places."""
+        if self._one is not None:
+            self.flat[places] = values.numpy()
+            return
 
         def put(array: Array, value: Tensor) -> None:
             array[places] = value.numpy()
@@ -150,22 +154,26 @@ class ObservationBlock(Block):
         """Whether ``flat[place] = observation`` does what :attr:`put` does, and quicker."""
         self._floats = any(leaf.dtype.kind == "f" for leaf in leaves(self.arrays))
 
-    def finite_row(self, row: int) -> bool:
-        """Whether a row adds up to a finite sum."""
-        return not self._floats or finite(nested_map(lambda a: a[row], self.arrays))
+    def read(self, row: int, places: Places | None) -> tuple[Nested, bool]:
+        """A whole row, or what is at some places, for a module to read; and whether it adds up to finite sums.
 
-    def finite_at(self, places: Places) -> bool:
-        """Whether what is at some places adds up to a finite sum."""
-        return not self._floats or finite(nested_map(lambda a: a[places], self.flat))
+        Returns:
+            Tensors ``[M, ...]`` (arrays of objects where there are none), and whether they are finite.
+        """
+        one = self._one
+        if one is None:
+            arrays = nested_map(lambda a: a[row], self.arrays) if places is None else self._taken(places)
+            return nested_map(_tensor, arrays), not self._floats or all(map(finite, leaves(arrays)))
+        array = one[row] if places is None else self.flat[places]
+        return (self.row(row) if places is None else _tensor(array)), finite(array)
+
+    def _taken(self, places: Places) -> Nested:
+        return nested_map(lambda a: a[places], self.flat)
 
 
-def finite(observations: Nested) -> bool:
-    """Whether numbers, nested and in arrays, add up to finite sums."""
-    return all(
-        bool(np.isfinite(np.add.reduce(leaf, axis=None)))
-        for leaf in leaves(observations)
-        if isinstance(leaf, (np.ndarray, np.floating)) and leaf.dtype.kind == "f"
-    )
+def finite(array: Array) -> bool:
+    """Whether numbers add up to a finite sum; whole numbers and objects do."""
+    return array.dtype.kind != "f" or math.isfinite(np.add.reduce(array, axis=None))
 
 
 def _tensor(array: Array) -> Any:

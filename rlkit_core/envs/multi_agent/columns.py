@@ -186,19 +186,21 @@ class AgentColumns:
             if whole is None:
                 whole = self._whole[row] = list(range(row * width, row * width + width))
             if places == whole:
-                return Acting(row, None, None, np.full(1, row) if self.memory is None else np.full(width, row))
-        index = np.array(places)
-        rows, slots = np.divmod(index, width)
-        return Acting(row, index, slots, rows)
+                return Acting(row, None)
+        return Acting(row, np.array(places))
 
-    def inputs(self, acting: Acting) -> dict[str, Nested]:
-        """What the module reads, ``[M, ...]``."""
+    def look(self, acting: Acting) -> tuple[dict[str, Nested], bool]:
+        """What the env shows to those who act, ``[M, ...]``, and whether it adds up to finite sums."""
         batch: dict[str, Nested] = {}
+        fine = True
         for name, block in self.seen():
-            batch[name] = block.row(acting.row) if acting.places is None else block.gather(acting.places)
-        if self.memory is not None:
-            batch.update(self.memory.inputs(acting.slots))
-        return batch
+            batch[name], all_of_it = block.read(acting.row, acting.places)
+            fine = fine and all_of_it
+        return batch, fine
+
+    def remembered(self, acting: Acting) -> dict[str, Nested]:
+        """What the module reads besides, ``[M, ...]``."""
+        return {} if self.memory is None else self.memory.inputs(acting.slots(self.width))
 
     def seen(self) -> Iterator[tuple[str, ObservationBlock]]:
         """What the env shows, by the name of its column."""
@@ -206,23 +208,17 @@ class AgentColumns:
         if self.env_state is not None:
             yield Columns.ENV_STATE, self.env_state
 
-    def finite(self, acting: Acting) -> bool:
-        """Whether what they act on adds up to finite sums."""
-        if acting.places is None:
-            return all(block.finite_row(acting.row) for _, block in self.seen())
-        return all(block.finite_at(acting.places) for _, block in self.seen())
-
     def acted(self, acting: Acting, batch: dict[str, Nested], out: dict[str, Nested]) -> None:
         """Write what the module returned.
 
         Args:
             acting: what :meth:`acting` said of them.
-            batch: what :meth:`inputs` gave.
+            batch: what :meth:`look` and :meth:`remembered` gave.
             out: what the module returned, with actions.
         """
         memory = self.memory
         if memory is not None:
-            memory.acted(acting.slots, acting.rows, batch, out)
+            memory.acted(acting.slots(self.width), acting.rows(self.width), batch, out)
             out = {**{name: batch[name] for name in memory.previous}, **out}
         for name, values in out.items():
             block = self.outputs.get(name)

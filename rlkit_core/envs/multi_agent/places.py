@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from rlkit_core.envs.multi_agent.blocks import Array
 
 
@@ -21,5 +23,11 @@ class Acting(NamedTuple):
 
     row: int
     places: Array | None
-    slots: Array | None
-    rows: Array
+
+    def slots(self, width: int) -> Array | None:
+        """``[M]`` int64, their slots; None: all N."""
+        return None if self.places is None else self.places % width
+
+    def rows(self, width: int) -> Array:
+        """``[M]`` int64, the rows that they act in."""
+        return np.full(width, self.row) if self.places is None else self.places // width

@@ -114,7 +114,10 @@ class PlayedEnv:
             EnvError: the env raised, or what it returned does not fit.
             NonFiniteError: a reward or a last observation is NaN or infinite.
         """
-        actions = {seat.agent: next(seat.columns.actions) for seat in self.acting}
+        if len(self._groups) == 1:  # of one module, as in a crowd
+            actions = dict(zip(self._turn, self._groups[0][0].actions, strict=False))
+        else:
+            actions = {seat.agent: next(seat.columns.actions) for seat in self.acting}
         try:
             step = self.env.step(actions)
         except RLKitError as error:
@@ -125,7 +128,7 @@ class PlayedEnv:
             ) from error
         observations, rewards, terminateds, truncateds, _, over = step
         self._steps += 1
-        total = sum(rewards.values())
+        total = float(sum(rewards.values()))
         if not math.isfinite(total):
             self._check_finite(rewards, actions)
         self._total += total
@@ -154,7 +157,7 @@ class PlayedEnv:
                         agent, at = seat.agent, seat.at
                         reward = rewards[agent]
                         got[at] = reward
-                        seat.total += reward
+                        seat.total += float(reward)  # a sum in float64 whatever it is
                         seat.at = at = at + width
                         obs[at] = observations[agent]
                 else:
@@ -162,7 +165,7 @@ class PlayedEnv:
                         agent, at = seat.agent, seat.at
                         reward = rewards[agent]
                         got[at] = reward
-                        seat.total += reward
+                        seat.total += float(reward)
                         seat.at = at = at + width
                         put(obs, at, observations[agent])
             except MISFITS as error:
@@ -182,7 +185,7 @@ class PlayedEnv:
             if agent in self.seats:
                 seat = self.seats[agent]
                 seat.columns.rewards.flat[seat.at] += reward
-                seat.total += reward
+                seat.total += float(reward)
             elif reward:
                 raise self._unearned(agent, reward)
         ended = {agent for flags in (terminateds, truncateds) for agent, flag in flags.items() if flag}

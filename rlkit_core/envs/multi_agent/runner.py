@@ -11,6 +11,7 @@ import torch
 from attrs import evolve
 
 from rlkit_core.columns import Columns
+from rlkit_core.data.nested import Nested
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.envs.acting_modules import ActingModules, Spaces
 from rlkit_core.envs.events import EpisodeReport
@@ -258,11 +259,14 @@ class MultiAgentEnvRunner(Runner):
     def _run(self, timesteps: Sequence[int], *, explore: bool) -> int:
         """Step every env that plays, once for each of ``timesteps``; how many steps that were."""
         playing, steps = [env for env in self.envs if env.playing], 0
+        for actor in self._actors.values():
+            actor.begin(len(timesteps))
         for t in timesteps:
             if not playing:
                 break
             for actor, seats in self._whose_turn():
-                actor.act(self._places(actor, seats), explore=explore, t=t)
+                acting, batch = self._look(actor, seats)
+                actor.act(acting, batch, explore=explore, t=t)
             changed = False
             for env in playing:
                 changed |= env.step()
@@ -282,22 +286,23 @@ class MultiAgentEnvRunner(Runner):
             self._turn = [(self._actors[module_id], theirs) for module_id, theirs in seats.items()]
         return self._turn
 
-    def _places(self, actor: ModuleActor, seats: Sequence[Seat]) -> Acting:
-        """Where some agents are to act.
+    def _look(self, actor: ModuleActor, seats: Sequence[Seat]) -> tuple[Acting, dict[str, Nested]]:
+        """Where some agents are to act, and what they see.
 
         Raises:
             NonFiniteError: what they are to act on is NaN or infinite.
         """
         acting = actor.columns.acting(seats)
-        if not actor.columns.finite(acting):
+        batch, fine = actor.columns.look(acting)
+        if not fine:
             for seat in seats:  # a sum may also overflow with all its terms finite
                 self.envs[seat.env_index].check_finite(seat)
-        return acting
+        return acting, batch
 
     def _rollouts(self, steps: int, fresh_start: bool) -> dict[str, Rollout]:
         """What has been collected, by module."""
         for actor, seats in self._whose_turn():
-            self._places(actor, seats)
+            self._look(actor, seats)
         log = self.envs[0].log
         log.steps.env = steps
         rollouts = {}
@@ -310,6 +315,7 @@ class MultiAgentEnvRunner(Runner):
             )
             if rollout is not None:
                 rollouts[module_id] = rollout
+                log.steps.columns[module_id] = rollout.num_envs
         report = log.report()
         self.steps, self._reports = log.steps, [report]
         self.stats.take(report, log.steps)
