@@ -5,7 +5,7 @@ Run in an environment that has stable-baselines3, supersuit and mpe2:
     python benchmarks/peers/sb3_simple_spread.py --steps 300000 --seed 1
 
 It prints one JSON object: the mean return of an agent, and the sum over agents, over 100 episodes with fresh seeds,
-playing stochastically and deterministically. The settings are those that rlkit's own run has.
+playing stochastically and deterministically. The settings are those of rlkit-ppo's preset.
 """
 
 from __future__ import annotations
@@ -51,22 +51,20 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--steps", type=int, default=300_000, help="env steps, of all agents together")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--lr", type=float, default=3e-4)
-    parser.add_argument("--gamma", type=float, default=0.99)
     args = parser.parse_args()
     torch.set_num_threads(1)
     set_random_seed(args.seed)  # SuperSuit's vector env takes no seed from SB3
     model = PPO(
         "MlpPolicy",
         vector_env(),
-        learning_rate=args.lr,
+        learning_rate=lambda left: 1e-4 + left * 9e-4,
         n_steps=NUM_STEPS,
         batch_size=256,
         n_epochs=10,
-        gamma=args.gamma,
+        gamma=0.95,
         gae_lambda=0.95,
         clip_range=0.2,
-        ent_coef=0.01,
+        ent_coef=0.005,
         policy_kwargs={"net_arch": {"pi": [64, 64], "vf": [64, 64]}, "activation_fn": torch.nn.Tanh},
         device="cpu",
     )

@@ -29,14 +29,16 @@ PLAYER = RLModuleSpec(
 
 
 class League:
-    """Who plays a game: in half of them main plays itself, in the others someone of the league sits on one side.
+    """Who plays a game: in half of them main plays itself, in the others a guest sits on one side.
+
+    Half of the guests play at random, so that main learns an answer to every move and not only to good ones.
 
     Args:
-        members: module ids.
+        past: ids of past selves, the other half.
     """
 
-    def __init__(self, members: tuple[str, ...]) -> None:
-        self.members = members
+    def __init__(self, past: tuple[str, ...] = ()) -> None:
+        self.past = past
 
     def __call__(self, agent_id: str, episode: Any, **kwargs: object) -> str:
         """The module that an agent plays with; every run draws the same."""
@@ -44,7 +46,7 @@ class League:
         guest_sits_at = f"player_{draw // 2 % 2 + 1}"
         if draw % 2 or agent_id != guest_sits_at:
             return MAIN
-        return self.members[draw // 4 % len(self.members)]
+        return self.past[draw // 8 % len(self.past)] if self.past and draw // 4 % 2 else RANDOM
 
 
 class RandomPlayer(TorchRLModule):
@@ -61,7 +63,7 @@ def make_config(steps: int) -> PPOConfig:
     return (
         PPOConfig()
         .environment(ENV)
-        .multi_agent(policies=list(modules), policy_mapping_fn=League((RANDOM,)), policies_to_train=[MAIN])
+        .multi_agent(policies=list(modules), policy_mapping_fn=League(), policies_to_train=[MAIN])
         .rl_module(rl_module_spec=MultiRLModuleSpec(rl_module_specs=modules))
         .env_runners(num_envs_per_env_runner=16)
         .training(
@@ -76,18 +78,16 @@ def make_config(steps: int) -> PPOConfig:
     )
 
 
-def freeze_main(algorithm: Algorithm, number: int, league: tuple[str, ...]) -> tuple[str, ...]:
+def freeze_main(algorithm: Algorithm, number: int, past: tuple[str, ...]) -> tuple[str, ...]:
     """Put a copy of main as it is now into the league, and let the oldest go if there are more than eight."""
     name = f"past_{number}"
-    league = (*league, name)
-    gone = [league[1]] if len(league) > 9 else []  # the random player stays
-    league = tuple(member for member in league if member not in gone)
-    algorithm.add_module(name, PLAYER, new_agent_to_module_mapping_fn=League(league))
+    gone, past = past[:-7], (*past[-7:], name)
+    algorithm.add_module(name, PLAYER, new_agent_to_module_mapping_fn=League(past))
     algorithm.learner_group.foreach_learner(partial(copy_weights, to=name))
     algorithm.sync_weights()
     for member in gone:
         algorithm.remove_module(member)
-    return league
+    return past
 
 
 def copy_weights(learner: Any, to: str) -> None:
@@ -100,17 +100,17 @@ def train(
 ) -> tuple[Algorithm, tuple[str, ...]]:
     """Train for so many moves, or until somebody is content; a past self joins every so many iterations."""
     algorithm = make_config(steps).debugging(seed=seed).build()
-    league: tuple[str, ...] = (RANDOM,)
+    past: tuple[str, ...] = ()
     while algorithm.num_env_steps_sampled_lifetime < steps:
         result = algorithm.train()
         if algorithm.iteration % every:
             continue
-        league = freeze_main(algorithm, algorithm.iteration // every, league)
+        past = freeze_main(algorithm, algorithm.iteration // every, past)
         moves, entropy = algorithm.num_env_steps_sampled_lifetime, result["learners"][MAIN]["entropy"]
-        print(f"{moves:>9,} moves, league of {len(league)}, entropy {entropy:.2f}")
+        print(f"{moves:>9,} moves, {len(past)} past selves, entropy {entropy:.2f}")
         if until is not None and until(algorithm):
             break
-    return algorithm, league
+    return algorithm, past
 
 
 def main() -> None:

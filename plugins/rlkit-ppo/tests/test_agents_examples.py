@@ -53,11 +53,11 @@ def small(config):
 def test_past_selves_come_and_go_while_their_games_are_open(self_play, monkeypatch):
     make_config = self_play.make_config
     monkeypatch.setattr(self_play, "make_config", lambda steps: small(make_config(steps)))
-    algorithm, league = self_play.train(64 * 11, every=1)
+    algorithm, past = self_play.train(64 * 11, every=1)
     with algorithm:
-        assert league == ("random", *(f"past_{number}" for number in range(4, 12)))
-        assert set(algorithm.learner_group.learner.module) == {"main", *league}
-        assert set(algorithm.env_runner_group.module) == {"main", *league}
+        assert past == tuple(f"past_{number}" for number in range(4, 12))
+        assert set(algorithm.learner_group.learner.module) == {"main", "random", *past}
+        assert set(algorithm.env_runner_group.module) == {"main", "random", *past}
         states = [algorithm.learner_group.learner.module[mid].get_state() for mid in ("past_4", "past_11", "main")]
         weights = [np.concatenate([np.ravel(value) for value in state.values()]) for state in states]
         assert not np.array_equal(weights[0], weights[1]), "past selves of two times are the same"
@@ -79,7 +79,9 @@ def test_what_a_league_draws_is_a_half_of_games_with_a_guest(self_play):
     assert 0.45 < len(guests) / len(games) < 0.55
     assert 0.45 < sum(game[0] == "main" for game in guests) / len(guests) < 0.55
     assert all("main" in game for game in games)
-    assert {module for game in guests for module in game} == {"main", "a", "b"}
+    assert {module for game in guests for module in game} == {"main", "random", "a", "b"}
+    assert 0.45 < sum("random" in game for game in guests) / len(guests) < 0.55
+    assert {module for k in (1, 2) for module in [self_play.League()(f"player_{k}", Episode(3))]} <= {"main", "random"}
 
 
 def test_a_central_critic_sees_the_state_and_stays_on_learners(central_critic):

@@ -64,5 +64,5 @@ def test_three_agents_spread_as_well_as_stable_baselines3s(seed, tmp_path):
     peer = json.loads((RESULTS / "sb3-ppo-simple_spread.json").read_text())
     level = max(peer["episode_return_mean"], peer["deterministic_episode_return_mean"])
     train_to_level(
-        "ppo", peer["environment"], level=level, within=peer["env_steps"] + 1024, seed=seed, run_dir=tmp_path / "run"
+        "ppo", peer["environment"], level=level, within=peer["env_steps"], seed=seed, run_dir=tmp_path / "run"
     )
