@@ -70,6 +70,7 @@ def test_processes_give_the_numbers_of_one_process(alike):
     assert set(runs[0][2]["module_episode_returns_mean"]) == {"m0", "m1"}
 
 
+@pytest.mark.slow
 def test_rollouts_of_runners_are_joined_and_go_on():
     group = EnvRunnerGroup(config("process", agents=3).prepared())
     try:

@@ -87,6 +87,7 @@ def test_envs_are_told_of_where_they_are_made_and_episodes_in_the_driver():
         assert [len(ears.heard[0]), ears.heard[1]] == [4, (1, 20, 4)]
 
 
+@pytest.mark.slow
 def test_runners_that_were_started_again_are_told_of():
     ears = Listens()
     with config(callbacks_class=ears).build_algo() as algo:
@@ -98,6 +99,7 @@ def test_runners_that_were_started_again_are_told_of():
     assert [item for item in ears.heard if isinstance(item, tuple) and item[0] == "again"] == [("again", [2], False)]
 
 
+@pytest.mark.slow
 def test_callbacks_that_cannot_be_sent_stay_in_the_driver_beside_learners_elsewhere():
     lock, heard = threading.Lock(), []
 

@@ -167,6 +167,7 @@ def test_a_runner_that_is_started_again_has_the_modules_of_the_others(tmp_path):
         group.stop()
 
 
+@pytest.mark.slow
 def test_training_counts_restarts_and_goes_on_without_a_runner_where_it_may(tmp_path):
     made = config(kill=str(tmp_path), deaths=2).fault_tolerance(
         max_num_env_runner_restarts=1, ignore_env_runner_failures=True

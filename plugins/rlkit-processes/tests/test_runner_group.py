@@ -61,6 +61,7 @@ class Counting(gym.Env):
         return np.full(1, self.t, np.float32), self.base + 1.0, self.t == 7, self.odd and self.t == 5, {}
 
 
+@pytest.mark.slow
 def test_processes_give_the_numbers_of_one_process():
     def change(made):  # with memory, and envs that reset in the step after an episode's end
         model = DefaultModelConfig(use_lstm=True, lstm_cell_size=8, max_seq_len=5, fcnet_hiddens=[8])
