@@ -1,0 +1,146 @@
+"""How rlkit calls a plugin's code: what it raises carries its name, and nothing it does ends a run without a word.
+
+Code that a config *uses* runs inside :func:`in_use`: its error goes on, with a note that says whose it is. Code that only
+*watches* (observers, writers) is called by :class:`Watchers`: its error is said once, counted, and stops nobody.
+KeyboardInterrupt alone is the user's and always passes.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rlkit_core.errors import PluginError
+
+if TYPE_CHECKING:
+    from rlkit_core.plugins.records import Origin
+
+_log = logging.getLogger("rlkit.plugins")
+
+MOST_TEXT = 2_000
+"""Characters of a text of a plugin's that a message shows."""
+
+
+def safe_text(value: object, limit: int = MOST_TEXT) -> str:
+    """Return ``str(value)`` as a message can show it.
+
+    It never raises, whatever ``__str__`` does; it is cut at ``limit`` characters, and control characters other than line
+    breaks and tabs (a terminal obeys them) are left out.
+    """
+    try:
+        text = value if type(value) is str else str.__str__(str(value))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as exc:
+        text = f"<{type(value).__name__} whose text cannot be shown: its __str__ raised {type(exc).__name__}>"
+    more = len(text) - limit
+    text = "".join(c for c in text[:limit] if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs"))
+    return f"{text}... ({more:,} characters more)" if more > 0 else text
+
+
+def describe(exc: BaseException) -> str:
+    """Return an exception in a few words: rlkit's own errors speak for themselves, others give their type first."""
+    text = safe_text(exc)
+    return text if isinstance(exc, PluginError) else f"{type(exc).__name__}: {text}".rstrip(": ")
+
+
+def add_note(error: BaseException, note: str) -> None:
+    """Add a line to what an error says: a note where Python has them (3.11), the end of its message otherwise."""
+    try:
+        if hasattr(error, "add_note"):
+            error.add_note(note)
+        else:
+            error.args = (f"{safe_text(error)}\n{note}", *error.args[1:])
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # an exception class of the plugin's own may refuse either
+        _log.warning("%s", note)
+
+
+@contextmanager
+def in_use(who: str) -> Iterator[None]:
+    """Around a plugin's code that a config uses: whatever it raises says whose it is.
+
+    Args:
+        who: plugin, component and method: ``"plugin acme 1.0, encoder 'acme/gcn', from_space()"``.
+
+    Raises:
+        PluginError: the code raised SystemExit or another exception that is no ``Exception``; chained from it.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise
+    except Exception as exc:
+        note = f"raised by {who}"
+        if note not in getattr(exc, "__notes__", ()):
+            add_note(exc, note)
+        raise
+    except BaseException as exc:
+        raise PluginError(f"{who} raised {describe(exc)}, which would have ended Python") from exc
+
+
+class Watchers:
+    """Calls the code of plugins that only watches.
+
+    Attributes:
+        errors: how often what a plugin was asked has raised, by ``(distribution, what)``.
+        seconds: time spent in it, by distribution.
+
+    Args:
+        strict: whether an error is raised (``RLKIT_PLUGINS_STRICT``) instead of kept away.
+    """
+
+    def __init__(self, strict: Callable[[], bool] = lambda: False) -> None:
+        self._strict = strict
+        self.errors: Counter[tuple[str, str]] = Counter()
+        self.seconds: Counter[str] = Counter()
+
+    def call(self, origin: Origin, what: str, function: Callable[..., object], *args: object, **kwargs: object) -> bool:
+        """Call ``function`` and return whether it came back without raising.
+
+        Args:
+            origin: whose code it is.
+            what: of it, as a message names it: ``"rlkit_train_result"``, ``"writer 'csv', write()"``.
+            function: is called with the rest.
+
+        Raises:
+            PluginError: it raised and errors are to be raised.
+        """
+        start = time.perf_counter()
+        try:
+            function(*args, **kwargs)
+            return True
+        except KeyboardInterrupt:
+            raise
+        except BaseException as exc:
+            who = f"{what} of plugin {origin.distribution} {origin.version}"
+            if self._strict():
+                raise PluginError(f"{who} raised {describe(exc)}") from exc
+            self.errors[origin.distribution, what] += 1
+            if self.errors[origin.distribution, what] == 1:
+                _say(who, exc)
+            return False
+        finally:
+            self.seconds[origin.distribution] += time.perf_counter() - start
+
+
+def _say(who: str, exc: BaseException) -> None:
+    import traceback
+
+    try:
+        trace = "".join(traceback.format_exception(exc))
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # a traceback shows the exception's text, which may raise (fixed in later Pythons)
+        trace = ""
+    text = "%s raised %s; the run goes on, its further errors are only counted\n%s"
+    _log.warning(text, who, describe(exc), safe_text(trace, 10 * MOST_TEXT))
+
+
+__all__ = ["MOST_TEXT", "Watchers", "add_note", "describe", "in_use", "safe_text"]
