@@ -1,7 +1,7 @@
 """How rlkit calls a plugin's code: what it raises carries its name, and nothing it does ends a run without a word.
 
-Code that a config *uses* runs inside :func:`in_use`: its error goes on, with a note that says whose it is. Code that only
-*watches* (observers, writers) is called by :class:`Watchers`: its error is said once, counted, and stops nobody.
+Code that a config *uses* runs inside :func:`in_use`: its error goes on, with a note that says whose it is. Code that
+only *watches* (observers, writers) is called by :class:`Watchers`: its error is said once, counted, and stops nobody.
 KeyboardInterrupt alone is the user's and always passes.
 """
 
@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import logging
 import time
+import traceback
 import unicodedata
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rlkit_core.errors import PluginError
+from rlkit_core.plugins import PluginWarning
 
 if TYPE_CHECKING:
     from rlkit_core.plugins.records import Origin
 
 _log = logging.getLogger("rlkit.plugins")
+_noticed: set[tuple[object, ...]] = set()
 
 MOST_TEXT = 2_000
 """Characters of a text of a plugin's that a message shows."""
@@ -29,8 +33,8 @@ MOST_TEXT = 2_000
 def safe_text(value: object, limit: int = MOST_TEXT) -> str:
     """Return ``str(value)`` as a message can show it.
 
-    It never raises, whatever ``__str__`` does; it is cut at ``limit`` characters, and control characters other than line
-    breaks and tabs (a terminal obeys them) are left out.
+    It never raises, whatever ``__str__`` does; it is cut at ``limit`` characters, and control characters other than
+    line breaks and tabs (a terminal obeys them) are left out.
     """
     try:
         text = value if type(value) is str else str.__str__(str(value))
@@ -47,6 +51,28 @@ def describe(exc: BaseException) -> str:
     """Return an exception in a few words: rlkit's own errors speak for themselves, others give their type first."""
     text = safe_text(exc)
     return text if isinstance(exc, PluginError) else f"{type(exc).__name__}: {text}".rstrip(": ")
+
+
+def safe_traceback(exc: BaseException) -> str:
+    """Return the traceback of an exception as text, as :func:`safe_text` does."""
+    try:
+        lines = traceback.format_exception(exc)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # showing the exception, or a variable's name near it, ran code that raised
+        lines = [*traceback.format_tb(exc.__traceback__), describe(exc)]
+    return "".join(safe_text(line) for line in lines)
+
+
+def notice(key: tuple[object, ...], text: str) -> None:
+    """Warn of something about a plugin, once per process and key; where warnings are errors, log it instead."""
+    if key in _noticed:
+        return
+    _noticed.add(key)
+    try:
+        warnings.warn(text, PluginWarning, stacklevel=4)
+    except PluginWarning:  # a notice about one plugin stops nobody else
+        _log.warning("%s", text)
 
 
 def add_note(error: BaseException, note: str) -> None:
@@ -99,7 +125,7 @@ class Watchers:
     def __init__(self, strict: Callable[[], bool] = lambda: False) -> None:
         self._strict = strict
         self.errors: Counter[tuple[str, str]] = Counter()
-        self.seconds: Counter[str] = Counter()
+        self.seconds: dict[str, float] = {}
 
     def call(self, origin: Origin, what: str, function: Callable[..., object], *args: object, **kwargs: object) -> bool:
         """Call ``function`` and return whether it came back without raising.
@@ -127,20 +153,13 @@ class Watchers:
                 _say(who, exc)
             return False
         finally:
-            self.seconds[origin.distribution] += time.perf_counter() - start
+            spent = time.perf_counter() - start
+            self.seconds[origin.distribution] = self.seconds.get(origin.distribution, 0.0) + spent
 
 
 def _say(who: str, exc: BaseException) -> None:
-    import traceback
-
-    try:
-        trace = "".join(traceback.format_exception(exc))
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # a traceback shows the exception's text, which may raise (fixed in later Pythons)
-        trace = ""
     text = "%s raised %s; the run goes on, its further errors are only counted\n%s"
-    _log.warning(text, who, describe(exc), safe_text(trace, 10 * MOST_TEXT))
+    _log.warning(text, who, describe(exc), safe_traceback(exc))
 
 
-__all__ = ["MOST_TEXT", "Watchers", "add_note", "describe", "in_use", "safe_text"]
+__all__ = ["MOST_TEXT", "Watchers", "add_note", "describe", "in_use", "notice", "safe_text", "safe_traceback"]

@@ -7,32 +7,40 @@ one is kept as its state, with the traceback, and everything that plugin had reg
 from __future__ import annotations
 
 import functools
-import logging
+import importlib
 import os
 import sys
 import threading
 import time
-from collections import Counter
+import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
-from rlkit_core.errors import PluginError, PluginVersionError, did_you_mean
+from attrs import evolve
+
+from rlkit_core.errors import PluginError, PluginNotFoundError, PluginVersionError, did_you_mean
 from rlkit_core.plugins import API_VERSION, lookup
 from rlkit_core.plugins.discovery import (
+    CORE,
     DISABLED,
     GROUP_ALGORITHMS,
     GROUP_CATALOGS,
     GROUP_COMMANDS,
     GROUP_PLUGINS,
     INCOMPATIBLE,
+    RESERVED,
     SHADOWED,
     EntryPointInfo,
     Snapshot,
     scan,
+    top_level,
 )
-from rlkit_core.plugins.manager import HookManager
+from rlkit_core.plugins.guard import Watchers, describe, in_use
+from rlkit_core.plugins.manager import HookManager, Hooks, registered_twice
+from rlkit_core.plugins.quarantine import quarantined
 from rlkit_core.plugins.records import (
+    LOCAL,
     SERVICE_KINDS,
     Component,
     ModuleAPI,
@@ -41,14 +49,14 @@ from rlkit_core.plugins.records import (
     Record,
     Registered,
     Service,
-    describe,
     load_target,
 )
 from rlkit_core.plugins.registry import ComponentRegistry
 from rlkit_core.plugins.states import FAILED, LOADED, PluginState, report_once
 from rlkit_core.plugins.versions import check_api
 
-_log = logging.getLogger("rlkit.plugins")
+Key = tuple[str, str]  # distribution and entry point
+_Read = tuple[Hooks, list[Registered[Record]]]
 
 
 class PluginHost:
@@ -64,13 +72,15 @@ class PluginHost:
         self.snapshot = scan(env=self._env) if snapshot is None else snapshot
         self._traced = self._is_on("RLKIT_TRACE_PLUGINS")
         self._manager = HookManager(self._trace if self._traced else None)
-        self._lock = threading.RLock()
-        self._states: dict[tuple[str, str], PluginState] = {}
-        self._held: dict[tuple[str, str], list[Registered[Record]]] = {}
+        self._lock = threading.RLock()  # held while something is registered, never while a plugin's code runs
+        self._states: dict[Key, PluginState] = {}
+        self._held: dict[Key, list[Registered[Record]]] = {}
+        self._by_hand: dict[str, object] = {}
+        self._importing: set[tuple[int, Key]] = set()
         self._complete = False
         self._registry: ComponentRegistry | None = None
         self._origins = lookup.OriginFinder(self.snapshot)
-        self.observer_errors: Counter[tuple[str, str]] = Counter()
+        self.watchers = Watchers(lambda: self.strict)
 
     # ------------------------------------------------------------------ loading
 
@@ -82,16 +92,19 @@ class PluginHost:
     def load(self) -> None:
         """Load every enabled plugin that is not loaded yet; report each failure once per process.
 
+        Threads may load at the same time: each imports for itself, as Python allows, and the first registers.
+
         Raises:
             PluginError: only with ``RLKIT_PLUGINS_STRICT=1``, chained from the plugin's own exception.
         """
         if self._complete:
             return
+        entries = self.snapshot.entry_points(GROUP_PLUGINS)
+        for entry in sorted(entries, key=lambda e: e.distribution != CORE):  # what it imports is looked at beforehand
+            self._load(entry)
         with self._lock:
-            for entry in self.snapshot.entry_points(GROUP_PLUGINS):
-                self._load(entry)
-            self._complete = True
-        for state in self.states:
+            self._complete = all((e.distribution, e.name) in self._states for e in entries)
+        for state in self.states if self._complete else ():
             if state.state in (FAILED, INCOMPATIBLE):
                 if self.strict:
                     self._complete = False
@@ -100,40 +113,181 @@ class PluginHost:
 
     def _load(self, entry: EntryPointInfo) -> None:
         key = (entry.distribution, entry.name)
-        if key in self._states:  # also while it is being loaded: a plugin may ask for the host at import
+        me = (threading.get_ident(), key)
+        if key in self._states or me in self._importing:  # a plugin may ask for the host while it is imported
             return
+        if self._traced:
+            self._trace(f"importing {':'.join(key)} = {entry.value} ...")
         start = time.perf_counter()
-        self._states[key] = PluginState.of(entry, "loading")
+        self._importing.add(me)
+        read: _Read | BaseException | None
         try:
-            self._held[key] = self._register(entry)
-            state = PluginState.of(entry, LOADED, seconds=time.perf_counter() - start)
+            with quarantined(Origin(entry.distribution, entry.version)) as quarantine:
+                read = self._read(entry)
+        except KeyboardInterrupt:
+            raise
         except BaseException as exc:
-            self._manager.discard(":".join(key))  # whatever step it failed at
-            if isinstance(exc, KeyboardInterrupt):
-                del self._states[key]
+            read = exc
+        finally:
+            self._importing.discard(me)
+        if read is None:
+            return  # half of it: somewhere up the stack, or in another thread, it is still being imported
+        seconds = time.perf_counter() - start
+        with self._lock:
+            if key in self._states:
+                return  # another thread was faster
+            try:
+                if isinstance(read, BaseException):
+                    raise read
+                self._register(key, *read)
+                state = PluginState.of(entry, LOADED, seconds=seconds)
+            except KeyboardInterrupt:
                 raise
-            state = PluginState.failure(entry, exc, seconds=time.perf_counter() - start)
-        self._states[key] = state
-        self._registry = None
+            except BaseException as exc:
+                self._manager.discard(":".join(key))  # whatever step it failed at
+                state = PluginState.failure(entry, exc, seconds=seconds)
+            self._states[key] = state = evolve(state, changes=quarantine.changes)
+            self._registry = None
         if self._traced:
             self._trace(f"load {':'.join(key)} = {entry.value}: {state.state}, {state.seconds * 1e3:.1f} ms")
 
-    def _register(self, entry: EntryPointInfo) -> list[Registered[Record]]:
-        plugin = load_target(entry.value)
-        check_api(getattr(plugin, "rlkit_api", None), API_VERSION, entry.distribution)
-        name = f"{entry.distribution}:{entry.name}"
-        self._manager.add(plugin, name)
+    def _read(self, entry: EntryPointInfo) -> _Read | None:
+        """Import a plugin and ask for its records; None where it is only half imported."""
+        try:
+            plugin = load_target(entry.value)
+        except RuntimeError as exc:
+            if type(exc).__name__ == "_DeadlockError":  # Python's: two threads wait for each other's half modules
+                return None
+            raise
+        module = sys.modules.get(entry.value.partition(":")[0].strip())
+        if getattr(getattr(module, "__spec__", None), "_initializing", False):
+            return None
         origin = Origin(entry.distribution, entry.version, entry.name)
-        beside = (held for (distribution, _), held in self._held.items() if distribution == entry.distribution)
-        taken = {(r.kind, r.name) for held in beside for r in held}
-        return self._manager.records(name, origin, taken)
+        return self._hooks_of(plugin, origin)
+
+    def _hooks_of(self, plugin: object, origin: Origin) -> _Read:
+        check_api(getattr(plugin, "rlkit_api", None), API_VERSION, origin.distribution)
+        hooks = self._manager.read(plugin, f"{origin.distribution}:{origin.entry_point}")
+        return hooks, self._manager.records(hooks, origin)
+
+    def _register(self, key: Key, hooks: Hooks, held: list[Registered[Record]]) -> None:
+        """Take up the hooks and records of a plugin, all or nothing; the lock is held."""
+        beside = {
+            (r.kind, r.name): other for other, records in self._held.items() if other[0] == key[0] for r in records
+        }
+        twice = next((r for r in held if (r.kind, r.name) in beside), None)
+        if twice is not None:
+            raise registered_twice(twice)
+        self._manager.add(hooks)
+        self._held[key] = held
+
+    # ------------------------------------------------------------------ by hand
+
+    def register(self, plugin: object, *, name: str | None = None) -> str:
+        """Register a plugin that is not installed: a script's, a notebook's. Its ids begin with ``local/``.
+
+        What is built already stays as it is.
+
+        Args:
+            plugin: a module or object with hooks and ``rlkit_api``, as an entry point would name.
+            name: of the registration, for :meth:`unregister`; the module's or class's unless given.
+
+        Returns:
+            The name.
+
+        Raises:
+            PluginError: the name is taken, or the plugin is refused, as an installed one would be.
+        """
+        name = name or str(getattr(plugin, "__name__", type(plugin).__name__))
+        self.load()
+        key = (RESERVED, name)
+        if key in self._held:
+            raise PluginError(
+                f"a plugin is registered as {name!r} already: host.unregister({name!r}) first, or give another name="
+            )
+        with in_use(f"plugin {name!r}, while it was registered"):
+            hooks, held = self._hooks_of(plugin, Origin(RESERVED, LOCAL.version, name))
+        with self._lock:
+            try:
+                self._register(key, hooks, held)
+            except BaseException:
+                self._manager.discard(":".join(key))
+                raise
+            self._by_hand[name] = plugin
+            self._registry = None
+        return name
+
+    def unregister(self, name: str) -> None:
+        """Take back what :meth:`register` registered; what is built with it stays.
+
+        Raises:
+            PluginNotFoundError: nothing is registered by hand under that name.
+        """
+        with self._lock:
+            if name not in self._by_hand:
+                known = did_you_mean(name, self._by_hand)
+                raise PluginNotFoundError(f"no plugin was registered by hand as {name!r}.{known}")
+            del self._by_hand[name], self._held[RESERVED, name]
+            self._manager.discard(f"{RESERVED}:{name}")
+            self._registry = None
+
+    @property
+    def registered(self) -> Mapping[str, object]:
+        """The plugins that were registered by hand, by name."""
+        return types.MappingProxyType(self._by_hand)
+
+    @contextmanager
+    def temporary(self, *plugins: object) -> Iterator[PluginHost]:
+        """Register plugins for a ``with`` block; whatever else is registered by hand in it goes at its end as well."""
+        before = set(self._by_hand)
+        try:
+            for plugin in plugins:
+                self.register(plugin)
+            yield self
+        finally:
+            for name in set(self._by_hand) - before:
+                self.unregister(name)
+
+    def refresh(self) -> tuple[PluginState, ...]:
+        """Look again at what is installed: new plugins are found, failed ones tried again, those gone are forgotten.
+
+        For notebooks, after a ``pip install``. A loaded plugin stays as it was imported, whatever its files say now:
+        another version of it needs another process. What is built already stays as it is.
+
+        Returns:
+            The states that are new or another's now.
+        """
+        importlib.invalidate_caches()
+        snapshot = scan(env=self._env, refresh=True)
+        before = set(self.states)
+        with self._lock:
+            found = {(e.distribution, e.name): e for e in snapshot.entry_points(GROUP_PLUGINS)}
+            for key, state in list(self._states.items()):
+                if key not in found or state.state == FAILED:
+                    self._forget(key, state)
+            self.snapshot = snapshot
+            self._origins = lookup.OriginFinder(snapshot)
+            self._registry, self._complete = None, False
+        self.load()
+        return tuple(s for s in self.states if s not in before)
+
+    def _forget(self, key: Key, state: PluginState) -> None:
+        """Forget a plugin; of one that failed, the modules too, so that it is read anew."""
+        del self._states[key]
+        self._held.pop(key, None)
+        self._manager.discard(":".join(key))
+        package = top_level(state.value)
+        in_use = {top_level(s.value) for s in self._states.values() if s.state == LOADED}
+        if state.state == FAILED and package not in in_use:
+            for name in [n for n in sys.modules if n.partition(".")[0] == package]:
+                del sys.modules[name]
 
     # ------------------------------------------------------------------ what was found
 
     @property
     def states(self) -> tuple[PluginState, ...]:
         """The state of every plugin, sorted by (distribution, entry point), those not loadable included."""
-        states = [s for s in self._states.values() if s.state != "loading"]
+        states = list(self._states.values())
         for info in self.snapshot.distributions:
             for entry in info.entry_points:
                 if entry.group == GROUP_PLUGINS and entry.state in (DISABLED, INCOMPATIBLE, SHADOWED):
@@ -210,18 +364,19 @@ class PluginHost:
             PluginError: the import failed, or that plugin did; chained from the original exception.
         """
         asked_for = f"{lookup.NOUNS.get(entry.group, 'entry point')} {entry.name!r}"
-        with self._lock:
-            for sibling in self.snapshot.entry_points(GROUP_PLUGINS):
-                if sibling.distribution == entry.distribution:
-                    self._load(sibling)
-        failed = [s for s in self._states.values() if s.distribution == entry.distribution and s.state == FAILED]
+        plugins = self.snapshot.entry_points(GROUP_PLUGINS)
+        siblings = [e for e in plugins if e.distribution == entry.distribution]
+        for sibling in [*(e for e in plugins if siblings and e.distribution == CORE), *siblings]:
+            self._load(sibling)
+        failed = [s for s in self.states if s.distribution == entry.distribution and s.state == FAILED]
         if failed:
             raise failed[0].error(asked_for)
         try:
-            return load_target(entry.value)
+            with quarantined(Origin(entry.distribution, entry.version)):
+                return load_target(entry.value)
+        except KeyboardInterrupt:
+            raise
         except BaseException as exc:
-            if isinstance(exc, KeyboardInterrupt):
-                raise
             raise PluginState.failure(entry, exc).error(asked_for) from exc
 
     def _class(self, entry: EntryPointInfo, noun: str) -> type[Any]:
@@ -260,22 +415,13 @@ class PluginHost:
             yield origin, functools.partial(self._manager.ask, name, hook, kwargs)
 
     def notify(self, hook: str, **kwargs: object) -> None:
-        """Tell observers. What one raises is logged once, counted in ``observer_errors``, and stops nobody.
+        """Tell observers; what one raises is logged once, counted in ``watchers.errors``, and stops nobody.
 
         Raises:
             PluginError: only with ``RLKIT_PLUGINS_STRICT=1``.
         """
         for origin, call in self._calls(hook, kwargs):
-            try:
-                call()
-            except (Exception, SystemExit) as exc:
-                if self.strict:
-                    raise PluginError(f"{hook} of plugin {origin.distribution} raised {exc!r}") from exc
-                key = (origin.distribution, hook)
-                self.observer_errors[key] += 1
-                if self.observer_errors[key] == 1:
-                    text = "%s of plugin %s %s raised %r; the run goes on, its further errors are only counted"
-                    _log.warning(text, hook, origin.distribution, origin.version, exc, exc_info=exc)
+            self.watchers.call(origin, hook, call)
 
     def collect(self, hook: str, **kwargs: object) -> list[tuple[Origin, Any]]:
         """Ask every plugin and return ``(origin, item)`` for each item of each answer (None: no items).

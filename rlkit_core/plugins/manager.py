@@ -10,12 +10,13 @@ import inspect
 import time
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pluggy
 
 from rlkit_core.errors import PluginError, did_you_mean
 from rlkit_core.plugins import API_VERSION
+from rlkit_core.plugins.guard import safe_text
 from rlkit_core.plugins.hookspecs import RECORD_HOOKS, RLKitSpecs
 from rlkit_core.plugins.records import Origin, Record, Registered
 
@@ -27,17 +28,34 @@ HOOKS: dict[str, tuple[str, ...]] = {
 """Every hook with the names of its arguments."""
 
 
+class Hooks(NamedTuple):
+    """What a plugin implements: read and checked, by hook; the namespace is what pluggy gets."""
+
+    name: str
+    namespace: types.ModuleType
+    functions: Mapping[str, Callable[..., Any]]
+
+
+def registered_twice(record: Registered[Record]) -> PluginError:
+    """Return the error for a second record of one kind and name in a distribution."""
+    return PluginError(
+        f"{record.kind.replace('_', ' ')} {record.name!r} is registered twice by {record.origin.distribution}; names "
+        "are unique inside a distribution"
+    )
+
+
 class HookManager(pluggy.PluginManager):
     """A manager of ``rlkit_*`` hooks, marked or not; ``trace`` is told, in one line, of each call of one."""
 
     def __init__(self, trace: Callable[[str], None] | None = None) -> None:
         super().__init__("rlkit")
         self.add_hookspecs(RLKitSpecs)
+        self._trace_line = trace
         if trace is not None:
             self._trace_calls(trace)
 
-    def add(self, plugin: object, name: str) -> None:
-        """Register the hooks of a module or object under ``name``. After an error the caller unregisters it.
+    def read(self, plugin: object, name: str) -> Hooks:
+        """Read and check what a module or object implements; nothing is registered.
 
         Raises:
             PluginError: an unknown hook, one implemented twice, arguments a hook does not have or that would never
@@ -48,12 +66,22 @@ class HookManager(pluggy.PluginManager):
         _check_forgotten(plugin)
         # pluggy wants what it is given hashable, and older ones read every attribute of it, which imports all that a
         # lazy module (PEP 562) offers. It gets a namespace that holds the names in question and nothing else.
-        hooks = types.ModuleType(name)
-        vars(hooks).update({n: getattr(plugin, n) for n in dir(plugin) if n.startswith("rlkit_") and n != "rlkit_api"})
-        self.register(hooks, name=name)
-        for caller in self.get_hookcallers(hooks) or ():
-            if sum(impl.plugin is hooks for impl in caller.get_hookimpls()) > 1:
-                raise PluginError(f"hook {caller.name!r} is implemented twice in one plugin")
+        namespace = types.ModuleType(name)
+        names = [n for n in dir(plugin) if n.startswith("rlkit_") and n != "rlkit_api"]
+        vars(namespace).update({n: getattr(plugin, n) for n in names})
+        functions: dict[str, Callable[..., Any]] = {}
+        for attribute in names:
+            options = self.parse_hookimpl_opts(namespace, attribute)
+            hook = None if options is None else options.get("specname") or attribute
+            if hook in functions:
+                raise PluginError(f"hook {hook!r} is implemented twice in one plugin")
+            if hook is not None:
+                functions[hook] = getattr(namespace, attribute)
+        return Hooks(name, namespace, functions)
+
+    def add(self, hooks: Hooks) -> None:
+        """Register what :meth:`read` read. After an error the caller discards it."""
+        self.register(hooks.namespace, name=hooks.name)
 
     def discard(self, name: str) -> None:
         """Take back everything registered under ``name``; nothing happens where nothing is."""
@@ -107,33 +135,30 @@ class HookManager(pluggy.PluginManager):
         answers = self.subset_hook_caller(hook, others)(**kwargs)
         return answers[0] if answers else None
 
-    def records(self, name: str, origin: Origin, taken: Iterable[tuple[str, str]]) -> list[Registered[Record]]:
-        """Call the record hooks of the plugin registered under ``name`` and check what they return.
-
-        ``taken`` are (kind, name) that another entry point of the same distribution has registered already.
+    def records(self, hooks: Hooks, origin: Origin) -> list[Registered[Record]]:
+        """Call the record hooks of a plugin and check what they return.
 
         Raises:
             PluginError: a hook returned no records, records of another kind, or a name is used twice.
         """
         registered: list[Registered[Record]] = []
-        seen = set(taken)
         for hook, (cls, kind) in RECORD_HOOKS.items():
-            records = self.ask(name, hook, {})
+            if hook not in hooks.functions:
+                continue
+            records = hooks.functions[hook]()
+            if self._trace_line is not None:
+                self._trace_line(f"{hook} of {hooks.name}: done")
             if records is None:
                 continue
             if isinstance(records, str) or not isinstance(records, Iterable):
-                raise PluginError(f"{hook} returned {records!r}: expected a list of records")
+                raise PluginError(f"{hook} returned {safe_text(repr(records))}: expected a list of records")
             for record in records:
                 if not isinstance(record, cls):
-                    raise PluginError(f"{hook}: got {record!r}, expected {cls.__name__} records")
+                    raise PluginError(f"{hook}: got {safe_text(repr(record))}, expected {cls.__name__} records")
                 if kind is not None and record.kind != kind:
                     raise PluginError(f"{hook}: {record.name!r} is of kind {record.kind!r}, this hook is for {kind!r}")
-                if (record.kind, record.name) in seen:
-                    raise PluginError(
-                        f"{hook}: {record.kind.replace('_', ' ')} {record.name!r} is registered twice by "
-                        f"{origin.distribution}; names are unique inside a distribution"
-                    )
-                seen.add((record.kind, record.name))
+                if any((record.kind, record.name) == (other.kind, other.name) for other in registered):
+                    raise registered_twice(Registered(record, origin))
                 registered.append(Registered(record, origin))
         return registered
 

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import importlib
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from attrs import Attribute, field, frozen, validators
 
 from rlkit_core.errors import PluginError, did_you_mean
+from rlkit_core.plugins.guard import describe
+from rlkit_core.plugins.quarantine import quarantined
 
 Kind = Literal["encoder", "head", "distribution"]
 Slot = Literal["encoder", "pi", "vf", "af"]
@@ -84,6 +88,14 @@ def load_target(target: object) -> Any:
     for part in filter(None, attribute.strip().split(".")):
         value = getattr(value, part)
     return value
+
+
+def _is_imported(target: object) -> bool:
+    """Whether loading a target runs no code: it is no string, or names what an imported module holds."""
+    if not isinstance(target, str):
+        return True
+    module, _, attribute = target.partition(":")
+    return attribute.partition(".")[0] in vars(sys.modules.get(module, object))
 
 
 class Record(Protocol):
@@ -259,7 +271,8 @@ class Registered(Generic[R]):
         target = getattr(self.record, part)
         label = f"{self.kind.replace('_', ' ')} {self.id!r}"
         try:
-            value = load_target(target)
+            with nullcontext() if _is_imported(target) else quarantined(self.origin):
+                value = load_target(target)
         except KeyboardInterrupt:
             raise
         except BaseException as exc:
@@ -271,8 +284,3 @@ class Registered(Generic[R]):
         if problem:
             raise PluginError(f"{label}: {problem}")
         return value
-
-
-def describe(exc: BaseException) -> str:
-    """Return an exception in one line: rlkit's own errors speak for themselves, others give their type first."""
-    return str(exc) if isinstance(exc, PluginError) else f"{type(exc).__name__}: {exc}".rstrip(": ")

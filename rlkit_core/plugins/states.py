@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import traceback
-import warnings
-
 from attrs import evolve, field, frozen
 
 from rlkit_core.errors import PluginError, PluginVersionError
-from rlkit_core.plugins import PluginWarning
 from rlkit_core.plugins.discovery import INCOMPATIBLE, EntryPointInfo, top_level
-from rlkit_core.plugins.records import describe
+from rlkit_core.plugins.guard import describe, notice, safe_traceback
+from rlkit_core.plugins.quarantine import Changes
 
 LOADED, FAILED = "loaded", "failed"
 
@@ -24,6 +21,7 @@ class PluginState:
         reason: why it is not loaded, in one line; ``remedy`` is what to do about it.
         traceback: of the failure, as text.
         seconds: how long importing and registering took.
+        changes: what it did to the process meanwhile.
     """
 
     distribution: str
@@ -35,6 +33,7 @@ class PluginState:
     remedy: str | None = None
     traceback: str | None = None
     seconds: float = 0.0
+    changes: Changes = field(factory=Changes)
     exception: BaseException | None = field(default=None, eq=False, repr=False)
 
     @classmethod
@@ -49,7 +48,7 @@ class PluginState:
         return evolve(
             cls.of(entry, FAILED, reason=describe(exc), seconds=seconds),
             remedy=f"{_remedy(exc, entry)}, or hide it with RLKIT_PLUGINS_DISABLE={entry.distribution}",
-            traceback="".join(traceback.format_exception(exc)),
+            traceback=safe_traceback(exc),
             exception=exc,
         )
 
@@ -79,15 +78,8 @@ def _remedy(exc: BaseException, entry: EntryPointInfo) -> str:
     return f"update it (pip install -U {name})"
 
 
-_reported: set[tuple[str, str, str | None]] = set()
-
-
 def report_once(state: PluginState) -> None:
     """Warn about a plugin that cannot be used; once per process, however many hosts there are."""
-    key = (state.distribution, state.entry_point, state.reason)
-    if key not in _reported:
-        _reported.add(key)
-        remedy = f" {state.remedy}." if state.remedy else ""
-        warnings.warn(
-            f"{state}.{remedy} Everything else works; 'rlkit doctor' shows the traceback.", PluginWarning, stacklevel=4
-        )
+    remedy = f" {state.remedy}." if state.remedy else ""
+    text = f"{state}.{remedy} Everything else works; 'rlkit doctor' shows the traceback."
+    notice((state.distribution, state.entry_point, state.reason), text)

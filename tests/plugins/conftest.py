@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rlkit_core.plugins import discovery, states
+from rlkit_core.plugins import discovery, guard
 from rlkit_core.plugins.host import PluginHost
 
 if sys.version_info >= (3, 11):
@@ -71,7 +71,7 @@ class Site:
 @pytest.fixture
 def make_site(tmp_path, monkeypatch):
     before = set(sys.modules)
-    monkeypatch.setattr(states, "_reported", set())
+    monkeypatch.setattr(guard, "_noticed", set())
     monkeypatch.setattr(discovery, "_warned", set())
 
     def make(name="site"):

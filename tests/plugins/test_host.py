@@ -502,7 +502,7 @@ def test_observers_that_raise_are_logged_once_counted_and_stop_nobody(site, capl
             host.notify("rlkit_train_result", algorithm=None, result=i)
         host.notify("rlkit_checkpoint_saved", algorithm=None, path="x")
     assert sys.modules["zz_last"].seen == [0, 1, 2]
-    assert host.observer_errors == {
+    assert host.watchers.errors == {
         ("fx-observer", "rlkit_train_result"): 3,
         ("fx-observer", "rlkit_checkpoint_saved"): 1,
     }
