@@ -19,6 +19,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if "--debug" in arguments:  # anywhere on the line, also after a sub-command
         arguments.remove("--debug")
         os.environ["RLKIT_DEBUG"] = "1"
+    _take_plugin_files(arguments)
     if arguments and arguments[0] in ("plugins", "algorithms") and set(arguments[1:]) <= {"--json"}:
         # The two listings read metadata and print: they answer before click is imported, which would take half
         # of their time. Every other spelling, --help included, goes through click and ends in the same functions.
@@ -33,6 +34,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     from rlkit_core.cli.app import cli
 
     cli.main(args=arguments, prog_name="rlkit")
+
+
+def _take_plugin_files(arguments: list[str]) -> None:
+    """Take ``--plugin FILE`` off the line, wherever it stands; workers inherit the variable that it becomes."""
+    files = [name for name in os.environ.get("RLKIT_PLUGIN_FILES", "").split(os.pathsep) if name]
+    for index in range(len(arguments) - 1, -1, -1):
+        name, equals, value = arguments[index].partition("=")
+        if name == "--plugin" and (equals or index + 1 < len(arguments)):
+            end = index + (1 if equals else 2)
+            files.append(os.path.abspath(value if equals else arguments[index + 1]))
+            del arguments[index:end]
+    if files:
+        os.environ["RLKIT_PLUGIN_FILES"] = os.pathsep.join(dict.fromkeys(files))
 
 
 def _plain_warnings() -> None:

@@ -89,7 +89,8 @@ def _plugin_commands(*, usable_only: bool = True) -> tuple[EntryPointInfo, ...]:
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message=f"rlkit-core %(version)s (plugin API {'.'.join(map(str, API_VERSION))})")
 @click.option("--debug", is_flag=True, help="Show tracebacks (also: RLKIT_DEBUG=1).")
-def cli(debug: bool) -> None:
+@click.option("--plugin", metavar="FILE", multiple=True, help="Register a Python file as a plugin.")
+def cli(debug: bool, plugin: tuple[str, ...]) -> None:
     """Reinforcement learning from plugins."""
 
 

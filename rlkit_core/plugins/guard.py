@@ -15,19 +15,30 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+
+from attrs import frozen
 
 from rlkit_core.errors import PluginError
 from rlkit_core.plugins import PluginWarning
-
-if TYPE_CHECKING:
-    from rlkit_core.plugins.records import Origin
 
 _log = logging.getLogger("rlkit.plugins")
 _noticed: set[tuple[object, ...]] = set()
 
 MOST_TEXT = 2_000
 """Characters of a text of a plugin's that a message shows."""
+
+
+@frozen
+class Origin:
+    """Who supplies something: a distribution with its version, and the entry point it came through."""
+
+    distribution: str
+    version: str
+    entry_point: str | None = None
+
+
+LOCAL = Origin("local", "0")
+"""The origin of what no installed distribution supplies: a script's own classes."""
 
 
 def safe_text(value: object, limit: int = MOST_TEXT) -> str:

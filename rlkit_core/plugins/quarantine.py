@@ -20,12 +20,9 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from rlkit_core.plugins.guard import notice
-
-if TYPE_CHECKING:
-    from rlkit_core.plugins.records import Origin
+from rlkit_core.plugins.guard import Origin, notice
 
 _UNKNOWN: Any = object()
 

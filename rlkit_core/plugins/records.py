@@ -16,6 +16,8 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 from attrs import Attribute, field, frozen, validators
 
 from rlkit_core.errors import PluginError, did_you_mean
+from rlkit_core.plugins.guard import LOCAL as LOCAL
+from rlkit_core.plugins.guard import Origin as Origin
 from rlkit_core.plugins.guard import describe
 from rlkit_core.plugins.quarantine import quarantined
 
@@ -224,18 +226,6 @@ class Service(Record):
     )
     parts: ClassVar[tuple[str, ...]] = ("target",)
 
-
-@frozen
-class Origin:
-    """Who supplies something: a distribution with its version, and the entry point it came through."""
-
-    distribution: str
-    version: str
-    entry_point: str | None = None
-
-
-LOCAL = Origin("local", "0")
-"""The origin of what no installed distribution supplies: a script's own classes."""
 
 R = TypeVar("R", bound=Record, covariant=True)
 

@@ -166,3 +166,42 @@ def test_many_threads_load_one_host_once(site):
     run_together(*[lambda: seen.append(tuple(ids(host)))] * 8)
     assert seen == [tuple(f"lab-{i}/text-{i}" for i in range(6))] * 8
     assert len([n for n in sys.modules if n.startswith("lab_") and n[4:].isdigit()]) == 6
+
+
+# ------------------------------------------------------------------------------ files
+
+
+def test_a_file_is_a_plugin(site, tmp_path):
+    (tmp_path / "beside_it.py").write_text("NAME = 'text'\n")
+    file = tmp_path / "my_lab_plugin.py"
+    file.write_text(HEAD + "from beside_it import NAME\n" + ENCODER.replace("'text'", "NAME"))
+    host = site.host({"RLKIT_PLUGIN_FILES": str(file)})
+    assert ids(host) == ["local/text"]
+    assert host.register_file(file) == "my_lab_plugin"  # once
+    assert list(host.registered) == ["my_lab_plugin"]
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("1 / 0", ZeroDivisionError, "division"),
+        ("raise SystemExit(0)", PluginError, "would have ended Python"),
+        ("", PluginError, "it declares none"),
+        (None, PluginError, "expected a Python file"),
+    ],
+)
+def test_a_file_that_is_no_plugin_is_said_each_time(site, tmp_path, text, error, message):
+    file = tmp_path / "my_bad_plugin.py"
+    if text is not None:
+        file.write_text(text)
+    host = site.host({"RLKIT_PLUGIN_FILES": str(file)})
+    for _ in range(2):
+        with pytest.raises(error, match=message):
+            host.load()
+    sys.modules.pop("my_bad_plugin", None)
+
+
+def test_a_file_named_as_a_module_is_refused(site, tmp_path):
+    (tmp_path / "json.py").write_text("rlkit_api = '1.0'\n")
+    with pytest.raises(PluginError, match="a module 'json' is imported already: rename it"):
+        site.host().register_file(tmp_path / "json.py")

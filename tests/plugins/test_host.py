@@ -43,9 +43,13 @@ def ghosts(host, distribution):
         impl.plugin_name
         for hook in vars(RLKitSpecs)
         if hook.startswith("rlkit_")
-        for impl in getattr(host._manager.hook, hook).get_hookimpls()
+        for impl in getattr(host._loader.manager.hook, hook).get_hookimpls()
     ]
-    found = [n for n in [*impls, *(n for n, _ in host._manager.list_name_plugin())] if n.startswith(distribution + ":")]
+    found = [
+        n
+        for n in [*impls, *(n for n, _ in host._loader.manager.list_name_plugin())]
+        if n.startswith(distribution + ":")
+    ]
     found += [c.id for c in host.registry.components() if c.origin.distribution == distribution]
     found += [a.id for a in (*host.module_apis, *host.services()) if a.origin.distribution == distribution]
     return found
@@ -190,14 +194,14 @@ def test_two_entry_points_of_one_distribution_fail_apart(site):
 def test_a_failure_inside_pluggy_is_rolled_back_too(site, monkeypatch):
     site.add("lab-x", GOOD)
     host = site.host()
-    add = type(host._manager.hook.rlkit_encoders)._add_hookimpl
+    add = type(host._loader.manager.hook.rlkit_encoders)._add_hookimpl
 
     def add_then_fail(self, impl):
         add(self, impl)
         if impl.plugin_name.startswith("lab-x"):
             raise RuntimeError("half registered")
 
-    monkeypatch.setattr(type(host._manager.hook.rlkit_encoders), "_add_hookimpl", add_then_fail)
+    monkeypatch.setattr(type(host._loader.manager.hook.rlkit_encoders), "_add_hookimpl", add_then_fail)
     with pytest.warns(PluginWarning, match="half registered"):
         host.load()
     assert ghosts(host, "lab-x") == []
