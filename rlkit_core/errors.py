@@ -9,7 +9,6 @@ Messages name the thing, what was expected, what was seen, and the fix.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -105,5 +104,7 @@ def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str
     >>> did_you_mean("lamda", ["lambda_", "gamma"])
     " Did you mean 'lambda_'?"
     """
+    import difflib  # costs more than all else here, and most programs end without an error
+
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
     return f" Did you mean {near[0]!r}?" if near else ""

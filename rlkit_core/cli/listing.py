@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,7 +36,8 @@ def plugin_rows(snapshot: Snapshot) -> list[dict[str, Any]]:
     for d in snapshot.distributions:
         entry_points = [{"group": e.group, "name": e.name, "value": e.value, "state": e.state} for e in d.entry_points]
         of_all = ("name", "version", "state", "reason", "requires_core", "location")
-        rows.append({**{key: getattr(d, key) for key in of_all}, "entry_points": entry_points})
+        own = {key: getattr(d, key) for key in of_all}
+        rows.append({**own, "notes": list(d.notes), "entry_points": entry_points})
     return rows
 
 
@@ -49,6 +51,7 @@ def algorithm_rows(snapshot: Snapshot) -> list[dict[str, Any]]:
             "value": e.value,
             "state": e.state,
             "reason": None if e.state == "found" else d.reason,
+            "notes": list(d.notes),
         }
         for d in snapshot.distributions
         for e in d.entry_points
@@ -65,6 +68,7 @@ def _provides(row: dict[str, Any]) -> str:
 
 
 def _table(head: tuple[str, ...], cells: Sequence[tuple[str, ...]], rows: list[dict[str, Any]]) -> str:
+    cells = [tuple(map(_shown, values)) for values in cells]
     widths = [max(len(line[i]) for line in (head, *cells)) for i in range(len(head))]
 
     def line(values: tuple[str, ...]) -> str:
@@ -74,5 +78,19 @@ def _table(head: tuple[str, ...], cells: Sequence[tuple[str, ...]], rows: list[d
     for values, row in zip(cells, rows, strict=True):
         lines.append(line(values))
         if row["reason"]:
-            lines.append(f"    {row['reason']}")
+            lines.append(f"    {_shown(row['reason'])}")
+        lines.extend(f"    note: {_shown(note)}" for note in row["notes"])
     return "\n".join(lines)
+
+
+def _shown(text: str) -> str:
+    """Return what a plugin's metadata says as this terminal can show it: on one line, without codes that it obeys."""
+    if not text.isprintable():
+        import re
+
+        from rlkit_core.plugins.guard import safe_text
+
+        text = re.sub(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)", "", text)
+        text = " ".join(safe_text(text).split())
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text if text.isascii() else text.encode(encoding, "backslashreplace").decode(encoding, "replace")

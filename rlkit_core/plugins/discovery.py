@@ -1,23 +1,25 @@
 """What is installed: one scan of distribution metadata per process, no plugin code imported.
 
-Standard library and ``importlib_metadata`` only, because ``rlkit plugins`` and ``rlkit algorithms`` start
-from here and should answer in the time a shell command takes.
+Little of the standard library and nothing else, because ``rlkit plugins`` and ``rlkit algorithms`` start from here and
+should answer in the time a shell command takes.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import importlib_metadata
-
-from rlkit_core import _version
 from rlkit_core._version import __version__
 from rlkit_core.plugins import PluginWarning
-from rlkit_core.plugins.versions import window_problem
+from rlkit_core.plugins.installed import modules
+from rlkit_core.plugins.installed.copies import Installation, installations
+from rlkit_core.plugins.installed.metadata import canonical as canonical
+from rlkit_core.plugins.installed.metadata import read_path
+from rlkit_core.plugins.installed.variables import PluginList
+from rlkit_core.plugins.versions import python_problem, window_problem
 
 CORE = "rlkit-core"
 GROUP_PLUGINS = "rlkit.plugins"
@@ -30,6 +32,7 @@ RESERVED = "local"
 FOUND, DISABLED, INCOMPATIBLE, SHADOWED = "found", "disabled", "incompatible", "shadowed"
 
 _CORE_PLUGIN_MODULE = "rlkit_core.plugins.builtin"
+_CORE_LOCATION = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 
 
 class EntryPointInfo(NamedTuple):
@@ -54,6 +57,8 @@ class DistributionInfo(NamedTuple):
         state: ``"found"``, ``"disabled"`` (by a variable), ``"incompatible"`` (with this core) or
             ``"shadowed"`` (another copy comes first on ``sys.path``).
         reason: why the state is not ``"found"``.
+        location: the folder on ``sys.path`` that it lies in.
+        notes: what is wrong with it although it can be used: a misspelt group, another copy that Python imports.
     """
 
     name: str
@@ -63,11 +68,7 @@ class DistributionInfo(NamedTuple):
     state: str = FOUND
     reason: str | None = None
     location: str = ""
-
-
-def canonical(name: str) -> str:
-    """Return a distribution name in the normal form of PEP 503: ``"RLKit_PPO"`` is ``"rlkit-ppo"``."""
-    return re.sub(r"[-_.]+", "-", name.strip()).lower()
+    notes: tuple[str, ...] = ()
 
 
 class Snapshot:
@@ -136,7 +137,13 @@ class Snapshot:
     def from_dict(cls, data: Mapping[str, Any]) -> Snapshot:
         """Return the snapshot that :meth:`to_dict` wrote."""
         return cls(
-            DistributionInfo(**{**d, "entry_points": tuple(EntryPointInfo(**e) for e in d["entry_points"])})
+            DistributionInfo(
+                **{
+                    **d,
+                    "entry_points": tuple(EntryPointInfo(**e) for e in d["entry_points"]),
+                    "notes": tuple(d.get("notes", ())),
+                }
+            )
             for d in data["distributions"]
         )
 
@@ -156,6 +163,8 @@ _cached: Snapshot | None = None
 def scan(path: Sequence[str] | None = None, *, env: Mapping[str, str] | None = None, refresh: bool = False) -> Snapshot:
     """Read the metadata of what is installed; once per process, then from memory.
 
+    Whatever lies in the folders, nothing is raised: what cannot be read is reported as ``"incompatible"``.
+
     Args:
         path: directories to look in instead of ``sys.path`` (never cached).
         env: where ``RLKIT_PLUGINS`` and ``RLKIT_PLUGINS_DISABLE`` are read from; ``os.environ`` unless given.
@@ -164,103 +173,73 @@ def scan(path: Sequence[str] | None = None, *, env: Mapping[str, str] | None = N
     global _cached
     env = os.environ if env is None else env
     if path is not None:
-        return _select(_read(list(path)), env)
+        return _select(_read(path), env)
     if refresh or _cached is None:
         if refresh:
-            importlib_metadata.MetadataPathFinder.invalidate_caches()
+            modules.forget()
         _cached = _read(None)
     return _select(_cached, env)
 
 
-def _read(path: list[str] | None) -> Snapshot:
-    context = {} if path is None else {"path": path}
-    first: dict[str, Any] = {}
-    infos: list[DistributionInfo] = []
-    seen: set[tuple[str, str]] = set()
-    for dist in importlib_metadata.distributions(**context):
-        try:
-            text = dist.read_text("entry_points.txt") or ""
-            name = _name_of(dist)
-        except Exception:
-            continue  # an unreadable leftover in site-packages is no plugin
-        earlier = first.setdefault(name, dist)
-        if "[rlkit." not in text.replace(" ", ""):
-            continue
-        location = _location(dist)
-        if (name, location) in seen:
-            continue  # the same folder, twice on sys.path
-        seen.add((name, location))
-        info = _inspect(dist, name, location)
-        winner = location if earlier is dist else _location(earlier)
-        if winner != location:
-            reason = f"the copy in {winner} comes first on sys.path; uninstall one of the two"
-            info = _with_state(info, SHADOWED, reason)
-        infos.append(info)
-    if not any(i.name == CORE and i.state != SHADOWED for i in infos):
-        infos.append(_uninstalled_core())
-    return Snapshot(infos)
+def _read(path: Sequence[str] | None) -> Snapshot:
+    found = installations(read_path(path), GROUPS, path, core=CORE)
+    infos = [_core()]
+    infos += [_info(i) for i in found]
+    versions = {i.name: i.version for i in infos if i.state != SHADOWED}
+    return Snapshot(
+        info if info.state != FOUND or info.name == CORE else _checked(info, installation, versions)
+        for info, installation in zip(infos, [None, *found], strict=True)
+    )
 
 
-def _location(dist: Any) -> str:
-    return os.path.realpath(str(dist.locate_file("")))
+def _core() -> DistributionInfo:
+    """Describe the core that runs, whatever metadata of that name lies about."""
+    entry = EntryPointInfo(GROUP_PLUGINS, "core", _CORE_PLUGIN_MODULE, CORE, __version__)
+    return DistributionInfo(CORE, __version__, (entry,), location=_CORE_LOCATION)
 
 
-def _name_of(dist: Any) -> str:
-    # The name in normal form without parsing METADATA, as importlib_metadata itself de-duplicates.
-    name = getattr(dist, "_normalized_name", None)
-    return canonical(name if isinstance(name, str) else str(dist.metadata["Name"]))
-
-
-def _uninstalled_core() -> DistributionInfo:
-    """Describe a core that runs from a source tree, so that its own plugin is there in any case."""
-    version = __version__
-    entry = EntryPointInfo(GROUP_PLUGINS, "core", _CORE_PLUGIN_MODULE, CORE, version)
-    location = os.path.dirname(os.path.dirname(os.path.realpath(_version.__file__)))
-    return DistributionInfo(CORE, version, (entry,), location=location)
-
-
-def _inspect(dist: Any, name: str, location: str) -> DistributionInfo:
-    version, requirements = "0", []
-    try:
-        for key, value in _headers(dist):
-            if key == "version":
-                version = value
-            elif key == "requires-dist" and canonical(re.split(r"[^A-Za-z0-9._-]", value, maxsplit=1)[0]) == CORE:
-                requirements.append(value)
-        of_rlkit = [e for e in dist.entry_points if e.group in GROUPS]
-        entries = tuple(
-            EntryPointInfo(e.group, e.name, e.value, name, version)
-            for e in sorted(of_rlkit, key=lambda e: (e.group, e.name, e.value))
-        )
-    except Exception as exc:
-        return DistributionInfo(
-            name, version, (), None, INCOMPATIBLE, f"its metadata cannot be read ({exc}); reinstall it", location
-        )
-    info = DistributionInfo(name, version, entries, " and ".join(requirements) or None, location=location)
+def _info(installation: Installation) -> DistributionInfo:
+    name, version = installation.name, installation.version
+    entries = tuple(
+        EntryPointInfo(group, entry, value, name, version) for group, entry, value in sorted(installation.entries)
+    )
+    of_core = [r for r in installation.requires if r[:5].lower() == "rlkit" and _required(r) == CORE]
+    info = DistributionInfo(
+        name,
+        version,
+        entries,
+        " and ".join(of_core) or None,
+        location=installation.location,
+        notes=tuple(installation.notes),
+    )
+    if installation.shadowed:
+        return _with_state(info, SHADOWED, installation.shadowed)
+    if installation.damage:
+        return _with_state(info, INCOMPATIBLE, f"{'; '.join(installation.damage)}; reinstall it")
     if name == RESERVED:
         return _with_state(info, INCOMPATIBLE, "the name 'local' is reserved for components of scripts; rename it")
-    if name != CORE:
-        for requirement in requirements:
-            problem = window_problem(requirement, __version__)
-            if problem:
-                return _with_state(info, INCOMPATIBLE, problem)
+    if not entries and info.notes:
+        return _with_state(info._replace(notes=()), INCOMPATIBLE, "; ".join(info.notes))
     return info
 
 
-def _headers(dist: importlib_metadata.Distribution) -> Iterator[tuple[str, str]]:
-    """Yield the headers of METADATA; parsing them as an e-mail would cost a third of a listing's time."""
-    text = dist.read_text("METADATA")
-    if text is None:  # an egg-info directory
-        yield "version", str(dist.version)
-        for requirement in dist.requires or ():
-            yield "requires-dist", requirement
-        return
-    for line in text.splitlines():
-        if not line.strip():
-            return
-        key, colon, value = line.partition(":")
-        if colon and not line[0].isspace():
-            yield key.lower(), value.strip()
+def _required(requirement: str) -> str:
+    return canonical(re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0])
+
+
+def _checked(
+    info: DistributionInfo, installation: Installation | None, versions: Mapping[str, str]
+) -> DistributionInfo:
+    """Check what a distribution requires of Python, of the core and of other plugins; the rest is pip's concern."""
+    if installation is None:
+        return info
+    problems = [python_problem(installation.requires_python)] if installation.requires_python else []
+    for requirement in installation.requires:
+        other = _required(requirement)
+        if other in versions and other != info.name and versions[other] != modules.UNKNOWN_VERSION:
+            problems.append(window_problem(requirement, versions[other], other))
+    reason = next(filter(None, problems), None)
+    return info if reason is None else _with_state(info, INCOMPATIBLE, reason)
 
 
 def _with_state(info: DistributionInfo, state: str, reason: str) -> DistributionInfo:
@@ -274,32 +253,29 @@ _warned: set[tuple[str, str]] = set()
 
 
 def _select(snapshot: Snapshot, env: Mapping[str, str]) -> Snapshot:
-    allow_text, deny_text = env.get("RLKIT_PLUGINS"), env.get("RLKIT_PLUGINS_DISABLE", "")
-    allow = None if allow_text is None else _names(allow_text)
-    deny = _names(deny_text)
-    if allow is None and not deny:
+    allow_text = env.get("RLKIT_PLUGINS")
+    allow = None if allow_text is None else PluginList(allow_text)
+    deny = PluginList(env.get("RLKIT_PLUGINS_DISABLE", ""))
+    if allow is None and not deny.items:
         return snapshot
-    known = {CORE} | {d.name for d in snapshot.distributions}
-    known |= {canonical(e.name) for d in snapshot.distributions for e in d.entry_points}
-    for variable, names in (("RLKIT_PLUGINS", allow or set()), ("RLKIT_PLUGINS_DISABLE", deny)):
-        _warn_unknown(variable, names - known, known)
+    pairs: list[tuple[str, str | None]] = [(d.name, e.name) for d in snapshot.distributions for e in d.entry_points]
+    pairs += [(d.name, None) for d in snapshot.distributions]
+    for variable, plugin_list in (("RLKIT_PLUGINS", allow), ("RLKIT_PLUGINS_DISABLE", deny)):
+        for item in plugin_list.unmatched(pairs) if plugin_list else ():
+            _warn_unknown(variable, item, pairs)
     return Snapshot(_apply(d, allow, deny) for d in snapshot.distributions)
 
 
-def _names(text: str) -> set[str]:
-    return {canonical(part) for part in re.split(r"[\s,;]+", text) if part}
-
-
-def _apply(info: DistributionInfo, allow: set[str] | None, deny: set[str]) -> DistributionInfo:
+def _apply(info: DistributionInfo, allow: PluginList | None, deny: PluginList) -> DistributionInfo:
     if info.name == CORE or info.state == SHADOWED:
         return info
 
-    def hidden_by(*names: str) -> str | None:
-        if deny.intersection(names):
+    def hidden_by(entry: str | None) -> str | None:
+        if deny.names(info.name, entry):
             return "RLKIT_PLUGINS_DISABLE names it"
-        return "RLKIT_PLUGINS does not name it" if allow is not None and not allow.intersection(names) else None
+        return "RLKIT_PLUGINS does not name it" if allow is not None and not allow.names(info.name, entry) else None
 
-    reasons = [hidden_by(info.name, canonical(e.name)) for e in info.entry_points] or [hidden_by(info.name)]
+    reasons = [hidden_by(e.name) for e in info.entry_points] or [hidden_by(None)]
     first = next((r for r in reasons if r), None)
     if first is None:
         return info
@@ -312,17 +288,26 @@ def _apply(info: DistributionInfo, allow: set[str] | None, deny: set[str]) -> Di
     return info._replace(entry_points=entries)
 
 
-def _warn_unknown(variable: str, unknown: set[str], known: set[str]) -> None:
+def _warn_unknown(variable: str, item: str, pairs: Iterable[tuple[str, str | None]]) -> None:
+    if (variable, item) in _warned:
+        return
+    _warned.add((variable, item))
+    import warnings
+
     from rlkit_core.errors import did_you_mean
 
-    for name in sorted(unknown):
-        if (variable, name) not in _warned:
-            _warned.add((variable, name))
-            warnings.warn(
-                f"{variable} names {name!r}: no such plugin is installed.{did_you_mean(name, sorted(known))}",
-                PluginWarning,
-                stacklevel=2,
-            )
+    if any(c in item for c in "*?["):
+        said = "it matches nothing that is installed."
+    else:
+        known = {d for d, _ in pairs} | {canonical(e) for _, e in pairs if e}
+        if "/" in item:
+            known = {f"{d}/{canonical(e)}" for d, e in pairs if e}
+        said = f"no such {'entry point' if '/' in item else 'plugin'} is installed.{did_you_mean(item, sorted(known))}"
+    text = f"{variable} names {item!r}: {said}"
+    try:
+        warnings.warn(text, PluginWarning, stacklevel=2)
+    except PluginWarning:  # warnings are errors here; a notice stops nobody all the same
+        print(f"Warning: {text}", file=sys.stderr)
 
 
 def top_level(value: str) -> str:

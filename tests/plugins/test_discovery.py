@@ -4,7 +4,6 @@ import itertools
 import random
 import warnings
 
-import importlib_metadata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -254,8 +253,8 @@ def test_where_things_lie_does_not_matter(make_site):
 
 def test_one_scan_per_process(monkeypatch, site):
     calls = []
-    real = importlib_metadata.distributions
-    monkeypatch.setattr(importlib_metadata, "distributions", lambda **kw: calls.append(1) or real(**kw))
+    real = discovery.read_path
+    monkeypatch.setattr(discovery, "read_path", lambda path: calls.append(1) or real(path))
     monkeypatch.setattr(discovery, "_cached", None)
     scan()
     scan(env={"RLKIT_PLUGINS": ""})
