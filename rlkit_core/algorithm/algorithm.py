@@ -13,6 +13,7 @@ from rlkit_core.algorithm.config.converters import EnvSpec
 from rlkit_core.algorithm.evaluation import Evaluation
 from rlkit_core.algorithm.module_changes import Agents, RunningModules
 from rlkit_core.algorithm.results import ResultDict, Timers, assemble_result
+from rlkit_core.algorithm.used import used_by
 from rlkit_core.checkpoint import Checkpointable, from_jsonable
 from rlkit_core.checkpoint.saved_component import SavedComponent
 from rlkit_core.columns import COMPONENT_LEARNER_GROUP, DEFAULT_MODULE_ID
@@ -22,6 +23,7 @@ from rlkit_core.errors import ConfigError
 from rlkit_core.learner import LearnerGroup
 from rlkit_core.models.threads import is_small, torch_threads
 from rlkit_core.plugins.host import default_host
+from rlkit_core.plugins.used import Lock
 from rlkit_core.rl_module import MultiRLModuleSpec, RLModule, RLModuleSpec
 from rlkit_core.rl_module.module_set import ModuleSet, ToTrain, is_trained
 from rlkit_core.seeding import SeedTree
@@ -443,6 +445,10 @@ class Algorithm(Checkpointable):
         weights = self.learner_group.get_weights(inference_only=True)
         for group in self._runner_groups():
             group.sync_weights(weights)
+
+    def what_is_used(self) -> Lock:
+        """What the config names and what the modules here are made of; nothing else that is installed."""
+        return used_by(self)
 
     def get_checkpointable_components(self) -> list[tuple[str, Checkpointable]]:
         """The learner group, under ``learner_group``."""

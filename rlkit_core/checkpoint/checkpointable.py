@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import abc
+import functools
 import inspect
+import operator
 import os
 import tempfile
 import warnings
@@ -22,11 +24,15 @@ from rlkit_core.checkpoint.saved_component import (
 )
 from rlkit_core.checkpoint.strict_json import key_path
 from rlkit_core.checkpoint.tree import encode_tree
-from rlkit_core.checkpoint.trust import class_ref, distribution_of, plugin_packages, resolve_class
+from rlkit_core.checkpoint.trust import class_ref, distribution_of, plugin_packages, refs_in, resolve_class
 from rlkit_core.errors import CheckpointError
+from rlkit_core.plugins.discovery import CORE
+from rlkit_core.plugins.host import default_host
+from rlkit_core.plugins.used import Lock, Used, foundation, listed
 
 Self = TypeVar("Self", bound="Checkpointable")
 Filter = str | Collection[str] | None
+_NAMED = ("kind", "id", "distribution", "version")
 
 
 def _listed(value: Filter) -> list[str]:
@@ -86,6 +92,23 @@ class Checkpointable(abc.ABC):
         named = None if distribution is None else {"name": distribution[0], "version": distribution[1]}
         trace = getattr(self, "component_trace", None)
         return {**base_metadata(), "distribution": named, **({"component_trace": trace()} if callable(trace) else {})}
+
+    def what_is_used(self) -> Lock:
+        """What this object and its parts in this process are made of, with the distributions that all this comes from.
+
+        Here: the core, the libraries, its class with the plugins' classes that it builds on, and the components chosen.
+        """
+        host = default_host()
+        plugins = [info.name for info in host.snapshot.distributions]
+        trace = getattr(self, "component_trace", None)
+        chosen = (choice for choice in (trace() if callable(trace) else ()) if {*_NAMED} <= choice.keys())
+        parts = (
+            part.what_is_used() for _, part in self.get_checkpointable_components() if isinstance(part, Checkpointable)
+        )
+        role = "module" if callable(trace) else "class"
+        own = foundation() | Used.class_and_bases(role, type(self), host.origin_of, plugins)
+        own |= Lock(Used(*(choice[name] for name in _NAMED)) for choice in chosen)
+        return functools.reduce(operator.or_, parts, own)
 
     # -- saving ----------------------------------------------------------------------------------------------
 
@@ -152,7 +175,15 @@ class Checkpointable(abc.ABC):
                 )
             except CheckpointError as error:
                 raise CheckpointError(f"component {name!r}: {error}") from error
-        ctor, metadata = self._ctor_to_json(), {**self.get_metadata(), "left_out": left_out}
+        ctor = self._ctor_to_json()
+        lock = functools.reduce(operator.or_, (child.lock for child in children.values()), self.what_is_used())
+        lock |= _classes_in(ctor)
+        metadata = {
+            **self.get_metadata(),
+            "lock": lock.to_dict(),
+            "plugins": listed(lock, default_host().snapshot),
+            "left_out": left_out,
+        }
         tree = encode_tree({key: value for key, value in own.items() if key not in parts})
         return SavedComponent(class_ref(type(self)), ctor, tree, metadata, self.STATE_FILE_NAME, children)
 
@@ -304,6 +335,14 @@ class Checkpointable(abc.ABC):
         if name in listed:
             return None
         return [c[len(name) + 1 :] for c in listed if c.startswith(name + "/")] or None
+
+
+def _classes_in(ctor: object) -> Lock:
+    """The plugins' classes that constructor arguments name."""
+    host = default_host()
+    plugins = {info.name for info in host.snapshot.distributions} - {CORE}
+    found = (Used.of("class", ref.partition(":")[2], host.origin_of(ref)) for ref in refs_in(ctor))
+    return Lock(one for one in found if one.distribution in plugins)
 
 
 def _ctor_arguments(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -17,8 +16,8 @@ from attrs import field, frozen
 
 from rlkit_core.checkpoint import files, strict_json
 from rlkit_core.checkpoint.tree import EncodedTree, decode_tree, read_tree, write_tree
-from rlkit_core.checkpoint.trust import plugin_packages
 from rlkit_core.errors import CheckpointError
+from rlkit_core.plugins.used import Lock, versions
 
 FORMAT_VERSION = 1
 CLASS_FILE = "class_and_ctor_args.json"
@@ -43,9 +42,27 @@ class SavedComponent:
 
     @property
     def plugins(self) -> list[Mapping[str, Any]]:
-        """The plugin distributions that were installed at the save: ``{"name", "version", "packages"}``."""
+        """The plugin distributions that it used: ``{"name", "version", "packages"}``."""
         listed = self.metadata.get("plugins")
         return [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
+
+    @property
+    def lock(self) -> Lock:
+        """What it used, its components included; empty where that was not recorded."""
+        try:
+            return Lock.from_dict(self.metadata.get("lock"))
+        except ValueError:
+            return Lock()
+
+    def traces(self) -> dict[str, list[dict[str, Any]]]:
+        """The component traces of all modules in it, by module id."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for name, part in self.components.items():
+            trace = part.metadata.get("component_trace")
+            if isinstance(trace, list):
+                found.setdefault(name, [choice for choice in trace if isinstance(choice, dict)])
+            found.update(part.traces())
+        return found
 
     @property
     def left_out(self) -> list[str]:
@@ -91,26 +108,12 @@ def directory_name(component: str) -> str:
 
 
 def base_metadata() -> dict[str, Any]:
-    """Collect what every component's metadata says: format, versions, time, and the plugins installed."""
-    import gymnasium
-    import numpy
-    import torch
-
-    from rlkit_core._version import __version__
-
-    plugins: dict[str, dict[str, Any]] = {}
-    for package, (name, version) in plugin_packages().items():
-        entry = plugins.setdefault(name, {"name": name, "version": version, "packages": []})
-        entry["packages"].append(package)
+    """Collect what every component's metadata says: format, versions and time."""
+    names = ("rlkit-core", "python", "torch", "numpy", "gymnasium")
     return {
         "format_version": FORMAT_VERSION,
-        "rlkit_core_version": __version__,
-        "python_version": platform.python_version(),
-        "torch_version": str(torch.__version__),
-        "numpy_version": str(numpy.__version__),
-        "gymnasium_version": str(gymnasium.__version__),
+        **{f"{name.replace('-', '_')}_version": version for name, version in versions().items() if name in names},
         "saved_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "plugins": [plugins[name] for name in sorted(plugins)],
     }
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from rlkit_core.errors import CheckpointError
+from rlkit_core.plugins.used import requirement
 
 _REF = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.([^\W\d]\w*|<locals>))*\Z")
 _PLAIN_BUILTINS = frozenset({bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset, object})
@@ -47,6 +48,19 @@ def distribution_of(cls: type) -> tuple[str, str] | None:
 
         return ("rlkit-core", __version__)
     return plugin_packages().get(top)
+
+
+def refs_in(data: object) -> Iterator[str]:
+    """Every ``"package.module:Name"`` in JSON values."""
+    if isinstance(data, str):
+        if _REF.match(data):
+            yield data
+    elif isinstance(data, Mapping):
+        for value in data.values():
+            yield from refs_in(value)
+    elif isinstance(data, list):
+        for value in data:
+            yield from refs_in(value)
 
 
 def resolve_class(
@@ -127,24 +141,30 @@ def _imported(ref: str, plugins: Iterable[Mapping[str, Any]]) -> type | None:
     except (Exception, SystemExit) as error:
         raise CheckpointError(
             f"the checkpoint needs {ref}, whose module cannot be imported: {type(error).__name__}: {error}."
-            f"{_advice(parts[0], plugins)}"
+            f"{_advice(module_name, plugins)}"
         ) from error
     return _look_up(module, ref)
 
 
-def _advice(package: str, plugins: Iterable[Mapping[str, Any]]) -> str:
+def _advice(module_name: str, plugins: Iterable[Mapping[str, Any]]) -> str:
+    """Which distribution to install; of those that share a package, the one with the longest prefix of the module."""
+    found = (0, "")
     for plugin in plugins:
         packages = plugin.get("packages")
         name, version = plugin.get("name"), plugin.get("version")
-        if isinstance(packages, list) and package in packages and isinstance(name, str) and isinstance(version, str):
-            return f" It was saved with {name} {version}: pip install {name}=={version}"
-    return ""
+        if not (isinstance(packages, list) and isinstance(name, str) and isinstance(version, str)):
+            continue
+        for package in packages:
+            if isinstance(package, str) and f"{module_name}.".startswith(f"{package}."):
+                text = f" It was saved with {name} {version}: pip install {requirement(name, version)}"
+                found = max(found, (len(package), text))
+    return found[1]
 
 
 def _not_found(ref: str, plugins: Iterable[Mapping[str, Any]]) -> str:
     module_name, _, name = ref.partition(":")
     package = module_name.partition(".")[0]
-    advice = _advice(package, plugins)
+    advice = _advice(module_name, plugins)
     if package in plugin_packages() or package == "rlkit_core":
         return f"the checkpoint needs the class {ref}, which the installed {package} does not define.{advice}"
     if advice:

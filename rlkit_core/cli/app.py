@@ -99,7 +99,12 @@ def _listing(what: str) -> click.Command:
 
     @click.command(what, help=BUILT_IN[what][1])
     @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-    def command(as_json: bool) -> None:
+    def command(as_json: bool, run: str | None = None) -> None:
+        if run is not None:
+            from rlkit_core.cli.compare_runs import requirements
+
+            click.echo("\n".join(requirements(run)))
+            return
         from rlkit_core.cli.listing import show
 
         show(what, as_json=as_json)
@@ -108,3 +113,11 @@ def _listing(what: str) -> click.Command:
 
 
 plugins, algorithms = _listing("plugins"), _listing("algorithms")
+click.option(
+    "--requirements",
+    "run",
+    is_flag=False,
+    flag_value="",
+    metavar="[RUN]",
+    help="Print lines for pip install -r: what is installed, or what a run folder or checkpoint used.",
+)(plugins)

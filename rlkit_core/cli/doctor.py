@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import platform
 import sys
 import traceback
 import warnings
@@ -14,8 +13,7 @@ from typing import Any
 
 import click
 
-from rlkit_core._version import __version__
-from rlkit_core.plugins import API_VERSION, PluginWarning
+from rlkit_core.plugins import PluginWarning
 from rlkit_core.plugins.discovery import (
     CORE,
     FOUND,
@@ -29,6 +27,7 @@ from rlkit_core.plugins.discovery import (
 from rlkit_core.plugins.host import PluginHost
 from rlkit_core.plugins.records import Record, Registered
 from rlkit_core.plugins.states import FAILED, PluginState
+from rlkit_core.plugins.used import versions
 
 OK = "ok"
 _TAIL = 6  # lines of a traceback that text output shows; JSON has all of it
@@ -53,21 +52,6 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
             click.echo(_text(check))
         click.echo(f"{len(checks)} checks, {bad} failed." if bad else f"{len(checks)} checks, all well.")
     ctx.exit(1 if bad else 0)
-
-
-def versions() -> dict[str, str]:
-    """Return the versions a bug report needs."""
-    import importlib_metadata
-
-    installed = {
-        "rlkit-core": __version__,
-        "plugin-api": ".".join(map(str, API_VERSION)),
-        "python": platform.python_version(),
-    }
-    for name in ("torch", "gymnasium", "numpy", "pluggy"):
-        with contextlib.suppress(importlib_metadata.PackageNotFoundError):
-            installed[name] = importlib_metadata.version(name)
-    return installed
 
 
 def examine(host: PluginHost) -> list[dict[str, Any]]:

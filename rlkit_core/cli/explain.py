@@ -5,22 +5,44 @@ from __future__ import annotations
 import contextlib
 import json
 import warnings
+from pathlib import Path
 from typing import Any
 
 import click
 
+from rlkit_core.cli.compare_runs import show_differences
 from rlkit_core.cli.train import configure, settings_option
 from rlkit_core.plugins.host import default_host
 
 
 @click.command(help="Show which components a run of ALGO on ENV would use, and why.")
-@click.argument("algo")
-@click.argument("env")
+@click.argument("algo", required=False)
+@click.argument("env", required=False)
 @settings_option
 @click.option("--no-preset", is_flag=True, help="Leave out the algorithm's tuned settings, as for train.")
+@click.option(
+    "--diff",
+    "run",
+    type=click.Path(exists=True, path_type=Path),
+    metavar="RUN",
+    help="Show how that differs from a run folder or checkpoint, whose ALGO and ENV are taken unless given.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def explain(algo: str, env: str, settings: tuple[str, ...], no_preset: bool, as_json: bool) -> None:
+@click.pass_context
+def explain(
+    ctx: click.Context,
+    algo: str | None,
+    env: str | None,
+    settings: tuple[str, ...],
+    no_preset: bool,
+    run: Path | None,
+    as_json: bool,
+) -> None:
     """Build the module for an environment and print the trace of its components."""
+    if run is not None:
+        ctx.exit(show_differences(run, explain_config, algo, env, settings, preset=not no_preset, as_json=as_json))
+    if algo is None or env is None:
+        raise click.UsageError("Missing argument 'ALGO' or 'ENV'.")
     from rlkit_core.algorithm import get_algorithm_config
 
     config = get_algorithm_config(algo)

@@ -10,7 +10,9 @@ from rlkit_core.catalog import make_catalog
 from rlkit_core.catalog.scope import module_setup
 from rlkit_core.checkpoint import Checkpointable
 from rlkit_core.errors import CheckpointError, RLKitError, did_you_mean
-from rlkit_core.rl_module.apis import module_built
+from rlkit_core.plugins.host import default_host
+from rlkit_core.plugins.used import Lock, Used
+from rlkit_core.rl_module.apis import drivers_for, module_built
 from rlkit_core.rl_module.apis.inference_only import InferenceOnlyAPI, strip
 from rlkit_core.rl_module.config import BuiltModule, RLModuleConfig
 from rlkit_core.rl_module.construction import CONSTRUCTOR_DEFAULTS, outermost
@@ -193,6 +195,17 @@ class RLModule(ComputeActions, BuiltModule, Checkpointable):
         """Why each component was chosen, as JSON values; empty when the catalog was never used."""
         catalog = self.__dict__.get("_catalog")
         return [choice.to_dict() for choice in getattr(catalog, "trace", ())]
+
+    def what_is_used(self) -> Lock:
+        """As of any component, with the catalog and the drivers of its APIs."""
+        host = default_host()
+        drivers = [api for api in drivers_for(self) if api.record.driver is not None]
+        lock = super().what_is_used() | Lock(Used.of("driver", api.name, api.origin) for api in drivers)
+        catalog = self.__dict__.get("_catalog")
+        if catalog is None:
+            return lock
+        plugins = [info.name for info in host.snapshot.distributions]
+        return lock | Used.class_and_bases("catalog", type(catalog), host.origin_of, plugins)
 
     # -- state -------------------------------------------------------------------------------------------------
 

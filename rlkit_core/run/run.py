@@ -28,6 +28,7 @@ from rlkit_core.algorithm.results import (
     success_rate,
     total_loss,
 )
+from rlkit_core.algorithm.used import choices_of, used_by
 from rlkit_core.envs.make import make_env
 from rlkit_core.envs.multi_agent.make import check_spaces
 from rlkit_core.errors import ConfigError
@@ -257,8 +258,10 @@ class Run:
     def _describe(self, algorithm: Algorithm) -> None:
         """Write the files that are known before training."""
         config = algorithm.config
-        folder.write_json(self.run_dir / folder.CONFIG, to_data(config))
-        folder.write_json(self.run_dir / folder.VERSIONS, folder.versions())
+        lock, data = used_by(algorithm), to_data(config)
+        folder.write_json(self.run_dir / folder.CONFIG, data)
+        folder.write_json(self.run_dir / folder.VERSIONS, folder.versions_of(lock))
+        folder.write_json(self.run_dir / folder.LOCK, folder.lock_of(lock, data, choices_of(algorithm)))
         seed = getattr(getattr(algorithm, "seeds", None), "root", config.seed)
         folder.write_json(self.run_dir / folder.SEEDS, {"seed": seed})
 

@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlkit_core._version import __version__
 from rlkit_core.checkpoint import from_jsonable, read_snapshot
 from rlkit_core.errors import CheckpointError, ConfigError
+from rlkit_core.plugins.discovery import CORE
+from rlkit_core.plugins.used import LIBRARIES, Lock, build_digest, versions
 from rlkit_core.run.writers import to_json_value
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 CHECKPOINT = "checkpoint"
 CONFIG = "config.json"
 VERSIONS = "versions.json"
+LOCK = "plugins.lock.json"
 SEEDS = "seeds.json"
 PROGRESS = "progress.csv"
 RESULTS = "results.jsonl"
@@ -91,26 +93,49 @@ def stored_config(checkpoint: Path) -> AlgorithmConfig:
     raise CheckpointError(f"{checkpoint} holds a {snapshot.class_ref}, not an algorithm")
 
 
-def versions() -> dict[str, Any]:
-    """Versions of everything a run depends on, plugins included."""
-    import gymnasium
-    import numpy
+def versions_of(lock: Lock) -> dict[str, Any]:
+    """Versions of everything a run depends on, the plugins that it uses included."""
     import torch
 
-    from rlkit_core.plugins.discovery import scan
-
-    plugins = {d.name: d.version for d in scan().distributions if d.state == "found" and d.name != "rlkit-core"}
+    plugins = {name: version for name, version in lock.versions.items() if name not in (CORE, *LIBRARIES)}
     return {
-        "rlkit-core": __version__,
+        **versions(),
         "plugins": plugins,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": numpy.__version__,
-        "gymnasium": gymnasium.__version__,
         "platform": platform.platform(),
         "torch_threads": torch.get_num_threads(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+
+
+def lock_of(lock: Lock, config: object, choices: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``plugins.lock.json`` holds: what is used, the choices by module, and the digest of the build.
+
+    Args:
+        lock: what is used.
+        config: the config as JSON values.
+        choices: the component traces by module id.
+    """
+    return {**lock.to_dict(), "choices": dict(choices), "build_digest": build_digest(lock, config, dict(choices))}
+
+
+def read_lock(run: Path) -> tuple[Lock, dict[str, Any]]:
+    """What a run (its folder, or a checkpoint) used, and the choices by module.
+
+    Raises:
+        CheckpointError: there is nothing of it, or it is damaged.
+    """
+    path = run / LOCK
+    if path.is_file():
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            choices = data.get("choices") if isinstance(data, dict) else None
+            return Lock.from_dict(data), choices if isinstance(choices, dict) else {}
+        except ValueError as error:
+            raise CheckpointError(f"{path} does not say what was used: {error}") from error
+    snapshot, directory = read_snapshot(checkpoint_path(run))
+    if not snapshot.lock.entries:
+        raise CheckpointError(f"{directory} does not say what was used; it was written by an older rlkit-core")
+    return snapshot.lock, snapshot.traces()
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:

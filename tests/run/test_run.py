@@ -170,6 +170,7 @@ def test_the_folder_tells_everything(tmp_path: Path) -> None:
     assert found == {
         "config.json",
         "versions.json",
+        "plugins.lock.json",
         "seeds.json",
         "progress.csv",
         "results.jsonl",
