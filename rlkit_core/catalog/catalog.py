@@ -18,6 +18,7 @@ from rlkit_core.models import (
     NormalizedEncoderConfig,
     PreviousInputsEncoderConfig,
     RecurrentEncoderConfig,
+    build_network,
     effective_model_config,
     slot_model_config,
 )
@@ -177,7 +178,7 @@ class Catalog:
     def build_encoder(self, framework: str = "torch") -> Any:
         """Return a new encoder."""
         with self.working():
-            return self._encoder_config.build(framework=framework)
+            return build_network(self._encoder_config, framework)
 
     def get_action_dist_cls(self, framework: str | None = "torch") -> Any:
         """Return the distribution class of the action space."""
@@ -226,7 +227,8 @@ class ActorCriticCatalog(Catalog):
                 f"free_log_std=True needs a DiagGaussian action distribution; {self.action_space} has "
                 f"{getattr(dist_cls, '__name__', dist_cls)}. Leave free_log_std off for this action space."
             )
-        width = dist_cls.required_input_dim(self.action_space, self._model_config_dict)
+        with self._scope.distribution_in_use("required_input_dim"):
+            width = dist_cls.required_input_dim(self.action_space, self._model_config_dict)
         return self.head_config("pi", width, clip_log_std=gaussian)
 
     @functools.cached_property
@@ -237,17 +239,17 @@ class ActorCriticCatalog(Catalog):
     def build_actor_critic_encoder(self, framework: str = "torch") -> Any:
         """Return a new encoder that gives ``{"encoder_out": {"actor": ..., "critic": ...}}``."""
         with self.working():
-            return self.actor_critic_encoder_config.build(framework=framework)
+            return build_network(self.actor_critic_encoder_config, framework)
 
     def build_pi_head(self, framework: str = "torch") -> Any:
         """Return a new policy head: encoder output to ``action_dist_inputs``."""
         with self.working():
-            return self.pi_head_config.build(framework=framework)
+            return build_network(self.pi_head_config, framework)
 
     def build_vf_head(self, framework: str = "torch") -> Any:
         """Return a new value head: encoder output to (..., 1)."""
         with self.working():
-            return self.vf_head_config.build(framework=framework)
+            return build_network(self.vf_head_config, framework)
 
 
 def wrapped(

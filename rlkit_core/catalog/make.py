@@ -13,6 +13,7 @@ from rlkit_core.catalog.scope import CURRENT, Scope, tier_of
 from rlkit_core.errors import ConfigError
 from rlkit_core.plugins.host import default_host
 from rlkit_core.plugins.registry import CatalogTier
+from rlkit_core.plugins.using import code_of
 
 
 def make_catalog(
@@ -62,9 +63,10 @@ def make_catalog(
     scope.algorithm = of_algorithm.algorithm or named.algorithm
     token = CURRENT.set(scope)
     try:
-        return assembling(
-            observation_space=observation_space, action_space=action_space, model_config_dict=dict(model_config)
-        )
+        with code_of(assembling, f"catalog {assembling.__name__}, when it was made"):
+            return assembling(
+                observation_space=observation_space, action_space=action_space, model_config_dict=dict(model_config)
+            )
     finally:
         CURRENT.reset(token)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,12 @@ from attrs import define, field
 
 from rlkit_core.errors import ConfigError, PluginError
 from rlkit_core.models import MLPHeadConfig
+from rlkit_core.plugins.discovery import CORE
+from rlkit_core.plugins.guard import safe_text
 from rlkit_core.plugins.host import default_host
-from rlkit_core.plugins.records import ComponentRequest, Registered
+from rlkit_core.plugins.records import Component, ComponentRequest, Registered
 from rlkit_core.plugins.registry import CatalogTier, Choice, ComponentChoices, ComponentRegistry, choose
+from rlkit_core.plugins.using import component_in_use, owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -70,18 +74,19 @@ class Scope:
 
     def _encoder(self, space: gym.Space[Any], path: tuple[str, ...], model_config: Mapping[str, Any]) -> Any:
         target = self.choose("encoder", "encoder", path, space, model_config)
+        component = self.trace["encoder", "encoder", path].component
         if not hasattr(target, "from_space"):
             raise ConfigError(
                 f"encoder {target.__name__} has no from_space(space, model_config); write that class method, or build "
                 "the encoder in your module's setup()"
             )
-        if not takes_child(target.from_space):
-            return target.from_space(space, model_config)
 
         def child(sub_space: Any, sub_path: Any) -> Any:
             return self._encoder(sub_space, path + _parts(sub_path), model_config)
 
-        return target.from_space(space, model_config, child)
+        with component_in_use(component, "from_space"):
+            children = (child,) if takes_child(target.from_space) else ()
+            return _config_of(component, target.from_space(space, model_config, *children), "from_space()")
 
     def dist_cls(self, space: gym.Space[Any]) -> Any:
         """Choose distributions for an action space and all that is in it, and return the root's class."""
@@ -93,7 +98,18 @@ class Scope:
         target = self.choose("distribution", "pi", path, space, self.model_config)
         if not hasattr(target, "for_space"):
             return target
-        return target.for_space(space, self.model_config, lambda sub, key: self._dist(sub, path + _parts(key)))
+        component = self.trace["distribution", "pi", path].component
+        with component_in_use(component, "for_space"):
+            cls = target.for_space(space, self.model_config, lambda sub, key: self._dist(sub, path + _parts(key)))
+        if not isinstance(cls, type):
+            seen = safe_text(cls, 80)
+            raise PluginError(f"{owner(component)}, for_space() returned {seen}, expected a Distribution subclass")
+        return cls
+
+    def distribution_in_use(self, method: str) -> AbstractContextManager[None]:
+        """Around a class method of the distribution chosen for the action space: what it raises says whose it is."""
+        choice = self.trace.get(("distribution", "pi", ()))
+        return nullcontext() if choice is None else component_in_use(choice.component, method)
 
     def head_config(
         self,
@@ -107,7 +123,9 @@ class Scope:
         if action_space is None:
             return MLPHeadConfig.from_dims(input_dims, output_dim, model_config)
         target = self.choose("head", slot, (), action_space, model_config)
-        return target.from_dims(input_dims, output_dim, model_config)
+        component = self.trace["head", slot, ()].component
+        with component_in_use(component, "from_dims"):
+            return _config_of(component, target.from_dims(input_dims, output_dim, model_config), "from_dims()")
 
     def _check_paths(self, kind: str) -> None:
         """Refuse a path in the config that nothing was chosen for."""
@@ -164,6 +182,19 @@ def takes_child_of(choice: Choice) -> bool:
     target = choice.component.load()
     function = getattr(target, "from_space" if choice.kind == "encoder" else "for_space", None)
     return function is not None and takes_child(function)
+
+
+def _config_of(component: Registered[Component], config: Any, method: str) -> Any:
+    """What a component's class method returned, if it is a network's config, with a note of who made it."""
+    if not (callable(getattr(config, "build", None)) and hasattr(config, "output_dims")):
+        seen = safe_text(config, 80)
+        raise PluginError(
+            f"{owner(component)}, {method} returned {seen}, expected a ModelConfig (with build() and output_dims)"
+        )
+    if component.origin.distribution != CORE:
+        with contextlib.suppress(AttributeError, TypeError):  # it may have slots, and then goes without
+            object.__setattr__(config, "made_by", owner(component))
+    return config
 
 
 def _parts(path: tuple[str, ...]) -> tuple[str, ...]:

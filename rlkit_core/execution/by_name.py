@@ -5,6 +5,7 @@ from __future__ import annotations
 from rlkit_core.errors import PluginError
 from rlkit_core.execution.protocol import Executor
 from rlkit_core.plugins.host import default_host
+from rlkit_core.plugins.using import code_of
 
 
 def service_name(name: str) -> str:
@@ -19,7 +20,9 @@ def make_executor(name: str) -> Executor:
         PluginNotFoundError: nothing installed supplies it; says the line to install.
         PluginError: it is broken, or does not say what it can do.
     """
-    executor = default_host().get_service("executor", service_name(name))()
+    make = default_host().get_service("executor", service_name(name))
+    with code_of(make, f"executor {name!r}, when it was made"):
+        executor = make()
     missing = [one for one in ("in_process", "concurrent", "threads") if not hasattr(executor, one)]
     if missing:
         raise PluginError(

@@ -7,21 +7,35 @@ joins the learner; an update then calls plain bound methods.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
+from rlkit_core.errors import PluginError
+from rlkit_core.plugins.guard import in_use, safe_text
+from rlkit_core.plugins.using import driver_name
 from rlkit_core.rl_module.apis import driver_class, drivers_for, loss_replacement
+from rlkit_core.rl_module.apis.driver_contract import with_its_keywords
 
 if TYPE_CHECKING:
+    from rlkit_core.plugins.records import ModuleAPI, Registered
     from rlkit_core.rl_module import RLModule
 
 _EVENTS = ("before_update", "extra_loss", "compute_loss", "after_update")
 Call = Callable[..., Any]
 
 
+class Bound(NamedTuple):
+    """A driver's method, called with all keywords of its event, and whose it is."""
+
+    call: Call
+    who: str
+
+
 class DriverSet:
     """The drivers of all modules of one learner: one instance per API, shared by its modules.
+
+    What a driver raises goes on with a note that names plugin, driver and method.
 
     Args:
         learner: passed to every driver call.
@@ -30,14 +44,16 @@ class DriverSet:
     def __init__(self, learner: Any) -> None:
         self._learner = learner
         self._instances: dict[str, Any] = {}
+        self._records: dict[str, Registered[ModuleAPI]] = {}
         self._of_module: dict[str, list[str]] = {}
-        self._calls: dict[str, dict[str, list[Call]]] = {}
+        self._calls: dict[str, dict[str, list[Bound]]] = {}
 
     def add(self, module_id: str, module: RLModule) -> None:
         """Bind the drivers of a module and let them prepare it.
 
         Raises:
             ModuleAPIError: two APIs of the module would both replace its loss.
+            PluginError: a driver has methods that would never be called, or not with the arguments they take.
         """
         replacement = loss_replacement(module)
         names = []
@@ -47,33 +63,43 @@ class DriverSet:
                 continue
             name = record.id
             if name not in self._instances:
-                self._instances[name] = factory()
+                with in_use(driver_name(record, "__init__")):
+                    self._instances[name] = factory()
+                self._records[name] = record
             names.append(name)
         self._of_module[module_id] = names
         self._calls[module_id] = {
-            event: [getattr(self._instances[n], event) for n in names if hasattr(self._instances[n], event)]
-            for event in _EVENTS
+            event: [bound for name in names if (bound := self._bound(name, event)) is not None] for event in _EVENTS
         }
         if replacement is not None:
-            chosen = self._instances[replacement.id]
-            self._calls[module_id]["compute_loss"] = [chosen.compute_loss]
+            chosen = self._bound(replacement.id, "compute_loss")
+            self._calls[module_id]["compute_loss"] = [chosen] if chosen is not None else []
         for name in names:
-            on_build = getattr(self._instances[name], "on_build", None)
-            if on_build is not None:
-                on_build(learner=self._learner, module_id=module_id, module=module)
+            self._tell(name, "on_build", learner=self._learner, module_id=module_id, module=module)
+
+    def _bound(self, name: str, event: str) -> Bound | None:
+        method = getattr(self._instances[name], event, None)
+        if method is None:
+            return None
+        return Bound(with_its_keywords(event, method), driver_name(self._records[name], event))
+
+    def _tell(self, name: str, event: str, **kwargs: Any) -> None:
+        bound = self._bound(name, event)
+        if bound is not None:
+            with in_use(bound.who):
+                bound.call(**kwargs)
 
     def remove(self, module_id: str) -> None:
         """Unbind a module."""
         for name in self._of_module.pop(module_id, ()):
-            on_remove = getattr(self._instances[name], "on_remove", None)
-            if on_remove is not None:
-                on_remove(learner=self._learner, module_id=module_id)
+            self._tell(name, "on_remove", learner=self._learner, module_id=module_id)
         self._calls.pop(module_id, None)
 
     def before_update(self, module_id: str, module: RLModule, batch: dict[str, Any]) -> None:
         """Once per update, on the whole batch: drivers may change rewards and add columns."""
-        for call in self._calls[module_id]["before_update"]:
-            call(learner=self._learner, module_id=module_id, module=module, batch=batch)
+        for bound in self._calls[module_id]["before_update"]:
+            with in_use(bound.who):
+                bound.call(learner=self._learner, module_id=module_id, module=module, batch=batch)
 
     def loss(
         self,
@@ -87,40 +113,45 @@ class DriverSet:
     ) -> Tensor:
         """The loss of one module: a driver's where one replaces it, else ``default``'s, plus drivers' extra terms."""
         calls = self._calls[module_id]
+        given = {"module_id": module_id, "config": config, "batch": batch, "fwd_out": fwd_out}
         if calls["compute_loss"]:
-            loss: Tensor = calls["compute_loss"][0](
-                learner=self._learner,
-                module_id=module_id,
-                module=module,
-                config=config,
-                batch=batch,
-                fwd_out=fwd_out,
-            )
+            loss = self._term(calls["compute_loss"][0], module=module, **given)
         else:
-            loss = default(module_id=module_id, config=config, batch=batch, fwd_out=fwd_out)
-        for call in calls["extra_loss"]:
-            loss = loss + call(
-                learner=self._learner,
-                module_id=module_id,
-                module=module,
-                config=config,
-                batch=batch,
-                fwd_out=fwd_out,
-            )
+            loss = default(**given)
+        for bound in calls["extra_loss"]:
+            loss = loss + self._term(bound, module=module, **given)
         return loss
+
+    def _term(self, bound: Bound, **given: Any) -> Tensor:
+        try:  # costs nothing where nothing is raised, unlike a with statement
+            term = bound.call(learner=self._learner, **given)
+        except BaseException:
+            with in_use(bound.who):
+                raise
+        if not isinstance(term, Tensor) or term.ndim:
+            seen = f"a tensor of shape {tuple(term.shape)}" if isinstance(term, Tensor) else safe_text(term, 80)
+            raise PluginError(f"{bound.who} returned {seen}, expected one number as a tensor without axes")
+        return term
 
     def after_update(self, module_id: str, module: RLModule, timesteps: Mapping[str, int]) -> None:
         """Once per update, after the last minibatch."""
-        for call in self._calls[module_id]["after_update"]:
-            call(learner=self._learner, module_id=module_id, module=module, timesteps=timesteps)
+        for bound in self._calls[module_id]["after_update"]:
+            with in_use(bound.who):
+                bound.call(learner=self._learner, module_id=module_id, module=module, timesteps=timesteps)
 
     def get_state(self) -> dict[str, Any]:
         """``{"distribution/api": driver state}`` of the drivers that have one."""
-        return {n: d.get_state() for n, d in self._instances.items() if hasattr(d, "get_state")}
+        state = {}
+        for name, driver in self._instances.items():
+            if hasattr(driver, "get_state"):
+                with in_use(driver_name(self._records[name], "get_state")):
+                    state[name] = driver.get_state()
+        return state
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Give the drivers their state back; states of drivers that are not here are left aside."""
         for name, driver_state in state.items():
             driver = self._instances.get(name)
             if driver is not None and hasattr(driver, "set_state"):
-                driver.set_state(driver_state)
+                with in_use(driver_name(self._records[name], "set_state")):
+                    driver.set_state(driver_state)

@@ -8,7 +8,9 @@ from typing import Any, Protocol, runtime_checkable
 from rlkit_core.errors import ConfigError, PluginError
 from rlkit_core.learner.minibatch import Minibatch
 from rlkit_core.learner.override_points import OverridePoints
+from rlkit_core.plugins.guard import safe_text
 from rlkit_core.plugins.host import default_host
+from rlkit_core.plugins.using import code_of
 
 #: The engine that ``compile="auto"`` means, if it is installed.
 AUTO = "rlkit-capture/auto"
@@ -108,4 +110,9 @@ def make_engine(learner: OverridePoints, *, own_step: bool) -> StepEngine:
         if name == "auto":
             return Eager(learner)
         raise
-    return target(learner)
+    with code_of(target, f"step engine {name!r}, when it was made"):
+        engine = target(learner)
+    missing = [one for one in ("begin_update", "step", "end_update") if not hasattr(engine, one)]
+    if missing:
+        raise PluginError(f"step engine {name!r}: {safe_text(engine, 80)} has no {', '.join(missing)}; see StepEngine")
+    return engine

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rlkit_core.models.actor_critic import ActingPlan, ActorCriticEncoderConfig
-from rlkit_core.models.base import Encoder, Head, ModelConfig, encoder_output, initial_state_of
+from rlkit_core.models.base import Encoder, Head, ModelConfig, build_network, encoder_output, initial_state_of
 from rlkit_core.models.cnn import CNNEncoderConfig
 from rlkit_core.models.cnn_transpose import CNNTransposeHeadConfig
 from rlkit_core.models.default_config import DefaultModelConfig, effective_model_config, slot_model_config
@@ -35,6 +35,7 @@ __all__ = [
     "OneHotEncoderConfig",
     "PreviousInputsEncoderConfig",
     "RecurrentEncoderConfig",
+    "build_network",
     "effective_model_config",
     "encoder_output",
     "get_activation",

@@ -12,6 +12,7 @@ from rlkit_core.columns import ACTOR, CRITIC, ENCODER_OUT, Columns
 from rlkit_core.models.base import (
     Encoder,
     WrapperConfig,
+    build_network,
     check_framework,
     encoder_output,
     initial_state_of,
@@ -51,13 +52,13 @@ class ActorCriticEncoder(Encoder):
         base = config.base_encoder_config
         self.shares_layers = config.shared
         if config.shared:
-            self.encoder: nn.Module = base.build(framework=framework)
+            self.encoder: nn.Module = build_network(base, framework)
             self.input_columns = input_columns_of(self.encoder)
             return
-        self.actor_encoder: nn.Module = base.build(framework=framework)
+        self.actor_encoder: nn.Module = build_network(base, framework)
         self.input_columns = input_columns_of(self.actor_encoder)
         if not config.inference_only:
-            self.critic_encoder: nn.Module = base.build(framework=framework)
+            self.critic_encoder: nn.Module = build_network(base, framework)
 
     def forward(self, batch: Mapping[str, Any], *, only: str | None = None, **kwargs: object) -> dict[str, Any]:
         """Encode ``batch["obs"]``; ``only="actor"`` or ``"critic"`` computes that part alone."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import torch
@@ -11,7 +12,8 @@ from attrs import Attribute, define, field
 from torch import nn
 
 from rlkit_core.columns import ENCODER_OUT, Columns
-from rlkit_core.errors import ConfigError
+from rlkit_core.errors import ConfigError, PluginError
+from rlkit_core.plugins.guard import in_use, safe_text
 
 ConfigT = TypeVar("ConfigT", bound="ModelConfig")
 
@@ -32,6 +34,9 @@ class ModelConfig(ABC):
     #: Compare the shape of every input with ``input_dims`` and name both where they differ (slower).
     always_check_shapes: bool = False
 
+    #: Whose component made this config, as messages name it; the catalog notes it, unless it is the core's.
+    made_by: str | None = None
+
     #: True where the built encoder carries state from step to step and takes ``(B, T, ...)``.
     recurrent: bool = False
 
@@ -47,6 +52,21 @@ class ModelConfig(ABC):
     def checked_dims(self) -> Any:
         """Trailing shape that ``always_check_shapes`` asks of an input; None: it cannot be told."""
         return self.input_dims
+
+
+def build_network(config: ModelConfig, framework: str = "torch") -> Any:
+    """``config.build(framework)``, for a config that may be a plugin's: what it raises says whose it is.
+
+    Raises:
+        PluginError: it built no ``nn.Module``.
+    """
+    who = getattr(config, "made_by", None)
+    with nullcontext() if who is None else in_use(f"{who}, build()"):
+        network = config.build(framework=framework)
+    if framework == "torch" and not isinstance(network, nn.Module):
+        name = f"{who}, build()" if who else f"{type(config).__name__}.build()"
+        raise PluginError(f"{name} returned {safe_text(network, 80)}, expected a torch.nn.Module")
+    return network
 
 
 def _model_config(instance: object, attribute: Attribute[Any], value: object) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 
 from rlkit_core.columns import ENCODER_OUT, Columns
 from rlkit_core.errors import ConfigError
-from rlkit_core.models.base import Encoder, ModelConfig, encoder_output
+from rlkit_core.models.base import Encoder, ModelConfig, build_network, encoder_output
 from rlkit_core.models.default_config import effective_model_config
 from rlkit_core.models.mlp import MLPSettings, fcnet_settings, int_tuple, run_plan
 from rlkit_core.spaces import sub_spaces
@@ -83,7 +83,7 @@ class MultiStreamEncoder(Encoder):
         for key, part in config.base_encoder_configs.items():
             # add_module takes no dots; the prefix keeps clear of attributes of a module
             name = "in_" + key.replace("%", "%25").replace(".", "%2E")
-            self.streams.add_module(name, part.build(framework=framework))
+            self.streams.add_module(name, build_network(part, framework))
             parts.append((key, name, len(part.output_dims)))
         self._parts = tuple(parts)
         self.fusion = config.build_mlp()

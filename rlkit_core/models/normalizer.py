@@ -17,6 +17,7 @@ from rlkit_core.models.base import (
     Encoder,
     ModelConfig,
     WrapperConfig,
+    build_network,
     check_framework,
     initial_state_of,
     input_columns_of,
@@ -164,7 +165,7 @@ class NormalizedEncoder(Encoder):
     def __init__(self, config: NormalizedEncoderConfig, framework: str = "torch") -> None:
         super().__init__(config)
         self.normalizer = ObservationNormalizer(config.observation_space, config.clip, config.epsilon)
-        self.encoder: nn.Module = config.base_encoder_config.build(framework=framework)
+        self.encoder: nn.Module = build_network(config.base_encoder_config, framework)
         self.input_columns = input_columns_of(self.encoder)
 
     def get_initial_state(self) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from rlkit_core.models.base import (
     Encoder,
     ModelConfig,
     WrapperConfig,
+    build_network,
     check_framework,
     encoder_output,
     input_columns_of,
@@ -112,7 +113,7 @@ class PreviousInputsEncoder(Encoder):
 
     def __init__(self, config: PreviousInputsEncoderConfig, framework: str = "torch") -> None:
         super().__init__(config)
-        self.encoder: nn.Module = config.base_encoder_config.build(framework=framework)
+        self.encoder: nn.Module = build_network(config.base_encoder_config, framework)
         self._parts = config.action_parts() if config.use_prev_action else ()
         self._reward = config.use_prev_reward
         added = [c for c, on in ((PREV_ACTIONS, config.use_prev_action), (PREV_REWARDS, self._reward)) if on]

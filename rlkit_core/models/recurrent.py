@@ -11,7 +11,14 @@ from torch import nn
 
 from rlkit_core.columns import ENCODER_OUT, Columns
 from rlkit_core.errors import ConfigError
-from rlkit_core.models.base import Encoder, ModelConfig, check_framework, encoder_output, input_columns_of
+from rlkit_core.models.base import (
+    Encoder,
+    ModelConfig,
+    build_network,
+    check_framework,
+    encoder_output,
+    input_columns_of,
+)
 from rlkit_core.models.default_config import effective_model_config
 from rlkit_core.models.initializers import initialize
 from rlkit_core.spaces import leaves, nested_map
@@ -113,7 +120,7 @@ class RecurrentEncoder(Encoder):
         self.tokenizer: nn.Module | None = None
         size = int((config.input_dims if tokenizer is None else tokenizer.output_dims)[0])
         if tokenizer is not None:
-            self.tokenizer = tokenizer.build(framework=framework)
+            self.tokenizer = build_network(tokenizer, framework)
             self.input_columns = input_columns_of(self.tokenizer)
         layer = _LAYERS[config.recurrent_layer_type]
         self.rnn = layer(

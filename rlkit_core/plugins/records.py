@@ -70,8 +70,18 @@ _a_target = _expected(
     "a class or 'package.module:Class'",
     lambda value: isinstance(value, type) or (isinstance(value, str) and _TARGET.match(value) is not None),
 )
+
+
+def _is_space_class(value: object) -> bool:
+    """Whether it is a class of gymnasium's spaces, told by name, as these records import no gymnasium."""
+    return isinstance(value, type) and any(
+        base.__name__ == "Space" and base.__module__.startswith("gymnasium.spaces") for base in value.__mro__
+    )
+
+
 _some_spaces = _expected(
-    "one or more gymnasium space classes", lambda value: bool(value) and all(isinstance(space, type) for space in value)
+    "one or more gymnasium space classes (gymnasium.Space serves any)",
+    lambda value: bool(value) and all(_is_space_class(space) for space in value),
 )
 _a_condition = _expected("a function of one request or None", lambda value: value is None or callable(value))
 _an_integer = _expected("an integer", lambda value: isinstance(value, int))
@@ -177,7 +187,8 @@ class ModuleAPI(Record):
 
     Args:
         name: unique inside its distribution.
-        mixin: a plain class or ABC without ``__init__`` (not a Protocol), or ``"package.module:Class"``.
+        mixin: a plain class or ABC of this distribution, without ``__init__`` and ``__subclasshook__`` (not a
+            Protocol), or ``"package.module:Class"``.
         driver: a class, one instance per Learner; see ``docs`` ("API mixins") for its optional methods.
 
     Raises:
@@ -201,6 +212,8 @@ class ModuleAPI(Record):
             return "a mixin cannot be a typing.Protocol; use a plain class or an ABC"
         if any("__init__" in vars(base) for base in value.__mro__ if base is not object):
             return "a mixin must not have an __init__; use the module's setup() or a driver"
+        if any("__subclasshook__" in vars(base) for base in value.__mro__ if base is not object):
+            return "a mixin must not have a __subclasshook__; a module implements it by inheriting it"
         return None
 
 

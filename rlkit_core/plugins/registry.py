@@ -6,17 +6,22 @@ leaves a trace that says which candidates were looked at and why they were passe
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Callable, Iterable, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from rlkit_core.errors import AmbiguousComponentError, ConfigError, NoComponentError
 from rlkit_core.plugins.choices import ComponentChoices, key_for
 from rlkit_core.plugins.discovery import CORE
+from rlkit_core.plugins.guard import describe
 from rlkit_core.plugins.lookup import find_record
 from rlkit_core.plugins.records import LOCAL, Component, ComponentRequest, Origin, Registered, load_target
 from rlkit_core.plugins.states import PluginState
+from rlkit_core.settings.converters import copy_containers
 
 if TYPE_CHECKING:
     import gymnasium as gym
@@ -74,7 +79,9 @@ class ComponentRegistry:
             return known or Registered(value, LOCAL if isinstance(target, str) else self.origin_of(target))
         if isinstance(value, type):
             of_kind = (r for r in (*self._components, *extra) if r.kind == kind)
-            record = Component(value.__name__, kind, value, (object,))  # type: ignore[arg-type]
+            from gymnasium import Space
+
+            record = Component(value.__name__, kind, value, (Space,))  # type: ignore[arg-type]
             known = next((r for r in of_kind if _names(r.record.target, value)), None)
             return known or Registered(record, self.origin_of(value))
         raise ConfigError(f"{kind}: expected an id such as 'rlkit-core/mlp', a Component or a class; got {value!r}")
@@ -215,17 +222,24 @@ def _claims(
 ) -> list[_Candidate]:
     """Return the components that serve the request; note in ``considered`` why the others do not."""
     claims = []
+    shown = _Shown(request)
     for registered in sorted(components, key=lambda r: r.id):
         component = registered.record
         if component.kind != request.kind:
             continue
-        distance = _distance(space_cls, component.spaces)
+        try:
+            distance = _distance(space_cls, component.spaces)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as exc:  # one plugin's faulty space class must not stop the others
+            considered.append((registered.id, f"skipped: its spaces cannot be asked: {describe(exc)}"))
+            continue
         if component.framework != framework:
             considered.append((registered.id, f"is for {component.framework}, not {framework}"))
         elif distance is None:
             considered.append((registered.id, f"serves {_classes(registered)}, not {space_cls.__name__}"))
         else:
-            refusal = _refusal(component, request)
+            refusal = _refusal(registered, request, shown)
             if refusal:
                 considered.append((registered.id, refusal))
             else:
@@ -233,13 +247,42 @@ def _claims(
     return claims
 
 
-def _refusal(component: Component, request: ComponentRequest) -> str | None:
-    if component.when is None:
+class _Shown:
+    """A request as conditions of plugins see it: a copy, so that they can change nothing; made when one is asked."""
+
+    def __init__(self, request: ComponentRequest) -> None:
+        self._request = request
+
+    @functools.cached_property
+    def copy(self) -> ComponentRequest:
+        request = self._request
+        settings = {name: copy_containers(value) for name, value in request.model_config.items()}
+        return evolve(
+            request,
+            space=_copied(request.space),
+            action_space=_copied(request.action_space),
+            model_config=MappingProxyType(settings),
+        )
+
+
+def _copied(space: Any) -> Any:
+    try:
+        return copy.deepcopy(space)
+    except Exception:  # somebody's own class of space, which cannot be copied
+        return space
+
+
+def _refusal(registered: Registered[Component], request: ComponentRequest, shown: _Shown) -> str | None:
+    when = registered.record.when
+    if when is None:
         return None
     try:
-        return None if component.when(request) else "its condition (when) does not hold here"
-    except Exception as exc:  # one plugin's faulty condition must not stop the others
-        return f"skipped: its condition (when) raised {type(exc).__name__}: {exc}"
+        holds = when(request if registered.origin.distribution == CORE else shown.copy)
+        return None if holds else "its condition (when) does not hold here"
+    except KeyboardInterrupt:
+        raise
+    except BaseException as exc:  # one plugin's faulty condition must not stop the others
+        return f"skipped: its condition (when) raised {describe(exc)}"
 
 
 def _distance(space_cls: type, served: Sequence[type]) -> int | None:

@@ -12,7 +12,7 @@ from rlkit_core.checkpoint import Checkpointable
 from rlkit_core.errors import CheckpointError, RLKitError, did_you_mean
 from rlkit_core.plugins.host import default_host
 from rlkit_core.plugins.used import Lock, Used
-from rlkit_core.rl_module.apis import drivers_for, module_built
+from rlkit_core.rl_module.apis import drivers_for, implements, module_built
 from rlkit_core.rl_module.apis.inference_only import InferenceOnlyAPI, strip
 from rlkit_core.rl_module.config import BuiltModule, RLModuleConfig
 from rlkit_core.rl_module.construction import CONSTRUCTOR_DEFAULTS, outermost
@@ -130,7 +130,7 @@ class RLModule(ComputeActions, BuiltModule, Checkpointable):
 
     def non_inference_attributes(self) -> tuple[str, ...]:
         """Attribute paths that an inference-only copy of this module lacks; none where this is one itself."""
-        if self.inference_only or not isinstance(self, InferenceOnlyAPI):
+        if self.inference_only or not implements(self, InferenceOnlyAPI):
             return ()
         return tuple(self.get_non_inference_attributes())
 

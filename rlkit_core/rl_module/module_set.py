@@ -14,6 +14,7 @@ from rlkit_core.columns import DEFAULT_AGENT_ID
 from rlkit_core.errors import CheckpointError, RLKitError
 from rlkit_core.models.default_config import model_config_dict as plain_model_config
 from rlkit_core.rl_module.agent_mapping import AgentEpisode, AgentID, ask
+from rlkit_core.rl_module.apis import implements
 from rlkit_core.rl_module.apis.target_network import TargetNetworkAPI, target_names
 from rlkit_core.rl_module.base import RLModule
 from rlkit_core.rl_module.members import validate_module_id
@@ -436,7 +437,7 @@ def _has_other_parameters(spec: RLModuleSpec, member: RLModule) -> bool:
 
 def _shapes(module: RLModule, without_targets_of: RLModule) -> dict[str, tuple[int, ...]]:
     """Shapes by name; target networks are left out, which a learner makes after the module."""
-    targets = set(target_names(without_targets_of)) if isinstance(without_targets_of, TargetNetworkAPI) else set()
+    targets = set(target_names(without_targets_of)) if implements(without_targets_of, TargetNetworkAPI) else set()
     if not isinstance(module, torch.nn.Module):
         return {}
     return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items() if name not in targets}

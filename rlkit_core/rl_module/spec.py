@@ -11,6 +11,7 @@ from rlkit_core.checkpoint import register_json_type
 from rlkit_core.columns import DEFAULT_MODULE_ID
 from rlkit_core.errors import SpecError
 from rlkit_core.models.default_config import model_config_dict as plain_model_config
+from rlkit_core.plugins.using import code_of
 from rlkit_core.rl_module.config import BuiltModule, RLModuleConfig, Spec, a_class
 from rlkit_core.rl_module.construction import CONSTRUCTOR_DEFAULTS, accepted_kwargs, takes_config_object
 from rlkit_core.settings import mapping, setting
@@ -89,7 +90,8 @@ class RLModuleSpec(Spec):
                 "on learners only is trained there"
             )
         args, kwargs = self.ctor_args_and_kwargs(cls)
-        module = cls(*args, **kwargs)
+        with code_of(cls, f"module class {cls.__name__}, when it was built"):
+            module = cls(*args, **kwargs)
         if self.load_state_path is not None:
             module.restore_from_path(self.load_state_path)
         return module

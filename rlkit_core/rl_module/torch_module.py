@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from rlkit_core.errors import ConfigError
+from rlkit_core.rl_module.apis import implements
 from rlkit_core.rl_module.apis.target_network import TargetNetworkAPI, target_names, update_target_network
 from rlkit_core.rl_module.base import RLModule
 from rlkit_core.rl_module.state import load_nn_state, nn_state, under
@@ -118,7 +119,7 @@ class TorchRLModule(nn.Module, RLModule):
         """
         ignore = self.stripped_attributes
         lacking: list[str] = []
-        if isinstance(self, TargetNetworkAPI) and not self.inference_only:
+        if implements(self, TargetNetworkAPI) and not self.inference_only:
             present = self.state_dict()
             if strict and any(name not in present and not under(name, ignore) for name in state):
                 # The state may be that of a trained module, whose Learner has made the target networks.
@@ -126,13 +127,13 @@ class TorchRLModule(nn.Module, RLModule):
             lacking = [name for name in target_names(self) if name not in state]
         only = [name for name in self.state_dict() if name not in lacking] if lacking else None
         load_nn_state(type(self).__name__, self, state, ignore=ignore, strict=strict, only=only)
-        if lacking and isinstance(self, TargetNetworkAPI):
+        if lacking and implements(self, TargetNetworkAPI):
             for main, target in self.get_target_network_pairs():
                 update_target_network(main_net=main, target_net=target)
 
     def _non_inference(self) -> tuple[str, ...]:
         attributes = self.non_inference_attributes()
-        if isinstance(self, TargetNetworkAPI) and not self.inference_only:
+        if implements(self, TargetNetworkAPI) and not self.inference_only:
             return (*attributes, *target_names(self))
         return attributes
 

@@ -187,6 +187,7 @@ def host():
 class SimpleHost:
     def __init__(self, module_apis) -> None:
         self.module_apis = module_apis
+        self.origin_of = default_host().origin_of
 
 
 def test_third_party_api_is_found_and_told(host, monkeypatch) -> None:

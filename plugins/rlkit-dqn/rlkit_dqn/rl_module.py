@@ -19,6 +19,7 @@ from rlkit_core.learner import Scheduler, make_target_network
 from rlkit_core.models import (
     ActingPlan,
     ModelConfig,
+    build_network,
     encoder_output,
     initial_state_of,
     run_plan,
@@ -88,12 +89,12 @@ class DQNCatalog(Catalog):
     def build_af_head(self, framework: str = "torch") -> Any:
         """Return a new advantage head (without dueling: the head of action values)."""
         with self.working():
-            return self.af_head_config.build(framework=framework)
+            return build_network(self.af_head_config, framework)
 
     def build_vf_head(self, framework: str = "torch") -> Any:
         """Return a new state value head."""
         with self.working():
-            return self.vf_head_config.build(framework=framework)
+            return build_network(self.vf_head_config, framework)
 
 
 class DQNTorchRLModule(TorchRLModule, QNetAPI, TargetNetworkAPI):

@@ -15,6 +15,7 @@ from rlkit_core.algorithm.config.derived import DerivedSettings
 from rlkit_core.algorithm.config.presets import apply_preset
 from rlkit_core.columns import DEFAULT_MODULE_ID
 from rlkit_core.errors import ConfigError
+from rlkit_core.plugins.using import code_of
 
 if TYPE_CHECKING:
     from rlkit_core.learner import Learner, LearnerGroup
@@ -168,7 +169,9 @@ class AlgorithmConfig(DerivedSettings):
     def build_learner(self, *, env: object = None, spaces: Any = None) -> Learner:
         """Make a Learner for the modules of this config; ``learner.build()`` then builds them."""
         spec = self.get_multi_rl_module_spec(env=env, spaces=spaces, inference_only=False)
-        return self.learner_class(config=self, module_spec=spec)  # type: ignore[no-any-return]
+        learner_class = self.learner_class
+        with code_of(learner_class, f"learner class {learner_class.__name__}, when it was made"):
+            return learner_class(config=self, module_spec=spec)  # type: ignore[no-any-return]
 
     def build_learner_group(
         self,

@@ -22,6 +22,7 @@ from rlkit_core.learner.learner import Learner
 from rlkit_core.learner.learner_settings import GroupSettings
 from rlkit_core.learner.metrics import Key, Reduce
 from rlkit_core.models.threads import is_small
+from rlkit_core.plugins.using import code_of
 from rlkit_core.rl_module import MultiRLModuleSpec, RLModuleSpec
 from rlkit_core.seeding import SeedTree
 
@@ -50,8 +51,10 @@ def make_learner(
     """
     if index and config.num_gpus_per_learner >= 1:
         config = config.copy(copy_frozen=False).change({"local_gpu_idx": config.local_gpu_idx + index})
-    learner: Learner = config.learner_class(config=config, module_spec=module_spec, seeds=seeds)
-    learner.build()
+    learner_class = config.learner_class
+    with code_of(learner_class, f"learner class {learner_class.__name__}, when it was built"):
+        learner: Learner = learner_class(config=config, module_spec=module_spec, seeds=seeds)
+        learner.build()
     if sharing:
         _set_threads(learner, sharing)
     return learner

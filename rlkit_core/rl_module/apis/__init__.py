@@ -3,28 +3,48 @@
 from __future__ import annotations
 
 import functools
-import warnings
-from collections.abc import Hashable, Sequence
-from typing import Any, cast
+import sys
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from rlkit_core.errors import ModuleAPIError, PluginError
-from rlkit_core.plugins import PluginWarning
+from rlkit_core.plugins.discovery import CORE, RESERVED
+from rlkit_core.plugins.guard import in_use, notice
 from rlkit_core.plugins.host import PluginHost, default_host
+from rlkit_core.plugins.records import ModuleAPI, Registered
+from rlkit_core.plugins.using import driver_name
+from rlkit_core.rl_module.apis.driver_contract import driver_problems
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
+T = TypeVar("T")
 
 
-def drivers_for(module: Any, host: PluginHost | None = None) -> list[Any]:
+def drivers_for(module: Any, host: PluginHost | None = None) -> list[Registered[ModuleAPI]]:
     """Records of the APIs that ``module`` (an RLModule, or a wrapper) implements, in the order of their registration.
+
+    A module implements an API whose mixin itself is in its class's MRO, whatever ``issubclass`` says.
 
     Args:
         module: an RLModule; wrappers are looked through.
         host: where APIs are registered; the process's own by default.
     """
-    return list(_apis_of(cast("Hashable", type(module.unwrapped())), host or default_host()))
+    host = host or default_host()
+    return list(_apis_of(cast("Hashable", type(module.unwrapped())), host, tuple(host.module_apis)))
 
 
-def driver_class(record: Any) -> Any:
-    """Import and return the driver class of a registered API, or None."""
-    return record.load("driver")
+def driver_class(record: Registered[ModuleAPI]) -> Any:
+    """Import and return the driver class of a registered API, or None.
+
+    Raises:
+        PluginError: it cannot be imported, or has methods that would never be called, or not as they are written.
+    """
+    driver = record.load("driver")
+    problems = driver_problems(driver) if driver is not None else []
+    if problems:
+        raise PluginError(f"driver {record.id!r} ({driver.__qualname__}): {'; '.join(problems)}")
+    return driver
 
 
 def loss_replacement(module: Any, host: PluginHost | None = None) -> Any:
@@ -55,6 +75,14 @@ def loss_replacement(module: Any, host: PluginHost | None = None) -> Any:
     return replacing[0] if replacing else None
 
 
+def implements(module: object, api: Callable[..., T]) -> TypeIs[T]:
+    """Whether an API's mixin itself is among the bases of a module's class.
+
+    ``isinstance`` would ask every class that anybody derives from the mixin, and their ``__subclasshook__``.
+    """
+    return any(base is api for base in type(module).__mro__)
+
+
 def check_required_apis(module: Any, module_id: str, required: Sequence[type]) -> None:
     """Refuse a module that lacks an API its algorithm needs.
 
@@ -63,7 +91,7 @@ def check_required_apis(module: Any, module_id: str, required: Sequence[type]) -
     """
     module = module.unwrapped()
     for api in required:
-        if isinstance(module, api):
+        if implements(module, api):
             continue
         methods = sorted(getattr(api, "__abstractmethods__", ())) or sorted(
             name for name in vars(api) if not name.startswith("_")
@@ -80,19 +108,48 @@ def module_built(module: object) -> None:
     for record in drivers_for(module):
         hook = getattr(driver_class(record), "on_module_built", None)
         if hook is not None:
-            hook(module)
+            with in_use(driver_name(record, "on_module_built")):
+                hook(module)
+
+
+def mixin_of(record: Registered[ModuleAPI], host: PluginHost) -> type:
+    """Import and return the mixin class of a registered API.
+
+    Raises:
+        PluginError: it cannot be imported, or cannot serve; it is not of the distribution that registered it.
+    """
+    mixin: type = record.load("mixin")
+    problem = _foreign(mixin, record, host)
+    if problem:
+        raise PluginError(f"{record.kind} {record.id!r}: {problem}")
+    return mixin
+
+
+def _foreign(mixin: type, record: Registered[ModuleAPI], host: PluginHost) -> str | None:
+    """Say why a mixin is not its record's to name: with somebody else's it would serve modules that never asked."""
+    name, own = f"{mixin.__module__}.{mixin.__qualname__}", record.origin.distribution
+    if mixin.__module__.partition(".")[0] in sys.stdlib_module_names - {"__main__"}:
+        return f"its mixin {name} is Python's own; write a class of your own, which modules can choose to inherit"
+    if own == CORE:
+        return None
+    whose = host.origin_of(mixin).distribution
+    if whose == own or (own == RESERVED and whose != CORE) or (whose == RESERVED and mixin.__module__ != "__main__"):
+        return None
+    return f"its mixin {name} is of {whose}; a record names a mixin of its own distribution, {own}"
 
 
 @functools.lru_cache(maxsize=512)
-def _apis_of(module_class: type, host: PluginHost) -> tuple[Any, ...]:
-    mixins = [(record, _mixin(record)) for record in host.module_apis]
-    return tuple(record for record, mixin in mixins if mixin is not None and issubclass(module_class, mixin))
+def _apis_of(
+    module_class: Any, host: PluginHost, records: tuple[Registered[ModuleAPI], ...]
+) -> tuple[Registered[ModuleAPI], ...]:
+    bases = {id(base) for base in module_class.__mro__}
+    return tuple(record for record in records if id(_usable_mixin(record, host)) in bases)
 
 
-def _mixin(record: Any) -> Any:
-    """The mixin class of a registered API; one that cannot be used is reported once and left out."""
+def _usable_mixin(record: Registered[ModuleAPI], host: PluginHost) -> type | None:
+    """The mixin of a registered API; one that cannot be used is reported once and left out."""
     try:
-        return record.load("mixin")
+        return mixin_of(record, host)
     except PluginError as error:
-        warnings.warn(f"{error}; modules are built without it", PluginWarning, stacklevel=2)
+        notice(("mixin", record.id, str(error)), f"{error}; modules are built without it")
         return None
