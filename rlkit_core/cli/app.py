@@ -7,11 +7,13 @@ import traceback
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from rlkit_core._version import __version__
 from rlkit_core.errors import PluginError, RLKitError, did_you_mean
 from rlkit_core.plugins import API_VERSION
 from rlkit_core.plugins.discovery import GROUP_COMMANDS, EntryPointInfo, scan
+from rlkit_core.plugins.guard import safe_text
 
 BUILT_IN: dict[str, tuple[str, str]] = {
     "algorithms": ("rlkit_core.cli.app:algorithms", "List the algorithms that are installed."),
@@ -24,6 +26,19 @@ BUILT_IN: dict[str, tuple[str, str]] = {
 """Name of each own command: where it lives, and its line in ``rlkit --help`` (which imports none of them)."""
 
 
+class BrokenCommand(click.Command):
+    """Stands for a command of a plugin that cannot be used: completion and ``--help`` work, running it raises."""
+
+    def __init__(self, name: str, error: RLKitError) -> None:
+        anything = {"ignore_unknown_options": True, "allow_extra_args": True}
+        super().__init__(name, help=f"This command cannot be used.\n\n\b\n{error}", context_settings=anything)
+        self._error = error
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Raise the error."""
+        raise self._error
+
+
 class LazyGroup(click.Group):
     """A group whose commands are named by strings and imported on use."""
 
@@ -34,8 +49,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return a command, or None when nothing has that name.
 
-        Raises:
-            PluginError: a plugin supplies it and fails, or what it names is no click command.
+        One of a plugin that fails is a command whose help, and whose error when it is run, say what is wrong.
         """
         if cmd_name in BUILT_IN:
             from rlkit_core.plugins.records import load_target
@@ -46,10 +60,19 @@ class LazyGroup(click.Group):
             return None
         from rlkit_core.plugins.host import default_host
 
-        command = default_host().get_command(cmd_name)
+        try:
+            command = default_host().get_command(cmd_name)
+        except RLKitError as error:
+            return BrokenCommand(cmd_name, error)
         if not isinstance(command, click.Command):
-            raise PluginError(f"command {cmd_name!r} of a plugin is {command!r}, expected a click command")
+            text = f"command {cmd_name!r} of a plugin is {safe_text(repr(command), 200)}, expected a click command"
+            return BrokenCommand(cmd_name, PluginError(text))
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete options and names of commands; metadata only."""
+        named = [CompletionItem(name, help=text) for name, text in self._rows() if name.startswith(incomplete)]
+        return named + click.Command.shell_complete(self, ctx, incomplete)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -62,12 +85,14 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
-        rows = [(name, text) for name, (_, text) in BUILT_IN.items()]
-        for entry in _plugin_commands():
-            if entry.name not in BUILT_IN:
-                rows.append((entry.name, f"From plugin {entry.distribution} {entry.version}."))
         with formatter.section("Commands"):
-            formatter.write_dl(sorted(rows))
+            formatter.write_dl(self._rows())
+
+    @staticmethod
+    def _rows() -> list[tuple[str, str]]:
+        """Names and help of all commands, sorted; metadata only."""
+        rows = {entry.name: f"From plugin {entry.distribution} {entry.version}." for entry in _plugin_commands()}
+        return sorted((rows | {name: text for name, (_, text) in BUILT_IN.items()}).items())
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; an error that rlkit explains becomes one message and exit code 2."""

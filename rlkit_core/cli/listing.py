@@ -68,7 +68,7 @@ def _provides(row: dict[str, Any]) -> str:
 
 
 def _table(head: tuple[str, ...], cells: Sequence[tuple[str, ...]], rows: list[dict[str, Any]]) -> str:
-    cells = [tuple(map(_shown, values)) for values in cells]
+    cells = [tuple(map(shown, values)) for values in cells]
     widths = [max(len(line[i]) for line in (head, *cells)) for i in range(len(head))]
 
     def line(values: tuple[str, ...]) -> str:
@@ -78,12 +78,12 @@ def _table(head: tuple[str, ...], cells: Sequence[tuple[str, ...]], rows: list[d
     for values, row in zip(cells, rows, strict=True):
         lines.append(line(values))
         if row["reason"]:
-            lines.append(f"    {_shown(row['reason'])}")
-        lines.extend(f"    note: {_shown(note)}" for note in row["notes"])
+            lines.append(f"    {shown(row['reason'])}")
+        lines.extend(f"    note: {shown(note)}" for note in row["notes"])
     return "\n".join(lines)
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
     """Return what a plugin's metadata says as this terminal can show it: on one line, without codes that it obeys."""
     if not text.isprintable():
         import re

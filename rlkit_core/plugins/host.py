@@ -226,6 +226,10 @@ class PluginHost:
         """
         return lookup.find_record(self.services(kind), kind, name, self.registry.unavailable).load()
 
+    def hooks_of(self, distribution: str, entry_point: str) -> Mapping[str, Callable[..., Any]]:
+        """Return the functions by which a loaded plugin implements hooks, by hook; nothing is loaded for it."""
+        return self._loader.manager.implemented(f"{distribution}:{entry_point}")
+
     # ------------------------------------------------------------------ things asked for by name
 
     def get_algorithm_config_class(self, name: str) -> type[Any]:

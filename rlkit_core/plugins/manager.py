@@ -83,6 +83,12 @@ class HookManager(pluggy.PluginManager):
         """Register what :meth:`read` read. After an error the caller discards it."""
         self.register(hooks.namespace, name=hooks.name)
 
+    def implemented(self, name: str) -> dict[str, Callable[..., Any]]:
+        """Return the functions registered under ``name``, by hook."""
+        callers = self.get_hookcallers(self.get_plugin(name)) or ()
+        impls = [(caller.name, impl) for caller in callers for impl in caller.get_hookimpls()]
+        return {hook: impl.function for hook, impl in impls if impl.plugin_name == name}
+
     def discard(self, name: str) -> None:
         """Take back everything registered under ``name``; nothing happens where nothing is."""
         if self.get_plugin(name) is not None:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from rlkit_core.cli import main
 from rlkit_core.plugins import discovery, guard
+from rlkit_core.plugins import host as host_module
 from rlkit_core.plugins.host import PluginHost
 
 if sys.version_info >= (3, 11):
@@ -89,3 +91,25 @@ def make_site(tmp_path, monkeypatch):
 @pytest.fixture
 def site(make_site):
     return make_site()
+
+
+@pytest.fixture
+def rlkit(site, monkeypatch, capsys):
+    """Run the command line in process on what ``site`` holds; returns (exit code, stdout, stderr)."""
+    monkeypatch.setattr(host_module, "_default", None)
+    monkeypatch.setenv("RLKIT_DEBUG", "0")  # --debug sets it
+
+    def run(*arguments, **env):
+        for name, value in env.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(discovery, "_cached", discovery._read([str(site.path)]))
+        monkeypatch.setattr(host_module, "_default", None)
+        code = 0
+        try:
+            main(list(arguments))
+        except SystemExit as exc:
+            code = exc.code or 0
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run

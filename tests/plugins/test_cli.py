@@ -2,33 +2,8 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
-from rlkit_core.cli import app, doctor, listing, main
+from rlkit_core.cli import app, doctor, listing
 from rlkit_core.plugins import discovery
-from rlkit_core.plugins import host as host_module
-
-
-@pytest.fixture
-def rlkit(site, monkeypatch, capsys):
-    """Run the command line in process on what ``site`` holds; returns (exit code, stdout, stderr)."""
-    monkeypatch.setattr(host_module, "_default", None)
-    monkeypatch.setenv("RLKIT_DEBUG", "0")  # --debug sets it
-
-    def run(*arguments, **env):
-        for name, value in env.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setattr(discovery, "_cached", discovery._read([str(site.path)]))
-        monkeypatch.setattr(host_module, "_default", None)
-        code = 0
-        try:
-            main(list(arguments))
-        except SystemExit as exc:
-            code = exc.code or 0
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 def test_listing_as_text(site, rlkit):
@@ -165,7 +140,7 @@ def test_doctor_lists_services_and_imports_them(site, rlkit):
         "lab-x",
         "from rlkit_core import hookimpl\nfrom rlkit_core.plugins.records import Service\nrlkit_api = '1.0'\n"
         "@hookimpl\ndef rlkit_services():\n"
-        "    fast = Service('step_engine', 'fast', 'json:JSONDecoder')\n"
+        "    fast = Service('step_engine', 'fast', 'rlkit_core.learner.step:Eager')\n"
         "    return [fast, Service('callbacks', 'gone', 'json:Nothing')]\n",
     )
     code, out, _ = rlkit("doctor", "--json")
