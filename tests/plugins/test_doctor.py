@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from rlkit_core import contracts
+from rlkit_core.cli import isolated
 from rlkit_core.plugins import host as host_module
-from rlkit_core.plugins.discovery import GROUP_ALGORITHMS, GROUP_CATALOGS
+from rlkit_core.plugins.discovery import GROUP_ALGORITHMS, GROUP_CATALOGS, Snapshot
 from rlkit_core.plugins.signatures import Call, method_problems
 
 # ------------------------------------------------------------------ contracts
@@ -391,13 +393,25 @@ ENDINGS = {
 }
 
 
+def test_a_plugin_that_ends_python_costs_only_its_row(site, capfd):
+    """The cheapest of the endings; the others are in the slow test below."""
+    site.add("lab-quits", ENDINGS["quits"])
+    snapshot = Snapshot(d for d in site.scan().distributions if d.name == "lab-quits")
+    rows, times = isolated.examine_each(snapshot, timeout=60.0, timed=False)
+    assert [row["state"] for row in rows] == ["failed"]
+    assert "ended Python with exit code 0 while 'lab_quits' was imported" in rows[0]["reason"]
+    assert times == []
+    assert capfd.readouterr() == ("", "")
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_a_plugin_in_a_process_of_its_own_costs_only_its_row(site, tmp_path):
     for name, source in ENDINGS.items():
         site.add(f"lab-{name}", source)
-    late = f"{PLUGIN}\n".replace("lab_parts", "lab_late")
-    site.add("lab-late", late, lab_late=PARTS.replace("IsInt = int", "import os\nos._exit(3)"))
+    late = "from rlkit_core.plugins.records import Service\nrlkit_api = '1.0'\n"
+    late += "def rlkit_services():\n    return [Service('callbacks', 'late', 'lab_late_part:Late')]\n"
+    site.add("lab-late", late, lab_late_part="import os\nos._exit(3)\n")
     done = doctor(site.path, "--isolated", "--timeout", "8")
     assert done.returncode == 1
     report = json.loads(done.stdout)
@@ -410,7 +424,7 @@ def test_a_plugin_in_a_process_of_its_own_costs_only_its_row(site, tmp_path):
     assert "string_at" in checks["lab-crashes"]["traceback"]
     assert "did not end within 8 seconds while 'lab_hangs' was imported" in checks["lab-hangs"]["reason"]
     assert "going to sleep" in checks["lab-hangs"]["traceback"]
-    assert "exit code 3 while 'lab_late:" in checks["lab-late"]["reason"]
+    assert "exit code 3 while 'lab_late_part:Late' was imported" in checks["lab-late"]["reason"]
     assert all("RLKIT_PLUGINS_DISABLE" in check["remedy"] for check in checks.values())
     states = {c["distribution"]: c["state"] for c in report["checks"] if c["what"] == "rlkit.plugins"}
     assert states["lab-speaks"] == states["rlkit-core"] == states["lab-late"] == "ok"
@@ -434,6 +448,7 @@ def doctor(site: Path, *options: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-c", code, str(site), "doctor", "--json", *options],
         capture_output=True,
         text=True,
+        env={**os.environ, "RLKIT_PLUGINS": "lab-*"},
         timeout=200,
         check=False,
     )
