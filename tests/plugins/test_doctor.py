@@ -248,6 +248,7 @@ def test_every_kind_of_part_is_held_against_its_contract(site, checks_of):
 
 
 ALGORITHMS = """
+from gymnasium.spaces import Box
 from rlkit_core import Algorithm, AlgorithmConfig, Catalog, Component
 
 IsInt = int
@@ -291,7 +292,7 @@ class Parts(Catalog):
 
 
 class Two(Catalog):
-    components = (Component("int", "encoder", int, [object]),)
+    components = (Component("int", "encoder", int, [Box]),)
 """
 
 
