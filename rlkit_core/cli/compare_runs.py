@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from rlkit_core.cli.output import stdout_for_the_report
 from rlkit_core.errors import RLKitError
 from rlkit_core.plugins.host import default_host
 from rlkit_core.plugins.used import Lock, installed_requirements, installed_version
@@ -97,16 +98,18 @@ def show_differences(
     from rlkit_core.cli.train import apply_setting, configure
 
     config = None
-    if algo is not None:
-        from rlkit_core.algorithm import get_algorithm_config
+    with stdout_for_the_report():
+        if algo is not None:
+            from rlkit_core.algorithm import get_algorithm_config
 
-        config = get_algorithm_config(algo)
-        configure(config, env if env is not None else stored_config(run).env, None, settings, preset=preset, notes=[])
-    elif settings:
-        config = stored_config(run)
-        for text in settings:
-            apply_setting(config, text)
-    found = differences(run, explained, config)
+            config = get_algorithm_config(algo)
+            env = env if env is not None else stored_config(run).env
+            configure(config, env, None, settings, preset=preset, notes=[])
+        elif settings:
+            config = stored_config(run)
+            for text in settings:
+                apply_setting(config, text)
+        found = differences(run, explained, config)
     if as_json:
         click.echo(json.dumps({"run": str(run), "differences": found}, indent=2))
     else:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import sys
 import warnings
 from typing import Any
 
@@ -13,6 +11,7 @@ import click
 
 from rlkit_core.cli.examine import Row, examine
 from rlkit_core.cli.listing import shown
+from rlkit_core.cli.output import stdout_for_the_report
 from rlkit_core.plugins import PluginWarning
 from rlkit_core.plugins.discovery import INCOMPATIBLE, scan
 from rlkit_core.plugins.host import PluginHost
@@ -45,7 +44,7 @@ def doctor(ctx: click.Context, as_json: bool, isolated: bool, timeout: float | N
         report |= {"times": seconds} if times else {}
     else:
         # What a plugin prints while it is imported goes to stderr: stdout belongs to the report.
-        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+        with stdout_for_the_report(), warnings.catch_warnings():
             warnings.simplefilter("ignore", PluginWarning)
             checks = examine(PluginHost(scan(), {**os.environ, "RLKIT_PLUGINS_STRICT": ""}))
     bad = sum(c["state"] in (FAILED, INCOMPATIBLE) for c in checks)

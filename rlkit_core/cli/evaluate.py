@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from rlkit_core.cli.output import stdout_for_the_report
 from rlkit_core.cli.train import warnings_as_notes
 
 SHOWN = ("episode_return_mean", "episode_return_min", "episode_return_max", "episode_len_mean", "num_episodes")
@@ -20,7 +21,7 @@ SHOWN = ("episode_return_mean", "episode_return_min", "episode_return_max", "epi
 @click.option("--json", "as_json", is_flag=True, help="Print all figures as JSON.")
 def evaluate(checkpoint: Path, episodes: int, seed: int | None, env: str | None, as_json: bool) -> None:
     """Play deterministic episodes with the algorithm saved in CHECKPOINT (or in the run folder of that name)."""
-    with warnings_as_notes():
+    with stdout_for_the_report(), warnings_as_notes():
         from rlkit_core.algorithm import Algorithm
         from rlkit_core.run.run_folder import checkpoint_path, stored_config
         from rlkit_core.run.writers import to_json_value

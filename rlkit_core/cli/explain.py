@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from rlkit_core.cli.compare_runs import show_differences
+from rlkit_core.cli.output import stdout_for_the_report
 from rlkit_core.cli.train import configure, settings_option
 from rlkit_core.plugins.host import default_host
 
@@ -45,10 +46,10 @@ def explain(
         raise click.UsageError("Missing argument 'ALGO' or 'ENV'.")
     from rlkit_core.algorithm import get_algorithm_config
 
-    config = get_algorithm_config(algo)
     notes: list[str] = []
-    with warnings.catch_warnings(record=True) as caught:
+    with stdout_for_the_report(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
+        config = get_algorithm_config(algo)
         configure(config, env, None, settings, preset=not no_preset, notes=notes)
         modules = explain_config(config)
     notes += [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]

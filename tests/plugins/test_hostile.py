@@ -1,0 +1,85 @@
+"""Installing changes nothing: what is trained beside hostile plugins equals, to the last bit, what is trained alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import warnings
+
+import numpy as np
+import pytest
+
+from rlkit_core.plugins.host import use_host
+
+from .hostile import HOSTILE
+
+pytest.importorskip("rlkit_ppo")
+
+
+def train():
+    """Config, choices, lock and weights of a PPO run after two updates, hashed."""
+    from rlkit_core.algorithm.used import used_by
+    from rlkit_ppo import PPOConfig
+
+    config = (
+        PPOConfig()
+        .environment("CartPole-v1")
+        .training(train_batch_size=32, minibatch_size=16, num_epochs=2)
+        .env_runners(num_envs_per_env_runner=2)
+        .debugging(seed=7)
+    )
+    with config.build() as algorithm:
+        for _ in range(2):
+            algorithm.train()
+        module = algorithm.learner_group.learner.module["default_policy"]
+        trace = module.component_trace()
+        lock = used_by(algorithm).digest()
+        weights = {name: np.asarray(value) for name, value in module.get_state().items()}
+    chosen = [{key: choice[key] for key in ("kind", "slot", "path", "id", "version", "rule")} for choice in trace]
+    text = json.dumps([config.to_dict(), chosen, lock], sort_keys=True, default=str)
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(weights):
+        digest.update(name.encode() + weights[name].dtype.str.encode() + weights[name].tobytes())
+    return digest.hexdigest()
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    return train_beside([], tmp_path_factory.mktemp("alone"))
+
+
+def train_beside(names, folder):
+    """Install hostile plugins in a folder, and train in a host that sees them beside what is installed."""
+    from rlkit_core.plugins import discovery
+    from rlkit_core.plugins.host import PluginHost
+
+    from .conftest import Site
+
+    before, path, filters = set(sys.modules), list(sys.path), list(warnings.filters)
+    site = Site(folder / "site")
+    for name in names:
+        source, options = HOSTILE[name]
+        site.add(f"lab-{name}", source, **options)
+    sys.path.insert(0, str(site.path))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with use_host(PluginHost(discovery.scan(list(sys.path)))):
+                return train()
+    finally:
+        sys.path[:], warnings.filters[:] = path, filters
+        for name in set(sys.modules) - before:
+            if (getattr(sys.modules[name], "__file__", None) or "").startswith(str(site.path)):
+                del sys.modules[name]
+
+
+def test_forty_hostile_plugins_at_once_change_nothing(alone, tmp_path):
+    assert len(HOSTILE) >= 40
+    assert train_beside(HOSTILE, tmp_path) == alone
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_plugin_changes_nothing(alone, name, tmp_path):
+    assert train_beside([name], tmp_path) == alone
