@@ -1,12 +1,13 @@
 """Which classes a checkpoint may name.
 
-A checkpoint is data from somewhere. Reading one imports a class only from ``rlkit_core`` or from a top-level
-package that an installed distribution names in an ``rlkit.*`` entry point; beyond that a class must already
-be defined in this process (outside the standard library), or be passed by the caller.
+A checkpoint is data from somewhere. Reading one imports a class only from ``rlkit_core`` or from a package that an
+installed distribution names in an ``rlkit.*`` entry point (below a namespace package, which many share); beyond that a
+class must already be defined in this process (outside the standard library), or be passed by the caller.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import re
 import sys
@@ -26,28 +27,46 @@ def class_ref(cls: type) -> str:
 
 
 def plugin_packages() -> dict[str, tuple[str, str]]:
-    """Map each package that an enabled ``rlkit.*`` entry point names to its ``(distribution, version)``."""
+    """Map each package that enabled ``rlkit.*`` entry points belong to, to its ``(distribution, version)``.
+
+    A namespace package is nobody's: what lies below it counts (``"acme.rl"``). Where a package is shared by several
+    distributions, the second one's entry-point modules stand for it.
+    """
     from rlkit_core.plugins.discovery import scan
 
+    return dict(_packages(tuple(row for row in map(tuple, scan().usable()) if row[2].startswith("rlkit."))))
+
+
+@functools.lru_cache(maxsize=16)
+def _packages(rows: tuple[tuple[str, ...], ...]) -> Mapping[str, tuple[str, str]]:
+    from rlkit_core.plugins.installed.modules import place_of
+
     found: dict[str, tuple[str, str]] = {}
-    for distribution in scan().distributions:
-        if distribution.state != "found":
+    for name, version, _, _, value in rows:
+        module = value.partition(":")[0].strip()
+        if module.partition(".")[0] in sys.stdlib_module_names:
             continue
-        for entry_point in distribution.entry_points:
-            top = entry_point.value.partition(":")[0].strip().partition(".")[0]
-            if entry_point.group.startswith("rlkit.") and top not in sys.stdlib_module_names:
-                found.setdefault(top, (distribution.name, distribution.version))
+        package = place_of(module).package
+        if found.setdefault(package, (name, version))[0] != name:
+            found.setdefault(module, (name, version))
     return dict(sorted(found.items()))
 
 
 def distribution_of(cls: type) -> tuple[str, str] | None:
     """Return the plugin ``(distribution, version)`` that defines ``cls``; None for a script's class."""
-    top = cls.__module__.partition(".")[0]
-    if top == "rlkit_core":
+    if cls.__module__.partition(".")[0] == "rlkit_core":
         from rlkit_core._version import __version__
 
         return ("rlkit-core", __version__)
-    return plugin_packages().get(top)
+    from rlkit_core.plugins.discovery import FOUND, scan
+
+    owner = scan().owner(cls.__module__)
+    return (owner.name, owner.version) if owner is not None and owner.state == FOUND else None
+
+
+def _package_of(module: str, packages: Iterable[str]) -> str | None:
+    """Return the longest of ``packages`` that a module lies in."""
+    return max((p for p in packages if module == p or module.startswith(f"{p}.")), key=len, default=None)
 
 
 def refs_in(data: object) -> Iterator[str]:
@@ -134,7 +153,7 @@ def _imported(ref: str, plugins: Iterable[Mapping[str, Any]]) -> type | None:
     parts = module_name.split(".")
     if "__main__" in parts or _is_standard_library(module_name):
         return None
-    if parts[0] != "rlkit_core" and parts[0] not in plugin_packages():
+    if parts[0] != "rlkit_core" and _package_of(module_name, plugin_packages()) is None:
         return None
     try:
         module = importlib.import_module(module_name)
@@ -163,9 +182,9 @@ def _advice(module_name: str, plugins: Iterable[Mapping[str, Any]]) -> str:
 
 def _not_found(ref: str, plugins: Iterable[Mapping[str, Any]]) -> str:
     module_name, _, name = ref.partition(":")
-    package = module_name.partition(".")[0]
     advice = _advice(module_name, plugins)
-    if package in plugin_packages() or package == "rlkit_core":
+    package = _package_of(module_name, ["rlkit_core", *plugin_packages()])
+    if package is not None:
         return f"the checkpoint needs the class {ref}, which the installed {package} does not define.{advice}"
     if advice:
         return f"the checkpoint needs the class {ref}, whose package is not installed.{advice}"

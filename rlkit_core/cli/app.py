@@ -12,8 +12,9 @@ from click.shell_completion import CompletionItem
 from rlkit_core._version import __version__
 from rlkit_core.errors import PluginError, RLKitError, did_you_mean
 from rlkit_core.plugins import API_VERSION
-from rlkit_core.plugins.discovery import GROUP_COMMANDS, EntryPointInfo, scan
+from rlkit_core.plugins.discovery import GROUP_COMMANDS, EntryPointInfo, canonical, scan
 from rlkit_core.plugins.guard import safe_text
+from rlkit_core.plugins.installed.variables import is_on
 
 BUILT_IN: dict[str, tuple[str, str]] = {
     "algorithms": ("rlkit_core.cli.app:algorithms", "List the algorithms that are installed."),
@@ -51,12 +52,13 @@ class LazyGroup(click.Group):
 
         One of a plugin that fails is a command whose help, and whose error when it is run, say what is wrong.
         """
-        if cmd_name in BUILT_IN:
+        own = BUILT_IN.get(canonical(cmd_name))  # in any spelling: no plugin has "Train"
+        if own is not None:
             from rlkit_core.plugins.records import load_target
 
-            command: Any = load_target(BUILT_IN[cmd_name][0])
+            command: Any = load_target(own[0])
             return command  # type: ignore[no-any-return]
-        if "/" not in cmd_name and not any(e.name == cmd_name for e in _plugin_commands(usable_only=False)):
+        if "/" not in cmd_name and not _is_of_a_plugin(cmd_name):
             return None
         from rlkit_core.plugins.host import default_host
 
@@ -99,7 +101,7 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except RLKitError as exc:
-            if os.environ.get("RLKIT_DEBUG", "") not in ("", "0"):
+            if is_on(os.environ, "RLKIT_DEBUG"):
                 traceback.print_exc()
             click.echo(f"Error: {exc}", err=True)
             if isinstance(exc, PluginError) and exc.__cause__ is not None:
@@ -108,7 +110,13 @@ class LazyGroup(click.Group):
 
 
 def _plugin_commands(*, usable_only: bool = True) -> tuple[EntryPointInfo, ...]:
-    return scan().entry_points(GROUP_COMMANDS, usable_only=usable_only)
+    entries = scan().entry_points(GROUP_COMMANDS, usable_only=usable_only)
+    return tuple(entry for entry in entries if canonical(entry.name) not in BUILT_IN)
+
+
+def _is_of_a_plugin(command: str) -> bool:
+    folded = canonical(command)
+    return any(canonical(e.name) == folded for e in _plugin_commands(usable_only=False))
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rlkit_core._version import __version__
-from rlkit_core.plugins import PluginWarning
 from rlkit_core.plugins.installed import modules
 from rlkit_core.plugins.installed.copies import Installation, installations
 from rlkit_core.plugins.installed.metadata import canonical as canonical
@@ -93,6 +91,30 @@ class Snapshot:
         wanted = canonical(name)
         return next((d for d in self.distributions if d.name == wanted and d.state != SHADOWED), None)
 
+    def owner(self, module: str) -> DistributionInfo | None:
+        """Return which of them a module belongs to, without importing it; None where it is none of theirs.
+
+        Namespace packages belong to nobody, so what lies below them counts. Where two distributions share a package, it
+        is the one that installed the module's file, and else the one whose entry points name the longest part of it.
+        """
+        near = [
+            (_module_of(e.value), d)
+            for d in self.distributions
+            if d.state != SHADOWED
+            for e in d.entry_points
+            if top_level(e.value) == top_level(module)
+        ]
+        if not near:
+            return None
+        package = modules.place_of(module).package
+        near = [(named, d) for named, d in near if modules.place_of(named).package == package]
+        owners = {d.name: d for _, d in near}
+        if len(owners) > 1:
+            installer = modules.installer_of(module)
+            if installer and installer[0] in owners:
+                return owners[installer[0]]
+        return max(near, key=lambda n: (_common(module, n[0]), -n[0].count(".")))[1] if near else None
+
     def usable(self) -> list[list[str]]:
         """Return ``[distribution, version, group, name, value]`` of every usable entry point.
 
@@ -153,6 +175,20 @@ def _by_distribution(rows: list[list[str]]) -> dict[str, tuple[str, list[str]]]:
     for name, version, group, entry, value in rows:
         grouped.setdefault(name, (version, []))[1].append(f"{group} {entry} = {value}")
     return grouped
+
+
+def _module_of(value: str) -> str:
+    return re.split(r"[:\[\s]", value.strip(), maxsplit=1)[0]
+
+
+def _common(a: str, b: str) -> int:
+    """How many leading parts two dotted names share."""
+    count = 0
+    for one, other in zip(a.split("."), b.split("."), strict=False):
+        if one != other:
+            break
+        count += 1
+    return count
 
 
 # --------------------------------------------------------------------------- the scan
@@ -249,8 +285,6 @@ def _with_state(info: DistributionInfo, state: str, reason: str) -> Distribution
 
 # -------------------------------------------------------------- RLKIT_PLUGINS, RLKIT_PLUGINS_DISABLE
 
-_warned: set[tuple[str, str]] = set()
-
 
 def _select(snapshot: Snapshot, env: Mapping[str, str]) -> Snapshot:
     allow_text = env.get("RLKIT_PLUGINS")
@@ -289,12 +323,8 @@ def _apply(info: DistributionInfo, allow: PluginList | None, deny: PluginList) -
 
 
 def _warn_unknown(variable: str, item: str, pairs: Iterable[tuple[str, str | None]]) -> None:
-    if (variable, item) in _warned:
-        return
-    _warned.add((variable, item))
-    import warnings
-
     from rlkit_core.errors import did_you_mean
+    from rlkit_core.plugins.guard import notice
 
     if any(c in item for c in "*?["):
         said = "it matches nothing that is installed."
@@ -303,11 +333,7 @@ def _warn_unknown(variable: str, item: str, pairs: Iterable[tuple[str, str | Non
         if "/" in item:
             known = {f"{d}/{canonical(e)}" for d, e in pairs if e}
         said = f"no such {'entry point' if '/' in item else 'plugin'} is installed.{did_you_mean(item, sorted(known))}"
-    text = f"{variable} names {item!r}: {said}"
-    try:
-        warnings.warn(text, PluginWarning, stacklevel=2)
-    except PluginWarning:  # warnings are errors here; a notice stops nobody all the same
-        print(f"Warning: {text}", file=sys.stderr)
+    notice((variable, item), f"{variable} names {item!r}: {said}")
 
 
 def top_level(value: str) -> str:

@@ -27,6 +27,7 @@ from rlkit_core.plugins.discovery import (
     scan,
 )
 from rlkit_core.plugins.guard import Watchers, describe
+from rlkit_core.plugins.installed.variables import is_on
 from rlkit_core.plugins.loader import Loader, import_file, plugin_files
 from rlkit_core.plugins.quarantine import quarantined
 from rlkit_core.plugins.records import (
@@ -53,7 +54,7 @@ class PluginHost:
     def __init__(self, snapshot: Snapshot | None = None, env: Mapping[str, str] | None = None) -> None:
         self._env = os.environ if env is None else env
         self.snapshot = scan(env=self._env) if snapshot is None else snapshot
-        self._loader = Loader(_trace if self._is_on("RLKIT_TRACE_PLUGINS") else None)
+        self._loader = Loader(_trace if is_on(self._env, "RLKIT_TRACE_PLUGINS") else None)
         self._complete = False
         self._registry: tuple[int, ComponentRegistry] | None = None
         self._origins = lookup.OriginFinder(self.snapshot)
@@ -64,7 +65,7 @@ class PluginHost:
     @property
     def strict(self) -> bool:
         """Whether ``RLKIT_PLUGINS_STRICT=1`` asks that a failing plugin stops everything."""
-        return self._is_on("RLKIT_PLUGINS_STRICT")
+        return is_on(self._env, "RLKIT_PLUGINS_STRICT")
 
     def load(self) -> None:
         """Load every enabled plugin that is not loaded yet; report each failure once per process.
@@ -349,9 +350,6 @@ class PluginHost:
             if migrated is not None:
                 return migrated
         return state
-
-    def _is_on(self, variable: str) -> bool:
-        return self._env.get(variable, "") not in ("", "0")
 
 
 def _trace(text: str) -> None:

@@ -30,12 +30,13 @@ def known_names(kind: str) -> list[str]:
     return [name for known_kind, name in KNOWN_PACKAGES if known_kind == kind]
 
 
-def package_for(kind: str, name: str) -> str:
-    """Return the distribution to install for what ``name`` (an id or a short name) means.
+def package_for(kind: str, name: str) -> str | None:
+    """Return the distribution to install for what ``name`` (an id or a short name) means; None where none is known.
 
-    An id names its distribution itself. A short name may be misspelt; one that is near none known here is looked
-    for under ``rlkit-NAME``.
+    A short name may be misspelt; a distribution may not.
     """
-    distribution, _, short = name.rpartition("/")
+    distribution, slash, short = name.rpartition("/")
+    if slash:
+        return distribution if distribution in KNOWN_PACKAGES.values() else None
     near = difflib.get_close_matches(short.lower(), known_names(kind), n=1)
-    return distribution or (KNOWN_PACKAGES[kind, near[0]] if near else f"rlkit-{short}")
+    return KNOWN_PACKAGES[kind, near[0]] if near else None

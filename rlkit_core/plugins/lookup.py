@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import itertools
+import sys
 from collections.abc import Iterable, Mapping
 
+from rlkit_core._version import __version__
 from rlkit_core.errors import (
     AmbiguousComponentError,
     NoComponentError,
@@ -30,6 +31,7 @@ from rlkit_core.plugins.discovery import (
     canonical,
     top_level,
 )
+from rlkit_core.plugins.installed.modules import installer_of
 from rlkit_core.plugins.known_packages import known_names, package_for
 from rlkit_core.plugins.records import LOCAL, SERVICE_KINDS, Origin, R, Registered
 from rlkit_core.plugins.states import PluginState
@@ -38,24 +40,29 @@ NOUNS = {GROUP_ALGORITHMS: "algorithm", GROUP_CATALOGS: "catalog", GROUP_COMMAND
 
 
 def find(snapshot: Snapshot, group: str, name: str) -> EntryPointInfo:
-    """Return the usable entry point that ``name`` (or ``"distribution/name"``, in any case) means.
+    """Return the usable entry point that ``name`` (or ``"distribution/name"``) means.
+
+    Case and ``-_.`` are alike in names: ``PPO`` beside ``ppo`` is one name with two owners.
 
     Raises:
-        AmbiguousComponentError: several distributions register that name.
+        AmbiguousComponentError: several distributions register that name, in whatever spelling.
         PluginVersionError, PluginError: the one that does is incompatible or disabled.
-        PluginNotFoundError: none does; says the nearest names, or if none is near all of them and the pip command.
+        PluginNotFoundError: none does; says the nearest names, or if none is near all of them and what to install.
     """
     noun = NOUNS[group]
     name = str(name)
-    distribution, _, short = name.rpartition("/")
+    distribution, slash, short = name.rpartition("/")
     everything = [e for e in snapshot.entry_points(group, usable_only=False) if e.state != SHADOWED]
-    if distribution:
+    if slash:
         everything = [e for e in everything if e.distribution == canonical(distribution)]
-    matches = [e for e in everything if e.name == short] or [e for e in everything if e.name.lower() == short.lower()]
+    matches = [e for e in everything if canonical(e.name) == canonical(short)]
     usable = [e for e in matches if e.state == FOUND]
-    if len({e.distribution for e in usable}) > 1:
+    if len({e.distribution for e in usable}) == 1:  # its own names may differ in nothing but their spelling
+        usable = [e for e in usable if e.name == short] or usable
+    if len(usable) > 1:
         ids = " and ".join(repr(f"{e.distribution}/{e.name}") for e in usable)
-        raise AmbiguousComponentError(f"{noun} {name!r} is registered by several plugins: write {ids}, in full")
+        who = "several plugins" if len({e.distribution for e in usable}) > 1 else "one plugin, several times"
+        raise AmbiguousComponentError(f"{noun} {name!r} is registered by {who}: write {ids}, in full")
     if usable:
         return usable[0]
     if matches:
@@ -71,8 +78,7 @@ def find(snapshot: Snapshot, group: str, name: str) -> EntryPointInfo:
     if near:  # nearest first; a misspelt name is nothing to install
         raise PluginNotFoundError(f"No {noun} {name!r}. Did you mean {' or '.join(map(repr, near))}?")
     names = f"Installed: {', '.join(known)}." if known else f"No {noun} is installed."
-    hint = f"If it is a plugin that is not installed yet: {install_line(noun, name)}"
-    raise PluginNotFoundError(f"No {noun} {name!r}. {names} {hint}")
+    raise PluginNotFoundError(f"No {noun} {name!r}. {names} {install_hint(noun, name)}")
 
 
 def find_record(
@@ -80,9 +86,10 @@ def find_record(
 ) -> Registered[R]:
     """Return which of the records of ``kind`` the ``name`` (``"distribution/name"``, or a short name) means.
 
-    A service of the core's own wins its short name: whatever else is installed, ``"local"`` means the same. A
-    component's short name is unique or an error, since a config chooses components by what is written there.
-    ``unavailable`` are plugins that are installed but failed, disabled or incompatible, by distribution.
+    Case and ``-_.`` are alike in short names. A service of the core's own wins its short name: whatever else is
+    installed, ``"local"`` means the same. A component's short name is unique or an error, since a config chooses
+    components by what is written there. ``unavailable`` are plugins that are installed but failed, disabled or
+    incompatible, by distribution.
 
     Raises:
         AmbiguousComponentError: several distributions supply that short name.
@@ -95,9 +102,11 @@ def find_record(
     asked_for = f"{noun} {name!r}"
     distribution, slash, short = name.rpartition("/")
     if not slash:
-        matches = [r for r in known.values() if r.name == name]
+        matches = [r for r in known.values() if canonical(r.name) == canonical(name)]
         if service:
             matches = [r for r in matches if r.origin.distribution == CORE] or matches
+        if len({r.origin.distribution for r in matches}) == 1:
+            matches = [r for r in matches if r.name == name] or matches
         if len(matches) > 1:
             ids = " and ".join(repr(r.id) for r in matches)
             raise AmbiguousComponentError(f"{asked_for} could be {ids}: write the full id")
@@ -109,60 +118,74 @@ def find_record(
         text = f"no {noun} named {name!r}.{near} Installed: {', '.join(known) or 'none'}."
         if not service:
             raise NoComponentError(text)
-        hint = "" if misspelt else f" If it is a plugin: {install_line(kind, name)}"
+        hint = "" if misspelt else f" {install_hint(kind, name)}"
         failed = "".join(f"\n  {state}" for state in unavailable.values())
         raise PluginNotFoundError(text + hint + (f"\nPlugins that may supply it:{failed}" if failed else ""))
     distribution = canonical(distribution)
     full = f"{distribution}/{short}"
-    if full in known:
-        return known[full]
+    own = [r for r in known.values() if r.origin.distribution == distribution]
+    folded = [r for r in own if canonical(r.name) == canonical(short)]
+    if full in known or len(folded) == 1:
+        return known.get(full) or folded[0]
+    if folded:
+        raise AmbiguousComponentError(f"{asked_for} could be {' and '.join(repr(r.id) for r in folded)}")
     if distribution in unavailable:
         raise unavailable[distribution].error(asked_for)
     if distribution == RESERVED:
         raise NoComponentError(
             f"{asked_for}: a 'local' component has no installed package; pass its class or record instead"
         )
-    names = sorted(r.name for r in known.values() if r.origin.distribution == distribution)
+    names = sorted(r.name for r in own)
     if names:
         near = did_you_mean(short, names)
         raise NoComponentError(f"{asked_for}: {distribution} has no such {noun}.{near} It has: {', '.join(names)}")
-    hint = did_you_mean(name, sorted(known)) or f" If it is a plugin: {install_line(kind, full)}"
+    hint = did_you_mean(name, sorted(known)) or f" {install_hint(kind, full)}"
     raise PluginNotFoundError(f"{asked_for}: nothing installed supplies {distribution!r}.{hint}")
 
 
-def install_line(kind: str, name: str) -> str:
-    """Return the command that installs what supplies ``name`` (an id or a short name)."""
-    return f"pip install {canonical(package_for(kind, name))}"
+def install_hint(kind: str, name: str) -> str:
+    """Say what to do about ``name`` (an id or a short name), which nothing installed supplies.
+
+    A command is written only for what rlkit knows. Any other name that it made up could be registered by anybody, to be
+    installed by whoever mistypes.
+    """
+    package = package_for(kind, name)
+    if package is not None:
+        return f"If it is a plugin that is not installed yet: pip install {package}"
+    distribution = name.rpartition("/")[0]
+    if distribution:
+        return f"If it is a plugin, it is one of the distribution {distribution!r}: its author says where to get it."
+    return "If it is a plugin, its author says which distribution to install: rlkit knows none that has it."
 
 
 class OriginFinder:
-    """Which distribution supplies a top-level package: rlkit's own entry points first, then all metadata."""
+    """Which distribution supplies a module: by rlkit's entry points first, then by who installed its file."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
-        self._modules: list[tuple[str, Origin]] = [
-            (e.value.partition(":")[0].strip(), Origin(d.name, d.version))
-            for d in snapshot.distributions
-            if d.state != SHADOWED
-            for e in d.entry_points
-        ]
-        self._packages: dict[str, Origin] | None = None
+        self._found: dict[str, Origin] = {}
 
     def find(self, obj: object) -> Origin:
-        """Return the origin of an object, class or module (or a module's name)."""
+        """Return the origin of an object, class or module (or a module's name); ``local`` where nobody is known."""
         module = _module_name(obj)
+        if module not in self._found:
+            origin = self._find(module)
+            if module not in sys.modules:  # it may yet be installed
+                return origin
+            self._found[module] = origin
+        return self._found[module]
+
+    def _find(self, module: str) -> Origin:
         package = top_level(module)
         if package == "rlkit_core":
-            info = self._snapshot.distribution(CORE)
-            return Origin(CORE, info.version if info else "0")
-        near = [(_common(module, m), o) for m, o in self._modules if top_level(m) == package]
-        if near:
-            return max(near, key=lambda c: (c[0], c[1].distribution))[1]
+            return Origin(CORE, __version__)
         if not package or package == "__main__":
             return LOCAL
-        if self._packages is None:
-            self._packages = _installed_packages()
-        return self._packages.get(package, LOCAL)
+        owner = self._snapshot.owner(module)
+        if owner is not None:
+            return Origin(owner.name, owner.version)
+        installer = installer_of(module)
+        return Origin(*installer) if installer else LOCAL
 
 
 def _module_name(obj: object) -> str:
@@ -171,20 +194,5 @@ def _module_name(obj: object) -> str:
     if inspect.ismodule(obj):
         return obj.__name__
     holder = obj if isinstance(obj, type) or inspect.isroutine(obj) else type(obj)
-    return getattr(holder, "__module__", None) or ""
-
-
-def _common(a: str, b: str) -> int:
-    """How many leading parts two dotted names share."""
-    pairs = zip(a.split("."), b.split("."), strict=False)
-    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
-
-
-def _installed_packages() -> dict[str, Origin]:
-    import importlib_metadata
-
-    origins: dict[str, Origin] = {}
-    for package, names in importlib_metadata.packages_distributions().items():
-        name = sorted(names)[0]
-        origins[package] = Origin(canonical(name), importlib_metadata.version(name))
-    return origins
+    module = getattr(holder, "__module__", None)
+    return module if isinstance(module, str) else ""

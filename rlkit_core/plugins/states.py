@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 from attrs import evolve, field, frozen
 
 from rlkit_core.errors import PluginError, PluginVersionError
-from rlkit_core.plugins.discovery import INCOMPATIBLE, EntryPointInfo, top_level
+from rlkit_core.plugins.discovery import INCOMPATIBLE, EntryPointInfo, scan, top_level
 from rlkit_core.plugins.guard import describe, notice, safe_traceback
+from rlkit_core.plugins.installed.modules import is_installed, module_of_file
 from rlkit_core.plugins.quarantine import Changes
 
 LOADED, FAILED = "loaded", "failed"
@@ -69,13 +72,43 @@ def _remedy(exc: BaseException, entry: EntryPointInfo) -> str:
     name = entry.distribution
     if isinstance(exc, PluginVersionError) and exc.remedy:
         return exc.remedy
+    culprit = _culprit(exc, entry)
     if isinstance(exc, ModuleNotFoundError) and exc.name and exc.name.partition(".")[0] != top_level(entry.value):
-        return f"install {exc.name.partition('.')[0]!r}, which it imports"
+        missing = exc.name.partition(".")[0]
+        if missing != exc.name and is_installed(missing):
+            who = culprit or "it"
+            return f"install versions that fit together: {who} imports {exc.name!r}, which {missing!r} does not have"
+        return f"install {missing!r}, which {culprit or 'it'} imports"
+    if culprit:
+        return f"mend {culprit} first, whose import fails"
     if isinstance(exc, SystemExit):
         return f"it tried to end Python while it was imported; update it (pip install -U {name})"
     if isinstance(exc, ImportError | AttributeError):
         return f"reinstall it (pip install --force-reinstall {name})"
     return f"update it (pip install -U {name})"
+
+
+def _culprit(exc: BaseException, entry: EntryPointInfo) -> str | None:
+    """Name what else was being imported when a plugin failed: another plugin, or else the innermost package."""
+    modules = []
+    trace = exc.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_name == "<module>":
+            modules.append(str(trace.tb_frame.f_globals.get("__name__", "")))
+        trace = trace.tb_next
+    if isinstance(exc, SyntaxError) and exc.filename:
+        modules.append(module_of_file(exc.filename))
+    culprit = None
+    for module in modules:
+        package = module.partition(".")[0]
+        if package in ("", "rlkit_core", top_level(entry.value)) or package in sys.stdlib_module_names:
+            continue
+        owner = scan().owner(module)
+        if owner is None and not (culprit or "").startswith("plugin"):
+            culprit = repr(package)
+        elif owner is not None and owner.name != entry.distribution:
+            culprit = f"plugin {owner.name}"
+    return culprit
 
 
 def report_once(state: PluginState) -> None:

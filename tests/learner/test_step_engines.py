@@ -122,7 +122,7 @@ def test_without_an_engine_auto_is_eager_and_a_name_says_what_to_install(monkeyp
     with caplog.at_level("WARNING"):
         assert isinstance(build("auto").engine, Eager)
     assert not caplog.records
-    with pytest.raises(PluginNotFoundError, match=r"pip install rlkit-elsewhere"):
+    with pytest.raises(PluginNotFoundError, match=r"the distribution 'rlkit-elsewhere'"):
         build("rlkit-elsewhere/fast")
     config = BCConfigTest().environment("CartPole-v1").training(expert=lambda obs: obs)
     with pytest.raises(ConfigError, match=r"learners\(compile='fastest'\)"):

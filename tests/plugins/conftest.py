@@ -74,7 +74,6 @@ class Site:
 def make_site(tmp_path, monkeypatch):
     before = set(sys.modules)
     monkeypatch.setattr(guard, "_noticed", set())
-    monkeypatch.setattr(discovery, "_warned", set())
 
     def make(name="site"):
         site = Site(tmp_path / name)

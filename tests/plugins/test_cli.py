@@ -177,3 +177,11 @@ def test_doctor_goes_on_in_strict_mode(site, rlkit):
 def test_every_built_in_command_has_a_help_line_and_a_home():
     assert set(app.BUILT_IN) == {"algorithms", "doctor", "evaluate", "explain", "plugins", "train"}
     assert doctor.doctor.name == "doctor"
+
+
+def test_rlkits_own_commands_are_its_own_in_any_spelling(site, rlkit):
+    site.add("evil", "raise AssertionError('imported')", groups={"rlkit.commands": {"Train": "evil:cmd"}})
+    code, out, _ = rlkit("Train", "--help")
+    assert code == 0
+    assert "Train ALGO" in out
+    assert "evil" not in rlkit("--help")[1]

@@ -460,8 +460,9 @@ def test_services(site):
         host.get_service("executor", "proces")
     with pytest.raises(PluginNotFoundError, match=r"no step engine named 'inductor'\..*pip install rlkit-capture"):
         host.get_service("step_engine", "inductor")
-    with pytest.raises(PluginNotFoundError, match=r"nothing installed supplies 'lab-c'.*pip install lab-c"):
+    with pytest.raises(PluginNotFoundError, match=r"supplies 'lab-c'.*one of the distribution 'lab-c'") as caught:
         host.get_service("step_engine", "lab-c/fast")
+    assert "pip install" not in str(caught.value)  # anybody could register that name
     with pytest.raises(PluginError, match="json:X"):
         host.get_service("executor", "lab-a/local")
     with pytest.raises(ValueError, match=r"no kind of service 'engine'.*step_engine"):

@@ -48,12 +48,10 @@ def place_of(module: str, path: Sequence[str] | None = None) -> Place:
             file, below = _of_loaded(name)
         else:
             file, below = _of_spec(name, search, top=count == 1 and path is None)
-        if file is not None:
+        if file is not None or not below:
             return Place(name, file)
-        if not below:
-            break
         search = below
-    return Place(parts[0], None)
+    return Place(module, None)
 
 
 def _of_loaded(name: str) -> tuple[str | None, list[str]]:
@@ -78,6 +76,20 @@ def _of_spec(name: str, search: list[str] | None, *, top: bool) -> tuple[str | N
         return None, []
     file = spec.origin if spec.has_location else None
     return file, list(spec.submodule_search_locations or ())
+
+
+def is_installed(package: str) -> bool:
+    """Whether Python would find a top-level package."""
+    return place_of(package) != Place(package, None) or package in sys.modules
+
+
+def module_of_file(file: str) -> str:
+    """Return the name under which ``sys.path`` offers a file, or ``""``."""
+    for folder in sys.path:
+        if folder and lies_in(file, folder):
+            stem = os.path.splitext(os.path.relpath(file, folder))[0].removesuffix("__init__")
+            return stem.strip(os.sep).replace(os.sep, ".")
+    return ""
 
 
 _VERSION = re.compile(r"""^__version__\b[^=\n]*=\s*["']([^"'\n]+)["']""", re.MULTILINE)
@@ -138,19 +150,24 @@ def installer_of(module: str) -> tuple[str, str] | None:
     if module.partition(".")[0] in sys.stdlib_module_names:
         return None
     place = place_of(module)
-    file = _file_of(module) or place.file
-    if file is None or place.folder is None:
+    if place.file is None or place.folder is None:
         return None
-    return _installer(place.package, os.path.realpath(file), place.folder)
+    return _installer(place.package, os.path.realpath(_file_of(module, place)), place.folder)
 
 
-def _file_of(module: str) -> str | None:
-    return _of_loaded(module)[0] if module in sys.modules else None
+def _file_of(module: str, place: Place) -> str:
+    """Return the file of a module below (or of) the package at ``place``; the package's where it has none."""
+    package = str(place.file)
+    below = module[len(place.package) + 1 :].split(".")
+    stem = os.path.join(os.path.dirname(package), *below)
+    loaded = _of_loaded(module)[0] if module in sys.modules else None
+    candidates = [f"{stem}.py", os.path.join(stem, "__init__.py")] if below != [""] else []
+    return loaded or next((file for file in candidates if os.path.exists(file)), package)
 
 
 @functools.lru_cache(maxsize=1024)
 def _installer(package: str, file: str, folder: str) -> tuple[str, str] | None:
-    found = _recorded(package, file, folder) or _editable(file)
+    found = _recorded(package, file, folder) or _editable(package, file)
     if found is None:
         return None
     try:
@@ -174,19 +191,24 @@ def _recorded(package: str, file: str, folder: str) -> Metadata | None:
             continue
         if record.startswith(relative + b",") or b"\n" + relative + b"," in record or b"/" + relative + b"\n" in record:
             return candidate
-    for candidate in candidates:  # without a RECORD, as distributions of an operating system are
-        try:
-            if package.encode() in (candidate.read("top_level.txt") or b"").split():
-                return candidate
-        except (OSError, ValueError):
-            continue
-    return None
+    # Those of an operating system have no RECORD.
+    return next((candidate for candidate in candidates if _says_it_has(candidate, package)), None)
 
 
-def _editable(file: str) -> Metadata | None:
-    sources = [(editable_source(m), m) for folder in read_path(None) for m in folder.metadata]
-    inside = [(source, m) for source, m in sources if source and lies_in(file, source)]
-    return max(inside, key=lambda found: (len(found[0]), found[1].name))[1] if inside else None
+def _says_it_has(metadata: Metadata, package: str) -> bool:
+    try:
+        return package.encode() in (metadata.read("top_level.txt") or b"").split()
+    except (OSError, ValueError):
+        return False
+
+
+def _editable(package: str, file: str) -> Metadata | None:
+    """Find an editable installation from a folder that holds the file; tests and scripts lie there as well."""
+    top = package.partition(".")[0]
+    everything = [m for folder in read_path(None) for m in folder.metadata]
+    owning = [m for m in everything if m.name == canonical(top) or _says_it_has(m, top)]
+    inside = [m for m in owning if lies_in(file, editable_source(m) or os.devnull)]
+    return min(inside, key=lambda m: m.name, default=None)
 
 
 def folders_with(top: str, folders: Sequence[Folder]) -> list[Folder]:
