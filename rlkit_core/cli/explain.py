@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import warnings
 from pathlib import Path
@@ -11,9 +10,11 @@ from typing import Any
 import click
 
 from rlkit_core.cli.compare_runs import show_differences
+from rlkit_core.cli.explained import explain_modules, explain_run
 from rlkit_core.cli.output import stdout_for_the_report
-from rlkit_core.cli.train import configure, settings_option
-from rlkit_core.plugins.host import default_host
+from rlkit_core.cli.train import configure, settings_option, stop_criteria
+
+_MOST_AGENTS = 8  # by name in text
 
 
 @click.command(help="Show which components a run of ALGO on ENV would use, and why.")
@@ -41,54 +42,31 @@ def explain(
 ) -> None:
     """Build the module for an environment and print the trace of its components."""
     if run is not None:
-        ctx.exit(show_differences(run, explain_config, algo, env, settings, preset=not no_preset, as_json=as_json))
+        ctx.exit(show_differences(run, explain_modules, algo, env, settings, preset=not no_preset, as_json=as_json))
     if algo is None or env is None:
         raise click.UsageError("Missing argument 'ALGO' or 'ENV'.")
     from rlkit_core.algorithm import get_algorithm_config
+    from rlkit_core.run.run import check_to_train
 
     notes: list[str] = []
     with stdout_for_the_report(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         config = get_algorithm_config(algo)
         configure(config, env, None, settings, preset=not no_preset, notes=notes)
-        modules = explain_config(config)
-    notes += [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
+        check_to_train(config, stop_criteria(None, config, env, use_preset=not no_preset, notes=[]))
+        explained = explain_run(config)
+    found = (str(warning.message) for warning in caught if issubclass(warning.category, UserWarning))
+    explained["notes"] = [*notes, *dict.fromkeys(found)]
     if as_json:
-        click.echo(json.dumps({"algorithm": algo, "env": env, "modules": modules, "notes": notes}, indent=2))
+        click.echo(json.dumps({"algorithm": algo, "env": env, **explained}, indent=2))
         return
-    for module_id, module in modules.items():
+    for module_id, module in explained["modules"].items():
         for line in _text(module_id, module):
             click.echo(line)
-    for note in notes:
+    for line in _rest(explained):
+        click.echo(line)
+    for note in explained["notes"]:
         click.echo(f"note: {note}")
-
-
-def explain_config(config: Any) -> dict[str, dict[str, Any]]:
-    """Build the modules of a config: class, catalog, spaces, parameter count and component trace by id, JSON values."""
-    from rlkit_core.envs.make import make_env
-    from rlkit_core.spaces import describe
-
-    with contextlib.closing(make_env(config.env, config.env_config)) as env:
-        multi = config.get_multi_rl_module_spec(env=env).build()
-    modules: dict[str, dict[str, Any]] = {}
-    for module_id, module in multi.items():
-        trace = module.component_trace()
-        catalog = module.__dict__.get("_catalog")
-        modules[module_id] = {"module": _part(module)} | ({"catalog": _part(catalog)} if catalog is not None else {})
-        modules[module_id] |= {
-            "observation_space": describe(module.observation_space),
-            "action_space": describe(module.action_space),
-            "parameters": sum(parameter.numel() for parameter in getattr(module, "parameters", tuple)()),
-            "components": trace,
-        }
-    return modules
-
-
-def _part(part: object) -> dict[str, str]:
-    from rlkit_core.checkpoint import class_ref  # which imports torch
-
-    origin = default_host().origin_of(type(part))
-    return {"class": class_ref(type(part)), "distribution": origin.distribution, "version": origin.version}
 
 
 def _text(module_id: str, module: dict[str, Any]) -> list[str]:
@@ -110,4 +88,33 @@ def _text(module_id: str, module: dict[str, Any]) -> list[str]:
         for other, why in choice["considered"]:
             if other != choice["id"]:
                 lines.append(f"      not {other}: {why}")
+    for api in module["apis"]:
+        calls = f": {', '.join(api['calls'])}" if api["calls"] else ""
+        lines.append(f"  API           {api['id']} {api['version']}{calls}")
+    return lines
+
+
+_SHOWN = ("env", "wrapper", "executor", "step engine", "callbacks", "writer")
+"""Roles of what a run uses beside its modules; JSON has all."""
+
+
+def _rest(explained: dict[str, Any]) -> list[str]:
+    """Lines about what a run uses beside its modules."""
+    lines = ["run"]
+    modules = list(dict.fromkeys(explained["agents"].values()))
+    for module_id in modules if len(explained["agents"]) > 1 else ():
+        agents = [agent for agent, used in explained["agents"].items() if used == module_id]
+        shown = ", ".join(agents) if len(agents) <= _MOST_AGENTS else f"{len(agents)} agents"
+        lines.append(f"  {module_id:<12}  acts for {shown}")
+    for catalog in explained["catalogs"]:
+        uses = [f"assembles {', '.join(catalog['assembles'])}"] if catalog["assembles"] else []
+        uses += [f"gives {', '.join(catalog['chosen'])}"] if catalog["chosen"] else []
+        what = "; ".join(uses) or f"is not used: {catalog['unused']}"
+        lines.append(f"  catalog       {catalog['name']} ({catalog['distribution']} {catalog['version']}) {what}")
+    learner = explained["learner"]
+    if learner is not None:
+        lines.append(f"  learner       {learner['class']} ({learner['distribution']} {learner['version']})")
+    for role in _SHOWN:
+        used = [f"{e['id']} {e['version']}" for e in explained["used"] if e["role"] == role]
+        lines += [f"  {role:<12}  {', '.join(used)}"] if used else []
     return lines

@@ -196,11 +196,12 @@ def parse_value(text: str) -> Any:
     return text
 
 
-def stop_criteria(own: Stop, config: AlgorithmConfig, env: str, *, use_preset: bool, notes: list[str]) -> Stop:
+def stop_criteria(own: Stop | None, config: AlgorithmConfig, env: str, *, use_preset: bool, notes: list[str]) -> Stop:
     """What was asked for, above the preset's, above the environment's own threshold; never without an end."""
     from rlkit_core.algorithm.config.presets import preset_for
     from rlkit_core.run.run import Stop
 
+    own = own or Stop()
     preset = preset_for(type(config), env) if use_preset else None
     below = (preset or {}).get("stop", {})
     targets = (own.return_mean, below.get("return"), reward_threshold(env))

@@ -110,6 +110,26 @@ class Interrupted(BaseException):
     """A signal came at a moment when the run can stop at once."""
 
 
+def check_to_train(config: AlgorithmConfig, stop: Stop) -> None:
+    """Complete the config of a new run (seed, evaluation) and check all that can be checked before anything is built.
+
+    Raises:
+        ConfigError: settings that do not fit or cannot be stored.
+        EnvError: the env cannot be made.
+    """
+    if config.seed is None:
+        config.debugging(seed=SeedTree.from_seed(None).root)
+    if stop.return_mean is not None and config.evaluation_interval is None:
+        config.evaluation(evaluation_interval=10)
+    config.validate()
+    if config.env is None:
+        raise ConfigError("there is no environment: config.environment('CartPole-v1')")
+    env = make_env(config.env, config.env_config)
+    check_spaces(env)
+    env.close()
+    to_data(config)
+
+
 class Run:
     """Trains one algorithm and keeps its run folder.
 
@@ -160,21 +180,10 @@ class Run:
         """
         if self._checked:
             return
-        config = self._config
         if self._resume is not None:
             self._check_resumed(self._resume)
         else:
-            if config.seed is None:
-                config.debugging(seed=SeedTree.from_seed(None).root)
-            if self.stop.return_mean is not None and config.evaluation_interval is None:
-                config.evaluation(evaluation_interval=10)
-            config.validate()
-            if config.env is None:
-                raise ConfigError("there is no environment: config.environment('CartPole-v1')")
-            env = make_env(config.env, config.env_config)
-            check_spaces(env)
-            env.close()
-            to_data(config)
+            check_to_train(self._config, self.stop)
         folder.make_run_dir(self.run_dir, resumed=self._resume is not None)
         self._checked = True
 
