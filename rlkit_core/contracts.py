@@ -7,20 +7,30 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import cast
 
 from rlkit_core.algorithm import Algorithm, AlgorithmConfig
 from rlkit_core.algorithm.config.events import object_problem
 from rlkit_core.catalog import Catalog
 from rlkit_core.catalog.scope import takes_child
 from rlkit_core.distributions import Distribution
-from rlkit_core.errors import did_you_mean
+from rlkit_core.errors import PluginError, did_you_mean
 from rlkit_core.execution.protocol import Executor
 from rlkit_core.learner import Learner
 from rlkit_core.learner.step import StepEngine
 from rlkit_core.models import ModelConfig
-from rlkit_core.plugins.records import Component, Record, Service, load_target
-from rlkit_core.plugins.signatures import Call, making_problem, method_problem, method_problems, public_names
+from rlkit_core.plugins.host import PluginHost
+from rlkit_core.plugins.records import Component, ModuleAPI, Record, Registered, Service, load_target
+from rlkit_core.plugins.signatures import (
+    Call,
+    is_declared_only,
+    making_problem,
+    method_problem,
+    method_problems,
+    public_names,
+)
+from rlkit_core.rl_module.apis import driver_class, mixin_of
+from rlkit_core.rl_module.apis.driver_contract import EVENTS
 from rlkit_core.run.writers import ResultWriter
 
 _FROM = {"encoder": "from_space", "head": "from_dims"}
@@ -89,12 +99,32 @@ def catalog_problems(value: object) -> Iterator[str]:
         yield from (f"component {record.name!r}: {problem}" for problem in component_problems(record, target))
 
 
-def record_problems(record: Record, parts: dict[str, Any]) -> Iterator[str]:
-    """Yield what is wrong with a record whose ``parts`` are imported: by name, None for what it does not name."""
+def record_problems(registered: Registered[Record], host: PluginHost) -> Iterator[str]:
+    """Yield what is wrong with a record of a plugin, whose parts can be imported."""
+    record = registered.record
     if isinstance(record, Component):
-        yield from component_problems(record, parts["target"])
+        yield from component_problems(record, registered.load())
+    elif isinstance(record, ModuleAPI):
+        yield from api_problems(cast("Registered[ModuleAPI]", registered), host)
     elif isinstance(record, Service):
-        yield from service_problems(record.kind, parts["target"])
+        yield from service_problems(record.kind, registered.load())
+
+
+def api_problems(registered: Registered[ModuleAPI], host: PluginHost) -> Iterator[str]:
+    """Yield why the mixin of a module API would count for no module, or its driver could not be bound."""
+    try:
+        mixin_of(registered, host)
+        driver = driver_class(registered)
+    except PluginError as error:
+        yield str(error)
+        return
+    if driver is not None:
+        yield from _filtered(making_problem(driver, Call()))
+        for event in EVENTS:
+            if inspect.iscoroutinefunction(getattr(driver, event, None)):
+                yield f"{driver.__qualname__}.{event} is 'async def', and nothing awaits it: use 'def'"
+            elif hasattr(driver, event) and is_declared_only(driver, event):
+                yield f"{driver.__qualname__}.{event} is declared by a Protocol, and not written"
 
 
 def component_problems(record: Component, target: object) -> Iterator[str]:

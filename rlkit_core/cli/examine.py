@@ -212,15 +212,16 @@ def _records(host: PluginHost, info: DistributionInfo) -> Iterator[Check]:
         if one.origin.distribution == info.name:
             target = getattr(one.record, one.record.parts[0])
             value = target if isinstance(target, str) else f"{target.__module__}:{target.__qualname__}"
-            load, judge = partial(_load_record, registered=one), partial(_record_problems, registered=one)
-            yield Check(info, one.kind.replace("_", " "), one.name, value, load, judge)
+            judge = partial(_record_problems, registered=one, host=host)
+            yield Check(info, one.kind.replace("_", " "), one.name, value, partial(_load_record, registered=one), judge)
 
 
-def _load_record(check: Check, *, registered: Registered[Record]) -> dict[str, Any]:
-    return {part: registered.load(part) for part in registered.record.parts}
+def _load_record(check: Check, *, registered: Registered[Record]) -> None:
+    for part in registered.record.parts:
+        registered.load(part)
 
 
-def _record_problems(parts: dict[str, Any], *, registered: Registered[Record]) -> Iterator[str]:
+def _record_problems(value: object, *, registered: Registered[Record], host: PluginHost) -> Iterator[str]:
     from rlkit_core import contracts  # which imports torch
 
-    yield from contracts.record_problems(registered.record, parts)
+    yield from contracts.record_problems(registered, host)

@@ -44,12 +44,20 @@ def rlkit_distributions():
 
 
 @hookimpl
+def rlkit_module_apis():
+    drivers = "Misspelt Unmade Awaited Declared FineDriver"
+    apis = [ModuleAPI(name, "lab_parts:API", f"lab_parts:{name}") for name in drivers.split()]
+    return [*apis, ModuleAPI("Foreign", "rlkit_core.apis:QNetAPI"), ModuleAPI("Python", "abc:ABC")]
+
+
+@hookimpl
 def rlkit_services():
     return [Service(kind, f"{kind}-{i}", f"lab_parts:{kind}_{i}") for kind in SERVICES.split() for i in (0, 1)]
 """
 
 PARTS = """
-from collections.abc import Mapping
+from typing import Protocol
+
 from rlkit_core.distributions import Categorical, Distribution
 from rlkit_core.execution import LocalExecutor
 from rlkit_core.learner.step import Eager
@@ -57,6 +65,46 @@ from rlkit_core.models import ModelConfig
 from rlkit_core.run.writers import CSVWriter
 
 IsInt = int
+
+
+class API:
+    pass
+
+
+class Misspelt:
+    def extra_los(self, batch):
+        return 0.0
+
+    def after_update(self, batches):
+        return None
+
+
+class Unmade:
+    def __init__(self, size):
+        self.size = size
+
+
+class Awaited:
+    async def extra_loss(self, batch):
+        return 0.0
+
+
+class Event(Protocol):
+    def before_update(self, *, batch):
+        ...
+
+
+class Declared(Event):
+    pass
+
+
+class FineDriver:
+    def extra_loss(self, module, fwd_out):
+        return 0.0
+
+    @staticmethod
+    def on_module_built(module):
+        return None
 
 
 class Config(ModelConfig):
@@ -209,6 +257,12 @@ EXPECTED = {
     ("distribution", "Odd"): ["Odd.from_logits is called on the class", "Odd.logp is called as (value)", "async def"],
     ("distribution", "Mapped"): ["expected a subclass of rlkit_core.Distribution"],
     ("distribution", "Undrawn"): ["Undrawn cannot be drawn from: write draw(sample_shape, noise) or sample()"],
+    ("module API", "Misspelt"): ["Did you mean 'extra_loss'?", "after_update() takes 'batches', which is never given"],
+    ("module API", "Unmade"): ["Unmade is called as (): missing a required argument: 'size'"],
+    ("module API", "Awaited"): ["Awaited.extra_loss is 'async def', and nothing awaits it"],
+    ("module API", "Declared"): ["Declared.before_update is declared by a Protocol, and not written"],
+    ("module API", "Foreign"): ["is of rlkit-core; a record names a mixin of its own distribution, lab"],
+    ("module API", "Python"): ["its mixin abc.ABC is Python's own"],
     ("executor", "executor-0"): [
         "spawn is called as (factory, *args, **kwargs)",
         "no published(). Did you mean 'publish'?",
@@ -242,9 +296,16 @@ def test_every_kind_of_part_is_held_against_its_contract(site, checks_of):
         for text in texts:
             assert text in checks[key]["reason"], (key, checks[key]["reason"])
         assert "RLKIT_PLUGINS_DISABLE=lab" in checks[key]["remedy"]
-    assert {"Fine", "executor-1", "writer-1", "step_engine-1", "callbacks-1", "env_wrapper-1", "framework-0"} <= {
-        name for (_, name), check in checks.items() if check["state"] == "ok"
-    }
+    assert {
+        "Fine",
+        "FineDriver",
+        "executor-1",
+        "writer-1",
+        "step_engine-1",
+        "callbacks-1",
+        "env_wrapper-1",
+        "framework-0",
+    } <= {name for (_, name), check in checks.items() if check["state"] == "ok"}
 
 
 ALGORITHMS = """
@@ -324,8 +385,7 @@ def test_algorithms_and_catalogs_are_held_against_theirs(site, checks_of):
 def test_what_is_installed_here_keeps_every_contract():
     host = host_module.default_host()
     for one in [*host.registry.components(), *host.module_apis, *host.services()]:
-        parts = {part: one.load(part) for part in one.record.parts}
-        assert list(contracts.record_problems(one.record, parts)) == [], one.id
+        assert list(contracts.record_problems(one, host)) == [], one.id
 
 
 def test_a_method_that_only_a_protocol_declares_is_missing():
