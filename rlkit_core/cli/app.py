@@ -60,10 +60,12 @@ class LazyGroup(click.Group):
             return command  # type: ignore[no-any-return]
         if "/" not in cmd_name and not _is_of_a_plugin(cmd_name):
             return None
+        from rlkit_core.cli.output import stdout_for_the_report
         from rlkit_core.plugins.host import default_host
 
         try:
-            command = default_host().get_command(cmd_name)
+            with stdout_for_the_report():
+                command = default_host().get_command(cmd_name)
         except RLKitError as error:
             return BrokenCommand(cmd_name, error)
         if not isinstance(command, click.Command):
