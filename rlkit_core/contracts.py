@@ -19,9 +19,7 @@ from rlkit_core.execution.protocol import Executor
 from rlkit_core.learner import Learner
 from rlkit_core.learner.step import StepEngine
 from rlkit_core.models import ModelConfig
-from rlkit_core.plugins.host import PluginHost
-from rlkit_core.plugins.records import Component, ModuleAPI, Record, Registered, Service, load_target
-from rlkit_core.plugins.signatures import (
+from rlkit_core.plugins.contract.signatures import (
     Call,
     is_declared_only,
     making_problem,
@@ -29,6 +27,8 @@ from rlkit_core.plugins.signatures import (
     method_problems,
     public_names,
 )
+from rlkit_core.plugins.host import PluginHost
+from rlkit_core.plugins.records import Component, ModuleAPI, Record, Registered, Service, load_target
 from rlkit_core.rl_module.apis import driver_class, mixin_of
 from rlkit_core.rl_module.apis.driver_contract import EVENTS
 from rlkit_core.run.writers import ResultWriter

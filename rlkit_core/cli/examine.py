@@ -181,7 +181,7 @@ def _state(host: PluginHost, entry: EntryPointInfo) -> PluginState:
 
 
 def _hook_problems(value: object, *, host: PluginHost, entry: EntryPointInfo) -> Iterator[str]:
-    from rlkit_core.plugins.hook_contract import hook_problems
+    from rlkit_core.plugins.contract.hooks import hook_problems
 
     for hook, function in host.hooks_of(entry.distribution, entry.name).items():
         yield from hook_problems(hook, function)

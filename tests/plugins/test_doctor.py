@@ -13,8 +13,8 @@ import pytest
 from rlkit_core import contracts
 from rlkit_core.cli import isolated
 from rlkit_core.plugins import host as host_module
+from rlkit_core.plugins.contract.signatures import Call, method_problems
 from rlkit_core.plugins.discovery import GROUP_ALGORITHMS, GROUP_CATALOGS, Snapshot
-from rlkit_core.plugins.signatures import Call, method_problems
 
 # ------------------------------------------------------------------ contracts
 

@@ -1,0 +1,1 @@
+"""What plugins must keep, as far as their code can be looked at without running it: signatures and annotations."""
