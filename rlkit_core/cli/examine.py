@@ -25,7 +25,7 @@ from rlkit_core.plugins.host import PluginHost
 from rlkit_core.plugins.records import Record, Registered
 from rlkit_core.plugins.states import FAILED, PluginState
 
-OK, EXAMINED = "ok", "was examined"
+OK, NOTE, EXAMINED = "ok", "note", "was examined"
 Row = dict[str, Any]
 Tell = Callable[[int, str, Row], object]
 
@@ -125,7 +125,9 @@ def examine(host: PluginHost, *, only: str | None = None, tell: Tell | None = No
 
 
 def unusable(info: DistributionInfo) -> Iterator[Row]:
-    """Yield the rows of what is installed and not loaded: disabled, incompatible, shadowed."""
+    """Yield the rows of what is installed and not loaded: disabled, incompatible, shadowed; and of what is odd."""
+    for note in info.notes:
+        yield row_of(info, "distribution", info.name, "", NOTE, reason=note)
     if not info.entry_points:
         yield row_of(info, "distribution", info.name, "", info.state, reason=info.reason)
     for entry in info.entry_points:

@@ -14,20 +14,30 @@ from rlkit_core.plugins.discovery import GROUP_ALGORITHMS, Snapshot, scan
 def show(what: str, *, as_json: bool = False) -> None:
     """Print the listing ``"plugins"`` or ``"algorithms"``, as JSON or as aligned text."""
     snapshot = scan()
-    rows = plugin_rows(snapshot) if what == "plugins" else algorithm_rows(snapshot)
-    if as_json:
-        core = {"version": __version__, "api": ".".join(map(str, API_VERSION))}
-        import json
+    if not as_json:
+        print(as_text(what, snapshot))
+        return
+    import json
 
-        print(json.dumps({"core": core, what: rows}, indent=2))
-    elif what == "plugins":
+    core = {"version": __version__, "api": ".".join(map(str, API_VERSION))}
+    rows = plugin_rows(snapshot) if what == "plugins" else algorithm_rows(snapshot)
+    print(json.dumps({"core": core, what: rows}, indent=2))
+
+
+def as_text(what: str, snapshot: Snapshot) -> str:
+    """Return the listing as aligned text that standard output can show."""
+    if what == "plugins":
+        rows = plugin_rows(snapshot)
         cells = [(r["name"], r["version"], r["state"], _provides(r)) for r in rows]
-        print(_table(("PLUGIN", "VERSION", "STATE", "PROVIDES"), cells, rows))
-    elif rows:
-        cells = [(r["algorithm"], r["distribution"], r["version"], r["state"]) for r in rows]
-        print(_table(("ALGORITHM", "PLUGIN", "VERSION", "STATE"), cells, rows))
-    else:
-        print("No algorithm is installed. Install one, for instance: pip install rlkit-ppo")
+        return _table(("PLUGIN", "VERSION", "STATE", "PROVIDES"), cells, rows)
+    rows = algorithm_rows(snapshot)
+    if not rows:
+        return "No algorithm is installed. Install one, for instance: pip install rlkit-ppo"
+    return _table(
+        ("ALGORITHM", "PLUGIN", "VERSION", "STATE"),
+        [(r["algorithm"], r["distribution"], r["version"], r["state"]) for r in rows],
+        rows,
+    )
 
 
 def plugin_rows(snapshot: Snapshot) -> list[dict[str, Any]]:

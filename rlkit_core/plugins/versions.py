@@ -35,7 +35,7 @@ def window_problem(requirement: str, version: str, name: str = "rlkit-core") -> 
     if _OF_AN_EXTRA.search(requirement):
         return None
     plain = _PLAIN.match(requirement)
-    if plain and _NUMERIC.match(version):
+    if plain and (not plain.group(1) or _NUMERIC.match(version)):
         fits: bool | None = _fits(plain.group(1), version)
     else:
         from packaging.requirements import InvalidRequirement, Requirement
@@ -49,7 +49,7 @@ def window_problem(requirement: str, version: str, name: str = "rlkit-core") -> 
                 return None
         except Exception as exc:  # a marker that compares what cannot be compared
             return f"its requirement {requirement!r} cannot be evaluated: {type(exc).__name__}"
-        fits = _contains(str(parsed.specifier), version)
+        fits = not str(parsed.specifier) or _contains(str(parsed.specifier), version)
     if fits:
         return None
     what = "this is" if name == "rlkit-core" else "installed is"
@@ -63,7 +63,7 @@ def window_problem(requirement: str, version: str, name: str = "rlkit-core") -> 
 def python_problem(requires_python: str) -> str | None:
     """Say why a ``Requires-Python`` excludes this Python, or return None."""
     this = ".".join(map(str, sys.version_info[:3]))
-    plain = _PLAIN.match(f"python{requires_python}")
+    plain = _PLAIN.match(f"python {requires_python}")
     fits = _fits(plain.group(1), this) if plain else _contains(requires_python, this)
     if fits:
         return None
@@ -73,6 +73,8 @@ def python_problem(requires_python: str) -> str | None:
 
 
 def _fits(clauses: str, version: str) -> bool:
+    if not clauses:
+        return True
     release = _release(version)
     return all(_HOLDS[op](release, _release(bound)) for op, bound in _CLAUSE.findall(clauses))
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import io
 import json
+import sys
 
 from rlkit_core.cli import app, doctor, listing
 from rlkit_core.plugins import discovery
@@ -185,3 +187,28 @@ def test_rlkits_own_commands_are_its_own_in_any_spelling(site, rlkit):
     assert code == 0
     assert "Train ALGO" in out
     assert "evil" not in rlkit("--help")[1]
+
+
+def test_what_is_odd_about_metadata_is_shown(site, rlkit):
+    info = site.add("lab", groups={"rlkit.catalogs": {"x": "json:JSONDecoder"}})
+    (info / "entry_points.txt").write_text("[rlkit.catalogs]\nx = json:JSONDecoder\n[rlkit.plugin]\ny = z\n")
+    said = "[rlkit.plugin] is no group of rlkit's: did you mean [rlkit.plugins]?"
+    assert f"    note: {said}\n" in rlkit("plugins")[1]
+    (row,) = [p for p in json.loads(rlkit("plugins", "--json")[1])["plugins"] if p["name"] == "lab"]
+    assert row["notes"] == [said]
+    out = rlkit("doctor")[1]
+    assert f"NOTE         lab 1.0  distribution lab\n    {said}\n" in out
+
+
+def test_names_are_shown_as_the_terminal_can_show_them(site, rlkit, monkeypatch):
+    site.add("lab", groups={"rlkit.algorithms": {"caf\xe9\x1b[31mred\x1b]0;title\x07\u202e": "m:C"}})
+    out = rlkit("algorithms")[1]
+    assert "caf\xe9red  " in out
+    assert "\x1b" not in out
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), "ascii", write_through=True))
+    for what in ("algorithms", "plugins"):
+        listing.show(what)
+        listing.show(what, as_json=True)
+    text = sys.stdout.buffer.getvalue().decode("ascii")
+    assert r"caf\xe9red" in text
+    assert r"caf\u00e9\u001b[31mred" in text

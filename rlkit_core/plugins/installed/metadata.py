@@ -135,7 +135,8 @@ def _of_archive(root: str, location: str) -> Iterator[Metadata]:
     try:
         import importlib_metadata
 
-        distributions = list(importlib_metadata.distributions(path=[root]))
+        context = importlib_metadata.DistributionFinder.Context(path=[root])  # type: ignore[no-untyped-call]
+        distributions = list(importlib_metadata.MetadataPathFinder().find_distributions(context))
     except Exception:  # a file that is no archive
         return
     for distribution in distributions:
