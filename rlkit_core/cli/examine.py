@@ -174,7 +174,8 @@ def _load_plugin(check: Check, *, host: PluginHost, entry: EntryPointInfo) -> No
     check.row["seconds"] = round(state.seconds, 4)
     if entry.distribution == CORE:
         return
-    check.row["notes"] = [f"its import changed {name}, which was put back" for name in state.changes.put_back]
+    check.row["notes"] = host.deprecations_of(entry.distribution, entry.name)
+    check.row["notes"] += [f"its import changed {name}, which was put back" for name in state.changes.put_back]
     check.row["notes"] += [f"its import changed {name}, which was left" for name in state.changes.left]
 
 

@@ -15,4 +15,8 @@ class PluginWarning(UserWarning):
     """A plugin was left out, or a ``RLKIT_PLUGINS*`` variable names something that is not installed."""
 
 
-__all__ = ["API_VERSION", "PluginWarning"]
+class PluginDeprecationWarning(PluginWarning):
+    """A plugin uses what a later plugin API will not have; says which plugin, what, until when, and what to write."""
+
+
+__all__ = ["API_VERSION", "PluginDeprecationWarning", "PluginWarning"]

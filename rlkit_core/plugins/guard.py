@@ -75,13 +75,13 @@ def safe_traceback(exc: BaseException) -> str:
     return "".join(safe_text(line) for line in lines)
 
 
-def notice(key: tuple[object, ...], text: str) -> None:
+def notice(key: tuple[object, ...], text: str, category: type[PluginWarning] = PluginWarning) -> None:
     """Warn of something about a plugin, once per process and key; where warnings are errors, log it instead."""
     if key in _noticed:
         return
     _noticed.add(key)
     try:
-        warnings.warn(text, PluginWarning, stacklevel=4)
+        warnings.warn(text, category, stacklevel=4)
     except PluginWarning:  # a notice about one plugin stops nobody else
         _log.warning("%s", text)
 

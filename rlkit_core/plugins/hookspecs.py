@@ -24,10 +24,29 @@ from typing import Any, Protocol
 
 import pluggy
 
+from rlkit_core.plugins import PluginDeprecationWarning
 from rlkit_core.plugins.records import Component, ModuleAPI, Service
 
 hookspec = pluggy.HookspecMarker("rlkit")
 hookimpl = pluggy.HookimplMarker("rlkit")
+
+
+def deprecated(what: str, *, since: str, removed_in: str, instead: str) -> PluginDeprecationWarning:
+    """Return what a hook's specification says of a hook or argument that will go.
+
+    It is declared as pluggy has it, ``@hookspec(warn_on_impl=deprecated(...))`` for the whole hook and
+    ``@hookspec(warn_on_impl_args={"argument": deprecated(...)})`` for an argument. A warning names the plugins that
+    implement or take it, once, and they go on working.
+
+    Args:
+        what: as a message names it: ``"hook rlkit_old"``, ``"argument 'path' of rlkit_checkpoint_saved"``.
+        since: the version of the plugin API that deprecates it.
+        removed_in: the one that will not have it.
+        instead: what to write, as a sentence.
+    """
+    return PluginDeprecationWarning(
+        f"{what} is deprecated since plugin API {since} and will be gone in {removed_in}: {instead}"
+    )
 
 
 class Config(Protocol):

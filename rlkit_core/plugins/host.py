@@ -231,6 +231,10 @@ class PluginHost:
         """Return the functions by which a loaded plugin implements hooks, by hook; nothing is loaded for it."""
         return self._loader.manager.implemented(f"{distribution}:{entry_point}")
 
+    def deprecations_of(self, distribution: str, entry_point: str) -> list[str]:
+        """Return what a loaded plugin implements or takes that a later plugin API will not have, as sentences."""
+        return self._loader.manager.deprecations(self.hooks_of(distribution, entry_point))
+
     # ------------------------------------------------------------------ things asked for by name
 
     def get_algorithm_config_class(self, name: str) -> type[Any]:

@@ -15,16 +15,19 @@ from typing import Any, NamedTuple
 import pluggy
 
 from rlkit_core.errors import PluginError, did_you_mean
-from rlkit_core.plugins import API_VERSION
-from rlkit_core.plugins.guard import safe_text
+from rlkit_core.plugins import API_VERSION, PluginDeprecationWarning
+from rlkit_core.plugins.guard import notice, safe_text
 from rlkit_core.plugins.hookspecs import RECORD_HOOKS, RLKitSpecs
 from rlkit_core.plugins.records import Origin, Record, Registered
 
-HOOKS: dict[str, tuple[str, ...]] = {
-    name: tuple(inspect.signature(spec).parameters)[1:]
-    for name, spec in vars(RLKitSpecs).items()
-    if name.startswith("rlkit_")
-}
+
+def hooks_of(specs: type) -> dict[str, tuple[str, ...]]:
+    """Return every hook that a class of specifications declares, with the names of its arguments."""
+    names = [name for name in dir(specs) if name.startswith("rlkit_")]
+    return {name: tuple(inspect.signature(getattr(specs, name)).parameters)[1:] for name in names}
+
+
+HOOKS = hooks_of(RLKitSpecs)
 """Every hook with the names of its arguments."""
 
 
@@ -45,11 +48,18 @@ def registered_twice(record: Registered[Record]) -> PluginError:
 
 
 class HookManager(pluggy.PluginManager):
-    """A manager of ``rlkit_*`` hooks, marked or not; ``trace`` is told, in one line, of each call of one."""
+    """A manager of ``rlkit_*`` hooks, marked or not.
 
-    def __init__(self, trace: Callable[[str], None] | None = None) -> None:
+    Args:
+        trace: is told, in one line, of each call of one.
+        specs: the class that declares the hooks.
+    """
+
+    def __init__(self, trace: Callable[[str], None] | None = None, specs: type = RLKitSpecs) -> None:
         super().__init__("rlkit")
-        self.add_hookspecs(RLKitSpecs)
+        self._hooks = hooks_of(specs)
+        self._deprecated: dict[str, tuple[Warning | None, Mapping[str, Warning]]] = {}
+        self.add_hookspecs(specs)
         self._trace_line = trace
         if trace is not None:
             self._trace_calls(trace)
@@ -63,7 +73,7 @@ class HookManager(pluggy.PluginManager):
         """
         if plugin is None or isinstance(plugin, type | str | int | float | tuple | list | dict):
             raise PluginError(f"the entry point names {plugin!r}: expected a module or an object with hooks")
-        _check_forgotten(plugin)
+        _check_forgotten(plugin, self._hooks)
         # pluggy wants what it is given hashable, and older ones read every attribute of it, which imports all that a
         # lazy module (PEP 562) offers. It gets a namespace that holds the names in question and nothing else.
         namespace = types.ModuleType(name)
@@ -80,8 +90,28 @@ class HookManager(pluggy.PluginManager):
         return Hooks(name, namespace, functions)
 
     def add(self, hooks: Hooks) -> None:
-        """Register what :meth:`read` read. After an error the caller discards it."""
+        """Register what :meth:`read` read, and warn of what will go. After an error the caller discards it."""
         self.register(hooks.namespace, name=hooks.name)
+        for text in self.deprecations(hooks.functions):
+            notice(("deprecated", hooks.name, text), f"plugin {hooks.name}: {text}", PluginDeprecationWarning)
+
+    def parse_hookspec_opts(self, module_or_class: Any, name: str) -> Any:
+        """Return pluggy's options of a specification, without the warnings: those given here name the plugin."""
+        options = super().parse_hookspec_opts(module_or_class, name)
+        if options is None:
+            return None
+        self._deprecated[name] = options["warn_on_impl"], options["warn_on_impl_args"] or {}
+        return {**options, "warn_on_impl": None, "warn_on_impl_args": None}
+
+    def deprecations(self, functions: Mapping[str, Callable[..., Any]]) -> list[str]:
+        """Say which of the hooks that a plugin implements, and of the arguments that they take, will go."""
+        found: list[str] = []
+        for hook, function in functions.items():
+            of_hook, of_arguments = self._deprecated.get(hook, (None, {}))
+            taken = inspect.signature(function).parameters
+            found += [str(of_hook)] if of_hook is not None else []
+            found += [str(warning) for argument, warning in of_arguments.items() if argument in taken]
+        return found
 
     def implemented(self, name: str) -> dict[str, Callable[..., Any]]:
         """Return the functions registered under ``name``, by hook."""
@@ -104,19 +134,20 @@ class HookManager(pluggy.PluginManager):
             return None
         function = getattr(plugin, name)
         if not inspect.isroutine(function):
-            if name in HOOKS:
+            if name in self._hooks:
                 raise PluginError(f"{name} is {type(function).__name__} {function!r}: expected a function")
             return None  # an imported module such as rlkit_ppo, a constant, a class
         options: Mapping[str, Any] = super().parse_hookimpl_opts(plugin, name) or {}
         if options.get("wrapper") or options.get("hookwrapper"):
             raise PluginError(f"{name} is a hook wrapper: no plugin may alter what another one returns")
         hook = options.get("specname") or name
-        if hook in HOOKS:
-            _check_arguments(hook, function)
+        if hook in self._hooks:
+            _check_arguments(hook, function, self._hooks[hook])
         elif not options.get("optionalhook"):
             raise PluginError(
-                f"unknown hook {hook!r}.{did_you_mean(hook, HOOKS)} Hooks of API {API_VERSION[0]}.{API_VERSION[1]}: "
-                f"{', '.join(sorted(HOOKS))} (a helper of another purpose must not begin with rlkit_)"
+                f"unknown hook {hook!r}.{did_you_mean(hook, self._hooks)} Hooks of API "
+                f"{API_VERSION[0]}.{API_VERSION[1]}: {', '.join(sorted(self._hooks))} "
+                "(a helper of another purpose must not begin with rlkit_)"
             )
         return options
 
@@ -126,8 +157,8 @@ class HookManager(pluggy.PluginManager):
         Raises:
             ValueError: there is no such hook.
         """
-        if hook not in HOOKS:
-            raise ValueError(f"no hook {hook!r}.{did_you_mean(hook, HOOKS)}")
+        if hook not in self._hooks:
+            raise ValueError(f"no hook {hook!r}.{did_you_mean(hook, self._hooks)}")
         # pluggy goes by the order of registration, which asking for one plugin alone changes.
         impls = sorted(
             getattr(self.hook, hook).get_hookimpls(),
@@ -185,8 +216,7 @@ class HookManager(pluggy.PluginManager):
         self.add_hookcall_monitoring(before, after)
 
 
-def _check_arguments(hook: str, function: Callable[..., object]) -> None:
-    known = HOOKS[hook]
+def _check_arguments(hook: str, function: Callable[..., object], known: Sequence[str]) -> None:
     wanted = f"It may take: {', '.join(known) if known else 'no arguments'}"
     for parameter in inspect.signature(function).parameters.values():
         name = parameter.name
@@ -198,7 +228,7 @@ def _check_arguments(hook: str, function: Callable[..., object]) -> None:
             raise PluginError(f"{hook}: argument {name!r} has a default, so it is never passed: remove it")
 
 
-def _check_forgotten(plugin: object) -> None:
+def _check_forgotten(plugin: object, hooks: Iterable[str]) -> None:
     """Refuse a function marked ``@hookimpl`` whose name does not begin with ``rlkit_``: it would be lost."""
     # vars() of a module or class runs no code, unlike getattr on names that load lazily.
     holders = [plugin] if isinstance(plugin, types.ModuleType) else list(type(plugin).__mro__)
@@ -206,5 +236,5 @@ def _check_forgotten(plugin: object) -> None:
         for name, value in list(vars(holder).items()):
             marked = isinstance(value, types.FunctionType) and hasattr(value, "rlkit_impl")
             if marked and not name.startswith("rlkit_"):
-                hint = did_you_mean(name, HOOKS)
+                hint = did_you_mean(name, hooks)
                 raise PluginError(f"{name} is marked @hookimpl, but hooks begin with rlkit_.{hint}")

@@ -65,7 +65,7 @@ def _takes(annotation: Any, given: Any) -> bool:
     if members is not None:
         return any(_takes(one, given) for one in members)
     wanted, cls = _class(given), _class(annotation)
-    if cls is None or wanted is None or issubclass(wanted, cls):
+    if cls is None or wanted is None or _is_kind_of(wanted, cls):
         return True
     if getattr(wanted, "_is_protocol", False) or wanted.__module__.partition(".")[0] == "rlkit_core":
         return not issubclass(cls, _PLAIN)  # a class that this layer does not know may be what is given
@@ -80,7 +80,7 @@ def _may_return(annotation: Any, wanted: Any) -> bool:
     cls, expected = _class(annotation), _class(wanted)
     if cls is None or expected is None:
         return True
-    if not issubclass(cls, expected):
+    if not _is_kind_of(cls, expected):
         return False
     items, of = typing.get_args(annotation), typing.get_args(wanted)
     if expected is not Iterable or not of or (not items and cls is not str):
@@ -91,6 +91,14 @@ def _may_return(annotation: Any, wanted: Any) -> bool:
     return all(_may_return(item, of[0]) for item in every)
 
 
+def _is_kind_of(cls: type, base: type) -> bool:
+    """``issubclass``, where a Protocol that does not allow the question counts only if it is a base by itself."""
+    try:
+        return base in cls.__mro__ or issubclass(cls, base)
+    except TypeError:
+        return False
+
+
 def _members(annotation: Any) -> tuple[Any, ...] | None:
     union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
     return typing.get_args(annotation) if union else None
@@ -99,10 +107,11 @@ def _members(annotation: Any) -> tuple[Any, ...] | None:
 def _class(annotation: Any) -> type | None:
     """The class that an annotation stands for, or None where it is none, or all of them."""
     origin = typing.get_origin(annotation) or annotation
-    return origin if isinstance(origin, type) and origin is not object else None
+    return origin if isinstance(origin, type) and origin not in (object, Any) else None
 
 
 def _text(annotation: Any) -> str:
     if annotation is type(None):
         return "None"
-    return annotation.__qualname__ if type(annotation) is type else str(annotation).replace("typing.", "")
+    of_class = isinstance(annotation, type) and typing.get_origin(annotation) is None
+    return annotation.__qualname__ if of_class else str(annotation).replace("typing.", "")
