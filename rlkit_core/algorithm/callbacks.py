@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import numpy as np
 
 from rlkit_core.algorithm.config.config import AlgorithmConfig
 from rlkit_core.algorithm.config.events import CALLBACK_EVENTS, object_problem
-from rlkit_core.algorithm.results import ResultDict
+from rlkit_core.algorithm.results import TIMERS, ResultDict
+from rlkit_core.algorithm.run_view import RunView, read_only
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.envs.events import EnvCreated, EpisodeReport, RunnerEvents, call_event, name_of
 from rlkit_core.errors import PluginError
-from rlkit_core.plugins.hookspecs import Algorithm
+from rlkit_core.plugins.guard import Origin, in_use
 from rlkit_core.plugins.host import PluginHost, default_host
 
 if TYPE_CHECKING:
     from rlkit_core.envs import EnvRunnerGroup
 
+PLUGINS = "plugins"
+"""Where the timers of a result hold the seconds that plugins took, by distribution."""
+
 _EPISODE_EVENTS = ("on_episode_created", "on_episode_start", "on_episode_end")
+
+
+class Algorithm(Protocol):
+    """An ``Algorithm``, as it is known here: what it was built from, how many times ``train()`` has returned."""
+
+    config: AlgorithmConfig
+    iteration: int
+
+
+class _Owner(NamedTuple):
+    """The plugin that supplies a callback."""
+
+    distribution: str
+    who: str
 
 
 class RLlibCallback:
@@ -40,12 +59,15 @@ class Callbacks:
     """Calls the functions, objects and plugins that ``config.callbacks(...)`` names, and the observer hooks of plugins.
 
     A function is called with the keyword arguments that it takes. What it raises propagates as the type it has, with a
-    note that names the event and the function. What a plugin's observer raises is logged by the host and never ends a
-    run.
+    note that names the event and the function, and the plugin if a name brought it. What a plugin's observer raises is
+    logged by the host and never ends a run; observers see a :class:`RunView` and a result that they cannot change.
 
     Args:
         config: an ``AlgorithmConfig``.
         host: the plugin host, whose observers are told; None tells nobody.
+
+    Attributes:
+        plugin_seconds: what plugins that watch or are called back have taken since the last result, by distribution.
 
     Raises:
         PluginNotFoundError: nothing installed supplies callbacks of a name.
@@ -54,12 +76,23 @@ class Callbacks:
 
     def __init__(self, config: AlgorithmConfig, host: PluginHost | None = None) -> None:
         self._host = host
+        self.plugin_seconds: dict[str, float] = {}
         objects = [item() if isinstance(item, type) else item for item in config.callbacks_class]
-        objects += [_of_plugin(name, host or default_host()) for name in config.plugins]
+        named = [(name, _of_plugin(name, host or default_host())) for name in config.plugins]
+        objects += [item for _, (item, _) in named]
         self._functions: dict[str, list[Callable[..., Any]]] = {
             event: [getattr(item, event) for item in objects if hasattr(item, event)] + list(config[event])
             for event in CALLBACK_EVENTS
         }
+        owners = {id(item): (name, origin) for name, (item, origin) in named}
+        self._owners: dict[int, _Owner] = {}  # by identity of the functions above
+        for event, functions in self._functions.items():
+            for function in functions:
+                holder = id(getattr(function, "__self__", None))
+                if holder in owners:
+                    name, origin = owners[holder]
+                    who = f"plugin {origin.distribution} {origin.version}, callbacks {name!r}, {event}()"
+                    self._owners[id(function)] = _Owner(origin.distribution, who)
         self._stopped_by: str | None = None
 
     # -- ending training ----------------------------------------------------------------------------------------------
@@ -79,7 +112,7 @@ class Callbacks:
     def on_algorithm_init(self, algorithm: Algorithm) -> None:
         """The algorithm is built."""
         self._call("on_algorithm_init", algorithm=algorithm)
-        self._notify("rlkit_algorithm_built", algorithm=algorithm)
+        self._notify("rlkit_algorithm_built", algorithm)
 
     def on_train_result(self, algorithm: Algorithm, result: ResultDict) -> None:
         """One ``train()`` has ended; functions may add to ``result``, plugins get to see it."""
@@ -87,7 +120,10 @@ class Callbacks:
         asked = self.take_stop()
         if asked is not None:
             result["stopped_by"] = asked
-        self._notify("rlkit_train_result", algorithm=algorithm, result=result)
+        self._notify("rlkit_train_result", algorithm, result=result)
+        if self.plugin_seconds:
+            cast(dict[str, Any], result).setdefault(TIMERS, {})[PLUGINS] = dict(self.plugin_seconds)
+            self.plugin_seconds.clear()
 
     def on_evaluate_start(self, algorithm: Algorithm) -> None:
         """An evaluation begins."""
@@ -114,7 +150,7 @@ class Callbacks:
     def on_checkpoint_saved(self, algorithm: Algorithm, path: str | Path) -> None:
         """A checkpoint was written."""
         self._call("on_checkpoint_saved", algorithm=algorithm, path=Path(path))
-        self._notify("rlkit_checkpoint_saved", algorithm=algorithm, path=Path(path))
+        self._notify("rlkit_checkpoint_saved", algorithm, path=Path(path))
 
     def on_checkpoint_loaded(self, algorithm: Algorithm, path: str | Path) -> None:
         """The algorithm was restored."""
@@ -153,19 +189,31 @@ class Callbacks:
 
     def _call(self, event: str, **kwargs: object) -> None:
         for function in self._functions[event]:
-            returned = call_event(event, function, kwargs)
+            owner = self._owners.get(id(function))
+            if owner is None:
+                returned = call_event(event, function, kwargs)
+            else:
+                start = time.perf_counter()
+                with in_use(owner.who):
+                    returned = call_event(event, function, kwargs)
+                taken = self.plugin_seconds.get(owner.distribution, 0.0)
+                self.plugin_seconds[owner.distribution] = taken + time.perf_counter() - start
             if isinstance(returned, bool | np.bool_) and not returned and self._stopped_by is None:
                 self._stopped_by = f"{event}={name_of(function)}"
 
-    def _notify(self, hook: str, **kwargs: object) -> None:
-        if self._host is not None:
-            self._host.notify(hook, **kwargs)
+    def _notify(self, hook: str, algorithm: Algorithm, **kwargs: object) -> None:
+        if self._host is not None and self._host.is_heard(hook):
+            shown = {name: read_only(value) for name, value in kwargs.items()}
+            with self._host.watchers.counting(self.plugin_seconds):
+                self._host.notify(hook, view=RunView(algorithm), **shown)
 
 
-def _of_plugin(name: str, host: PluginHost) -> object:
-    """The callbacks that a plugin supplies by that name, made if they are a class."""
-    target = host.get_service("callbacks", name)
+def _of_plugin(name: str, host: PluginHost) -> tuple[object, Origin]:
+    """The callbacks that a plugin supplies by that name, made if they are a class, and whose they are."""
+    record = host.find_service("callbacks", name)
+    target, origin = record.load(), record.origin
     problem = object_problem(target)
     if problem:
         raise PluginError(f"callbacks {name!r}: {problem}")
-    return target() if isinstance(target, type) else target
+    with in_use(f"plugin {origin.distribution} {origin.version}, callbacks {name!r}, when they were made"):
+        return (target() if isinstance(target, type) else target), origin

@@ -184,7 +184,7 @@ def takes_child_of(choice: Choice) -> bool:
     return function is not None and takes_child(function)
 
 
-def _config_of(component: Registered[Component], config: Any, method: str) -> Any:
+def _config_of(component: Registered[Component], config: object, method: str) -> Any:
     """What a component's class method returned, if it is a network's config, with a note of who made it."""
     if not (callable(getattr(config, "build", None)) and hasattr(config, "output_dims")):
         seen = safe_text(config, 80)

@@ -62,7 +62,7 @@ def differences(run: Path, explained: Explained, config: Any = None) -> list[dic
     Raises:
         RLKitError: the run does not say what it used, or the config cannot be built here.
     """
-    from rlkit_core.algorithm.used import used_by_config
+    from rlkit_core.algorithm.config.used import used_by_config
     from rlkit_core.run.run_folder import read_lock
 
     lock, choices = read_lock(run)

@@ -37,7 +37,7 @@ def explain_run(config: AlgorithmConfig) -> Explained:
         RLKitError: what training would raise before its first step.
     """
     from rlkit_core.algorithm.config.module_spaces import agent_spaces
-    from rlkit_core.algorithm.used import used_by_config
+    from rlkit_core.algorithm.config.used import used_by_config
     from rlkit_core.envs.make import make_env
 
     if config.env is None:

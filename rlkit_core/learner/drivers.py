@@ -83,7 +83,7 @@ class DriverSet:
             return None
         return Bound(with_its_keywords(event, method), driver_name(self._records[name], event))
 
-    def _tell(self, name: str, event: str, **kwargs: Any) -> None:
+    def _tell(self, name: str, event: str, **kwargs: object) -> None:
         bound = self._bound(name, event)
         if bound is not None:
             with in_use(bound.who):
@@ -113,7 +113,7 @@ class DriverSet:
     ) -> Tensor:
         """The loss of one module: a driver's where one replaces it, else ``default``'s, plus drivers' extra terms."""
         calls = self._calls[module_id]
-        given = {"module_id": module_id, "config": config, "batch": batch, "fwd_out": fwd_out}
+        given: dict[str, Any] = {"module_id": module_id, "config": config, "batch": batch, "fwd_out": fwd_out}
         if calls["compute_loss"]:
             loss = self._term(calls["compute_loss"][0], module=module, **given)
         else:
@@ -122,7 +122,7 @@ class DriverSet:
             loss = loss + self._term(bound, module=module, **given)
         return loss
 
-    def _term(self, bound: Bound, **given: Any) -> Tensor:
+    def _term(self, bound: Bound, **given: object) -> Tensor:
         try:  # costs nothing where nothing is raised, unlike a with statement
             term = bound.call(learner=self._learner, **given)
         except BaseException:

@@ -167,6 +167,17 @@ class Watchers:
             spent = time.perf_counter() - start
             self.seconds[origin.distribution] = self.seconds.get(origin.distribution, 0.0) + spent
 
+    @contextmanager
+    def counting(self, into: dict[str, float]) -> Iterator[None]:
+        """Add to ``into`` the seconds that plugins take in a block, by distribution."""
+        before = dict(self.seconds)
+        try:
+            yield
+        finally:
+            for name, seconds in self.seconds.items():
+                if seconds > before.get(name, 0.0):
+                    into[name] = into.get(name, 0.0) + seconds - before.get(name, 0.0)
+
 
 def _say(who: str, exc: BaseException) -> None:
     text = "%s raised %s; the run goes on, its further errors are only counted\n%s"

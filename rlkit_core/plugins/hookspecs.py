@@ -18,7 +18,7 @@ another one returned.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -55,11 +55,23 @@ class Config(Protocol):
     def __getattr__(self, name: str) -> Any: ...
 
 
-class Algorithm(Protocol):
-    """An ``Algorithm``, as this layer knows it: what it was built from, how many times ``train()`` has returned."""
+class RunView(Protocol):
+    """A run as an observer sees it: copies, and numbers. See :class:`rlkit_core.algorithm.run_view.RunView`."""
 
-    config: Config
-    iteration: int
+    @property
+    def config(self) -> Config:
+        """A frozen copy of the algorithm's config, of its own class."""
+
+    @property
+    def iteration(self) -> int:
+        """How many times ``train()`` has returned."""
+
+    @property
+    def run_dir(self) -> Path | None:
+        """The run's folder; None where there is none."""
+
+    def get_weights(self, module_ids: Collection[str] | None = None) -> dict[str, dict[str, Any]]:
+        """Copies of the weights of all modules, or of those given, by module id and name."""
 
 
 class RLKitSpecs:
@@ -86,24 +98,24 @@ class RLKitSpecs:
         """Return executors, step engines and whatever else a config names. Called once, when the plugin is loaded."""
 
     @hookspec
-    def rlkit_result_writers(self, run_dir: Path, config: Config) -> Iterable[Any]:  # type: ignore[empty-body]
-        """Return writers that receive each result of a run. Called when a run starts."""
-
-    @hookspec
     def rlkit_check_config(self, config: Config) -> Iterable[str]:  # type: ignore[empty-body]
-        """Return the problems found in a config, as sentences. Called by ``config.validate()``."""
+        """Return the problems found in a config, as sentences. Called by ``config.validate()``.
+
+        Only plugins are asked that the config uses: its algorithm's, and those of catalogs, components, module classes
+        and services that it names. They see a frozen copy. What is raised is raised again, with the plugin's name.
+        """
 
     @hookspec
-    def rlkit_algorithm_built(self, algorithm: Algorithm) -> None:
-        """An algorithm is ready to train. An exception here is logged and counted, never fatal."""
+    def rlkit_algorithm_built(self, view: RunView) -> None:
+        """An algorithm is ready to train. What is raised is logged and counted, what is returned ignored."""
 
     @hookspec
-    def rlkit_train_result(self, algorithm: Algorithm, result: Mapping[str, Any]) -> None:
-        """One ``train()`` has ended. An exception here is logged and counted, never fatal."""
+    def rlkit_train_result(self, view: RunView, result: Mapping[str, Any]) -> None:
+        """One ``train()`` has ended; ``result`` cannot be changed. Errors are as in ``rlkit_algorithm_built``."""
 
     @hookspec
-    def rlkit_checkpoint_saved(self, algorithm: Algorithm, path: Path) -> None:
-        """A checkpoint was written to ``path``. An exception here is logged and counted, never fatal."""
+    def rlkit_checkpoint_saved(self, view: RunView, path: Path) -> None:
+        """A checkpoint was written to ``path``. Errors are as in ``rlkit_algorithm_built``."""
 
     @hookspec
     def rlkit_checkpoint_migrate(self, component: str, state: object, from_version: str) -> Any:
@@ -113,6 +125,13 @@ class RLKitSpecs:
         to leave the state as it is.
         """
 
+
+FORMER = {
+    "rlkit_result_writers": "writers are services: return Service('writer', 'name', 'package.module:Writer') from "
+    "rlkit_services(), and name them in reporting(writers=['csv', 'jsonl', 'your-plugin/name'])",
+    "algorithm": "take view: a RunView with config, iteration, run_dir and get_weights(), all of them copies",
+}
+"""Hooks and arguments of before the API was 1.0, and what to write now."""
 
 RECORD_HOOKS: dict[str, tuple[type[Component] | type[ModuleAPI] | type[Service], str | None]] = {
     "rlkit_encoders": (Component, "encoder"),

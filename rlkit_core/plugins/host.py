@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import importlib
+import itertools
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,10 +27,10 @@ from rlkit_core.plugins.discovery import (
     Snapshot,
     scan,
 )
-from rlkit_core.plugins.guard import Watchers, describe
+from rlkit_core.plugins.guard import Watchers, describe, safe_text
 from rlkit_core.plugins.installed.variables import is_on
 from rlkit_core.plugins.loader import Loader, import_file, plugin_files
-from rlkit_core.plugins.quarantine import quarantined
+from rlkit_core.plugins.quarantine import learning_kept, quarantined
 from rlkit_core.plugins.records import (
     SERVICE_KINDS,
     Component,
@@ -225,7 +226,11 @@ class PluginHost:
             RLKitError: as :func:`~rlkit_core.plugins.lookup.find_record`, or its target cannot be imported.
             ValueError: there is no such kind.
         """
-        return lookup.find_record(self.services(kind), kind, name, self.registry.unavailable).load()
+        return self.find_service(kind, name).load()
+
+    def find_service(self, kind: str, name: str) -> Registered[Service]:
+        """Return the record of a service, which says whose it is; errors are as of :meth:`get_service`."""
+        return lookup.find_record(self.services(kind), kind, name, self.registry.unavailable)
 
     def hooks_of(self, distribution: str, entry_point: str) -> Mapping[str, Callable[..., Any]]:
         """Return the functions by which a loaded plugin implements hooks, by hook; nothing is loaded for it."""
@@ -311,30 +316,55 @@ class PluginHost:
     def notify(self, hook: str, **kwargs: object) -> None:
         """Tell observers; what one raises is logged once, counted in ``watchers.errors``, and stops nobody.
 
+        What they return is ignored; what they do to generators and torch's settings is put back.
+
         Raises:
             PluginError: only with ``RLKIT_PLUGINS_STRICT=1``.
         """
         for origin, call in self._calls(hook, kwargs):
-            self.watchers.call(origin, hook, call)
+            with learning_kept():
+                self.watchers.call(origin, hook, call)
 
-    def collect(self, hook: str, **kwargs: object) -> list[tuple[Origin, Any]]:
-        """Ask every plugin and return ``(origin, item)`` for each item of each answer (None: no items).
+    def is_heard(self, hook: str) -> bool:
+        """Whether any plugin implements a hook. Loads plugins first."""
+        self.load()
+        return bool(self._loader.manager.implementers(hook))
+
+    def ask(
+        self, hook: str, distributions: Collection[str], kwargs: Callable[[], Mapping[str, object]]
+    ) -> list[tuple[Origin, str]]:
+        """Ask the plugins of some distributions for sentences: ``(origin, sentence)`` of each answer.
+
+        Args:
+            hook: whose answer is an iterable of sentences, one sentence, or None.
+            distributions: who is asked; others are not.
+            kwargs: gives each of them arguments of its own.
 
         Raises:
-            PluginError: a plugin raised; names it and is chained from its exception.
+            PluginError: a plugin raised or returned something else; names it and is chained from its exception.
         """
-        items: list[tuple[Origin, Any]] = []
-        for origin, call in self._calls(hook, kwargs):
+        said: list[tuple[Origin, str]] = []
+        self.load()
+        for name in self._loader.manager.implementers(hook):
+            origin = self._loader.origin(name)
+            if origin.distribution not in distributions:
+                continue
+            who = f"{hook} of plugin {origin.distribution} {origin.version}"
             try:
-                result = call()
-                if result is None:
-                    continue
-                single = isinstance(result, str | bytes | Mapping) or not isinstance(result, Iterable)
-                items.extend((origin, item) for item in ([result] if single else result))
-            except Exception as exc:
-                who = f"{hook} of plugin {origin.distribution} {origin.version}"
+                with learning_kept():
+                    answer = self._loader.manager.ask(name, hook, kwargs())
+                    answer = () if answer is None else (answer,) if isinstance(answer, str) else answer
+                    sentences = list(itertools.islice(answer, 100)) if isinstance(answer, Iterable) else [answer]
+            except KeyboardInterrupt:
+                raise
+            except BaseException as exc:
                 raise PluginError(f"{who} raised {describe(exc)}") from exc
-        return items
+            wrong = next((one for one in sentences if not isinstance(one, str)), None)
+            if wrong is not None or isinstance(answer, bytes | Mapping):
+                seen = safe_text(answer if wrong is None else wrong, 80)
+                raise PluginError(f"{who} returned {seen}, expected sentences (a list of str)")
+            said += [(origin, safe_text(one)) for one in sentences]
+        return said
 
     def migrate(self, component: str, state: object, from_version: str) -> Any:
         """Let the owner of ``component`` (an id, or a distribution) turn an older state into today's.

@@ -17,7 +17,7 @@ import pluggy
 from rlkit_core.errors import PluginError, did_you_mean
 from rlkit_core.plugins import API_VERSION, PluginDeprecationWarning
 from rlkit_core.plugins.guard import notice, safe_text
-from rlkit_core.plugins.hookspecs import RECORD_HOOKS, RLKitSpecs
+from rlkit_core.plugins.hookspecs import FORMER, RECORD_HOOKS, RLKitSpecs
 from rlkit_core.plugins.records import Origin, Record, Registered
 
 
@@ -143,6 +143,8 @@ class HookManager(pluggy.PluginManager):
         hook = options.get("specname") or name
         if hook in self._hooks:
             _check_arguments(hook, function, self._hooks[hook])
+        elif hook in FORMER:
+            raise PluginError(f"hook {hook!r} is no more: {FORMER[hook]}")
         elif not options.get("optionalhook"):
             raise PluginError(
                 f"unknown hook {hook!r}.{did_you_mean(hook, self._hooks)} Hooks of API "
@@ -222,6 +224,8 @@ def _check_arguments(hook: str, function: Callable[..., object], known: Sequence
         name = parameter.name
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.KEYWORD_ONLY):
             raise PluginError(f"{hook}: argument {str(parameter)!r} is never passed: use a plain name. {wanted}")
+        if name in FORMER and name not in known and "view" in known:
+            raise PluginError(f"{hook}: argument {name!r} is no more: {FORMER[name]}")
         if name not in known:
             raise PluginError(f"{hook}: unknown argument {name!r}.{did_you_mean(name, known)} {wanted}")
         if parameter.default is not parameter.empty:

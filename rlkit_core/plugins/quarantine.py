@@ -180,6 +180,17 @@ def random_states_kept() -> Iterator[None]:
         _put_back(_RANDOM, before)
 
 
+@contextmanager
+def learning_kept() -> Iterator[None]:
+    """Put back what changes learning, around code that only watches: global generators, torch's settings."""
+    kept = _OF_THREAD + _OF_PROCESS + _RANDOM
+    before = _look(kept, first=False)
+    try:
+        yield
+    finally:
+        _put_back(kept, before)
+
+
 # ------------------------------------------------------------------------------ what is compared and left
 
 
@@ -318,4 +329,4 @@ def quarantined(origin: Origin) -> Iterator[Quarantine]:
             notice((origin.distribution, *changes.put_back), text)
 
 
-__all__ = ["Changes", "Quarantine", "quarantined", "random_states_kept"]
+__all__ = ["Changes", "Quarantine", "learning_kept", "quarantined", "random_states_kept"]

@@ -265,7 +265,7 @@ class _Shown:
         )
 
 
-def _copied(space: Any) -> Any:
+def _copied(space: object) -> Any:
     try:
         return copy.deepcopy(space)
     except Exception:  # somebody's own class of space, which cannot be copied

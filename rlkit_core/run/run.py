@@ -7,7 +7,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,20 +28,24 @@ from rlkit_core.algorithm.results import (
     success_rate,
     total_loss,
 )
+from rlkit_core.algorithm.run_view import in_run_folder, read_only
 from rlkit_core.algorithm.used import choices_of, used_by
 from rlkit_core.envs.make import make_env
 from rlkit_core.envs.multi_agent.make import check_spaces
-from rlkit_core.errors import ConfigError
-from rlkit_core.plugins.discovery import CORE
+from rlkit_core.errors import ConfigError, PluginError
+from rlkit_core.plugins.guard import safe_text
 from rlkit_core.plugins.host import default_host
+from rlkit_core.plugins.quarantine import learning_kept
 from rlkit_core.run import run_folder as folder
 from rlkit_core.run.plot import plot_learning_curve
 from rlkit_core.run.progress import Progress, ProgressRow
+from rlkit_core.run.writers import ResultWriter
 from rlkit_core.seeding import SeedTree
 
 if TYPE_CHECKING:
     from rlkit_core.algorithm import Algorithm
     from rlkit_core.algorithm.config.config import AlgorithmConfig
+    from rlkit_core.plugins.records import Registered, Service
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +110,7 @@ class RunSummary:
         return 0 if self.signal is None else 128 + self.signal
 
 
-class Interrupted(BaseException):
+class Interrupted(KeyboardInterrupt):
     """A signal came at a moment when the run can stop at once."""
 
 
@@ -162,7 +166,8 @@ class Run:
         self._resume = folder.checkpoint_path(resume) if resume is not None else None
         self._plot = plot
         self._config = config.copy(copy_frozen=False)
-        self._writers: list[tuple[str, Any]] = []
+        self._writers: list[tuple[Registered[Service], ResultWriter]] = []
+        self._host = default_host()
         self._signal: int | None = None
         self._checked = False
         self._stop_at_once = True
@@ -205,7 +210,7 @@ class Run:
         """
         self.check()
         started = time.monotonic()
-        with self._signals():
+        with self._signals(), in_run_folder(self.run_dir):
             algorithm = self._built()
             try:
                 self._keep_reports_of(algorithm)
@@ -237,7 +242,7 @@ class Run:
                     signal=self._signal,
                 )
             finally:
-                self._close_writers()
+                self._close_writers(algorithm)
                 self.progress.close()
                 algorithm.stop()
         return self._finish(summary)
@@ -275,13 +280,20 @@ class Run:
         folder.write_json(self.run_dir / folder.SEEDS, {"seed": seed})
 
     def _open_writers(self, algorithm: Algorithm) -> None:
-        host = default_host()
+        """Make the writers that the config names; one that cannot be made is left out, and said so."""
         resume_at = algorithm.iteration if self._resume is not None else None
-        for name in ("csv", "jsonl", "tensorboard"):
-            make = host.get_service("writer", f"{CORE}/{name}")
-            self._writers.append((CORE, make(self.run_dir, algorithm.config, resume_at)))
-        hooked = host.collect("rlkit_result_writers", run_dir=self.run_dir, config=algorithm.config)
-        self._writers += [(origin.distribution, writer) for origin, writer in hooked]
+        named = [self._host.find_service("writer", name) for name in algorithm.config.writers]
+        for record in {one.id: one for one in named}.values():
+            make = record.load()
+
+            def open_writer(record: Registered[Service] = record, make: Callable[..., Any] = make) -> None:
+                writer = make(self.run_dir, algorithm.config.copy(copy_frozen=True), resume_at)
+                if not isinstance(writer, ResultWriter):
+                    raise PluginError(f"it made {safe_text(writer, 80)}, expected an object with write() and close()")
+                self._writers.append((record, writer))
+
+            if not self._watched(algorithm, record, "when it was made", open_writer):
+                self._say_left_out(record, "could not be made")
 
     def _train(self, algorithm: Any, started: float) -> tuple[str, str, float | None]:
         """Iterate until done: reason, reason in words, the mean return if the last weights were evaluated in full."""
@@ -299,7 +311,7 @@ class Run:
                 decided = self._decide(algorithm, result)
                 latest = decided if decided is not None else evaluation_return_mean(result)
             evaluation = latest if not math.isnan(latest) else evaluation
-            self._write(result)
+            self._write(algorithm, result)
             steps, seconds = self._steps(algorithm), time.monotonic() - started
             self.progress.update(
                 ProgressRow(
@@ -389,26 +401,37 @@ class Run:
     def _steps(algorithm: Algorithm) -> int:
         return int(getattr(algorithm, NUM_ENV_STEPS_SAMPLED_LIFETIME))
 
-    def _write(self, result: Mapping[str, Any]) -> None:
+    def _write(self, algorithm: Algorithm, result: Mapping[str, Any]) -> None:
         """Hand a result to every writer; one that raises is left out from then on, and said so once."""
+        shown = read_only(result)
         for entry in list(self._writers):
-            owner, writer = entry
-            try:
-                writer.write(result)
-            except Exception as error:
+            record, writer = entry
+            if not self._watched(algorithm, record, "write()", writer.write, shown):
                 self._writers.remove(entry)
-                logger.exception("result writer %s of %s failed", type(writer).__name__, owner)
-                self.progress.line(
-                    f"the result writer {type(writer).__name__} of {owner} failed and is left out: {error}"
-                )
+                self._say_left_out(record, "failed")
 
-    def _close_writers(self) -> None:
-        for owner, writer in self._writers:
-            try:
-                writer.close()
-            except Exception:
-                logger.exception("result writer %s of %s failed to close", type(writer).__name__, owner)
+    def _close_writers(self, algorithm: Algorithm) -> None:
+        for record, writer in self._writers:
+            self._watched(algorithm, record, "close()", writer.close)
         self._writers = []
+
+    def _watched(
+        self,
+        algorithm: Algorithm,
+        record: Registered[Service],
+        what: str,
+        function: Callable[..., object],
+        *args: object,
+    ) -> bool:
+        """Call a writer: what it raises or does to generators changes nothing, its time is the plugin's."""
+        callbacks = getattr(algorithm, "callbacks", None)  # an algorithm may do without
+        seconds = {} if callbacks is None else callbacks.plugin_seconds
+        with learning_kept(), self._host.watchers.counting(seconds):
+            return self._host.watchers.call(record.origin, f"writer {record.name!r}, {what}", function, *args)
+
+    def _say_left_out(self, record: Registered[Service], how: str) -> None:
+        owner = f"of {record.origin.distribution}"
+        self.progress.line(f"the result writer {record.name!r} {owner} {how} and is left out; the log says why")
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

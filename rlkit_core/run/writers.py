@@ -1,8 +1,8 @@
 """Result writers: CSV, JSON lines and TensorBoard. Each is a class with ``write(result)`` and ``close()``.
 
 They are services of kind ``writer``, made as ``(run_dir, config, resume_at)``: the folder of the run, which exists; the
-run's config; the iteration that a resumed run goes on after. A plugin adds writers of its own with the hook
-``rlkit_result_writers(run_dir, config)``.
+run's config, a frozen copy; the iteration that a resumed run goes on after. A plugin offers writers of its own in
+``rlkit_services()``; a run has those that ``reporting(writers=[...])`` names. Results cannot be changed by them.
 """
 
 from __future__ import annotations

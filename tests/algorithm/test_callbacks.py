@@ -16,6 +16,8 @@ from rlkit_core.algorithm import AlgorithmConfig
 from rlkit_core.algorithm.callbacks import Callbacks
 from rlkit_core.algorithm.config.events import CALLBACK_EVENTS
 from rlkit_core.errors import ConfigError, PluginError, PluginNotFoundError
+from rlkit_core.plugins.guard import Origin, Watchers
+from rlkit_core.plugins.records import Registered, Service
 from rlkit_core.testing import MultiAgentCartPole
 
 
@@ -207,6 +209,11 @@ def test_nothing_but_false_ends_it(answer: Any) -> None:
 
 def test_observers_of_plugins_cannot_end_it() -> None:
     class Host:
+        watchers = Watchers()
+
+        def is_heard(self, hook: str) -> bool:
+            return True
+
         def notify(self, hook: str, **kwargs: Any) -> list[bool]:
             return [False]
 
@@ -225,11 +232,12 @@ class Services:
     def __init__(self, target: Any) -> None:
         self.target = target
 
-    def get_service(self, kind: str, name: str) -> Any:
+    def find_service(self, kind: str, name: str) -> Any:
         assert (kind, name) == ("callbacks", "acme/early-stop")
-        return self.target
+        return Registered(Service(kind, "early-stop", self.target), Origin("acme", "1.0"))
 
-    def notify(self, hook: str, **kwargs: Any) -> None: ...
+    def is_heard(self, hook: str) -> bool:
+        return False
 
 
 class EarlyStop:
@@ -246,6 +254,7 @@ def test_a_plugins_callbacks_are_called_by_name_and_may_end_training() -> None:
     callbacks.on_train_result("algo", result)  # type: ignore[arg-type]
     assert isinstance(result["by"], EarlyStop)
     assert result["stopped_by"] == "on_train_result=EarlyStop.on_train_result"
+    assert result["timers"]["plugins"]["acme"] > 0
     with pytest.raises(PluginError, match=r"callbacks 'acme/early-stop'.*has none of"):
         Callbacks(config, Services(dict))  # type: ignore[arg-type]
 

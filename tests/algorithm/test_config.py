@@ -301,12 +301,13 @@ def test_plugins_are_asked_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
     from rlkit_core.plugins import host as host_module
     from rlkit_core.plugins.registry import Origin
 
-    class Host:
-        def collect(self, hook: str, config: Any) -> list[Any]:
-            assert hook == "rlkit_check_config"
-            return [(Origin("my-lab", "1.0"), f"gamma {config.gamma} is odd")]
+    def ask(hook: str, distributions: Any, kwargs: Any) -> list[Any]:
+        assert (hook, "rlkit-core" in distributions) == ("rlkit_check_config", True)
+        return [(Origin("my-lab", "1.0"), f"gamma {kwargs()['config'].gamma} is odd")]
 
-    monkeypatch.setattr(host_module, "default_host", Host)
+    host = host_module.default_host()
+    monkeypatch.setattr(host, "is_heard", lambda hook: True)
+    monkeypatch.setattr(host, "ask", ask)
     with pytest.raises(ConfigError, match=r"gamma 0.99 is odd \(said by my-lab\)"):
         AlgorithmConfig().validate()
 

@@ -23,6 +23,7 @@ from rlkit_core.algorithm.results import (
     total_loss,
 )
 from rlkit_core.errors import ConfigError
+from rlkit_core.plugins.guard import Watchers
 from rlkit_core.run.writers import (
     CSVWriter,
     JSONLWriter,
@@ -148,6 +149,10 @@ def test_tensorboard_events_hold_the_finite_numbers(tmp_path: Path) -> None:
 class Host:
     def __init__(self) -> None:
         self.heard: list[str] = []
+        self.watchers = Watchers()
+
+    def is_heard(self, hook: str) -> bool:
+        return True
 
     def notify(self, hook: str, **kwargs: Any) -> None:
         self.heard.append(hook)

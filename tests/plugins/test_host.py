@@ -334,7 +334,7 @@ def test_strict_raises_chained_from_the_plugins_own_exception(site):
 def test_trace(site, capsys):
     site.add("lab-x", GOOD)
     host = load(site, RLKIT_TRACE_PLUGINS="1")
-    host.notify("rlkit_train_result", algorithm=None, result={})
+    host.notify("rlkit_train_result", view=None, result={})
     err = capsys.readouterr().err
     assert "load lab-x:lab-x = lab_x: loaded" in err
     assert "rlkit_encoders of lab-x:lab-x: done" in err
@@ -344,7 +344,7 @@ def test_trace(site, capsys):
 def test_a_traced_hook_that_raises_says_so(site, capsys):
     site.add("lab-x", HEAD + "def rlkit_check_config(config): raise KeyError('no')\n")
     with pytest.raises(PluginError, match="KeyError"):
-        load(site, RLKIT_TRACE_PLUGINS="1").collect("rlkit_check_config", config=None)
+        load(site, RLKIT_TRACE_PLUGINS="1").ask("rlkit_check_config", {"lab-x", "lab-a"}, lambda: {"config": None})
     assert "rlkit_check_config of lab-x:lab-x: raised" in capsys.readouterr().err
 
 
@@ -504,8 +504,8 @@ def test_observers_that_raise_are_logged_once_counted_and_stop_nobody(site, capl
     host = load(site)
     with caplog.at_level(logging.WARNING, "rlkit.plugins"):
         for i in range(3):
-            host.notify("rlkit_train_result", algorithm=None, result=i)
-        host.notify("rlkit_checkpoint_saved", algorithm=None, path="x")
+            host.notify("rlkit_train_result", view=None, result=i)
+        host.notify("rlkit_checkpoint_saved", view=None, path="x")
     assert sys.modules["zz_last"].seen == [0, 1, 2]
     assert host.watchers.errors == {
         ("fx-observer", "rlkit_train_result"): 3,
@@ -515,15 +515,15 @@ def test_observers_that_raise_are_logged_once_counted_and_stop_nobody(site, capl
     assert "fx-observer cannot cope" in caplog.text
     strict = site.host({"RLKIT_PLUGINS_STRICT": "1"})
     with pytest.raises(PluginError, match="fx-observer"):
-        strict.notify("rlkit_train_result", algorithm=None, result=0)
+        strict.notify("rlkit_train_result", view=None, result=0)
 
 
-def test_collect_flattens_and_names_who_answered(site):
+def test_asking_flattens_and_names_who_answered(site):
     site.add("lab-a", HEAD + "def rlkit_check_config(config): return 'one sentence'\n")
     site.add("lab-b", HEAD + "def rlkit_check_config(): return ('x', 'y')\n")
     site.add("lab-c", HEAD + "def rlkit_check_config(): return None\n")
     site.add("lab-d", HEAD + "@hookimpl(tryfirst=True)\ndef rlkit_check_config(): yield 'first'\n")
-    answers = load(site).collect("rlkit_check_config", config={})
+    answers = load(site).ask("rlkit_check_config", {"lab-a", "lab-b", "lab-c", "lab-d"}, lambda: {"config": {}})
     assert [(o.distribution, a) for o, a in answers] == [
         ("lab-d", "first"),
         ("lab-a", "one sentence"),
@@ -533,10 +533,10 @@ def test_collect_flattens_and_names_who_answered(site):
 
 
 @pytest.mark.parametrize("body", ["raise KeyError('k')", "yield 'a'; raise KeyError('k')"])
-def test_collect_names_the_plugin_that_raised(site, body):
+def test_asking_names_the_plugin_that_raised(site, body):
     site.add("lab-a", HEAD + f"def rlkit_check_config(): {body}\n")
     with pytest.raises(PluginError, match=r"rlkit_check_config of plugin lab-a 1\.0 raised KeyError") as caught:
-        load(site).collect("rlkit_check_config", config=None)
+        load(site).ask("rlkit_check_config", {"lab-x", "lab-a"}, lambda: {"config": None})
     assert isinstance(caught.value.__cause__, KeyError)
 
 

@@ -40,7 +40,7 @@ def rlkit_services(): return [Service("env_wrapper", "wrap", Encoder), Service("
 
 def what_is_built(folder, order):
     """What explain says, the lock and who fills a gap, with 12 plugins over three folders, in an order of chance."""
-    from rlkit_core.algorithm.used import used_by_config
+    from rlkit_core.algorithm.config.used import used_by_config
     from rlkit_core.cli.explain import explain_config
     from rlkit_ppo import PPOConfig
 

@@ -10,10 +10,11 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import gymnasium as gym
+import numpy as np
 import pytest
 import torch
 
@@ -21,6 +22,7 @@ from rlkit_core.algorithm import AlgorithmConfig
 from rlkit_core.algorithm.results import assemble_result, returns_of_each
 from rlkit_core.errors import ConfigError, EnvError
 from rlkit_core.plugins.host import default_host
+from rlkit_core.plugins.records import Service
 from rlkit_core.run.plot import curves_of_each, read_curve
 from rlkit_core.run.progress import PlainProgress, ProgressRow, RichProgress, clock, make_progress
 from rlkit_core.run.run import PROBE_EPISODES, Interrupted, Run, Stop
@@ -312,38 +314,91 @@ def test_a_signal_while_building_writes_no_checkpoint(tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "checkpoint").exists()
 
 
-def test_a_failing_writer_is_left_out_and_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rlkit_core.plugins.registry import Origin
-    from rlkit_core.run import run as run_module
+class Kept:
+    """A writer that keeps what it was given."""
 
-    class Good:
-        def __init__(self) -> None:
-            self.count = 0
+    made: ClassVar[list[Kept]] = []
 
-        def write(self, result: Any) -> None:
-            self.count += 1
+    def __init__(self, run_dir: Path, config: Any, resume_at: int | None) -> None:
+        self.given, self.results, self.closed = (run_dir, config, resume_at), [], False
+        Kept.made.append(self)
 
-        def close(self) -> None:
-            self.count += 100
+    def write(self, result: Any) -> None:
+        self.results.append(result)
 
-    class Bad(Good):
-        def write(self, result: Any) -> None:
-            raise OSError("no space")
+    def close(self) -> None:
+        self.closed = True
 
-    good = Good()
 
-    class Host:
-        get_service = staticmethod(default_host().get_service)
+class NotMade(Kept):
+    def __init__(self, *args: Any) -> None:
+        raise SystemExit(0)
 
-        def collect(self, hook: str, **kwargs: Any) -> list[Any]:
-            assert set(kwargs) == {"run_dir", "config"}
-            return [(Origin("bad-lab", "1"), Bad()), (Origin("good-lab", "1"), good)]
 
-    monkeypatch.setattr(run_module, "default_host", Host)
-    stream = io.StringIO()
-    run(tmp_path, config(), Stop(iterations=3), progress=PlainProgress(stream))
-    assert good.count == 103
-    assert stream.getvalue().count("Bad of bad-lab failed and is left out: no space") == 1
+class NotWriting(Kept):
+    def write(self, result: Any) -> None:
+        np.random.rand(3)
+        torch.set_grad_enabled(False)
+        raise OSError("no space")
+
+
+class Leaving(Kept):
+    def write(self, result: Any) -> None:
+        result["mine"] = 1
+
+    def close(self) -> None:
+        raise SystemExit(0)
+
+
+class NotClosing(Kept):
+    def close(self) -> None:
+        raise SystemExit(0)
+
+
+class Labs:
+    """A plugin with writers."""
+
+    rlkit_api = "1.0"
+
+    def rlkit_services(self) -> list[Service]:
+        made = {"kept": Kept, "not-made": NotMade, "none": dict, "not-writing": NotWriting, "leaving": Leaving}
+        return [Service("writer", name, cls) for name, cls in {**made, "not-closing": NotClosing}.items()]
+
+
+def test_writers_are_named_and_a_failing_one_is_left_out_and_said_once(tmp_path: Path) -> None:
+    Kept.made.clear()
+    names = ["csv", "rlkit-core/csv", "kept", "not-made", "local/none", "not-writing", "leaving", "not-closing"]
+    stream, host = io.StringIO(), default_host()
+    with host.temporary(Labs()):
+        state = np.random.get_state()[1].copy()
+        run(tmp_path, config().reporting(writers=names), Stop(iterations=3), progress=PlainProgress(stream))
+        assert (np.random.get_state()[1] == state).all()
+        assert torch.is_grad_enabled()
+    said = stream.getvalue()
+    for name, how in (("not-made", "could not be made"), ("none", "could not be made"), ("not-writing", "failed")):
+        assert said.count(f"the result writer '{name}' of local {how} and is left out") == 1
+    assert said.count("'leaving' of local failed") == 1
+    assert "kept" not in said
+    kept = Kept.made[0]
+    assert [result["training_iteration"] for result in kept.results] == [1, 2, 3]
+    assert kept.closed
+    run_dir, made_with, resume_at = kept.given
+    assert (run_dir, made_with.is_frozen, type(made_with), resume_at) == (tmp_path / "run", True, ScriptedConfig, None)
+    assert host.watchers.errors["local", "writer 'not-closing', close()"] == 1
+    lines = (tmp_path / "run" / "progress.csv").read_text().splitlines()
+    assert len(lines) == 4
+    assert not (tmp_path / "run" / "results.jsonl").exists()
+    assert (tmp_path / "run" / "checkpoint").exists()
+
+
+def test_a_run_may_have_no_writers(tmp_path: Path) -> None:
+    run(tmp_path, config().reporting(writers=()), Stop(iterations=1))
+    assert not list((tmp_path / "run").glob("progress*"))
+
+
+def test_a_writer_that_nothing_supplies_is_an_error_before_training(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"reporting\(writers=\['cvs'\]\): .*Did you mean 'csv'"):
+        run(tmp_path, config().reporting(writers=["cvs"]), Stop(iterations=1))
 
 
 def test_paths() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from rlkit_core.algorithm.config.derived import DerivedSettings, specs_by_id
 from rlkit_core.errors import did_you_mean
 from rlkit_core.learner.group.config import learner_problems
+from rlkit_core.plugins.discovery import RESERVED
 
 
 def only_problems(config: DerivedSettings) -> Iterator[str]:
@@ -39,10 +40,21 @@ def core_problems(config: DerivedSettings) -> Iterator[str]:
 
 
 def plugin_problems(config: DerivedSettings) -> Iterator[str]:
-    """What installed plugins object to (hook ``rlkit_check_config``), with the plugin's name."""
+    """What the plugins that a config uses object to (hook ``rlkit_check_config``), each with its name.
+
+    Each gets a frozen copy; others that are installed are not asked. A plugin that a script registered is asked too.
+
+    Raises:
+        PluginError: one of them raised, or returned something else than sentences.
+    """
+    from rlkit_core.algorithm.config.used import distributions_named
     from rlkit_core.plugins.host import default_host
 
-    for origin, problem in default_host().collect("rlkit_check_config", config=config):
+    host, hook = default_host(), "rlkit_check_config"
+    if not host.is_heard(hook):
+        return
+    used = distributions_named(config, host) | {RESERVED}
+    for origin, problem in host.ask(hook, used, lambda: {"config": config.copy(copy_frozen=True)}):
         yield f"{problem} (said by {origin.distribution})"
 
 
@@ -85,6 +97,7 @@ def _service_problems(config: DerivedSettings) -> Iterator[str]:
     if config.compile not in (None, "auto"):
         named.append((f"learners(compile={config.compile!r})", "step_engine", config.compile))
     named += [(f"callbacks(plugins=[{name!r}])", "callbacks", name) for name in config.plugins]
+    named += [(f"reporting(writers=[{name!r}])", "writer", name) for name in config.writers]
     for setting, kind, name in named:
         try:
             default_host().get_service(kind, name)

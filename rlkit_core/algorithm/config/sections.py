@@ -350,6 +350,12 @@ class CoreSettings(SectionedSettings):
         help="Numbers in an episode's last info whose means are reported as NAME_mean.",
         converter=to.info_metrics,
     )
+    writers: list[str] = setting(
+        ["csv", "jsonl", "tensorboard"],
+        section="reporting",
+        help="What writes each result of a run, by name: the core's 'csv', 'jsonl' and 'tensorboard', or a plugin's.",
+        converter=to.names,
+    )
     log_gradients: bool = setting(
         False,
         section="reporting",

@@ -57,7 +57,7 @@ def with_its_keywords(event: str, method: Callable[..., Any]) -> Callable[..., A
     if len(taken) == len(EVENTS[event]):
         return method
 
-    def call(**kwargs: Any) -> Any:
+    def call(**kwargs: object) -> Any:
         return method(**{name: kwargs[name] for name in taken})
 
     return call

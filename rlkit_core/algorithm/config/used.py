@@ -1,0 +1,122 @@
+"""What a config names, with the distributions it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import gymnasium as gym
+
+from rlkit_core.algorithm.config.derived import DerivedSettings
+from rlkit_core.envs.naming.names import FAMILIES
+from rlkit_core.errors import AmbiguousComponentError, PluginError, RLKitError
+from rlkit_core.execution.by_name import service_name
+from rlkit_core.learner.step import AUTO
+from rlkit_core.plugins import lookup
+from rlkit_core.plugins.discovery import GROUP_ALGORITHMS, GROUP_CATALOGS
+from rlkit_core.plugins.host import PluginHost, default_host
+from rlkit_core.plugins.records import LOCAL, Origin
+from rlkit_core.plugins.used import Lock, Used, foundation
+
+SERVICES = {"executor": "executor", "compile": "step_engine", "plugins": "callbacks", "writers": "writer"}
+"""Settings that name services, and the kind that each names."""
+_ROLES = {"step_engine": "step engine"}
+
+
+def used_by_config(config: DerivedSettings, host: PluginHost | None = None) -> Lock:
+    """The core, the libraries, and all that a config names; what its modules are made of is not known yet.
+
+    What is named and not installed is left out: ``validate()`` reports it.
+    """
+    host = host or default_host()
+    plugins = {d.name for d in host.snapshot.distributions}
+    lock = foundation() | Lock(_algorithm(type(config), host))
+    classes = [("algorithm", type(config)), ("algorithm", config.algo_class), ("learner", _learner_class(config))]
+    classes += [("callbacks", one if isinstance(one, type) else type(one)) for one in config.stored("callbacks_class")]
+    for role, cls in classes:
+        if isinstance(cls, type):
+            lock |= Used.class_and_bases(role, cls, host.origin_of, plugins)
+    return lock | Lock([*_catalogs(config, host), *_env(config.env, host), *_services(config, host)])
+
+
+def distributions_named(config: DerivedSettings, host: PluginHost) -> set[str]:
+    """The distributions that a config uses by what is written in it: components and module classes too."""
+    lock, find = used_by_config(config, host), host.origin_of
+    found = {one.distribution for one in lock.entries}
+    for key, value in config.components.items():
+        with suppress(RLKitError):  # said where it is built
+            found.add(host.registry.adopt(value, key.partition(":")[0]).origin.distribution)
+    spec = config.stored("rl_module_spec")
+    specs = [spec, *config.specs_of_modules.values()]
+    for one in specs:
+        for name in ("module_class", "catalog_class", "multi_rl_module_class"):
+            cls = getattr(one, name, None)
+            if isinstance(cls, type):
+                found.update(find(base).distribution for base in cls.__mro__[:-1])
+    return found
+
+
+def _learner_class(config: DerivedSettings) -> Any:
+    try:
+        return config.learner_class
+    except (NotImplementedError, PluginError):
+        return None
+
+
+def _algorithm(config_class: type, host: PluginHost) -> Iterator[Used]:
+    origin = host.origin_of(config_class)
+    for entry in host.snapshot.entry_points(GROUP_ALGORITHMS):
+        if entry.distribution == origin.distribution and entry.value.partition(":")[2] == config_class.__qualname__:
+            yield Used.of("algorithm", entry.name, origin)
+
+
+def _catalogs(config: DerivedSettings, host: PluginHost) -> Iterator[Used]:
+    for catalog in config.catalogs:
+        if not isinstance(catalog, str):
+            yield Used.of("catalog", catalog.__qualname__, host.origin_of(catalog))
+            continue
+        try:
+            entry = lookup.find(host.snapshot, GROUP_CATALOGS, catalog)
+        except (PluginError, AmbiguousComponentError):
+            continue
+        yield Used.of("catalog", entry.name, Origin(entry.distribution, entry.version))
+
+
+def _env(env: object, host: PluginHost) -> Iterator[Used]:
+    if isinstance(env, str):
+        found = next((o for o in map(host.origin_of, _modules_of(env)) if o != LOCAL), LOCAL)
+        yield Used.of("env", env, found)
+    elif env is not None:
+        yield Used.of("env", getattr(env, "__qualname__", type(env).__qualname__), host.origin_of(env))
+
+
+def _modules_of(env_id: str) -> Iterator[object]:
+    """What may supply the env of a name, the nearest first."""
+    module, colon, name = env_id.rpartition(":")
+    spec = gym.registry.get(name)
+    if spec is not None:
+        yield spec.entry_point or spec.vector_entry_point or ""
+    if colon:
+        yield module
+    family = name.partition("/")[0]
+    if "/" in name:
+        yield FAMILIES[family][0] if family in FAMILIES else family
+
+
+def _services(config: DerivedSettings, host: PluginHost) -> Iterator[Used]:
+    actors = config.num_env_runners or config.num_learners or config.evaluation_num_env_runners
+    for setting, kind in SERVICES.items():
+        value = config.stored(setting) if setting in config.known_settings() else ("csv", "jsonl", "tensorboard")
+        for name in [value] if isinstance(value, str) or value is None else value:
+            if not isinstance(name, str):
+                continue
+            if kind == "executor":
+                name = service_name(name) if actors else "local"
+            elif kind == "step_engine" and name == "auto":
+                name = AUTO
+            try:
+                found = lookup.find_record(host.services(kind), kind, name, host.registry.unavailable)
+            except (PluginError, AmbiguousComponentError):
+                continue
+            yield Used(_ROLES.get(kind, kind), found.id, found.origin.distribution, found.origin.version)
