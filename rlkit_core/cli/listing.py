@@ -21,7 +21,9 @@ def show(what: str, *, as_json: bool = False) -> None:
 
     core = {"version": __version__, "api": ".".join(map(str, API_VERSION))}
     rows = plugin_rows(snapshot) if what == "plugins" else algorithm_rows(snapshot)
-    print(json.dumps({"core": core, what: rows}, indent=2))
+    # A line each: indented throughout, json would be written by its slow encoder.
+    lines = ",\n".join(f"  {json.dumps(row)}" for row in rows)
+    print(f'{{"core": {json.dumps(core)}, "{what}": [\n{lines}\n]}}')
 
 
 def as_text(what: str, snapshot: Snapshot) -> str:

@@ -6,6 +6,7 @@ should answer in the time a shell command takes.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -239,7 +240,7 @@ def _info(installation: Installation) -> DistributionInfo:
     entries = tuple(
         EntryPointInfo(group, entry, value, name, version) for group, entry, value in sorted(installation.entries)
     )
-    of_core = [r for r in installation.requires if r[:5].lower() == "rlkit" and _required(r) == CORE]
+    of_core = [r for r in installation.requires if _required(r) == CORE]
     info = DistributionInfo(
         name,
         version,
@@ -259,6 +260,7 @@ def _info(installation: Installation) -> DistributionInfo:
     return info
 
 
+@functools.lru_cache(maxsize=1024)  # plugins require much the same
 def _required(requirement: str) -> str:
     return canonical(re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0])
 

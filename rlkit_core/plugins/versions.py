@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 import re
 import sys
@@ -25,6 +26,7 @@ _HOLDS = {
 }
 
 
+@functools.lru_cache(maxsize=1024)  # plugins require much the same
 def window_problem(requirement: str, version: str, name: str = "rlkit-core") -> str | None:
     """Say why ``requirement`` (a ``Requires-Dist`` on ``name``) excludes the installed ``version``, or return None.
 
@@ -60,6 +62,7 @@ def window_problem(requirement: str, version: str, name: str = "rlkit-core") -> 
     )
 
 
+@functools.lru_cache(maxsize=1024)
 def python_problem(requires_python: str) -> str | None:
     """Say why a ``Requires-Python`` excludes this Python, or return None."""
     this = ".".join(map(str, sys.version_info[:3]))

@@ -9,6 +9,7 @@ from typing import Any
 from attrs import define
 
 from rlkit_core.errors import SpecError
+from rlkit_core.plugins.installed.variables import is_on
 
 PHASES = ("exploration", "inference", "train")
 
@@ -124,7 +125,7 @@ def check_specs(specs: Specs, data: object, where: str) -> None:
 
 def wants_checks(module: Any, phase: str, base: type) -> bool:
     """Whether this phase's specs are checked: the class overrides them, or the model config or environment asks."""
-    if module.model_config.get("always_check_shapes") or os.environ.get("RLKIT_CHECK_SPECS") == "1":
+    if module.model_config.get("always_check_shapes") or is_on(os.environ, "RLKIT_CHECK_SPECS"):
         return True
     names = (f"input_specs_{phase}", f"output_specs_{phase}", "_default_input_specs")
     return any(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -152,6 +154,18 @@ def test_another_checkout_before_an_editable_installation_is_named(make_site):
     (used,) = rows(other, packages, source)
     assert (used.version, used.location) == ("7.0", str(other.path))
     assert "Python imports lab_x from" in used.notes[0]
+
+
+def test_a_checkout_on_pythonpath_is_what_the_command_lists(make_site):
+    wheel, checkout = make_site("wheel"), make_site("checkout")
+    wheel.add("lab-x", version="1.0", groups=GROUPS, lab_x="class Config: ...\n")
+    (checkout.path / "lab_x.py").write_text("__version__ = '2.0.dev1'\nraise AssertionError('imported')\n")
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(checkout.path), str(wheel.path)]), "RLKIT_PLUGINS": "lab-*"}
+    code = "from rlkit_core.cli import main; main(['plugins', '--json'])"
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    (row,) = [p for p in json.loads(done.stdout)["plugins"] if p["name"] == "lab-x"]
+    assert (row["version"], row["location"]) == ("2.0.dev1", str(checkout.path))
+    assert str(wheel.path) in row["notes"][0]
 
 
 def test_an_origin_has_the_version_that_runs(make_site, monkeypatch):

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 _SEPARATORS = re.compile(r"[-_.]+")
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _MOST_BYTES = 4_000_000  # of a metadata file; the headers of METADATA come first
 _READ_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 
@@ -77,7 +78,7 @@ class Metadata:
     @property
     def headers_file(self) -> str:
         """The file that holds the headers: ``METADATA``, or ``PKG-INFO`` in an egg-info folder."""
-        return "PKG-INFO" if self.folder.lower().endswith(".egg-info") else "METADATA"
+        return "PKG-INFO" if self.folder.endswith(".egg-info") else "METADATA"
 
 
 def _all_bytes(handle: int) -> bytes:
@@ -124,7 +125,7 @@ def _read_folder(root: str, location: str) -> Folder:
         return Folder(location, frozenset(), list(_of_archive(root, location)))
     found = []
     for name in sorted(names):  # the order of a directory is nobody's decision
-        if name.lower().endswith((".dist-info", ".egg-info")) and name[0] != "~":  # pip's sign of a half removed one
+        if name.endswith((".dist-info", ".egg-info")) and name[0] != "~":  # pip's sign of a half removed one
             found.append(Metadata(name.rpartition(".")[0], location, os.path.join(root, name)))
     if root.lower().endswith(".egg"):
         found.extend(_of_archive(root, location))
@@ -198,8 +199,8 @@ def read_headers(metadata: Metadata) -> Headers:
         raise FileNotFoundError(f"it has no {metadata.headers_file}")
     values: dict[str, str] = {}
     requires = []
-    head = data.replace(b"\r\n", b"\n").partition(b"\n\n")[0]  # what follows is the description
-    for line in head.decode("utf-8-sig", "replace").splitlines():
+    head = data.partition(b"\n\n")[0].partition(b"\r\n\r\n")[0]  # what follows is the description
+    for line in head.removeprefix(_BYTE_ORDER_MARK).decode("utf-8", "replace").splitlines():
         key, colon, value = line.partition(":")
         if not colon or line[0].isspace():
             continue
@@ -250,7 +251,7 @@ def parse_entry_points(data: bytes, groups: Sequence[str]) -> Entries:
     """Read the entry points of ``groups``; a group whose name is near one of them is said, and what is no entry."""
     found = Entries([], [], [])
     try:
-        text = data.decode("utf-8-sig")
+        text = data.removeprefix(_BYTE_ORDER_MARK).decode()
     except UnicodeDecodeError as exc:
         found.damage.append(f"its entry_points.txt is no UTF-8 text (byte {data[exc.start]:#04x} at {exc.start})")
         text = data.decode("utf-8", "replace")
