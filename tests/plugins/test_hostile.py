@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
+import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from rlkit_core.plugins.host import use_host
+from rlkit_core.plugins import discovery
+from rlkit_core.plugins.host import PluginHost, use_host
 
+from .conftest import Site
 from .hostile import HOSTILE
 
 pytest.importorskip("rlkit_ppo")
 
 
-def train():
+def train(num_env_runners=0):
     """Config, choices, lock and weights of a PPO run after two updates, hashed."""
     from rlkit_core.algorithm.used import used_by
     from rlkit_ppo import PPOConfig
@@ -26,7 +32,7 @@ def train():
         PPOConfig()
         .environment("CartPole-v1")
         .training(train_batch_size=32, minibatch_size=16, num_epochs=2)
-        .env_runners(num_envs_per_env_runner=2)
+        .env_runners(num_env_runners=num_env_runners, num_envs_per_env_runner=2)
         .debugging(seed=7)
     )
     with config.build() as algorithm:
@@ -49,18 +55,19 @@ def alone(tmp_path_factory):
     return train_beside([], tmp_path_factory.mktemp("alone"))
 
 
-def train_beside(names, folder):
-    """Install hostile plugins in a folder, and train in a host that sees them beside what is installed."""
-    from rlkit_core.plugins import discovery
-    from rlkit_core.plugins.host import PluginHost
-
-    from .conftest import Site
-
-    before, path, filters = set(sys.modules), list(sys.path), list(warnings.filters)
+def installed(names, folder):
+    """A site with hostile plugins."""
     site = Site(folder / "site")
     for name in names:
         source, options = HOSTILE[name]
         site.add(f"lab-{name}", source, **options)
+    return site
+
+
+def train_beside(names, folder):
+    """Train in a host that sees hostile plugins beside what is installed."""
+    before, path, filters = set(sys.modules), list(sys.path), list(warnings.filters)
+    site = installed(names, folder)
     sys.path.insert(0, str(site.path))
     try:
         with warnings.catch_warnings():
@@ -83,3 +90,29 @@ def test_forty_hostile_plugins_at_once_change_nothing(alone, tmp_path):
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_plugin_changes_nothing(alone, name, tmp_path):
     assert train_beside([name], tmp_path) == alone
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "names", [[], list(HOSTILE), *([name] for name in ("grad", "dtype", "seeds", "exits", "prints"))]
+)
+def test_nor_do_they_in_a_worker(names, tmp_path):
+    """Another process plays, with the same plugins installed; both are started anew."""
+    pytest.importorskip("rlkit_processes")
+    digests = []
+    for chosen in ([], names):
+        site = installed(chosen, tmp_path / str(len(chosen)))
+        path = os.pathsep.join([str(site.path), str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+        code = "from tests.plugins.test_hostile import train\nif __name__ == '__main__': print(train(1))"
+        (tmp_path / "script.py").write_text(code)
+        run = subprocess.run(
+            [sys.executable, str(tmp_path / "script.py")],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": path},
+            timeout=300,
+            check=False,
+        )
+        assert run.returncode == 0, run.stderr
+        digests.append(re.search(r"[0-9a-f]{64}", run.stdout)[0])
+    assert digests[0] == digests[1]
