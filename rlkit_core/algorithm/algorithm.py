@@ -23,7 +23,7 @@ from rlkit_core.errors import ConfigError
 from rlkit_core.learner import LearnerGroup
 from rlkit_core.models.threads import is_small, torch_threads
 from rlkit_core.plugins.host import default_host
-from rlkit_core.plugins.used import Lock
+from rlkit_core.plugins.used.lock import Lock
 from rlkit_core.rl_module import MultiRLModuleSpec, RLModule, RLModuleSpec
 from rlkit_core.rl_module.module_set import ModuleSet, ToTrain, is_trained
 from rlkit_core.seeding import SeedTree
@@ -69,14 +69,16 @@ class Algorithm(Checkpointable):
         self.callbacks = Callbacks(self.config, host)
         # Groups are made with what they tell, which asks for them when there is something to tell.
         events = self.callbacks.of_runners(self, lambda: self.evaluation.runners, is_evaluation=True)
-        self.evaluation = Evaluation(self.seeds, events)
+        self.evaluation = Evaluation(self.seeds, events, like=lambda: self.env_runner_group, used=self.what_is_used)
         agents = Agents(self.config)
         agents.check(self.config)
         events = self.callbacks.of_runners(self, lambda: self.env_runner_group, is_evaluation=False)
-        self.env_runner_group = EnvRunnerGroup(self.config, seeds=self.seeds, events=events)
+        self.env_runner_group = EnvRunnerGroup(self.config, seeds=self.seeds, events=events, used=self.what_is_used)
         try:
-            spec = self.config.get_multi_rl_module_spec(spaces=self.env_runner_group.get_spaces(), inference_only=False)
-            self.learner_group = LearnerGroup(config=self.config, module_spec=spec, seeds=self.seeds)
+            spaces, acting = self.env_runner_group.get_spaces(), self.env_runner_group.module_as_it_was
+            spec = self.config.get_multi_rl_module_spec(spaces=spaces, inference_only=False).pinned_by(acting)
+            used = self.what_is_used
+            self.learner_group = LearnerGroup(config=self.config, module_spec=spec, seeds=self.seeds, used=used)
         except BaseException:
             self.env_runner_group.stop()
             raise

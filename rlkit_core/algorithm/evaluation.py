@@ -10,6 +10,8 @@ from rlkit_core.envs import EnvRunnerGroup
 from rlkit_core.envs.events import RunnerEvents
 from rlkit_core.errors import ConfigError
 from rlkit_core.execution import Published
+from rlkit_core.plugins.used.lock import Lock
+from rlkit_core.plugins.used.pinned import for_modules
 from rlkit_core.seeding import SeedTree
 
 EVALUATION_ENVS = 16
@@ -24,13 +26,22 @@ class Evaluation:
     Args:
         seeds: of the run.
         events: who is told of samples and envs.
+        like: the runners of training, of whose components the modules here are built; none: they are chosen.
+        used: see :class:`EnvRunnerGroup`.
 
     Attributes:
         runners: those that evaluate, once there was an evaluation.
     """
 
-    def __init__(self, seeds: SeedTree, events: RunnerEvents | None = None) -> None:
-        self._seeds, self._events = seeds, events
+    def __init__(
+        self,
+        seeds: SeedTree,
+        events: RunnerEvents | None = None,
+        *,
+        like: Callable[[], EnvRunnerGroup | None] = lambda: None,
+        used: Callable[[], Lock] | None = None,
+    ) -> None:
+        self._seeds, self._events, self._like, self._used = seeds, events, like, used
         self._flag: Published[None] | None = None
         self.runners: EnvRunnerGroup | None = None
 
@@ -46,13 +57,16 @@ class Evaluation:
             count, episodes = evaluating.evaluation_num_env_runners, _episodes(evaluating, num_episodes)
             written = "num_envs_per_env_runner" in config.evaluation_config
             share = EVALUATION_ENVS if episodes is None else -(-episodes // max(1, count))
-            self.runners = EnvRunnerGroup(
-                evaluating,
-                seeds=self._seeds.child("evaluation"),
-                num_envs=None if written else min(EVALUATION_ENVS, share),
-                num_env_runners=count,
-                events=self._events,
-            )
+            like = self._like()
+            with for_modules({} if like is None else like.choices()):
+                self.runners = EnvRunnerGroup(
+                    evaluating,
+                    seeds=self._seeds.child("evaluation"),
+                    num_envs=None if written else min(EVALUATION_ENVS, share),
+                    num_env_runners=count,
+                    events=self._events,
+                    used=self._used,
+                )
         return self.runners
 
     def begin(

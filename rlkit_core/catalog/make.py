@@ -13,6 +13,7 @@ from rlkit_core.catalog.scope import CURRENT, Scope, tier_of
 from rlkit_core.errors import ConfigError
 from rlkit_core.plugins.host import default_host
 from rlkit_core.plugins.registry import CatalogTier
+from rlkit_core.plugins.used.pinned import Pinned
 from rlkit_core.plugins.using import code_of
 
 
@@ -25,6 +26,7 @@ def make_catalog(
     observation_space: gym.Space[Any] | None,
     action_space: gym.Space[Any] | None,
     model_config: Mapping[str, Any],
+    pinned: Pinned | None = None,
 ) -> Catalog:
     """Make the catalog of one module.
 
@@ -36,6 +38,7 @@ def make_catalog(
             add nothing, of the first class above it that defines methods.
         components: components by slot and path.
         observation_space: as for the catalog; ``action_space`` and ``model_config`` too.
+        pinned: choices that were made for this module before.
 
     Raises:
         ConfigError: a listed catalog is no catalog, or has nothing that this module can use.
@@ -60,7 +63,7 @@ def make_catalog(
         if not any(tier.components == known.components for known in tiers):
             tiers.append(tier)
     scope = Scope.for_class(assembling, choices=components, tiers=tiers)
-    scope.algorithm = of_algorithm.algorithm or named.algorithm
+    scope.algorithm, scope.pinned = of_algorithm.algorithm or named.algorithm, pinned
     token = CURRENT.set(scope)
     try:
         with code_of(assembling, f"catalog {assembling.__name__}, when it was made"):

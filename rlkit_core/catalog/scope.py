@@ -18,6 +18,7 @@ from rlkit_core.plugins.guard import safe_text
 from rlkit_core.plugins.host import default_host
 from rlkit_core.plugins.records import Component, ComponentRequest, Registered
 from rlkit_core.plugins.registry import CatalogTier, Choice, ComponentChoices, ComponentRegistry, choose
+from rlkit_core.plugins.used.pinned import Pinned
 from rlkit_core.plugins.using import component_in_use, owner
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Scope:
     owner: Any = None
     action_space: Any = None
     model_config: Mapping[str, Any] = field(factory=dict)
+    pinned: Pinned | None = None
     trace: dict[tuple[str, str, tuple[str, ...]], Choice] = field(factory=dict)
 
     @classmethod
@@ -58,7 +60,9 @@ class Scope:
             model_config=model_config,
             algorithm=self.algorithm,
         )
-        choice = choose(request, registry=self.registry, choices=self.choices, tiers=self.tiers)
+        among: dict[str, Any] = {"registry": self.registry, "choices": self.choices, "tiers": self.tiers}
+        choice = self.pinned.find(request, **among) if self.pinned is not None else None
+        choice = choice or choose(request, **among)
         self.trace[(kind, slot, path)] = choice
         try:
             return choice.component.load()
@@ -86,7 +90,8 @@ class Scope:
 
         with component_in_use(component, "from_space"):
             children = (child,) if takes_child(target.from_space) else ()
-            return _config_of(component, target.from_space(space, model_config, *children), "from_space()")
+            config = target.from_space(space, model_config, *children)
+        return _config_of(component, ("encoder", "encoder", path), config, "from_space()")
 
     def dist_cls(self, space: gym.Space[Any]) -> Any:
         """Choose distributions for an action space and all that is in it, and return the root's class."""
@@ -125,7 +130,8 @@ class Scope:
         target = self.choose("head", slot, (), action_space, model_config)
         component = self.trace["head", slot, ()].component
         with component_in_use(component, "from_dims"):
-            return _config_of(component, target.from_dims(input_dims, output_dim, model_config), "from_dims()")
+            config = target.from_dims(input_dims, output_dim, model_config)
+        return _config_of(component, ("head", slot, ()), config, "from_dims()")
 
     def _check_paths(self, kind: str) -> None:
         """Refuse a path in the config that nothing was chosen for."""
@@ -184,15 +190,18 @@ def takes_child_of(choice: Choice) -> bool:
     return function is not None and takes_child(function)
 
 
-def _config_of(component: Registered[Component], config: object, method: str) -> Any:
-    """What a component's class method returned, if it is a network's config, with a note of who made it."""
+def _config_of(
+    component: Registered[Component], place: tuple[str, str, tuple[str, ...]], config: object, method: str
+) -> Any:
+    """What a component's class method returned, if it is a network's config, with a note of whose, and for what."""
     if not (callable(getattr(config, "build", None)) and hasattr(config, "output_dims")):
         seen = safe_text(config, 80)
         raise PluginError(
             f"{owner(component)}, {method} returned {seen}, expected a ModelConfig (with build() and output_dims)"
         )
-    if component.origin.distribution != CORE:
-        with contextlib.suppress(AttributeError, TypeError):  # it may have slots, and then goes without
+    with contextlib.suppress(AttributeError, TypeError):  # it may have slots, and then goes without
+        object.__setattr__(config, "place", place)
+        if component.origin.distribution != CORE:
             object.__setattr__(config, "made_by", owner(component))
     return config
 

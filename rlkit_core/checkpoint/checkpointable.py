@@ -8,12 +8,12 @@ import inspect
 import operator
 import os
 import tempfile
-import warnings
 from collections.abc import Collection, Iterable
 from typing import Any, ClassVar, TypeVar
 
 from rlkit_core.checkpoint import files
 from rlkit_core.checkpoint.jsonable import PassAtLoad, from_jsonable, to_jsonable
+from rlkit_core.checkpoint.migration import Migration
 from rlkit_core.checkpoint.saved_component import (
     CLASS_FILE,
     SavedComponent,
@@ -24,11 +24,12 @@ from rlkit_core.checkpoint.saved_component import (
 )
 from rlkit_core.checkpoint.strict_json import key_path
 from rlkit_core.checkpoint.tree import encode_tree
-from rlkit_core.checkpoint.trust import class_ref, distribution_of, plugin_packages, refs_in, resolve_class
+from rlkit_core.checkpoint.trust import class_ref, distribution_of, refs_in, resolve_class
 from rlkit_core.errors import CheckpointError
 from rlkit_core.plugins.discovery import CORE
 from rlkit_core.plugins.host import default_host
-from rlkit_core.plugins.used import Lock, Used, foundation, listed
+from rlkit_core.plugins.used.lock import Lock, Used, foundation, listed
+from rlkit_core.plugins.used.pinned import Pinned, for_modules, for_next_module
 
 Self = TypeVar("Self", bound="Checkpointable")
 Filter = str | Collection[str] | None
@@ -55,6 +56,8 @@ class Checkpointable(abc.ABC):
     STATE_FILE_NAME: ClassVar[str] = "state"
     CLASS_AND_CTOR_ARGS_FILE_NAME: ClassVar[str] = CLASS_FILE
     METADATA_FILE_NAME: ClassVar[str] = files.METADATA_FILE
+    #: What its state is to ``rlkit_checkpoint_migrate``: ``"module"``, ``"learner"`` or ``"algorithm"``.
+    migrates_as: ClassVar[str] = "algorithm"
 
     # -- to be given by subclasses ---------------------------------------------------------------------------
 
@@ -109,6 +112,15 @@ class Checkpointable(abc.ABC):
         own = foundation() | Used.class_and_bases(role, type(self), host.origin_of, plugins)
         own |= Lock(Used(*(choice[name] for name in _NAMED)) for choice in chosen)
         return functools.reduce(operator.or_, parts, own)
+
+    def migrate_parts(self, state: dict[str, Any], migration: Migration) -> dict[str, Any]:
+        """Let plugins bring their parts of an older state of this object up to date; here nobody has a part.
+
+        Args:
+            state: its own, without that of components; the plugins of its class have been asked.
+            migration: asks them.
+        """
+        return state
 
     # -- saving ----------------------------------------------------------------------------------------------
 
@@ -225,7 +237,14 @@ class Checkpointable(abc.ABC):
         Raises:
             CheckpointError: components do not fit (with ``strict``).
         """
-        state = _migrated(snapshot)
+        with for_modules(snapshot.pinned()):
+            self._take_over(snapshot, strict)
+
+    def _take_over(self, snapshot: SavedComponent, strict: bool) -> None:
+        state = snapshot.state()
+        migration = Migration.of(snapshot)
+        if migration:
+            state = self.migrate_parts(migration.ask_classes(type(self), self.migrates_as, state), migration)
         done: set[str] = set()
         self._restore_components(snapshot, done, strict)
         takes = () if strict else inspect.signature(self.set_state).parameters.values()
@@ -288,7 +307,9 @@ class Checkpointable(abc.ABC):
                 f"the checkpoint holds a {snapshot.class_ref}, which is not a subclass of {class_ref(cls)}"
             )
         args, stored = _ctor_arguments(snapshot, found, kwargs, allowed)
-        instance = found(*args, **stored)
+        own = Pinned.from_trace(snapshot.metadata.get("component_trace"))
+        with for_modules(snapshot.pinned()), for_next_module(own):
+            instance = found(*args, **stored)
         instance.restore_snapshot(snapshot, strict=strict)
         return instance
 
@@ -377,24 +398,3 @@ def _decode_argument(name: str, value: object, snapshot: SavedComponent, classes
     if isinstance(decoded, PassAtLoad):
         decoded.where = f"constructor argument {key_path((name,))} of {snapshot.class_ref}"
     return decoded
-
-
-def _migrated(snapshot: SavedComponent) -> Any:
-    """Decode the own state; when its plugin has another version now, let the plugin bring it up to date."""
-    state = snapshot.state()
-    saved = snapshot.metadata.get("distribution")
-    if not isinstance(saved, dict):
-        return state
-    name, version = str(saved.get("name")), str(saved.get("version"))
-    installed = dict(plugin_packages().values()).get(name)
-    if installed is None or installed == version or name == "rlkit-core":
-        return state
-    from rlkit_core.plugins.host import default_host
-
-    warnings.warn(
-        f"the checkpoint's {snapshot.class_ref} was saved with {name} {version}, installed is {installed}; "
-        f"if it does not load: pip install {name}=={version}",
-        UserWarning,
-        stacklevel=2,
-    )
-    return default_host().migrate(name, state, version)

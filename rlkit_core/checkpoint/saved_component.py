@@ -17,7 +17,8 @@ from attrs import field, frozen
 from rlkit_core.checkpoint import files, strict_json
 from rlkit_core.checkpoint.tree import EncodedTree, decode_tree, read_tree, write_tree
 from rlkit_core.errors import CheckpointError
-from rlkit_core.plugins.used import Lock, versions
+from rlkit_core.plugins.used.lock import Lock, versions
+from rlkit_core.plugins.used.pinned import Pinned
 
 FORMAT_VERSION = 1
 CLASS_FILE = "class_and_ctor_args.json"
@@ -63,6 +64,10 @@ class SavedComponent:
                 found.setdefault(name, [choice for choice in trace if isinstance(choice, dict)])
             found.update(part.traces())
         return found
+
+    def pinned(self) -> dict[str, Pinned]:
+        """The choices of components for all modules in it, by module id."""
+        return {module_id: Pinned.from_trace(trace) for module_id, trace in self.traces().items()}
 
     @property
     def left_out(self) -> list[str]:

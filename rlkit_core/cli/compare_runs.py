@@ -12,7 +12,7 @@ import click
 from rlkit_core.cli.output import stdout_for_the_report
 from rlkit_core.errors import RLKitError
 from rlkit_core.plugins.host import default_host
-from rlkit_core.plugins.used import Lock, installed_requirements, installed_version
+from rlkit_core.plugins.used.lock import Lock, installed_requirements, installed_version
 
 Choices = Mapping[str, list[dict[str, Any]]]
 """Component traces by module id."""

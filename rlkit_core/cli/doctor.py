@@ -16,7 +16,7 @@ from rlkit_core.plugins import PluginWarning
 from rlkit_core.plugins.discovery import INCOMPATIBLE, scan
 from rlkit_core.plugins.host import PluginHost
 from rlkit_core.plugins.states import FAILED
-from rlkit_core.plugins.used import versions
+from rlkit_core.plugins.used.lock import versions
 
 _TAIL = 6  # lines of a traceback that text output shows; JSON has all of it
 

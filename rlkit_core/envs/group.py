@@ -17,6 +17,8 @@ from rlkit_core.envs.runner_actors import Ask, RunnerActor, RunnerFleet, Sample
 from rlkit_core.envs.runner_base import Runner, RunnerSettings
 from rlkit_core.errors import ConfigError
 from rlkit_core.execution import ActorHandle, Executor, LocalExecutor, Published, make_executor
+from rlkit_core.plugins.used.lock import Lock
+from rlkit_core.plugins.used.pinned import Pinned
 from rlkit_core.rl_module import MultiRLModule
 from rlkit_core.rl_module.module_set import ModuleSet
 from rlkit_core.rl_module.weights import WeightLink, Weights
@@ -39,6 +41,7 @@ class EnvRunnerGroup:
         num_envs: envs per runner; the config's unless given.
         num_env_runners: how many runners; the config's unless given.
         events: who is told of samples and envs.
+        used: what runners use of what is installed, asked when one is started; only that has to be the same there.
 
     Raises:
         PluginNotFoundError: there is no such executor.
@@ -54,6 +57,7 @@ class EnvRunnerGroup:
         num_envs: int | None = None,
         num_env_runners: int | None = None,
         events: RunnerEvents | None = None,
+        used: Callable[[], Lock] | None = None,
     ) -> None:
         self.config = config
         count = config.num_env_runners if num_env_runners is None else num_env_runners
@@ -71,6 +75,7 @@ class EnvRunnerGroup:
             num_envs,
             owns_executor=executor is None,
             env_created=self._events.env_created,
+            used=used,
         )
         self.stats = EpisodeStats(1, config.metrics_num_episodes_for_smoothing)
         self._weights_version = 0
@@ -88,6 +93,7 @@ class EnvRunnerGroup:
         except BaseException:
             self.stop()
             raise
+        self._fleet.chosen = self.choices()
         self._known_here: int | None = None
 
     def __len__(self) -> int:
@@ -123,6 +129,10 @@ class EnvRunnerGroup:
         """:attr:`module` without fetching the weights that were synced last: enough to look at what it is made of."""
         return self._modules.module
 
+    def choices(self) -> dict[str, Pinned]:
+        """The choices of components for the modules here, by id: what others like them are built of."""
+        return {mid: module.unwrapped().pinned_choices for mid, module in self._modules.module.items()}
+
     @property
     def acting_id(self) -> str:
         """Id of the module that acts; of several agents, that of the first one."""
@@ -144,7 +154,9 @@ class EnvRunnerGroup:
         """
         if self._local is None:
             self.modules.set_modules(module_set)
+            module_set = module_set.pinned_by(dict(self._modules.module.items()))
         self._fleet.set_modules(module_set)
+        self._fleet.chosen = self.choices()
         self.config = cast(RunnerSettings, module_set.config)
         self._spaces, _ = self._fleet.ask_first(RunnerActor.what_acts)
 

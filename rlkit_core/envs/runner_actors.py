@@ -26,6 +26,8 @@ from rlkit_core.errors import ActorError
 from rlkit_core.execution import ActorHandle, Executor, Published
 from rlkit_core.execution.actor_group import ActorGroup, RestartCap, RestartRefusedError
 from rlkit_core.execution.protocol import P, ResultT
+from rlkit_core.plugins.used.lock import Lock
+from rlkit_core.plugins.used.pinned import Pinned, by_module, for_modules
 from rlkit_core.rl_module.agent_mapping import AgentID
 from rlkit_core.rl_module.module_set import ModuleSet
 from rlkit_core.rl_module.weights import Weights
@@ -61,6 +63,7 @@ class RunnerActor:
         envs: what :func:`registered_envs` gave.
         modules: the modules that it has, where they are no longer those of its first config.
         env_created: is told of each env that is made.
+        chosen: choices of components that were made for its modules, by id.
     """
 
     def __init__(
@@ -74,11 +77,13 @@ class RunnerActor:
         envs: dict[str, bytes] | None = None,
         modules: ModuleSet | None = None,
         env_created: EnvCreated | None = None,
+        chosen: Mapping[str, Pinned] | None = None,
     ) -> None:
         register_envs(envs or {})
-        self.runner: Runner = make_runner(
-            config, worker_index=worker_index, seeds=seeds, num_envs=num_envs, env_created=env_created
-        )
+        with for_modules(chosen or {}):
+            self.runner: Runner = make_runner(
+                config, worker_index=worker_index, seeds=seeds, num_envs=num_envs, env_created=env_created
+            )
         if modules is not None:
             self.runner.set_modules(modules)
         self._place = place
@@ -209,8 +214,10 @@ class RunnerFleet(ActorGroup[RunnerActor]):
         num_envs: envs of each; the config's unless given.
         owns_executor: whether stopping the fleet stops the executor.
         env_created: is told of each env that is made.
+        used: what runners use of what is installed; see :class:`ActorGroup`.
 
     Attributes:
+        chosen: choices of components for their modules, by id, which runners that are started from now on get.
         in_process, concurrent: what the executor says of itself.
         num_lost: runners that were given up.
         started_again: indices of runners that died and were started again; whoever reads them empties the list.
@@ -230,6 +237,7 @@ class RunnerFleet(ActorGroup[RunnerActor]):
         *,
         owns_executor: bool,
         env_created: EnvCreated | None = None,
+        used: Callable[[], Lock] | None = None,
     ) -> None:
         self.in_process, self.concurrent = executor.in_process, executor.concurrent
         self._seeds, self._num_envs = seeds, num_envs
@@ -242,6 +250,7 @@ class RunnerFleet(ActorGroup[RunnerActor]):
         self._config = config if self.in_process else config.without_callbacks()
         self._envs = {} if self.in_process else registered_envs(config.env)
         self._modules: ModuleSet | None = None
+        self.chosen: Mapping[str, Pinned] = by_module()
         self._answers: queue.SimpleQueue[tuple[int, ActorHandle[RunnerActor], Future[Any]]] = queue.SimpleQueue()
         self._requests: dict[int, int] = {}  # under way, by runner
         self.num_lost = 0
@@ -253,7 +262,7 @@ class RunnerFleet(ActorGroup[RunnerActor]):
         )
         if not config.restart_failed_env_runners:
             cap = RestartCap(0, "fault_tolerance(restart_failed_env_runners=False)")
-        super().__init__(executor, indices, cap=cap, owns_executor=owns_executor)
+        super().__init__(executor, indices, cap=cap, owns_executor=owns_executor, used=used)
 
     def spawn(self, number: int, start: int) -> ActorHandle[RunnerActor]:
         """Begin to make a runner, which has no requests under way."""
@@ -271,6 +280,7 @@ class RunnerFleet(ActorGroup[RunnerActor]):
             envs=self._envs,
             modules=self._modules,
             env_created=self._env_created,
+            chosen=self.chosen,
         )
 
     # -- calls ----------------------------------------------------------------------------------------------------

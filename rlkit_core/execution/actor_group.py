@@ -11,6 +11,8 @@ from attrs import frozen
 
 from rlkit_core.errors import ActorError
 from rlkit_core.execution.protocol import ActorHandle, ActorT, Executor, P, ResultT
+from rlkit_core.execution.same_plugins import workers_use
+from rlkit_core.plugins.used.lock import Lock
 
 
 class RestartRefusedError(ActorError):
@@ -40,6 +42,7 @@ class ActorGroup(ABC, Generic[ActorT]):
         numbers: the actors' numbers.
         cap: how often they may be started again.
         owns_executor: whether stopping the group stops the executor with all its actors.
+        used: what the actors use of what is installed, asked before each of them is made; None: core and libraries.
 
     Attributes:
         members: handles by number, in their order.
@@ -49,8 +52,16 @@ class ActorGroup(ABC, Generic[ActorT]):
         Exception: what making one raised. Nothing is tried again, for it would fail again; the others are stopped.
     """
 
-    def __init__(self, executor: Executor, numbers: Iterable[int], *, cap: RestartCap, owns_executor: bool) -> None:
-        self.executor, self.cap = executor, cap
+    def __init__(
+        self,
+        executor: Executor,
+        numbers: Iterable[int],
+        *,
+        cap: RestartCap,
+        owns_executor: bool,
+        used: Callable[[], Lock] | None = None,
+    ) -> None:
+        self.executor, self.cap, self._used = executor, cap, used
         self._owns_executor = owns_executor
         self._starts: dict[int, int] = {}
         self._deaths: dict[int, int] = {}  # since it answered last
@@ -73,7 +84,8 @@ class ActorGroup(ABC, Generic[ActorT]):
         """Begin to make an actor, which was made ``start`` times before."""
 
     def _start(self, number: int) -> None:
-        self.members[number] = self.spawn(number, self._starts.get(number, 0))
+        with workers_use(self._used() if self._used is not None else None):
+            self.members[number] = self.spawn(number, self._starts.get(number, 0))
         self._starts[number] = self._starts.get(number, 0) + 1
         if self.executor.in_process:  # where all draw from one random state, one is made after the other
             self.members[number].ready.result()

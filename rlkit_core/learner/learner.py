@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Final
 import torch
 
 from rlkit_core.checkpoint import Checkpointable, SavedComponent
+from rlkit_core.checkpoint.migration import Migration
 from rlkit_core.columns import (
     ALL_MODULES,
     COMPONENT_METRICS_LOGGER,
@@ -34,6 +35,7 @@ from rlkit_core.learner.override_points import OverridePoints
 from rlkit_core.learner.peers import Alone, Peers, is_first
 from rlkit_core.learner.row_log import RowLog
 from rlkit_core.learner.step import Eager, StatefulEngine, StepEngine, make_engine
+from rlkit_core.plugins.used.pinned import for_modules
 from rlkit_core.rl_module import MultiRLModule, MultiRLModuleSpec, RLModule, RLModuleSpec
 from rlkit_core.rl_module.module_set import Difference, ModuleSet, ToTrain
 from rlkit_core.rl_module.weights import Weights
@@ -72,6 +74,7 @@ class Learner(OverridePoints, Checkpointable):
     """
 
     framework: Final = "torch"
+    migrates_as: ClassVar[str] = "learner"
     capturable: ClassVar[bool] = True
 
     def __init__(
@@ -462,12 +465,18 @@ class Learner(OverridePoints, Checkpointable):
             self.engine.set_state(state["step_engine"])
         self.weights_seq_no = int(state.get("weights_seq_no", self.weights_seq_no))
 
+    def migrate_parts(self, state: dict[str, Any], migration: Migration) -> dict[str, Any]:
+        """Let the plugins of the drivers bring their states up to date."""
+        drivers = {name: migration.ask(name, "driver", own) for name, own in state.get("drivers", {}).items()}
+        return {**state, "drivers": drivers} if drivers else state
+
     def restore_snapshot(self, snapshot: SavedComponent, *, strict: bool = True) -> None:
         """Bring the set of modules to that of a checkpoint, then restore all parts."""
-        self.build()
-        state = snapshot.state()
-        if COMPONENT_RL_MODULE in snapshot.components:
-            self.members.match(state)
+        with for_modules(snapshot.pinned()):
+            self.build()
+            state = snapshot.state()
+            if COMPONENT_RL_MODULE in snapshot.components:
+                self.members.match(state)
         super().restore_snapshot(snapshot, strict=strict)
 
     def shutdown(self) -> None:

@@ -37,6 +37,9 @@ class ModelConfig(ABC):
     #: Whose component made this config, as messages name it; the catalog notes it, unless it is the core's.
     made_by: str | None = None
 
+    #: For which (kind, slot, path) it was made; the catalog notes it, and its network bears it.
+    place: tuple[str, str, tuple[str, ...]] | None = None
+
     #: True where the built encoder carries state from step to step and takes ``(B, T, ...)``.
     recurrent: bool = False
 
@@ -66,6 +69,9 @@ def build_network(config: ModelConfig, framework: str = "torch") -> Any:
     if framework == "torch" and not isinstance(network, nn.Module):
         name = f"{who}, build()" if who else f"{type(config).__name__}.build()"
         raise PluginError(f"{name} returned {safe_text(network, 80)}, expected a torch.nn.Module")
+    place = getattr(config, "place", None)
+    if place is not None:
+        network.place = place
     return network
 
 

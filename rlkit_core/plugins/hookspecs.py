@@ -118,11 +118,21 @@ class RLKitSpecs:
         """A checkpoint was written to ``path``. Errors are as in ``rlkit_algorithm_built``."""
 
     @hookspec
-    def rlkit_checkpoint_migrate(self, component: str, state: object, from_version: str) -> Any:
-        """Return the state of this plugin's ``component`` (its id) as this version wants it.
+    def rlkit_checkpoint_migrate(self, component: str, part: str, state: object, from_version: str) -> Any:
+        """Return the state of one of this plugin's components as this version wants it; None leaves it as it is.
 
-        Called when a checkpoint holds that component as written by another version of the plugin. Return None
-        to leave the state as it is.
+        Called when a checkpoint holds it as another version of the plugin wrote it, once for each place it is in.
+
+        Args:
+            component: its full id: of an encoder, head, distribution or API (``"acme/gcn"``), or of a class
+                (``"acme/GCNModule"``).
+            part: what ``state`` is. ``"module"``: a dict of arrays by name, for a class the whole module's; for an
+                encoder or head those of its network, by names inside of it; for a distribution those of the head that
+                feeds it.
+                ``"driver"``: what the API's driver gave. ``"learner"``, ``"algorithm"``: what an object of that class
+                gave, the parts that it lists as components aside.
+            state: as it was saved.
+            from_version: the plugin's version then.
         """
 
 

@@ -366,21 +366,23 @@ class PluginHost:
             said += [(origin, safe_text(one)) for one in sentences]
         return said
 
-    def migrate(self, component: str, state: object, from_version: str) -> Any:
-        """Let the owner of ``component`` (an id, or a distribution) turn an older state into today's.
+    def migrate(self, component: str, part: str, state: object, from_version: str) -> Any:
+        """Let the owner of ``component`` (a full id) turn its part of an older state into today's.
 
         Raises:
             PluginError: its ``rlkit_checkpoint_migrate`` raised.
         """
         owner = component.partition("/")[0]
-        kwargs = {"component": component, "state": state, "from_version": from_version}
+        kwargs = {"component": component, "part": part, "state": state, "from_version": from_version}
         calls = self._calls("rlkit_checkpoint_migrate", kwargs)
         for origin, call in ((origin, call) for origin, call in calls if origin.distribution == owner):
             try:
                 migrated = call()
-            except Exception as exc:
-                what = f"could not migrate {component!r} from version {from_version}"
-                raise PluginError(f"plugin {owner} {origin.version} {what}: {type(exc).__name__}: {exc}") from exc
+            except KeyboardInterrupt:
+                raise
+            except BaseException as exc:
+                what = f"could not migrate {component!r} ({part}) from version {from_version}"
+                raise PluginError(f"plugin {owner} {origin.version} {what}: {describe(exc)}") from exc
             if migrated is not None:
                 return migrated
         return state

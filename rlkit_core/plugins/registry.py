@@ -292,6 +292,11 @@ def _distance(space_cls: type, served: Sequence[type]) -> int | None:
     return min(near, default=None)
 
 
+def serves(component: Registered[Component], space_cls: type) -> bool:
+    """Whether a component is for spaces of this class."""
+    return _distance(space_cls, component.record.spaces) is not None
+
+
 def _best(
     claims: list[_Candidate], request: ComponentRequest, considered: list[tuple[str, str]]
 ) -> Registered[Component]:
@@ -346,4 +351,4 @@ def _short(space: gym.Space[Any]) -> str:
     return text if len(text) <= 120 else text[:117] + "..."
 
 
-__all__ = ["CatalogTier", "Choice", "ComponentChoices", "ComponentRegistry", "Origin", "choose", "key_for"]
+__all__ = ["CatalogTier", "Choice", "ComponentChoices", "ComponentRegistry", "Origin", "choose", "key_for", "serves"]

@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from rlkit_core.catalog import make_catalog
 from rlkit_core.catalog.scope import module_setup
 from rlkit_core.checkpoint import Checkpointable
+from rlkit_core.checkpoint.migration import Migration
 from rlkit_core.errors import CheckpointError, RLKitError, did_you_mean
 from rlkit_core.plugins.host import default_host
-from rlkit_core.plugins.used import Lock, Used
+from rlkit_core.plugins.registry import Choice
+from rlkit_core.plugins.used.lock import Lock, Used
+from rlkit_core.plugins.used.pinned import Pinned, take
 from rlkit_core.rl_module.apis import drivers_for, implements, module_built
 from rlkit_core.rl_module.apis.inference_only import InferenceOnlyAPI, strip
 from rlkit_core.rl_module.config import BuiltModule, RLModuleConfig
 from rlkit_core.rl_module.construction import CONSTRUCTOR_DEFAULTS, outermost
 from rlkit_core.rl_module.deploy import ComputeActions
 from rlkit_core.rl_module.spec import RLModuleSpec
+from rlkit_core.rl_module.state import component_parts
 
 if TYPE_CHECKING:
     import gymnasium as gym
@@ -50,6 +54,7 @@ class RLModule(ComputeActions, BuiltModule, Checkpointable):
 
     framework: str | None = None
     STATE_FILE_NAME = "module_state"
+    migrates_as = "module"
     #: The catalog used when a spec names none; an algorithm's module class sets its own.
     default_catalog_class: ClassVar[type | None] = None
     #: Name of the API whose driver gives the loss, where two APIs on the class would replace it.
@@ -116,6 +121,7 @@ class RLModule(ComputeActions, BuiltModule, Checkpointable):
         self.model_config = view.model_config_dict
         self._is_setup = True
         self._checks: set[str] = set()
+        self.__dict__["_pinned"] = take()
         with module_setup():
             self.setup()
 
@@ -176,6 +182,7 @@ class RLModule(ComputeActions, BuiltModule, Checkpointable):
             observation_space=self.observation_space,
             action_space=self.action_space,
             model_config=self.model_config,
+            pinned=self.__dict__.get("_pinned"),
         )
 
     @functools.cached_property
@@ -193,8 +200,15 @@ class RLModule(ComputeActions, BuiltModule, Checkpointable):
 
     def component_trace(self) -> list[dict[str, Any]]:
         """Why each component was chosen, as JSON values; empty when the catalog was never used."""
-        catalog = self.__dict__.get("_catalog")
-        return [choice.to_dict() for choice in getattr(catalog, "trace", ())]
+        return [choice.to_dict() for choice in self._choices()]
+
+    def _choices(self) -> list[Choice]:
+        return list(getattr(self.__dict__.get("_catalog"), "trace", ()))
+
+    @property
+    def pinned_choices(self) -> Pinned:
+        """The choices made for this module, for another one that is to be made of the same components."""
+        return Pinned.of(self._choices())
 
     def what_is_used(self) -> Lock:
         """As of any component, with the catalog and the drivers of its APIs."""
@@ -206,6 +220,10 @@ class RLModule(ComputeActions, BuiltModule, Checkpointable):
             return lock
         plugins = [info.name for info in host.snapshot.distributions]
         return lock | Used.class_and_bases("catalog", type(catalog), host.origin_of, plugins)
+
+    def migrate_parts(self, state: dict[str, Any], migration: Migration) -> dict[str, Any]:
+        """Let the plugins of its components bring their parts of an older state up to date."""
+        return migration.ask_parts(state, component_parts(self, migration.trace)) if migration.trace else state
 
     # -- state -------------------------------------------------------------------------------------------------
 

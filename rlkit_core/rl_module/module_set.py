@@ -13,6 +13,7 @@ from rlkit_core.checkpoint import from_jsonable, to_jsonable
 from rlkit_core.columns import DEFAULT_AGENT_ID
 from rlkit_core.errors import CheckpointError, RLKitError
 from rlkit_core.models.default_config import model_config_dict as plain_model_config
+from rlkit_core.plugins.used.pinned import by_module
 from rlkit_core.rl_module.agent_mapping import AgentEpisode, AgentID, ask
 from rlkit_core.rl_module.apis import implements
 from rlkit_core.rl_module.apis.target_network import TargetNetworkAPI, target_names
@@ -268,6 +269,14 @@ class ModuleSet:
         before = self.config.algorithm_config_overrides_per_module
         return {mid: dict(changes) for mid, changes in before.items() if mid != module_id}
 
+    def pinned_by(self, modules: Mapping[str, Any]) -> ModuleSet:
+        """The same set, whose new modules are built of the components that ``modules`` are built of, by id."""
+        specs = {
+            mid: spec.with_pinned(modules[mid].pinned_choices) if mid in modules else spec
+            for mid, spec in self.specs.items()
+        }
+        return ModuleSet(self.config, specs)
+
     # -- as data ------------------------------------------------------------------------------------------------------
 
     def to_data(self) -> dict[str, Any]:
@@ -309,7 +318,7 @@ class ModuleSet:
                 )
             if entry["spec"] is None or (known is not None and entry["spec"] == _spec_as_data(known)):
                 continue
-            saved = RLModuleSpec.from_dict(entry["spec"])
+            saved = RLModuleSpec.from_dict(entry["spec"]).with_pinned(by_module().get(module_id))
             overrides = from_jsonable(entry["overrides"]) if entry["overrides"] else {}
             if known is not None:
                 if not _has_other_parameters(saved, members[module_id]):

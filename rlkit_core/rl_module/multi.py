@@ -10,6 +10,7 @@ from torch import nn
 
 from rlkit_core.columns import ALL_MODULES
 from rlkit_core.errors import SpecError, StateError
+from rlkit_core.plugins.used.pinned import by_module
 from rlkit_core.rl_module.base import RLModule
 from rlkit_core.rl_module.construction import takes_config_object
 from rlkit_core.rl_module.members import ActingMember, Members, own_state, set_multi_state, validate_module_id
@@ -92,7 +93,7 @@ class MultiRLModule(nn.Module, RLModule):
                 raise SpecError(f"module {module_id!r} has {type(spec).__name__}, expected an RLModuleSpec")
             if self._inference_only_asked and spec.learner_only:
                 continue
-            copies[module_id] = spec.copy()
+            copies[module_id] = spec.with_pinned(spec.pinned_choices or by_module().get(module_id))
             if self._inference_only_asked:
                 copies[module_id].inference_only = True
         return copies
@@ -437,12 +438,8 @@ class MultiRLModule(nn.Module, RLModule):
 
     def current_specs(self) -> dict[str, RLModuleSpec]:
         """Specs of the present members: those given, and for added ones those read back from the modules."""
-        return {
-            module_id: self.rl_module_specs[module_id].copy()
-            if module_id in self.rl_module_specs
-            else RLModuleSpec.from_module(module)
-            for module_id, module in self.items()
-        }
+        specs = {mid: self.rl_module_specs.get(mid) or RLModuleSpec.from_module(module) for mid, module in self.items()}
+        return {mid: spec.with_pinned(self[mid].pinned_choices) for mid, spec in specs.items()}
 
     def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Arguments that rebuild this with its present members."""

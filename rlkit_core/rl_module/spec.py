@@ -11,6 +11,7 @@ from rlkit_core.checkpoint import register_json_type
 from rlkit_core.columns import DEFAULT_MODULE_ID
 from rlkit_core.errors import SpecError
 from rlkit_core.models.default_config import model_config_dict as plain_model_config
+from rlkit_core.plugins.used.pinned import Pinned, by_module, for_next_module
 from rlkit_core.plugins.using import code_of
 from rlkit_core.rl_module.config import BuiltModule, RLModuleConfig, Spec, a_class
 from rlkit_core.rl_module.construction import CONSTRUCTOR_DEFAULTS, accepted_kwargs, takes_config_object
@@ -90,11 +91,23 @@ class RLModuleSpec(Spec):
                 "on learners only is trained there"
             )
         args, kwargs = self.ctor_args_and_kwargs(cls)
-        with code_of(cls, f"module class {cls.__name__}, when it was built"):
+        with for_next_module(self.pinned_choices), code_of(cls, f"module class {cls.__name__}, when it was built"):
             module = cls(*args, **kwargs)
         if self.load_state_path is not None:
             module.restore_from_path(self.load_state_path)
         return module
+
+    @property
+    def pinned_choices(self) -> Pinned | None:
+        """Choices of components that were made before; they travel with the spec, and are no part of what it says."""
+        return self.__dict__.get("_pinned")
+
+    def with_pinned(self, pinned: Pinned | None) -> RLModuleSpec:
+        """A copy that builds of the components chosen before; None, or none at all, leaves it as it is."""
+        new: RLModuleSpec = self.copy()
+        if pinned:
+            new.__dict__["_pinned"] = pinned
+        return new
 
     def ctor_args_and_kwargs(self, module_class: type) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the arguments that build such a module, in the form its class takes them.
@@ -194,6 +207,15 @@ class MultiRLModuleSpec(Spec):
         if isinstance(self.rl_module_specs, RLModuleSpec):
             one = self.rl_module_specs
             new.rl_module_specs = {module_id: one.copy() for module_id in module_ids}
+        return new
+
+    def pinned_by(self, modules: Mapping[str, Any]) -> MultiRLModuleSpec:
+        """A copy that builds of the components of ``modules``, by id, or of those in effect for its id."""
+        new: MultiRLModuleSpec = self.copy()
+        new.rl_module_specs = {
+            mid: spec.with_pinned(modules[mid].pinned_choices if mid in modules else by_module().get(mid))
+            for mid, spec in self.specs_by_id().items()
+        }
         return new
 
     def specs_by_id(self) -> dict[str, RLModuleSpec]:

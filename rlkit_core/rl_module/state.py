@@ -32,6 +32,26 @@ def nn_state(module: nn.Module, *, without: Collection[str] = ()) -> dict[str, A
     return {name: to_array(value) for name, value in module.state_dict().items() if not under(name, without)}
 
 
+def component_parts(module: object, trace: Collection[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Which part of a module's state belongs to which component: ``(dotted prefix, component id)``, outer parts first.
+
+    Args:
+        module: as it is built now; each network that a chosen component built knows for which place.
+        trace: the choices of the module. A distribution, which has no weights, is given those of the head it reads.
+    """
+    if not isinstance(module, nn.Module):
+        return []
+    chosen = {(row.get("kind"), row.get("slot"), tuple(row.get("path", ()))): str(row.get("id")) for row in trace}
+    reading = [name for (kind, _, _), name in chosen.items() if kind == "distribution"]
+    parts: list[tuple[str, str]] = []
+    for prefix, network in module.named_modules():
+        place = getattr(network, "place", None)
+        if isinstance(place, tuple) and place in chosen:
+            parts.append((prefix, chosen[place]))
+            parts += [(prefix, name) for name in reading if place[:2] == ("head", "pi")]
+    return parts
+
+
 def check_names(what: str, expected: Collection[str], given: Collection[str], *, ignore: Collection[str] = ()) -> None:
     """Compare the names that an owner (``what``) has with those given, which may be below dotted attributes to ignore.
 

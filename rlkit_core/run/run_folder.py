@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rlkit_core.checkpoint import from_jsonable, read_snapshot
 from rlkit_core.errors import CheckpointError, ConfigError
 from rlkit_core.plugins.discovery import CORE
-from rlkit_core.plugins.used import LIBRARIES, Lock, build_digest, versions
+from rlkit_core.plugins.used.lock import LIBRARIES, Lock, build_digest, versions
 from rlkit_core.run.writers import to_json_value
 
 if TYPE_CHECKING:

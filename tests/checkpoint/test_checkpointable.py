@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -260,31 +259,6 @@ def test_any_component_name_is_a_safe_directory(name, toys, tmp_path):
 def test_names_that_differ_only_in_case_are_refused(toys, tmp_path):
     with pytest.raises(CheckpointError, match="case"):
         toys.Group({"P": 1, "p": 1}).save_to_path(tmp_path / "c")
-
-
-def test_another_plugin_version_is_said_and_migrated(toys, tmp_path, monkeypatch):
-    calls = []
-
-    class Host:
-        def migrate(self, component, state, from_version):
-            calls.append((component, from_version))
-            return {"weight": state["weight"] + 1}
-
-    monkeypatch.setattr("rlkit_core.checkpoint.checkpointable.distribution_of", lambda cls: ("rlkit-toy", "1.0"))
-    leaf = toys.Leaf(2)
-    path = leaf.save_to_path(tmp_path / "c")
-    packages = {"rlkit_toy": ("rlkit-toy", "1.0")}
-    monkeypatch.setattr("rlkit_core.checkpoint.checkpointable.plugin_packages", lambda: packages)
-    monkeypatch.setattr("rlkit_core.plugins.host.default_host", lambda: Host())
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        same = toys.Leaf.from_checkpoint(path)
-    assert torch.equal(same.weight, leaf.weight)
-    packages["rlkit_toy"] = ("rlkit-toy", "2.0")
-    with pytest.warns(UserWarning, match=r"rlkit-toy 1\.0, installed is 2\.0.*pip install rlkit-toy==1\.0"):
-        newer = toys.Leaf.from_checkpoint(path)
-    assert torch.equal(newer.weight, leaf.weight + 1)
-    assert calls == [("rlkit-toy", "1.0")]
 
 
 def test_filters(root):

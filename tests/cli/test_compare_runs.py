@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from rlkit_core.cli.app import cli
-from rlkit_core.plugins.used import Lock
+from rlkit_core.plugins.used.lock import Lock
 
 SMALL = ["--no-preset", "--set", "train_batch_size=32", "--set", "minibatch_size=32", "--set", "num_epochs=1"]
 

@@ -544,13 +544,13 @@ def test_only_the_owner_migrates_a_component(site):
     for name in ("lab-a", "lab-b"):
         site.add(
             name,
-            HEAD + "def rlkit_checkpoint_migrate(component, state, from_version):\n"
-            f"    return None if state == 'keep' else ('{name}', component, state, from_version)\n",
+            HEAD + "def rlkit_checkpoint_migrate(component, part, state, from_version):\n"
+            f"    return None if state == 'keep' else ('{name}', component, part, state, from_version)\n",
         )
     host = load(site)
-    assert host.migrate("lab-b/gcn", "old", "0.9") == ("lab-b", "lab-b/gcn", "old", "0.9")
-    assert host.migrate("lab-b/gcn", "keep", "0.9") == "keep"
-    assert host.migrate("local/x", "old", "0.9") == "old"
+    assert host.migrate("lab-b/gcn", "module", "old", "0.9") == ("lab-b", "lab-b/gcn", "module", "old", "0.9")
+    assert host.migrate("lab-b/gcn", "driver", "keep", "0.9") == "keep"
+    assert host.migrate("local/x", "module", "old", "0.9") == "old"
 
 
 def test_an_unknown_hook_name_in_the_core_is_a_bug_and_says_so(site):

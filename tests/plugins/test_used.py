@@ -8,7 +8,7 @@ import pytest
 
 from rlkit_core._version import __version__
 from rlkit_core.plugins.records import LOCAL, Origin
-from rlkit_core.plugins.used import (
+from rlkit_core.plugins.used.lock import (
     Lock,
     Used,
     build_digest,

@@ -77,7 +77,7 @@ class ProcessExecutor:
         threads: torch threads of each worker; None leaves torch's own choice. May be set until the first is spawned.
         setup: called without arguments in each worker before its actor is made.
         env: environment variables to set in the workers.
-        check_plugins: refuse a worker whose plugins differ from the driver's.
+        check_plugins: give workers the plugins that the driver knows, and refuse one where something in use differs.
         stop_timeout: seconds that an actor has for its last call and its ``stop()`` before its process is terminated.
 
     Raises:
@@ -127,9 +127,9 @@ class ProcessExecutor:
             variables = {**dict.fromkeys(_THREAD_VARIABLES, str(self.threads)), **variables}
         plugins = None
         if self._check_plugins:
-            from rlkit_core.plugins.host import default_host
+            from rlkit_core.execution.same_plugins import for_worker
 
-            plugins = default_host().snapshot.to_dict()
+            plugins = for_worker()
         return {
             "variables": variables,
             "grace": self._stop_timeout,

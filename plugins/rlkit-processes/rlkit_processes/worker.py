@@ -54,7 +54,7 @@ def main(boot: Mapping[str, Any]) -> None:
 
     Args:
         boot: ``fd`` (the socket), ``driver`` (its process id), ``grace`` (seconds that a last ``stop()`` may take),
-            ``threads`` (of torch, or None), ``plugins`` (the driver's snapshot, or None).
+            ``threads`` (of torch, or None), ``plugins`` (what the driver knows of plugins, or None).
     """
     sys.argv = ["rlkit-actor"]
     os.set_inheritable(boot["fd"], False)
@@ -171,11 +171,10 @@ def _difference(plugins: Mapping[str, Any] | None) -> str:
     if plugins is None:
         return ""
     from rlkit_core.errors import PluginVersionError
-    from rlkit_core.plugins.discovery import Snapshot
-    from rlkit_core.plugins.host import default_host
+    from rlkit_core.execution.same_plugins import adopt
 
     try:
-        default_host().require_snapshot(Snapshot.from_dict(plugins))
+        adopt(plugins)
     except PluginVersionError as error:
         return str(error)
     return ""

@@ -274,13 +274,23 @@ def test_an_exception_that_cannot_travel_becomes_an_actor_error(executor):
         actor.call(fail).result(30)
 
 
-def test_another_set_of_plugins_is_refused_readably():
+def test_a_worker_without_a_plugin_in_use_is_refused_readably():
+    from rlkit_core.execution.same_plugins import workers_use
+    from rlkit_core.plugins.host import default_host
+    from rlkit_core.plugins.used.lock import Lock, Used
+
+    used = Lock([Used.of("algorithm", "ppo", default_host().origin_of("rlkit_ppo"))])
     with ProcessExecutor(env={"RLKIT_PLUGINS_DISABLE": "rlkit-ppo"}) as executor:
-        actor = executor.spawn(Probe)
+        with workers_use(used):
+            actor = executor.spawn(Probe)
         for future in (actor.ready, actor.call("add")):
-            with pytest.raises(ActorError, match=r"(?s)Probe was not made.*rlkit-ppo .*only in the first"):
+            with pytest.raises(ActorError, match=r"(?s)Probe was not made.*rlkit-ppo .*is not installed here"):
                 future.result(30)
-    with ProcessExecutor(env={"RLKIT_PLUGINS_DISABLE": "rlkit-ppo"}, check_plugins=False) as executor:
+        assert executor.spawn(Probe).call("add").result(30) == 1  # which does not use it
+    with (
+        ProcessExecutor(env={"RLKIT_PLUGINS_DISABLE": "rlkit-ppo"}, check_plugins=False) as executor,
+        workers_use(used),
+    ):
         assert executor.spawn(Probe).call("add").result(30) == 1
 
 

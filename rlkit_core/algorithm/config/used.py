@@ -17,7 +17,7 @@ from rlkit_core.plugins import lookup
 from rlkit_core.plugins.discovery import GROUP_ALGORITHMS, GROUP_CATALOGS
 from rlkit_core.plugins.host import PluginHost, default_host
 from rlkit_core.plugins.records import LOCAL, Origin
-from rlkit_core.plugins.used import Lock, Used, foundation
+from rlkit_core.plugins.used.lock import Lock, Used, foundation
 
 SERVICES = {"executor": "executor", "compile": "step_engine", "plugins": "callbacks", "writers": "writer"}
 """Settings that name services, and the kind that each names."""

@@ -22,6 +22,7 @@ from rlkit_core.learner.learner import Learner
 from rlkit_core.learner.learner_settings import GroupSettings
 from rlkit_core.learner.metrics import Key, Reduce
 from rlkit_core.models.threads import is_small
+from rlkit_core.plugins.used.lock import Lock
 from rlkit_core.plugins.using import code_of
 from rlkit_core.rl_module import MultiRLModuleSpec, RLModuleSpec
 from rlkit_core.seeding import SeedTree
@@ -120,6 +121,7 @@ class Team(ActorGroup[Learner]):
         seeds: node of the seed tree, the same for all: learners begin with equal weights.
         size: number of learners.
         owns_executor: whether stopping the learners stops the executor.
+        used: what learners use of what is installed; see :class:`ActorGroup`.
     """
 
     def __init__(
@@ -131,6 +133,7 @@ class Team(ActorGroup[Learner]):
         *,
         size: int,
         owns_executor: bool,
+        used: Callable[[], Lock] | None = None,
     ) -> None:
         self._seeds, self.size = seeds, size
         self._sharing = 0 if executor.in_process else size
@@ -140,7 +143,7 @@ class Team(ActorGroup[Learner]):
         self._apart = self._stopped = False
         restarts = config.max_num_learner_restarts
         cap = RestartCap(restarts, f"fault_tolerance(max_num_learner_restarts={restarts}) allows no more restarts")
-        super().__init__(executor, range(size), cap=cap, owns_executor=owns_executor)
+        super().__init__(executor, range(size), cap=cap, owns_executor=owns_executor, used=used)
         try:
             self._connect()
         except BaseException:

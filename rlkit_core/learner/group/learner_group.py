@@ -23,6 +23,7 @@ from rlkit_core.learner.group.merge_results import merge_results
 from rlkit_core.learner.group.sharding import Shards, shard
 from rlkit_core.learner.learner import Learner
 from rlkit_core.learner.learner_settings import GroupSettings
+from rlkit_core.plugins.used.lock import Lock
 from rlkit_core.rl_module import MultiRLModuleSpec, RLModuleSpec
 from rlkit_core.rl_module.module_set import ModuleSet, ToTrain
 from rlkit_core.rl_module.weights import Weights
@@ -54,6 +55,7 @@ class LearnerGroup(Checkpointable):
         module_spec: spec of the modules to train; the config's unless given.
         executor: where learners run; the config says so unless given. One that is given is not stopped.
         seeds: node of the seed tree.
+        used: what learners use of what is installed, asked when one is started; only that has to be the same there.
 
     Raises:
         ConfigError: several learners in one process, or settings that several learners cannot have.
@@ -66,6 +68,7 @@ class LearnerGroup(Checkpointable):
         module_spec: MultiRLModuleSpec | RLModuleSpec | None = None,
         executor: Executor | None = None,
         seeds: SeedTree | None = None,
+        used: Callable[[], Lock] | None = None,
     ) -> None:
         chosen = executor_for(config) if executor is None else executor
         check(config, chosen)
@@ -80,6 +83,7 @@ class LearnerGroup(Checkpointable):
             (seeds or SeedTree.from_seed(config.seed)).child("learner", 0),
             size=max(1, config.num_learners),
             owns_executor=executor is None,
+            used=used,
         )
         self._under_way: deque[_Pending] = deque()
         self._steps_dropped = 0

@@ -1,0 +1,1 @@
+"""What a run uses: the lock that names it, and the choices that are made once."""
