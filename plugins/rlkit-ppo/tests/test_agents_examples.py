@@ -67,7 +67,7 @@ def test_past_selves_come_and_go_while_their_games_are_open(self_play, monkeypat
         assert np.array_equal(weights[1], np.concatenate([np.ravel(value) for value in after.values()]))
 
 
-def test_what_a_league_draws_is_a_half_of_games_with_a_guest(self_play):
+def test_a_league_draws_guests_for_three_games_of_four(self_play):
     league = self_play.League(("a", "b"))
 
     class Episode:
@@ -76,8 +76,8 @@ def test_what_a_league_draws_is_a_half_of_games_with_a_guest(self_play):
 
     games = [[league(f"player_{k}", Episode(number)) for k in (1, 2)] for number in range(2000)]
     guests = [game for game in games if game != ["main", "main"]]
-    assert 0.45 < len(guests) / len(games) < 0.55
-    assert 0.45 < sum(game[0] == "main" for game in guests) / len(guests) < 0.55
+    assert 0.7 < len(guests) / len(games) < 0.8
+    assert 0.28 < sum(game[0] == "main" for game in guests) / len(guests) < 0.39
     assert all("main" in game for game in games)
     assert {module for game in guests for module in game} == {"main", "random", "a", "b"}
     assert 0.45 < sum("random" in game for game in guests) / len(guests) < 0.55
@@ -127,10 +127,12 @@ def test_self_play_learns_tic_tac_toe(self_play, seed):
 def test_a_central_critic_is_not_worse_than_none(central_critic, seed):
     """Mean over the seeds so far against independent PPO's, recorded by `test_learning.py`."""
     with central_critic.make_config(300_000).debugging(seed=seed).build() as algorithm:
-        while algorithm.num_env_steps_sampled_lifetime < 300_000:
+        while algorithm.num_env_steps_sampled_lifetime + algorithm.config.train_batch_size <= 300_000:
             algorithm.train()
+        steps = algorithm.num_env_steps_sampled_lifetime
         reached = algorithm.evaluate(100, seed=seed + 1000)["env_runners"]["episode_return_mean"]
-    rows = record("central-critic-simple_spread", {"seed": seed, "within_steps": 300_000, "return": reached})
+    row = {"seed": seed, "within_steps": 300_000, "steps": steps, "return": reached}
+    rows = record("central-critic-simple_spread", row)
     file = RESULTS / "learn-ppo-mpe2-simple_spread_v3.json"
     without = [row["return_of_checkpoint_on_other_seeds"] for row in json.loads(file.read_text())]
     if len(rows) == 3:
