@@ -95,7 +95,7 @@ class HookManager(pluggy.PluginManager):
         for text in self.deprecations(hooks.functions):
             notice(("deprecated", hooks.name, text), f"plugin {hooks.name}: {text}", PluginDeprecationWarning)
 
-    def parse_hookspec_opts(self, module_or_class: Any, name: str) -> Any:
+    def parse_hookspec_opts(self, module_or_class: types.ModuleType | type, name: str) -> Any:
         """Return pluggy's options of a specification, without the warnings: those given here name the plugin."""
         options = super().parse_hookspec_opts(module_or_class, name)
         if options is None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -187,3 +190,102 @@ def test_it_stops_nobody_where_warnings_are_errors(monkeypatch):
 def test_nothing_is_deprecated_today():
     manager = HookManager()
     assert manager.deprecations({name: getattr(RLKitSpecs, name) for name in dir(RLKitSpecs) if "rlkit_" in name}) == []
+
+
+# ------------------------------------------------------------------ Protocols
+
+SAMPLE = """
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from rlkit_core import Learner
+from rlkit_core.protocols import AfterUpdate, EngineMaker, Executor, ExtraLoss, OnModuleBuilt, ResultWriter
+
+
+class API:
+    def surprise(self) -> torch.Tensor:
+        return torch.zeros(())
+
+
+class Right(ExtraLoss[API], AfterUpdate[API], OnModuleBuilt[API]):
+    def extra_loss(
+        self,
+        *,
+        learner: Learner,
+        module_id: str,
+        module: API,
+        config: Any,
+        batch: Mapping[str, Any],
+        fwd_out: Mapping[str, Any],
+    ) -> torch.Tensor:
+        return module.surprise()
+
+    def after_update(self, *, learner: Learner, module_id: str, module: API, timesteps: Mapping[str, int]) -> None:
+        learner.metrics.log_value("seen", 1.0)
+
+    @staticmethod
+    def on_module_built(module: API) -> None:
+        module.surprise()
+
+
+class Wrong(AfterUpdate[API]):
+    def after_update(
+        self, *, learner: Learner, module_id: str, module: API, timesteps: int  # wrong: a mapping is given
+    ) -> None:
+        return None
+
+
+class Misspelt(ExtraLoss[API]):
+    def extra_los(self) -> None:
+        return None
+
+
+class Parts:
+    def write(self, result: int) -> None:
+        return None
+
+    def step(self) -> None:
+        return None
+
+
+Right()
+Misspelt()  # wrong: no extra_loss
+writer: ResultWriter = Parts()  # wrong: no close
+executor: type[Executor] = Parts  # wrong: nothing of it
+
+
+def make(learner: object) -> Parts:
+    return Parts()
+
+
+maker: EngineMaker = make  # wrong: no engine
+"""
+
+
+def test_the_protocols_of_drivers_are_what_is_checked_at_run_time():
+    from rlkit_core import protocols
+    from rlkit_core.plugins.contract.signatures import Call, public_names
+    from rlkit_core.rl_module.apis.driver_contract import EVENTS
+
+    declared = {}
+    for name in protocols.__all__:
+        protocol = getattr(protocols, name)
+        if getattr(protocol, "__module__", "").endswith("driver_protocols"):
+            for method in public_names(protocol):
+                call = Call.of(inspect.getattr_static(protocol, method))
+                declared[method] = (*call.positional, *call.named)
+    assert declared == EVENTS
+
+
+@pytest.mark.slow
+def test_mypy_finds_what_keeps_no_protocol(tmp_path):
+    pytest.importorskip("mypy")
+    (tmp_path / "sample.py").write_text(SAMPLE)
+    command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir", str(tmp_path), "sample.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=500)
+    errors = [line for line in done.stdout.splitlines() if line.startswith("sample.py:") and " error: " in line]
+    found = {int(line.split(":")[1]) for line in errors}
+    lines = SAMPLE.splitlines()
+    assert found == {number for number, line in enumerate(lines, 1) if "# wrong" in line}, done.stdout

@@ -59,7 +59,7 @@ def _hints(function: Callable[..., object]) -> dict[str, Any]:
     return hints
 
 
-def _takes(annotation: Any, given: Any) -> bool:
+def _takes(annotation: object, given: object) -> bool:
     """Whether a parameter with this annotation takes what a hook is given. True where that cannot be told."""
     members = _members(annotation)
     if members is not None:
@@ -72,7 +72,7 @@ def _takes(annotation: Any, given: Any) -> bool:
     return False
 
 
-def _may_return(annotation: Any, wanted: Any) -> bool:
+def _may_return(annotation: object, wanted: object) -> bool:
     """Whether what a function says it returns is what is wanted of it."""
     members = _members(annotation)
     if members is not None:  # None is allowed beside something else: it stands for nothing
@@ -99,19 +99,20 @@ def _is_kind_of(cls: type, base: type) -> bool:
         return False
 
 
-def _members(annotation: Any) -> tuple[Any, ...] | None:
+def _members(annotation: object) -> tuple[Any, ...] | None:
     union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
     return typing.get_args(annotation) if union else None
 
 
-def _class(annotation: Any) -> type | None:
+def _class(annotation: object) -> type | None:
     """The class that an annotation stands for, or None where it is none, or all of them."""
     origin = typing.get_origin(annotation) or annotation
     return origin if isinstance(origin, type) and origin not in (object, Any) else None
 
 
-def _text(annotation: Any) -> str:
+def _text(annotation: object) -> str:
     if annotation is type(None):
         return "None"
-    of_class = isinstance(annotation, type) and typing.get_origin(annotation) is None
-    return annotation.__qualname__ if of_class else str(annotation).replace("typing.", "")
+    if isinstance(annotation, type) and typing.get_origin(annotation) is None:
+        return annotation.__qualname__
+    return str(annotation).replace("typing.", "")
