@@ -7,7 +7,7 @@ A driver is any class with any of these methods, and need not name them::
         def extra_loss(self, *, learner, module_id, module, config, batch, fwd_out): ...
 
 The parameter is the mixin whose modules it serves. A method may take fewer arguments than its Protocol has; type
-checkers then want the Protocol left out. ``rl_module.apis.driver_contract`` holds the same names, for checks at run time.
+checkers then want the Protocol left out. ``rl_module.apis.driver_contract`` has the same names, for checks at run time.
 """
 
 from __future__ import annotations
