@@ -29,7 +29,8 @@ settings_option = click.option(
     "settings",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Change a setting: lr=3e-4, model_config.fcnet_hiddens=[64,64], env_config.gravity=12. May be repeated.",
+    help="Change a setting: lr=3e-4, model_config.fcnet_hiddens=[64,64], env_config.gravity=12, "
+    "plugin.acme-rnd.bonus=0.5. May be repeated.",
 )
 
 
@@ -172,8 +173,12 @@ def apply_setting(config: AlgorithmConfig, text: str) -> None:
     if not dot:
         config.update_from_dict({key: value})
         return
+    if name == "plugin" and "." in inner:
+        distribution, _, inner = inner.partition(".")
+        config.plugin(distribution, **{inner: value})
+        return
     if name not in NESTED or not inner:
-        raise ConfigError(f"--set {text!r}: only {', '.join(NESTED)} have entries of their own")
+        raise ConfigError(f"--set {text!r}: only {', '.join(NESTED)} and plugin.DISTRIBUTION have entries of their own")
     whole = config.to_dict()[name]
     entry = whole
     *parents, last = [inner] if name == "components" else inner.split(".")  # places hold dots: encoder:camera.front

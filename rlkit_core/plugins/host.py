@@ -10,9 +10,9 @@ import sys
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rlkit_core.errors import PluginError, PluginVersionError, did_you_mean
+from rlkit_core.errors import PluginError, PluginNotFoundError, PluginVersionError, did_you_mean
 from rlkit_core.plugins import lookup
 from rlkit_core.plugins.discovery import (
     CORE,
@@ -25,6 +25,7 @@ from rlkit_core.plugins.discovery import (
     SHADOWED,
     EntryPointInfo,
     Snapshot,
+    canonical,
     scan,
 )
 from rlkit_core.plugins.guard import Watchers, describe, safe_text
@@ -42,6 +43,10 @@ from rlkit_core.plugins.records import (
 )
 from rlkit_core.plugins.registry import ComponentRegistry
 from rlkit_core.plugins.states import FAILED, PluginState, report_once
+from rlkit_core.settings.declared_elsewhere import settings_class
+
+if TYPE_CHECKING:
+    from rlkit_core.settings.base import Settings
 
 
 class PluginHost:
@@ -265,13 +270,7 @@ class PluginHost:
             PluginError: the import failed, or that plugin did; chained from the original exception.
         """
         asked_for = f"{lookup.NOUNS.get(entry.group, 'entry point')} {entry.name!r}"
-        plugins = self.snapshot.entry_points(GROUP_PLUGINS)
-        siblings = [e for e in plugins if e.distribution == entry.distribution]
-        for sibling in [*(e for e in plugins if siblings and e.distribution == CORE), *siblings]:
-            self._loader.load(sibling)
-        failed = [s for s in self.states if s.distribution == entry.distribution and s.state == FAILED]
-        if failed:
-            raise failed[0].error(asked_for)
+        self._load_distribution(entry.distribution, asked_for)
         try:
             with quarantined(Origin(entry.distribution, entry.version)):
                 return load_target(entry.value)
@@ -279,6 +278,46 @@ class PluginHost:
             raise
         except BaseException as exc:
             raise PluginState.failure(entry, exc).error(asked_for) from exc
+
+    def _load_distribution(self, distribution: str, asked_for: str) -> None:
+        """Load the plugins of one distribution, and the core's; raise the error of one that failed."""
+        plugins = self.snapshot.entry_points(GROUP_PLUGINS)
+        siblings = [e for e in plugins if e.distribution == distribution]
+        for sibling in [*(e for e in plugins if siblings and e.distribution == CORE), *siblings]:
+            self._loader.load(sibling)
+        failed = [s for s in self.states if s.distribution == distribution and s.state == FAILED]
+        if failed:
+            raise failed[0].error(asked_for)
+
+    def settings_class(self, distribution: str) -> type[Settings]:
+        """The settings that the plugins of a distribution declare as ``rlkit_settings``; loads these alone.
+
+        Raises:
+            PluginNotFoundError: no such plugin is installed (or registered by hand, for ``"local"``).
+            PluginError: it failed to load, is disabled, declares none, or not as they are declared.
+        """
+        name, label = canonical(distribution), f"settings of plugin {distribution!r}"
+        self._load_distribution(name, label)
+        holders = self._loader.plugins_of(name)
+        if not holders:
+            info = self.snapshot.distribution(name)
+            if info is not None and (info.reason or info.entry_points):
+                raise PluginError(f"{label}: it is {info.state}: {info.reason or 'it has no plugin with hooks'}")
+            known = sorted({e.distribution for e in self.snapshot.entry_points(GROUP_PLUGINS)} - {CORE})
+            near = did_you_mean(name, known) or f" {lookup.install_hint('plugin', f'{name}/settings')}"
+            raise PluginNotFoundError(f"{label}: no such plugin is installed.{near}")
+        declared: dict[str, Any] = {}
+        try:
+            for holder in holders:
+                declared.update(getattr(holder, "rlkit_settings", {}))
+            made = settings_class(f"plugin {name!r}", declared)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as exc:
+            raise PluginError(f"plugin {name}: its rlkit_settings cannot be used: {describe(exc)}") from exc
+        if not declared:
+            raise PluginError(f"{label}: it declares none (rlkit_settings = {{...}} beside rlkit_api)")
+        return made
 
     def _class(self, entry: EntryPointInfo, noun: str) -> type[Any]:
         value = self.load_entry_point(entry)

@@ -71,6 +71,11 @@ class Loader:
             held = [r for records in self._held.values() for r in records]
         return [cast("Registered[R]", r) for r in held if isinstance(r.record, cls)]
 
+    def plugins_of(self, distribution: str) -> list[object]:
+        """What was registered of a distribution: whatever its plugins name ``rlkit_...``, in order."""
+        found = sorted((name, plugin) for name, plugin in self.manager.list_name_plugin() if plugin is not None)
+        return [plugin for name, plugin in found if name.partition(":")[0] == distribution]
+
     def origin(self, name: str) -> Origin:
         """Whose hooks are registered as ``name`` (``"distribution:entry point"``)."""
         distribution, _, entry = name.partition(":")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rlkit_core.settings.base import Settings
 from rlkit_core.settings.converters import boolean, either, integer, mapping, number, one_of, optional, schedule
 from rlkit_core.settings.declare import UNSET, Setting, redeclare, setting
+from rlkit_core.settings.declared_elsewhere import settings_class
 from rlkit_core.settings.other_names import OtherNames
 from rlkit_core.settings.sections import SectionedSettings, section
 
@@ -25,4 +26,5 @@ __all__ = [
     "schedule",
     "section",
     "setting",
+    "settings_class",
 ]

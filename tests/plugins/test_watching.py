@@ -121,6 +121,29 @@ def test_what_observers_take_is_in_the_timers_of_that_iteration(host: PluginHost
         assert "plugins" not in algo.train()["timers"]
 
 
+@pytest.mark.parametrize("times", [50, pytest.param(1000, marks=pytest.mark.slow)])
+def test_no_hook_is_called_in_an_update_or_a_sample(host: PluginHost, times: int) -> None:
+    class All(Plugin):
+        def rlkit_algorithm_built(self) -> None: ...
+        def rlkit_train_result(self) -> None: ...
+        def rlkit_checkpoint_saved(self) -> None: ...
+        def rlkit_check_config(self) -> None: ...
+
+    calls: list[str] = []
+    manager = host._loader.manager
+    manager.add_hookcall_monitoring(lambda hook, impls, kwargs: calls.append(hook), lambda *args: None)
+    config = small().env_runners(rollout_fragment_length=1).training(train_batch_size=1, minibatch_size=1)
+    with host.temporary(All()), config.build_algo() as algo:
+        assert calls == ["rlkit_check_config", "rlkit_algorithm_built"]
+        learner, rollouts = algo.learner_group.learner, algo.env_runner_group.sample()
+        for _ in range(times):
+            learner.update(rollouts=rollouts, timesteps=algo.timesteps)
+            algo.env_runner_group.sample()
+        assert len(calls) == 2
+        algo.train()
+        assert calls[2:] == ["rlkit_train_result"]
+
+
 def test_keyboard_interrupt_is_the_users(host: PluginHost) -> None:
     class Stops(Plugin):
         def rlkit_train_result(self) -> None:

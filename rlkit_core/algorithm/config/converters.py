@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 
 from rlkit_core.plugins.choices import components_problem
-from rlkit_core.settings import SectionedSettings, mapping, one_of
+from rlkit_core.plugins.discovery import canonical
+from rlkit_core.plugins.guard import in_use
+from rlkit_core.plugins.host import default_host
+from rlkit_core.settings import SectionedSettings, Settings, mapping, one_of
 
 if TYPE_CHECKING:
     from rlkit_core.rl_module import MultiRLModuleSpec, RLModuleSpec
@@ -151,6 +154,24 @@ def names(value: str | Iterable[str] | None) -> list[str]:
     if value is None:
         return []
     return [name(item) for item in ([value] if isinstance(value, str) else value)]
+
+
+def plugin_config(value: Mapping[str, Mapping[str, Any]] | None) -> dict[str, dict[str, Any]]:
+    """Settings by plugin, each as the plugin declares it; what is not set stays with the plugin's default."""
+    return {canonical(name): plugin_settings(name, given).set_fields() for name, given in mapping(value).items()}
+
+
+def plugin_settings(distribution: str, given: Mapping[str, Any]) -> Settings:
+    """Some settings of a plugin, checked, with its defaults for the others.
+
+    Raises:
+        PluginNotFoundError: it is not installed.
+        UnknownSettingError: it has no such setting.
+        ConfigError: a value is refused.
+    """
+    made = default_host().settings_class(distribution)
+    with in_use(f"plugin {canonical(distribution)}, rlkit_settings"):
+        return made().change(mapping(given))
 
 
 def info_metrics(value: Iterable[str]) -> list[str]:

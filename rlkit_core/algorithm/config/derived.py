@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import attrs
 
+from rlkit_core.algorithm.config.converters import plugin_settings
 from rlkit_core.algorithm.config.policies import PolicySpec
 from rlkit_core.algorithm.config.sections import CoreSettings
 from rlkit_core.columns import DEFAULT_MODULE_ID
+from rlkit_core.errors import ConfigError
+from rlkit_core.plugins.discovery import canonical
 from rlkit_core.plugins.records import load_target
 from rlkit_core.rl_module.agent_mapping import DefaultMapping
 
@@ -53,6 +56,41 @@ class DerivedSettings(CoreSettings):
             self._validated = False
             self._module_configs.clear()
         return self
+
+    def plugin(
+        self: DerivedT,
+        distribution: str | None = None,
+        *,
+        plugin_config: Mapping[str, Mapping[str, Any]] | None = None,
+        **settings: object,
+    ) -> DerivedT:
+        """Set what a plugin declares for itself (its ``rlkit_settings``), and let the config use that plugin.
+
+        Args:
+            distribution: the plugin's distribution, ``"acme-rnd"``.
+            plugin_config: in place of these, all settings of all plugins, by distribution and name.
+            **settings: by name; those set before stay.
+
+        Raises:
+            PluginNotFoundError: it is not installed.
+            UnknownSettingError: it has no such setting (a KeyError too).
+            ConfigError: it refuses a value.
+        """
+        if distribution is None:
+            if settings:
+                raise ConfigError(f"plugin({', '.join(settings)}): whose? plugin('acme-rnd', ...)")
+            return self if plugin_config is None else self.change({"plugin_config": plugin_config})
+        name = canonical(distribution)
+        given = {**self.plugin_config.get(name, {}), **settings}
+        return self.change({"plugin_config": {**self.plugin_config, name: given}})
+
+    def plugin_settings(self, distribution: str) -> Any:
+        """The settings of a plugin: each is an attribute, those not set have the plugin's defaults. A copy.
+
+        Raises:
+            PluginNotFoundError: it is not installed.
+        """
+        return plugin_settings(distribution, self.plugin_config.get(canonical(distribution), {}))
 
     # What follows from settings
 

@@ -58,6 +58,7 @@ class CoreSettings(SectionedSettings):
     fault_tolerance = section("What happens when something dies.")
     experimental = section("Settings that may change.")
     execution = section("Where runners and learners live.")
+    plugin = section("Settings of plugins' own; see :meth:`AlgorithmConfig.plugin`.")
 
     enable_rl_module_and_learner: bool = setting(
         True, section="api_stack", help="Always True.", converter=to.always_true
@@ -415,6 +416,13 @@ class CoreSettings(SectionedSettings):
         section="fault_tolerance",
         help="Go on without a dead runner that is not started again, as long as there are others.",
         converter=boolean,
+    )
+
+    plugin_config: dict[str, dict[str, Any]] = setting(
+        {},
+        section="plugin",
+        help="Settings that plugins declare for themselves, by distribution: plugin('acme-rnd', bonus=0.5).",
+        converter=to.plugin_config,
     )
 
     executor: str = setting(

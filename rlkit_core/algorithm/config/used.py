@@ -37,6 +37,8 @@ def used_by_config(config: DerivedSettings, host: PluginHost | None = None) -> L
     for role, cls in classes:
         if isinstance(cls, type):
             lock |= Used.class_and_bases(role, cls, host.origin_of, plugins)
+    installed = [d for d in host.snapshot.distributions if d.name in config.plugin_config]
+    lock |= Lock(Used.of("settings", "plugin_config", Origin(d.name, d.version)) for d in installed)
     return lock | Lock([*_catalogs(config, host), *_env(config.env, host), *_services(config, host)])
 
 
