@@ -9,15 +9,15 @@ import warnings
 
 import pytest
 from gymnasium import spaces
+from sites import Site
 
+from rlkit_core.algorithm.config.used import used_by_config
+from rlkit_core.cli.explained import explain_run
 from rlkit_core.plugins import discovery
 from rlkit_core.plugins.host import PluginHost, default_host, use_host
 from rlkit_core.plugins.records import ComponentRequest
 from rlkit_core.plugins.registry import choose
-
-from .conftest import Site
-
-pytest.importorskip("rlkit_ppo")
+from rlkit_ppo import PPOConfig
 
 SOURCE = """\
 from gymnasium import spaces
@@ -40,10 +40,6 @@ def rlkit_services(): return [Service("env_wrapper", "wrap", Encoder), Service("
 
 def what_is_built(folder, order):
     """What explain says, the lock and who fills a gap, with 12 plugins over three folders, in an order of chance."""
-    from rlkit_core.algorithm.config.used import used_by_config
-    from rlkit_core.cli.explain import explain_config
-    from rlkit_ppo import PPOConfig
-
     sites = [Site(folder / f"part{k}") for k in range(3)]
     for number in order.sample(range(12), 12):
         groups = {
@@ -60,11 +56,11 @@ def what_is_built(folder, order):
             warnings.simplefilter("ignore")
             config = PPOConfig().environment("CartPole-v1")
             config.rl_module(catalogs=["cat-7", "cat-3"], components={"head:pi": "lab-5/head"})
-            modules = explain_config(config)
+            explained = explain_run(config)
             host = default_host()
             filler = choose(ComponentRequest("encoder", "encoder", (), spaces.Text(3)), registry=host.registry)
             services = [service.id for service in host.services()]
-            return json.dumps([modules, used_by_config(config).to_dict(), filler.id, services], sort_keys=True)
+            return json.dumps([explained, used_by_config(config).to_dict(), filler.id, services], sort_keys=True)
     finally:
         sys.path[:] = path
         for number in range(12):

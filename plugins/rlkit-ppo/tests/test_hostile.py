@@ -13,21 +13,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hostile import HOSTILE
+from sites import Site
 
+from rlkit_core.algorithm.used import used_by
 from rlkit_core.plugins import discovery
 from rlkit_core.plugins.host import PluginHost, use_host
+from rlkit_ppo import PPOConfig
 
-from .conftest import Site
-from .hostile import HOSTILE
-
-pytest.importorskip("rlkit_ppo")
+TESTS = [str(Path(__file__).parent), str(Path(__file__).parents[3] / "tests" / "helpers")]
 
 
 def train(num_env_runners=0):
     """Config, choices, lock and weights of a PPO run after two updates, hashed."""
-    from rlkit_core.algorithm.used import used_by
-    from rlkit_ppo import PPOConfig
-
     config = (
         PPOConfig()
         .environment("CartPole-v1")
@@ -102,8 +100,8 @@ def test_nor_do_they_in_a_worker(names, tmp_path):
     digests = []
     for chosen in ([], names):
         site = installed(chosen, tmp_path / str(len(chosen)))
-        path = os.pathsep.join([str(site.path), str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
-        code = "from tests.plugins.test_hostile import train\nif __name__ == '__main__': print(train(1))"
+        path = os.pathsep.join([str(site.path), *TESTS, os.environ.get("PYTHONPATH", "")])
+        code = "from test_hostile import train\nif __name__ == '__main__': print(train(1))"
         (tmp_path / "script.py").write_text(code)
         run = subprocess.run(
             [sys.executable, str(tmp_path / "script.py")],
