@@ -149,13 +149,16 @@ def install_hint(kind: str, name: str) -> str:
     A command is written only for what rlkit knows. Any other name that it made up could be registered by anybody, to be
     installed by whoever mistypes.
     """
-    package = package_for(kind, name)
+    package, distribution = package_for(kind, name), name.rpartition("/")[0]
     if package is not None:
-        return f"If it is a plugin that is not installed yet: pip install {package}"
-    distribution = name.rpartition("/")[0]
-    if distribution:
-        return f"If it is a plugin, it is one of the distribution {distribution!r}: its author says where to get it."
-    return "If it is a plugin, its author says which distribution to install: rlkit knows none that has it."
+        hint = f"If it is a plugin that is not installed yet: pip install {package}"
+    elif distribution:
+        hint = f"If it is a plugin, it is one of the distribution {distribution!r}: its author says where to get it."
+    else:
+        hint = "If it is a plugin, its author says which distribution to install: rlkit knows none that has it."
+    if hasattr(sys, "ps1") or "ipykernel" in sys.modules:  # somebody types, and may have installed it meanwhile
+        hint += "\nIf it was installed since this process began: rlkit_core.plugins.host.default_host().refresh()"
+    return hint
 
 
 class OriginFinder:

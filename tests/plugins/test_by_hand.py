@@ -119,6 +119,16 @@ class _Undo:
         self.patch.undo()
 
 
+def test_where_somebody_types_an_error_says_how_to_find_what_was_installed_since(site, monkeypatch):
+    host = site.host()
+    with pytest.raises(PluginNotFoundError) as caught:
+        host.get_catalog("lab-x")
+    assert "refresh" not in str(caught.value)
+    monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)
+    with pytest.raises(PluginNotFoundError, match=r"since this process began: .*\.refresh\(\)"):
+        host.get_catalog("lab-x")
+
+
 # ------------------------------------------------------------------------------ threads
 
 
