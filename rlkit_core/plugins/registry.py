@@ -96,7 +96,9 @@ def _names(target: object, cls: type) -> bool:
         return False
     try:
         return load_target(target) is cls
-    except Exception:
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # its module may do anything; it is reported where the component is used
         return False
 
 
