@@ -133,7 +133,8 @@ def find_record(
         raise unavailable[distribution].error(asked_for)
     if distribution == RESERVED:
         raise NoComponentError(
-            f"{asked_for}: a 'local' component has no installed package; pass its class or record instead"
+            f"{asked_for}: a 'local' component comes from no installed package: pass its class or record, or register "
+            "the file that defines it (rlkit --plugin FILE, host.register_file)"
         )
     names = sorted(r.name for r in own)
     if names:
