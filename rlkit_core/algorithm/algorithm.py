@@ -13,8 +13,8 @@ from rlkit_core.algorithm.config.converters import EnvSpec
 from rlkit_core.algorithm.evaluation import Evaluation
 from rlkit_core.algorithm.module_changes import Agents, RunningModules
 from rlkit_core.algorithm.results import ResultDict, Timers, assemble_result
-from rlkit_core.algorithm.used import used_by
-from rlkit_core.checkpoint import Checkpointable, from_jsonable
+from rlkit_core.algorithm.used import used_by, with_restored_config
+from rlkit_core.checkpoint import Checkpointable
 from rlkit_core.checkpoint.saved_component import SavedComponent
 from rlkit_core.columns import COMPONENT_LEARNER_GROUP, DEFAULT_MODULE_ID
 from rlkit_core.envs import EnvRunnerGroup
@@ -423,12 +423,7 @@ class Algorithm(Checkpointable):
 
         ``from_checkpoint(path, policy_mapping_fn=function)`` passes a function that a checkpoint can only name.
         """
-        recorded = snapshot.ctor[1].get("config") if "config" not in kwargs else None
-        if recorded is not None and kwargs.keys() - {"env"}:
-            config = from_jsonable(recorded, classes=(cls, *classes), plugins=snapshot.plugins)
-            names = [name for name in kwargs if name in config.known_settings() and name != "env"]
-            settings = {name: kwargs.pop(name) for name in names}
-            kwargs["config"] = config.copy(copy_frozen=False).update_from_dict(settings)
+        kwargs = with_restored_config(snapshot, (cls, *classes), kwargs)
         return super().from_snapshot(snapshot, classes=classes, strict=strict, **kwargs)
 
     def restore_from_path(self, path: str | os.PathLike[str], *, component: str | None = None, **kwargs: Any) -> None:

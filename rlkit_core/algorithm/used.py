@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rlkit_core.algorithm.config.used import used_by_config
+from rlkit_core.algorithm.config.derived import DerivedSettings
+from rlkit_core.algorithm.config.used import names_in_full, used_by_config
+from rlkit_core.checkpoint import SavedComponent, from_jsonable
+from rlkit_core.errors import CheckpointError
 from rlkit_core.plugins.used.lock import Lock
 
 
@@ -29,3 +33,27 @@ def choices_of(algorithm: object) -> dict[str, list[dict[str, Any]]]:
 
 def _groups(algorithm: object) -> tuple[Any, Any]:
     return getattr(algorithm, "env_runner_group", None), getattr(algorithm, "learner_group", None)
+
+
+def with_restored_config(
+    snapshot: SavedComponent, classes: Iterable[type], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Constructor arguments for a saved algorithm: settings among ``kwargs`` are put into the recorded config.
+
+    A short name in it that another distribution has by now, too, is written in full, as it was meant.
+    """
+    kwargs = dict(kwargs)
+    config, passed = kwargs.get("config"), "config" in kwargs
+    if not passed:
+        try:
+            config = from_jsonable(snapshot.ctor[1].get("config"), classes=classes, plugins=snapshot.plugins)
+        except CheckpointError:
+            return kwargs  # which is said where all arguments are read
+    if not isinstance(config, DerivedSettings):
+        return kwargs
+    settings = names_in_full(config, snapshot.lock)
+    if not passed:
+        names = [name for name in kwargs if name in config.known_settings() and name != "env"]
+        settings.update({name: kwargs.pop(name) for name in names})
+    kwargs["config"] = config.copy(copy_frozen=False).update_from_dict(settings) if settings else config
+    return kwargs

@@ -29,7 +29,7 @@ from rlkit_core.errors import CheckpointError
 from rlkit_core.plugins.discovery import CORE
 from rlkit_core.plugins.host import default_host
 from rlkit_core.plugins.used.lock import Lock, Used, foundation, listed
-from rlkit_core.plugins.used.pinned import Pinned, for_modules, for_next_module
+from rlkit_core.plugins.used.pinned import Pinned, for_next_module
 
 Self = TypeVar("Self", bound="Checkpointable")
 Filter = str | Collection[str] | None
@@ -237,7 +237,7 @@ class Checkpointable(abc.ABC):
         Raises:
             CheckpointError: components do not fit (with ``strict``).
         """
-        with for_modules(snapshot.pinned()):
+        with snapshot.as_built_before():
             self._take_over(snapshot, strict)
 
     def _take_over(self, snapshot: SavedComponent, strict: bool) -> None:
@@ -308,7 +308,7 @@ class Checkpointable(abc.ABC):
             )
         args, stored = _ctor_arguments(snapshot, found, kwargs, allowed)
         own = Pinned.from_trace(snapshot.metadata.get("component_trace"))
-        with for_modules(snapshot.pinned()), for_next_module(own):
+        with snapshot.as_built_before(), for_next_module(own):
             instance = found(*args, **stored)
         instance.restore_snapshot(snapshot, strict=strict)
         return instance

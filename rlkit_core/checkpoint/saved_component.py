@@ -7,6 +7,7 @@ import os
 import time
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from attrs import field, frozen
 
 from rlkit_core.checkpoint import files, strict_json
 from rlkit_core.checkpoint.tree import EncodedTree, decode_tree, read_tree, write_tree
-from rlkit_core.errors import CheckpointError
-from rlkit_core.plugins.used.lock import Lock, versions
-from rlkit_core.plugins.used.pinned import Pinned
+from rlkit_core.errors import CheckpointError, PluginNotFoundError
+from rlkit_core.plugins.host import default_host
+from rlkit_core.plugins.lookup import meaning
+from rlkit_core.plugins.used.lock import Lock, installed_version, versions
+from rlkit_core.plugins.used.pinned import Pinned, for_modules
 
 FORMAT_VERSION = 1
 CLASS_FILE = "class_and_ctor_args.json"
@@ -68,6 +71,24 @@ class SavedComponent:
     def pinned(self) -> dict[str, Pinned]:
         """The choices of components for all modules in it, by module id."""
         return {module_id: Pinned.from_trace(trace) for module_id, trace in self.traces().items()}
+
+    @contextmanager
+    def as_built_before(self) -> Iterator[None]:
+        """Inside, modules are built of the components in it, and short names mean what they meant at the save.
+
+        Raises:
+            PluginNotFoundError: as raised inside, with the lines that install what it used and nothing here supplies.
+        """
+        try:
+            with for_modules(self.pinned()), meaning([entry.id for entry in self.lock.entries]):
+                yield
+        except PluginNotFoundError as error:
+            snapshot = default_host().snapshot
+            missing = self.lock.compare(lambda name: installed_version(snapshot, name) and self.lock.versions[name])
+            new = [line for line in missing if line.rpartition(": ")[2] not in str(error)]
+            if not new:
+                raise
+            raise PluginNotFoundError("\n".join([f"{error} The checkpoint used:", *new])) from error
 
     @property
     def left_out(self) -> list[str]:

@@ -35,7 +35,6 @@ from rlkit_core.learner.override_points import OverridePoints
 from rlkit_core.learner.peers import Alone, Peers, is_first
 from rlkit_core.learner.row_log import RowLog
 from rlkit_core.learner.step import Eager, StatefulEngine, StepEngine, make_engine
-from rlkit_core.plugins.used.pinned import for_modules
 from rlkit_core.rl_module import MultiRLModule, MultiRLModuleSpec, RLModule, RLModuleSpec
 from rlkit_core.rl_module.module_set import Difference, ModuleSet, ToTrain
 from rlkit_core.rl_module.weights import Weights
@@ -472,7 +471,7 @@ class Learner(OverridePoints, Checkpointable):
 
     def restore_snapshot(self, snapshot: SavedComponent, *, strict: bool = True) -> None:
         """Bring the set of modules to that of a checkpoint, then restore all parts."""
-        with for_modules(snapshot.pinned()):
+        with snapshot.as_built_before():
             self.build()
             state = snapshot.state()
             if COMPONENT_RL_MODULE in snapshot.components:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from rlkit_core.errors import PluginError, PluginNotFoundError, PluginVersionError, did_you_mean
+from rlkit_core.errors import PluginError, PluginNotFoundError, did_you_mean
 from rlkit_core.plugins import lookup
 from rlkit_core.plugins.discovery import (
     CORE,
@@ -330,19 +330,6 @@ class PluginHost:
     def origin_of(self, obj: object) -> Origin:
         """Return which installed distribution an object, class or module comes from; ``local`` if none."""
         return self._origins.find(obj)
-
-    def require_snapshot(self, driver: Snapshot) -> None:
-        """Check, in a worker process, that it uses the same plugins as the driver.
-
-        Raises:
-            PluginVersionError: they differ; the message lists how.
-        """
-        difference = driver.diff(self.snapshot)
-        if difference:
-            raise PluginVersionError(
-                "the plugins of this worker differ from the driver's ('first' is the driver):\n"
-                f"{difference}\nInstall the same versions and set the same RLKIT_PLUGINS* variables on both sides."
-            )
 
     # ------------------------------------------------------------------ calling hooks
 

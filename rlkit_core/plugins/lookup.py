@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import inspect
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from rlkit_core._version import __version__
 from rlkit_core.errors import (
@@ -39,6 +41,20 @@ from rlkit_core.plugins.states import PluginState
 NOUNS = {GROUP_ALGORITHMS: "algorithm", GROUP_CATALOGS: "catalog", GROUP_COMMANDS: "command", GROUP_PLUGINS: "plugin"}
 
 
+#: Full ids that short names meant before, where several distributions have them now.
+_MEANT: ContextVar[Collection[str]] = ContextVar("rlkit_meant", default=())
+
+
+@contextmanager
+def meaning(ids: Collection[str]) -> Iterator[None]:
+    """Let short names mean these full ids inside, whoever else has such a name by now."""
+    token = _MEANT.set(frozenset((*_MEANT.get(), *ids)))
+    try:
+        yield
+    finally:
+        _MEANT.reset(token)
+
+
 def find(snapshot: Snapshot, group: str, name: str) -> EntryPointInfo:
     """Return the usable entry point that ``name`` (or ``"distribution/name"``) means.
 
@@ -59,6 +75,7 @@ def find(snapshot: Snapshot, group: str, name: str) -> EntryPointInfo:
     usable = [e for e in matches if e.state == FOUND]
     if len({e.distribution for e in usable}) == 1:  # its own names may differ in nothing but their spelling
         usable = [e for e in usable if e.name == short] or usable
+    usable = [e for e in usable if f"{e.distribution}/{e.name}" in _MEANT.get()] or usable
     if len(usable) > 1:
         ids = " and ".join(repr(f"{e.distribution}/{e.name}") for e in usable)
         who = "several plugins" if len({e.distribution for e in usable}) > 1 else "one plugin, several times"
@@ -107,6 +124,7 @@ def find_record(
             matches = [r for r in matches if r.origin.distribution == CORE] or matches
         if len({r.origin.distribution for r in matches}) == 1:
             matches = [r for r in matches if r.name == name] or matches
+        matches = [r for r in matches if r.id in _MEANT.get()] or matches
         if len(matches) > 1:
             ids = " and ".join(repr(r.id) for r in matches)
             raise AmbiguousComponentError(f"{asked_for} could be {ids}: write the full id")

@@ -13,7 +13,7 @@ from rlkit_core.checkpoint.migration import Migration
 from rlkit_core.errors import CheckpointError, RLKitError, did_you_mean
 from rlkit_core.plugins.host import default_host
 from rlkit_core.plugins.registry import Choice
-from rlkit_core.plugins.used.lock import Lock, Used
+from rlkit_core.plugins.used.lock import Lock, Used, used_catalogs
 from rlkit_core.plugins.used.pinned import Pinned, take
 from rlkit_core.rl_module.apis import drivers_for, implements, module_built
 from rlkit_core.rl_module.apis.inference_only import InferenceOnlyAPI, strip
@@ -215,6 +215,7 @@ class RLModule(ComputeActions, BuiltModule, Checkpointable):
         host = default_host()
         drivers = [api for api in drivers_for(self) if api.record.driver is not None]
         lock = super().what_is_used() | Lock(Used.of("driver", api.name, api.origin) for api in drivers)
+        lock |= Lock(used_catalogs(self.config.catalogs, host.snapshot, host.origin_of))
         catalog = self.__dict__.get("_catalog")
         if catalog is None:
             return lock

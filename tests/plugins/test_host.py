@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import sys
 import warnings
@@ -14,12 +15,14 @@ from rlkit_core.errors import (
     PluginNotFoundError,
     PluginVersionError,
 )
+from rlkit_core.execution import same_plugins
 from rlkit_core.plugins import PluginWarning, discovery
 from rlkit_core.plugins import host as host_module
 from rlkit_core.plugins.hookspecs import RLKitSpecs
 from rlkit_core.plugins.host import PluginHost, default_host, use_host
 from rlkit_core.plugins.records import ComponentRequest
 from rlkit_core.plugins.registry import Origin, choose
+from rlkit_core.plugins.used.lock import Lock, Used
 
 HEAD = """
 from gymnasium.spaces import Box, Text
@@ -577,13 +580,30 @@ def test_origin_of(site):
     assert host.origin_of(3) == Origin("local", "0")
 
 
-def test_a_worker_with_other_plugins_refuses_readably(make_site):
+def test_a_worker_adopts_what_its_driver_knows_and_refuses_another_version_of_what_is_used(make_site, monkeypatch):
     driver, worker = make_site("driver"), make_site("worker")
-    driver.add("lab-a", version="1.0", groups={"rlkit.catalogs": {"a": "m:C"}})
-    worker.add("lab-a", version="2.0", groups={"rlkit.catalogs": {"a": "m:C"}})
-    driver.host().require_snapshot(driver.scan())
-    with pytest.raises(PluginVersionError, match=r"lab-a: version 1\.0 in the first, 2\.0 in the other"):
-        worker.host().require_snapshot(driver.scan())
+    for name in ("lab-a", "lab-b"):
+        driver.add(name, version="1.0", groups={"rlkit.catalogs": {name: "m:C"}})
+    worker.add("lab-a", version="1.0", groups={"rlkit.catalogs": {"lab-a": "m:C"}})
+    worker.add("lab-b", version="2.0", groups={"rlkit.catalogs": {"lab-b": "m:C"}})
+    worker.add("lab-new", groups={"rlkit.catalogs": {"new": "m:C"}})
+
+    def sent(*names):
+        used = Lock(Used("catalog", f"{name}/{name}", name, "1.0") for name in names)
+        with use_host(driver.host()), same_plugins.workers_use(used):
+            return json.loads(json.dumps(same_plugins.for_worker()))
+
+    monkeypatch.setattr(same_plugins, "scan", worker.scan)
+    with use_host(worker.host()):
+        with pytest.raises(PluginVersionError, match=r"lab-b 1\.0, used for catalog 'lab-b/lab-b', is 2\.0 here"):
+            same_plugins.adopt(sent("lab-a", "lab-b"))
+        try:
+            same_plugins.adopt(sent("lab-a"))  # the other one is not used
+            names = {info.name for info in default_host().snapshot.distributions}
+        finally:
+            same_plugins._ADOPTED.close()
+    assert "lab-a" in names
+    assert not {"lab-b", "lab-new"} & names
 
 
 def test_the_default_host_is_one_per_process_and_can_be_replaced(site, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 from gymnasium.spaces import Discrete
@@ -11,7 +12,7 @@ from lab_plugin import LAB, MIXED, SMALL
 from actor_critic import ACConfig
 from rlkit_core import RLModule
 from rlkit_core.algorithm import Algorithm
-from rlkit_core.errors import AmbiguousComponentError, PluginNotFoundError
+from rlkit_core.errors import AmbiguousComponentError, ConfigError, PluginNotFoundError
 from rlkit_core.plugins.host import use_host
 from rlkit_core.plugins.used.lock import Lock
 from rlkit_core.testing import RandomEnv
@@ -109,3 +110,57 @@ def test_a_checkpoint_lists_those_used_and_no_others(lab, tmp_path):
         assert not listed.keys() & {"lab-rival", "lab-idle"}
         assert "lab-parts" in Lock.from_dict(metadata["lock"]).versions
     assert path
+
+
+NAMED = """
+
+from rlkit_core.plugins.records import Service
+
+
+class Early:
+    def on_train_result(self):
+        pass
+
+
+@hookimpl
+def rlkit_services():
+    return [Service("callbacks", "early", Early)]
+"""
+
+
+def named(site, name):
+    package = name.replace("-", "_")
+    groups = {"rlkit.plugins": {"parts": package}, "rlkit.catalogs": {"lab": f"{package}:LabCatalog"}}
+    source = LAB.replace("lab_parts:", f"{package}:") + NAMED
+    site.add(name, source, groups=groups)
+    return site.host()
+
+
+def test_names_that_a_config_wrote_in_short_mean_what_they_meant(site, tmp_path):
+    def made():
+        return config(catalogs=["lab"], components={"encoder:say": "letters"}).callbacks(plugins=["early"])
+
+    with use_host(named(site, "lab-parts")), made().build() as algo:
+        path = algo.save_to_path(tmp_path / "c")
+    with use_host(named(site, "lab-rival")):
+        with pytest.raises((AmbiguousComponentError, ConfigError), match="lab-rival/"):
+            made().build()
+        with Algorithm.from_checkpoint(path) as again:
+            assert again.config.catalogs == ["lab-parts/lab"]
+            assert again.config.plugins == ["lab-parts/early"]
+            assert type(again.get_module().catalog).__module__ == "lab_parts"
+            again.train()
+            again.evaluate()
+            assert "lab-rival" not in again.what_is_used().versions
+        with Algorithm.from_checkpoint(path, plugins=["lab-rival/early"]) as again:
+            assert again.config.plugins == ["lab-rival/early"]
+
+
+def test_what_a_config_names_and_nobody_supplies_comes_with_the_version_to_install(site, tmp_path):
+    with use_host(named(site, "lab-parts")), config(catalogs=["lab"]).build() as algo:
+        path = algo.save_to_path(tmp_path / "c")
+    shutil.rmtree(site.path / "lab_parts-1.0.dist-info")
+    with use_host(site.host()), pytest.raises(PluginNotFoundError) as caught:
+        Algorithm.from_checkpoint(path)
+    assert "No catalog 'lab'" in str(caught.value)
+    assert str(caught.value).endswith("is not installed here: pip install lab-parts==1.0")

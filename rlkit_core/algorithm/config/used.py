@@ -14,14 +14,15 @@ from rlkit_core.errors import AmbiguousComponentError, PluginError, RLKitError
 from rlkit_core.execution.by_name import service_name
 from rlkit_core.learner.step import AUTO
 from rlkit_core.plugins import lookup
-from rlkit_core.plugins.discovery import GROUP_ALGORITHMS, GROUP_CATALOGS
+from rlkit_core.plugins.discovery import GROUP_ALGORITHMS, GROUP_CATALOGS, canonical
 from rlkit_core.plugins.host import PluginHost, default_host
 from rlkit_core.plugins.records import LOCAL, Origin
-from rlkit_core.plugins.used.lock import Lock, Used, foundation
+from rlkit_core.plugins.used.lock import Lock, Used, foundation, used_catalogs
 
 SERVICES = {"executor": "executor", "compile": "step_engine", "plugins": "callbacks", "writers": "writer"}
 """Settings that name services, and the kind that each names."""
 _ROLES = {"step_engine": "step engine"}
+_NAMED_ROLES = ("executor", "step engine", "callbacks", "writer", "catalog")
 
 
 def used_by_config(config: DerivedSettings, host: PluginHost | None = None) -> Lock:
@@ -39,7 +40,8 @@ def used_by_config(config: DerivedSettings, host: PluginHost | None = None) -> L
             lock |= Used.class_and_bases(role, cls, host.origin_of, plugins)
     installed = [d for d in host.snapshot.distributions if d.name in config.plugin_config]
     lock |= Lock(Used.of("settings", "plugin_config", Origin(d.name, d.version)) for d in installed)
-    return lock | Lock([*_catalogs(config, host), *_env(config.env, host), *_services(config, host)])
+    lock |= Lock(used_catalogs(config.catalogs, host.snapshot, host.origin_of))
+    return lock | Lock([*_env(config.env, host), *_services(config, host)])
 
 
 def distributions_named(config: DerivedSettings, host: PluginHost) -> set[str]:
@@ -59,6 +61,30 @@ def distributions_named(config: DerivedSettings, host: PluginHost) -> set[str]:
     return found
 
 
+def names_in_full(config: DerivedSettings, lock: Lock, host: PluginHost | None = None) -> dict[str, Any]:
+    """Settings whose short names several distributions have here, with the full ids that they meant in ``lock``."""
+    host = host or default_host()
+    meant = {canonical(entry.id.rpartition("/")[2]): entry.id for entry in lock.entries if entry.role in _NAMED_ROLES}
+    owners: dict[str, set[str]] = {}
+    for found in host.services():
+        owners.setdefault(canonical(found.name), set()).add(found.origin.distribution)
+    for entry in host.snapshot.entry_points(GROUP_CATALOGS):
+        owners.setdefault(canonical(entry.name), set()).add(entry.distribution)
+
+    def full(name: object) -> object:
+        short = canonical(name) if isinstance(name, str) else ""
+        claimed = len(owners.get(short, ())) > 1
+        return meant.get(short, name) if claimed else name
+
+    changed: dict[str, Any] = {}
+    for setting in (*SERVICES, "catalogs"):
+        value = config.stored(setting) if setting in config.known_settings() else None
+        new = [full(one) for one in value] if isinstance(value, list | tuple) else full(value)
+        if new != (list(value) if isinstance(value, tuple) else value):
+            changed[setting] = new
+    return changed
+
+
 def _learner_class(config: DerivedSettings) -> Any:
     try:
         return config.learner_class
@@ -71,18 +97,6 @@ def _algorithm(config_class: type, host: PluginHost) -> Iterator[Used]:
     for entry in host.snapshot.entry_points(GROUP_ALGORITHMS):
         if entry.distribution == origin.distribution and entry.value.partition(":")[2] == config_class.__qualname__:
             yield Used.of("algorithm", entry.name, origin)
-
-
-def _catalogs(config: DerivedSettings, host: PluginHost) -> Iterator[Used]:
-    for catalog in config.catalogs:
-        if not isinstance(catalog, str):
-            yield Used.of("catalog", catalog.__qualname__, host.origin_of(catalog))
-            continue
-        try:
-            entry = lookup.find(host.snapshot, GROUP_CATALOGS, catalog)
-        except (PluginError, AmbiguousComponentError):
-            continue
-        yield Used.of("catalog", entry.name, Origin(entry.distribution, entry.version))
 
 
 def _env(env: object, host: PluginHost) -> Iterator[Used]:

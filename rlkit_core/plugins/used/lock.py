@@ -11,14 +11,17 @@ import hashlib
 import json
 import platform
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from attrs import field, frozen
 
 from rlkit_core._version import __version__
+from rlkit_core.errors import AmbiguousComponentError, PluginError
 from rlkit_core.plugins import API_VERSION
-from rlkit_core.plugins.discovery import CORE, RESERVED, SHADOWED, Snapshot, top_level
+from rlkit_core.plugins.discovery import CORE, GROUP_CATALOGS, RESERVED, SHADOWED, Snapshot, top_level
+from rlkit_core.plugins.lookup import find
 from rlkit_core.plugins.records import Origin
 
 LIBRARIES = ("torch", "numpy", "gymnasium")
@@ -56,6 +59,17 @@ class Used:
 
     def __str__(self) -> str:
         return f"{self.role} {self.id!r}"
+
+
+def used_catalogs(catalogs: Iterable[object], snapshot: Snapshot, origin_of: Callable[[Any], Origin]) -> Iterator[Used]:
+    """What a config lists as catalogs, names or classes; a name that means nothing, or several, is left out."""
+    for catalog in catalogs:
+        if isinstance(catalog, type):
+            yield Used.of("catalog", catalog.__qualname__, origin_of(catalog))
+        elif isinstance(catalog, str):
+            with suppress(PluginError, AmbiguousComponentError):
+                entry = find(snapshot, GROUP_CATALOGS, catalog)
+                yield Used.of("catalog", entry.name, Origin(entry.distribution, entry.version))
 
 
 def _is_stdlib(module: str) -> bool:
@@ -177,7 +191,9 @@ def installed_version(snapshot: Snapshot, name: str) -> str | None:
     if name == CORE:
         return __version__
     info = snapshot.distribution(name)
-    return info.version if info is not None else library_version(name)
+    if info is not None:
+        return info.version
+    return library_version(name) if name in LIBRARIES else _version_now(name)
 
 
 def versions() -> dict[str, str]:
@@ -245,5 +261,6 @@ __all__ = [
     "library_version",
     "listed",
     "requirement",
+    "used_catalogs",
     "versions",
 ]
