@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import lab_plugin
@@ -10,6 +11,8 @@ import pytest
 from rlkit_core.errors import ActorError
 from rlkit_core.execution.conformance import Probe
 from rlkit_core.execution.same_plugins import workers_use
+from rlkit_core.plugins.discovery import scan
+from rlkit_core.plugins.host import PluginHost, default_host, use_host
 from rlkit_core.plugins.used.lock import Lock, Used
 from rlkit_processes import ProcessExecutor
 
@@ -130,10 +133,9 @@ LEARNERS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(
-    "script", [RUNNERS, pytest.param(LEARNERS, marks=pytest.mark.slow)], ids=["runners", "learners"]
-)
+@pytest.mark.parametrize("script", [RUNNERS, LEARNERS], ids=["runners", "learners"])
 def test_workers_start_whatever_is_installed_meanwhile_and_build_the_same(driver, tmp_path, script):
     site = tmp_path / "site"
     site.mkdir()
@@ -144,14 +146,32 @@ def test_workers_start_whatever_is_installed_meanwhile_and_build_the_same(driver
     driver.left_nothing()
 
 
-def test_only_what_is_used_is_compared():
-    lock = Lock([Used("algorithm", "rlkit-ppo/ppo", "rlkit-ppo", "0.0.1")])
-    with ProcessExecutor() as executor:
-        assert executor.spawn(Probe).call("add").result(30) == 1
-        with workers_use(lock):
+def test_only_what_is_used_is_compared(tmp_path, monkeypatch):
+    def install(name, version="1.0"):
+        for old in tmp_path.glob(f"{name}-*.dist-info"):
+            shutil.rmtree(old)
+        info = tmp_path / f"{name}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n\n")
+        (info / "entry_points.txt").write_text(f"[rlkit.catalogs]\n{name} = {name}:C\n")
+
+    def knows(actor):
+        return {info.name for info in default_host().snapshot.distributions if info.name.startswith("lab")}
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("labused", "labidle"):
+        install(name)
+    used = Lock([Used("catalog", "labused/labused", "labused", "1.0")])
+    with use_host(PluginHost(scan([str(tmp_path)]))), ProcessExecutor() as executor:
+        with workers_use(used):
+            install("labnew")
+            install("labidle", "2.0")
             actor = executor.spawn(Probe)
-        for future in (actor.ready, actor.call("add")):
-            with pytest.raises(
-                ActorError, match=r"(?s)Probe was not made.*rlkit-ppo 0\.0\.1, used for algorithm 'rlkit-p"
-            ):
+            assert actor.call(knows).result(30) == {"labused"}
+            assert executor.restart(actor).call(knows).result(30) == {"labused"}
+            install("labused", "1.1")
+            late = executor.restart(actor)
+        for future in (late.ready, late.call("add")):
+            with pytest.raises(ActorError, match=r"(?s)not made.*labused 1\.0, used for catalog 'labused/labused', is"):
                 future.result(30)
+        assert executor.spawn(Probe).call("add").result(30) == 1  # which does not use it
