@@ -64,9 +64,8 @@ AGENTS = """
 ## Several agents
 
 Returns of several agents are sums over all of them. The level on simple_spread is what Stable-Baselines3's PPO, with
-one network for all agents through SuperSuit, made of the same number of steps, run once
-(`benchmarks/peers/sb3_simple_spread.py`, then with a learning rate of 3e-4, a discount of 0.99 and an entropy weight of
-0.01, not yet with those of our preset).
+one network for all agents through SuperSuit, made of the same number of steps with our preset's settings, run once
+(`benchmarks/peers/sb3_simple_spread.py`).
 
 """
 CRITIC = """
