@@ -38,7 +38,7 @@ def test_doctor_finds_nothing_wrong_with_a_healthy_installation(healthy):
 
 def test_installing_third_parties_changes_nothing_that_is_built(healthy):
     with_all = explain(healthy, "--json")
-    alone = explain(healthy, "--json", RLKIT_PLUGINS="rlkit-ppo")
+    alone = explain(healthy, "--json", RLKIT_PLUGINS="rlkit-ppo, rlkit-capture")  # which PPO brings
     assert with_all == alone
     assert "rlkit-core/mlp" in with_all
 
