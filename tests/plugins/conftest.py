@@ -26,8 +26,9 @@ def make_site(tmp_path, monkeypatch):
 
     yield make
     for name in set(sys.modules) - before:
-        file = getattr(sys.modules[name], "__file__", None) or ""
-        if file.startswith(str(tmp_path)):
+        held = getattr(sys.modules[name], "__dict__", {})  # asking it for a name may run its code
+        places = [held.get("__file__") or "", *held.get("__path__", ())]  # a namespace has no file
+        if any(str(place).startswith(str(tmp_path)) for place in places):
             del sys.modules[name]
 
 
