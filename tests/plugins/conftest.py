@@ -18,6 +18,8 @@ API = 'rlkit_api = "1.0"\n'
 def make_site(tmp_path, monkeypatch):
     before = set(sys.modules)
     monkeypatch.setattr(guard, "_noticed", set())
+    monkeypatch.setattr(discovery, "_cached", discovery._cached)  # what is scanned beside a site is forgotten with it
+    monkeypatch.setattr(host_module, "_default", host_module._default)
 
     def make(name="site"):
         site = Site(tmp_path / name)
