@@ -86,6 +86,7 @@ def make_config(steps: int = 300_000) -> PPOConfig:
             num_epochs=10,
             lr=[[0, 1e-3], [steps, 1e-4]],
             gamma=0.95,
+            lambda_=0.95,
             entropy_coeff=0.005,
         )
     )
