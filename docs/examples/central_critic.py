@@ -73,7 +73,7 @@ def make_config(steps: int = 300_000) -> PPOConfig:
         rl_module_specs=RLModuleSpec(
             module_class=Actor, model_config={"fcnet_hiddens": [64, 64], "vf_share_layers": True}
         ),
-        model_config={"state_size": 54, "critic_width": 64},
+        model_config={"state_size": 54, "critic_width": 128},
     )
     return (
         PPOConfig()
