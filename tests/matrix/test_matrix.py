@@ -18,6 +18,7 @@ from matrix_page import PAGE, page
 from rlkit_core import Algorithm
 from rlkit_core.errors import RLKitError
 from rlkit_core.learner.step import Eager
+from rlkit_core.plugins.discovery import scan
 from rlkit_core.plugins.host import PluginHost, use_host
 
 FAST = some_cells()
@@ -99,7 +100,7 @@ def assert_equal(one, other, where=""):
 @pytest.fixture(autouse=True)
 def _lab():
     """A third party's distribution is installed."""
-    with use_host(PluginHost()):
+    with use_host(PluginHost(scan(refresh=True))):  # another test may have looked before the lab was there
         yield
 
 
