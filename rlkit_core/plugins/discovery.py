@@ -128,26 +128,6 @@ class Snapshot:
             if e.state == FOUND
         ]
 
-    def diff(self, other: Snapshot) -> str:
-        """Return how ``other`` differs, one line each, or ``""`` when both use the same plugins."""
-        mine, theirs = _by_distribution(self.usable()), _by_distribution(other.usable())
-        lines = []
-        for name in sorted({*mine, *theirs}):
-            a, b = mine.get(name), theirs.get(name)
-            if a == b:
-                continue
-            if a is None or b is None:
-                version, where = (b or a or ("", []))[0], "other" if a is None else "first"
-                lines.append(f"{name} {version}: only in the {where}")
-            elif a[0] != b[0]:
-                lines.append(f"{name}: version {a[0]} in the first, {b[0]} in the other")
-            else:
-                only_a = [e for e in a[1] if e not in b[1]]
-                only_b = [e for e in b[1] if e not in a[1]]
-                parts = [f"{e} only in the first" for e in only_a] + [f"{e} only in the other" for e in only_b]
-                lines.append(f"{name} {a[0]}: " + ", ".join(parts))
-        return "\n".join(lines)
-
     def to_dict(self) -> dict[str, Any]:
         """Return the snapshot as JSON-able data, for :meth:`from_dict` in another process."""
         return {
@@ -169,13 +149,6 @@ class Snapshot:
             )
             for d in data["distributions"]
         )
-
-
-def _by_distribution(rows: list[list[str]]) -> dict[str, tuple[str, list[str]]]:
-    grouped: dict[str, tuple[str, list[str]]] = {}
-    for name, version, group, entry, value in rows:
-        grouped.setdefault(name, (version, []))[1].append(f"{group} {entry} = {value}")
-    return grouped
 
 
 def _module_of(value: str) -> str:

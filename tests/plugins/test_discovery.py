@@ -227,7 +227,7 @@ def test_an_unknown_name_in_a_variable_warns_once(three):
 # ------------------------------------------------------------------ snapshots
 
 
-def test_a_snapshot_travels_as_json_and_knows_its_differences(make_site):
+def test_a_snapshot_travels_as_json(make_site):
     one, two = make_site("one"), make_site("two")
     for site, version in ((one, "1.0"), (two, "1.1")):
         site.add("lab-a", groups=ALGO)
@@ -235,13 +235,7 @@ def test_a_snapshot_travels_as_json_and_knows_its_differences(make_site):
     two.add("lab-c", groups=ALGO)
     a, b = one.scan(), two.scan()
     assert Snapshot.from_dict(a.to_dict()).distributions == a.distributions
-    assert a.diff(Snapshot.from_dict(a.to_dict())) == ""
     assert a.usable() != b.usable()
-    assert a.diff(b).splitlines() == [
-        "lab-b: version 1.0 in the first, 1.1 in the other",
-        "lab-c 1.0: only in the other",
-    ]
-    assert one.scan({"RLKIT_PLUGINS_DISABLE": "lab-b"}).diff(a) == "lab-b 1.0: only in the other"
 
 
 def test_where_things_lie_does_not_matter(make_site):
