@@ -20,8 +20,12 @@ from rlkit_core.models import (
     RecurrentEncoderConfig,
     build_network,
     effective_model_config,
+    encoder_model_config,
     slot_model_config,
 )
+from rlkit_core.models.actions import action_parts, width_of
+from rlkit_core.models.q_network import QNetwork, joined_width
+from rlkit_core.plugins.choices import ENCODER_SLOT
 from rlkit_core.plugins.records import Component
 from rlkit_core.plugins.registry import Choice
 
@@ -76,6 +80,7 @@ class Catalog:
         scope.model_config = self._model_config_dict
         scope.action_space = action_space
         self._latent_dims: Any = None
+        self._encoder_configs: dict[str, Any] = {}
         with self.working():
             self._determine_components_hook()
 
@@ -101,6 +106,14 @@ class Catalog:
         """Make this catalog's choices the current ones until the running ``setup()`` ends."""
         if IN_SETUP.get():
             CURRENT.set(self._scope)
+
+    def check_slots(self) -> None:
+        """Refuse ``components={...}`` for a slot of which nothing was built, once all is built.
+
+        Raises:
+            ConfigError: names the key, and the slots that there are.
+        """
+        self._scope.check_slots()
 
     @property
     def trace(self) -> list[Choice]:
@@ -133,6 +146,30 @@ class Catalog:
     @latent_dims.setter
     def latent_dims(self, dims: Sequence[int]) -> None:
         self._latent_dims = dims
+
+    def encoder_config(self, slot: str = ENCODER_SLOT, **settings: object) -> Any:
+        """The config of the encoder for a slot, chosen on first access, or anew where ``settings`` are given.
+
+        Slots beside the catalog's own, ``"encoder"``, are the caller's to name (``"qf"``, say). Their settings are
+        those of the model config with ``{slot}_x`` in place of ``x``, and ``settings`` on top; their components those
+        that ``components={"encoder@qf": ...}`` names, else those of every slot.
+        """
+        if slot == ENCODER_SLOT and not settings:
+            return self._encoder_config
+        if slot in self._encoder_configs and not settings:
+            return self._encoder_configs[slot]
+        if not slot.isidentifier():
+            raise ConfigError(f"{type(self).__name__}: encoder slot {slot!r}, expected a name such as 'qf'")
+        model_config = encoder_model_config(self._model_config_dict, slot) | settings
+        with self.working(), self._scope.building_encoder(slot):
+            config = self._get_encoder_config(
+                observation_space=without_action_mask(self.observation_space),
+                action_space=self.action_space,
+                model_config_dict=model_config,
+            )
+        if not settings:
+            self._encoder_configs[slot] = config
+        return config
 
     @classmethod
     def _get_encoder_config(
@@ -175,10 +212,42 @@ class Catalog:
 
     # -- building ----------------------------------------------------------------------------------------------
 
-    def build_encoder(self, framework: str = "torch") -> Any:
-        """Return a new encoder."""
+    def build_encoder(self, framework: str = "torch", *, slot: str = ENCODER_SLOT, **settings: object) -> Any:
+        """Return a new encoder; see :meth:`encoder_config` for slots and settings."""
+        config = self.encoder_config(slot, **settings)
         with self.working():
-            return build_network(self._encoder_config, framework)
+            return build_network(config, framework)
+
+    def build_q_network(
+        self, framework: str = "torch", *, actions: bool = True, slot: str = "qf", **settings: object
+    ) -> QNetwork:
+        """Return a new network of Q values, with an encoder and a head for ``slot``.
+
+        Args:
+            framework: of its parts.
+            actions: actions are an input, joined with what the encoder gives, and ``network(batch, actions)`` is (B,);
+                otherwise ``network(batch)`` has one output for each action of a Discrete space, (B, A).
+            slot: of encoder and head; settings ``qf_fcnet_hiddens``, ``qf_head_fcnet_hiddens`` and so on are its own.
+            settings: on top of the model config.
+
+        Raises:
+            ConfigError: an action space that cannot be an input, or, without ``actions``, is not Discrete; a recurrent
+                encoder.
+        """
+        encoder = self.encoder_config(slot, **settings)
+        if actions:
+            parts = action_parts(self.action_space, f"{type(self).__name__}.build_q_network")
+            head = self.head_config(slot, 1, joined_width(encoder, width_of(parts)), **settings)
+            with self.working():
+                return QNetwork(encoder, head, parts, framework)
+        if not isinstance(self.action_space, gym.spaces.Discrete):
+            raise ConfigError(
+                f"{type(self).__name__}.build_q_network(actions=False): expected a Discrete action space, got "
+                f"{self.action_space}; use actions=True, or head_config({slot!r}, ...) with the outputs you need"
+            )
+        head = self.head_config(slot, int(self.action_space.n), joined_width(encoder, 0), **settings)
+        with self.working():
+            return QNetwork(encoder, head, None, framework)
 
     def get_action_dist_cls(self, framework: str | None = "torch") -> Any:
         """Return the distribution class of the action space."""
@@ -188,7 +257,7 @@ class Catalog:
     def head_config(
         self, slot: str, output_dim: int, input_dims: Sequence[int] | None = None, **settings: object
     ) -> ModelConfig:
-        """Return the config of the head chosen for a slot (``"pi"``, ``"vf"`` or ``"af"``).
+        """Return the config of the head chosen for a slot: ``"pi"``, ``"vf"``, ``"af"``, ``"qf"`` or another name.
 
         Its input has the ``latent_dims`` unless ``input_dims`` are given; ``settings`` go on top of the model config.
         """

@@ -13,6 +13,7 @@ from attrs import define, field
 
 from rlkit_core.errors import ConfigError, PluginError
 from rlkit_core.models import MLPHeadConfig
+from rlkit_core.plugins.choices import ENCODER_SLOT, key_for
 from rlkit_core.plugins.discovery import CORE
 from rlkit_core.plugins.guard import safe_text
 from rlkit_core.plugins.host import default_host
@@ -39,6 +40,7 @@ class Scope:
     action_space: Any = None
     model_config: Mapping[str, Any] = field(factory=dict)
     pinned: Pinned | None = None
+    encoder_slot: str = ENCODER_SLOT
     trace: dict[tuple[str, str, tuple[str, ...]], Choice] = field(factory=dict)
 
     @classmethod
@@ -70,15 +72,25 @@ class Scope:
             where = f" at {'.'.join(path)!r}" if path else ""
             raise PluginError(f"chosen for {kind} {slot!r}{where} ({choice.rule}): {error}") from error.__cause__
 
+    @contextlib.contextmanager
+    def building_encoder(self, slot: str) -> Iterator[None]:
+        """Choose encoders for a slot meanwhile."""
+        before, self.encoder_slot = self.encoder_slot, slot
+        try:
+            yield
+        finally:
+            self.encoder_slot = before
+
     def encoder_config(self, space: gym.Space[Any], model_config: Mapping[str, Any]) -> Any:
-        """Choose encoders for a space and all that is in it, and return the root's config."""
+        """Choose encoders for a space and all that is in it, and return the root's config; for ``encoder_slot``."""
         config = self._encoder(space, (), model_config)
-        self._check_paths("encoder")
+        self._check_paths("encoder", self.encoder_slot)
         return config
 
     def _encoder(self, space: gym.Space[Any], path: tuple[str, ...], model_config: Mapping[str, Any]) -> Any:
-        target = self.choose("encoder", "encoder", path, space, model_config)
-        component = self.trace["encoder", "encoder", path].component
+        slot = self.encoder_slot
+        target = self.choose("encoder", slot, path, space, model_config)
+        component = self.trace["encoder", slot, path].component
         if not hasattr(target, "from_space"):
             raise ConfigError(
                 f"encoder {target.__name__} has no from_space(space, model_config); write that class method, or build "
@@ -91,12 +103,12 @@ class Scope:
         with component_in_use(component, "from_space"):
             children = (child,) if takes_child(target.from_space) else ()
             config = target.from_space(space, model_config, *children)
-        return _config_of(component, ("encoder", "encoder", path), config, "from_space()")
+        return _config_of(component, ("encoder", slot, path), config, "from_space()")
 
     def dist_cls(self, space: gym.Space[Any]) -> Any:
         """Choose distributions for an action space and all that is in it, and return the root's class."""
         cls = self._dist(space, ())
-        self._check_paths("distribution")
+        self._check_paths("distribution", "pi")
         return cls
 
     def _dist(self, space: gym.Space[Any], path: tuple[str, ...]) -> Any:
@@ -133,17 +145,23 @@ class Scope:
             config = target.from_dims(input_dims, output_dim, model_config)
         return _config_of(component, ("head", slot, ()), config, "from_dims()")
 
-    def _check_paths(self, kind: str) -> None:
+    def check_slots(self) -> None:
+        """Refuse a slot in the config that nothing was chosen for; to be asked when everything has been built."""
+        problem = self.choices.unused({(kind, slot) for kind, slot, _ in self.trace})
+        if problem:
+            raise ConfigError(problem)
+
+    def _check_paths(self, kind: str, slot: str) -> None:
         """Refuse a path in the config that nothing was chosen for."""
-        seen = [path for chosen_kind, _, path in self.trace if chosen_kind == kind]
-        for path in self.choices.paths(kind):
+        seen = [path for chosen_kind, in_slot, path in self.trace if (chosen_kind, in_slot) == (kind, slot)]
+        for path in self.choices.paths(kind, slot):
             if path in seen:
                 continue
             above = max((p for p in seen if path[: len(p)] == p), key=len, default=())
-            choice = next(c for (k, _, p), c in self.trace.items() if k == kind and p == above)
+            choice = self.trace[kind, slot, above]
             where = repr(".".join(above)) if above else "the root"
             raise ConfigError(
-                f"components[{kind + ':' + '.'.join(path)!r}]: nothing is built there. {choice.id!r} at {where} "
+                f"components[{key_for(kind, slot, path)!r}]: nothing is built there. {choice.id!r} at {where} "
                 f"{'has no such part' if takes_child_of(choice) else 'asks for no component below it'}; paths here: "
                 f"{', '.join('.'.join(p) for p in seen if p) or 'none but the root'}"
             )

@@ -80,7 +80,8 @@ def _text(module_id: str, module: dict[str, Any]) -> list[str]:
     if not module["components"]:
         lines.append("  the module makes its networks itself; no component was chosen")
     for choice in module["components"]:
-        place = choice["kind"] if choice["kind"] == "encoder" else f"{choice['kind']} {choice['slot']}"
+        # The slot of an encoder is worth a word only where it is not the module's one encoder.
+        place = choice["kind"] if choice["slot"] == "encoder" else f"{choice['kind']} {choice['slot']}"
         if choice["path"]:
             place += f" at {'.'.join(choice['path'])}"
         lines.append(f"  {place}")

@@ -6,7 +6,12 @@ from rlkit_core.models.actor_critic import ActingPlan, ActorCriticEncoderConfig
 from rlkit_core.models.base import Encoder, Head, ModelConfig, build_network, encoder_output, initial_state_of
 from rlkit_core.models.cnn import CNNEncoderConfig
 from rlkit_core.models.cnn_transpose import CNNTransposeHeadConfig
-from rlkit_core.models.default_config import DefaultModelConfig, effective_model_config, slot_model_config
+from rlkit_core.models.default_config import (
+    DefaultModelConfig,
+    effective_model_config,
+    encoder_model_config,
+    slot_model_config,
+)
 from rlkit_core.models.heads import FreeLogStdMLPHeadConfig, MLPHead, MLPHeadConfig
 from rlkit_core.models.initializers import get_activation
 from rlkit_core.models.mlp import MLPEncoderConfig, run_plan
@@ -14,6 +19,7 @@ from rlkit_core.models.multi_stream import MultiStreamEncoderConfig
 from rlkit_core.models.normalizer import NormalizedEncoderConfig, ObservationNormalizer, observation_normalizers
 from rlkit_core.models.one_hot import OneHotEncoderConfig
 from rlkit_core.models.previous import PreviousInputsEncoderConfig
+from rlkit_core.models.q_network import QNetwork
 from rlkit_core.models.recurrent import RecurrentEncoderConfig
 
 __all__ = [
@@ -34,9 +40,11 @@ __all__ = [
     "ObservationNormalizer",
     "OneHotEncoderConfig",
     "PreviousInputsEncoderConfig",
+    "QNetwork",
     "RecurrentEncoderConfig",
     "build_network",
     "effective_model_config",
+    "encoder_model_config",
     "encoder_output",
     "get_activation",
     "initial_state_of",

@@ -15,7 +15,8 @@ from rlkit_core.models.initializers import ActivationSpec, InitializerSpec, get_
 from rlkit_core.settings import Settings, boolean, integer, number, optional, setting
 
 T = TypeVar("T")
-_SLOT_KEY = re.compile(r"(pi|vf|af)_(head_\w+)\Z")
+_SLOT_KEY = re.compile(r"(?:pi|vf|af|qf)_(head_\w+)\Z|qf_((?:fcnet|conv|fusionnet)_\w+)\Z")
+_OF_ENCODERS = ("fcnet_", "conv_", "fusionnet_")
 
 
 def _dims(value: T) -> T:
@@ -87,7 +88,8 @@ class DefaultModelConfig(Settings):
     beside them.
 
     A ``head_*`` field may be given for one head alone by the slot's name before it, as in
-    ``pi_head_output_kernel_initializer_kwargs={"gain": 0.01}``.
+    ``pi_head_output_kernel_initializer_kwargs={"gain": 0.01}``; for Q networks with an encoder of their own, so may its
+    fields, as in ``qf_fcnet_hiddens=[256]``.
 
     Raises:
         UnknownSettingError: no such field; the message suggests the nearest.
@@ -164,10 +166,10 @@ class DefaultModelConfig(Settings):
         super().__init__(**settings)
 
     def change(self, settings: Mapping[str, Any], *, section: str | None = None) -> DefaultModelConfig:
-        """As :meth:`Settings.change`; settings of one head (``pi_head_...``) are checked as those of every head."""
-        heads = {name: match[2] for name in settings if (match := _SLOT_KEY.match(name))}
-        heads = {name: field for name, field in heads.items() if field in self.known_settings()}
-        slotted = {name: self.converted(field, settings[name]) for name, field in heads.items()}
+        """As :meth:`Settings.change`; settings of one slot (``pi_head_...``) are checked as those of every slot."""
+        fields = {name: match[1] or match[2] for name in settings if (match := _SLOT_KEY.match(name))}
+        fields = {name: field for name, field in fields.items() if field in self.known_settings()}
+        slotted = {name: self.converted(field, settings[name]) for name, field in fields.items()}
         super().change({name: value for name, value in settings.items() if name not in slotted})
         self._slotted.update(slotted)
         return self
@@ -177,7 +179,7 @@ class DefaultModelConfig(Settings):
         return {**super().set_fields(), **self._slotted}
 
     def stored_values(self) -> dict[str, Any]:
-        """Every field, and those of one head that were set."""
+        """Every field, and those of one slot that were set."""
         return {**super().stored_values(), **self._slotted}
 
     def to_dict(self) -> dict[str, Any]:
@@ -219,6 +221,13 @@ def effective_model_config(*layers: object) -> dict[str, Any]:
 def slot_model_config(model_config: Mapping[str, Any], slot: str) -> dict[str, Any]:
     """The settings for one head: ``{slot}_head_x`` takes the place of ``head_x``."""
     own = {name: value for name, value in model_config.items() if name.startswith(f"{slot}_head_")}
+    return {**model_config, **{name.removeprefix(f"{slot}_"): value for name, value in own.items()}}
+
+
+def encoder_model_config(model_config: Mapping[str, Any], slot: str) -> dict[str, Any]:
+    """The settings for the encoder of one slot: ``{slot}_fcnet_x`` takes the place of ``fcnet_x``, and so on."""
+    prefixes = tuple(f"{slot}_{group}" for group in _OF_ENCODERS)
+    own = {name: value for name, value in model_config.items() if name.startswith(prefixes)}
     return {**model_config, **{name.removeprefix(f"{slot}_"): value for name, value in own.items()}}
 
 

@@ -11,8 +11,8 @@ from gymnasium import spaces
 from torch import nn
 
 from rlkit_core.columns import ENCODER_OUT
-from rlkit_core.distributions.units import size_of
 from rlkit_core.errors import ConfigError
+from rlkit_core.models.actions import ActionPart, action_parts, actions_as_numbers, width_of
 from rlkit_core.models.base import (
     PREV_ACTIONS,
     PREV_REWARDS,
@@ -25,14 +25,10 @@ from rlkit_core.models.base import (
     input_columns_of,
 )
 from rlkit_core.models.default_config import effective_model_config
-from rlkit_core.spaces import at_path, flat_leaves, map_space
+from rlkit_core.spaces import map_space
 
 if TYPE_CHECKING:
     import gymnasium as gym
-
-
-ActionPart = tuple[tuple[str, ...], tuple[int, ...] | None, int]
-"""Of a leaf of an action: its path, the numbers of choices (None: plain numbers), its width."""
 
 
 @define(slots=False, kw_only=True)
@@ -71,25 +67,14 @@ class PreviousInputsEncoderConfig(WrapperConfig):
         Raises:
             ConfigError: an action space of another kind.
         """
-        parts: list[ActionPart] = []
-        for path, leaf in flat_leaves(self.action_space):
-            if isinstance(leaf, spaces.Discrete):
-                parts.append((path, (int(leaf.n),), int(leaf.n)))
-            elif isinstance(leaf, spaces.MultiDiscrete):
-                nvec = tuple(int(n) for n in leaf.nvec.reshape(-1))
-                parts.append((path, nvec, sum(nvec)))
-            elif isinstance(leaf, spaces.Box | spaces.MultiBinary):
-                parts.append((path, None, size_of(leaf)))
-            else:
-                raise ConfigError(f"{type(self).__name__}: cannot feed back actions of {leaf}")
-        return tuple(parts)
+        return action_parts(self.action_space, type(self).__name__)
 
     @property
     def output_dims(self) -> tuple[int, ...]:
         """Width of the wrapped encoder's output and what is appended."""
         width = int(self.base_encoder_config.output_dims[0])
         if self.use_prev_action:
-            width += sum(size for _, _, size in self.action_parts())
+            width += width_of(self.action_parts())
         return (width + int(self.use_prev_reward),)
 
     def _validate(self, framework: str = "torch") -> None:
@@ -128,9 +113,7 @@ class PreviousInputsEncoder(Encoder):
         out = encoder_output(self.encoder(batch), self.encoder)
         pieces = [out]
         if self._parts:
-            actions = self._column(batch, PREV_ACTIONS)
-            for path, nvec, size in self._parts:
-                pieces.append(_encode(at_path(actions, path), nvec, size, out))
+            pieces += actions_as_numbers(self._column(batch, PREV_ACTIONS), self._parts, out)
         if self._reward:
             pieces.append(self._column(batch, PREV_REWARDS).to(out.dtype).unsqueeze(-1))
         return {ENCODER_OUT: torch.cat(pieces, -1)}
@@ -143,16 +126,6 @@ class PreviousInputsEncoder(Encoder):
                 f"{type(self).__name__}: the batch has no {name!r} (zeros at an episode's first step); it has "
                 f"{sorted(batch)}"
             ) from None
-
-
-def _encode(leaf: torch.Tensor, nvec: tuple[int, ...] | None, size: int, like: torch.Tensor) -> torch.Tensor:
-    """One leaf of the action as numbers ``(B, size)``."""
-    lead = like.shape[:-1]
-    if nvec is None:
-        return leaf.to(like.dtype).reshape(*lead, size)
-    columns = leaf.reshape(*lead, len(nvec)).unbind(-1)
-    hot = [column.unsqueeze(-1) == torch.arange(n, device=leaf.device) for column, n in zip(columns, nvec, strict=True)]
-    return torch.cat(hot, -1).to(like.dtype)
 
 
 def no_previous_action(space: Any, rows: int) -> Any:

@@ -26,6 +26,10 @@ def _wants_free_log_std(request: ComponentRequest) -> bool:
     return request.slot == "pi" and bool(request.model_config.get("free_log_std"))
 
 
+def _if_named(request: ComponentRequest) -> bool:
+    return False
+
+
 @hookimpl
 def rlkit_encoders() -> Iterable[Component]:
     """Encoders for every space the core serves."""
@@ -51,10 +55,13 @@ def rlkit_heads() -> Iterable[Component]:
 
 @hookimpl
 def rlkit_distributions() -> Iterable[Component]:
-    """One distribution per kind of action space."""
+    """One distribution per kind of action space, and one more for those who name it."""
     return [
         Component("categorical", "distribution", _DISTRIBUTIONS + "Categorical", (spaces.Discrete,)),
         Component("diag-gaussian", "distribution", _DISTRIBUTIONS + "DiagGaussian", (spaces.Box,)),
+        Component(
+            "squashed-gaussian", "distribution", _DISTRIBUTIONS + "SquashedGaussian", (spaces.Box,), when=_if_named
+        ),
         Component("multi-categorical", "distribution", _DISTRIBUTIONS + "MultiCategorical", (spaces.MultiDiscrete,)),
         Component("bernoulli", "distribution", _DISTRIBUTIONS + "Bernoulli", (spaces.MultiBinary,)),
         Component("multi", "distribution", _DISTRIBUTIONS + "MultiDistribution", (spaces.Dict, spaces.Tuple)),

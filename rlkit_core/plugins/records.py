@@ -22,7 +22,7 @@ from rlkit_core.plugins.guard import describe
 from rlkit_core.plugins.quarantine import quarantined
 
 Kind = Literal["encoder", "head", "distribution"]
-Slot = Literal["encoder", "pi", "vf", "af"]
+Slot = Literal["encoder", "pi", "vf", "af", "qf"]
 
 SERVICE_KINDS = ("executor", "step_engine", "writer", "env_wrapper", "callbacks", "framework")
 """What a :class:`Service` can be; a config names each of them somewhere."""
@@ -136,7 +136,8 @@ class ComponentRequest:
 
     Attributes:
         kind: ``"encoder"``, ``"head"`` or ``"distribution"``.
-        slot: where it goes: ``encoder``, or the head's name (``pi``, ``vf``, ``af``); a distribution's is ``pi``.
+        slot: where it goes: ``encoder``, or the head's name (``pi``, ``vf``, ``af``, ``qf``), which is also that of an
+            encoder of its own; a distribution's is ``pi``.
         path: keys from the root of the observation (or action) space to this leaf; ``()`` is the root, a
             Tuple index is its decimal string.
         space: the space at ``path``. A head's and a distribution's is the action space.

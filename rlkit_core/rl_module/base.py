@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from rlkit_core.catalog import make_catalog
+from rlkit_core.catalog import Catalog, make_catalog
 from rlkit_core.catalog.scope import module_setup
 from rlkit_core.checkpoint import Checkpointable
 from rlkit_core.checkpoint.migration import Migration
@@ -26,7 +26,6 @@ from rlkit_core.rl_module.state import component_parts
 if TYPE_CHECKING:
     import gymnasium as gym
 
-    from rlkit_core.catalog import Catalog
     from rlkit_core.rl_module.multi import MultiRLModule
 
 
@@ -131,6 +130,9 @@ class RLModule(ComputeActions, BuiltModule, Checkpointable):
             raise RuntimeError(
                 f"{type(self).__name__}.__init__ never called super().__init__(); pass it the arguments of RLModule"
             )
+        catalog = self.__dict__.get("_catalog")
+        if isinstance(catalog, Catalog) and not self.inference_only:
+            catalog.check_slots()
         module_built(self)
         self._prepare()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -168,9 +170,31 @@ def test_squashed_gaussian_saturation_and_bounds():
     assert dist.to_deterministic().sample().tolist() == [[4.0, -2.0]]
     middle = SquashedGaussian(torch.tensor([[0.3]]))
     torch.testing.assert_close(middle.to_deterministic().sample(), torch.tanh(middle.loc))
-    for refused in (dist.entropy, lambda: dist.kl(dist)):
-        with pytest.raises(ValueError, match="closed form"):
-            refused()
+
+
+@pytest.mark.parametrize(("scale", "error"), [(0.1, 1e-7), (1.0, 1e-7), (2.0, 2e-4), (4.0, 0.02), (math.exp(2), 0.1)])
+def test_squashed_gaussian_entropy_is_within_what_is_promised(scale, error):
+    for loc in (0.0, 1.0, -3.0):
+        inner = torch.linspace(loc - 12 * scale, loc + 12 * scale, 200_001, dtype=torch.float64)
+        dist = SquashedGaussian(torch.full((1,), loc, dtype=torch.float64), scale, -2.0, 4.0)
+        normal = td.Normal(dist.loc[0], torch.tensor(scale, dtype=torch.float64))
+        density = normal.log_prob(inner).exp()
+        # log of the slope of -2 + 3 * (tanh(u) + 1), written by cosh
+        log_slope = math.log(3.0) - 2.0 * (inner.abs() + torch.log1p(torch.exp(-2.0 * inner.abs())) - math.log(2.0))
+        expected = normal.entropy() + torch.trapezoid(density * log_slope, inner)
+        assert abs(float(dist.entropy() - expected)) < error
+
+
+def test_squashed_gaussian_entropy_has_gradients_and_kl_is_the_inner_one():
+    raw = logits(5, 4, scale=0.5).requires_grad_()
+    dist, other = SquashedGaussian.from_logits(raw), SquashedGaussian.from_logits(logits(5, 4))
+    assert dist.entropy().shape == (5,)
+    dist.entropy().sum().backward()
+    assert (raw.grad != 0).all()
+    normals = [td.Normal(d.loc, d.scale) for d in (dist, other)]
+    torch.testing.assert_close(dist.kl(other), td.kl_divergence(*normals).sum(-1))
+    with pytest.raises(ConfigError, match="bounds differ"):
+        dist.kl(SquashedGaussian.from_logits(raw, low=-2.0))
 
 
 def test_squashed_gaussian_sampled_logp_equals_scored_logp():

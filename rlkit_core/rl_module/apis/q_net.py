@@ -9,14 +9,19 @@ import torch
 
 
 class QNetAPI(abc.ABC):
-    """A module that estimates how good each of A actions is, perhaps as a distribution over N atoms."""
+    """A module that estimates how good each of A actions is, perhaps as a distribution over N atoms.
+
+    Where actions are no list of A, as those of a Box, it estimates how good the batch's ``"actions"`` are: ``qf_preds``
+    is (B,), and axis A is left out everywhere.
+    """
 
     @abc.abstractmethod
     def compute_q_values(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
         """Return action values.
 
         Args:
-            batch: with ``"obs"`` of shape (B, ...), or (B, T, ...) when recurrent.
+            batch: with ``"obs"`` of shape (B, ...), or (B, T, ...) when recurrent; and ``"actions"``, raw ones, where
+                they are an input.
 
         Returns:
             ``"qf_preds"`` (B, A); and with more than one atom ``"atoms"`` (N,), ``"qf_logits"`` (B, A, N),
