@@ -115,7 +115,7 @@ docs: $(VENV)/.docs-installed  ## build the documentation; a warning is an error
 
 # ---- habits ----------------------------------------------------------------------------------------------
 
-lint: $(VENV)/.installed  ## ruff, formatting, mypy --strict on the core and rlkit-processes, import contracts
+lint: $(VENV)/.installed  ## ruff, formatting, mypy --strict on the core and the plugins that others build on, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

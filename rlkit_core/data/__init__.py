@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 from rlkit_core.data.gae import gae
-from rlkit_core.data.n_step import NStepReturns, n_step_returns
 from rlkit_core.data.projection import categorical_projection
-from rlkit_core.data.replay.buffer import ReplayBuffer
-from rlkit_core.data.replay.prioritized import PrioritizedReplayBuffer, sequence_priorities
-from rlkit_core.data.replay.sampling import DISCOUNT, N_STEP, WEIGHTS, with_successor
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.data.vtrace import vtrace
+from rlkit_core.plugins.known_packages import MOVED_NAMES
 
-__all__ = [
-    "DISCOUNT",
-    "N_STEP",
-    "WEIGHTS",
-    "NStepReturns",
-    "PrioritizedReplayBuffer",
-    "ReplayBuffer",
-    "Rollout",
-    "categorical_projection",
-    "gae",
-    "n_step_returns",
-    "sequence_priorities",
-    "vtrace",
-    "with_successor",
-]
+__all__ = ["Rollout", "categorical_projection", "gae", "vtrace"]
+
+
+def __getattr__(name: str) -> object:
+    distribution = MOVED_NAMES.get(name)
+    if distribution is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    package = distribution.replace("-", "_")
+    # An AttributeError's text would be lost in "from rlkit_core.data import ...".
+    raise ImportError(
+        f"{name} is in a distribution of its own: pip install {distribution}, then from {package} import {name}"
+    )

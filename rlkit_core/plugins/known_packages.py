@@ -24,6 +24,22 @@ KNOWN_PACKAGES: dict[tuple[str, str], str] = {
 }
 """``(kind, short name)`` to the distribution that supplies it."""
 
+MOVED_NAMES: dict[str, str] = dict.fromkeys(
+    (
+        "DISCOUNT",
+        "NStepReturns",
+        "N_STEP",
+        "PrioritizedReplayBuffer",
+        "ReplayBuffer",
+        "WEIGHTS",
+        "n_step_returns",
+        "sequence_priorities",
+        "with_successor",
+    ),
+    "rlkit-offpolicy",
+)
+"""What ``rlkit_core.data`` had once, to the distribution that has it now."""
+
 
 def known_names(kind: str) -> list[str]:
     """Short names of a kind that some known distribution supplies."""
@@ -37,6 +53,7 @@ def package_for(kind: str, name: str) -> str | None:
     """
     distribution, slash, short = name.rpartition("/")
     if slash:
-        return distribution if distribution in KNOWN_PACKAGES.values() else None
+        known = {*KNOWN_PACKAGES.values(), *MOVED_NAMES.values()}
+        return distribution if distribution in known else None
     near = difflib.get_close_matches(short.lower(), known_names(kind), n=1)
     return KNOWN_PACKAGES[kind, near[0]] if near else None

@@ -16,18 +16,8 @@ def rlax_projection(z_p: Any, probs: Any, z_q: Any) -> Any:
     return np.asarray(jax.vmap(rlax.categorical_l2_project, in_axes=(0, 0, None))(z_p, probs, z_q))
 
 
-def rlax_returns(r_t: Any, discount_t: Any, v_t: Any, n: int) -> Any:
-    import jax
-    import rlax
-
-    def one_env(r: Any, d: Any, v: Any) -> Any:
-        return rlax.n_step_bootstrapped_returns(r, d, v, n)
-
-    return np.asarray(jax.vmap(one_env, in_axes=1, out_axes=1)(r_t, discount_t, v_t))
-
-
 def inputs(seed: int) -> dict[str, Any]:
-    """Atoms on the support, beside it, outside of it and all in one place; returns with and without ends."""
+    """Atoms on the support, beside it, outside of it and all in one place."""
     rng = np.random.default_rng(seed)
     z_q = np.linspace(-2.0, 3.0, 11)
     z_p = rng.normal(0.0, 2.5, (6, 11))
@@ -37,10 +27,6 @@ def inputs(seed: int) -> dict[str, Any]:
         "probs": rng.dirichlet(np.ones(11), 6),
         "z_q": z_q,
         "z_uneven": np.array([-2.0, -1.5, -0.2, 0.1, 1.4, 3.0]),
-        "n": 3,
-        "r_t": rng.normal(size=(9, 4)),
-        "discount_t": 0.9 * (rng.random((9, 4)) >= 0.2),
-        "v_t": rng.normal(size=(9, 4)),
     }
 
 
@@ -53,7 +39,6 @@ def main(path: str) -> None:
     found = {
         "projected": rlax_projection(x["z_p"], x["probs"], x["z_q"]),
         "projected_uneven": rlax_projection(x["z_p"], x["probs"], x["z_uneven"]),
-        "returns": rlax_returns(x["r_t"], x["discount_t"], x["v_t"], x["n"]),
     }
     arrays = {key: np.asarray(value).round(12).tolist() for key, value in {**x, **found}.items()}
     with open(path, "w", encoding="utf-8") as file:

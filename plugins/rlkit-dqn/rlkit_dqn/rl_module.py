@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from rlkit_core import Catalog, Columns, Component, TorchRLModule
 from rlkit_core.apis import QNetAPI, TargetNetworkAPI
 from rlkit_core.catalog import has_action_mask
-from rlkit_core.data import N_STEP, with_successor
 from rlkit_core.learner import Scheduler, make_target_network
 from rlkit_core.models import (
     ActingPlan,
@@ -30,6 +29,7 @@ from rlkit_dqn.noisy import NoisyLinear, noisy_layers, set_noise
 from rlkit_dqn.plain import PlainNetworks
 from rlkit_dqn.q_learning import at_steps, atoms_of, dueling_q
 from rlkit_dqn.small_plan import SMALL_ROWS, SmallPlan
+from rlkit_offpolicy import N_STEP, NEW, with_successor
 
 QF_PREDS = "qf_preds"
 QF_NEXT_PREDS = "qf_next_preds"
@@ -39,8 +39,6 @@ QF_LOGITS = "qf_logits"
 QF_PROBS = "qf_probs"
 QF_TARGET_NEXT_PROBS = "qf_target_next_probs"
 _LAST = float("inf")
-#: Before the name of a column of inputs: its value after the step(s) of a row.
-NEW = "new_"
 #: Methods that decide about actions; who overrides one wants it to be called.
 _ACTING = {
     "forward_exploration",

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from rlkit_core import Algorithm, RLModuleSpec
-from rlkit_core.data import PrioritizedReplayBuffer
 from rlkit_core.testing import MultiAgentCartPole
 from rlkit_dqn import DQNConfig
+from rlkit_offpolicy import PrioritizedReplayBuffer
 
 
 def config(**training):

@@ -12,8 +12,8 @@ import pytest
 import torch
 from oracle_envs import Ragged
 
-from rlkit_core.data import PrioritizedReplayBuffer
 from rlkit_dqn import DQNConfig
+from rlkit_offpolicy import PrioritizedReplayBuffer
 
 sys.path.insert(0, str(Path(__file__).parent))
 

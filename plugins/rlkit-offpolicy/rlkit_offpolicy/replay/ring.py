@@ -19,10 +19,10 @@ from torch import Tensor
 
 from rlkit_core.columns import Columns
 from rlkit_core.data.nested import Nested, leaves
-from rlkit_core.data.replay.rows import Array, RowStore, SlotPool, as_array, put_ring, ring_slices
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.errors import ConfigError
 from rlkit_core.spaces import nested_map
+from rlkit_offpolicy.replay.rows import Array, RowStore, SlotPool, as_array, put_ring, ring_slices
 
 FLAGS = ("rewards", "terminateds", "goes_on", "valid", "begins", "successor", "state_slot")
 StorageT = TypeVar("StorageT", bound="ReplayStorage")

@@ -11,8 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlkit_core.data import ReplayBuffer, Rollout
+from rlkit_core.data import Rollout
 from rlkit_core.errors import ConfigError
+from rlkit_offpolicy import ReplayBuffer
 
 sys.path.insert(0, str(Path(__file__).parent))
 from replay_streams import Streams, expected

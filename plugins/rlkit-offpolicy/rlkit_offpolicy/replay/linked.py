@@ -17,10 +17,10 @@ from torch import Tensor
 
 from rlkit_core.columns import Columns
 from rlkit_core.data.nested import Nested, cat, flatten_time, index_rows, join, leaves, map_leaves
-from rlkit_core.data.replay.ring import Added, ReplayStorage
-from rlkit_core.data.replay.rows import Array, as_array, ring_slices
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.errors import ConfigError
+from rlkit_offpolicy.replay.ring import Added, ReplayStorage
+from rlkit_offpolicy.replay.rows import Array, as_array, ring_slices
 
 OVER, UNKNOWN = -1, -2
 """Of a column: what comes next begins an episode; nobody knows what it does."""

@@ -11,8 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlkit_core.data import PrioritizedReplayBuffer, sequence_priorities
 from rlkit_core.errors import ConfigError, NonFiniteError
+from rlkit_offpolicy import PrioritizedReplayBuffer, sequence_priorities
 
 sys.path.insert(0, str(Path(__file__).parent))
 from replay_streams import Streams, expected

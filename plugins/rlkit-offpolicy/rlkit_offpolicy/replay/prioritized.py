@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from rlkit_core.data.nested import Nested
-from rlkit_core.data.replay.buffer import ReplayBuffer
-from rlkit_core.data.replay.ring import Added, ReplayStorage
-from rlkit_core.data.replay.rows import Array, as_array, ring_slices
-from rlkit_core.data.replay.sampling import WEIGHTS
-from rlkit_core.data.replay.sum_tree import SumTree
 from rlkit_core.errors import ConfigError, NonFiniteError
 from rlkit_core.seeding import SeedTree
+from rlkit_offpolicy.replay.buffer import ReplayBuffer
+from rlkit_offpolicy.replay.ring import Added, ReplayStorage
+from rlkit_offpolicy.replay.rows import Array, as_array, ring_slices
+from rlkit_offpolicy.replay.sampling import WEIGHTS
+from rlkit_offpolicy.replay.sum_tree import SumTree
 
 
 class PrioritizedReplayBuffer(ReplayBuffer):

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ragged import ragged
 
-from rlkit_core.data import PrioritizedReplayBuffer, ReplayBuffer, with_successor
 from rlkit_core.errors import ConfigError
+from rlkit_offpolicy import PrioritizedReplayBuffer, ReplayBuffer, with_successor
 
 sys.path.insert(0, str(Path(__file__).parent))
 from replay_streams import Streams, expected

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from rlkit_core.data.replay.rows import Array
+from rlkit_offpolicy.replay.rows import Array
 
 
 class SumTree:

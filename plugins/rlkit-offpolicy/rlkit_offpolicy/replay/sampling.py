@@ -10,9 +10,9 @@ from torch import Tensor
 
 from rlkit_core.columns import Columns
 from rlkit_core.data.nested import Nested
-from rlkit_core.data.replay.ring import ReplayStorage
-from rlkit_core.data.replay.rows import Array, RowStore, as_array
 from rlkit_core.spaces import nested_map
+from rlkit_offpolicy.replay.ring import ReplayStorage
+from rlkit_offpolicy.replay.rows import Array, RowStore, as_array
 
 #: ``gamma ** n_step``, 0 where the episode terminated.
 DISCOUNT = "discount"
@@ -20,6 +20,8 @@ DISCOUNT = "discount"
 N_STEP = "n_step"
 #: Importance weights.
 WEIGHTS = "weights"
+#: Before the name of a column that the module reads: its value after the step(s) of a row.
+NEW = "new_"
 
 
 class RowSampler:
@@ -40,7 +42,7 @@ class RowSampler:
         self._at_end: list[tuple[RowStore, Array]] = []
         for name, store in storage.successive.items():
             self._batch[name] = self._room(store, self._at_start)
-            self._batch[f"new_{name}"] = self._room(store, self._at_end)
+            self._batch[NEW + name] = self._room(store, self._at_end)
         for name, store in storage.columns.items():
             self._batch[name] = self._room(store, self._at_start)
         self._rewards = self._column(Columns.REWARDS, torch.float32)

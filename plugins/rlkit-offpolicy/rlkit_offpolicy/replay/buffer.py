@@ -11,13 +11,13 @@ from torch import Tensor
 
 from rlkit_core.columns import Columns
 from rlkit_core.data.nested import Nested
-from rlkit_core.data.replay.linked import LinkedStorage
-from rlkit_core.data.replay.ring import Added, ReplayStorage
-from rlkit_core.data.replay.rows import Array
-from rlkit_core.data.replay.sampling import RowSampler, SequenceSampler
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.errors import ConfigError
 from rlkit_core.seeding import SeedTree
+from rlkit_offpolicy.replay.linked import LinkedStorage
+from rlkit_offpolicy.replay.ring import Added, ReplayStorage
+from rlkit_offpolicy.replay.rows import Array
+from rlkit_offpolicy.replay.sampling import RowSampler, SequenceSampler
 
 
 class ReplayBuffer:

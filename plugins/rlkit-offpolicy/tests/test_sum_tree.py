@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlkit_core.data.replay.sum_tree import SumTree
+from rlkit_offpolicy.replay.sum_tree import SumTree
 
 
 @settings(max_examples=60, deadline=None)

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from actor_critic import ACConfig
-from rlkit_core.data import PrioritizedReplayBuffer, ReplayBuffer, n_step_returns
 from rlkit_core.data.nested import flatten_time, index_rows
 from rlkit_core.envs import EnvRunner
+from rlkit_offpolicy import PrioritizedReplayBuffer, ReplayBuffer, n_step_returns
 
 GAMMA = 0.8
 MODES = ["sync", "gymnasium_sync"]

@@ -1,0 +1,39 @@
+"""What off-policy algorithms of rlkit have in common: replay buffers, n-step returns, the training loop, settings.
+
+An algorithm subclasses :class:`OffPolicyConfig` and names a Learner and a module; :class:`OffPolicyAlgorithm` does the
+rest::
+
+    @attrs.define
+    class ToyConfig(OffPolicyConfig):
+        algo_class = OffPolicyAlgorithm
+
+        def get_default_learner_class(self): ...
+        def get_default_rl_module_spec(self): ...
+"""
+
+from __future__ import annotations
+
+from rlkit_offpolicy.algorithm import TD_ERROR, OffPolicyAlgorithm
+from rlkit_offpolicy.config import OffPolicyConfig, replay_buffer_setting
+from rlkit_offpolicy.n_step import NStepReturns, n_step_returns
+from rlkit_offpolicy.replay.buffer import ReplayBuffer
+from rlkit_offpolicy.replay.prioritized import PrioritizedReplayBuffer, sequence_priorities
+from rlkit_offpolicy.replay.sampling import DISCOUNT, N_STEP, NEW, WEIGHTS, with_successor
+
+__all__ = [
+    "DISCOUNT",
+    "NEW",
+    "N_STEP",
+    "TD_ERROR",
+    "WEIGHTS",
+    "NStepReturns",
+    "OffPolicyAlgorithm",
+    "OffPolicyConfig",
+    "PrioritizedReplayBuffer",
+    "ReplayBuffer",
+    "n_step_returns",
+    "replay_buffer_setting",
+    "sequence_priorities",
+    "with_successor",
+]
+__version__ = "0.1.0"
