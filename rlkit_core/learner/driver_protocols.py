@@ -16,9 +16,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from rlkit_core.learner.learner import Learner
+    from rlkit_core.learner.optim.losses import Loss
 
 ModuleT = TypeVar("ModuleT", contravariant=True)
 
@@ -68,8 +67,11 @@ class ExtraLoss(Protocol[ModuleT]):
         config: Any,
         batch: Mapping[str, Any],
         fwd_out: Mapping[str, Any],
-    ) -> Tensor:
-        """A scalar for each minibatch, which is added to the loss of the module."""
+    ) -> Loss:
+        """A scalar for each minibatch, which is added to the loss of the module; or one for each of some optimizers.
+
+        Where the loss has one entry for each optimizer, a scalar is for ``default_optimizer``.
+        """
         ...
 
 
@@ -85,8 +87,8 @@ class ComputeLoss(Protocol[ModuleT]):
         config: Any,
         batch: Mapping[str, Any],
         fwd_out: Mapping[str, Any],
-    ) -> Tensor:
-        """The scalar loss of a minibatch, instead of the learner's own."""
+    ) -> Loss:
+        """The loss of a minibatch, instead of the learner's own: see ``Learner.compute_loss_for_module``."""
         ...
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torch import Tensor
 
 from rlkit_core.errors import PluginError
-from rlkit_core.plugins.guard import in_use, safe_text
+from rlkit_core.learner.optim.losses import Loss, add_term, check_loss
+from rlkit_core.plugins.guard import in_use
 from rlkit_core.plugins.using import driver_name
 from rlkit_core.rl_module.apis import driver_class, drivers_for, loss_replacement
 from rlkit_core.rl_module.apis.driver_contract import with_its_keywords
@@ -110,27 +111,28 @@ class DriverSet:
         config: Any,
         batch: Mapping[str, Any],
         fwd_out: Mapping[str, Any],
-    ) -> Tensor:
+    ) -> Loss:
         """The loss of one module: a driver's where one replaces it, else ``default``'s, plus drivers' extra terms."""
         calls = self._calls[module_id]
         given: dict[str, Any] = {"module_id": module_id, "config": config, "batch": batch, "fwd_out": fwd_out}
+        loss: Loss
         if calls["compute_loss"]:
             loss = self._term(calls["compute_loss"][0], module=module, **given)
         else:
             loss = default(**given)
         for bound in calls["extra_loss"]:
-            loss = loss + self._term(bound, module=module, **given)
+            term = self._term(bound, module=module, **given)
+            loss = add_term(loss, term, module_id, self._learner.optimizers, bound.who)
         return loss
 
-    def _term(self, bound: Bound, **given: object) -> Tensor:
+    def _term(self, bound: Bound, *, module_id: str, **given: object) -> Loss:
         try:  # costs nothing where nothing is raised, unlike a with statement
-            term = bound.call(learner=self._learner, **given)
+            term: Loss = bound.call(learner=self._learner, module_id=module_id, **given)
         except BaseException:
             with in_use(bound.who):
                 raise
         if not isinstance(term, Tensor) or term.ndim:
-            seen = f"a tensor of shape {tuple(term.shape)}" if isinstance(term, Tensor) else safe_text(term, 80)
-            raise PluginError(f"{bound.who} returned {seen}, expected one number as a tensor without axes")
+            check_loss(term, module_id, self._learner.optimizers, bound.who, PluginError)
         return term
 
     def after_update(self, module_id: str, module: RLModule, timesteps: Mapping[str, int]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from rlkit_core.columns import DEFAULT_OPTIMIZER
 from rlkit_core.errors import CheckpointError, RLKitError
 from rlkit_core.learner.optim.fused_adam import without_compiler_import
 from rlkit_core.learner.override_points import OverridePoints
@@ -197,6 +198,7 @@ class Members:
     def changed(self) -> None:
         """Bring everything that is derived from modules and optimizers up to date."""
         learner, holders = self._learner, self._holders()
+        self._give_to_default_optimizers()
         learner.observation_statistics.modules_changed()
         learner.optimizers.modules_changed(holders)
         stepped = set(learner.optimizers.stepped())
@@ -209,6 +211,15 @@ class Members:
             "num_trainable_parameters": trainable,
             "num_non_trainable_parameters": max(0, total - trainable),
         }
+
+    def _give_to_default_optimizers(self) -> None:
+        """Let a module's ``default_optimizer`` step what its other optimizers leave, a mixin's parts for example."""
+        learner = self._learner
+        for module_id, module in self.module.items():
+            names = {registered.short_name for registered in learner.optimizers.of(module_id)}
+            if names and DEFAULT_OPTIMIZER not in names and learner.rl_module_is_compatible(module):
+                with without_compiler_import():
+                    OverridePoints.configure_optimizers_for_module(learner, module_id)
 
     def choose(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """The data of modules that are trained, are stepped and have rows, on all learners; the next update's."""

@@ -19,6 +19,7 @@ from rlkit_core.learner.minibatch import Minibatch, ModuleBatch
 from rlkit_core.learner.nonfinite import FiniteCheck, parameter_names
 from rlkit_core.learner.observation_statistics import ObservationStatistics
 from rlkit_core.learner.optim.clipping import ParamDict, clip_gradients, global_norm
+from rlkit_core.learner.optim.losses import Loss, check_loss, differentiate, total
 from rlkit_core.learner.optim.optimizer_set import OptimizerSet
 from rlkit_core.learner.optim.registered import check_optimizer, get_lr, make_registered, set_lr
 from rlkit_core.learner.optim.schedule import Scheduler
@@ -181,6 +182,15 @@ class OverridePoints:
         """One optimizer; KeyError with the known names if there is none."""
         return self.optimizers[f"{module_id}_{optimizer_name}"].optimizer
 
+    def params_of(self, module_id: str, optimizer_name: str = DEFAULT_OPTIMIZER) -> list[nn.Parameter]:
+        """The parameters that one optimizer of a module steps, in order; KeyError with the known names if none is it.
+
+        Args:
+            module_id: the module it was registered for, or ``ALL_MODULES``.
+            optimizer_name: its name.
+        """
+        return list(self.optimizers[f"{module_id}_{optimizer_name}"].parameters)
+
     def get_parameters(self, module: RLModule) -> list[nn.Parameter]:
         """Trainable parameters of a module, each once."""
         return [p for p in module.parameters() if p.requires_grad] if isinstance(module, nn.Module) else []
@@ -258,13 +268,13 @@ class OverridePoints:
 
     # -- a step -------------------------------------------------------------------------------------------------------
 
-    def _update(self, batch: Minibatch) -> tuple[dict[str, Any], dict[str, Tensor], Metrics]:
+    def _update(self, batch: Minibatch) -> tuple[dict[str, Any], dict[str, Loss], Metrics]:
         """One gradient step on one minibatch."""
         fwd_out, losses, gradients = self.clipped_gradients(batch)
         self.apply_gradients(gradients)
         return fwd_out, losses, self.metrics
 
-    def clipped_gradients(self, minibatch: Minibatch) -> tuple[dict[str, Any], dict[str, Tensor], ParamDict]:
+    def clipped_gradients(self, minibatch: Minibatch) -> tuple[dict[str, Any], dict[str, Loss], ParamDict]:
         """From the forward pass to clipped gradients: what ``_update`` does before it applies them.
 
         Returns:
@@ -282,9 +292,13 @@ class OverridePoints:
         """
         return None
 
-    def compute_losses(self, *, fwd_out: dict[str, Any], batch: Minibatch) -> dict[str, Tensor]:
-        """``{module id: loss}``; each module's own replaces the learner's where it has an API that says so."""
-        losses = {}
+    def compute_losses(self, *, fwd_out: dict[str, Any], batch: Minibatch) -> dict[str, Loss]:
+        """``{module id: loss}``; each module's own replaces the learner's where it has an API that says so.
+
+        Raises:
+            ConfigError: a loss has an entry for an optimizer that its module does not have.
+        """
+        losses: dict[str, Loss] = {}
         for module_id, module_out in fwd_out.items():
             losses[module_id] = loss = self.drivers.loss(
                 self.compute_loss_for_module,
@@ -294,39 +308,51 @@ class OverridePoints:
                 batch=batch[module_id],
                 fwd_out=module_out,
             )
-            self.metrics.log_value((module_id, TOTAL_LOSS_KEY), loss)
+            if not isinstance(loss, Tensor):
+                check_loss(loss, module_id, self.optimizers, f"{type(self).__name__}: the loss")
+            self.metrics.log_value((module_id, TOTAL_LOSS_KEY), total(loss, self.device))
         return losses
 
     def compute_loss_for_module(
         self, *, module_id: str, config: Any, batch: ModuleBatch, fwd_out: dict[str, Any]
-    ) -> Tensor:
-        """The loss of one module, a 0-dim tensor.
+    ) -> Loss:
+        """The loss of one module.
 
         Args:
             module_id: the module's id.
             config: the config with this module's overrides.
             batch: this module's minibatch.
             fwd_out: what its ``forward_train`` returned for it.
+
+        Returns:
+            A 0-dim tensor, which is differentiated for every parameter that it reaches; or a dict of them, one entry
+            for each optimizer (of the module, or of ``ALL_MODULES``) that is to take a step, under its name. Those are
+            all computed from the weights before the step and may share a forward pass. Each is differentiated for its
+            optimizer's own parameters and no others; an optimizer without entry is not stepped.
         """
         raise NotImplementedError(f"{type(self).__name__} must override compute_loss_for_module()")
 
-    def compute_gradients(self, loss_per_module: Mapping[str, Tensor], **kwargs: Any) -> ParamDict:
-        """Gradients of the summed losses: ``{parameter: gradient}``.
+    def compute_gradients(self, loss_per_module: Mapping[str, Loss], **kwargs: Any) -> ParamDict:
+        """Gradients of the losses: ``{parameter: gradient}``; tensors are summed, entries of dicts each have their own.
 
         Parameters that no loss here reaches are absent, as are those of modules that are not trained; within the flat
         buffer of a module that has a loss, they have gradient zero. Losses that depend on no parameter give ``{}``.
         """
+        scale = self.peers.loss_scale
+        losses = [loss for loss in loss_per_module.values() if isinstance(loss, Tensor)]
+        if len(losses) < len(loss_per_module):
+            self.finite.losses = {mid: total(loss, self.device) for mid, loss in loss_per_module.items()}
+            return differentiate(loss_per_module, scale, self.optimizers)
         self.optimizers.zero_grad(loss_per_module)
-        self.finite.losses = loss_per_module
-        losses, scale = list(loss_per_module.values()), self.peers.loss_scale
+        self.finite.losses = dict(zip(loss_per_module, losses, strict=True))
         if scale:
-            losses = [loss * scale.get(mid, 1.0) for mid, loss in loss_per_module.items()]
+            losses = [loss * scale.get(mid, 1.0) for mid, loss in self.finite.losses.items()]
         if not losses:
             return {}
-        total = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
-        if not total.requires_grad:
+        summed = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+        if not summed.requires_grad:
             return {}
-        torch.autograd.backward(total)
+        torch.autograd.backward(summed)
         return self.optimizers.gradients()
 
     def average_gradients(self, gradients_dict: ParamDict) -> ParamDict:

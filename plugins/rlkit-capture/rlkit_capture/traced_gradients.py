@@ -15,6 +15,7 @@ from rlkit_core.data.nested import Nested
 from rlkit_core.learner.metrics import BlockKeys, Key, Metrics, Reduce
 from rlkit_core.learner.minibatch import Minibatch
 from rlkit_core.learner.optim.clipping import ParamDict
+from rlkit_core.learner.optim.losses import total
 from rlkit_core.learner.optim.registered import RegisteredOptimizer
 from rlkit_core.learner.row_log import RowLog
 
@@ -91,7 +92,7 @@ class GradientRun:
         self.keys = tuple((path, how) for path, _, how in tap.logged)
         self.rows = [(module_id, name) for module_id, name, _ in log.logged]
         self.num_losses = len(losses)
-        scalars = [loss.detach() for loss in losses.values()]
+        scalars = [total(loss, learner.device).detach() for loss in losses.values()]
         self.plan = []
         self._checked = {module_id: [k] for k, module_id in enumerate(losses)}
         for path, value, _ in tap.logged:

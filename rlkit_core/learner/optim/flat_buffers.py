@@ -90,7 +90,7 @@ class FlatParameters:
     def fits(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> bool:
         """Whether a parameter group of ``optimizer`` can be flattened without changing its maths."""
         parameters = group["params"]
-        if type(optimizer) not in ELEMENTWISE or len(parameters) < 2 or optimizer.state:
+        if type(optimizer) not in ELEMENTWISE or not parameters or optimizer.state:
             return False
         first = parameters[0]
         return all(

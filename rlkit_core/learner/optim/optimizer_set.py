@@ -26,6 +26,7 @@ class OptimizerSet:
 
     def __init__(self) -> None:
         self._by_name: dict[str, RegisteredOptimizer] = {}
+        self._trained: dict[str, list[nn.Parameter]] = {}
         self.parameters: list[nn.Parameter] = []
 
     def __iter__(self) -> Iterator[RegisteredOptimizer]:
@@ -115,6 +116,12 @@ class OptimizerSet:
         known = {id(p) for p in of_modules}
         others = [p for key, p in stepped.items() if key not in known]
         self.parameters = [p for p in (*of_modules, *others) if id(p) not in frozen]
+        chosen = {id(p) for p in self.parameters}
+        self._trained = {r.name: [p for p in r.parameters if id(p) in chosen] for r in self}
+
+    def trained_of(self, registered: RegisteredOptimizer) -> list[nn.Parameter]:
+        """The part of :attr:`parameters` that one of them steps, in its order."""
+        return self._trained.get(registered.name, [])
 
     def release_module(self, module_id: str, left: Collection[int]) -> list[tuple[nn.Parameter, dict[str, Any], type]]:
         """Give up the optimizers of a module that goes, and its parameters in those that span modules.
