@@ -22,6 +22,7 @@ _HOMES = {
     "OnBuild": _DRIVERS,
     "OnModuleBuilt": _DRIVERS,
     "OnRemove": _DRIVERS,
+    "OnRollout": _DRIVERS,
     "Published": "rlkit_core.execution.protocol",
     "ResultWriter": "rlkit_core.run.writers",
     "StatefulEngine": "rlkit_core.learner.step",
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from rlkit_core.learner.driver_protocols import OnBuild as OnBuild
     from rlkit_core.learner.driver_protocols import OnModuleBuilt as OnModuleBuilt
     from rlkit_core.learner.driver_protocols import OnRemove as OnRemove
+    from rlkit_core.learner.driver_protocols import OnRollout as OnRollout
     from rlkit_core.learner.step import EngineMaker as EngineMaker
     from rlkit_core.learner.step import StatefulEngine as StatefulEngine
     from rlkit_core.learner.step import StepEngine as StepEngine

@@ -108,6 +108,23 @@ class Rollout:
         """The same for final observations, ``{column: [K, ...]}``; empty where there are none."""
         return {} if self.final_index is None else {Columns.OBS: self.final_obs, **self.final_inputs}
 
+    def next_obs(self) -> Nested:
+        """``[T, N, ...]``, what was seen after each step: the next row, ``bootstrap_obs`` or, at truncations, the last
+        observation of the episode.
+
+        A copy. Where an episode terminated it is the first observation of the next one, as its own last is not kept: a
+        value there is zero. Masked rows have something.
+        """
+
+        def after(rows: Tensor, last: Tensor) -> Tensor:
+            return torch.cat((rows[1:], last.unsqueeze(0)))
+
+        following: Nested = map_leaves(after, self.columns[Columns.OBS], self.bootstrap_obs)
+        if self.final_index is not None:
+            place = self.final_index
+            map_leaves(lambda rows, last: rows.flatten(0, 1).index_copy_(0, place, last), following, self.final_obs)
+        return following
+
     def __getitem__(self, column: str) -> Nested:
         try:
             return self.columns[column]

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
+    from rlkit_core.data.rollout import Rollout
     from rlkit_core.learner.learner import Learner
     from rlkit_core.learner.optim.losses import Loss
 
@@ -47,11 +48,28 @@ class OnRemove(Protocol):
         ...
 
 
+class OnRollout(Protocol[ModuleT]):
+    """Sees rollouts whole: what was seen last, in which rows, and which of them are no experience."""
+
+    def on_rollout(self, *, learner: Learner, module_id: str, module: ModuleT, config: Any, rollout: Rollout) -> None:
+        """Once per update, before :meth:`BeforeUpdate.before_update`, where an update is made of a rollout.
+
+        ``rollout.columns["rewards"]``, float32 ``[T, N]``, may be changed or replaced, and columns added; what comes
+        later sees that, and nobody else does. ``rollout.next_obs()`` are the true next observations. Where rollouts go
+        into a replay buffer it is called on their way in, once, and not for the batches that are drawn later.
+        """
+        ...
+
+
 class BeforeUpdate(Protocol[ModuleT]):
     """Sees the whole batch of an update."""
 
     def before_update(self, *, learner: Learner, module_id: str, module: ModuleT, batch: dict[str, Any]) -> None:
-        """Once per update, before values and advantages; rewards may be changed and columns added."""
+        """Once per update, before values and advantages; rewards may be changed and columns added.
+
+        Columns are those of a rollout, ``[T, N, ...]``, or of a batch that was drawn from a replay buffer or given
+        ready, ``[B, ...]`` (of all updates that are made of it, one after the other).
+        """
         ...
 
 

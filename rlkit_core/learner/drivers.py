@@ -7,10 +7,14 @@ joins the learner; an update then calls plain bound methods.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from attrs import evolve
 from torch import Tensor
 
+from rlkit_core.columns import Columns
+from rlkit_core.data.nested import first_leaf
 from rlkit_core.errors import PluginError
 from rlkit_core.learner.optim.losses import Loss, add_term, check_loss
 from rlkit_core.plugins.guard import in_use
@@ -19,11 +23,27 @@ from rlkit_core.rl_module.apis import driver_class, drivers_for, loss_replacemen
 from rlkit_core.rl_module.apis.driver_contract import with_its_keywords
 
 if TYPE_CHECKING:
+    from rlkit_core.data.rollout import Rollout
     from rlkit_core.plugins.records import ModuleAPI, Registered
     from rlkit_core.rl_module import RLModule
 
-_EVENTS = ("before_update", "extra_loss", "compute_loss", "after_update")
+_EVENTS = ("on_rollout", "before_update", "extra_loss", "compute_loss", "after_update")
 Call = Callable[..., Any]
+
+
+def with_own_rewards(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns in a dict of its own, and rewards, where there are some, in memory of their own."""
+    own = dict(columns)
+    if isinstance(own.get(Columns.REWARDS), Tensor):
+        own[Columns.REWARDS] = own[Columns.REWARDS].clone()
+    return own
+
+
+def _check_rewards(who: str, rewards: object, before: Any) -> None:
+    if isinstance(rewards, Tensor) and rewards.shape == before.shape and rewards.dtype is before.dtype:
+        return
+    seen = f"{rewards.dtype} {tuple(rewards.shape)}" if isinstance(rewards, Tensor) else safe_text(rewards, 80)
+    raise PluginError(f"{who} left rollout.columns['rewards'] = {seen}, expected {before.dtype} {tuple(before.shape)}")
 
 
 class Bound(NamedTuple):
@@ -95,6 +115,57 @@ class DriverSet:
         for name in self._of_module.pop(module_id, ()):
             self._tell(name, "on_remove", learner=self._learner, module_id=module_id)
         self._calls.pop(module_id, None)
+
+    def hears(self, module_id: str, *events: str) -> bool:
+        """Whether a driver of a module has a method for one of these events; False of a module that is not here."""
+        calls = self._calls.get(module_id, {})
+        return any(calls.get(event) for event in events)
+
+    def on_rollout(self, module_id: str, module: RLModule, rollout: Rollout) -> Rollout:
+        """The rollout as drivers leave it: rewards may be other ones, and columns be added.
+
+        Rollouts are kept where they came from, perhaps to be learned from again. So what is handed to drivers, here or
+        in :meth:`before_update`, has a dict of columns and rewards of its own; where none listens it is the rollout.
+
+        Raises:
+            PluginError: a driver has left something else than rewards.
+        """
+        if not self.hears(module_id, "on_rollout", "before_update"):
+            return rollout
+        rollout = evolve(rollout, columns=with_own_rewards(rollout.columns))
+        calls = self._calls[module_id]["on_rollout"]
+        config = self._learner.config.get_config_for_module(module_id) if calls else None
+        before = rollout.columns[Columns.REWARDS]
+        for bound in calls:
+            with in_use(bound.who):
+                bound.call(learner=self._learner, module_id=module_id, module=module, config=config, rollout=rollout)
+            _check_rewards(bound.who, rollout.columns.get(Columns.REWARDS), before)
+        return rollout
+
+    def see_rollouts(self, rollouts: Mapping[str, Rollout]) -> dict[str, Rollout]:
+        """Rollouts as :meth:`on_rollout` leaves them, for those who keep them instead of learning from them now.
+
+        Args:
+            rollouts: ``{module id: Rollout}``; those that no driver listens for come back as they are.
+        """
+        seen, learner = dict(rollouts), self._learner
+        heard = [module_id for module_id in rollouts if self.hears(module_id, "on_rollout")]
+        with learner.rng.scope() if heard else nullcontext():
+            for module_id in heard:
+                module, rollout = learner.module[module_id], rollouts[module_id]
+                module.eval()
+                changed = self.on_rollout(module_id, module.unwrapped(), rollout.to(learner.device))
+                seen[module_id] = changed.to(first_leaf(rollout.columns).device)
+        return seen
+
+    def before_ready(self, module_id: str, batch: dict[str, Any]) -> dict[str, Any]:
+        """The columns of a batch that was made elsewhere, as :meth:`before_update` leaves them."""
+        if not self.hears(module_id, "before_update"):
+            return batch
+        module, batch = self._learner.module[module_id], with_own_rewards(batch)
+        module.eval()
+        self.before_update(module_id, module.unwrapped(), batch)
+        return batch
 
     def before_update(self, module_id: str, module: RLModule, batch: dict[str, Any]) -> None:
         """Once per update, on the whole batch: drivers may change rewards and add columns."""

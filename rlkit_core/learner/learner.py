@@ -332,15 +332,20 @@ class Learner(OverridePoints, Checkpointable):
         rows = as_tensors(columns, self.device)
         mask: Any = rows.get(Columns.LOSS_MASK)
         self.observation_statistics.gather(self.module[module_id], rows.get(Columns.OBS), mask)
-        return rows
+        return self.drivers.before_ready(module_id, rows)
 
     def _prepare(self, module_id: str, rollout: Rollout) -> ModuleBatch:
         rollout, module = rollout.to(self.device), self.module[module_id]
         module.eval()
         self.observation_statistics.gather(module, rollout[Columns.OBS], rollout.loss_mask)
+        rollout = self.drivers.on_rollout(module_id, module.unwrapped(), rollout)
         self.drivers.before_update(module_id, module.unwrapped(), rollout.columns)
         with torch.no_grad():
             return self.build_train_batch(module_id, rollout)
+
+    def see_rollouts(self, rollouts: Mapping[str, Rollout]) -> dict[str, Rollout]:
+        """See :meth:`~rlkit_core.learner.drivers.DriverSet.see_rollouts`."""
+        return self.drivers.see_rollouts(rollouts)
 
     def _take_steps(self, make_minibatches: Callable[[], Iterator[Minibatch]]) -> None:
         """A gradient step on every minibatch of an update."""

@@ -331,6 +331,11 @@ def driver(**methods):
             {"get_state": lambda self, deep: None},
             r"get_state\(\) takes 'deep', which is never given\. It takes nothing",
         ),
+        ({"on_rollouts": lambda self: None}, "Did you mean 'on_rollout'"),
+        ({"on_episode_end": lambda self: None}, r"on_episode_end\(\) would never be called.*begin with an underscore"),
+        ({"before_step": lambda self: None}, r"before_step\(\) would never be called"),
+        ({"after_all": lambda self: None}, r"after_all\(\) would never be called"),
+        ({"on_rollout": lambda self, batch: None}, "takes 'batch', which is never given"),
         ({"extra_loss": lambda: None}, "takes no self"),
         ({"extra_loss": lambda *, batch: None}, "takes no self"),
         ({"on_build": 3}, "on_build is int, expected a method"),
@@ -350,7 +355,10 @@ def test_a_driver_takes_what_it_likes():
         compute_loss=classmethod(lambda cls, config: None),
         set_state=lambda self, state: None,
         losses=lambda self: None,
+        on_rollout=lambda self, *, rollout, config: None,
         _extra_los=lambda self: None,
+        _on_episode_end=lambda self: None,
+        after_this=3,
         helper=3,
     )
     assert driver_problems(fine) == []

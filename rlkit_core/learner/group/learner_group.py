@@ -88,6 +88,7 @@ class LearnerGroup(Checkpointable):
         self._under_way: deque[_Pending] = deque()
         self._steps_dropped = 0
         self._shards: Shards | None = None
+        self._listening: Collection[str] = ()  # modules of learners elsewhere whose drivers hear of rollouts
         if not self._is_local:
             self._modules_changed()
 
@@ -280,6 +281,15 @@ class LearnerGroup(Checkpointable):
             self.foreach_learner(lambda learner: (learner.reduce_metrics(), dict(learner.metrics.kinds)))
         )
 
+    def see_rollouts(self, rollouts: Mapping[str, Rollout]) -> dict[str, Rollout]:
+        """:meth:`Learner.see_rollouts` of the first learner: what an algorithm asks for before it keeps rollouts."""
+        if self._is_local:
+            return self.learner.see_rollouts(rollouts)
+        if not any(module_id in self._listening for module_id in rollouts):
+            return dict(rollouts)
+        seen: dict[str, Rollout] = self._team.actors[0].call("see_rollouts", dict(rollouts)).result()
+        return seen
+
     def take_rows(self) -> dict[str, dict[str, Any]]:
         """:meth:`Learner.take_rows` of all learners, ``{module id: {name: [rows, ...]}}``, in the order of the data."""
         parts = self._team.all("take_rows")
@@ -327,6 +337,9 @@ class LearnerGroup(Checkpointable):
     def _modules_changed(self) -> None:
         if not self._is_local:
             self._config = self._team.first(lambda learner: learner.config)
+            self._listening = self._team.first(
+                lambda learner: {mid for mid in learner.module if learner.drivers.hears(mid, "on_rollout")}
+            )
 
     def foreach_learner(self, func: Callable[[Learner], Any], *, return_exceptions: bool = False) -> list[Any]:
         """``func(learner)`` for each learner, where it is; results in the learners' order.

@@ -14,6 +14,7 @@ EVENTS: Final[dict[str, tuple[str, ...]]] = {
     "on_module_built": ("module",),
     "on_build": ("learner", "module_id", "module"),
     "on_remove": ("learner", "module_id"),
+    "on_rollout": ("learner", "module_id", "module", "config", "rollout"),
     "before_update": ("learner", "module_id", "module", "batch"),
     "extra_loss": LOSS,
     "compute_loss": LOSS,
@@ -23,14 +24,16 @@ EVENTS: Final[dict[str, tuple[str, ...]]] = {
 }
 """Every method of a driver with the keywords that it may take; all are optional."""
 
+_AS_EVENTS = ("on_", "before_", "after_")
+_ANY = 0.5
 _NEAR = 0.8  # how like one of them a name must be to be taken for a misspelt one
 
 
 def driver_problems(driver: type) -> list[str]:
     """Say what is wrong with a driver class: methods that would never be called, or not with these arguments.
 
-    Its code is not run. Helpers of other names are its own business; one whose name is nearly an event's begins with an
-    underscore.
+    Its code is not run. Helpers of other names are its own business; one whose name is nearly an event's, or begins as
+    those of events do, begins with an underscore.
     """
     found = []
     for name in dir(driver):
@@ -39,8 +42,9 @@ def driver_problems(driver: type) -> list[str]:
             if problem:
                 found.append(problem)
         elif not name.startswith("_"):
-            hint = did_you_mean(name, EVENTS, cutoff=_NEAR)
-            if hint:
+            as_an_event = name.startswith(_AS_EVENTS) and callable(getattr(driver, name))
+            hint = did_you_mean(name, EVENTS, cutoff=_ANY if as_an_event else _NEAR)
+            if hint or as_an_event:
                 found.append(f"{name}() would never be called.{hint} (a helper's name may begin with an underscore)")
     return found
 
