@@ -17,7 +17,7 @@ from rlkit_core.columns import Columns
 from rlkit_core.data.nested import first_leaf
 from rlkit_core.errors import PluginError
 from rlkit_core.learner.optim.losses import Loss, add_term, check_loss
-from rlkit_core.plugins.guard import in_use
+from rlkit_core.plugins.guard import in_use, safe_text
 from rlkit_core.plugins.using import driver_name
 from rlkit_core.rl_module.apis import driver_class, drivers_for, loss_replacement
 from rlkit_core.rl_module.apis.driver_contract import with_its_keywords

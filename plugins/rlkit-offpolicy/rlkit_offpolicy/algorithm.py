@@ -90,7 +90,7 @@ class OffPolicyAlgorithm(Algorithm):
             sampled = self.num_env_steps_sampled_lifetime - before
         with self.timers.time("replay_buffer_add"):
             self._env_steps_held += sampled
-            for module_id, rollout in self.trainable(rollouts).items():
+            for module_id, rollout in self.learner_group.see_rollouts(self.trainable(rollouts)).items():
                 self._buffer_of(module_id).add(rollout)
         num_updates = self._num_updates(sampled)
         if not num_updates:
