@@ -41,7 +41,7 @@ _DISTRIBUTION: dict[str, tuple[Call, bool]] = {
     "from_logits": (Call(("logits",)), True),
     "required_input_dim": (Call(("space", "model_config")), True),
     "for_space": (Call(("space", "model_config", "child")), True),
-    "to_env": (Call(("actions", "space"), ("normalize", "clip")), True),
+    "to_env": (Call(("actions", "space")), True),
     "action_shape_dtype": (Call(("space",)), True),
     "mask_logits": (Call(("logits", "mask")), True),
     "logp": (Call(("value",)), False),

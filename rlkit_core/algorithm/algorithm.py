@@ -24,6 +24,7 @@ from rlkit_core.learner import LearnerGroup
 from rlkit_core.models.threads import is_small, torch_threads
 from rlkit_core.plugins.host import default_host
 from rlkit_core.plugins.used.lock import Lock
+from rlkit_core.plugins.using import names_plugins
 from rlkit_core.rl_module import MultiRLModuleSpec, RLModule, RLModuleSpec
 from rlkit_core.rl_module.module_set import ModuleSet, ToTrain, is_trained
 from rlkit_core.seeding import SeedTree
@@ -92,6 +93,7 @@ class Algorithm(Checkpointable):
 
     # -- training -----------------------------------------------------------------------------------------------------
 
+    @names_plugins
     def train(self) -> ResultDict:
         """One iteration: training steps until the ``min_*_per_iteration`` settings are met, then evaluation if due.
 
@@ -214,6 +216,7 @@ class Algorithm(Checkpointable):
         """The evaluation runners, once there was an evaluation."""
         return self.evaluation.runners
 
+    @names_plugins
     def evaluate(self, num_episodes: int | None = None, *, seed: int | None = None) -> dict[str, Any]:
         """Play with the current weights; training's envs are not touched.
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from rlkit_core.algorithm.config.events import CALLBACK_EVENTS, object_problem
 from rlkit_core.algorithm.results import TIMERS, ResultDict
 from rlkit_core.algorithm.run_view import RunView, read_only
 from rlkit_core.data.rollout import Rollout
-from rlkit_core.envs.events import EnvCreated, EpisodeReport, RunnerEvents, call_event, name_of
+from rlkit_core.envs.events import Callback, EnvCreated, EpisodeReport, RunnerEvents, name_of
 from rlkit_core.errors import PluginError
 from rlkit_core.plugins.guard import Origin, in_use
 from rlkit_core.plugins.host import PluginHost, default_host
@@ -33,13 +32,6 @@ class Algorithm(Protocol):
 
     config: AlgorithmConfig
     iteration: int
-
-
-class _Owner(NamedTuple):
-    """The plugin that supplies a callback."""
-
-    distribution: str
-    who: str
 
 
 class RLlibCallback:
@@ -80,19 +72,12 @@ class Callbacks:
         objects = [item() if isinstance(item, type) else item for item in config.callbacks_class]
         named = [(name, _of_plugin(name, host or default_host())) for name in config.plugins]
         objects += [item for _, (item, _) in named]
-        self._functions: dict[str, list[Callable[..., Any]]] = {
-            event: [getattr(item, event) for item in objects if hasattr(item, event)] + list(config[event])
+        suppliers = {id(item): (name, origin) for name, (item, origin) in named}
+        self._callbacks: dict[str, list[Callback]] = {
+            event: [_method(item, event, suppliers.get(id(item))) for item in objects if hasattr(item, event)]
+            + [Callback(event, function) for function in config[event]]
             for event in CALLBACK_EVENTS
         }
-        owners = {id(item): (name, origin) for name, (item, origin) in named}
-        self._owners: dict[int, _Owner] = {}  # by identity of the functions above
-        for event, functions in self._functions.items():
-            for function in functions:
-                holder = id(getattr(function, "__self__", None))
-                if holder in owners:
-                    name, origin = owners[holder]
-                    who = f"plugin {origin.distribution} {origin.version}, callbacks {name!r}, {event}()"
-                    self._owners[id(function)] = _Owner(origin.distribution, who)
         self._stopped_by: str | None = None
 
     # -- ending training ----------------------------------------------------------------------------------------------
@@ -166,8 +151,8 @@ class Callbacks:
             group: gives the group, or None while it is being made.
             is_evaluation: whether they evaluate.
         """
-        created = tuple(self._functions["on_environment_created"])
-        wanted = any(self._functions[event] for event in (*_EPISODE_EVENTS, "on_sample_end"))
+        created = tuple(self._callbacks["on_environment_created"])
+        wanted = any(self._callbacks[event] for event in (*_EPISODE_EVENTS, "on_sample_end"))
 
         def sampled(report: EpisodeReport, steps: int, rollouts: Mapping[str, Rollout]) -> None:
             common = {"algorithm": algorithm, "env_runner_group": group(), "is_evaluation": is_evaluation}
@@ -185,27 +170,29 @@ class Callbacks:
                 **common,
             )
 
-        return RunnerEvents(EnvCreated(created) if created else None, sampled if wanted else None)
+        return RunnerEvents(EnvCreated(created, self.plugin_seconds) if created else None, sampled if wanted else None)
 
     def _call(self, event: str, **kwargs: object) -> None:
-        for function in self._functions[event]:
-            owner = self._owners.get(id(function))
-            if owner is None:
-                returned = call_event(event, function, kwargs)
-            else:
-                start = time.perf_counter()
-                with in_use(owner.who):
-                    returned = call_event(event, function, kwargs)
-                taken = self.plugin_seconds.get(owner.distribution, 0.0)
-                self.plugin_seconds[owner.distribution] = taken + time.perf_counter() - start
+        for callback in self._callbacks[event]:
+            returned = callback(kwargs, self.plugin_seconds)
             if isinstance(returned, bool | np.bool_) and not returned and self._stopped_by is None:
-                self._stopped_by = f"{event}={name_of(function)}"
+                self._stopped_by = f"{event}={name_of(callback.function)}"
 
     def _notify(self, hook: str, algorithm: Algorithm, **kwargs: object) -> None:
         if self._host is not None and self._host.is_heard(hook):
             shown = {name: read_only(value) for name, value in kwargs.items()}
             with self._host.watchers.counting(self.plugin_seconds):
                 self._host.notify(hook, view=RunView(algorithm), **shown)
+
+
+def _method(item: object, event: str, supplier: tuple[str, Origin] | None) -> Callback:
+    """A method of an object of callbacks, and the plugin that supplies the object by name."""
+    function: Callable[..., object] = getattr(item, event)
+    if supplier is None:
+        return Callback(event, function)
+    name, origin = supplier
+    who = f"plugin {origin.distribution} {origin.version}, callbacks {name!r}, {event}()"
+    return Callback(event, function, origin.distribution, who)
 
 
 def _of_plugin(name: str, host: PluginHost) -> tuple[object, Origin]:

@@ -11,7 +11,7 @@ import torch
 from gymnasium import spaces
 
 from rlkit_core.distributions.base import Distribution, Shape
-from rlkit_core.distributions.units import map_sub_spaces
+from rlkit_core.distributions.units import in_env_units, map_sub_spaces
 from rlkit_core.errors import ConfigError
 from rlkit_core.spaces import at_path, leaves, nested_map
 
@@ -200,7 +200,7 @@ class MultiDistribution(Distribution):
 
         def walk(classes: Any, struct: object, at: Any) -> Any:
             if isinstance(classes, type):
-                return classes.to_env(struct, at, normalize=normalize, clip=clip)  # type: ignore[attr-defined]
+                return in_env_units(classes, normalize=normalize, clip=clip)(struct, at)
             return map_sub_spaces(lambda item, sub, key: walk(at_path(classes, (key,)), item, sub), struct, at)
 
         return walk(cls.bound_kwargs.get(CLASSES, Distribution), actions, space)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -111,3 +113,13 @@ def _box_to_env(array: np.ndarray[Any, Any], space: spaces.Box, normalize: bool,
     if np.issubdtype(space.dtype, np.integer):
         array = np.rint(array)
     return array.astype(space.dtype, copy=False)
+
+
+def in_env_units(dist_cls: Any, *, normalize: bool, clip: bool) -> Callable[[Any, Any], Any]:
+    """Return ``dist_cls.to_env`` as a function of actions and space, with those of the settings that it takes."""
+    to_env = dist_cls.to_env
+    settings = {"normalize": normalize, "clip": clip}
+    parameters = inspect.signature(to_env).parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        settings = {name: value for name, value in settings.items() if name in parameters}
+    return functools.partial(to_env, **settings)

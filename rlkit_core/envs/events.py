@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from rlkit_core.errors import ConfigError, EnvError
 from rlkit_core.execution.foreign_code import dumps
+from rlkit_core.plugins.guard import in_use
 
 if TYPE_CHECKING:
     from rlkit_core.data.rollout import Rollout
@@ -213,21 +215,52 @@ def _as_float(value: object, name: str, env: str) -> float:
 
 
 @frozen(eq=False)
+class Callback:
+    """A function that wants to know of an event, and the plugin that supplies it.
+
+    Attributes:
+        event: such as ``"on_environment_created"``.
+        function: takes any of the event's keywords.
+        distribution: the plugin's; None where a config holds the function itself.
+        who: plugin, callbacks and event, as messages name them.
+    """
+
+    event: str
+    function: Callable[..., object]
+    distribution: str | None = None
+    who: str = ""
+
+    def __call__(self, kwargs: Mapping[str, object], plugin_seconds: dict[str, float]) -> object:
+        """Call it and return what it returns; a plugin's seconds are added, its error says whose it is."""
+        if self.distribution is None:
+            return call_event(self.event, self.function, kwargs)
+        start = time.perf_counter()
+        try:
+            with in_use(self.who):
+                return call_event(self.event, self.function, kwargs)
+        finally:
+            spent = time.perf_counter() - start
+            plugin_seconds[self.distribution] = plugin_seconds.get(self.distribution, 0.0) + spent
+
+
+@frozen(eq=False)
 class EnvCreated:
     """Tells callbacks of ``on_environment_created`` that an env was made; it travels to runners elsewhere.
 
     Attributes:
-        functions: the callbacks.
+        callbacks: what is told.
+        plugin_seconds: where the time that plugins take is added, by distribution; a copy in runners elsewhere.
     """
 
-    functions: tuple[Callable[..., object], ...]
+    callbacks: tuple[Callback, ...]
+    plugin_seconds: dict[str, float] = field(factory=dict)
 
     def __call__(self, env: object, env_config: Mapping[str, Any] | None, worker_index: int) -> None:
         """An env was made, in this process."""
         settings = dict(env_config or {})
         kwargs = {"env": env, "env_config": settings, "env_context": settings, "worker_index": worker_index}
-        for function in self.functions:
-            call_event("on_environment_created", function, kwargs)
+        for callback in self.callbacks:
+            callback(kwargs, self.plugin_seconds)
 
     def in_runner(self, env_config: Mapping[str, Any] | None, worker_index: int) -> Callable[[object], None]:
         """A function that takes each env that one runner makes."""
@@ -239,14 +272,14 @@ class EnvCreated:
         Raises:
             ConfigError: one cannot.
         """
-        for function in self.functions:
+        for callback in self.callbacks:
             try:
-                dumps(function)
+                dumps(callback)
             except Exception as error:
                 raise ConfigError(
-                    f"callbacks(on_environment_created={name_of(function)}) cannot be sent to the runners' processes, "
-                    f"where envs are made ({error}); let it hold nothing that belongs to this process (files, locks, "
-                    "the algorithm), or use num_env_runners=0"
+                    f"callbacks(on_environment_created={name_of(callback.function)}) cannot be sent to the runners' "
+                    f"processes, where envs are made ({error}); let it hold nothing that belongs to this process "
+                    "(files, locks, the algorithm), or use num_env_runners=0"
                 ) from error
 
 

@@ -17,6 +17,7 @@ from rlkit_core.envs.episodes import EpisodeStats
 from rlkit_core.envs.events import EpisodeReport
 from rlkit_core.envs.whole_episodes import EpisodeSeeds
 from rlkit_core.errors import ConfigError
+from rlkit_core.plugins.using import names_plugins
 from rlkit_core.rl_module import MultiRLModule
 from rlkit_core.rl_module.agent_mapping import AgentID
 from rlkit_core.rl_module.module_set import ModuleConfig, ModuleSet
@@ -115,6 +116,7 @@ class Runner(abc.ABC):
 
     # -- sampling -------------------------------------------------------------------------------------------------
 
+    @names_plugins
     def sample(
         self,
         *,
@@ -189,6 +191,7 @@ class Runner(abc.ABC):
         return stats.result()
 
     @abc.abstractmethod
+    @names_plugins
     def play_episodes(self, episodes: Sequence[int], *, explore: bool, seeds: SeedTree) -> EpisodeReport:
         """Play episodes of these numbers without recording them, episode k from the seed ``seeds.child(k)``.
 

@@ -35,6 +35,7 @@ from rlkit_core.learner.override_points import OverridePoints
 from rlkit_core.learner.peers import Alone, Peers, is_first
 from rlkit_core.learner.row_log import RowLog
 from rlkit_core.learner.step import Eager, StatefulEngine, StepEngine, make_engine
+from rlkit_core.plugins.using import names_plugins
 from rlkit_core.rl_module import MultiRLModule, MultiRLModuleSpec, RLModule, RLModuleSpec
 from rlkit_core.rl_module.module_set import Difference, ModuleSet, ToTrain
 from rlkit_core.rl_module.weights import Weights
@@ -230,6 +231,7 @@ class Learner(OverridePoints, Checkpointable):
 
     # -- update -------------------------------------------------------------------------------------------------------
 
+    @names_plugins
     def update(
         self,
         batch: Mapping[str, Mapping[str, Any]] | None = None,

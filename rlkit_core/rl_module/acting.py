@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -11,7 +10,6 @@ import torch
 from rlkit_core.columns import Columns
 from rlkit_core.distributions import Distribution
 from rlkit_core.errors import ModuleAPIError
-from rlkit_core.plugins.using import code_of
 from rlkit_core.rl_module.forwards import ModuleForwards, RowPolicy
 from rlkit_core.seeding import TorchRNG
 from rlkit_core.spaces import nested_map
@@ -76,8 +74,7 @@ class ActionSampler:
         if not self.needs_noise:
             return None
         inner = self.module.unwrapped()
-        with self._dist_in_use("required_input_dim"):
-            width = self.dist_cls.required_input_dim(inner.action_space, inner.model_config)
+        width = self.dist_cls.required_input_dim(inner.action_space, inner.model_config)
         result: torch.Tensor | None = self.dist_cls.noise((steps, envs), width)
         self.needs_noise = result is not None
         return result
@@ -122,11 +119,7 @@ class ActionSampler:
             )
         if self.dist_cls is None:
             raise self._dist_error or ModuleAPIError(f"{self._where} returned 'action_dist_inputs' only")
-        try:  # costs nothing where nothing is raised, unlike a with statement
-            dist = self.dist_cls.from_logits(inputs)
-        except BaseException:
-            with self._dist_in_use("from_logits"):
-                raise
+        dist = self.dist_cls.from_logits(inputs)
         if not self.explore:
             actions = dist.to_deterministic().sample()
         elif noise is None:
@@ -134,9 +127,6 @@ class ActionSampler:
         else:
             actions = dist.sample(noise=noise)
         return {**out, Columns.ACTIONS: actions}
-
-    def _dist_in_use(self, method: str) -> AbstractContextManager[None]:
-        return code_of(self.dist_cls, f"distribution {self.dist_cls.__name__}, {method}()")
 
     def _live(self, out: dict[str, Any]) -> dict[str, Any]:
         """Take actions from a distribution object that the module made itself."""

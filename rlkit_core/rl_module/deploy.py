@@ -15,6 +15,7 @@ from rlkit_core.columns import Columns
 from rlkit_core.errors import ConfigError
 from rlkit_core.models.base import PREV_ACTIONS, PREV_REWARDS
 from rlkit_core.models.previous import no_previous_action
+from rlkit_core.plugins.using import names_plugins
 from rlkit_core.rl_module.acting import ActionSampler
 from rlkit_core.rl_module.forwards import ModuleForwards
 from rlkit_core.rl_module.packing import ObservationPacker, one
@@ -34,6 +35,7 @@ class ComputeActions(_Forwards):
     def _deployment(self) -> Deployment:
         return Deployment(self)  # travels with copies of the module
 
+    @names_plugins
     def compute_actions(
         self, obs: object, state: Mapping[str, Any] | None = None, explore: bool = False, **kwargs: Any
     ) -> tuple[Any, dict[str, Any]]:
@@ -57,6 +59,7 @@ class ComputeActions(_Forwards):
             state_out = {**state_out, PREV_ACTIONS: actions}
         return self.actions_to_env(actions), state_out
 
+    @names_plugins
     def compute_single_action(
         self, obs: object, state: Mapping[str, Any] | None = None, explore: bool = False, **kwargs: object
     ) -> tuple[Any, dict[str, Any]]:
@@ -72,6 +75,7 @@ class ComputeActions(_Forwards):
         actions, state_out = self.compute_actions(batched, state, explore, **kwargs)
         return nested_map(lambda x: x[0], actions), nested_map(lambda x: x[0], state_out)
 
+    @names_plugins
     def compute_actions_from_input_dict(
         self, input_dict: Mapping[str, Any], explore: bool = False, timestep: int | None = None, **kwargs: object
     ) -> tuple[Any, dict[str, Any], dict[str, Any]]:
@@ -97,6 +101,7 @@ class ComputeActions(_Forwards):
         state = nested_map(to_numpy, out.get(Columns.STATE_OUT, {}))
         return self.actions_to_env(actions), state, nested_map(to_numpy, extra)
 
+    @names_plugins
     def compute_log_likelihoods(
         self, actions: object, obs_batch: object, state_batches: Mapping[str, Any] | None = None, **kwargs: object
     ) -> np.ndarray[Any, Any]:
@@ -163,6 +168,7 @@ class Deployment:
     def to_env(self) -> Callable[[Any], Any]:
         """The translation to env units by the module's distribution class, or, without one, by its action space."""
         from rlkit_core.distributions import Distribution
+        from rlkit_core.distributions.units import in_env_units
 
         module = self.module
         space = module.action_space
@@ -172,17 +178,18 @@ class Deployment:
             dist_cls = module.get_inference_action_dist_cls()
         except (NotImplementedError, ConfigError):
             dist_cls = None
-        to_env = getattr(dist_cls, "to_env", None) or Distribution.to_env
-        standard = getattr(to_env, "__func__", None) is Distribution.to_env.__func__  # type: ignore[attr-defined]
+        if not hasattr(dist_cls, "to_env"):
+            dist_cls = Distribution
+        standard = getattr(dist_cls.to_env, "__func__", None) is Distribution.to_env.__func__  # type: ignore[attr-defined]
         if standard and isinstance(space, gym.spaces.Discrete) and not space.start:
             dtype = space.dtype
             return lambda actions: actions if actions.dtype == dtype else actions.astype(dtype)
-        return functools.partial(
-            to_env,
-            space=space,
+        to_env = in_env_units(
+            dist_cls,
             normalize=bool(module.model_config.get("normalize_actions", True)),
             clip=bool(module.model_config.get("clip_actions", True)),
         )
+        return lambda actions: to_env(actions, space)
 
     def act(
         self,

@@ -23,6 +23,7 @@ from rlkit_core.plugins.records import Component, ComponentRequest, ModuleAPI
 from rlkit_core.plugins.registry import choose
 from rlkit_core.rl_module.apis import driver_class, drivers_for
 from rlkit_core.rl_module.apis.driver_contract import driver_problems
+from rlkit_core.testing import RandomEnv
 
 HEAD = """
 from gymnasium.spaces import Box, Discrete, Space, Text
@@ -49,6 +50,11 @@ def install(site, monkeypatch):
     yield add
     for host in reversed(hosts):
         host.__exit__(None, None, None)
+
+
+def small(env, **settings):
+    config = ACConfig().environment(env, **settings)
+    return config.training(train_batch_size=16, minibatch_size=16, num_epochs=1)
 
 
 def said(error):
@@ -110,7 +116,7 @@ def test_an_encoders_error_names_it(install, from_space, build, kind, says):
 
 def test_it_is_named_below_the_cores_wrappers_too(install):
     install(ENCODER.format(from_space="return cls()", build="return None"))
-    config = ACConfig().environment("CartPole-v1").rl_module(components={"encoder": "acme/gcn"})
+    config = small("CartPole-v1").rl_module(components={"encoder": "acme/gcn"})
     with pytest.raises(PluginError, match=r"plugin acme 1\.0, encoder 'acme/gcn', build\(\) returned None"):
         config.build_learner().build()
 
@@ -136,12 +142,106 @@ def rlkit_distributions():
     return [Component("mine", "distribution", Mine, [Discrete])]
 """
     install(source)
-    config = ACConfig().environment("CartPole-v1").rl_module(components={"distribution": "acme/mine"})
-    config.training(train_batch_size=16, minibatch_size=16, num_epochs=1)
+    config = small("CartPole-v1").rl_module(components={"distribution": "acme/mine"})
     with pytest.raises((PluginError, KeyError)) as caught, config.build_algo() as algo:
         algo.train()
     assert f"{says}" in said(caught.value)
     assert "plugin acme 1.0, distribution " in said(caught.value)
+
+
+ON_THE_WAY = {
+    "a loss": ("logp(self, value)", "train"),
+    "entropy": ("entropy(self)", "train"),
+    "a sample": ("sample(self, **kwargs)", "train"),
+    "noise": ("noise(shape, width)", "train"),
+    "its mode": ("to_deterministic(self)", "act"),
+    "env units": ("to_env(cls, actions, space)", "act"),
+}
+
+
+@pytest.mark.parametrize("error", [KeyError, SystemExit])
+@pytest.mark.parametrize("where", ON_THE_WAY)
+def test_a_distributions_error_names_it_wherever_it_is_raised(install, where, error):
+    method, verb = ON_THE_WAY[where]
+    kind = {"cls": "@classmethod", "self": ""}.get(re.split(r"\W", method)[1], "@staticmethod")
+    install(f"""
+from rlkit_core.distributions import Categorical
+class Mine(Categorical):
+    {kind}
+    def {method}:
+        raise {error.__name__}("no")
+@hookimpl
+def rlkit_distributions():
+    return [Component("mine", "distribution", Mine, [Discrete])]
+""")
+    config = small("CartPole-v1").rl_module(components={"distribution": "acme/mine"})
+    with pytest.raises(PluginError if error is SystemExit else error) as caught, config.build_algo() as algo:
+        algo.train() if verb == "train" else algo.compute_single_action(OBS.sample())
+    assert "plugin acme 1.0, " in said(caught.value)
+    assert f"{method.partition('(')[0]}()" in said(caught.value)
+
+
+def test_a_masks_error_names_its_distribution(install):
+    install("""
+from rlkit_core.distributions import Categorical
+class Mine(Categorical):
+    @staticmethod
+    def mask_logits(logits, mask):
+        raise KeyError("no")
+@hookimpl
+def rlkit_distributions():
+    return [Component("mine", "distribution", Mine, [Discrete])]
+""")
+    space = gym.spaces.Dict({"action_mask": Box(0, 1, (2,), np.int8), "observations": OBS})
+    config = small(RandomEnv, env_config={"observation_space": space, "action_space": ACT})
+    config.rl_module(components={"distribution": "acme/mine"})
+    with pytest.raises(KeyError) as caught, config.build_algo() as algo:
+        algo.train()
+    assert "plugin acme 1.0, acme.mask_logits()" in said(caught.value)
+
+
+def test_a_learners_error_names_it_and_a_scripts_own_does_not(install):
+    lab = install("""
+from actor_critic import ACLearner
+class Learner(ACLearner):
+    def compute_loss_for_module(self, **kwargs):
+        return self.mine(super().compute_loss_for_module(**kwargs))
+    def mine(self, loss):
+        return loss.reshape(7, 7)
+""")
+
+    class Script(lab.Learner):
+        def mine(self, loss):
+            return loss + {}["missing"]
+
+    for learner, kind in ((lab.Learner, RuntimeError), (Script, KeyError)):
+        config = small("CartPole-v1").learners(learner_class=learner)
+        with pytest.raises(kind) as caught, config.build_algo() as algo:
+            algo.train()
+        assert ("raised by plugin acme 1.0, Learner.mine()" in said(caught.value)) == (learner is lab.Learner)
+
+
+def test_a_callback_of_a_plugins_is_named_and_timed_where_envs_are_made(install):
+    lab = install("""
+import time
+from rlkit_core.plugins.records import Service
+class Calls:
+    fails = False
+    @staticmethod
+    def on_environment_created(env):
+        time.sleep(0.02)
+        if Calls.fails:
+            raise SystemExit(0)
+@hookimpl
+def rlkit_services():
+    return [Service("callbacks", "calls", Calls)]
+""")
+    config = small("CartPole-v1").callbacks(plugins=["acme/calls"])
+    with config.copy().build_algo() as algo:
+        assert algo.train()["timers"]["plugins"]["acme"] >= 0.02
+    lab.Calls.fails = True
+    with pytest.raises(PluginError, match=r"acme 1\.0, callbacks 'acme/calls', on_environment_c"):
+        config.build_algo()
 
 
 @pytest.mark.parametrize("body", ["raise KeyError('x')", "raise SystemExit(1)"])
@@ -376,7 +476,7 @@ def rlkit_module_apis(): return [ModuleAPI("rnd", Mixin, Driver)]
 
 def learner_with(lab):
     spec = RLModuleSpec(module_class=type("Mine", (ACModule, lab.Mixin), {}))
-    config = ACConfig().environment("CartPole-v1").rl_module(rl_module_spec=spec).debugging(seed=1)
+    config = small("CartPole-v1").rl_module(rl_module_spec=spec).debugging(seed=1)
     config.training(train_batch_size=32, minibatch_size=32, num_epochs=1)
     return config.build_algo()
 
