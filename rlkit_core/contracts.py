@@ -70,7 +70,7 @@ def algorithm_problems(value: object) -> Iterator[str]:
         return
     config = value()
     name = value.__qualname__
-    algorithm = load_target(value.default_algo_class)  # not by config.algo_class, which hides an AttributeError
+    algorithm = config.algo_class
     if algorithm is None:
         yield f'{name} has no algo_class: write algo_class = MyAlgorithm (or "package.module:MyAlgorithm") in it'
     elif not isinstance(algorithm, type) or not issubclass(algorithm, Algorithm):

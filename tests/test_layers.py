@@ -171,10 +171,14 @@ def test_few_parameters_are_any():
     assert counts.total() <= ANY_PARAMETERS, counts.most_common(10)
 
 
+TRANSPORT = "rlkit_core/execution/foreign_code.py"  # what goes from process to process, and is kept nowhere
+
+
 def test_nothing_pickles():
     for file in ALL_FILES:
         tree = parse(file)
-        assert not {"pickle", "dill", "joblib"} & {name.split(".")[0] for name in imports(tree)}, name_of(file)
+        pickled = {"pickle", "dill", "joblib"} & {name.split(".")[0] for name in imports(tree)}
+        assert not pickled or name_of(file) == TRANSPORT, name_of(file)
         for node in ast.walk(tree):
             if isinstance(node, ast.Call):
                 assert ast.unparse(node.func) not in ("torch.save", "torch.load"), name_of(file)

@@ -8,7 +8,6 @@ class must already be defined in this process (outside the standard library), or
 from __future__ import annotations
 
 import functools
-import importlib
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,6 +15,7 @@ from typing import Any
 
 from rlkit_core.errors import CheckpointError
 from rlkit_core.plugins.used.lock import requirement
+from rlkit_core.plugins.using import import_by_name
 
 _REF = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.([^\W\d]\w*|<locals>))*\Z")
 _PLAIN_BUILTINS = frozenset({bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset, object})
@@ -156,7 +156,7 @@ def _imported(ref: str, plugins: Iterable[Mapping[str, Any]]) -> type | None:
     if parts[0] != "rlkit_core" and _package_of(module_name, plugin_packages()) is None:
         return None
     try:
-        module = importlib.import_module(module_name)
+        module = import_by_name(module_name)
     except (Exception, SystemExit) as error:
         raise CheckpointError(
             f"the checkpoint needs {ref}, whose module cannot be imported: {type(error).__name__}: {error}."

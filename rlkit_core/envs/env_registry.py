@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import cloudpickle
 import gymnasium as gym
 
 from rlkit_core.envs.make import register_namespace, takes_config_dict
 from rlkit_core.errors import ConfigError
-from rlkit_core.execution.foreign_code import dumps
+from rlkit_core.execution.foreign_code import dumps, loads
 
 _FOUND_ANYWHERE = ("gymnasium.", "ale_py", "shimmy")
 """Modules whose envs are left out unless asked for: there are a thousand of them, and no wrapper needs them all."""
@@ -76,4 +75,4 @@ def registered_envs(env: Any) -> dict[str, bytes]:
 def register_envs(specs: dict[str, bytes]) -> None:
     """Make the envs of :func:`registered_envs` known here; they take the place of others of their id."""
     for env_id, spec in specs.items():
-        gym.registry[env_id] = cloudpickle.loads(spec)
+        gym.registry[env_id] = loads(spec)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import os
+import pickle
 import sys
 from importlib.machinery import ModuleSpec, PathFinder
 from types import FunctionType, ModuleType
@@ -19,6 +20,9 @@ from typing import Any
 
 import cloudpickle
 
+from rlkit_core.plugins.using import import_by_name
+
+_MODULE = ("cloudpickle.cloudpickle", "subimport")  # what it calls for a module that it pickled by name
 _looked_at: set[str] = {"__main__", "builtins"}
 
 
@@ -31,6 +35,25 @@ def dumps(obj: object) -> bytes:
     with io.BytesIO() as file:
         _Pickler(file, protocol=5).dump(obj)
         return file.getvalue()
+
+
+def loads(pickled: bytes | memoryview) -> Any:
+    """Build what :func:`dumps` was given. Modules of plugins that it names are imported as plugins are.
+
+    Raises:
+        Exception: whatever building a part of it raises.
+    """
+    with io.BytesIO(pickled) as file:
+        return _Unpickler(file).load()
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        if (module_name, global_name) == _MODULE:
+            return import_by_name
+        if module_name not in sys.modules:
+            import_by_name(module_name)
+        return super().find_class(module_name, global_name)
 
 
 class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]

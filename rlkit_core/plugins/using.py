@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from types import FrameType, TracebackType
+from types import FrameType, ModuleType, TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from rlkit_core.errors import RLKitError
 from rlkit_core.plugins.discovery import CORE, RESERVED
 from rlkit_core.plugins.guard import in_use
 from rlkit_core.plugins.host import default_host
+from rlkit_core.plugins.quarantine import quarantined
 from rlkit_core.plugins.records import LOCAL, ModuleAPI, Origin, Record, Registered
 
 P = ParamSpec("P")
@@ -38,6 +40,25 @@ def component_in_use(registered: Registered[Record], method: str) -> AbstractCon
 def driver_name(api: Registered[ModuleAPI], method: str) -> str:
     """Return a driver's method as messages name it."""
     return f"plugin {api.origin.distribution} {api.origin.version}, driver {api.id!r}, {method}()"
+
+
+def import_by_name(module: str) -> ModuleType:
+    """Import a module that something names which a plugin may have written: a checkpoint, a message, a setting.
+
+    What a plugin's module does to the process is put back, as everywhere; what it raises says whose it is.
+
+    Raises:
+        PluginError: it raised SystemExit or another exception that is no ``Exception``.
+    """
+    there = sys.modules.get(module)
+    if there is not None:
+        return there
+    origin = default_host().origin_of(module)
+    if origin.distribution in _KITS:
+        return importlib.import_module(module)
+    who = f"plugin {origin.distribution} {origin.version}, when {module} was imported"
+    with in_use(who), quarantined(origin):
+        return importlib.import_module(module)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from rlkit_core.algorithm import AlgorithmConfig
 from rlkit_core.columns import module_id_problem
-from rlkit_core.errors import ConfigError, UnknownSettingError
+from rlkit_core.errors import ConfigError, PluginError, UnknownSettingError
 from rlkit_core.models.default_config import DefaultModelConfig
 from rlkit_core.settings import UNSET, number, setting
 
@@ -433,3 +433,11 @@ def test_json_refuses_live_networks_and_other_classes() -> None:
     for text in ("{", "[]", "{}", '{"class": {"$class": "os:system"}, "settings": {}}'):
         with pytest.raises(ConfigError, match=r"this is no config|cannot read this config"):
             DemoConfig.from_json(text)
+
+
+def test_a_missing_algorithm_class_is_no_missing_setting():
+    class Config(AlgorithmConfig):
+        algo_class = "rlkit_core.testing:NoSuchAlgorithm"
+
+    with pytest.raises(PluginError, match=r"Config\.algo_class is 'rlkit_core\.testing:NoSuchAlgorithm'"):
+        Config().algo_class

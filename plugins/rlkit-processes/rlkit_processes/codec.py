@@ -18,7 +18,7 @@ from typing import Any
 import cloudpickle
 import numpy as np
 
-from rlkit_core.execution.foreign_code import take_along
+from rlkit_core.execution.foreign_code import loads, take_along
 from rlkit_processes.segments import aligned
 
 COPY_BELOW = 32 * 1024
@@ -81,7 +81,7 @@ def decode(structure: Any, source: Source | None = None) -> Any:
     before = getattr(_local, "source", None)
     _local.source = source
     try:
-        return cloudpickle.loads(structure)
+        return loads(structure)
     finally:
         _local.source = before
 

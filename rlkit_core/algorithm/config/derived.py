@@ -11,9 +11,11 @@ from rlkit_core.algorithm.config.converters import plugin_settings
 from rlkit_core.algorithm.config.policies import PolicySpec
 from rlkit_core.algorithm.config.sections import CoreSettings
 from rlkit_core.columns import DEFAULT_MODULE_ID
-from rlkit_core.errors import ConfigError
+from rlkit_core.errors import ConfigError, PluginError
 from rlkit_core.plugins.discovery import canonical
+from rlkit_core.plugins.guard import describe
 from rlkit_core.plugins.records import load_target
+from rlkit_core.plugins.using import import_by_name
 from rlkit_core.rl_module.agent_mapping import DefaultMapping
 
 if TYPE_CHECKING:
@@ -96,8 +98,18 @@ class DerivedSettings(CoreSettings):
 
     @property
     def algo_class(self) -> Any:
-        """The ``Algorithm`` subclass, or None."""
-        return load_target(self._algo_class or self.default_algo_class)
+        """The ``Algorithm`` subclass, or None.
+
+        Raises:
+            PluginError: what it names is not there.
+        """
+        target = self._algo_class or self.default_algo_class
+        if isinstance(target, str):
+            import_by_name(target.partition(":")[0])
+        try:
+            return load_target(target)
+        except AttributeError as error:  # which a property must not raise: it would look like a missing setting
+            raise PluginError(f"{type(self).__name__}.algo_class is {target!r}: {describe(error)}") from error
 
     @property
     def framework_str(self) -> str:

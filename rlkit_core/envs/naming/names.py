@@ -17,6 +17,7 @@ from gymnasium.envs.registration import load_env_creator
 
 from rlkit_core.envs.naming.kinds import kind_of
 from rlkit_core.errors import EnvError, did_you_mean
+from rlkit_core.plugins.using import import_by_name
 
 Creator = Callable[..., Any]
 
@@ -158,7 +159,7 @@ def _module_of(env_id: str, package: str, to_install: str, name: str) -> ModuleT
 def _import_if_there(name: str) -> ModuleType | None:
     """A module, or None where there is none of that name; what it raises itself is passed on."""
     try:
-        return importlib.import_module(name)
+        return import_by_name(name)
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(f"{error.name}.")):
             return None
