@@ -63,7 +63,7 @@ class ActionSampler:
             )
         except Exception as error:  # a module that returns actions itself needs none
             self._dist_error = error
-        self.needs_noise = explore and getattr(self.dist_cls, "noise", None) is not None
+        self.needs_noise = self._has_noise = explore and getattr(self.dist_cls, "noise", None) is not None
 
     def noise(self, steps: int, envs: int) -> torch.Tensor | None:
         """Draw the random numbers of a whole rollout of T steps in N envs at once.
@@ -76,7 +76,7 @@ class ActionSampler:
         inner = self.module.unwrapped()
         width = self.dist_cls.required_input_dim(inner.action_space, inner.model_config)
         result: torch.Tensor | None = self.dist_cls.noise((steps, envs), width)
-        self.needs_noise = result is not None
+        self.needs_noise = self._has_noise = result is not None
         return result
 
     def row_policy(self, timesteps: Sequence[int], num_envs: int, rng: TorchRNG) -> RowPolicy | None:
@@ -123,6 +123,7 @@ class ActionSampler:
         if not self.explore:
             actions = dist.to_deterministic().sample()
         elif noise is None:
+            self.needs_noise = self._has_noise  # a module may have returned actions of its own, and no longer do
             actions = dist.sample()
         else:
             actions = dist.sample(noise=noise)

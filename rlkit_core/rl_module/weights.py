@@ -64,8 +64,9 @@ class WeightLink:
             return False
         targets = [holder[name] for _, (holder, name) in self._pairs]
         sources = [holder[name] for (holder, name), _ in self._pairs]
-        with torch.no_grad():
-            torch._foreach_copy_(targets, sources)
+        if targets:  # a module may have no weights
+            with torch.no_grad():
+                torch._foreach_copy_(targets, sources)
         return True
 
 

@@ -47,6 +47,7 @@ class DQNConfig(OffPolicyConfig):
         n_step: int | Sequence[int] = ...,
         training_intensity: float | None = ...,
         num_steps_sampled_before_learning_starts: int = ...,
+        warmup: str = ...,
         target_network_update_freq: int = ...,
         tau: float = ...,
         burn_in_len: int = ...,

@@ -19,6 +19,7 @@ from rlkit_offpolicy.n_step import NStepReturns, n_step_returns
 from rlkit_offpolicy.replay.buffer import ReplayBuffer
 from rlkit_offpolicy.replay.prioritized import PrioritizedReplayBuffer, sequence_priorities
 from rlkit_offpolicy.replay.sampling import DISCOUNT, N_STEP, NEW, WEIGHTS, with_successor
+from rlkit_offpolicy.warmup import RandomWarmup, random_actions
 
 __all__ = [
     "DISCOUNT",
@@ -30,8 +31,10 @@ __all__ = [
     "OffPolicyAlgorithm",
     "OffPolicyConfig",
     "PrioritizedReplayBuffer",
+    "RandomWarmup",
     "ReplayBuffer",
     "n_step_returns",
+    "random_actions",
     "replay_buffer_setting",
     "sequence_priorities",
     "with_successor",

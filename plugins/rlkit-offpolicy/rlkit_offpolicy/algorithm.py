@@ -7,10 +7,12 @@ from typing import Any
 
 from rlkit_core import Algorithm, MultiRLModuleSpec
 from rlkit_core.data.nested import Nested
+from rlkit_core.errors import ConfigError
 from rlkit_core.learner import Scheduler, max_seq_len
 from rlkit_offpolicy.replay.buffer import ReplayBuffer
 from rlkit_offpolicy.replay.prioritized import PrioritizedReplayBuffer
 from rlkit_offpolicy.replay.sampling import N_STEP, WEIGHTS
+from rlkit_offpolicy.warmup import RandomWarmup
 
 #: What a learner logs by row (``log_rows``) for new priorities: ``[B]``, one number for each row or sequence.
 TD_ERROR = "td_error"
@@ -34,6 +36,18 @@ class OffPolicyAlgorithm(Algorithm):
         self._betas: dict[str, Scheduler] = {}
         self._stateless: dict[str, Any] = {}  # modules that were found to have no recurrent state
         super().__init__(config, env)
+        self._check_warmup()
+
+    def _check_warmup(self) -> None:
+        """Raises ConfigError where a module is to act at random and cannot."""
+        for module_id, module in self.env_runner_group.module.items():
+            inner = module.unwrapped()
+            if self.config.get_config_for_module(module_id).warmup == "random" and not isinstance(inner, RandomWarmup):
+                self.stop()
+                raise ConfigError(
+                    f"training(warmup='random'): module {module_id!r} is a {type(inner).__name__}, which acts as it "
+                    "always explores; derive it from rlkit_offpolicy.RandomWarmup, or use warmup='explore'"
+                )
 
     # -- what a variant overrides -------------------------------------------------------------------------------------
 

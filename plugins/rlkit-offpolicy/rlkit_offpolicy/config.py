@@ -8,7 +8,8 @@ from typing import Any
 import attrs
 
 from rlkit_core import AlgorithmConfig
-from rlkit_core.settings import boolean, integer, number, optional, schedule, setting
+from rlkit_core.settings import boolean, integer, number, one_of, optional, schedule, setting
+from rlkit_offpolicy.warmup import RANDOM_STEPS
 
 #: Names of replay buffers that are accepted, and what each stands for.
 BUFFER_TYPES = {
@@ -119,6 +120,12 @@ class OffPolicyConfig(AlgorithmConfig):
         help="Env steps in the buffer before the first update.",
         converter=integer(ge=0),
     )
+    warmup: str = setting(
+        "explore",
+        section="training",
+        help="Acting before learning starts: 'explore' as afterwards, or 'random', uniformly over the action space.",
+        converter=one_of("explore", "random"),
+    )
     target_network_update_freq: int = setting(
         500,
         section="training",
@@ -143,6 +150,11 @@ class OffPolicyConfig(AlgorithmConfig):
         help="Keep the replay buffer in checkpoints; without it a resumed run fills it again before it learns.",
         converter=boolean,
     )
+
+    @property
+    def _model_config_auto_includes(self) -> dict[str, Any]:
+        steps = self.num_steps_sampled_before_learning_starts if self.warmup == "random" else 0
+        return super()._model_config_auto_includes | ({RANDOM_STEPS: steps} if steps else {})
 
     @property
     def n_step_range(self) -> tuple[int, int]:
