@@ -60,6 +60,8 @@ class _Pickler(cloudpickle.CloudPickler):  # type: ignore[misc]
     def reducer_override(self, obj: object) -> Any:
         if isinstance(obj, type | FunctionType):
             take_along(getattr(obj, "__module__", None))
+        elif isinstance(obj, ModuleType):
+            take_along(obj.__name__)
         return super().reducer_override(obj)
 
 

@@ -5,13 +5,16 @@ An executor sends what :func:`for_worker` gives, and calls :func:`adopt` with it
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from rlkit_core.errors import PluginVersionError
+from rlkit_core.errors import PluginError, PluginVersionError
+from rlkit_core.execution.foreign_code import dumps, loads
 from rlkit_core.plugins.discovery import FOUND, Snapshot, scan
+from rlkit_core.plugins.guard import describe
 from rlkit_core.plugins.host import PluginHost, default_host, use_host
 from rlkit_core.plugins.used.lock import Lock, foundation, installed_version
 
@@ -30,9 +33,24 @@ def workers_use(lock: Lock | None) -> Iterator[None]:
 
 
 def for_worker() -> dict[str, Any]:
-    """What a worker that is started now has to know of the plugins here, as JSON values."""
-    lock = _IN_USE.get() or foundation()
-    return {"snapshot": default_host().snapshot.to_dict(), "lock": lock.to_dict()}
+    """What a worker that is started now has to know of the plugins here, as JSON values.
+
+    Raises:
+        PluginError: a plugin that was registered by hand cannot be sent to another process.
+    """
+    host, lock = default_host(), _IN_USE.get() or foundation()
+    by_hand = [[name, _sent(name, plugin)] for name, plugin in host.registered.items()]
+    return {"snapshot": host.snapshot.to_dict(), "lock": lock.to_dict(), "by_hand": by_hand}
+
+
+def _sent(name: str, plugin: object) -> str:
+    try:
+        return b64encode(dumps(plugin)).decode()
+    except Exception as error:
+        raise PluginError(
+            f"plugin {name!r}, which was registered by hand, cannot be sent to another process ({describe(error)}); "
+            "let it hold nothing that belongs to this one (files, locks), or use num_env_runners=0 and num_learners=0"
+        ) from error
 
 
 def adopt(driver: Mapping[str, Any]) -> None:
@@ -42,6 +60,7 @@ def adopt(driver: Mapping[str, Any]) -> None:
         driver: what :func:`for_worker` gave.
 
     Raises:
+        PluginError: a plugin that the driver registered by hand is refused here.
         PluginVersionError: something that is used has another version here, or is not there.
     """
     here, lock = scan(), Lock.from_dict(driver["lock"])
@@ -61,4 +80,7 @@ def adopt(driver: Mapping[str, Any]) -> None:
     theirs = Snapshot.from_dict(driver["snapshot"])
     # The rest may differ: what is the same here takes part, as over there, and nothing else does.
     same = [info for info in theirs.distributions if usable.get(info.name) == info.version]
-    _ADOPTED.enter_context(use_host(PluginHost(Snapshot(same))))
+    host = PluginHost(Snapshot(same))
+    _ADOPTED.enter_context(use_host(host))
+    for name, sent in driver.get("by_hand", ()):
+        host.register(loads(b64decode(sent)), name=name)

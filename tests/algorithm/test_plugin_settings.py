@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from rlkit_core.algorithm import AlgorithmConfig
+from actor_critic import ACConfig
+from rlkit_core.algorithm import Algorithm, AlgorithmConfig
 from rlkit_core.algorithm.config.used import used_by_config
 from rlkit_core.cli.train import apply_setting
 from rlkit_core.errors import ConfigError, PluginError, PluginNotFoundError, UnknownSettingError
@@ -126,6 +127,15 @@ def test_they_travel_with_the_config(install) -> None:
         AlgorithmConfig().validate()
         with pytest.raises(PluginError, match=r"acme-rnd.*disabled"):
             AlgorithmConfig.from_json(text)
+
+
+def test_a_checkpoint_keeps_them(install, tmp_path) -> None:
+    install()
+    config = ACConfig().environment("CartPole-v1").training(train_batch_size=16, minibatch_size=16, num_epochs=1)
+    with config.plugin("acme-rnd", bonus=2).build_algo() as algo:
+        saved = algo.save_to_path(tmp_path / "checkpoint")
+    with Algorithm.from_checkpoint(saved) as again:
+        assert again.config.plugin_settings("acme-rnd").bonus == 2.0
 
 
 def test_they_are_set_from_the_command_line(install) -> None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from rlkit_core.errors import PluginError
-from rlkit_core.plugins import PluginWarning
+from rlkit_core.plugins import PluginWarning, guard
 from rlkit_core.plugins.guard import describe, in_use, safe_text
 from rlkit_core.plugins.quarantine import quarantined, random_states_kept
 from rlkit_core.plugins.records import LOCAL, Component, Origin, Registered
@@ -103,6 +103,18 @@ def test_new_env_ids_stay_and_go_with_a_plugin_that_fails(site):
     assert "Lab/Good-v0" in gym.registry
     assert "Lab/Bad-v0" not in gym.registry
     del gym.registry["Lab/Good-v0"]
+
+
+def test_of_two_plugins_that_register_one_env_id_the_first_by_name_has_it(site, monkeypatch):
+    monkeypatch.setattr(guard, "_noticed", set())
+    for name in ("lab-b", "lab-a"):
+        site.add(name, HEAD + f"import gymnasium; gymnasium.register('lab/Two-v0', 'nowhere:{name[-1].upper()}')")
+    try:
+        with pytest.warns(PluginWarning, match=r"plugin lab-b 1\.0 changed gymnasium's lab/Two-v0"):
+            site.host().load()
+        assert gym.registry["lab/Two-v0"].entry_point == "nowhere:A"
+    finally:
+        gym.registry.pop("lab/Two-v0", None)
 
 
 def test_overlapping_imports_share_one_look():

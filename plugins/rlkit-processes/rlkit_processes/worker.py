@@ -170,12 +170,12 @@ def _set_torch_threads(threads: int) -> None:
 def _difference(plugins: Mapping[str, Any] | None) -> str:
     if plugins is None:
         return ""
-    from rlkit_core.errors import PluginVersionError
+    from rlkit_core.errors import PluginError
     from rlkit_core.execution.same_plugins import adopt
 
     try:
         adopt(plugins)
-    except PluginVersionError as error:
+    except PluginError as error:
         return str(error)
     return ""
 

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import sys
+import threading
+import types
 import warnings
 
 import pytest
+from gymnasium.spaces import Box
 from sites import Site
 
 from actor_critic import ACConfig
+from rlkit_core import Component, hookimpl
 from rlkit_core.errors import ActorError, PluginError
+from rlkit_core.execution.conformance import Probe
+from rlkit_core.models import MLPHeadConfig
 from rlkit_core.plugins.discovery import scan
-from rlkit_core.plugins.host import PluginHost, use_host
+from rlkit_core.plugins.host import PluginHost, default_host, use_host
+from rlkit_processes import ProcessExecutor
 
 PLUGIN = """
 import os, sys
@@ -111,3 +119,31 @@ ODD = [
 def test_what_it_does_to_a_worker_while_it_is_imported_ends_nothing(train, odd, steps):
     result = train(at_import=f"if not here: {odd}")
     assert result["num_env_steps_sampled_lifetime"] == steps
+
+
+def test_what_the_driver_registered_by_hand_is_there_in_a_worker(tmp_path):
+    file = tmp_path / "my_parts.py"
+    file.write_text(
+        PLUGIN.format(at_import="", when_used="pass", when_called="pass").replace('os.environ["DRIVER"]', "0")
+    )
+
+    class Mine:
+        rlkit_api = "1.0"
+
+        @hookimpl
+        def rlkit_heads(self):
+            return [Component("mine", "head", MLPHeadConfig, [Box])]
+
+    def ids(actor):
+        components = default_host().registry.components()
+        return sorted(c.id for c in components if c.origin.distribution == "local")
+
+    with use_host(PluginHost()) as host, ProcessExecutor() as executor:
+        host.register_file(file)
+        host.register(Mine(), name="mine")
+        shutil.rmtree(tmp_path)
+        assert executor.spawn(Probe).call(ids).result(60) == ["local/mine", "local/mine"]
+        host.register(types.SimpleNamespace(rlkit_api="1.0", lock=threading.Lock()), name="held")
+        with pytest.raises(PluginError, match="plugin 'held', which was registered by hand, cannot be sent"):
+            executor.spawn(Probe)
+    sys.modules.pop("my_parts")
