@@ -29,6 +29,7 @@ from rlkit_core.learner.minibatch import Minibatch, ModuleBatch, as_tensors, cou
 from rlkit_core.learner.nonfinite import FiniteCheck
 from rlkit_core.learner.nonfinite_report import write_report
 from rlkit_core.learner.observation_statistics import ObservationStatistics
+from rlkit_core.learner.optim.effect import EffectCheck
 from rlkit_core.learner.optim.fused_adam import without_compiler_import
 from rlkit_core.learner.optim.optimizer_set import OptimizerSet
 from rlkit_core.learner.override_points import OverridePoints
@@ -101,6 +102,7 @@ class Learner(OverridePoints, Checkpointable):
         self.peers: Peers = Alone()
         self.engine: StepEngine = Eager(self)
         self._counts = update_data.UpdateCounts()
+        self._effect = EffectCheck(type(self).__name__)
 
     # -- build --------------------------------------------------------------------------------------------------------
 
@@ -299,6 +301,7 @@ class Learner(OverridePoints, Checkpointable):
             ready, total = self.peers.plan(list(self.module), ready, counts, minibatch_size)
             if not ready:
                 return self._nothing_to_do(reduce_metrics)
+            self._effect.begin(ready, self.module, self.optimizers)
             self._take_steps(
                 lambda: minibatches(
                     ready,
@@ -308,6 +311,7 @@ class Learner(OverridePoints, Checkpointable):
                     num_minibatches=total,
                 )
             )
+            self._effect.end(self.finite.losses, self.finite.split, self.metrics, self.optimizers)
             self.observation_statistics.take_in(self.peers)
             self.weights_seq_no += 1
             self.after_gradient_based_update(timesteps=timesteps)

@@ -224,6 +224,8 @@ class Members:
     def choose(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """The data of modules that are trained, are stepped and have rows, on all learners; the next update's."""
         learner = self._learner
+        if learner.optimizers.look_again():
+            self.changed()
         trained = tuple(mid for mid in self.module if learner.should_module_be_updated(mid, data.get(mid)))
         chosen = {
             mid: part

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 import torch
@@ -46,12 +46,14 @@ class FiniteCheck:
         reads_values: whether tensors are looked at. While a step is recorded they are not, and everything counts as
             finite; whoever records checks when the step is replayed.
         losses: of the step under way, by module; of a finished step they are empty or detached.
+        split: modules whose loss has one entry for each optimizer, of which the sum is in ``losses``, without graph.
     """
 
     def __init__(self, learner: CheckedLearner) -> None:
         self._learner = learner
         self.reads_values = True
         self.losses: Mapping[str, Tensor] = {}
+        self.split: Collection[str] = ()
 
     def is_finite(self, value: Tensor) -> bool:
         """Whether a 0-dim tensor is finite; the one place where a gradient step waits for the device."""

@@ -19,7 +19,7 @@ from rlkit_core.learner.minibatch import Minibatch, ModuleBatch
 from rlkit_core.learner.nonfinite import FiniteCheck, parameter_names
 from rlkit_core.learner.observation_statistics import ObservationStatistics
 from rlkit_core.learner.optim.clipping import ParamDict, clip_gradients, global_norm
-from rlkit_core.learner.optim.losses import Loss, check_loss, differentiate, total
+from rlkit_core.learner.optim.losses import Loss, check_loss, differentiate, split_modules, total
 from rlkit_core.learner.optim.optimizer_set import OptimizerSet
 from rlkit_core.learner.optim.registered import check_optimizer, get_lr, make_registered, set_lr
 from rlkit_core.learner.optim.schedule import Scheduler
@@ -342,6 +342,7 @@ class OverridePoints:
         losses = [loss for loss in loss_per_module.values() if isinstance(loss, Tensor)]
         if len(losses) < len(loss_per_module):
             self.finite.losses = {mid: total(loss, self.device) for mid, loss in loss_per_module.items()}
+            self.finite.split = split_modules(loss_per_module)
             return differentiate(loss_per_module, scale, self.optimizers)
         self.optimizers.zero_grad(loss_per_module)
         self.finite.losses = dict(zip(loss_per_module, losses, strict=True))

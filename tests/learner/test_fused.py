@@ -14,36 +14,81 @@ from rlkit_core.learner.optim.flat_buffers import FlatParameters
 from rlkit_core.learner.optim.fused_adam import fused_step
 
 
-def flat_pair(make):
+def flat_pair(make, *, whole=False):
+    """Buffers with optimizers over their parameters; the first one over the buffer itself if ``whole``."""
     torch.manual_seed(0)
     values = torch.randn(4), torch.randn(2, 3)
     made = []
     for _ in range(2):
         parameters = [torch.nn.Parameter(v.clone()) for v in values]
         buffer = FlatParameters(parameters)
-        made.append((buffer, make([buffer.parameter])))
+        made.append((buffer, make([buffer.parameter] if whole and not made else buffer.parameters)))
     return made
+
+
+def new_gradients(a, b):
+    for ours, theirs in zip(a.gradients, b.gradients, strict=True):
+        theirs.copy_(ours.normal_())
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 @pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.AdamW])
-def test_equals_optimizer_step_bit_for_bit_and_can_be_mixed_with_it(optimizer, weight_decay):
+def test_equals_torchs_step_of_one_tensor_bit_for_bit(optimizer, weight_decay):
     (a, plain), (b, direct) = flat_pair(
-        lambda params: optimizer(params, lr=0.01, weight_decay=weight_decay, fused=True)
+        lambda params: optimizer(params, lr=0.01, weight_decay=weight_decay, fused=True), whole=True
     )
+    heard = []
     step = fused_step(direct, [b])
     assert step != direct.step
     for k in range(20):
-        gradient = torch.randn_like(a.gradient)
-        for buffer in (a, b):
-            buffer.gradient.copy_(gradient)
+        new_gradients(a, b)
         for registered in (plain, direct):
             registered.param_groups[0]["lr"] = 0.01 / (1 + k)
         plain.step()
-        direct.step() if k % 5 == 4 else step()
+        step()
+        if k == 10:  # hooks are heard, and change nothing
+            direct.register_step_post_hook(lambda *args: heard.append(1))
         assert torch.equal(a.parameter, b.parameter)
-    assert torch.equal(plain.state[a.parameter]["exp_avg_sq"], direct.state[b.parameter]["exp_avg_sq"])
-    assert float(direct.state[b.parameter]["step"]) == 20
+    for parameter, square in zip(b.parameters, b.split(plain.state[a.parameter]["exp_avg_sq"]), strict=True):
+        assert torch.equal(direct.state[parameter]["exp_avg_sq"], square)
+        assert float(direct.state[parameter]["step"]) == 20
+    assert len(heard) == 9
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.AdamW])
+def test_can_be_mixed_with_torchs_own_step(optimizer):
+    (a, plain), (b, direct) = flat_pair(lambda params: optimizer(params, lr=0.01, weight_decay=0.1, fused=True))
+    step = fused_step(direct, [b])
+    for k in range(20):
+        new_gradients(a, b)
+        plain.step()
+        direct.step() if k % 5 in (0, 4) else step()
+    torch.testing.assert_close(a.parameter, b.parameter, rtol=1e-6, atol=1e-7)
+    for ours, theirs in zip(b.parameters, a.parameters, strict=True):
+        torch.testing.assert_close(direct.state[ours], plain.state[theirs], rtol=1e-6, atol=1e-8)
+        assert float(direct.state[ours]["step"]) == 20
+
+
+def test_the_state_may_be_replaced_and_emptied():
+    (a, plain), (b, direct) = flat_pair(lambda params: torch.optim.Adam(params, lr=0.01, fused=True))
+    step = fused_step(direct, [b])
+    for k in range(12):
+        new_gradients(a, b)
+        if k == 4:
+            for one in (plain, direct):
+                one.load_state_dict(one.state_dict())
+        if k == 6:
+            for one in (plain, direct):
+                one.state.clear()
+        if k == 8:
+            for one, buffer in ((plain, a), (direct, b)):
+                one.state[buffer.parameters[0]]["exp_avg"].zero_()
+        if k == 10:  # steps no longer agree: each parameter has its own
+            for one, buffer in ((plain, a), (direct, b)):
+                del one.state[buffer.parameters[0]]
+        plain.step()
+        step()
+        torch.testing.assert_close(a.parameter, b.parameter, rtol=1e-6, atol=1e-7)
 
 
 def test_parameters_and_gradients_are_views():

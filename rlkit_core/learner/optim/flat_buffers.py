@@ -32,8 +32,9 @@ class FlatParameters:
             :attr:`parameter`, their ``grad`` views of :attr:`gradient`.
 
     Attributes:
-        parameter: all values, ``[total]``; what the optimizer steps. Each parameter begins at a multiple of 64 bytes,
-            as tensors of their own do: matrix products then give the same to the last bit. What is between is zero.
+        parameter: all values, ``[total]``; a fused step changes them at once. Each parameter begins at a multiple of 64
+            bytes, as tensors of their own do: matrix products then give the same to the last bit. What is between is
+            zero.
         gradient: all gradients, ``[total]``; also ``parameter.grad``.
         gradients: the gradient of each parameter, a view.
     """
@@ -78,13 +79,6 @@ class FlatParameters:
             flat[start : start + p.numel()].view(p.shape)
             for start, p in zip(self._starts, self.parameters, strict=True)
         ]
-
-    def join(self, parts: Sequence[Any]) -> Tensor:
-        """A ``[total]`` tensor on the CPU from one value per parameter; undoes :meth:`split`."""
-        flat = torch.zeros(self.parameter.shape, dtype=self.parameter.dtype)
-        for place, part in zip(self.split(flat), parts, strict=True):
-            place.copy_(torch.as_tensor(part).reshape(place.shape))
-        return flat
 
     @staticmethod
     def fits(optimizer: torch.optim.Optimizer, group: dict[str, Any]) -> bool:

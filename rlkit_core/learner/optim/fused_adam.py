@@ -1,14 +1,15 @@
 """Adam on a flat buffer, without what ``Optimizer.step`` does around it.
 
-``torch.optim`` spends more time in Python than in arithmetic when there is one small tensor, and its first call imports
-the compiler (some 80 MB and over a second). The kernel and the state used here are its own, so a run can go back to
-``optimizer.step()`` at any point and continue alike.
+``torch.optim`` spends more time in Python than in arithmetic when tensors are many and small, and its first call
+imports the compiler (some 80 MB and over a second). The kernel is its own, and the optimizer looks as it was
+registered: its groups hold the parameters, its state has each parameter's moments, which are views of flat ones. So
+whoever calls ``optimizer.step()``, at any point, continues alike, up to rounding.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -37,25 +38,77 @@ def fused_step(optimizer: torch.optim.Optimizer, buffers: list[FlatParameters | 
         parameters and no step hooks; otherwise ``optimizer.step`` itself.
     """
     groups = optimizer.param_groups
-    if type(optimizer) not in _KERNELS or any(buffer is None for buffer in buffers):
-        return optimizer.step
-    if _KERNELS[type(optimizer)] is None or len(buffers) != len(groups):
+    if type(optimizer) not in _KERNELS or _KERNELS[type(optimizer)] is None or len(buffers) != len(groups):
         return optimizer.step
     if any(not group.get("fused") or any(group.get(name) for name in _PLAIN_OPTIONS) for group in groups):
         return optimizer.step
-    return FusedStep(optimizer)
+    flat = [buffer for buffer in buffers if buffer is not None]
+    return FusedStep(optimizer, flat) if len(flat) == len(buffers) else optimizer.step
+
+
+class _Moments:
+    """The state of one parameter group: flat, and as each parameter's own.
+
+    Args:
+        buffer: the group's parameters.
+    """
+
+    def __init__(self, buffer: FlatParameters) -> None:
+        flat = buffer.parameter
+        self.buffer = buffer
+        self.steps = torch.zeros(len(buffer.parameters), dtype=torch.float32, device=flat.device)
+        self.step, self.in_use = self.steps[0], False
+        self.mean, self.square = torch.zeros_like(flat), torch.zeros_like(flat)
+        means, squares = buffer.split(self.mean), buffer.split(self.square)
+        self.views = [{"step": self.steps[k], "exp_avg": means[k], "exp_avg_sq": squares[k]} for k in range(len(means))]
+
+    def is_seen(self, state: Mapping[Any, dict[str, Any]], *, whole: bool = False) -> bool:
+        """Whether the optimizer's state is this one: that of the first parameter, or of all."""
+        if not whole:
+            first = state.get(self.buffer.parameters[0])
+            return first is not None and first.get("exp_avg") is self.views[0]["exp_avg"]
+        for parameter, views in zip(self.buffer.parameters, self.views, strict=True):
+            own = state.get(parameter, {})
+            if any(own.get(name) is not view for name, view in views.items()):
+                return False
+        return True
+
+    def is_fresh(self, state: Mapping[Any, dict[str, Any]]) -> bool:
+        """Whether nothing was stepped so far."""
+        return not self.in_use and not any(state.get(parameter) for parameter in self.buffer.parameters)
+
+    def take_over(self, state: MutableMapping[Any, dict[str, Any]]) -> bool:
+        """Let the optimizer's state be this one, with the values that it has; False where it cannot be flat.
+
+        It cannot where parameters were stepped unequally often.
+        """
+        states = [state.get(parameter) or {} for parameter in self.buffer.parameters]
+        if len({float(own["step"]) if own else 0.0 for own in states}) > 1:
+            return False
+        for own, views in zip(states, self.views, strict=True):
+            for name, view in views.items():
+                if own and own[name] is not view:
+                    view.copy_(own[name])
+                elif not own:
+                    view.zero_()
+        for parameter, views in zip(self.buffer.parameters, self.views, strict=True):
+            state[parameter] = dict(views)
+        self.in_use = True
+        return True
 
 
 class FusedStep:
     """A direct call of torch's fused kernel on flat parameters.
 
     Args:
-        optimizer: an ``Adam`` or ``AdamW``, one parameter a group.
+        optimizer: an ``Adam`` or ``AdamW``.
+        buffers: of its groups.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(self, optimizer: torch.optim.Optimizer, buffers: list[FlatParameters]) -> None:
         self._optimizer = optimizer
         self._kernel = _KERNELS[type(optimizer)]
+        self._moments = [_Moments(buffer) for buffer in buffers]
         self._rates: list[Tensor] = []
 
     @property
@@ -63,16 +116,28 @@ class FusedStep:
         """Whether someone listens to the optimizer's steps, which then have to be its own."""
         return any(getattr(self._optimizer, name, None) for name in _HOOKS)
 
+    @torch.no_grad()
+    def take_over(self, *, begin: bool = True) -> bool:
+        """Let the optimizer's state be the flat one, with the values that it has, whoever put them there.
+
+        Args:
+            begin: make the state with which the optimizer begins, where it has none yet.
+
+        Returns:
+            Whether it is: parameters that were stepped unequally often have no flat state.
+        """
+        state = self._optimizer.state
+        for moments in self._moments:
+            if moments.is_seen(state, whole=True) or (not begin and moments.is_fresh(state)):
+                continue
+            if not moments.take_over(state):
+                return False
+        return True
+
     def prepare(self) -> list[Tensor]:
         """Make the state with which the optimizer begins, where it has none; all tensors that a step changes."""
-        changed: list[Tensor] = []
-        for group in self._optimizer.param_groups:
-            parameter = group["params"][0]
-            state = self._optimizer.state[parameter]
-            if not state:
-                _start(state, parameter)
-            changed += [parameter, state["step"], state["exp_avg"], state["exp_avg_sq"]]
-        return changed
+        self.take_over()
+        return [t for m in self._moments for t in (m.buffer.parameter, m.steps, m.mean, m.square)]
 
     def hold_rates_as_tensors(self) -> None:
         """Keep learning rates in tensors on the parameters' device, always the same ones, which recorded steps follow.
@@ -98,23 +163,35 @@ class FusedStep:
             found_inf: a 0-dim float32 tensor on the parameters' device; where it is 1, nothing changes, and nobody
                 waits to find out.
         """
-        if self.has_hooks and found_inf is None:
+        seen = True
+        for moments in self._moments:
+            seen = seen and moments.is_seen(self._optimizer.state)
+        if not seen and not self.take_over() and found_inf is None:
             self._optimizer.step()
-            return
-        for group in self._optimizer.param_groups:
-            parameter = group["params"][0]
-            state = self._optimizer.state[parameter]
-            if not state:
-                _start(state, parameter)
+        elif self.has_hooks and found_inf is None:
+            self._with_hooks()
+        else:
+            self._step(found_inf)
+
+    def _with_hooks(self) -> None:
+        """The same step, of which the optimizer's hooks hear: they see it as it was registered."""
+        around = getattr(torch.optim.Optimizer, "profile_hook_step", None)
+        if around is None:  # another torch has another name for it
+            self._optimizer.step()
+        else:
+            around(lambda optimizer: self._step(None))(self._optimizer)
+
+    def _step(self, found_inf: Tensor | None) -> None:
+        for group, moments in zip(self._optimizer.param_groups, self._moments, strict=True):
             beta1, beta2 = group["betas"]
-            state["step"] += 1
+            moments.steps += 1
             self._kernel(
-                [parameter],
-                [parameter.grad],
-                [state["exp_avg"]],
-                [state["exp_avg_sq"]],
+                [moments.buffer.parameter],
+                [moments.buffer.gradient],
+                [moments.mean],
+                [moments.square],
                 [],
-                [state["step"]],
+                [moments.step],
                 lr=group["lr"],
                 beta1=beta1,
                 beta2=beta2,
@@ -125,14 +202,7 @@ class FusedStep:
                 found_inf=found_inf,
             )
             if found_inf is not None:
-                state["step"] -= found_inf
-
-
-def _start(state: dict[str, Any], parameter: Tensor) -> None:
-    """The state torch's own Adam begins with."""
-    state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
-    state["exp_avg"] = torch.zeros_like(parameter)
-    state["exp_avg_sq"] = torch.zeros_like(parameter)
+                moments.steps -= found_inf
 
 
 @contextmanager

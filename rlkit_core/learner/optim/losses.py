@@ -33,6 +33,15 @@ def total(loss: Loss, device: torch.device | None = None) -> Tensor:
     return torch.zeros((), device=device) if result is None else result
 
 
+def split_modules(losses: Mapping[str, Loss]) -> list[str]:
+    """The modules whose losses are dicts, and need gradients."""
+    return [
+        mid
+        for mid, loss in losses.items()
+        if not isinstance(loss, Tensor) and any(t.requires_grad for t in loss.values())
+    ]
+
+
 def check_loss(
     loss: object, module_id: str, optimizers: OptimizerSet, who: str, error: type[RLKitError] = ConfigError
 ) -> None:

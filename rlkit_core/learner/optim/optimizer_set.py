@@ -100,6 +100,30 @@ class OptimizerSet:
             registered.module_parameters = {id(p) for p, ids in zip(registered.parameters, holders, strict=True) if ids}
             registered.flatten()
 
+    def look_again(self) -> bool:
+        """Follow what someone did to the torch optimizers: parameters added or removed, states replaced.
+
+        Returns:
+            Whether one of them steps other parameters now; :meth:`modules_changed` has to follow.
+
+        Raises:
+            ConfigError: two optimizers step one parameter.
+        """
+        changed = False
+        for registered in self._by_name.values():
+            changed = registered.look_again() or changed
+        if not changed:
+            return False
+        seen: dict[int, str] = {}
+        for registered in self:
+            for parameter in registered.parameters:
+                if seen.setdefault(id(parameter), registered.name) != registered.name:
+                    raise ConfigError(
+                        f"optimizer {registered.name!r} was given a parameter that {seen[id(parameter)]!r} steps "
+                        "already; a parameter belongs to one optimizer"
+                    )
+        return True
+
     def stepped(self) -> dict[int, nn.Parameter]:
         """The parameters that one of them steps, by identity."""
         return {id(p): p for registered in self for p in registered.parameters}

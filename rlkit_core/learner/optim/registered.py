@@ -15,7 +15,7 @@ from rlkit_core.errors import CheckpointError, ConfigError
 from rlkit_core.learner.metrics import BlockKeys
 from rlkit_core.learner.optim.clipping import ParamDict
 from rlkit_core.learner.optim.flat_buffers import FlatParameters
-from rlkit_core.learner.optim.fused_adam import fused_step
+from rlkit_core.learner.optim.fused_adam import FusedStep, fused_step
 from rlkit_core.learner.optim.schedule import Scheduler
 from rlkit_core.learner.optim.torch_schedule import TorchSchedules, is_torch_schedule
 
@@ -31,7 +31,7 @@ class RegisteredOptimizer:
         module_id: the module it belongs to, or ``ALL_MODULES``.
         short_name: the name it was registered under.
         optimizer: the torch optimizer.
-        parameters: the module's own parameters, in order (with a flat buffer, the optimizer itself holds the buffer).
+        parameters: what it steps, in order.
         schedule: of its learning rate, by sampled env steps.
         torch_schedules: torch's own schedulers, stepped once per update.
         holders: for each parameter the ids of the modules that hold it.
@@ -54,10 +54,12 @@ class RegisteredOptimizer:
     flat: list[FlatParameters | None] = field(factory=list)
     step: Callable[..., Any] = field(init=False)
     rate_key: BlockKeys = field(init=False)
+    _ids: list[int] = field(init=False)
     layout: int = field(init=False, factory=_LAYOUTS.__next__)
 
     def __attrs_post_init__(self) -> None:
         self.step = self.optimizer.step
+        self._ids = list(map(id, self._registered()))
         self.rate_key = (((self.module_id, f"{self.short_name}_learning_rate"), "last"),)
 
     def owns(self, parameter: Tensor) -> bool:
@@ -74,32 +76,40 @@ class RegisteredOptimizer:
         return self.flat[0] if len(self.flat) == 1 else None
 
     def flatten(self) -> None:
-        """Make its parameters views of flat buffers where that changes no result."""
+        """Make its parameters views of flat buffers where that changes no result; the optimizer looks as before."""
         if self.flat:
             return
         for group in self.optimizer.param_groups:
-            buffer = FlatParameters(group["params"]) if FlatParameters.fits(self.optimizer, group) else None
-            if buffer is not None:
-                group["params"] = [buffer.parameter]
-            self.flat.append(buffer)
+            fits = FlatParameters.fits(self.optimizer, group)
+            self.flat.append(FlatParameters(group["params"]) if fits else None)
         self.step = fused_step(self.optimizer, self.flat)
         self.layout = next(_LAYOUTS)
 
     def unflatten(self) -> None:
-        """Go back to one tensor per parameter, state included; for steps that only some parameters take part in."""
-        for group, buffer in zip(self.optimizer.param_groups, self._buffers(), strict=True):
-            if buffer is None:
-                continue
-            state = self.optimizer.state.pop(buffer.parameter, {})
-            group["params"] = list(buffer.parameters)
-            for index, parameter in enumerate(buffer.parameters if state else ()):
-                self.optimizer.state[parameter] = {
-                    name: _part(value, buffer, index).clone() if isinstance(value, Tensor) else value
-                    for name, value in state.items()
-                }
+        """Let torch step one tensor per parameter from now on; for steps that only some parameters take part in."""
         self.flat = []
         self.step = self.optimizer.step
         self.layout = next(_LAYOUTS)
+
+    def look_again(self) -> bool:
+        """Follow what someone did to the torch optimizer: groups or parameters added or removed, state replaced.
+
+        Returns:
+            Whether it steps other parameters now.
+        """
+        step = self.step
+        if isinstance(step, FusedStep) and not step.take_over(begin=False):
+            self.unflatten()
+        parameters = self._registered()
+        if list(map(id, parameters)) == self._ids:
+            return False
+        self.unflatten()
+        self.parameters, self._ids = parameters, list(map(id, parameters))
+        return True
+
+    def _registered(self) -> list[nn.Parameter]:
+        """What the torch optimizer has in its groups."""
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
 
     def flat_gradient(self, gradients: ParamDict) -> Tensor | None:
         """The buffer of all its gradients, where those in ``gradients`` are exactly its views; else None."""
@@ -153,6 +163,7 @@ class RegisteredOptimizer:
         self.unflatten()
         self.optimizer.param_groups[0]["params"].append(parameter)
         self.parameters.append(parameter)
+        self._ids = list(map(id, self._registered()))
         if state:
             self.optimizer.state[parameter] = state
 
@@ -163,16 +174,17 @@ class RegisteredOptimizer:
         for group in self.optimizer.param_groups:
             group["params"] = [p for p in group["params"] if id(p) not in leaving]
         self.parameters = [p for p in self.parameters if id(p) not in leaving]
+        self._ids = list(map(id, self._registered()))
         return {p: self.optimizer.state.pop(p, {}) for p in parameters}
 
-    # -- state, one entry per parameter whatever the buffers ---------------------------------------------------------
+    # -- state, one entry per parameter ------------------------------------------------------------------------------
 
     def get_state(self) -> dict[str, Any]:
         """``{"module_id", "groups": [hyperparameters and one state per parameter]}``, tensors on the CPU."""
         groups = []
-        for group, buffer in zip(self.optimizer.param_groups, self._buffers(), strict=True):
+        for group in self.optimizer.param_groups:
             options = {k: _plain(v) for k, v in group.items() if k != "params"}
-            groups.append({"options": options, "state": self._group_state(group, buffer)})
+            groups.append({"options": options, "state": self._group_state(group)})
         state: dict[str, Any] = {"module_id": self.module_id, "groups": groups}
         if self.torch_schedules is not None:
             state["torch_schedules"] = self.torch_schedules.get_state()
@@ -189,9 +201,8 @@ class RegisteredOptimizer:
             raise CheckpointError(
                 f"optimizer {self.name!r}: {len(state['groups'])} parameter groups in the state, expected {len(groups)}"
             )
-        for group, buffer, saved in zip(groups, self._buffers(), state["groups"], strict=True):
-            members = buffer.parameters if buffer is not None else group["params"]
-            shapes = [tuple(p.shape) for p in members]
+        for group, saved in zip(groups, state["groups"], strict=True):
+            shapes = [tuple(p.shape) for p in group["params"]]
             for name, parts in saved["state"].items():
                 seen = [shape if part is None else tuple(part.shape) for part, shape in _zip(parts, shapes)]
                 if len(parts) != len(shapes) or any(one and one != own for one, own in _zip(seen, shapes)):
@@ -203,48 +214,35 @@ class RegisteredOptimizer:
                     group[option].fill_(value)
                 elif option in group:
                     group[option] = tuple(value) if isinstance(group[option], tuple) else value
-        saved_states = [saved["state"] for saved in state["groups"]]
-        if not all(_is_uniform(saved) for saved in saved_states):
+        for group, saved in zip(groups, state["groups"], strict=True):
+            self._set_group_state(group, saved["state"])
+        if isinstance(self.step, FusedStep) and not self.step.take_over(begin=False):
             self.unflatten()
-        for group, buffer, saved in zip(groups, self._buffers(), saved_states, strict=True):
-            self._set_group_state(group, buffer, saved)
-        self.layout = next(_LAYOUTS)  # the moments are other tensors now
+        self.layout = next(_LAYOUTS)  # the moments may be other tensors now
         if self.torch_schedules is not None and "torch_schedules" in state:
             self.torch_schedules.set_state(state["torch_schedules"])
 
     def _buffers(self) -> list[FlatParameters | None]:
         return self.flat or [None] * len(self.optimizer.param_groups)
 
-    def _group_state(self, group: dict[str, Any], buffer: FlatParameters | None) -> dict[str, list[Tensor | None]]:
+    def _group_state(self, group: dict[str, Any]) -> dict[str, list[Tensor | None]]:
         """``{name: one value per parameter}``; None for a parameter that was never stepped."""
-        count = len(buffer.parameters) if buffer is not None else len(group["params"])
         per_name: dict[str, list[Tensor | None]] = {}
         for index, parameter in enumerate(group["params"]):
             for name, value in self.optimizer.state.get(parameter, {}).items():
-                if value is None:
-                    continue
-                value = value if isinstance(value, Tensor) else torch.tensor(float(value))
-                values = per_name.setdefault(name, [None] * count)
-                if buffer is None:
-                    values[index] = value.detach().cpu().clone()
-                else:
-                    parts = [_part(value, buffer, k) for k in range(count)]
-                    values[:] = [part.detach().cpu().clone() for part in parts]
+                if value is not None:
+                    value = value.detach().cpu().clone() if isinstance(value, Tensor) else torch.tensor(float(value))
+                    per_name.setdefault(name, [None] * len(group["params"]))[index] = value
         return per_name
 
-    def _set_group_state(
-        self, group: dict[str, Any], buffer: FlatParameters | None, saved: dict[str, list[Any]]
-    ) -> None:
+    def _set_group_state(self, group: dict[str, Any], saved: dict[str, list[Any]]) -> None:
         on_device = bool(group.get("fused") or group.get("capturable"))
         for index, parameter in enumerate(group["params"]):
             restored: dict[str, Any] = {}
             for name, parts in saved.items():
-                if parts[index] is None:
-                    continue
-                value = torch.as_tensor(parts[index]).clone()
-                if buffer is not None and name != "step":
-                    value = buffer.join(parts)
-                restored[name] = value.to(parameter.device if on_device or value.dim() else "cpu")
+                if parts[index] is not None:
+                    value = torch.as_tensor(parts[index]).clone()
+                    restored[name] = value.to(parameter.device if on_device or value.dim() else "cpu")
             if restored:
                 self.optimizer.state[parameter] = restored
             else:
@@ -253,16 +251,6 @@ class RegisteredOptimizer:
 
 def _zip(one: Sequence[Any], other: Sequence[Any]) -> Iterable[tuple[Any, Any]]:
     return zip(one, other, strict=False)
-
-
-def _is_uniform(saved: dict[str, list[Any]]) -> bool:
-    """Whether all parameters have been stepped equally often, as those of a flat buffer are."""
-    stepped = all(part is not None for parts in saved.values() for part in parts)
-    return stepped and len({float(part) for part in saved.get("step", ())}) <= 1
-
-
-def _part(value: Tensor, buffer: FlatParameters, index: int) -> Tensor:
-    return buffer.split(value)[index] if value.shape == buffer.parameter.shape else value
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
