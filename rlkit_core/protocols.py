@@ -16,6 +16,7 @@ _HOMES = {
     "BeforeUpdate": _DRIVERS,
     "ComputeLoss": _DRIVERS,
     "DriverState": _DRIVERS,
+    "EnvRunner": "rlkit_core.envs.foreign.protocol",
     "EngineMaker": "rlkit_core.learner.step",
     "Executor": "rlkit_core.execution.protocol",
     "ExtraLoss": _DRIVERS,
@@ -32,6 +33,7 @@ _HOMES = {
 __all__ = sorted(_HOMES)
 
 if TYPE_CHECKING:
+    from rlkit_core.envs.foreign.protocol import EnvRunner as EnvRunner
     from rlkit_core.execution.protocol import ActorHandle as ActorHandle
     from rlkit_core.execution.protocol import Executor as Executor
     from rlkit_core.execution.protocol import Published as Published

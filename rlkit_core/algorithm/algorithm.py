@@ -53,7 +53,7 @@ class Algorithm(Checkpointable):
 
     def __init__(self, config: Any, env: EnvSpec = None) -> None:
         config = config.prepared(env)
-        if config.env is None:
+        if config.env is None and config.env_runner_cls is None:
             raise ConfigError(f"{type(self).__name__} needs an env: config.environment('CartPole-v1')")
         host = default_host()
         host.load()

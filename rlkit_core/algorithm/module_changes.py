@@ -30,20 +30,24 @@ from rlkit_core.rl_module.module_set import ModuleSet, Spaces, ToTrain
 class Agents:
     """The agents that an env knows before there is an episode; the env is made, and closed, when they are first asked.
 
+    Of runners that step no env (``env_runner_cls``) there are none to know: they say whose rollouts they give.
+
     Args:
         config: names the env.
     """
 
     def __init__(self, config: AlgorithmConfig) -> None:
-        self._env, self._env_config = config.env, config.env_config
+        self._env = None if config.env_runner_cls is not None else config.env
+        self._env_config = config.env_config
         self._instead = config.observation_space, config.action_space
         self._spaces: dict[AgentID, SpacePair] | None = None
 
     @property
     def spaces(self) -> dict[AgentID, SpacePair]:
         """Observation and action space of each agent; empty where the env has one agent only."""
+        if self._env is None:
+            return {}
         if self._spaces is None:
-            assert self._env is not None  # an algorithm has one
             env = make_env(self._env, self._env_config)
             try:
                 self._spaces = agent_spaces(env, instead=self._instead)
@@ -58,13 +62,13 @@ class Agents:
             ConfigError: an agent has no module.
             SpecError: agents of one module differ in their spaces.
         """
-        if config.is_multi_agent or config.stored("policy_mapping_fn") is not None:
+        if self._env is not None and (config.is_multi_agent or config.stored("policy_mapping_fn") is not None):
             modules_of(config, self.spaces)
 
     def check_set(self, modules: ModuleSet) -> None:
         """:meth:`check` for modules that runners are to have; a single-agent env's agent is one."""
         spaces_by_module(self.spaces, modules.module_of, modules.spaces)
-        if not self.spaces:
+        if not self.spaces and self._env is not None:
             modules.module_of(DEFAULT_AGENT_ID)
 
     def spaces_of(self, module_id: str, modules: ModuleSet, mapping_fn: MappingFn | None) -> Spaces:

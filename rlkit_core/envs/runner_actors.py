@@ -16,6 +16,7 @@ from rlkit_core.envs.acting_modules import Spaces
 from rlkit_core.envs.agent_stats import StepCounts
 from rlkit_core.envs.env_registry import register_envs, registered_envs
 from rlkit_core.envs.events import EnvCreated, EpisodeReport
+from rlkit_core.envs.foreign.runner import ForeignRunner
 from rlkit_core.envs.make import make_env
 from rlkit_core.envs.multi_agent.make import is_multi_agent, make_agent_env
 from rlkit_core.envs.multi_agent.runner import MultiAgentEnvRunner
@@ -172,7 +173,7 @@ def make_runner(
     num_envs: int | None = None,
     env_created: EnvCreated | None = None,
 ) -> Runner:
-    """The runner for a config's env: one env is made, to see whether it has one agent or several.
+    """The runner of the config's ``env_runner_cls``, or for its env: one is made, to see how many agents it has.
 
     Args:
         config, worker_index, seeds, num_envs: see :class:`Runner`.
@@ -182,6 +183,8 @@ def make_runner(
         EnvError, ConfigError, ...: see :class:`EnvRunner` and :class:`MultiAgentEnvRunner`.
     """
     settings: dict[str, Any] = {"worker_index": worker_index, "seeds": seeds, "num_envs": num_envs}
+    if config.env_runner_cls is not None:
+        return ForeignRunner(config, **settings)
     env, env_config, mode = config.env, config.env_config, config.gym_env_vectorize_mode
     if isinstance(env, str) and mode == "vector_entry_point":  # which may be all that the id has
         return EnvRunner(config, env_created=env_created, **settings)

@@ -30,6 +30,7 @@ class RunnerSettings(ModuleConfig, Protocol):
 
     env: str | type[Any] | Callable[..., Any] | None
     env_config: dict[str, Any]
+    env_runner_cls: type[Any] | None
     observation_space: gym.Space[Any] | None
     action_space: gym.Space[Any] | None
     clip_rewards: bool | float | None

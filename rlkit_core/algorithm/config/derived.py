@@ -227,9 +227,13 @@ class DerivedSettings(CoreSettings):
         return self if own is None else own
 
     def get_evaluation_config_object(self: DerivedT) -> DerivedT:
-        """The config as it is while evaluating: ``evaluation_config`` applied, not exploring unless that says so."""
+        """The config as it is while evaluating: ``evaluation_config`` applied, not exploring unless that says so.
+
+        Where there is an env, it is that which is played, whatever runners train with.
+        """
         config = self.copy(copy_frozen=False)
-        config.update_from_dict({"explore": False, **self.evaluation_config})
+        own = {"explore": False} if self.env is None else {"explore": False, "env_runner_cls": None}
+        config.update_from_dict({**own, **self.evaluation_config})
         config.freeze()
         return config
 

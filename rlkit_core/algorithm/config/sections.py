@@ -98,6 +98,12 @@ class CoreSettings(SectionedSettings):
         converter=boolean,
     )
 
+    env_runner_cls: type[Any] | None = setting(
+        section="env_runners",
+        help="A class that gives rollouts in place of an env that is stepped here (rlkit_core.protocols.EnvRunner), or "
+        "its 'package.module:Class'; evaluation plays in the env, where there is one.",
+        converter=optional(to.class_with("sample", "a class with the methods of rlkit_core.protocols.EnvRunner")),
+    )
     num_env_runners: int = setting(
         0,
         section="env_runners",

@@ -34,6 +34,7 @@ def used_by_config(config: DerivedSettings, host: PluginHost | None = None) -> L
     plugins = {d.name for d in host.snapshot.distributions}
     lock = foundation() | Lock(_algorithm(type(config), host))
     classes = [("algorithm", type(config)), ("algorithm", config.algo_class), ("learner", _learner_class(config))]
+    classes.append(("env runner", config.env_runner_cls))
     classes += [("callbacks", one if isinstance(one, type) else type(one)) for one in config.stored("callbacks_class")]
     for role, cls in classes:
         if isinstance(cls, type):
