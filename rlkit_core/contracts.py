@@ -29,8 +29,9 @@ from rlkit_core.plugins.contract.signatures import (
 )
 from rlkit_core.plugins.host import PluginHost
 from rlkit_core.plugins.records import Component, ModuleAPI, Record, Registered, Service, load_target
-from rlkit_core.rl_module.apis import driver_class, mixin_of
+from rlkit_core.rl_module.apis import driver_class
 from rlkit_core.rl_module.apis.driver_contract import EVENTS
+from rlkit_core.rl_module.apis.mixin_class import mixin_of
 from rlkit_core.run.writers import ResultWriter
 
 _FROM = {"encoder": "from_space", "head": "from_dims"}
@@ -118,6 +119,10 @@ def api_problems(registered: Registered[ModuleAPI], host: PluginHost) -> Iterato
     except PluginError as error:
         yield str(error)
         return
+    if registered.record.implementation is not None:
+        mixin, implementation = mixin_of(registered, host), registered.load("implementation")
+        if not issubclass(implementation, mixin):
+            yield f"its implementation {implementation.__qualname__} does not inherit {mixin.__qualname__}"
     if driver is not None:
         yield from _filtered(making_problem(driver, Call()))
         for event in EVENTS:

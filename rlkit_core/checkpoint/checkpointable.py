@@ -8,8 +8,8 @@ import inspect
 import operator
 import os
 import tempfile
-from collections.abc import Collection, Iterable
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, ClassVar, TypeVar, cast
 
 from rlkit_core.checkpoint import files
 from rlkit_core.checkpoint.jsonable import PassAtLoad, from_jsonable, to_jsonable
@@ -85,6 +85,16 @@ class Checkpointable(abc.ABC):
     def get_checkpointable_components(self) -> Collection[tuple[str, Any]]:
         """Return ``(name, component)`` for each part that has a sub-directory of its own; none by default."""
         return []
+
+    @classmethod
+    def stored_class(cls) -> type:
+        """The class that a checkpoint names: this one, unless it is put together from others at run time."""
+        return cls
+
+    @classmethod
+    def rebuilt(cls, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """An object of what :meth:`get_ctor_args_and_kwargs` gave."""
+        return cls(*args, **kwargs)
 
     def get_metadata(self) -> dict[str, Any]:
         """Return what ``metadata.json`` says beside the hashes; subclasses may add entries (JSON data).
@@ -197,7 +207,7 @@ class Checkpointable(abc.ABC):
             "left_out": left_out,
         }
         tree = encode_tree({key: value for key, value in own.items() if key not in parts})
-        return SavedComponent(class_ref(type(self)), ctor, tree, metadata, self.STATE_FILE_NAME, children)
+        return SavedComponent(class_ref(self.stored_class()), ctor, tree, metadata, self.STATE_FILE_NAME, children)
 
     def _ctor_to_json(self) -> Any:
         args, kwargs = self.get_ctor_args_and_kwargs()
@@ -302,14 +312,14 @@ class Checkpointable(abc.ABC):
         """Build the object that a snapshot holds, and restore it; see :meth:`from_checkpoint`."""
         allowed = (cls, *classes)
         found = resolve_class(snapshot.class_ref, classes=allowed, base=Checkpointable, plugins=snapshot.plugins)
-        if not issubclass(found, cls):
+        if not issubclass(found, cls.stored_class()):
             raise CheckpointError(
                 f"the checkpoint holds a {snapshot.class_ref}, which is not a subclass of {class_ref(cls)}"
             )
         args, stored = _ctor_arguments(snapshot, found, kwargs, allowed)
         own = Pinned.from_trace(snapshot.metadata.get("component_trace"))
         with snapshot.as_built_before(), for_next_module(own):
-            instance = found(*args, **stored)
+            instance: Self = cast("type[Self]", found).rebuilt(args, stored)
         instance.restore_snapshot(snapshot, strict=strict)
         return instance
 

@@ -18,7 +18,7 @@ from attrs import frozen
 
 from rlkit_core.checkpoint import strict_json
 from rlkit_core.checkpoint.strict_json import KeyPath, key_path
-from rlkit_core.checkpoint.trust import class_ref, resolve_class
+from rlkit_core.checkpoint.trust import class_ref, reading, resolve_class
 from rlkit_core.errors import CheckpointError, RLKitError
 from rlkit_core.spaces import space_from_json, space_to_json
 
@@ -173,7 +173,8 @@ def from_jsonable(data: object, *, classes: Iterable[type] = (), plugins: Iterab
         if kind is None:
             raise CheckpointError(f"{key_path(path)}: unknown type {name!r}; known are {sorted(_NAMES)}")
         try:
-            return kind.decode(again(value, path))
+            with reading():
+                return kind.decode(again(value, path))
         except RLKitError:
             raise
         except (AttributeError, LookupError, TypeError, ValueError) as error:

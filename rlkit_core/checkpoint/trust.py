@@ -11,13 +11,19 @@ import functools
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import ModuleType
 from typing import Any
 
-from rlkit_core.errors import CheckpointError
+from rlkit_core.errors import CheckpointError, did_you_mean
+from rlkit_core.plugins.guard import describe
+from rlkit_core.plugins.quarantine import quarantined
 from rlkit_core.plugins.used.lock import requirement
 from rlkit_core.plugins.using import import_by_name
 
 _REF = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.([^\W\d]\w*|<locals>))*\Z")
+_READING: ContextVar[bool] = ContextVar("rlkit_reading", default=False)
 _PLAIN_BUILTINS = frozenset({bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset, object})
 
 
@@ -67,6 +73,60 @@ def distribution_of(cls: type) -> tuple[str, str] | None:
 def _package_of(module: str, packages: Iterable[str]) -> str | None:
     """Return the longest of ``packages`` that a module lies in."""
     return max((p for p in packages if module == p or module.startswith(f"{p}.")), key=len, default=None)
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """While data from somewhere is read: :func:`class_named` trusts it no more than a checkpoint."""
+    token = _READING.set(True)
+    try:
+        yield
+    finally:
+        _READING.reset(token)
+
+
+def class_named(ref: str) -> type:
+    """The class that somebody names in a config, on a command line, by ``"package.module:Class"``.
+
+    It is imported, whoever's it is; inside of :func:`reading` only as :func:`resolve_class` does.
+
+    Raises:
+        ValueError: it is malformed, there is no such class, or its import fails; with the nearest name.
+        CheckpointError: it is read, and not trusted.
+    """
+    if _READING.get():
+        return resolve_class(ref)
+    module_name, colon, name = ref.partition(":")
+    if not _REF.match(ref):
+        head, _, tail = ref.rpartition(".")
+        near = f" Did you mean '{head}:{tail}'?" if head and not colon else ""
+        raise ValueError(f"{ref!r} is no class: expected 'package.module:Class'.{near}")
+    module = _imported_for(ref, module_name)
+    value: Any = module
+    for part in name.split("."):
+        value = getattr(value, part, None)
+    if not isinstance(value, type):
+        classes = [key for key, item in vars(module).items() if isinstance(item, type)]
+        what = "no such class" if value is None else f"{value!r} there, which is no class"
+        raise ValueError(f"{ref!r}: {module_name} has {what}.{did_you_mean(name, classes)}")
+    return value
+
+
+def _imported_for(ref: str, module_name: str) -> ModuleType:
+    from rlkit_core.plugins.host import default_host
+
+    try:
+        with quarantined(default_host().origin_of(module_name)):
+            return importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise ValueError(f"{ref!r}: {module_name} cannot be imported ({describe(error)})") from error
+        near = did_you_mean(error.name, [known for known in sys.modules if known.count(".") == error.name.count(".")])
+        raise ValueError(
+            f"{ref!r}: there is no module {error.name!r}.{near} Install its package, or give its file: --plugin FILE.py"
+        ) from error
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{ref!r}: {module_name} cannot be imported ({describe(error)})") from error
 
 
 def refs_in(data: object) -> Iterator[str]:

@@ -177,8 +177,17 @@ def apply_setting(config: AlgorithmConfig, text: str) -> None:
         distribution, _, inner = inner.partition(".")
         config.plugin(distribution, **{inner: value})
         return
+    if name == "rl_module_spec" and inner:
+        from rlkit_core.rl_module import RLModuleSpec
+
+        spec = config.stored(name) or RLModuleSpec()
+        if not isinstance(spec, RLModuleSpec):
+            raise ConfigError(f"--set {text!r}: the config has a {type(spec).__name__}; write what it is to have there")
+        config.update_from_dict({name: spec.copy().change({inner: value})})
+        return
     if name not in NESTED or not inner:
-        raise ConfigError(f"--set {text!r}: only {', '.join(NESTED)} and plugin.DISTRIBUTION have entries of their own")
+        parts = ", ".join((*NESTED, "rl_module_spec"))
+        raise ConfigError(f"--set {text!r}: only {parts} and plugin.DISTRIBUTION have entries of their own")
     whole = config.to_dict()[name]
     entry = whole
     *parents, last = [inner] if name == "components" else inner.split(".")  # places hold dots: encoder:camera.front

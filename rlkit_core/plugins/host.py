@@ -237,6 +237,14 @@ class PluginHost:
         """Return the record of a service, which says whose it is; errors are as of :meth:`get_service`."""
         return lookup.find_record(self.services(kind), kind, name, self.registry.unavailable)
 
+    def find_module_api(self, name: str) -> Registered[ModuleAPI]:
+        """Return the record of the API mixin of that name (or id).
+
+        Raises:
+            RLKitError: as :func:`~rlkit_core.plugins.lookup.find_record`.
+        """
+        return lookup.find_record(self.module_apis, "module API", name, self.registry.unavailable)
+
     def hooks_of(self, distribution: str, entry_point: str) -> Mapping[str, Callable[..., Any]]:
         """Return the functions by which a loaded plugin implements hooks, by hook; nothing is loaded for it."""
         return self._loader.manager.implemented(f"{distribution}:{entry_point}")

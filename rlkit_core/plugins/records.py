@@ -191,6 +191,8 @@ class ModuleAPI(Record):
         mixin: a plain class or ABC of this distribution, without ``__init__`` and ``__subclasshook__`` (not a
             Protocol), or ``"package.module:Class"``.
         driver: a class, one instance per Learner; see ``docs`` ("API mixins") for its optional methods.
+        implementation: the mixin's methods written, a subclass of it without ``__init__`` whose methods call
+            ``super()``: what ``rl_module(mixins=["distribution/name"])`` puts onto a module's class.
 
     Raises:
         ValueError: a value is not as described.
@@ -199,22 +201,26 @@ class ModuleAPI(Record):
     name: str = field(validator=_check_name)
     mixin: type | str = field(validator=[_check_mixin, _a_target])
     driver: type | str | None = None
+    implementation: type | str | None = field(default=None, validator=validators.optional(_a_target))
     kind: ClassVar[str] = "module API"
-    parts: ClassVar[tuple[str, ...]] = ("mixin", "driver")
+    parts: ClassVar[tuple[str, ...]] = ("mixin", "driver", "implementation")
 
     def problem(self, part: str, value: object) -> str | None:
         """Say why a class cannot be this API's mixin or driver, or return None."""
         if part == "driver":
             fits = value is None or isinstance(value, type)
             return None if fits else f"its driver is {value!r}, expected a class"
+        if part == "implementation" and value is None:
+            return None
+        noun = "mixin" if part == "mixin" else "mixin's implementation"
         if not isinstance(value, type):
-            return f"the mixin is {value!r}, expected a class"
+            return f"the {noun} is {value!r}, expected a class"
         if getattr(value, "_is_protocol", False):
-            return "a mixin cannot be a typing.Protocol; use a plain class or an ABC"
+            return f"a {noun} cannot be a typing.Protocol; use a plain class or an ABC"
         if any("__init__" in vars(base) for base in value.__mro__ if base is not object):
-            return "a mixin must not have an __init__; use the module's setup() or a driver"
+            return f"a {noun} must not have an __init__; use the module's setup() or a driver"
         if any("__subclasshook__" in vars(base) for base in value.__mro__ if base is not object):
-            return "a mixin must not have a __subclasshook__; a module implements it by inheriting it"
+            return f"a {noun} must not have a __subclasshook__; a module implements it by inheriting it"
         return None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from rlkit_core.catalog import Catalog, make_catalog
@@ -16,6 +16,7 @@ from rlkit_core.plugins.registry import Choice
 from rlkit_core.plugins.used.lock import Lock, Used, used_catalogs
 from rlkit_core.plugins.used.pinned import Pinned, take
 from rlkit_core.rl_module.apis import drivers_for, implements, module_built
+from rlkit_core.rl_module.apis.composition import composed, parts_of
 from rlkit_core.rl_module.apis.inference_only import InferenceOnlyAPI, strip
 from rlkit_core.rl_module.config import BuiltModule, RLModuleConfig
 from rlkit_core.rl_module.construction import CONSTRUCTOR_DEFAULTS, outermost
@@ -245,8 +246,22 @@ class RLModule(ComputeActions, BuiltModule, Checkpointable):
         """Take over what :meth:`get_state` gave; the base ignores it."""
 
     def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Arguments that rebuild this module, in the form its class takes them."""
-        return RLModuleSpec.from_module(self).ctor_args_and_kwargs(type(self))
+        """Arguments that rebuild this module, in the form its class takes them, and names of its ``mixins``."""
+        spec = RLModuleSpec.from_module(self)
+        args, kwargs = spec.ctor_args_and_kwargs(type(self))
+        return args, {**kwargs, "mixins": list(spec.mixins)} if spec.mixins else kwargs
+
+    @classmethod
+    def stored_class(cls) -> type:
+        """The class below the mixins that were named."""
+        return parts_of(cls)[0]
+
+    @classmethod
+    def rebuilt(cls, args: Sequence[Any], kwargs: dict[str, Any]) -> RLModule:
+        """A module of what :meth:`get_ctor_args_and_kwargs` gave."""
+        mixins = kwargs.pop("mixins", ())
+        module: RLModule = composed(cls, mixins)(*args, **kwargs)
+        return module
 
     def _ctor_to_json(self) -> Any:
         try:

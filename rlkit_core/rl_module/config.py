@@ -9,7 +9,7 @@ import attrs
 
 from rlkit_core.catalog import Catalog, make_catalog
 from rlkit_core.checkpoint import from_jsonable, register_json_type, to_jsonable
-from rlkit_core.checkpoint.trust import class_ref, resolve_class
+from rlkit_core.checkpoint.trust import class_named, class_ref, resolve_class
 from rlkit_core.errors import SpecError
 from rlkit_core.models.default_config import model_config_dict as plain_model_config
 from rlkit_core.plugins.records import Component
@@ -26,7 +26,9 @@ SpecT = TypeVar("SpecT", bound="Spec")
 
 
 def a_class(value: object) -> type[Any]:
-    """Converter: a class."""
+    """Converter: a class, or ``"package.module:Class"``."""
+    if isinstance(value, str):
+        return class_named(value)
     if not isinstance(value, type):
         raise ValueError(f"expected a class, got an instance of {type(value).__name__}")
     return value
@@ -39,6 +41,8 @@ def _encoded(name: str, value: Any) -> Any:
         return class_ref(value)
     if name in _SPACES:
         return space_to_json(value)
+    if name == "mixins":
+        return list(value)
     return to_jsonable(plain_model_config(value) if name == "model_config" else value)
 
 

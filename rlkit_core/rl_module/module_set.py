@@ -138,7 +138,7 @@ class ModuleSet:
         """The members of a MultiRLModule, and the config that knows them."""
         specs = module.current_specs()
         for module_id, member in module.items():
-            if specs[module_id].module_class is not type(member.unwrapped()):  # the MultiRLModule made it its own way
+            if not specs[module_id].is_of(member.unwrapped()):  # the MultiRLModule made it its own way
                 specs[module_id] = RLModuleSpec.from_module(member)
         return cls(config, specs)
 
@@ -433,11 +433,8 @@ def _spec_as_data(spec: RLModuleSpec) -> Any:
 def _has_other_parameters(spec: RLModuleSpec, member: RLModule) -> bool:
     """Whether ``spec`` builds the member's class for the same spaces, but with other names or shapes."""
     own = member.unwrapped()
-    if (spec.module_class, spec.observation_space, spec.action_space) != (
-        type(own),
-        own.observation_space,
-        own.action_space,
-    ):
+    spaces = own.observation_space, own.action_space
+    if not spec.is_of(own) or (spec.observation_space, spec.action_space) != spaces:
         return False
     with torch.random.fork_rng(devices=[]):
         built = spec.build()

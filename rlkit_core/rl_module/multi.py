@@ -123,7 +123,7 @@ class MultiRLModule(nn.Module, RLModule):
             self._set_framework()
             for module_id, module in self.items():
                 spec = self.rl_module_specs.get(module_id)
-                if spec is None or spec.module_class is not type(module):
+                if spec is None or not spec.is_of(module):
                     module.__dict__["_state_only"] = True
         super()._construction_done()
 

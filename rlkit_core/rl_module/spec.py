@@ -13,6 +13,7 @@ from rlkit_core.errors import SpecError
 from rlkit_core.models.default_config import model_config_dict as plain_model_config
 from rlkit_core.plugins.used.pinned import Pinned, by_module, for_next_module
 from rlkit_core.plugins.using import code_of
+from rlkit_core.rl_module.apis.composition import composed, parts_of
 from rlkit_core.rl_module.config import BuiltModule, RLModuleConfig, Spec, a_class
 from rlkit_core.rl_module.construction import CONSTRUCTOR_DEFAULTS, accepted_kwargs, takes_config_object
 from rlkit_core.settings import mapping, setting
@@ -37,6 +38,13 @@ def _module_specs(value: object) -> RLModuleSpec | dict[str, RLModuleSpec]:
         if not isinstance(spec, RLModuleSpec):
             raise ValueError(f"module {module_id!r} has {type(spec).__name__}, expected RLModuleSpec")
     return dict(value)
+
+
+def _names(value: str | Iterable[str]) -> tuple[str, ...]:
+    names = (value,) if isinstance(value, str) else tuple(value)
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError(f"expected ids of module APIs, such as 'acme-rnd/rnd', got {value!r}")
+    return names
 
 
 def _module_ids(value: str | Iterable[str]) -> tuple[str, ...]:
@@ -65,6 +73,10 @@ class RLModuleSpec(Spec):
     catalog_class: type[Any] | None = setting(help="The Catalog that makes default components.", converter=a_class)
     catalogs: tuple[Any, ...] | None = setting(help="Further catalogs, names or classes.", converter=tuple)
     components: dict[str, Any] | None = setting(help="Components by slot and path.", converter=dict)
+    mixins: tuple[str, ...] | None = setting(
+        help="API mixins, by id, whose implementations are put onto module_class, the first one first of all.",
+        converter=_names,
+    )
     load_state_path: str | None = setting(help="A checkpoint whose state the built module takes over.")
 
     def build(self) -> Any:
@@ -74,12 +86,7 @@ class RLModuleSpec(Spec):
             SpecError: ``module_class`` or ``observation_space`` is not set, or the two ``..._only`` flags exclude
                 each other.
         """
-        cls = self.module_class
-        if cls is None:
-            raise SpecError(
-                "RLModuleSpec: module_class is not set. Pass RLModuleSpec(module_class=MyModule), or give the spec to "
-                "a config's rl_module(rl_module_spec=...), which fills it with the algorithm's own class."
-            )
+        cls = self.class_to_build()
         if self.observation_space is None:
             raise SpecError(
                 f"RLModuleSpec of {cls.__name__}: observation_space is not set. Pass it, or give the spec to a config "
@@ -96,6 +103,24 @@ class RLModuleSpec(Spec):
         if self.load_state_path is not None:
             module.restore_from_path(self.load_state_path)
         return module
+
+    def class_to_build(self) -> type[Any]:
+        """``module_class`` with the :attr:`mixins` on it.
+
+        Raises:
+            SpecError: ``module_class`` is not set, or a mixin does not fit it.
+            RLKitError: there is no mixin of that name.
+        """
+        if self.module_class is None:
+            raise SpecError(
+                "RLModuleSpec: module_class is not set. Pass RLModuleSpec(module_class=MyModule), or give the spec to "
+                "a config's rl_module(rl_module_spec=...), which fills it with the algorithm's own class."
+            )
+        return composed(self.module_class, self.mixins or ()) if self.mixins else self.module_class
+
+    def is_of(self, module: object) -> bool:
+        """Whether a module's class is the one that this spec builds."""
+        return self.module_class is not None and self.class_to_build() is type(module)
 
     @property
     def pinned_choices(self) -> Pinned | None:
@@ -140,8 +165,10 @@ class RLModuleSpec(Spec):
         if isinstance(module, MultiRLModuleSpec.multi_rl_module_class):
             raise SpecError("RLModuleSpec.from_module: this is a MultiRLModule; use MultiRLModuleSpec.from_module")
         flags: dict[str, Any] = {name: True for name in ("inference_only", "learner_only") if getattr(module, name)}
+        module_class, mixins = parts_of(type(module))
         return cls(
-            module_class=type(module),
+            module_class=module_class,
+            mixins=mixins or None,
             observation_space=module.observation_space,
             action_space=module.action_space,
             model_config=dict(module.model_config),

@@ -57,7 +57,7 @@ class APPOConfig(IMPALAConfig):
         circular_buffer_iterations_per_batch: int = ...,
         target_network_update_freq: int = ...,
         tau: float = ...,
-        learner_class: type[Any] | None = ...,
+        learner_class: type[Any] | str | None = ...,
         learner_config_dict: Mapping[str, Any] | None = ...,
         model_config: Any = ...,
     ) -> Self: ...

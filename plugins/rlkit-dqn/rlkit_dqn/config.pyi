@@ -67,7 +67,7 @@ class DQNConfig(OffPolicyConfig):
         adam_epsilon: float = ...,
         categorical_distribution_temperature: float = ...,
         before_learn_on_batch: None = ...,
-        learner_class: type[Any] | None = ...,
+        learner_class: type[Any] | str | None = ...,
         learner_config_dict: Mapping[str, Any] | None = ...,
         model_config: Any = ...,
     ) -> Self: ...

@@ -55,7 +55,7 @@ class IMPALAConfig(AlgorithmConfig):
         entropy_coeff: float | Sequence[Sequence[float]] = ...,
         learner_queue_size: int = ...,
         broadcast_interval: int = ...,
-        learner_class: type[Any] | None = ...,
+        learner_class: type[Any] | str | None = ...,
         learner_config_dict: Mapping[str, Any] | None = ...,
         model_config: Any = ...,
     ) -> Self: ...

@@ -47,7 +47,7 @@ class OffPolicyConfig(AlgorithmConfig):
         target_network_update_freq: int = ...,
         tau: float = ...,
         burn_in_len: int = ...,
-        learner_class: type[Any] | None = ...,
+        learner_class: type[Any] | str | None = ...,
         learner_config_dict: Mapping[str, Any] | None = ...,
         model_config: Any = ...,
     ) -> Self: ...

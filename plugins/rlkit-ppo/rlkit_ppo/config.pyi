@@ -61,7 +61,7 @@ class PPOConfig(AlgorithmConfig):
         normalize_advantages: str | None = ...,
         reward_scaling: bool = ...,
         adam_epsilon: float = ...,
-        learner_class: type[Any] | None = ...,
+        learner_class: type[Any] | str | None = ...,
         learner_config_dict: Mapping[str, Any] | None = ...,
         model_config: Any = ...,
     ) -> Self: ...

@@ -36,6 +36,7 @@ def core_problems(config: DerivedSettings) -> Iterator[str]:
         yield "env_config is set but no environment: environment('CartPole-v1', env_config={...})"
     yield from _evaluation_problems(config)
     yield from _service_problems(config)
+    yield from mixin_problems(config)
     yield from learner_problems(config)
 
 
@@ -105,13 +106,23 @@ def _service_problems(config: DerivedSettings) -> Iterator[str]:
             yield f"{setting}: {error}"
 
 
+def mixin_problems(config: DerivedSettings) -> Iterator[str]:
+    """API mixins that are not installed, or cannot be mixed in."""
+    from rlkit_core.algorithm.config.used import mixins_named
+    from rlkit_core.rl_module.apis.composition import mixin_problem
+
+    for name in mixins_named(config):
+        if problem := mixin_problem(name):
+            yield f"rl_module(mixins=[{name!r}]): {problem}"
+
+
 def model_config_problems(config: DerivedSettings, auto_includes: Iterable[str]) -> Iterator[str]:
     """Misspelt keys of ``model_config``, where the modules are the algorithm's own (which wrote ``auto_includes``).
 
     A module class, catalog or component of the user's reads what it likes from ``model_config``; so may a gap
     filler of an installed plugin, so a key that resembles no known one passes.
     """
-    if config.stored("rl_module_spec") is not None or config.catalogs or config.components:
+    if config.stored("rl_module_spec") is not None or config.catalogs or config.components or config.mixins:
         return
     from rlkit_core.models.default_config import DefaultModelConfig
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 
+from rlkit_core.checkpoint.trust import class_named
 from rlkit_core.plugins.choices import components_problem
 from rlkit_core.plugins.discovery import canonical
 from rlkit_core.plugins.guard import in_use
@@ -88,10 +89,11 @@ def module_spec(value: RLModuleSpec | MultiRLModuleSpec | None) -> RLModuleSpec 
     raise ValueError(f"expected an RLModuleSpec or a MultiRLModuleSpec, got {type(value).__name__}")
 
 
-def class_with(method: str, what: str) -> Callable[[type[Any]], type[Any]]:
-    """A class that has ``method``."""
+def class_with(method: str, what: str) -> Callable[[type[Any] | str], type[Any]]:
+    """A class that has ``method``, or its ``"package.module:Class"``."""
 
-    def convert(value: type[Any]) -> type[Any]:
+    def convert(value: type[Any] | str) -> type[Any]:
+        value = class_named(value) if isinstance(value, str) else value
         if isinstance(value, type) and hasattr(value, method):
             return value
         raise ValueError(f"expected {what}, got {value!r}")

@@ -90,10 +90,15 @@ def _merged_single(config: DerivedSettings, given: RLModuleSpec | None, own_conf
         default = _default_spec(config, needed=spec.module_class is None)
         if default is not None:
             below = plain_model_config(default.model_config)
-            spec.module_class = spec.module_class or default.module_class
+            if spec.module_class is None:
+                spec.module_class = default.module_class
+                if default.mixins and not spec.mixins:
+                    spec.mixins = default.mixins
             if getattr(spec.module_class, "default_catalog_class", None) is None:
                 spec.catalog_class = spec.catalog_class or default.catalog_class
     spec.model_config = below | own_config.model_config | written
+    if own_config.mixins and not spec.mixins:
+        spec.mixins = tuple(own_config.mixins)
     if own_config.catalogs and not spec.catalogs:
         spec.catalogs = tuple(own_config.catalogs)
     if own_config.components:

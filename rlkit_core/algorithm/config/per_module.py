@@ -11,7 +11,7 @@ from rlkit_core.settings import SectionedSettings
 #: Settings outside of ``training()`` that are read for each module: how it is built, and how it is stepped.
 MODULE_SETTINGS: Final = frozenset(
     {
-        *("model_config", "catalogs", "components", "normalize_actions", "clip_actions"),
+        *("model_config", "catalogs", "components", "mixins", "normalize_actions", "clip_actions"),
         *("on_nonfinite", "log_gradients", "learner_config_dict"),
     }
 )

@@ -175,7 +175,7 @@ class CoreSettings(SectionedSettings):
     )
     _learner_class: type[Any] | None = setting(
         section="learners",
-        help="Learner subclass, if not the algorithm's own.",
+        help="Learner subclass, or its 'package.module:Class', if not the algorithm's own.",
         converter=optional(to.class_with("compute_loss_for_module", "a Learner subclass")),
     )
     learner_config_dict: dict[str, Any] = setting(
@@ -257,6 +257,12 @@ class CoreSettings(SectionedSettings):
         section="rl_module",
         help="Catalogs, by name or class, that come before the algorithm's own.",
         converter=to.catalogs,
+    )
+    mixins: list[str] = setting(
+        [],
+        section="rl_module",
+        help="API mixins, 'distribution/name', that are put onto the module's class, the first one first of all.",
+        converter=to.names,
     )
     components: dict[str, Any] = setting(
         {}, section="rl_module", help="Components by place: {'encoder': 'distribution/name'}.", converter=to.components

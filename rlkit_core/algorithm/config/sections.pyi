@@ -59,6 +59,7 @@ class CoreSettings(SectionedSettings):
     _model_config: dict[str, Any] = ...
     _rl_module_spec: RLModuleSpec | MultiRLModuleSpec | None = ...
     catalogs: list[str | type[Any]] = ...
+    mixins: list[str] = ...
     components: dict[str, Any] = ...
     _algorithm_config_overrides_per_module: dict[str, dict[str, Any]] = ...
     policies: list[str] | dict[str, RLModuleSpec | PolicySpec | None] | None = ...
@@ -142,7 +143,7 @@ class CoreSettings(SectionedSettings):
         max_requests_in_flight_per_learner: int = ...,
         num_gpus_per_learner: float = ...,
         local_gpu_idx: int = ...,
-        learner_class: type[Any] | None = ...,
+        learner_class: type[Any] | str | None = ...,
         learner_config_dict: Mapping[str, Any] | None = ...,
         compile: str | None = ...,
         on_nonfinite: str = ...,
@@ -166,7 +167,7 @@ class CoreSettings(SectionedSettings):
         num_epochs: int = ...,
         minibatch_size: int | None = ...,
         shuffle_batch_per_epoch: bool = ...,
-        learner_class: type[Any] | None = ...,
+        learner_class: type[Any] | str | None = ...,
         learner_config_dict: Mapping[str, Any] | None = ...,
         model_config: Any = ...,
     ) -> Self: ...
@@ -174,8 +175,9 @@ class CoreSettings(SectionedSettings):
         self,
         *,
         model_config: Any = ...,
-        rl_module_spec: RLModuleSpec | MultiRLModuleSpec | None = ...,
+        rl_module_spec: RLModuleSpec | MultiRLModuleSpec | Mapping[str, Any] | None = ...,
         catalogs: str | type[Any] | Iterable[str | type[Any]] | None = ...,
+        mixins: str | Iterable[str] | None = ...,
         components: Mapping[str, Any] | None = ...,
         algorithm_config_overrides_per_module: Mapping[str, Mapping[str, Any] | SectionedSettings] | None = ...,
     ) -> Self: ...

@@ -15,7 +15,7 @@ from typing import Any
 from rlkit_core.algorithm.config.derived import DerivedSettings
 from rlkit_core.algorithm.config.events import CALLBACK_EVENTS
 from rlkit_core.checkpoint import PassAtLoad, from_jsonable, register_json_type, to_jsonable
-from rlkit_core.checkpoint.trust import class_ref
+from rlkit_core.checkpoint.trust import class_ref, reading
 from rlkit_core.errors import CheckpointError, ConfigError
 
 
@@ -61,7 +61,8 @@ def loads(text: str, base: type[DerivedSettings], passed: Mapping[str, Any]) -> 
         raise ConfigError(f"cannot read this config: {error}") from error
     if not isinstance(plain, dict) or not isinstance(plain.get("settings"), dict) or "class" not in plain:
         raise ConfigError("this is no config: expected an object with 'class', 'set' and 'settings'")
-    config = _decode(plain, passed)
+    with reading():
+        config = _decode(plain, passed)
     if not isinstance(config, base):
         raise ConfigError(f"this is a {type(config).__name__}, expected a {base.__name__}")
     return config

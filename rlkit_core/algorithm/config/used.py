@@ -8,6 +8,7 @@ from typing import Any
 
 import gymnasium as gym
 
+from rlkit_core.algorithm.config import converters as to
 from rlkit_core.algorithm.config.derived import DerivedSettings
 from rlkit_core.envs.naming.names import FAMILIES
 from rlkit_core.errors import AmbiguousComponentError, PluginError, RLKitError
@@ -22,7 +23,7 @@ from rlkit_core.plugins.used.lock import Lock, Used, foundation, used_catalogs
 SERVICES = {"executor": "executor", "compile": "step_engine", "plugins": "callbacks", "writers": "writer"}
 """Settings that name services, and the kind that each names."""
 _ROLES = {"step_engine": "step engine"}
-_NAMED_ROLES = ("executor", "step engine", "callbacks", "writer", "catalog")
+_NAMED_ROLES = ("executor", "step engine", "callbacks", "writer", "catalog", "mixin")
 
 
 def used_by_config(config: DerivedSettings, host: PluginHost | None = None) -> Lock:
@@ -42,7 +43,7 @@ def used_by_config(config: DerivedSettings, host: PluginHost | None = None) -> L
     installed = [d for d in host.snapshot.distributions if d.name in config.plugin_config]
     lock |= Lock(Used.of("settings", "plugin_config", Origin(d.name, d.version)) for d in installed)
     lock |= Lock(used_catalogs(config.catalogs, host.snapshot, host.origin_of))
-    return lock | Lock([*_env(config.env, host), *_services(config, host)])
+    return lock | Lock([*_env(config.env, host), *_services(config, host), *_mixins(config, host)])
 
 
 def distributions_named(config: DerivedSettings, host: PluginHost) -> set[str]:
@@ -69,6 +70,8 @@ def names_in_full(config: DerivedSettings, lock: Lock, host: PluginHost | None =
     owners: dict[str, set[str]] = {}
     for found in host.services():
         owners.setdefault(canonical(found.name), set()).add(found.origin.distribution)
+    for api in host.module_apis if config.mixins else ():
+        owners.setdefault(canonical(api.name), set()).add(api.origin.distribution)
     for entry in host.snapshot.entry_points(GROUP_CATALOGS):
         owners.setdefault(canonical(entry.name), set()).add(entry.distribution)
 
@@ -78,7 +81,7 @@ def names_in_full(config: DerivedSettings, lock: Lock, host: PluginHost | None =
         return meant.get(short, name) if claimed else name
 
     changed: dict[str, Any] = {}
-    for setting in (*SERVICES, "catalogs"):
+    for setting in (*SERVICES, "catalogs", "mixins"):
         value = config.stored(setting) if setting in config.known_settings() else None
         new = [full(one) for one in value] if isinstance(value, list | tuple) else full(value)
         if new != (list(value) if isinstance(value, tuple) else value):
@@ -119,6 +122,23 @@ def _modules_of(env_id: str) -> Iterator[object]:
     family = name.partition("/")[0]
     if "/" in name:
         yield FAMILIES[family][0] if family in FAMILIES else family
+
+
+def mixins_named(config: DerivedSettings) -> list[str]:
+    """API mixins that a config or a spec in it puts onto a module, as they are written."""
+    names = list(config.mixins)
+    for settings in config.algorithm_config_overrides_per_module.values():
+        names += to.names(settings.get("mixins"))
+    for spec in [config.stored("rl_module_spec"), *config.specs_of_modules.values()]:
+        names += getattr(spec, "mixins", None) or ()
+    return list(dict.fromkeys(names))
+
+
+def _mixins(config: DerivedSettings, host: PluginHost) -> Iterator[Used]:
+    for name in mixins_named(config):
+        with suppress(RLKitError):
+            found = host.find_module_api(name)
+            yield Used("mixin", found.id, found.origin.distribution, found.origin.version)
 
 
 def _services(config: DerivedSettings, host: PluginHost) -> Iterator[Used]:

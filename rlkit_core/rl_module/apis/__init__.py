@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from rlkit_core.errors import ModuleAPIError, PluginError
-from rlkit_core.plugins.discovery import CORE, RESERVED
 from rlkit_core.plugins.guard import in_use, notice
 from rlkit_core.plugins.host import PluginHost, default_host
 from rlkit_core.plugins.records import ModuleAPI, Registered
 from rlkit_core.plugins.using import driver_name
 from rlkit_core.rl_module.apis.driver_contract import driver_problems
+from rlkit_core.rl_module.apis.mixin_class import mixin_of
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
@@ -110,32 +109,6 @@ def module_built(module: object) -> None:
         if hook is not None:
             with in_use(driver_name(record, "on_module_built")):
                 hook(module)
-
-
-def mixin_of(record: Registered[ModuleAPI], host: PluginHost) -> type:
-    """Import and return the mixin class of a registered API.
-
-    Raises:
-        PluginError: it cannot be imported, or cannot serve; it is not of the distribution that registered it.
-    """
-    mixin: type = record.load("mixin")
-    problem = _foreign(mixin, record, host)
-    if problem:
-        raise PluginError(f"{record.kind} {record.id!r}: {problem}")
-    return mixin
-
-
-def _foreign(mixin: type, record: Registered[ModuleAPI], host: PluginHost) -> str | None:
-    """Say why a mixin is not its record's to name: with somebody else's it would serve modules that never asked."""
-    name, own = f"{mixin.__module__}.{mixin.__qualname__}", record.origin.distribution
-    if mixin.__module__.partition(".")[0] in sys.stdlib_module_names - {"__main__"}:
-        return f"its mixin {name} is Python's own; write a class of your own, which modules can choose to inherit"
-    if own == CORE:
-        return None
-    whose = host.origin_of(mixin).distribution
-    if whose == own or (own == RESERVED and whose != CORE) or (whose == RESERVED and mixin.__module__ != "__main__"):
-        return None
-    return f"its mixin {name} is of {whose}; a record names a mixin of its own distribution, {own}"
 
 
 @functools.lru_cache(maxsize=512)

@@ -18,8 +18,10 @@ class InferenceOnlyAPI(abc.ABC):
     def get_non_inference_attributes(self) -> list[str]:
         """Return attribute paths, dots for sub-attributes: ``["vf", "encoder.critic_encoder"]``.
 
-        Names that do not exist on this instance are skipped.
+        Names that do not exist on this instance are skipped. What overrides it adds to ``super()``'s, which here are
+        none.
         """
+        return []
 
 
 class InferenceOnlyDriver:
