@@ -18,7 +18,6 @@ from typing import Any
 
 from rlkit_core.errors import CheckpointError, did_you_mean
 from rlkit_core.plugins.guard import describe
-from rlkit_core.plugins.quarantine import quarantined
 from rlkit_core.plugins.used.lock import requirement
 from rlkit_core.plugins.using import import_by_name
 
@@ -113,11 +112,8 @@ def class_named(ref: str) -> type:
 
 
 def _imported_for(ref: str, module_name: str) -> ModuleType:
-    from rlkit_core.plugins.host import default_host
-
     try:
-        with quarantined(default_host().origin_of(module_name)):
-            return importlib.import_module(module_name)
+        return import_by_name(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise ValueError(f"{ref!r}: {module_name} cannot be imported ({describe(error)})") from error
@@ -125,7 +121,7 @@ def _imported_for(ref: str, module_name: str) -> ModuleType:
         raise ValueError(
             f"{ref!r}: there is no module {error.name!r}.{near} Install its package, or give its file: --plugin FILE.py"
         ) from error
-    except (Exception, SystemExit) as error:
+    except Exception as error:
         raise ValueError(f"{ref!r}: {module_name} cannot be imported ({describe(error)})") from error
 
 

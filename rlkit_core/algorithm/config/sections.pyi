@@ -127,7 +127,7 @@ class CoreSettings(SectionedSettings):
     def env_runners(
         self,
         *,
-        env_runner_cls: type[Any] | None = ...,
+        env_runner_cls: type[Any] | str | None = ...,
         num_env_runners: int = ...,
         max_requests_in_flight_per_env_runner: int = ...,
         num_envs_per_env_runner: int = ...,
@@ -175,7 +175,7 @@ class CoreSettings(SectionedSettings):
         self,
         *,
         model_config: Any = ...,
-        rl_module_spec: RLModuleSpec | MultiRLModuleSpec | Mapping[str, Any] | None = ...,
+        rl_module_spec: RLModuleSpec | MultiRLModuleSpec | None = ...,
         catalogs: str | type[Any] | Iterable[str | type[Any]] | None = ...,
         mixins: str | Iterable[str] | None = ...,
         components: Mapping[str, Any] | None = ...,

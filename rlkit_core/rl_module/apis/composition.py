@@ -61,7 +61,7 @@ def find_mixin(name: str) -> Registered[ModuleAPI]:
 
 
 @functools.lru_cache(maxsize=256)
-def _composed(base: Any, records: tuple[Registered[ModuleAPI], ...]) -> Any:
+def _composed(base: type[object], records: tuple[Registered[ModuleAPI], ...]) -> Any:
     host = default_host()
     implementations: list[type[Any]] = []
     for index, record in enumerate(records):
@@ -79,7 +79,7 @@ def _composed(base: Any, records: tuple[Registered[ModuleAPI], ...]) -> Any:
     ids = tuple(record.id for record in records)
     listed = " and ".join([*map(repr, ids), base.__name__])
 
-    def __reduce_ex__(self: Any, protocol: Any) -> Any:  # noqa: N807
+    def __reduce_ex__(self: object, protocol: int) -> Any:  # noqa: N807
         """A module is copied and sent with its class as what that is composed of."""
         reduced = super(made, self).__reduce_ex__(protocol)
         return reduced if type(self) is not made else (_blank, (base, ids), *reduced[2:])
@@ -87,7 +87,8 @@ def _composed(base: Any, records: tuple[Registered[ModuleAPI], ...]) -> Any:
     name = "With".join([base.__name__, *(_camel(record.name) for record in records)])
     body = {"__module__": base.__module__, "__qualname__": name, "__doc__": base.__doc__, _PARTS: (base, ids)}
     try:
-        made: Any = type(base)(name, (*implementations, base), {**body, "__reduce_ex__": __reduce_ex__})
+        metaclass: Any = type(base)
+        made: Any = metaclass(name, (*implementations, base), {**body, "__reduce_ex__": __reduce_ex__})
     except TypeError as error:  # no order of bases, or metaclasses that contradict each other
         raise SpecError(f"{listed} cannot be one class: {error}") from error
     missing = set(getattr(made, "__abstractmethods__", ())) - set(getattr(base, "__abstractmethods__", ()))
@@ -101,7 +102,7 @@ def _camel(name: str) -> str:
     return "".join(word[:1].upper() + word[1:] for word in words)
 
 
-def _blank(base: Any, mixins: tuple[str, ...]) -> Any:
+def _blank(base: type[object], mixins: tuple[str, ...]) -> Any:
     cls: Any = composed(base, mixins)
     return cls.__new__(cls)
 
