@@ -71,7 +71,8 @@ class Learner(OverridePoints, Checkpointable):
         finite: the check for losses and gradients that are not.
         peers: the learners that it averages gradients with; ``Alone`` where there are none.
         engine: takes the gradient steps.
-        capturable: False keeps other engines than the eager one away from these steps.
+        capturable: False keeps engines that record steps away: ``compile="auto"`` is eager then, and a named engine is
+            refused. For losses that do something else from call to call which :meth:`step_variant` cannot tell.
     """
 
     framework: Final = "torch"
@@ -298,7 +299,7 @@ class Learner(OverridePoints, Checkpointable):
                 minibatch_size=minibatch_size,
                 num_total_minibatches=num_total_minibatches,
             )
-            ready, total = self.peers.plan(list(self.module), ready, counts, minibatch_size)
+            ready, total = self.peers.plan(list(self.module), ready, counts, minibatch_size, self.step_kind)
             if not ready:
                 return self._nothing_to_do(reduce_metrics)
             self._effect.begin(ready, self.module, self.optimizers)
@@ -377,8 +378,8 @@ class Learner(OverridePoints, Checkpointable):
     # -- who takes steps, and with whom -------------------------------------------------------------------------------
 
     def _choose_engine(self) -> None:
-        own_step = not self.capturable or type(self)._update is not Learner._update
-        self.engine = make_engine(self, own_step=own_step)
+        own_update = type(self)._update is not Learner._update
+        self.engine = make_engine(self, capturable=self.capturable, own_update=own_update)
 
     def join(self, peers: Peers) -> None:
         """Learn together with others from now on: gradients are averaged, choices made in common."""

@@ -288,7 +288,11 @@ class OverridePoints:
     def step_variant(self, module_id: str) -> Hashable:
         """Which kind of step the next one is, where there are several (a policy that is stepped every other time).
 
-        A recorded step is replayed for steps of its own kind only. It must be equal on all learners of a group.
+        What a loss decides in Python (an ``if``, a number, the entries of its dict) is frozen when a step is recorded,
+        so it belongs into what this returns: a recorded step is replayed only where the variants of all trained modules
+        are those it was recorded with, and each combination has a recording of its own. So there should be few. It is
+        asked before every step, must be equal on all learners of a group (checked once an update, by its ``repr``), and
+        must not change anything.
         """
         return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Protocol
 
 from torch import Tensor
@@ -34,7 +34,12 @@ class Peers(Protocol):
         """For each choice among ``module_ids``, those that every learner has chosen, in that order."""
 
     def plan(
-        self, module_ids: Sequence[str], ready: dict[str, ModuleBatch], counts: Mapping[str, int], size: int | None
+        self,
+        module_ids: Sequence[str],
+        ready: dict[str, ModuleBatch],
+        counts: Mapping[str, int],
+        size: int | None,
+        kind: Hashable = None,
     ) -> tuple[dict[str, ModuleBatch], int]:
         """Agree on the gradient steps of an update.
 
@@ -43,10 +48,14 @@ class Peers(Protocol):
             ready: this learner's rows by module; none of them empty.
             counts: minibatches that each of its modules needs.
             size: rows of a minibatch; None is all of them.
+            kind: of the first step: see ``step_kind`` of a learner.
 
         Returns:
             The modules that every learner has rows of, and the number of minibatches: the largest that any module of
             any learner needs.
+
+        Raises:
+            ConfigError: the learners are about to take steps of different kinds.
         """
 
     def gather_moments(self, moments: list[Tensor]) -> list[Tensor]:
@@ -97,7 +106,12 @@ class Alone:
         return [tuple(ids) for ids in chosen]
 
     def plan(
-        self, module_ids: Sequence[str], ready: dict[str, ModuleBatch], counts: Mapping[str, int], size: int | None
+        self,
+        module_ids: Sequence[str],
+        ready: dict[str, ModuleBatch],
+        counts: Mapping[str, int],
+        size: int | None,
+        kind: Hashable = None,
     ) -> tuple[dict[str, ModuleBatch], int]:
         """All that is ready, and as many minibatches as the largest module needs."""
         return ready, max(counts.values(), default=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,6 +15,11 @@ from rlkit_core.plugins.using import code_of
 
 #: The engine that ``compile="auto"`` means, if it is installed.
 AUTO = "rlkit-capture/auto"
+
+
+_LOG = logging.getLogger(__name__)
+#: Why steps of some learners are eager, where it was said already.
+_SAID: set[str] = set()
 
 
 class StepEngine(Protocol):
@@ -83,33 +89,45 @@ class Eager:
         """Nothing is left to look at."""
 
 
-def make_engine(learner: OverridePoints, *, own_step: bool) -> StepEngine:
+def make_engine(learner: OverridePoints, *, capturable: bool, own_update: bool) -> StepEngine:
     """The engine that ``learners(compile=...)`` names.
 
     Args:
         learner: a built learner.
-        own_step: its class overrides ``_update()`` or says that its steps are not to be taken by others. ``"auto"``
-            then is eager.
+        capturable: whether its class lets others take its steps. Else ``"auto"`` is eager, and says so once for each
+            class of learners.
+        own_update: whether its class overrides ``_update()``, which counts as not capturable.
 
     Raises:
-        ConfigError: an engine is named and ``own_step``, or the engine does not serve this learner.
+        ConfigError: an engine is named and the learner not capturable, or the engine does not serve this learner.
         PluginNotFoundError: nothing installed has an engine of that name; the message says what to install.
         PluginError: its plugin failed or is disabled.
     """
     name = learner.config.compile
-    if name is None or (name == "auto" and own_step):
+    if name is None:
         return Eager(learner)
-    if own_step:
-        raise ConfigError(
-            f"learners(compile={name!r}): {type(learner).__name__} overrides _update(), which an engine would bypass; "
-            "override compute_losses() or postprocess_gradients() instead, or use compile=None"
+    own_step, who = None, type(learner).__name__
+    if not capturable:
+        own_step = f"{who}.capturable is False, so its steps are not to be recorded; set it to True if they may be"
+    elif own_update:
+        own_step = (
+            f"{who} overrides _update(), which an engine would bypass; override compute_losses() or "
+            "postprocess_gradients() instead"
         )
+    if own_step is not None and name != "auto":
+        raise ConfigError(f"learners(compile={name!r}): {own_step}, or use compile=None")
     try:
-        target: EngineMaker = default_host().get_service("step_engine", AUTO if name == "auto" else name)
+        service = default_host().find_service("step_engine", AUTO if name == "auto" else name)
+        target: EngineMaker | None = None if own_step else service.load()
     except PluginError:  # not installed, disabled, or broken, which the host has said
         if name == "auto":
             return Eager(learner)
         raise
+    if target is None:
+        if own_step not in _SAID:
+            _SAID.add(str(own_step))
+            _LOG.warning("learners(compile='auto'): steps run eagerly: %s", own_step)
+        return Eager(learner)
     with code_of(target, f"step engine {name!r}, when it was made"):
         engine = target(learner)
     missing = [one for one in ("begin_update", "step", "end_update") if not hasattr(engine, one)]

@@ -107,14 +107,22 @@ def test_an_engine_is_chosen_by_its_name_and_told_of_updates_and_steps(engine_la
     learner = build("noting")
     learner.update({"default_policy": rows()}, minibatch_size=16, num_epochs=2)
     assert learner.engine.calls == ["made", "begin", *["step"] * 4, "end"]
-    for own in (OwnUpdate, KeepsOthersAway):
-        with pytest.raises(ConfigError, match=r"compile='noting'.*use compile=None"):
-            build("noting", own)
 
 
-@pytest.mark.parametrize("own", [OwnUpdate, KeepsOthersAway])
-def test_auto_leaves_alone_who_takes_steps_of_its_own(own):
-    assert isinstance(build("auto", own).engine, Eager)
+@pytest.mark.parametrize(
+    ("own", "why"),
+    [(OwnUpdate, "OwnUpdate overrides _update"), (KeepsOthersAway, "KeepsOthersAway.capturable is False")],
+)
+def test_auto_leaves_alone_who_takes_steps_of_its_own(own, why, engine_lab, monkeypatch, caplog):
+    monkeypatch.setattr(step, "AUTO", "engine-lab/noting")
+    monkeypatch.setattr(step, "_SAID", set())
+    for _ in range(2):
+        assert type(build("auto", own).engine) is Eager
+    (record,) = caplog.records
+    assert why in record.getMessage()
+    with pytest.raises(ConfigError, match=rf"compile='noting'.*{why}.*compile=None"):
+        build("noting", own)
+    assert type(build("auto").engine) is Noting
 
 
 def test_without_an_engine_auto_is_eager_and_a_name_says_what_to_install(monkeypatch, caplog):

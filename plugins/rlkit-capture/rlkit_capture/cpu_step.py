@@ -6,8 +6,19 @@ import math
 
 from torch import Tensor
 
+from rlkit_capture.check_times import CheckTimes
 from rlkit_capture.recording import Builder, NotTraceableError, Recording, Trace
-from rlkit_capture.traced_gradients import DIFFERS, GradientRun, StepState, all_close, copy_all, named_leaves, same_bits
+from rlkit_capture.traced_gradients import (
+    DIFFERS,
+    Equal,
+    GradientRun,
+    StepState,
+    about_equal,
+    all_close,
+    copy_all,
+    named_leaves,
+    same_bits,
+)
 from rlkit_core import Learner
 from rlkit_core.learner.minibatch import Minibatch
 
@@ -22,11 +33,13 @@ class CpuStep:
         exact: only what equals the eager run to the last bit is a replay of it.
 
     Attributes:
+        due: when replays are checked.
         problem: why it cannot be replayed; None where it can. The step itself can be taken in any case.
     """
 
     def __init__(self, learner: Learner, batch: Minibatch, builder: type[Builder], *, exact: bool = False) -> None:
-        self._learner, self._equal = learner, same_bits if exact else all_close
+        self._learner, self._exact, self.due = learner, exact, CheckTimes()
+        equal = same_bits if exact else all_close
         self._run = GradientRun(learner, batch)
         before = StepState(learner)
         trace = Trace(self._run.run)
@@ -37,12 +50,12 @@ class CpuStep:
         self.problem: str | None = None
         try:
             self._recording = Recording(trace, leaves, builder, exact=exact)
-            if not self._replays_as(self._run, self._first, list(leaves.values()), before):
+            if not self._replays_as(self._run, self._first, list(leaves.values()), before, equal):
                 self.problem = DIFFERS
         except NotTraceableError as error:
             self.problem = str(error)
         # A step that draws random numbers or changes buffers can only be repeated from where it began.
-        self._moves = not before.equals(StepState(learner), self._equal)
+        self._moves = not before.equals(StepState(learner), equal)
 
     def take_first(self, batch: Minibatch) -> None:
         """Take the step that was recorded, from what it computed then."""
@@ -65,16 +78,28 @@ class CpuStep:
             self._learner.eager_step(batch)
 
     def check(self, batch: Minibatch, inputs: list[Tensor]) -> bool:
-        """Take a step eagerly; whether a replay would have been the same."""
+        """Take a step both ways; whether they are the same.
+
+        Where a replay has to be exact, the step is the eager one, which is the same or the right one. Else it is the
+        replayed one, and nothing is stepped where they differ.
+        """
         run, before = GradientRun(self._learner, batch), StepState(self._learner)
         outputs = run.run()
-        same = run.logs_like(self._run) and self._replays_as(run, outputs, inputs, before)
-        if not self._finish(run, outputs):
+        same = run.logs_like(self._run) and self._replays_as(
+            run, outputs, inputs, before, same_bits if self._exact else about_equal
+        )
+        if not self._exact:
+            before.put_back()
+            if same:
+                self.replay(batch, inputs)
+        elif not self._finish(run, outputs):
             before.put_back()
             self._learner.eager_step(batch)
         return same
 
-    def _replays_as(self, run: GradientRun, outputs: list[Tensor], inputs: list[Tensor], before: StepState) -> bool:
+    def _replays_as(
+        self, run: GradientRun, outputs: list[Tensor], inputs: list[Tensor], before: StepState, equal: Equal
+    ) -> bool:
         """Whether a replay from ``before`` gives what a run gave; all is then as the run left it.
 
         Raises:
@@ -90,8 +115,8 @@ class CpuStep:
             raise NotTraceableError(f"the recorded operations cannot be replayed: {error}") from error
         else:
             # Gradients outside of flat buffers are among the outputs, the others were written in place.
-            same = self._equal(outputs, again) and self._equal(expected, gradients)
-            return same and after.equals(StepState(self._learner), self._equal)
+            same = equal(outputs, again) and equal(expected, gradients)
+            return same and after.equals(StepState(self._learner), equal)
         finally:
             copy_all(gradients, expected)
             after.put_back()

@@ -14,10 +14,21 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from rlkit_capture.check_times import CheckTimes
 from rlkit_capture.cuda_graph import CudaGraphRecording
 from rlkit_capture.deferred_checks import DeferredChecks
 from rlkit_capture.recording import NotTraceableError
-from rlkit_capture.traced_gradients import DIFFERS, Equal, GradientRun, all_close, copy_all, named_leaves
+from rlkit_capture.traced_gradients import (
+    DIFFERS,
+    Equal,
+    GradientRun,
+    StepState,
+    about_equal,
+    all_close,
+    copy_all,
+    named_leaves,
+    same_bits,
+)
 from rlkit_core import Learner
 from rlkit_core.data.nested import map_leaves
 from rlkit_core.learner.minibatch import Minibatch
@@ -51,6 +62,7 @@ class CudaStep:
         equal: Equal = all_close,
     ) -> None:
         self._learner, self._checks = learner, checks
+        self._exact, self.due = equal is same_bits, CheckTimes()
         static = {mid: map_leaves(torch.clone, rows) for mid, rows in batch.items()}
         self._run = GradientRun(learner, static)
         self._inside: list[RegisteredOptimizer] | None = None
@@ -116,21 +128,57 @@ class CudaStep:
         if not self._finish(self._recording.replay(inputs)):
             self._learner.eager_step(batch)
 
+    def check(self, batch: Minibatch, inputs: list[Tensor]) -> bool:
+        """Take a step both ways; whether they are the same.
+
+        The step is the replayed one. Where they differ it is the eager one if a replay has to be exact, and none else.
+        """
+        learner = self._learner
+        stepped = [t for r in learner.optimizers if isinstance(r.step, FusedStep) for t in r.step.prepare()]
+        before = StepState(learner, stepped)
+        run = GradientRun(learner, batch)
+        outputs = [tensor.detach().clone() for tensor in run.run()]
+        learner.forget_losses()
+        gradients = [gradient for parameter, gradient in run.gradients.items() if parameter not in run.loose]
+        expected, after = [gradient.clone() for gradient in gradients], StepState(learner)
+        before.put_back()
+        for registered in self._inside or ():
+            registered.step.hold_rates_as_tensors()  # type: ignore[attr-defined]
+        again = self._recording.replay(inputs)
+        equal = same_bits if self._exact else about_equal
+        same = run.logs_like(self._run) and equal(outputs, again) and equal(expected, gradients)
+        if same and after.equals(StepState(learner), equal):
+            if not self._finish(again):
+                learner.eager_step(batch)
+            return True
+        before.put_back()
+        if self._exact:
+            copy_all(gradients, expected)
+            after.put_back()
+            if not self._take(run, outputs):
+                before.put_back()
+                learner.eager_step(batch)
+        return False
+
+    def _take(self, run: GradientRun, outputs: Sequence[Tensor]) -> bool:
+        """Step outside of the graph with the gradients of a run; False where a value is not finite."""
+        learner, numbers = self._learner, outputs[0].tolist()
+        if not all(math.isfinite(numbers[k]) for k in run.all_checked):
+            return False
+        learner.metrics.log_block(run.keys, run.values(numbers))
+        for (module_id, name), rows in zip(run.rows, outputs[1:], strict=False):
+            learner.rows.add(module_id, name, rows.clone())
+        learner.apply_gradients(run.gradients)
+        return True
+
     def _finish(self, outputs: Sequence[Tensor]) -> bool:
         run = self._run
-        numbers = outputs[0].clone()
-        if self._inside is None:
-            read = numbers.tolist()
-            if not all(math.isfinite(read[k]) for k in run.all_checked):
-                return False
-            self._learner.metrics.log_block(run.keys, run.values(read))
-        else:
-            self._checks.add(self, numbers)
-        for (module_id, name), rows in zip(run.rows, outputs[1:], strict=False):
-            self._learner.rows.add(module_id, name, rows.clone())
         if self._inside is None:
             run.place_loose(outputs[1 + len(run.rows) :])
-            self._learner.apply_gradients(run.gradients)
+            return self._take(run, outputs)
+        self._checks.add(self, outputs[0].clone())
+        for (module_id, name), rows in zip(run.rows, outputs[1:], strict=False):
+            self._learner.rows.add(module_id, name, rows.clone())
         return True
 
     def log(self, numbers: Sequence[float]) -> dict[str, str]:

@@ -47,7 +47,8 @@ class CaptureEngine:
         learner: whose steps these are.
         builder: makes a function of recorded operations, on the CPU.
         exact: replay only what equals the eager step to the last bit, and be eager otherwise (``"auto"``). Else a
-            tolerance of float32 is enough, and a step that cannot be recorded is an error.
+            tolerance of float32 is enough, and a step that cannot be recorded, or is no longer what was recorded, is an
+            error.
         eager_steps: how many steps on minibatches of one shape come before the one that is recorded.
 
     Attributes:
@@ -66,7 +67,6 @@ class CaptureEngine:
         self._eager: dict[str, str] = {}
         self._seen: dict[str, int] = {}
         self._names: dict[Key, str] = {}
-        self._next_checks: dict[Key, tuple[int, int]] = {}
         self._updates = 0
         self._told: set[str] = set()
         self.on_gpu = learner.device.type == "cuda"
@@ -93,12 +93,13 @@ class CaptureEngine:
         recorded = self.steps.get(key)
         if recorded is None:
             self._first_steps(key, minibatch)
-        elif self._exact and isinstance(recorded, CpuStep) and self._is_check_due(key):
-            if not recorded.check(minibatch, inputs):
-                del self.steps[key]
-                self._stay_eager(key, DIFFERS)
-        else:
+        elif not recorded.due.now(self._updates):
             recorded.replay(minibatch, inputs)
+        elif not recorded.check(minibatch, inputs):
+            del self.steps[key]
+            if not self._exact:
+                raise NotTraceableError(f"learners(compile={learner.config.compile!r}): {DIFFERS}")
+            self._stay_eager(key, DIFFERS)
 
     def end_update(self) -> None:
         """Look at what is left to look at."""
@@ -173,20 +174,7 @@ class CaptureEngine:
         step.take_first(minibatch)
         if step.problem is None:
             self.steps[key] = step
-            self._next_checks[key] = (0, 1)
         return step.problem
-
-    def _is_check_due(self, key: Key) -> bool:
-        """Whether to look again whether a replay equals the eager step.
-
-        A Python number in a loss is part of a recording. One that changes shows in the next step or the next update;
-        both are looked at before they are taken, and so is a step after 2, 4, 8, ... more updates.
-        """
-        at, gap = self._next_checks[key]
-        if self._updates < at:
-            return False
-        self._next_checks[key] = (self._updates + gap, 2 * gap if at else gap)
-        return True
 
     def _stay_eager(self, key: Key, reason: str) -> None:
         self._eager[self._name(key)] = reason

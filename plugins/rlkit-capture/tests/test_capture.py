@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from rlkit_capture import engine
+from rlkit_capture.check_times import CheckTimes
 from rlkit_capture.engine import CaptureEngine
 from rlkit_capture.recording import NotTraceableError
 from rlkit_core.errors import ConfigError, NonFiniteError
@@ -137,7 +138,13 @@ def test_the_loss_is_called_once_and_then_replayed():
     batch = rows(learner)
     learner.calls = 0
     update(learner, batch)
-    assert learner.calls == 1
+    assert learner.calls == 1 + 2  # the first and the sixth of seven replays are compared with the eager step
+
+
+def test_replays_are_compared_ever_more_seldom():
+    times = CheckTimes()
+    looked_at = [number for number in range(1, 3000) if times.now(number // 50)]
+    assert looked_at == [1, 6, 30, 50, 151, 755]  # 50 is the first of the second update
 
 
 class OwnUpdate(PPOTorchLearner):

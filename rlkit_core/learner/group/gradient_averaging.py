@@ -8,7 +8,8 @@ and whether it is skipped. A gradient step costs one all-reduce, whatever the nu
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+import zlib
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from itertools import islice
 
 import torch
@@ -63,14 +64,29 @@ class GradientAveraging:
         return [tuple(mid for mid, keep in zip(module_ids, part, strict=True) if keep) for part in parts]
 
     def plan(
-        self, module_ids: Sequence[str], ready: dict[str, ModuleBatch], counts: Mapping[str, int], size: int | None
+        self,
+        module_ids: Sequence[str],
+        ready: dict[str, ModuleBatch],
+        counts: Mapping[str, int],
+        size: int | None,
+        kind: Hashable = None,
     ) -> tuple[dict[str, ModuleBatch], int]:
-        """The modules that every learner has rows of, and the largest number of minibatches that any needs."""
+        """The modules that every learner has rows of, and the largest number of minibatches that any needs.
+
+        Raises:
+            ConfigError: the learners are about to take steps of different kinds.
+        """
         numbers: list[float] = []
         for module_id in module_ids:
             rows = ready.get(module_id, {})
             numbers += [counts.get(module_id, 0), num_rows(rows), Columns.LOSS_MASK in rows]
+        numbers.append(zlib.crc32(repr(kind).encode()))  # a hash() differs from process to process
         seen = self._collective.gather_numbers(numbers)
+        if any(row[-1] != seen[0][-1] for row in seen):
+            raise ConfigError(
+                f"{self._learner_name}.step_variant() differs from learner to learner: on learner {self.rank} the step "
+                f"is {kind!r}. It has to depend on what is equal on all of them: weights_seq_no, timesteps, settings"
+            )
         common, total, self._masked = {}, 0, False
         sizes: dict[str, list[float]] = {}
         for index, module_id in enumerate(module_ids):
