@@ -191,3 +191,14 @@ def test_it_is_kept_in_a_configs_json():
     made = config()
     assert type(made).from_json(made.to_json()).env_runner_cls is Counting
     assert sys.modules[Counting.__module__].Counting is Counting
+
+
+def test_a_class_may_be_named(tmp_path, monkeypatch):
+    (tmp_path / "acme_runners.py").write_text(
+        "from rlkit_core.protocols import EnvRunner\n\n\nclass Nothing(EnvRunner):\n    pass\n", encoding="utf-8"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    made = ACConfig().env_runners(env_runner_cls="acme_runners:Nothing")
+    assert made.env_runner_cls.__name__ == "Nothing"
+    with pytest.raises(ConfigError, match="Did you mean 'Nothing'"):
+        ACConfig().env_runners(env_runner_cls="acme_runners:Nothin")
