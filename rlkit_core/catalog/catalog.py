@@ -28,6 +28,7 @@ from rlkit_core.models.q_network import QNetwork, joined_width
 from rlkit_core.plugins.choices import ENCODER_SLOT
 from rlkit_core.plugins.records import Component
 from rlkit_core.plugins.registry import Choice
+from rlkit_core.settings.of_parts import Part, declared_by
 
 #: Initializers that policy gradients learn well with (Andrychowicz et al. 2021, section 3.2): orthogonal hidden
 #: layers of gain sqrt(2), a policy output near zero, a value output of gain 1. They apply to each group of layers
@@ -57,6 +58,9 @@ class Catalog:
 
     #: Components of this catalog.
     components: ClassVar[tuple[Component, ...]] = ()
+    #: What it reads from ``model_config`` beside the built-in settings: ``{name: setting(default, help=...)}``. A
+    #: subclass that says nothing itself may read anything.
+    settings: ClassVar[Mapping[str, Any] | None] = {}
     #: Registered name of the algorithm this catalog belongs to.
     algorithm: ClassVar[str | None] = None
 
@@ -77,6 +81,9 @@ class Catalog:
         self.observation_space = observation_space
         self.action_space = action_space
         self._model_config_dict = self._effective(model_config_dict)
+        declared = declared_by(type(self))
+        if declared:
+            self._model_config_dict = declared.filled(self._model_config_dict)
         scope.model_config = self._model_config_dict
         scope.action_space = action_space
         self._latent_dims: Any = None
@@ -114,6 +121,13 @@ class Catalog:
             ConfigError: names the key, and the slots that there are.
         """
         self._scope.check_slots()
+
+    @property
+    def parts(self) -> list[Part]:
+        """What has a say in which settings there are: this catalog, and each component chosen so far."""
+        name = f"catalog {type(self).__name__}"
+        chosen = {choice.id: choice.component.record.settings for choice in self.trace}
+        return [Part(name, declared_by(type(self))), *(Part(*component) for component in chosen.items())]
 
     @property
     def trace(self) -> list[Choice]:
@@ -275,6 +289,8 @@ class ActorCriticCatalog(Catalog):
     initializer, :data:`RL_INITIALIZERS` apply.
     """
 
+    settings: ClassVar[Mapping[str, Any] | None] = {}
+
     @staticmethod
     def _effective(model_config: Mapping[str, Any]) -> dict[str, Any]:
         return with_rl_initializers(effective_model_config(model_config))
@@ -297,7 +313,7 @@ class ActorCriticCatalog(Catalog):
                 f"{getattr(dist_cls, '__name__', dist_cls)}. Leave free_log_std off for this action space."
             )
         with self._scope.distribution_in_use("required_input_dim"):
-            width = dist_cls.required_input_dim(self.action_space, self._model_config_dict)
+            width = dist_cls.required_input_dim(self.action_space, self._scope.distribution_settings())
         return self.head_config("pi", width, clip_log_std=gaussian)
 
     @functools.cached_property

@@ -15,6 +15,7 @@ from rlkit_core.plugins.host import default_host
 from rlkit_core.plugins.registry import CatalogTier
 from rlkit_core.plugins.used.pinned import Pinned
 from rlkit_core.plugins.using import code_of
+from rlkit_core.settings.of_parts import says_more
 
 
 def make_catalog(
@@ -76,10 +77,7 @@ def make_catalog(
 
 def _contract(cls: type[Catalog]) -> type[Catalog]:
     """The first class upwards from ``cls`` that defines more than its name and components."""
-    thin = ("components", "algorithm")
-    return next(
-        base for base in cls.__mro__ if any(name not in thin and not name.startswith("__") for name in vars(base))
-    )
+    return next(base for base in cls.__mro__ if any(map(says_more, vars(base))))
 
 
 def _overrides(cls: type[Catalog]) -> list[str]:
@@ -90,7 +88,7 @@ def _overrides(cls: type[Catalog]) -> list[str]:
             for base in cls.__mro__
             if base not in (Catalog, ActorCriticCatalog, object)
             for name in vars(base)
-            if hasattr(Catalog, name) and name not in ("components", "algorithm") and not name.startswith("__")
+            if hasattr(Catalog, name) and says_more(name)
         }
     )
 

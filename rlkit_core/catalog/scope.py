@@ -21,6 +21,7 @@ from rlkit_core.plugins.records import Component, ComponentRequest, Registered
 from rlkit_core.plugins.registry import CatalogTier, Choice, ComponentChoices, ComponentRegistry, choose
 from rlkit_core.plugins.used.pinned import Pinned
 from rlkit_core.plugins.using import component_in_use, owner
+from rlkit_core.settings import Declared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -100,9 +101,9 @@ class Scope:
         def child(sub_space: Any, sub_path: Any) -> Any:
             return self._encoder(sub_space, path + _parts(sub_path), model_config)
 
+        children = (child,) if takes_child(target.from_space) else ()
         with component_in_use(component, "from_space"):
-            children = (child,) if takes_child(target.from_space) else ()
-            config = target.from_space(space, model_config, *children)
+            config = target.from_space(space, filled(component, model_config), *children)
         return _config_of(component, ("encoder", slot, path), config, "from_space()")
 
     def dist_cls(self, space: gym.Space[Any]) -> Any:
@@ -117,7 +118,8 @@ class Scope:
             return target
         component = self.trace["distribution", "pi", path].component
         with component_in_use(component, "for_space"):
-            cls = target.for_space(space, self.model_config, lambda sub, key: self._dist(sub, path + _parts(key)))
+            settings = filled(component, self.model_config)
+            cls = target.for_space(space, settings, lambda sub, key: self._dist(sub, path + _parts(key)))
         if not isinstance(cls, type):
             seen = safe_text(cls, 80)
             raise PluginError(f"{owner(component)}, for_space() returned {seen}, expected a Distribution subclass")
@@ -127,6 +129,11 @@ class Scope:
         """Around a class method of the distribution chosen for the action space: what it raises says whose it is."""
         choice = self.trace.get(("distribution", "pi", ()))
         return nullcontext() if choice is None else component_in_use(choice.component, method)
+
+    def distribution_settings(self) -> Mapping[str, Any]:
+        """The model config as the distribution of the action space sees it."""
+        choice = self.trace.get(("distribution", "pi", ()))
+        return self.model_config if choice is None else filled(choice.component, self.model_config)
 
     def head_config(
         self,
@@ -142,7 +149,7 @@ class Scope:
         target = self.choose("head", slot, (), action_space, model_config)
         component = self.trace["head", slot, ()].component
         with component_in_use(component, "from_dims"):
-            config = target.from_dims(input_dims, output_dim, model_config)
+            config = target.from_dims(input_dims, output_dim, filled(component, model_config))
         return _config_of(component, ("head", slot, ()), config, "from_dims()")
 
     def check_slots(self) -> None:
@@ -194,6 +201,16 @@ def tier_of(catalog_class: type[Any], name: str | None = None) -> CatalogTier:
     origin = default_host().origin_of(catalog_class)
     registered = tuple(Registered(component, origin) for component in catalog_class.components)
     return CatalogTier(name=name or catalog_class.__name__, components=registered)  # type: ignore[arg-type]
+
+
+def filled(component: Registered[Component], model_config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The model config with what a component declares: defaults where it says nothing, values converted.
+
+    Raises:
+        ConfigError: a value is refused.
+    """
+    declared = component.record.settings
+    return declared.filled(model_config) if isinstance(declared, Declared) and declared else model_config
 
 
 def takes_child(from_space: Callable[..., Any]) -> bool:

@@ -224,6 +224,12 @@ def slot_model_config(model_config: Mapping[str, Any], slot: str) -> dict[str, A
     return {**model_config, **{name.removeprefix(f"{slot}_"): value for name, value in own.items()}}
 
 
+def is_of_a_slot(name: str) -> bool:
+    """Whether it is a setting's name with that of a slot before it: ``pi_head_fcnet_hiddens``."""
+    match = _SLOT_KEY.match(name)
+    return match is not None and (match[1] or match[2]) in DefaultModelConfig.known_settings()
+
+
 def encoder_model_config(model_config: Mapping[str, Any], slot: str) -> dict[str, Any]:
     """The settings for the encoder of one slot: ``{slot}_fcnet_x`` takes the place of ``fcnet_x``, and so on."""
     prefixes = tuple(f"{slot}_{group}" for group in _OF_ENCODERS)

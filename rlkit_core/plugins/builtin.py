@@ -5,6 +5,7 @@ Registered through the hooks that anyone uses. Targets are strings, so that read
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 
 from gymnasium import spaces
@@ -14,6 +15,8 @@ from rlkit_core.plugins.records import Component, ComponentRequest, ModuleAPI, S
 
 rlkit_api = "1.0"
 
+#: They read the built-in settings of ``DefaultModelConfig``, and declare none beside these.
+_component = functools.partial(Component, settings={})
 _MODELS = "rlkit_core.models:"
 _DISTRIBUTIONS = "rlkit_core.distributions:"
 
@@ -35,10 +38,10 @@ def rlkit_encoders() -> Iterable[Component]:
     """Encoders for every space the core serves."""
     discrete = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
     return [
-        Component("mlp", "encoder", _MODELS + "MLPEncoderConfig", (spaces.Box,), when=_has_axes(1)),
-        Component("cnn", "encoder", _MODELS + "CNNEncoderConfig", (spaces.Box,), when=_has_axes(2, 3)),
-        Component("one-hot", "encoder", _MODELS + "OneHotEncoderConfig", discrete),
-        Component("multi-stream", "encoder", _MODELS + "MultiStreamEncoderConfig", (spaces.Dict, spaces.Tuple)),
+        _component("mlp", "encoder", _MODELS + "MLPEncoderConfig", (spaces.Box,), when=_has_axes(1)),
+        _component("cnn", "encoder", _MODELS + "CNNEncoderConfig", (spaces.Box,), when=_has_axes(2, 3)),
+        _component("one-hot", "encoder", _MODELS + "OneHotEncoderConfig", discrete),
+        _component("multi-stream", "encoder", _MODELS + "MultiStreamEncoderConfig", (spaces.Dict, spaces.Tuple)),
     ]
 
 
@@ -46,8 +49,8 @@ def rlkit_encoders() -> Iterable[Component]:
 def rlkit_heads() -> Iterable[Component]:
     """Heads; the plain one serves any action space, since the distribution says how wide it must be."""
     return [
-        Component("mlp", "head", _MODELS + "MLPHeadConfig", (spaces.Space,)),
-        Component(
+        _component("mlp", "head", _MODELS + "MLPHeadConfig", (spaces.Space,)),
+        _component(
             "free-log-std-mlp", "head", _MODELS + "FreeLogStdMLPHeadConfig", (spaces.Box,), when=_wants_free_log_std
         ),
     ]
@@ -57,14 +60,14 @@ def rlkit_heads() -> Iterable[Component]:
 def rlkit_distributions() -> Iterable[Component]:
     """One distribution per kind of action space, and one more for those who name it."""
     return [
-        Component("categorical", "distribution", _DISTRIBUTIONS + "Categorical", (spaces.Discrete,)),
-        Component("diag-gaussian", "distribution", _DISTRIBUTIONS + "DiagGaussian", (spaces.Box,)),
-        Component(
+        _component("categorical", "distribution", _DISTRIBUTIONS + "Categorical", (spaces.Discrete,)),
+        _component("diag-gaussian", "distribution", _DISTRIBUTIONS + "DiagGaussian", (spaces.Box,)),
+        _component(
             "squashed-gaussian", "distribution", _DISTRIBUTIONS + "SquashedGaussian", (spaces.Box,), when=_if_named
         ),
-        Component("multi-categorical", "distribution", _DISTRIBUTIONS + "MultiCategorical", (spaces.MultiDiscrete,)),
-        Component("bernoulli", "distribution", _DISTRIBUTIONS + "Bernoulli", (spaces.MultiBinary,)),
-        Component("multi", "distribution", _DISTRIBUTIONS + "MultiDistribution", (spaces.Dict, spaces.Tuple)),
+        _component("multi-categorical", "distribution", _DISTRIBUTIONS + "MultiCategorical", (spaces.MultiDiscrete,)),
+        _component("bernoulli", "distribution", _DISTRIBUTIONS + "Bernoulli", (spaces.MultiBinary,)),
+        _component("multi", "distribution", _DISTRIBUTIONS + "MultiDistribution", (spaces.Dict, spaces.Tuple)),
     ]
 
 

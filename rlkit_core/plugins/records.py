@@ -20,6 +20,7 @@ from rlkit_core.plugins.guard import LOCAL as LOCAL
 from rlkit_core.plugins.guard import Origin as Origin
 from rlkit_core.plugins.guard import describe
 from rlkit_core.plugins.quarantine import quarantined
+from rlkit_core.settings.of_parts import Declared
 
 Kind = Literal["encoder", "head", "distribution"]
 Slot = Literal["encoder", "pi", "vf", "af", "qf"]
@@ -84,6 +85,15 @@ _some_spaces = _expected(
     lambda value: bool(value) and all(_is_space_class(space) for space in value),
 )
 _a_condition = _expected("a function of one request or None", lambda value: value is None or callable(value))
+
+
+def _declared(settings: Mapping[str, Any] | None) -> Declared | None:
+    try:
+        return settings if settings is None or isinstance(settings, Declared) else Declared(settings)
+    except TypeError as error:
+        raise ValueError(f"settings: {error}") from error
+
+
 _an_integer = _expected("an integer", lambda value: isinstance(value, int))
 
 
@@ -167,6 +177,8 @@ class Component(Record):
         when: narrows it further; called with a :class:`ComponentRequest`.
         priority: the last tie-breaker among equally specific components.
         framework: ``"torch"`` unless a plugin adds another.
+        settings: what it reads from ``model_config`` beside the built-in settings, ``{"heads": setting(4, help=...,
+            converter=integer(ge=1))}``: it gets defaults and converted values. None: undeclared, it may read anything.
 
     Raises:
         ValueError: a value is not as described.
@@ -179,6 +191,7 @@ class Component(Record):
     when: Callable[[ComponentRequest], bool] | None = field(default=None, validator=_a_condition)
     priority: int = field(default=0, validator=_an_integer)
     framework: str = "torch"
+    settings: Mapping[str, Any] | None = field(default=None, converter=_declared, eq=False, repr=False)
     parts: ClassVar[tuple[str, ...]] = ("target",)
 
 
@@ -193,6 +206,7 @@ class ModuleAPI(Record):
         driver: a class, one instance per Learner; see ``docs`` ("API mixins") for its optional methods.
         implementation: the mixin's methods written, a subclass of it without ``__init__`` whose methods call
             ``super()``: what ``rl_module(mixins=["distribution/name"])`` puts onto a module's class.
+        settings: what the implementation reads from ``model_config``, as of :class:`Component`.
 
     Raises:
         ValueError: a value is not as described.
@@ -202,6 +216,7 @@ class ModuleAPI(Record):
     mixin: type | str = field(validator=[_check_mixin, _a_target])
     driver: type | str | None = None
     implementation: type | str | None = field(default=None, validator=validators.optional(_a_target))
+    settings: Mapping[str, Any] | None = field(default=None, converter=_declared, eq=False, repr=False)
     kind: ClassVar[str] = "module API"
     parts: ClassVar[tuple[str, ...]] = ("mixin", "driver", "implementation")
 

@@ -16,13 +16,14 @@ from rlkit_core.plugins.registry import Choice
 from rlkit_core.plugins.used.lock import Lock, Used, used_catalogs
 from rlkit_core.plugins.used.pinned import Pinned, take
 from rlkit_core.rl_module.apis import drivers_for, implements, module_built
-from rlkit_core.rl_module.apis.composition import composed, parts_of
+from rlkit_core.rl_module.apis.composition import composed, mixin_parts, parts_of, with_settings
 from rlkit_core.rl_module.apis.inference_only import InferenceOnlyAPI, strip
 from rlkit_core.rl_module.config import BuiltModule, RLModuleConfig
 from rlkit_core.rl_module.construction import CONSTRUCTOR_DEFAULTS, outermost
 from rlkit_core.rl_module.deploy import ComputeActions
 from rlkit_core.rl_module.spec import RLModuleSpec
 from rlkit_core.rl_module.state import component_parts
+from rlkit_core.settings.of_parts import Part
 
 if TYPE_CHECKING:
     import gymnasium as gym
@@ -118,7 +119,7 @@ class RLModule(ComputeActions, BuiltModule, Checkpointable):
         self.action_space = view.action_space
         self.inference_only = view.inference_only
         self.learner_only = view.learner_only
-        self.model_config = view.model_config_dict
+        self.model_config = with_settings(type(self), view.model_config_dict)
         self._is_setup = True
         self._checks: set[str] = set()
         self.__dict__["_pinned"] = take()
@@ -200,6 +201,12 @@ class RLModule(ComputeActions, BuiltModule, Checkpointable):
             return function(**kwargs)
         except AttributeError as error:
             raise RLKitError(f"the catalog of {type(self).__name__} failed: AttributeError: {error}") from error
+
+    @property
+    def parts(self) -> list[Part]:
+        """What has a say in which settings ``model_config`` may have, beside the module's class."""
+        catalog = self.__dict__.get("_catalog")
+        return [*(catalog.parts if isinstance(catalog, Catalog) else ()), *mixin_parts(type(self))]
 
     def component_trace(self) -> list[dict[str, Any]]:
         """Why each component was chosen, as JSON values; empty when the catalog was never used."""

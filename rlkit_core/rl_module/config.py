@@ -150,6 +150,9 @@ class BuiltModule(ModuleForwards):
     config: RLModuleConfig
 
 
-register_json_type(
-    Component, "component", lambda record: attrs.asdict(record, recurse=False), lambda data: Component(**data)
-)
+def _component_data(record: Component) -> dict[str, Any]:
+    """A record without its declared settings, which are code."""
+    return attrs.asdict(record, recurse=False, filter=lambda field, _: field.name != "settings")
+
+
+register_json_type(Component, "component", _component_data, lambda data: Component(**data))

@@ -10,6 +10,7 @@ import attrs
 from rlkit_core.checkpoint import register_json_type
 from rlkit_core.columns import DEFAULT_MODULE_ID
 from rlkit_core.errors import SpecError
+from rlkit_core.models.default_config import DefaultModelConfig, is_of_a_slot
 from rlkit_core.models.default_config import model_config_dict as plain_model_config
 from rlkit_core.plugins.used.pinned import Pinned, by_module, for_next_module
 from rlkit_core.plugins.using import code_of
@@ -17,6 +18,7 @@ from rlkit_core.rl_module.apis.composition import composed, parts_of
 from rlkit_core.rl_module.config import BuiltModule, RLModuleConfig, Spec, a_class
 from rlkit_core.rl_module.construction import CONSTRUCTOR_DEFAULTS, accepted_kwargs, takes_config_object
 from rlkit_core.settings import mapping, setting
+from rlkit_core.settings.of_parts import unknown_setting
 
 if TYPE_CHECKING:
     import gymnasium as gym
@@ -100,6 +102,12 @@ class RLModuleSpec(Spec):
         args, kwargs = self.ctor_args_and_kwargs(cls)
         with for_next_module(self.pinned_choices), code_of(cls, f"module class {cls.__name__}, when it was built"):
             module = cls(*args, **kwargs)
+        known = self.__dict__.get("_known_settings")
+        if known is not None and not self.inference_only:
+            given = [name for name in plain_model_config(self.model_config) if not is_of_a_slot(name)]
+            problem = unknown_setting(given, known, module.parts)
+            if problem:
+                raise SpecError(problem)
         if self.load_state_path is not None:
             module.restore_from_path(self.load_state_path)
         return module
@@ -121,6 +129,17 @@ class RLModuleSpec(Spec):
     def is_of(self, module: object) -> bool:
         """Whether a module's class is the one that this spec builds."""
         return self.module_class is not None and self.class_to_build() is type(module)
+
+    def knows_settings(self, names: Iterable[str]) -> RLModuleSpec:
+        """A copy whose module's class reads these settings of ``model_config``, the built-in ones, and no others.
+
+        So a name that no part of the module declares is refused when it is built.
+        """
+        new: RLModuleSpec = self.copy()
+        new.__dict__["_known_settings"] = frozenset(
+            (*DefaultModelConfig.known_settings(), "always_check_shapes", *names)
+        )
+        return new
 
     @property
     def pinned_choices(self) -> Pinned | None:

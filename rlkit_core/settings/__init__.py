@@ -6,11 +6,13 @@ from rlkit_core.settings.base import Settings
 from rlkit_core.settings.converters import boolean, either, integer, mapping, number, one_of, optional, schedule
 from rlkit_core.settings.declare import UNSET, Setting, redeclare, setting
 from rlkit_core.settings.declared_elsewhere import settings_class
+from rlkit_core.settings.of_parts import Declared
 from rlkit_core.settings.other_names import OtherNames
 from rlkit_core.settings.sections import SectionedSettings, section
 
 __all__ = [
     "UNSET",
+    "Declared",
     "OtherNames",
     "SectionedSettings",
     "Setting",

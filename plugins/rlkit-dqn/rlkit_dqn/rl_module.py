@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -61,8 +61,16 @@ class DQNCatalog(Catalog):
     """Chooses encoder and heads of a DQN module; ``model_config["noisy"]`` asks for heads of noisy layers."""
 
     algorithm = "dqn"
+    settings: ClassVar[Mapping[str, Any] | None] = {}
     components: ClassVar[tuple[Component, ...]] = (
-        Component("noisy-mlp", "head", "rlkit_dqn.noisy:NoisyMLPHeadConfig", (gym.spaces.Space,), when=_wants_noise),
+        Component(
+            "noisy-mlp",
+            "head",
+            "rlkit_dqn.noisy:NoisyMLPHeadConfig",
+            (gym.spaces.Space,),
+            when=_wants_noise,
+            settings={},
+        ),
     )
 
     @property

@@ -123,6 +123,11 @@ class DerivedSettings(CoreSettings):
         return {name: value for name, value in own.items() if value is not True}
 
     @property
+    def settings_of_its_module(self) -> tuple[str, ...]:
+        """Names that the algorithm's own module reads from ``model_config``, beside the built-in ones."""
+        return tuple(self._model_config_auto_includes)
+
+    @property
     def model_config(self) -> dict[str, Any]:
         """The algorithm's model settings with the user's above them; a new dict, values keep their identity."""
         return self._model_config_auto_includes | self._model_config

@@ -86,6 +86,7 @@ def _merged_single(config: DerivedSettings, given: RLModuleSpec | None, own_conf
     spec: RLModuleSpec = given.copy() if given is not None else RLModuleSpec()
     written = plain_model_config(spec.model_config)
     below: dict[str, Any] = {}
+    own_class = spec.module_class is None
     if spec.module_class is None or spec.catalog_class is None:
         default = _default_spec(config, needed=spec.module_class is None)
         if default is not None:
@@ -97,6 +98,8 @@ def _merged_single(config: DerivedSettings, given: RLModuleSpec | None, own_conf
             if getattr(spec.module_class, "default_catalog_class", None) is None:
                 spec.catalog_class = spec.catalog_class or default.catalog_class
     spec.model_config = below | own_config.model_config | written
+    if own_class:
+        spec = spec.knows_settings((*below, *own_config.settings_of_its_module))
     if own_config.mixins and not spec.mixins:
         spec.mixins = tuple(own_config.mixins)
     if own_config.catalogs and not spec.catalogs:

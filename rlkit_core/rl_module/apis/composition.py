@@ -10,6 +10,8 @@ from rlkit_core.errors import RLKitError, SpecError
 from rlkit_core.plugins.host import default_host
 from rlkit_core.plugins.records import ModuleAPI, Registered
 from rlkit_core.rl_module.apis.mixin_class import mixin_of
+from rlkit_core.settings import Declared
+from rlkit_core.settings.of_parts import Part
 
 _PARTS = "composed_of"
 
@@ -105,6 +107,24 @@ def _camel(name: str) -> str:
 def _blank(base: type[object], mixins: tuple[str, ...]) -> Any:
     cls: Any = composed(base, mixins)
     return cls.__new__(cls)
+
+
+def with_settings(cls: type[Any], model_config: dict[str, Any]) -> dict[str, Any]:
+    """The model config with what the mixins of a composed class declare: defaults filled in, values converted.
+
+    Raises:
+        ConfigError: a value is refused.
+    """
+    for part in mixin_parts(cls):
+        if isinstance(part.settings, Declared) and part.settings:
+            model_config = part.settings.filled(model_config)
+    return model_config
+
+
+def mixin_parts(cls: type[Any]) -> list[Part]:
+    """What the mixins of a composed class declare; of any other class nothing."""
+    records = map(find_mixin, parts_of(cls)[1])
+    return [Part(record.id, record.record.settings) for record in records]
 
 
 def mixin_problem(name: str) -> str | None:
