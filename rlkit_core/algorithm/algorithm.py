@@ -37,7 +37,7 @@ class Algorithm(Checkpointable):
     """Trains modules in an environment.
 
     A subclass overrides :meth:`training_step`, built from the core's verbs: ``self.env_runner_group.sample``,
-    ``self.learner_group.update`` and ``self.sync_weights``.
+    ``self.learner_group.update`` and ``self.sync_weights``, and makes parts of its own in :meth:`setup`.
 
     Args:
         config: its config; a validated, frozen copy is kept.
@@ -65,7 +65,6 @@ class Algorithm(Checkpointable):
         self.iteration = 0
         self._training_step_calls = 0
         self.timers = Timers()
-        self.last_learner_results: dict[str, Any] = {}
         self._trainable: tuple[Any, frozenset[str]] = (None, frozenset())
         self.callbacks = Callbacks(self.config, host)
         # Groups are made with what they tell, which asks for them when there is something to tell.
@@ -85,11 +84,19 @@ class Algorithm(Checkpointable):
             raise
         self._modules = RunningModules(self.learner_group, self.env_runner_group, self.evaluation, agents)
         try:
+            self.setup()
             self.sync_weights()
             self.callbacks.on_algorithm_init(self)
         except BaseException:
             self.stop()
             raise
+
+    def setup(self) -> None:
+        """Make what this kind of algorithm has beside the core's parts (buffers, queues, counters); none by default.
+
+        Runners, learners, ``config`` and ``seeds`` are there; weights are not published yet, and no callback and no
+        observer has seen the algorithm. What it raises ends the construction, with all parts stopped.
+        """
 
     # -- training -----------------------------------------------------------------------------------------------------
 
@@ -103,9 +110,8 @@ class Algorithm(Checkpointable):
             the callback that returned False to end training.
         """
         started = time.perf_counter()
-        interval = self.config.evaluation_interval
+        interval, parallel = self.config.evaluation_interval, self.config.evaluation_parallel_to_training
         due = bool(interval) and (self.iteration + 1) % interval == 0
-        parallel = self.config.evaluation_parallel_to_training
         evaluation = self.begin_evaluation(iteration=self.iteration + 1) if due and parallel else None
         calls, step = 0, cast(Callable[[], Any], self.training_step)
         start_steps = self.num_env_steps_sampled_lifetime
@@ -123,7 +129,7 @@ class Algorithm(Checkpointable):
             env_runners=self.env_runner_group.get_metrics(),
             learners=self.learner_results(),
             evaluation=evaluation() if evaluation is not None else None,
-            fault_tolerance=self._fault_metrics(),
+            fault_tolerance={**self.env_runner_group.get_fault_metrics(), **self.evaluation.get_fault_metrics()},
             timers=self.timers.result(),
             training_iteration=self.iteration,
             num_training_step_calls=calls,
@@ -134,15 +140,17 @@ class Algorithm(Checkpointable):
         return result
 
     def learner_results(self) -> dict[str, Any]:
-        """``learners`` of an iteration's result: what the last update returned, unless overridden."""
+        """``learners`` of an iteration's result: :attr:`last_learner_results`, unless overridden."""
         return self.last_learner_results
 
-    def _fault_metrics(self) -> dict[str, Any]:
-        metrics: dict[str, Any] = dict(self.env_runner_group.get_fault_metrics())
-        evaluating = self.evaluation.runners
-        if evaluating is not None and evaluating.local_env_runner is None:
-            metrics["evaluation"] = evaluating.get_fault_metrics()
-        return metrics
+    @property
+    def last_learner_results(self) -> dict[str, Any]:
+        """What the last update of :attr:`learner_group` returned that returned something; ``{}`` before the first."""
+        return self.learner_group.last_results
+
+    @last_learner_results.setter
+    def last_learner_results(self, results: dict[str, Any]) -> None:
+        self.learner_group.last_results = results
 
     def extra_results(self) -> dict[str, Any]:
         """Results of an iteration that only this kind of algorithm has (``replay_buffer``, ...), by top-level key."""
@@ -153,7 +161,7 @@ class Algorithm(Checkpointable):
         with self.timers.time("sample"):
             rollouts = self.trainable(self.env_runner_group.sample())
         with self.timers.time("learner_update"):
-            self.last_learner_results = self.learner_group.update(
+            self.learner_group.update(
                 rollouts=rollouts,
                 timesteps=self.timesteps,
                 num_epochs=self.config.num_epochs,
@@ -321,8 +329,7 @@ class Algorithm(Checkpointable):
             new_agent_to_module_mapping_fn: takes the place of ``policy_mapping_fn``.
             new_should_module_be_updated: takes the place of ``policies_to_train``.
             add_to_learners: whether it can be trained. A module that only runners have is in no checkpoint.
-            add_to_env_runners: whether training's runners can act with it.
-            add_to_eval_env_runners: whether evaluation's can.
+            add_to_env_runners, add_to_eval_env_runners: whether training's and evaluation's runners can act with it.
 
         Returns:
             The spec of all modules.
@@ -352,11 +359,8 @@ class Algorithm(Checkpointable):
 
         Args:
             module_id: its id.
-            new_agent_to_module_mapping_fn: takes the place of ``policy_mapping_fn``.
-            new_should_module_be_updated: takes the place of ``policies_to_train``.
-            remove_from_learners: False leaves it to the learners.
-            remove_from_env_runners: False leaves it to training's runners.
-            remove_from_eval_env_runners: False leaves it to evaluation's.
+            new_agent_to_module_mapping_fn, new_should_module_be_updated: see :meth:`add_module`.
+            remove_from_learners, remove_from_env_runners, remove_from_eval_env_runners: False leaves it to those.
 
         Returns:
             The spec of the modules left.
@@ -379,8 +383,7 @@ class Algorithm(Checkpointable):
         """Let agents use other modules from their next episode on, or other modules be trained; None changes nothing.
 
         Args:
-            new_agent_to_module_mapping_fn: takes the place of ``policy_mapping_fn``.
-            new_should_module_be_updated: takes the place of ``policies_to_train``.
+            new_agent_to_module_mapping_fn, new_should_module_be_updated: see :meth:`add_module`.
 
         Returns:
             The spec of all modules.

@@ -116,6 +116,12 @@ class Evaluation:
         checked = dict(results)
         return lambda: checked
 
+    def get_fault_metrics(self) -> dict[str, Any]:
+        """``{"evaluation": counts}`` where evaluation has runners that can die."""
+        if self.runners is None or self.runners.local_env_runner is not None:
+            return {}
+        return {"evaluation": self.runners.get_fault_metrics()}
+
     def end(self) -> None:
         """Tell runners that evaluate for as long as training goes on that it does not."""
         if self._flag is not None:

@@ -260,7 +260,8 @@ class Learner(OverridePoints, Checkpointable):
             episodes: ``{module id: episodes}``, or the episodes of the only module; see
                 :func:`~rlkit_core.data.foreign_episodes.rollout_from_episodes` for what an episode may be. They
                 become a rollout each module.
-            timesteps: lifetime counts; ``num_env_steps_sampled_lifetime`` moves the schedules.
+            timesteps: lifetime counts; ``num_env_steps_sampled_lifetime`` moves the schedules. Without any, drivers
+                (of target networks, say) get the steps that the learner has trained on.
             num_epochs: passes over the data.
             minibatch_size: rows per minibatch and module; None takes each module's whole batch at once.
             shuffle_batch_per_epoch: a new order for every pass.
@@ -316,8 +317,9 @@ class Learner(OverridePoints, Checkpointable):
             self.observation_statistics.take_in(self.peers)
             self.weights_seq_no += 1
             self.after_gradient_based_update(timesteps=timesteps)
+            counted = update_data.with_own_count(timesteps, self.metrics, ready)
             for module_id in ready:
-                self.drivers.after_update(module_id, self.module[module_id].unwrapped(), timesteps)
+                self.drivers.after_update(module_id, self.module[module_id].unwrapped(), counted)
         self._counts.log(self.metrics, ready, self.weights_seq_no, self.members.parameter_counts)
         return self.metrics.reduce() if reduce_metrics else {}
 

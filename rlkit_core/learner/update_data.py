@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from rlkit_core.columns import ALL_MODULES
 from rlkit_core.data.foreign_episodes import complete_rollout, rollout_from_episodes
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.data.sequences import num_env_steps
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     import torch
 
 DIFF_NUM_GRAD_UPDATES: Final = "diff_num_grad_updates_vs_sampler_policy"
+SAMPLED: Final = "num_env_steps_sampled_lifetime"
+TRAINED: Final = "num_env_steps_trained_lifetime"
 
 Columns = Mapping[str, Any]
 Episodes = Sequence[Any]
@@ -97,6 +100,16 @@ def log_off_policyness(metrics: Metrics, weights_seq_no: int, data: Mapping[str,
                 behind = weights_seq_no - rollout.weights_version
                 metrics.log_value((module_id, DIFF_NUM_GRAD_UPDATES), behind)
                 metrics.log_value((module_id, f"{DIFF_NUM_GRAD_UPDATES}_max"), behind, reduce="max")
+
+
+def with_own_count(
+    timesteps: Mapping[str, int], metrics: Metrics, ready: Mapping[str, ModuleBatch]
+) -> Mapping[str, int]:
+    """Lifetime counts of steps as drivers take them: where an update was given none, those that it trained on."""
+    if SAMPLED in timesteps or TRAINED in timesteps:
+        return timesteps
+    before = metrics.peek((ALL_MODULES, "num_module_steps_trained_lifetime"), default=0.0)
+    return {**timesteps, TRAINED: int(before) + sum(num_env_steps(rows) for rows in ready.values())}
 
 
 class UpdateCounts:

@@ -82,7 +82,7 @@ class BC(Algorithm):
         """One update on rows that were recorded, or on the states of a fresh sample with the expert's actions."""
         config = self.config
         batch = self._recorded() if config.rows_path is not None else self._sampled()
-        self.last_learner_results = self.learner_group.update(
+        self.learner_group.update(
             batch=batch,
             timesteps=self.timesteps,
             num_epochs=config.num_epochs,

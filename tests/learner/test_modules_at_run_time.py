@@ -208,6 +208,18 @@ class Followed(DiscreteBCTorchModule, TargetNetworkAPI):
         return {"logits": self.target(batch["obs"])}
 
 
+def test_a_learner_alone_counts_for_its_target_networks():
+    learner = config_for("p0").build_learner()
+    learner.build()
+    learner.add_module(module_id="p1", module_spec=spec(module_class=Followed))
+    batch = batch_for("p1")
+    count = len(batch["p1"]["obs"])
+    for k in range(1, 4):
+        result = learner.update(batch, reduce_metrics=k != 2)
+    assert result["p1"]["num_target_updates"] == 3  # of the two that are reduced together, the last
+    assert result["p1"]["last_target_update_ts"] == 3 * count
+
+
 def test_an_added_module_gets_target_networks_that_follow():
     learner = learner_for("p0")
     learner.add_module(module_id="p1", module_spec=spec(module_class=Followed))

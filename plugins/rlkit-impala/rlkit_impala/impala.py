@@ -32,10 +32,10 @@ class IMPALA(Algorithm):
     all, until the first is complete.
     """
 
-    def __init__(self, config: Any, env: Any = None) -> None:
+    def setup(self) -> None:
+        """Make the store in which batches wait, and what fills it."""
         self._updates_since_broadcast = 0
         self._num_steps_trained = 0
-        super().__init__(config, env)
         self._gatherer = Gatherer(self.config.total_train_batch_size)
         self._complete: deque[Batch] = deque()
         self._batches: Any = self.make_batch_store()

@@ -57,6 +57,10 @@ class LearnerGroup(Checkpointable):
         seeds: node of the seed tree.
         used: what learners use of what is installed, asked when one is started; only that has to be the same there.
 
+    Attributes:
+        last_results: what the last update returned that returned something (metrics that are reduced later are
+            recorded then); without weights.
+
     Raises:
         ConfigError: several learners in one process, or settings that several learners cannot have.
     """
@@ -87,6 +91,7 @@ class LearnerGroup(Checkpointable):
         )
         self._under_way: deque[_Pending] = deque()
         self._steps_dropped = 0
+        self.last_results: dict[str, Any] = {}
         self._shards: Shards | None = None
         self._listening: Collection[str] = ()  # modules of learners elsewhere whose drivers hear of rollouts
         if not self._is_local:
@@ -173,7 +178,7 @@ class LearnerGroup(Checkpointable):
         """
         source: dict[str, Any] = {"batch": batch, "rollouts": rollouts, "episodes": episodes}
         if self._is_local and not return_state:
-            return self.learner.update(**source, **kwargs)
+            return self._recorded(self.learner.update(**source, **kwargs))
         shards = self._divide(source)
         while True:
             if self._team.broken:
@@ -198,9 +203,12 @@ class LearnerGroup(Checkpointable):
         return _Pending(shards, futures, weights, self._team.num_restarts)
 
     def _result(self, pending: _Pending) -> dict[str, Any]:
-        result = merge_results(self._team.results(pending.futures, patience=actors.PATIENCE))
-        if pending.weights is not None:
-            result[STATE_AFTER_UPDATE] = pending.weights.result()
+        result = self._recorded(merge_results(self._team.results(pending.futures, patience=actors.PATIENCE)))
+        return result if pending.weights is None else {**result, STATE_AFTER_UPDATE: pending.weights.result()}
+
+    def _recorded(self, result: dict[str, Any]) -> dict[str, Any]:
+        if any(result.values()):
+            self.last_results = result
         return result
 
     def update_from_batch(self, batch: Mapping[str, Mapping[str, Any]], **kwargs: Any) -> dict[str, Any]:
@@ -277,9 +285,8 @@ class LearnerGroup(Checkpointable):
 
     def reduce_metrics(self) -> dict[str, Any]:
         """:meth:`Learner.reduce_metrics` of all learners, put together as :meth:`update` does."""
-        return merge_results(
-            self.foreach_learner(lambda learner: (learner.reduce_metrics(), dict(learner.metrics.kinds)))
-        )
+        parts = self.foreach_learner(lambda learner: (learner.reduce_metrics(), dict(learner.metrics.kinds)))
+        return self._recorded(merge_results(parts))
 
     def see_rollouts(self, rollouts: Mapping[str, Rollout]) -> dict[str, Rollout]:
         """:meth:`Learner.see_rollouts` of the first learner: what an algorithm asks for before it keeps rollouts."""

@@ -124,8 +124,8 @@ class TargetNetworkDriver:
             update_target_network(main_net=main, target_net=target, tau=tau)
         self._last[module_id] = now
         self._count[module_id] = self._count.get(module_id, 0) + 1
-        learner.metrics.log_value((module_id, "num_target_updates"), self._count[module_id])
-        learner.metrics.log_value((module_id, "last_target_update_ts"), now)
+        learner.metrics.log_value((module_id, "num_target_updates"), self._count[module_id], reduce="last")
+        learner.metrics.log_value((module_id, "last_target_update_ts"), now, reduce="last")
 
     def get_state(self) -> dict[str, Any]:
         """Return the counters."""
