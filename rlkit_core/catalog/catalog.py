@@ -129,6 +129,10 @@ class Catalog:
         chosen = {choice.id: choice.component.record.settings for choice in self.trace}
         return [Part(name, declared_by(type(self))), *(Part(*component) for component in chosen.items())]
 
+    def distribution_settings(self) -> Mapping[str, Any]:
+        """The model config as the action distribution reads it."""
+        return self._scope.distribution_settings()
+
     @property
     def trace(self) -> list[Choice]:
         """Every choice made so far, in order."""

@@ -149,6 +149,14 @@ class Distribution(ABC):
         """Noise of the shape, dtype and device of ``out``, whose memory it may take."""
         raise NotImplementedError(f"{cls.__name__} has a noise_dim, and neither fill_noise nor noise")
 
+    @classmethod
+    def normal_noise(cls, logits_dim: int) -> list[int]:
+        """Which of the ``noise_dim`` random numbers are standard normal, as those of continuous actions are.
+
+        These may be drawn so that they hang together over time, see :mod:`rlkit_core.distributions.noise`.
+        """
+        return []
+
     def fresh_noise(self, parameter: torch.Tensor, sample_shape: Shape | None) -> torch.Tensor:
         """Noise for each element of ``parameter``, with ``sample_shape`` axes before it."""
         shape = parameter.shape if sample_shape is None else (*sample_shape, *parameter.shape)

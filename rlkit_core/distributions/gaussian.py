@@ -51,6 +51,11 @@ class GaussianNoise(Distribution):
         return logits_dim // 2
 
     @classmethod
+    def normal_noise(cls, logits_dim: int) -> list[int]:
+        """All of them."""
+        return list(range(cls.noise_dim(logits_dim)))
+
+    @classmethod
     def fill_noise(cls, out: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         """Standard normal noise."""
         return out.normal_(generator=generator)

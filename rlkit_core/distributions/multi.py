@@ -135,6 +135,15 @@ class MultiDistribution(Distribution):
         return None if dims is None else sum(dims)
 
     @classmethod
+    def normal_noise(cls, logits_dim: int) -> list[int]:
+        """Those of the children that have some."""
+        dims, found, start = cls._noise_dims() or [], [], 0
+        for (class_, size), dim in zip(cls._parts(), dims, strict=False):
+            found += [start + index for index in class_.normal_noise(size)]
+            start += dim
+        return found
+
+    @classmethod
     def noise(cls, shape: Shape, logits_dim: int, **options: Any) -> torch.Tensor | None:
         """The children's noise, one after the other."""
         if cls._noise_dims() is None:

@@ -7,7 +7,7 @@ rollout over whole arrays.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,6 +20,7 @@ from torch import Tensor
 from rlkit_core.columns import Columns
 from rlkit_core.data.nested import Nested
 from rlkit_core.data.sequences import max_seq_len
+from rlkit_core.distributions.noise import NoiseProcess
 from rlkit_core.envs.finite_checks import CHECK_EVERY, FiniteChecks
 from rlkit_core.envs.memory import ActingMemory, Bools
 from rlkit_core.envs.rollout_buffers import RolloutBuffers
@@ -70,6 +71,7 @@ class ActingLoop:
         observation_space: as the module sees it.
         rng: random numbers are drawn from it.
         checks: looks for what is not finite.
+        exploration_noise: as of :class:`~rlkit_core.rl_module.acting.ActionSampler`.
 
     Attributes:
         memory: what the module reads besides observations; None where it reads nothing else.
@@ -89,6 +91,7 @@ class ActingLoop:
         observation_space: gym.Space[Any],
         rng: TorchRNG,
         checks: FiniteChecks,
+        exploration_noise: Mapping[str, Any] | None = None,
     ) -> None:
         inner = module.unwrapped()
         self.env, self.num_envs, self.checks = env, env.num_envs, checks
@@ -98,6 +101,7 @@ class ActingLoop:
         self.seq_len = max_seq_len(inner) if self.memory is not None and self.memory.stateful else None
         self.in_reset_row = np.zeros(env.num_envs, np.bool_)
         self._inner, self._rng = inner, rng
+        self._exploration_noise = exploration_noise
         self._samplers: dict[bool, ActionSampler] = {}
         self._buffers: RolloutBuffers | None = None
         self._reset_seeds: Sequence[int | None] | None = None
@@ -105,8 +109,15 @@ class ActingLoop:
     def sampler(self, explore: bool) -> ActionSampler:
         """What turns the module's outputs into actions; made once for each way of acting."""
         if explore not in self._samplers:
-            self._samplers[explore] = ActionSampler(self.module, explore=explore)
+            self._samplers[explore] = ActionSampler(
+                self.module, explore=explore, exploration_noise=self._exploration_noise
+            )
         return self._samplers[explore]
+
+    @property
+    def noise(self) -> NoiseProcess | None:
+        """Where the noise of exploration comes from, if it hangs together over time: it outlasts a rollout."""
+        return self.sampler(True).process
 
     @contextmanager
     def acting(self) -> Iterator[None]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from rlkit_core.columns import DEFAULT_AGENT_ID
 from rlkit_core.data.rollout import Rollout
+from rlkit_core.distributions.noise import NoiseProcess
 from rlkit_core.envs.acting_loop import ActingLoop, Steps
 from rlkit_core.envs.acting_modules import ActingModules, Spaces
 from rlkit_core.envs.episodes import EpisodeQuota
@@ -119,7 +120,13 @@ class EnvRunner(Runner):
             observation_space=self.observation_space,
             rng=self._rng,
             checks=FiniteChecks(self.config.env, self.worker_index, self.num_envs),
+            exploration_noise=self.config.exploration_noise,
         )
+
+    def noise_processes(self) -> dict[str, NoiseProcess]:
+        """See :meth:`Runner.noise_processes`."""
+        noise = None if self.config.exploration_noise is None else self.loop.noise
+        return {} if noise is None else {self.acting_id: noise}
 
     # -- sampling -------------------------------------------------------------------------------------------------
 

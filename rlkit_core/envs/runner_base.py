@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rlkit_core.columns import DEFAULT_AGENT_ID
 from rlkit_core.data.rollout import Rollout
+from rlkit_core.distributions.noise import NoiseProcess
 from rlkit_core.envs.acting_modules import ActingModules, Spaces
 from rlkit_core.envs.agent_stats import StepCounts
 from rlkit_core.envs.episodes import EpisodeStats
@@ -36,6 +37,7 @@ class RunnerSettings(ModuleConfig, Protocol):
     clip_rewards: bool | float | None
     disable_env_checking: bool
     executor: str
+    exploration_noise: dict[str, Any] | None
     explore: bool
     gym_env_vectorize_mode: str
     ignore_env_runner_failures: bool
@@ -91,6 +93,7 @@ class Runner(abc.ABC):
         self.stats = EpisodeStats(self.num_envs, config.metrics_num_episodes_for_smoothing)
         self.steps = StepCounts()
         self._reports: list[EpisodeReport] = []
+        self._noise_to_restore: dict[str, Any] = {}  # of modules that have not acted yet
 
     # -- what it is made of ---------------------------------------------------------------------------------------
 
@@ -215,6 +218,16 @@ class Runner(abc.ABC):
         self.stats.drop_open()
         return [seeds.child(n).seed() for n in range(self.num_envs)]
 
+    def noise_processes(self) -> dict[str, NoiseProcess]:
+        """Where noise that hangs together over time comes from, by module id; part of the runner's state."""
+        return {}
+
+    def _restore_noise(self, module_id: str, process: NoiseProcess | None) -> None:
+        """Let a process go on from the state of a checkpoint, if there is one for it."""
+        state = self._noise_to_restore.pop(module_id, None)
+        if state is not None and process is not None:
+            process.set_state(state)
+
     # -- weights, state, end --------------------------------------------------------------------------------------
 
     def set_weights(self, weights: Weights) -> None:
@@ -237,6 +250,7 @@ class Runner(abc.ABC):
             "resets": self._resets,
             "stats": self.stats.get_state(),
             "weights_version": self.weights_version,
+            "exploration_noise": {mid: process.get_state() for mid, process in self.noise_processes().items()},
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -246,6 +260,9 @@ class Runner(abc.ABC):
         self._resets = int(state["resets"])
         self.stats.set_state(state["stats"])
         self.weights_version = int(state["weights_version"])
+        self._noise_to_restore = dict(state.get("exploration_noise", {}))
+        for module_id, process in self.noise_processes().items():
+            self._restore_noise(module_id, process)
         self.reset_envs()
 
     @abc.abstractmethod

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import gymnasium as gym
 import torch
 
 from rlkit_core.columns import Columns
 from rlkit_core.distributions import Distribution
-from rlkit_core.errors import ModuleAPIError
+from rlkit_core.distributions.noise import NoiseProcess, noise_process
+from rlkit_core.distributions.units import size_of
+from rlkit_core.errors import ConfigError, ModuleAPIError
 from rlkit_core.rl_module.forwards import ModuleForwards, RowPolicy
 from rlkit_core.seeding import TorchRNG
 from rlkit_core.spaces import nested_map
@@ -38,13 +41,17 @@ class ActionSampler:
     Args:
         module: the RLModule; wrappers are looked through for the distribution class.
         explore: sample (``forward_exploration``) or not (``forward_inference``).
+        exploration_noise: how the noise of continuous actions hangs together over time, ``{"type": "pink"}``; of no
+            account where nothing is explored.
 
     Attributes:
         dist_cls: the distribution class of this phase, or None where the module has none.
         needs_noise: whether drawing random numbers beforehand (:meth:`noise`) is worth it.
     """
 
-    def __init__(self, module: ModuleForwards, *, explore: bool) -> None:
+    def __init__(
+        self, module: ModuleForwards, *, explore: bool, exploration_noise: Mapping[str, Any] | None = None
+    ) -> None:
         self.module = module
         self.explore = explore
         self._forward = module.forward_exploration if explore else module.forward_inference
@@ -64,6 +71,15 @@ class ActionSampler:
         except Exception as error:  # a module that returns actions itself needs none
             self._dist_error = error
         self.needs_noise = self._has_noise = explore and getattr(self.dist_cls, "noise", None) is not None
+        #: Where the noise of continuous actions comes from; None: each number is drawn by itself.
+        self.process: NoiseProcess | None = noise_process(exploration_noise) if explore else None
+        #: The module adds noise to its actions itself: its forward has an argument of that name.
+        self._adds_noise = explore and inner.forward_names(phase, "noise")
+        self._normal: list[int] | None = None
+        if self._adds_noise:
+            self.needs_noise = self._has_noise = True
+        if self.process is not None:
+            self._row_policy = None
 
     def noise(self, steps: int, envs: int) -> torch.Tensor | None:
         """Draw the random numbers of a whole rollout of T steps in N envs at once.
@@ -71,13 +87,47 @@ class ActionSampler:
         Returns:
             ``[T, N, D]``, whose rows are passed as ``noise`` one by one; None when the distribution draws its own.
         """
+        result = self.plain_noise(steps, envs)
+        places = self.normal_places() if self.process is not None and result is not None else []
+        if self.process is not None:
+            if result is None or not places:
+                inner = self.module.unwrapped()
+                raise ConfigError(
+                    f"exploration_noise is for continuous actions, and {type(inner).__name__} draws no normal numbers "
+                    f"for its actions, {inner.action_space}. Leave it out: env_runners(exploration_noise=None)"
+                )
+            result[..., places] = self.process.rows(steps, envs, len(places))
+        return result
+
+    def plain_noise(self, steps: int, envs: int) -> torch.Tensor | None:
+        """As :meth:`noise`, each number drawn by itself."""
         if not self.needs_noise:
             return None
-        inner = self.module.unwrapped()
-        width = self.dist_cls.required_input_dim(inner.action_space, inner.model_config)
-        result: torch.Tensor | None = self.dist_cls.noise((steps, envs), width)
+        if self._adds_noise:
+            return torch.randn(steps, envs, self._action_size())
+        result: torch.Tensor | None = self.dist_cls.noise((steps, envs), self._width())
         self.needs_noise = self._has_noise = result is not None
         return result
+
+    def normal_places(self) -> list[int]:
+        """Which of the D numbers of :meth:`noise` are standard normal."""
+        if self._normal is None:
+            whole = self._adds_noise or self.dist_cls is None
+            self._normal = list(range(self._action_size())) if whole else self.dist_cls.normal_noise(self._width())
+        return self._normal
+
+    def _width(self) -> int:
+        inner = self.module.unwrapped()
+        width: int = self.dist_cls.required_input_dim(inner.action_space, inner.distribution_settings())
+        return width
+
+    def _action_size(self) -> int:
+        space = self.module.unwrapped().action_space
+        if not isinstance(space, gym.spaces.Box):
+            raise ModuleAPIError(
+                f"{self._where} takes noise, which is for the elements of a Box; its actions are {space}"
+            )
+        return size_of(space)
 
     def row_policy(self, timesteps: Sequence[int], num_envs: int, rng: TorchRNG) -> RowPolicy | None:
         """What the module's own ``row_policy`` gives, or None; no scope of ``rng`` may be open."""
@@ -103,13 +153,16 @@ class ActionSampler:
         """
         if self._stateful:
             batch = _map_columns(batch, _add_time)
-        out = self._forward(batch, t=t) if self._wants_t and t is not None else self._forward(batch)
+        if self._adds_noise:
+            out = self._forward(batch, noise=noise, t=t)
+        else:
+            out = self._forward(batch, t=t) if self._wants_t and t is not None else self._forward(batch)
         if self._stateful:
             out = _map_columns(out, _drop_time)
         if Columns.ACTION_DIST in out:
             return self._live(out)
         if Columns.ACTIONS in out:
-            self.needs_noise = False
+            self.needs_noise = self._adds_noise
             return out
         inputs = out.get(Columns.ACTION_DIST_INPUTS)
         if inputs is None:

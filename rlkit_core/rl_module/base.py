@@ -208,6 +208,11 @@ class RLModule(ComputeActions, BuiltModule, Checkpointable):
         catalog = self.__dict__.get("_catalog")
         return [*(catalog.parts if isinstance(catalog, Catalog) else ()), *mixin_parts(type(self))]
 
+    def distribution_settings(self) -> Mapping[str, Any]:
+        """The model config as the action distribution reads it: with the defaults of what that declares."""
+        catalog = self.__dict__.get("_catalog")
+        return catalog.distribution_settings() if isinstance(catalog, Catalog) else self.model_config
+
     def component_trace(self) -> list[dict[str, Any]]:
         """Why each component was chosen, as JSON values; empty when the catalog was never used."""
         return [choice.to_dict() for choice in self._choices()]

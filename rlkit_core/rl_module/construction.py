@@ -84,6 +84,12 @@ def ignores_kwargs(function: F) -> F:
     return function
 
 
+def named_arguments(function: Callable[..., Any]) -> frozenset[str]:
+    """Names of the arguments that ``function`` takes by name; what ``**kwargs`` would take is not among them."""
+    parameters = inspect.signature(function).parameters.values()
+    return frozenset(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+
+
 def accepted_names(function: Callable[..., Any]) -> frozenset[str] | None:
     """Names of the keyword arguments ``function`` accepts; None when it takes any (``**kwargs``)."""
     if getattr(function, "ignores_kwargs", False):

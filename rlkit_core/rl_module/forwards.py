@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rlkit_core.columns import Columns
-from rlkit_core.rl_module.construction import accepted_names
+from rlkit_core.rl_module.construction import accepted_names, named_arguments
 from rlkit_core.rl_module.tensor_specs import PHASES, AnyOf, Specs, check_specs, wants_checks
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class ModuleForwards(abc.ABC):
     def _prepare(self) -> None:
         """Decide once what the forwards would otherwise ask on every call."""
         self._accepts = {phase: accepted_names(self._forward_of(phase)) for phase in PHASES}
+        self._names = {phase: named_arguments(self._forward_of(phase)) for phase in PHASES}
         self._checks = {p for p in PHASES if wants_checks(self, p, ModuleForwards)}
 
     def _forward_of(self, phase: str) -> Any:
@@ -42,6 +43,15 @@ class ModuleForwards(abc.ABC):
         return {}
 
     def _forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """Act and explore: ``actions``, ``action_dist_inputs`` or both.
+
+        Args:
+            batch: ``obs`` (B, ...), or (B, 1, ...) with ``state_in`` when recurrent.
+            **kwargs: what an override may name, and is then given: ``t``, lifetime env steps of all runners before this
+                step (an int; for what is explored less and less); ``noise``, standard normal numbers (B, D), one for
+                each element of a Box action, as ``env_runners(exploration_noise=...)`` says, or None outside of a
+                runner: then draw them, as ``add_exploration_noise`` does.
+        """
         return self._forward(batch, **kwargs)
 
     def _forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
@@ -96,6 +106,14 @@ class ModuleForwards(abc.ABC):
         """Whether the forward of a phase (``"exploration"``, ...) accepts a keyword argument of that name."""
         accepted = self._accepts[phase]
         return accepted is None or name in accepted
+
+    def forward_names(self, phase: str, name: str) -> bool:
+        """Whether the forward of a phase has an argument of that very name; ``**kwargs`` is none."""
+        return name in self._names[phase]
+
+    def distribution_settings(self) -> Mapping[str, Any]:
+        """The model config as the action distribution reads it: with the defaults of what that declares."""
+        return self.model_config
 
     def checks_specs(self, phase: str) -> bool:
         """Whether each forward of a phase is checked against its input and output specs."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import gymnasium as gym
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rlkit_core.errors import ConfigError
 from rlkit_core.rl_module.apis import implements
@@ -66,6 +66,28 @@ class TorchRLModule(nn.Module, RLModule):
         if kwargs or self._checks:
             return self._call("train", batch, kwargs)
         return self._forward_train(batch)
+
+    def add_exploration_noise(self, actions: Tensor, noise: Tensor | None = None, *, scale: float | Tensor) -> Tensor:
+        """Actions of a deterministic policy with noise on them, within the bounds: what TD3 and DDPG explore by.
+
+        Args:
+            actions: raw ones of a Box, (B, D).
+            noise: standard normal, (B, D): the argument of that name that ``_forward_exploration`` is given; drawn here
+                where it is None.
+            scale: its standard deviation, in units of raw actions.
+        """
+        noisy = actions + scale * (torch.randn_like(actions) if noise is None else noise)
+        low, high = self._raw_bounds(actions)
+        return noisy if low is None else torch.clamp(noisy, low, high)
+
+    def _raw_bounds(self, like: Tensor) -> tuple[Any, Any]:
+        space = self.action_space
+        if not isinstance(space, gym.spaces.Box) or not space.is_bounded():
+            return None, None
+        if self.model_config.get("normalize_actions", True):
+            return -1.0, 1.0
+        low, high = (torch.as_tensor(bound).reshape(-1).to(like) for bound in (space.low, space.high))
+        return low, high
 
     # -- distributions -----------------------------------------------------------------------------------------
 

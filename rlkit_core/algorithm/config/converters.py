@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 
 from rlkit_core.checkpoint.trust import class_named
+from rlkit_core.errors import did_you_mean
 from rlkit_core.plugins.choices import components_problem
 from rlkit_core.plugins.discovery import canonical
 from rlkit_core.plugins.guard import in_use
 from rlkit_core.plugins.host import default_host
-from rlkit_core.settings import SectionedSettings, Settings, mapping, one_of
+from rlkit_core.settings import SectionedSettings, Settings, integer, mapping, number, one_of
 
 if TYPE_CHECKING:
     from rlkit_core.rl_module import MultiRLModuleSpec, RLModuleSpec
@@ -87,6 +88,30 @@ def module_spec(value: RLModuleSpec | MultiRLModuleSpec | None) -> RLModuleSpec 
     if value is None or hasattr(value, "as_multi_rl_module_spec"):
         return value
     raise ValueError(f"expected an RLModuleSpec or a MultiRLModuleSpec, got {type(value).__name__}")
+
+
+_NOISES: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
+    "independent": {},
+    "ou": {"theta": number(gt=0), "length": integer(ge=1)},
+    "pink": {"exponent": number(ge=0, le=2), "length": integer(ge=4)},
+}
+"""Kinds of exploration noise, with their settings."""
+
+
+def exploration_noise(value: str | Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """A kind of noise, or a dict of its ``type`` and settings; None is independent noise."""
+    given = {"type": value} if isinstance(value, str) else mapping(value) if value is not None else {}
+    kind = given.pop("type", None) if given else "independent"
+    if not isinstance(kind, str) or kind not in _NOISES:
+        near = did_you_mean(str(kind), _NOISES)
+        raise ValueError(f"there is no noise {kind!r}.{near} There are {', '.join(map(repr, _NOISES))}")
+    known = _NOISES[kind]
+    for key in given:
+        if key not in known:
+            there = ", ".join(known) or "none"
+            raise ValueError(f"{kind!r} noise has no setting {key!r}.{did_you_mean(key, known)} It has {there}")
+    options = {key: known[key](item) for key, item in given.items()}
+    return None if kind == "independent" else {"type": kind, **options}
 
 
 def class_with(method: str, what: str) -> Callable[[type[Any] | str], type[Any]]:

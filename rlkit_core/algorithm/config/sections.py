@@ -143,6 +143,13 @@ class CoreSettings(SectionedSettings):
         True, section="env_runners", help="Sample training data with forward_exploration.", converter=boolean
     )
 
+    exploration_noise: dict[str, Any] | None = setting(
+        section="env_runners",
+        help="How the noise of continuous actions hangs together over time: 'independent' (None), 'ou', 'pink' or "
+        "{'type': 'pink', 'length': 1000}; each step's noise is standard normal whichever.",
+        converter=to.exploration_noise,
+    )
+
     num_learners: int = setting(
         0,
         section="learners",

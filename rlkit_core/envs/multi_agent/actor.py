@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from rlkit_core.columns import Columns
 from rlkit_core.data.nested import Nested
+from rlkit_core.distributions.noise import NoiseProcess
 from rlkit_core.envs.multi_agent.columns import AgentColumns
 from rlkit_core.envs.multi_agent.places import Acting
 from rlkit_core.envs.multi_agent.protocol import AgentID
@@ -28,6 +32,8 @@ class ModuleActor:
     Args:
         module: acts; wrappers round it are called too.
         columns: where its agents' steps are written.
+        exploration_noise: as of :class:`~rlkit_core.rl_module.acting.ActionSampler`; each slot has a sequence of its
+            own, which goes on with the own steps of its agents.
 
     Attributes:
         module: the same.
@@ -39,12 +45,15 @@ class ModuleActor:
         ConfigError: the module packs no such observations.
     """
 
-    def __init__(self, module: RLModule, columns: AgentColumns) -> None:
+    def __init__(
+        self, module: RLModule, columns: AgentColumns, exploration_noise: Mapping[str, Any] | None = None
+    ) -> None:
         inner = module.unwrapped()
         self.module, self.columns = module, columns
         self.packer = ObservationPacker.of(inner, columns.spaces[0])
         self._inner = inner
         self._split = action_splitter(columns.spaces[1])
+        self._exploration_noise = exploration_noise
         self._samplers: dict[bool, ActionSampler] = {}
         self.known: set[AgentID] = set()
         self._noise: list[Tensor] = []
@@ -70,9 +79,7 @@ class ModuleActor:
             t: lifetime count of env steps.
         """
         columns = self.columns
-        sampler = self._samplers.get(explore)
-        if sampler is None:
-            sampler = self._samplers[explore] = ActionSampler(self.module, explore=explore)
+        sampler = self._samplers.get(explore) or self._sampler(explore)
         batch = seen = {**batch, **columns.remembered(acting)}
         if self.packer is not None:
             seen = {**batch, Columns.OBS: self.packer(batch[Columns.OBS])}
@@ -82,19 +89,39 @@ class ModuleActor:
         raw = actions.numpy() if isinstance(actions, Tensor) else nested_map(lambda x: x.numpy(), actions)
         columns.actions = iter(self._split(self._inner.actions_to_env(raw)))
 
+    def _sampler(self, explore: bool) -> ActionSampler:
+        if explore not in self._samplers:
+            self._samplers[explore] = ActionSampler(
+                self.module, explore=explore, exploration_noise=self._exploration_noise
+            )
+        return self._samplers[explore]
+
+    @property
+    def noise(self) -> NoiseProcess | None:
+        """Where the noise of exploration comes from, if it hangs together over time."""
+        return self._sampler(True).process
+
     def _noise_for(self, sampler: ActionSampler, acting: Acting) -> Tensor | None:
         """Random numbers for one step, of many that are drawn at once."""
         if not sampler.needs_noise:
             return None
         count = self.columns.width if acting.places is None else len(acting.places)
         if not self._noise or len(self._noise[-1]) < count:
-            drawn = sampler.noise(max(1, min(AT_ONCE, self._expected)), max(count, self.columns.width))
+            drawn = sampler.plain_noise(max(1, min(AT_ONCE, self._expected)), max(count, self.columns.width))
             if drawn is None:
                 return None
             self._noise = list(drawn.unbind(0))
         self._expected -= 1
         row = self._noise.pop()
-        return row if len(row) == count else row[:count]
+        row = row if len(row) == count else row[:count]
+        process, places = sampler.process, [] if sampler.process is None else sampler.normal_places()
+        if process is None or not places:
+            return row
+        slots = acting.slots(self.columns.width)
+        index = torch.arange(count) if slots is None else torch.from_numpy(slots)
+        row = row.clone()
+        row[:, places] = process.next_of(index, self.columns.width, len(places))
+        return row
 
     def add_log_probabilities(self, columns: dict[str, object]) -> None:
         """Add the log-probabilities of the actions of a rollout, where they follow from what is in it."""

@@ -13,6 +13,7 @@ from attrs import evolve
 from rlkit_core.columns import Columns
 from rlkit_core.data.nested import Nested
 from rlkit_core.data.rollout import Rollout
+from rlkit_core.distributions.noise import NoiseProcess
 from rlkit_core.envs.acting_modules import ActingModules, Spaces
 from rlkit_core.envs.events import EpisodeReport
 from rlkit_core.envs.multi_agent.actor import ModuleActor
@@ -159,7 +160,18 @@ class MultiAgentEnvRunner(Runner):
                     f"module {module_id!r} reads 'env_state', the global state, but env {env.name} has none; give it "
                     "state() and state_space"
                 )
-        return ModuleActor(module, AgentColumns(module_id, spaces, SlotMemory.of(inner), state_space, self._rows))
+        columns = AgentColumns(module_id, spaces, SlotMemory.of(inner), state_space, self._rows)
+        noise = self.config.exploration_noise
+        actor = ModuleActor(module, columns, noise)
+        if noise is not None:
+            self._restore_noise(module_id, actor.noise)
+        return actor
+
+    def noise_processes(self) -> dict[str, NoiseProcess]:
+        """See :meth:`Runner.noise_processes`."""
+        if self.config.exploration_noise is None:
+            return {}
+        return {mid: noise for mid, actor in self._actors.items() if (noise := actor.noise) is not None}
 
     # -- sampling -------------------------------------------------------------------------------------------------
 
