@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from rlkit_core.algorithm.config.config import AlgorithmConfig
+from rlkit_core.algorithm.config.declared import check_agents
 from rlkit_core.algorithm.config.module_spaces import agent_spaces, modules_of
 from rlkit_core.algorithm.evaluation import Evaluation
 from rlkit_core.columns import DEFAULT_AGENT_ID
@@ -59,9 +60,11 @@ class Agents:
         """Map every agent, before anything that takes long is started.
 
         Raises:
-            ConfigError: an agent has no module.
+            ConfigError: an agent has no module, or the algorithm is for one agent.
             SpecError: agents of one module differ in their spaces.
         """
+        if config.supports_multi_agent is False:
+            check_agents(config, self.spaces)
         if self._env is not None and (config.is_multi_agent or config.stored("policy_mapping_fn") is not None):
             modules_of(config, self.spaces)
 

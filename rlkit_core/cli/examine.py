@@ -190,7 +190,7 @@ def _hook_problems(value: object, *, host: PluginHost, entry: EntryPointInfo) ->
         yield from hook_problems(hook, function)
 
 
-def _problems(value: object, *, host: PluginHost, entry: EntryPointInfo) -> Iterator[str]:
+def _problems(value: Any, *, host: PluginHost, entry: EntryPointInfo) -> Iterator[str]:
     """What is wrong with what an entry point of another group names."""
     if entry.group == GROUP_COMMANDS:
         from rlkit_core.cli.app import BUILT_IN
@@ -203,7 +203,12 @@ def _problems(value: object, *, host: PluginHost, entry: EntryPointInfo) -> Iter
     from rlkit_core import contracts  # which imports torch
 
     if entry.group == GROUP_ALGORITHMS:
-        yield from contracts.algorithm_problems(value)
+        problems = list(contracts.algorithm_problems(value))
+        yield from problems
+        if not problems:
+            from rlkit_core.algorithm.config.declared import default_module_problems
+
+            yield from default_module_problems(value)
     elif entry.group == GROUP_CATALOGS:
         yield from contracts.catalog_problems(value)
 

@@ -36,6 +36,7 @@ def explain_run(config: AlgorithmConfig) -> Explained:
     Raises:
         RLKitError: what training would raise before its first step.
     """
+    from rlkit_core.algorithm.config.declared import check_agents
     from rlkit_core.algorithm.config.module_spaces import agent_spaces
     from rlkit_core.algorithm.config.used import used_by_config
     from rlkit_core.envs.make import make_env
@@ -44,6 +45,7 @@ def explain_run(config: AlgorithmConfig) -> Explained:
         raise ConfigError("there is no environment: config.environment('CartPole-v1')")
     with contextlib.closing(make_env(config.env, config.env_config)) as env:
         agents = list(agent_spaces(env, instead=(config.observation_space, config.action_space)))
+        check_agents(config, agents)
         multi = config.get_multi_rl_module_spec(env=env).build()
     modules = {module_id: _module(module) for module_id, module in multi.items()}
     lock = used_by_config(config) | multi.what_is_used()

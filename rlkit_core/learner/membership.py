@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from rlkit_core.columns import DEFAULT_OPTIMIZER
-from rlkit_core.errors import CheckpointError, RLKitError
+from rlkit_core.errors import CheckpointError, ConfigError, RLKitError
 from rlkit_core.learner.optim.fused_adam import without_compiler_import
 from rlkit_core.learner.override_points import OverridePoints
 from rlkit_core.learner.update_data import has_rows
@@ -67,13 +67,20 @@ class Members:
             self._learner.on_module_added(module_id)
 
     def check(self, module_id: str, module: RLModule) -> None:
-        """Refuse a module that is to be trained and lacks an API. One without parameters only acts.
+        """Refuse a module that is to be trained and lacks an API, or is recurrent. One without parameters only acts.
 
         Raises:
             ModuleAPIError: it lacks one.
+            ConfigError: it is recurrent, and the algorithm declares that it trains none.
         """
         learner = self._learner
         if learner.should_module_be_updated(module_id) and learner.get_parameters(module):
+            if getattr(learner.config, "supports_recurrent", None) is False and module.unwrapped().is_stateful():
+                raise ConfigError(
+                    f"module {module_id!r} ({type(module.unwrapped()).__name__}) is recurrent, and "
+                    f"{type(learner.config).__name__} declares supports_recurrent = False; use a module without "
+                    "recurrence, or stack frames (gymnasium's wrapper)"
+                )
             check_required_apis(module.unwrapped(), module_id, learner.rl_module_required_apis())
 
     # -- changes at run time ------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Any
 from attrs import frozen
 
 from rlkit_core import AlgorithmConfig, get_algorithm_config
+from rlkit_core.algorithm.config.declared import names_of
 
 ALGORITHMS = ("ppo", "impala", "appo", "dqn")
 MODELS = ("mlp", "cnn", "lstm", "composed")
@@ -37,8 +38,8 @@ class Cell:
         config = get_algorithm_config(self.algorithm)
         seen = {"composed": "Dict"}.get(self.model, "Dict" if self.masked else "Box")
         return (
-            seen in config.observation_spaces
-            and "Discrete" in config.action_spaces
+            seen in names_of(config.observation_spaces)
+            and "Discrete" in names_of(config.action_spaces)
             and (config.supports_recurrent or self.model != "lstm")
             and (config.supports_multi_agent or not self.multi_agent)
         )

@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from cells import ALGORITHMS, MODELS, Cell, all_cells
 
 from rlkit_core import get_algorithm_config
+from rlkit_core.algorithm.config.declared import names_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "matrix.md"
 TITLES = {
@@ -42,7 +43,7 @@ def page() -> str:
     for algorithm in ALGORITHMS:
         config = get_algorithm_config(algorithm)
         kinds = (config.observation_spaces, config.action_spaces)
-        seen, taken = (", ".join(f"`{name}`" for name in names) for names in kinds)
+        seen, taken = (", ".join(f"`{name}`" for name in names_of(names)) for names in kinds)
         text += f"| `{algorithm}` | {seen} | {taken} |\n"
     return text
 

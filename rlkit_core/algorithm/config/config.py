@@ -11,7 +11,7 @@ import attrs
 from rlkit_core.algorithm.config import module_specs, to_json
 from rlkit_core.algorithm.config.checks import core_problems, model_config_problems, only_problems, plugin_problems
 from rlkit_core.algorithm.config.converters import EnvSpec
-from rlkit_core.algorithm.config.derived import DerivedSettings
+from rlkit_core.algorithm.config.declared import Declaring, declared_problems
 from rlkit_core.algorithm.config.presets import apply_preset
 from rlkit_core.columns import DEFAULT_MODULE_ID
 from rlkit_core.errors import ConfigError
@@ -22,12 +22,10 @@ if TYPE_CHECKING:
     from rlkit_core.rl_module import MultiRLModuleSpec, RLModuleSpec
 
 ConfigT = TypeVar("ConfigT", bound="AlgorithmConfig")
-BUILT_IN_SPACES = ("Box", "Discrete", "MultiDiscrete", "MultiBinary", "Dict", "Tuple")
-"""Those that the core's encoders read, and that its distributions act in."""
 
 
 @attrs.define(slots=False)
-class AlgorithmConfig(DerivedSettings):
+class AlgorithmConfig(Declaring):
     """Settings of an algorithm; a subclass adds its own, one field line each.
 
     Every fluent method takes the settings of its section by name, leaves the others alone and returns the config::
@@ -48,24 +46,19 @@ class AlgorithmConfig(DerivedSettings):
 
     The constructor's ``algo_class=`` is the ``Algorithm`` subclass that :meth:`build` makes, if not the class's own.
 
+    What the algorithm can take, it declares in :class:`~rlkit_core.algorithm.config.declared.Declarations`.
+
     Attributes:
-        observation_spaces: names of the classes of ``gymnasium.spaces`` that the algorithm's modules read.
-        action_spaces: the same of actions; empty where the algorithm does not say.
-        supports_recurrent: whether it trains recurrent modules; None where it does not say.
-        supports_multi_agent: whether it trains several modules; None where it does not say.
         shared_settings: names of its own ``training()`` settings that are the same for all modules of a run.
     """
 
-    observation_spaces: ClassVar[tuple[str, ...]] = BUILT_IN_SPACES
-    action_spaces: ClassVar[tuple[str, ...]] = ()
-    supports_recurrent: ClassVar[bool | None] = None
-    supports_multi_agent: ClassVar[bool | None] = None
     shared_settings: ClassVar[frozenset[str]] = frozenset()
 
     def problems(self) -> Iterator[str]:
         """What is wrong with the settings as they stand together. Subclasses yield theirs after ``super()``'s."""
         yield from only_problems(self)
         yield from core_problems(self)
+        yield from declared_problems(self)
         yield from model_config_problems(self, self._model_config_auto_includes)
 
     # Modules

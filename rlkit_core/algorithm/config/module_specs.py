@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rlkit_core.algorithm.config.declared import Declaring, check_specs
 from rlkit_core.algorithm.config.derived import DerivedSettings, specs_by_id
 from rlkit_core.algorithm.config.module_spaces import ModuleSpaces
 from rlkit_core.errors import SpecError
@@ -23,7 +24,7 @@ def merged_spec(config: DerivedSettings) -> RLModuleSpec | MultiRLModuleSpec:
     return _merged_single(config, given, config)
 
 
-def multi_spec(config: DerivedSettings, *, env: object, spaces: Any, inference_only: bool | None) -> MultiRLModuleSpec:
+def multi_spec(config: Declaring, *, env: object, spaces: Any, inference_only: bool | None) -> MultiRLModuleSpec:
     """See ``AlgorithmConfig.get_multi_rl_module_spec``."""
     multi = _merged_multi(config)
     found = ModuleSpaces(config, env, spaces)
@@ -40,6 +41,8 @@ def multi_spec(config: DerivedSettings, *, env: object, spaces: Any, inference_o
         if inference_only is not None:
             spec.inference_only = inference_only
         complete[module_id] = spec
+    default = _default_spec(config, needed=False)
+    check_specs(config, complete, default.module_class if default is not None else None)
     multi.rl_module_specs = complete
     if inference_only is not None:
         multi.inference_only = inference_only
