@@ -78,7 +78,7 @@ def main() -> None:
 
     name = "ours" + ("-together" if together else "") + ("-capture" if capture else "")
     try:
-        measure(name, train, ["rlkit-core", "rlkit-dqn", "torch", "gymnasium", "numpy"])
+        measure(name, train, ["rlkit-core", "rlkit-dqn", "rlkit-offpolicy", "torch", "gymnasium", "numpy"])
     finally:
         algo.stop()
 
