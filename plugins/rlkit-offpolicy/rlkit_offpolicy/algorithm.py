@@ -29,21 +29,20 @@ class OffPolicyAlgorithm(Algorithm):
         replay_buffers: ``{module id: buffer}``, made when a module's first rollout arrives.
     """
 
-    def __init__(self, config: Any, env: Any = None) -> None:
+    def setup(self) -> None:
+        """Make the buffers' place, and see that modules can act as they are to.
+
+        Raises:
+            ConfigError: a module is to act at random and cannot.
+        """
         self.replay_buffers: dict[str, ReplayBuffer] = {}
         self._updates_owed = 0.0
         self._env_steps_held = 0  # sampled into the buffers since there are these
         self._betas: dict[str, Scheduler] = {}
         self._stateless: dict[str, Any] = {}  # modules that were found to have no recurrent state
-        super().__init__(config, env)
-        self._check_warmup()
-
-    def _check_warmup(self) -> None:
-        """Raises ConfigError where a module is to act at random and cannot."""
-        for module_id, module in self.env_runner_group.module.items():
+        for module_id, module in self.env_runner_group.module_as_it_was.items():
             inner = module.unwrapped()
             if self.config.get_config_for_module(module_id).warmup == "random" and not isinstance(inner, RandomWarmup):
-                self.stop()
                 raise ConfigError(
                     f"training(warmup='random'): module {module_id!r} is a {type(inner).__name__}, which acts as it "
                     "always explores; derive it from rlkit_offpolicy.RandomWarmup, or use warmup='explore'"
