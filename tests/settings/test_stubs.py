@@ -103,7 +103,13 @@ def test_a_type_checker_sees_settings(tmp_path: Path) -> None:
     core = tmp_path / CORE.name
     core.symlink_to(CORE)  # beside an installed one are packages that would hide the library's
     config = core / "algorithm" / "config"
-    files = [config / "sections.pyi", config / "derived.py", config / "config.py", *sorted(core.glob("settings/*.py"))]
+    files = [
+        config / "sections.pyi",
+        config / "derived.py",
+        config / "declared.py",
+        config / "config.py",
+        *sorted(core.glob("settings/*.py")),
+    ]
     command = [sys.executable, "-m", "mypy", "--follow-imports=skip", "--ignore-missing-imports", "--config-file="]
     command += [f"--cache-dir={tmp_path / 'cache'}", "snippet.py", *map(str, files)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=250)
