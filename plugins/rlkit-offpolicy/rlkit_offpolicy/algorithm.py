@@ -22,8 +22,9 @@ class OffPolicyAlgorithm(Algorithm):
     """Learns from replay buffers, one for each module; its settings are those of :class:`OffPolicyConfig`.
 
     One :meth:`training_step` is a round of sampling and the updates that are due by then, all in one call of the
-    learners. A variant overrides :meth:`make_buffer` (what is kept) or :meth:`sample_batch` (what is learned from).
-    Where a learner logs rows named :data:`TD_ERROR`, they become the priorities of a prioritised buffer.
+    learners; one by one where ``target_network_update_freq=0`` lets the target networks follow each of them. A variant
+    overrides :meth:`make_buffer` (what is kept) or :meth:`sample_batch` (what is learned from). Where a learner logs
+    rows named :data:`TD_ERROR`, they become the priorities of a prioritised buffer.
 
     Attributes:
         replay_buffers: ``{module id: buffer}``, made when a module's first rollout arrives.
@@ -108,10 +109,21 @@ class OffPolicyAlgorithm(Algorithm):
         num_updates = self._num_updates(sampled)
         if not num_updates:
             return
+        # Target networks that follow every update are moved at the end of each call of the learners.
+        one_by_one = self.config.target_network_update_freq == 0
+        learned = False
+        for count in [1] * num_updates if one_by_one else [num_updates]:
+            learned = self._learn(count) or learned
+        if learned:
+            with self.timers.time("synch_weights"):
+                self.sync_weights()
+
+    def _learn(self, num_updates: int) -> bool:
+        """Make so many updates in one call of the learners; whether there was something to learn from."""
         with self.timers.time("replay_buffer_sample"):
             batch = self.sample_train_batch(num_updates)
         if not batch:
-            return
+            return False
         with self.timers.time("learner_update"):
             self.learner_group.update(
                 batch=batch,
@@ -120,8 +132,7 @@ class OffPolicyAlgorithm(Algorithm):
                 reduce_metrics=False,
             )
             self._update_priorities()
-        with self.timers.time("synch_weights"):
-            self.sync_weights()
+        return True
 
     def sample_train_batch(self, num_updates: int) -> dict[str, dict[str, Nested]]:
         """``{module id: columns}`` for ``num_updates`` updates: :meth:`sample_batch` of every module in training."""

@@ -129,7 +129,7 @@ class OffPolicyConfig(AlgorithmConfig):
     target_network_update_freq: int = setting(
         500,
         section="training",
-        help="Sampled env steps between updates of the target network.",
+        help="Sampled env steps between updates of the target network; 0: it follows every update.",
         converter=integer(ge=0),
     )
     tau: float = setting(
