@@ -27,7 +27,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-learn train test test-slow learn test-wheels release bench bench-ppo bench-dqn bench-impala bench-agents bench-image docs lint stubs format wheels clean distclean
+.PHONY: help install install-learn train test test-slow learn test-wheels release bench bench-ppo bench-dqn bench-sac bench-impala bench-agents bench-image docs lint stubs format wheels clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -92,6 +92,7 @@ install-learn: $(VENV)/.learn-installed  ## add the envs of `make learn` to .ven
 bench: $(VENV)/.installed $(BENCH_VENV)/.installed $(RLLIB_VENV)/.installed  ## every algorithm beside its peers
 	$(BIN)/python benchmarks/ppo_cartpole.py $(ARGS)
 	$(BIN)/python benchmarks/dqn_cartpole.py $(ARGS)
+	$(BIN)/python benchmarks/sac_pendulum.py $(ARGS)
 	$(BIN)/python benchmarks/impala_cartpole.py $(ARGS)
 	$(BIN)/python benchmarks/multi_agent.py $(ARGS)
 
@@ -100,6 +101,9 @@ bench-ppo: $(VENV)/.installed $(BENCH_VENV)/.installed  ## PPO beside Stable-Bas
 
 bench-dqn: $(VENV)/.installed  ## DQN, eager and captured, beside a bare loop
 	$(BIN)/python benchmarks/dqn_cartpole.py $(ARGS)
+
+bench-sac: $(VENV)/.installed $(BENCH_VENV)/.installed  ## SAC beside Stable-Baselines3 and a bare loop
+	$(BIN)/python benchmarks/sac_pendulum.py $(ARGS)
 
 bench-impala: $(VENV)/.installed $(RLLIB_VENV)/.installed  ## IMPALA and APPO beside RLlib's
 	$(BIN)/python benchmarks/impala_cartpole.py $(ARGS)

@@ -16,7 +16,7 @@ import click
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "reference" / "learning-results.md"
-NAMES = {"appo": "APPO", "dqn": "DQN", "impala": "IMPALA", "ppo": "PPO"}
+NAMES = {"appo": "APPO", "dqn": "DQN", "impala": "IMPALA", "ppo": "PPO", "sac": "SAC"}
 
 HEAD = """\
 # Learning results

@@ -49,12 +49,10 @@ def train_to_level(
     """
     train = ["train", algo, env, "--seed", str(seed), "--run-dir", str(run_dir), "--no-plot", "--quiet"]
     train += ["--stop-steps", str(within), "--evaluate", str(episodes), *options]
-    _rlkit(*train)
+    rlkit(*train)
     summary = json.loads((run_dir / "summary.json").read_text())
     checkpoint = str(run_dir / "checkpoint")
-    again = json.loads(
-        _rlkit("evaluate", checkpoint, "--episodes", str(episodes), "--seed", str(seed + 1000), "--json")
-    )
+    again = json.loads(rlkit("evaluate", checkpoint, "--episodes", str(episodes), "--seed", str(seed + 1000), "--json"))
     row = {
         "algorithm": algo,
         "environment": env,
@@ -77,7 +75,12 @@ def train_to_level(
     return row
 
 
-def _rlkit(*arguments: str) -> str:
+def rlkit(*arguments: str) -> str:
+    """Run the command and return what it printed.
+
+    Raises:
+        AssertionError: it failed.
+    """
     command = [sys.executable, "-c", "from rlkit_core.cli import main; main()", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"rlkit {' '.join(arguments)} failed:\n{done.stderr[-3000:]}"

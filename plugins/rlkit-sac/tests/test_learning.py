@@ -1,0 +1,63 @@
+"""SAC reaches the published levels, and Stable-Baselines3's SAC, with the settings of its own data file."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from learning import RESULTS_VARIABLE, rlkit, train_to_level
+
+RESULTS = Path(__file__).resolve().parents[3] / "benchmarks" / "results"
+
+
+@pytest.mark.learn
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("env", "level", "within"), [("Pendulum-v1", -165.0, 20_000), ("MountainCarContinuous-v0", 92.0, 50_000)]
+)
+def test_reaches_the_level(env, level, within, seed, tmp_path):
+    train_to_level("sac", env, level=level, within=within, seed=seed, run_dir=tmp_path / "run", episodes=1000)
+
+
+@pytest.mark.learn
+@pytest.mark.timeout(14400)
+@pytest.mark.parametrize(
+    ("env", "steps", "package"),
+    [
+        ("LunarLanderContinuous-v3", 150_000, "Box2D"),
+        ("Hopper-v5", 100_000, "mujoco"),
+        ("HalfCheetah-v5", 100_000, "mujoco"),
+    ],
+)
+def test_is_not_below_stable_baselines3(env, steps, package, tmp_path):
+    """The same steps, networks and settings, once; 10 deterministic episodes at every tenth, the last three looks."""
+    pytest.importorskip(package, reason="`make learn` installs it")
+    run = tmp_path / "run"
+    command = ["train", "sac", env, "--seed", "1", "--run-dir", str(run), "--no-plot", "--quiet"]
+    rlkit(*command, "--stop-steps", str(steps))
+    lines = [json.loads(line) for line in (run / "results.jsonl").read_text().splitlines()]
+    looks = [
+        {"steps": line["num_env_steps_sampled_lifetime"], "return": played["env_runners"]["episode_return_mean"]}
+        for line in lines
+        if (played := line.get("evaluation"))
+    ]
+    ours = {
+        "name": "rlkit-sac",
+        "environment": env,
+        "steps": steps,
+        "seed": 1,
+        "looks": looks,
+        "return": sum(look["return"] for look in looks[-3:]) / 3,
+        "seconds": json.loads((run / "summary.json").read_text())["seconds"],
+        "settings": json.loads((run / "config.json").read_text()),
+    }
+    folder = os.environ.get(RESULTS_VARIABLE)
+    if folder:
+        (Path(folder) / f"sac-{env}.json").write_text(json.dumps(ours, indent=1) + "\n")
+    theirs = json.loads((RESULTS / f"sb3-sac-{env}.json").read_text())
+    assert [look["steps"] for look in looks] == [look["steps"] for look in theirs["looks"]]
+    assert theirs["seed"] == ours["seed"]
+    assert ours["return"] >= theirs["return"]
