@@ -314,7 +314,8 @@ class OverridePoints:
             )
             if not isinstance(loss, Tensor):
                 check_loss(loss, module_id, self.optimizers, f"{type(self).__name__}: the loss")
-            self.metrics.log_value((module_id, TOTAL_LOSS_KEY), total(loss, self.device))
+                loss = total(loss, self.device)
+            self.metrics.log_value((module_id, TOTAL_LOSS_KEY), loss)
         return losses
 
     def compute_loss_for_module(

@@ -61,15 +61,15 @@ class _Moments:
         self.mean, self.square = torch.zeros_like(flat), torch.zeros_like(flat)
         means, squares = buffer.split(self.mean), buffer.split(self.square)
         self.views = [{"step": self.steps[k], "exp_avg": means[k], "exp_avg_sq": squares[k]} for k in range(len(means))]
+        self.first, self.first_mean = buffer.parameters[0], self.views[0]["exp_avg"]
 
-    def is_seen(self, state: Mapping[Any, dict[str, Any]], *, whole: bool = False) -> bool:
-        """Whether the optimizer's state is this one: that of the first parameter, or of all."""
-        if not whole:
-            first = state.get(self.buffer.parameters[0])
-            return first is not None and first.get("exp_avg") is self.views[0]["exp_avg"]
+    def is_seen(self, state: Mapping[Any, dict[str, Any]]) -> bool:
+        """Whether the optimizer's state is this one, of every parameter."""
         for parameter, views in zip(self.buffer.parameters, self.views, strict=True):
-            own = state.get(parameter, {})
-            if any(own.get(name) is not view for name, view in views.items()):
+            own = state.get(parameter)
+            if not own or own.get("exp_avg") is not views["exp_avg"] or own.get("step") is not views["step"]:
+                return False
+            if own.get("exp_avg_sq") is not views["exp_avg_sq"]:
                 return False
         return True
 
@@ -77,6 +77,7 @@ class _Moments:
         """Whether nothing was stepped so far."""
         return not self.in_use and not any(state.get(parameter) for parameter in self.buffer.parameters)
 
+    @torch.no_grad()
     def take_over(self, state: MutableMapping[Any, dict[str, Any]]) -> bool:
         """Let the optimizer's state be this one, with the values that it has; False where it cannot be flat.
 
@@ -116,7 +117,6 @@ class FusedStep:
         """Whether someone listens to the optimizer's steps, which then have to be its own."""
         return any(getattr(self._optimizer, name, None) for name in _HOOKS)
 
-    @torch.no_grad()
     def take_over(self, *, begin: bool = True) -> bool:
         """Let the optimizer's state be the flat one, with the values that it has, whoever put them there.
 
@@ -128,7 +128,7 @@ class FusedStep:
         """
         state = self._optimizer.state
         for moments in self._moments:
-            if moments.is_seen(state, whole=True) or (not begin and moments.is_fresh(state)):
+            if moments.is_seen(state) or (not begin and moments.is_fresh(state)):
                 continue
             if not moments.take_over(state):
                 return False
@@ -163,9 +163,10 @@ class FusedStep:
             found_inf: a 0-dim float32 tensor on the parameters' device; where it is 1, nothing changes, and nobody
                 waits to find out.
         """
-        seen = True
-        for moments in self._moments:
-            seen = seen and moments.is_seen(self._optimizer.state)
+        state, seen = self._optimizer.state, True
+        for moments in self._moments:  # of the first parameter: all are looked at before an update
+            first = state.get(moments.first)
+            seen = seen and first is not None and first.get("exp_avg") is moments.first_mean
         if not seen and not self.take_over() and found_inf is None:
             self._optimizer.step()
         elif self.has_hooks and found_inf is None:
