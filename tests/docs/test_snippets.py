@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 
+import doc_snippets as snippets
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-_SPEC = importlib.util.spec_from_file_location("rlkit_doc_snippets", Path(__file__).with_name("snippets.py"))
-assert _SPEC is not None
-assert _SPEC.loader is not None
-snippets = importlib.util.module_from_spec(_SPEC)
-sys.modules[_SPEC.name] = snippets
-_SPEC.loader.exec_module(snippets)
-
 PAGES = [
     ROOT / "README.md",
     *sorted(ROOT.glob("plugins/*/README.md")),
@@ -29,9 +21,12 @@ SLOW = {
     "docs/how-to/debug-a-plugin.md",
     "docs/how-to/run-in-processes.md",
     "docs/how-to/train-with-several-learners.md",
+    "docs/tutorial/api-mixin.md",
+    "docs/tutorial/off-policy-algorithm.md",
+    "docs/tutorial/on-policy-algorithm.md",
     "plugins/rlkit-processes/README.md",
 }
-"""Pages that start many processes: `make test-slow` runs them."""
+"""Pages that start many processes, or learn for longer: `make test-slow` runs them."""
 
 
 def runnable(page: Path) -> bool:

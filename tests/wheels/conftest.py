@@ -9,6 +9,7 @@ what the wheels hold.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
@@ -19,8 +20,10 @@ import sysconfig
 import venv
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+from doc_snippets import write_files
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -43,8 +46,8 @@ for folder in folders:
 def project_folder(name: str) -> Path:
     if name == "rlkit-core":
         return ROOT
-    own = ROOT / "plugins" / name
-    return own if own.exists() else FIXTURES / name
+    places = [ROOT / "plugins" / name, FIXTURES / name, *ROOT.glob(f"plugins/*/tests/fixtures/{name}")]
+    return next(place for place in places if place.exists())
 
 
 def with_what_they_need(*names: str) -> list[str]:
@@ -55,10 +58,20 @@ def with_what_they_need(*names: str) -> list[str]:
         name = waiting.pop(0)
         if name not in complete:
             complete[name] = None
-            project = tomllib.loads((project_folder(name) / "pyproject.toml").read_text())["project"]
-            needed = [re.split(r"[^\w-]", text)[0] for text in project["dependencies"]]
-            waiting += [each for each in needed if each.startswith("rlkit-")]
+            waiting += needed_by(project_folder(name))
     return list(complete)
+
+
+def needed_by(folder: Path) -> list[str]:
+    """Those of the workspace that a distribution names as its dependencies."""
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    needed = [re.split(r"[^\w-]", text)[0] for text in project["dependencies"]]
+    return [each for each in needed if each.startswith("rlkit-")]
+
+
+def build(out: Path, folder: Path) -> None:
+    """Build the wheel of a distribution, by its own build backend."""
+    subprocess.run([sys.executable, "-c", BUILD, str(out), str(folder)], check=True, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="session")
@@ -73,11 +86,31 @@ def wheel(tmp_path_factory) -> Callable[[str], Path]:
     def find(name: str) -> Path:
         pattern = f"{name.replace('-', '_')}-*.whl"
         if not any(out.glob(pattern)):
-            command = [sys.executable, "-c", BUILD, str(out), str(project_folder(name))]
-            subprocess.run(command, check=True, capture_output=True, text=True)
+            build(out, project_folder(name))
         return next(out.glob(pattern))
 
     return find
+
+
+class Tutorial(NamedTuple):
+    """The distribution that a page makes: its wheel, and what of the workspace it needs."""
+
+    wheel: Path
+    needs: list[str]
+
+
+@pytest.fixture(scope="session")
+def tutorial(tmp_path_factory) -> Callable[[str], Tutorial]:
+    """Return the distribution that a page of ``docs/tutorial`` makes, of the files that its blocks are."""
+
+    @functools.cache
+    def make(page: str) -> Tutorial:
+        folder, out = tmp_path_factory.mktemp(page), tmp_path_factory.mktemp("wheels")
+        write_files((ROOT / "docs" / "tutorial" / f"{page}.md").read_text(encoding="utf-8"), folder)
+        build(out, folder)
+        return Tutorial(next(out.glob("*.whl")), needed_by(folder))
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 import subprocess
@@ -11,41 +9,17 @@ import sys
 import warnings
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hostile import HOSTILE
 from sites import Site
 
-from rlkit_core.algorithm.used import used_by
 from rlkit_core.plugins import discovery
 from rlkit_core.plugins.host import PluginHost, use_host
-from rlkit_ppo import PPOConfig
+
+sys.path.insert(0, str(Path(__file__).parent))
+from build_digest import digest_of_a_run
 
 TESTS = [str(Path(__file__).parent), str(Path(__file__).parents[3] / "tests" / "helpers")]
-
-
-def train(num_env_runners=0):
-    """Config, choices, lock and weights of a PPO run after two updates, hashed."""
-    config = (
-        PPOConfig()
-        .environment("CartPole-v1")
-        .training(train_batch_size=32, minibatch_size=16, num_epochs=2)
-        .env_runners(num_env_runners=num_env_runners, num_envs_per_env_runner=2)
-        .debugging(seed=7)
-    )
-    with config.build() as algorithm:
-        for _ in range(2):
-            algorithm.train()
-        module = algorithm.learner_group.learner.module["default_policy"]
-        trace = module.component_trace()
-        lock = used_by(algorithm).digest()
-        weights = {name: np.asarray(value) for name, value in module.get_state().items()}
-    chosen = [{key: choice[key] for key in ("kind", "slot", "path", "id", "version", "rule")} for choice in trace]
-    text = json.dumps([config.to_dict(), chosen, lock], sort_keys=True, default=str)
-    digest = hashlib.sha256(text.encode())
-    for name in sorted(weights):
-        digest.update(name.encode() + weights[name].dtype.str.encode() + weights[name].tobytes())
-    return digest.hexdigest()
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +45,7 @@ def train_beside(names, folder):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with use_host(PluginHost(discovery.scan(list(sys.path)))):
-                return train()
+                return digest_of_a_run()
     finally:
         sys.path[:], warnings.filters[:] = path, filters
         for name in set(sys.modules) - before:
@@ -99,7 +73,7 @@ def train_with_a_worker(names, folder):
     """Train in a new process, whose worker plays; both see hostile plugins beside what is installed."""
     site = installed(names, folder)
     (folder / "script.py").write_text(
-        "from test_hostile import train\nif __name__ == '__main__': print('digest', train(1))"
+        "from build_digest import digest_of_a_run\nif __name__ == '__main__': print('digest', digest_of_a_run(1))"
     )
     run = subprocess.run(
         [sys.executable, str(folder / "script.py")],

@@ -81,6 +81,18 @@ def read_blocks(page: str) -> Iterator[Block]:
         marks, i = {}, end + 1
 
 
+def write_files(page: str, folder: Path) -> list[Path]:
+    """Write the files that a page's blocks are into a folder, without running anything; return their paths."""
+    written = []
+    for block in read_blocks(page):
+        if block.file is not None:
+            target = folder / block.file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(block.text, encoding="utf-8")
+            written.append(target)
+    return written
+
+
 class Page:
     """Runs the blocks of one page in a folder of its own."""
 
