@@ -12,6 +12,7 @@ from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
+from override_points import OVERRIDE_POINTS
 
 ROOT = Path(__file__).resolve().parents[1]
 CORE = ROOT / "rlkit_core"
@@ -24,19 +25,6 @@ FOLDERS = sorted({file.parent for file in ALL_FILES})
 PRIVATE_ACCESSES = 24
 #: Parameters annotated Any in the core: what authors override with narrower types, and little else. It only falls.
 ANY_PARAMETERS = 226
-#: Names with an underscore that RLlib's users override, and so may plugins: they keep their spelling.
-OVERRIDE_POINTS = {
-    "_forward",
-    "_forward_exploration",
-    "_forward_inference",
-    "_forward_train",
-    "_get_dist_cls_from_action_space",
-    "_get_encoder_config",
-    "_get_tensor_variable",
-    "_model_config_auto_includes",
-    "_modules",  # torch's
-    "_validate",  # of a model config, called first by its build()
-}
 
 
 @functools.cache
