@@ -76,6 +76,17 @@ def test_processes_give_the_numbers_of_one_process():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("noise", ["pink", "ou"])
+def test_noise_that_hangs_together_is_the_same_in_processes(noise):
+    def change(made):
+        return made.environment("Pendulum-v1").env_runners(exploration_noise=noise)
+
+    ours, _ = trained(change(config(executor="local")))
+    theirs, _ = trained(change(config(executor="process")))
+    assert same(ours, theirs)
+
+
+@pytest.mark.slow
 def test_a_resumed_run_equals_the_one_that_went_on_and_the_one_in_one_process(tmp_path):
     def trained_on(algo, iterations=2):
         returns = [algo.train()["env_runners"]["episode_return_mean"] for _ in range(iterations)]
