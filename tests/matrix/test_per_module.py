@@ -64,6 +64,7 @@ OWN = {
         "tau": 0.5,
         "td_error_loss_fn": "mse",
         "adam_epsilon": 0.1,
+        "warmup": None,  # of acting: rlkit-offpolicy's test_warmup.py
         # Of the buffer, which the algorithm has: test_dqn_agents.py.
         "n_step": None,
         "burn_in_len": None,
