@@ -39,7 +39,15 @@ class ModuleForwards(abc.ABC):
         return self._forward if getattr(type(self), name) is getattr(ModuleForwards, name) else getattr(self, name)
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        """The forward of every phase that has none of its own; the default returns nothing."""
+        """The forward of every phase that has none of its own; the default returns nothing.
+
+        Args:
+            batch: columns (B, ...), or (B, T, ...) with ``state_in`` (B, ...) when recurrent; ``obs`` is always there.
+            **kwargs: see :meth:`_forward_exploration`.
+
+        Returns:
+            Columns with the same leading axes, and ``state_out`` (B, ...) when recurrent.
+        """
         return {}
 
     def _forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
@@ -55,9 +63,11 @@ class ModuleForwards(abc.ABC):
         return self._forward(batch, **kwargs)
 
     def _forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """Act without exploration: as :meth:`_forward_exploration`; of ``action_dist_inputs`` the mode is taken."""
         return self._forward(batch, **kwargs)
 
     def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        """What the loss reads of a minibatch, with gradients: its ``fwd_out``, whatever columns that has."""
         return self._forward(batch, **kwargs)
 
     # -- forwards, for callers ---------------------------------------------------------------------------------
@@ -92,11 +102,11 @@ class ModuleForwards(abc.ABC):
         Args:
             explore: act as ``forward_exploration`` or as ``forward_inference``.
             timesteps: lifetime env steps before each of the T steps.
-            num_envs: N.
+            num_envs: how many envs, N.
             generator: the ``torch.Generator`` to draw from.
 
         Returns:
-            A :data:`RowPolicy`, or None: the runner calls the forwards.
+            A :data:`RowPolicy`, or None where the runner calls the forwards.
         """
         return None
 

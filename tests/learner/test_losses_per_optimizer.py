@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rlkit_core import ModuleAPI, hookimpl
+from rlkit_core.apis import SelfSupervisedLossAPI
 from rlkit_core.columns import ALL_MODULES
 from rlkit_core.errors import ConfigError, NonFiniteError, PluginError
 from rlkit_core.learner.group.gloo import Collective, Rendezvous
@@ -348,6 +349,21 @@ def test_a_drivers_entry_beside_a_tensor(extra):
         one.update({MID: rows()})
     ours, theirs = weights(learner), weights(plain)
     assert {name for name in ours if not torch.equal(ours[name], theirs[name])} == {"log_alpha"}
+
+
+class OwnLosses(ThreeParts, SelfSupervisedLossAPI):
+    """Brings the losses of two of its optimizers itself."""
+
+    def compute_self_supervised_loss(self, *, batch, fwd_out, **kwargs):
+        losses = self.losses(fwd_out, batch)
+        return {"critic": losses["critic"], "alpha": losses["alpha"]}
+
+
+def test_a_modules_own_loss_may_have_entries():
+    learner = learner_for(config=config_for(module_class=OwnLosses))
+    before = weights(learner)
+    learner.update({MID: rows()})
+    assert changed(learner, before) == {"trunk", "qf", "log_alpha"}
 
 
 # -- errors -----------------------------------------------------------------------------------------------------------

@@ -152,8 +152,8 @@ def test_mixins_of_two_others_are_put_together_by_a_fourth(tutorial, make_venv, 
 
     environment.install(wheel("fx-decay"))
     environment.rlkit(*resume, check=True)
-    results = [json.loads(line) for line in (tmp_path / "run" / "results.jsonl").read_text().splitlines()]
-    assert len(metrics(results, "decay_loss")) == 2
+    complete = [json.loads(line) for line in (tmp_path / "run" / "results.jsonl").read_text().splitlines()]
+    assert len(metrics(complete, "decay_loss")) == len(complete) == 2 * len(results)
 
     environment.pip("uninstall", "--yes", "fx-decay", "fx-composer", "my-rnd")
     assert digest(environment) == alone

@@ -21,8 +21,8 @@ class SelfSupervisedLossAPI(abc.ABC):
         batch: dict[str, Any],
         fwd_out: dict[str, Any],
         **kwargs: Any,
-    ) -> torch.Tensor:
-        """Return one scalar loss.
+    ) -> torch.Tensor | dict[str, torch.Tensor]:
+        """Return the loss.
 
         Args:
             learner: the calling Learner; ``learner.metrics.log_value`` records single terms.
@@ -33,7 +33,8 @@ class SelfSupervisedLossAPI(abc.ABC):
             **kwargs: reserved.
 
         Returns:
-            A 0-dim tensor. With several optimizers on the module, the sum of their losses.
+            A 0-dim tensor, or a dict of them with one entry for each optimizer that is to take a step: as of
+            ``Learner.compute_loss_for_module``.
         """
 
 
@@ -42,9 +43,9 @@ class SelfSupervisedLossDriver:
 
     def compute_loss(
         self, *, learner: Any, module_id: str, module: Any, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]
-    ) -> torch.Tensor:
+    ) -> torch.Tensor | dict[str, torch.Tensor]:
         """Return the module's own loss."""
-        loss: torch.Tensor = module.compute_self_supervised_loss(
+        loss: torch.Tensor | dict[str, torch.Tensor] = module.compute_self_supervised_loss(
             learner=learner, module_id=module_id, config=config, batch=batch, fwd_out=fwd_out
         )
         return loss
