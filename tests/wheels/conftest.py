@@ -18,7 +18,7 @@ import subprocess
 import sys
 import sysconfig
 import venv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -177,11 +177,11 @@ class Environment:
 
 @pytest.fixture(scope="session")
 def make_venv(tmp_path_factory, wheel, third_party) -> Callable[..., Environment]:
-    """Return a fresh environment with the core and these distributions installed."""
+    """Return a fresh environment with the core, these distributions and wheels of others installed."""
 
-    def make(*names: str) -> Environment:
+    def make(*names: str, wheels: Sequence[Path] = ()) -> Environment:
         environment = Environment(tmp_path_factory.mktemp("env") / "venv", third_party)
-        environment.install(*(wheel(name) for name in with_what_they_need("rlkit-core", *names)))
+        environment.install(*(wheel(name) for name in with_what_they_need("rlkit-core", *names)), *wheels)
         return environment
 
     return make

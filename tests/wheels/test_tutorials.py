@@ -24,9 +24,7 @@ def with_page(tutorial, make_venv):
 
     def make(page, *names):
         wheel, needs = tutorial(page)
-        environment = make_venv(*needs, *names)
-        environment.install(wheel)
-        return environment
+        return make_venv(*needs, *names, wheels=[wheel])
 
     return make
 
@@ -34,6 +32,7 @@ def with_page(tutorial, make_venv):
 def trained(environment, algorithm, env, folder, *, steps, evaluate=10, **settings):
     """Train by the command; return the summary and the results of the iterations."""
     options = ["--seed", "1", "--stop-steps", str(steps), "--evaluate", str(evaluate), "--no-plot", "--quiet"]
+    options += ["--set", "writers=jsonl"]
     for name, value in settings.items():
         options += ["--set", f"{name}={value}"]
     command = ["train", algorithm, env, "--run-dir", str(folder), *options]
