@@ -72,6 +72,13 @@ CRITIC = """
 With a critic that sees the state of the whole env (`docs/examples/central_critic.py`), on simple_spread:
 
 """
+BESIDE = """
+## SAC beside Stable-Baselines3
+
+One seed each, the same steps, networks and settings (`benchmarks/peers/sb3_sac.py`): the mean return of 10
+deterministic episodes at each tenth of the steps, averaged over the last three.
+
+"""
 SELF_PLAY = """
 Tic-tac-toe learned by self-play (`docs/examples/self_play.py`) until, at a look every 40,960 moves, no line is lost by
 the first player, and at most 2 % are by the second. A line is one sequence of an opponent's replies; all are played.
@@ -102,7 +109,16 @@ def page(results: Path = RESULTS) -> str:
         [cap] = {row["max_episode_steps"] for row in bare}
         text += BARE.format(cap=cap)
         text += table(("loop", "environment", "steps", "return", "commit"), lines, left=2)
-    return text + agents(results)
+    return text + beside(results) + agents(results)
+
+
+def beside(results: Path) -> str:
+    """SAC's runs of fixed length, and Stable-Baselines3's; empty without such files."""
+    lines = []
+    for file in sorted(results.glob("sac-*.json")):
+        ours, theirs = (json.loads(one.read_text()) for one in (file, results / f"sb3-{file.name}"))
+        lines.append([ours["environment"], number(ours["steps"]), f"{ours['return']:.1f}", f"{theirs['return']:.1f}"])
+    return BESIDE + table(("environment", "steps", "rlkit", "stable-baselines3"), lines, left=1) if lines else ""
 
 
 def agents(results: Path) -> str:
