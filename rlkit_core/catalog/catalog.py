@@ -243,8 +243,9 @@ class Catalog:
 
         Args:
             framework: of its parts.
-            actions: actions are an input, joined with what the encoder gives, and ``network(batch, actions)`` is (B,);
-                otherwise ``network(batch)`` has one output for each action of a Discrete space, (B, A).
+            actions: actions are an input, joined with what the encoder gives, and ``network(batch, actions)`` is (B,).
+                A head without hidden layers, which would be linear in them, has those of ``fcnet_hiddens`` then.
+                If False, ``network(batch)`` has one output for each action of a Discrete space, (B, A).
             slot: of encoder and head; settings ``qf_fcnet_hiddens``, ``qf_head_fcnet_hiddens`` and so on are its own.
             settings: on top of the model config.
 
@@ -255,6 +256,9 @@ class Catalog:
         encoder = self.encoder_config(slot, **settings)
         if actions:
             parts = action_parts(self.action_space, f"{type(self).__name__}.build_q_network")
+            model_config = slot_model_config(self._model_config_dict, slot) | settings
+            if not model_config["head_fcnet_hiddens"]:
+                settings["head_fcnet_hiddens"] = model_config["fcnet_hiddens"]
             head = self.head_config(slot, 1, joined_width(encoder, width_of(parts)), **settings)
             with self.working():
                 return QNetwork(encoder, head, parts, framework)

@@ -209,3 +209,12 @@ def test_squashed_gaussian_is_chosen_where_it_is_named_only():
     mixed.components = {"distribution:grip": "rlkit-core/squashed-gaussian"}
     with pytest.raises(ConfigError, match="bounded in every element"):
         mixed.build().action_dist_cls
+
+
+@pytest.mark.parametrize("hiddens", [None, []])
+def test_q_values_are_never_linear_in_the_actions(hiddens):
+    settings = {"fcnet_hiddens": [16, 16]} | ({} if hiddens is None else {"qf_head_fcnet_hiddens": hiddens})
+    network = Catalog(VECTOR, gym.spaces.Box(-1.0, 1.0, (2,), np.float32), settings).build_q_network()
+    batch = {"obs": rows(VECTOR)[:1].expand(3, -1)}
+    low, middle, high = network(batch, torch.tensor([[-1.0, -1.0], [0.0, 0.0], [1.0, 1.0]]))
+    assert abs(float((low + high) / 2 - middle)) > 1e-5

@@ -128,7 +128,7 @@ def test_resume_goes_on_in_the_same_folder(trained: Path, tmp_path: Path) -> Non
     ("args", "says"),
     [
         (["ac", "CartPol-v1"], "Did you mean 'CartPole-v1'?"),
-        (["acc", "CartPole-v1"], "No algorithm 'acc'. Did you mean 'ac'?\n"),
+        (["acc", "CartPole-v1"], "No algorithm 'acc'. Did you mean 'ac'"),
         (["ac", "CartPole-v1", "--set", "learning_rate=1"], "Did you mean 'lr'?"),
         (["ac", "CartPole-v1", "--set", "lr=fast"], "training(lr='fast'): expected a number"),
         (["ac", "CartPole-v1", "--set", "lr"], "expected KEY=VALUE"),
