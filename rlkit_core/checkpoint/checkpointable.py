@@ -112,14 +112,13 @@ class Checkpointable(abc.ABC):
         Here: the core, the libraries, its class with the plugins' classes that it builds on, and the components chosen.
         """
         host = default_host()
-        plugins = [info.name for info in host.snapshot.distributions]
         trace = getattr(self, "component_trace", None)
         chosen = (choice for choice in (trace() if callable(trace) else ()) if {*_NAMED} <= choice.keys())
         parts = (
             part.what_is_used() for _, part in self.get_checkpointable_components() if isinstance(part, Checkpointable)
         )
         role = "module" if callable(trace) else "class"
-        own = foundation() | Used.class_and_bases(role, type(self), host.origin_of, plugins)
+        own = foundation() | Used.class_and_bases(role, type(self), host.origin_of)
         own |= Lock(Used(*(choice[name] for name in _NAMED)) for choice in chosen)
         return functools.reduce(operator.or_, parts, own)
 

@@ -50,12 +50,9 @@ def import_by_name(module: str) -> ModuleType:
     Raises:
         PluginError: it raised SystemExit or another exception that is no ``Exception``.
     """
-    there = sys.modules.get(module)
-    if there is not None:
-        return there
-    origin = default_host().origin_of(module)
+    origin = LOCAL if module in sys.modules else default_host().origin_of(module)
     if origin.distribution in _KITS:
-        return importlib.import_module(module)
+        return importlib.import_module(module)  # waits where another thread is still importing it
     who = f"plugin {origin.distribution} {origin.version}, when {module} was imported"
     with in_use(who), quarantined(origin):
         return importlib.import_module(module)

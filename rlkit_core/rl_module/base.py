@@ -234,8 +234,7 @@ class RLModule(ComputeActions, BuiltModule, Checkpointable):
         catalog = self.__dict__.get("_catalog")
         if catalog is None:
             return lock
-        plugins = [info.name for info in host.snapshot.distributions]
-        return lock | Used.class_and_bases("catalog", type(catalog), host.origin_of, plugins)
+        return lock | Used.class_and_bases("catalog", type(catalog), host.origin_of)
 
     def migrate_parts(self, state: dict[str, Any], migration: Migration) -> dict[str, Any]:
         """Let the plugins of its components bring their parts of an older state up to date."""

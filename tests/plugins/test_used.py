@@ -81,12 +81,11 @@ def test_a_class_brings_the_plugins_that_it_builds_on(site):
         "lab-b", groups={"rlkit.algorithms": {"b": "lab_b:B"}}, lab_b="import lab_a\nclass B(lab_a.A, dict): ...\n"
     )
     host = site.host()
-    plugins = [info.name for info in host.snapshot.distributions]
-    found = Used.class_and_bases("algorithm", host.get_algorithm_config_class("b"), host.origin_of, plugins)
+    found = Used.class_and_bases("algorithm", host.get_algorithm_config_class("b"), host.origin_of)
     assert [str(e) for e in found.entries] == ["algorithm 'lab-a/A'", "algorithm 'lab-b/B'"]
-    mine = Used.class_and_bases("module", type("Mine", (), {"__module__": "__main__"}), lambda _: LOCAL, plugins)
+    mine = Used.class_and_bases("module", type("Mine", (), {"__module__": "__main__"}), lambda _: LOCAL)
     assert [e.id for e in mine.entries] == ["local/Mine"]
-    core = Used.class_and_bases("module", Lock, lambda _: Origin("rlkit-core", __version__), plugins)
+    core = Used.class_and_bases("module", Lock, lambda _: Origin("rlkit-core", __version__))
     assert core.entries == ()
 
 

@@ -226,3 +226,8 @@ def test_targets_follow_every_update_however_many_a_round_earns():
         learner.update = watched
         algo.training_step()
         assert followed == [8, 8, 8]
+
+
+def test_the_lock_has_what_it_is_built_on_though_that_has_no_entry_points():
+    with small().build_algo() as algo:
+        assert {"rlkit-core", "rlkit-offpolicy", "rlkit-sac"} <= algo.what_is_used().versions.keys()

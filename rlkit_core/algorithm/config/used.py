@@ -32,14 +32,13 @@ def used_by_config(config: DerivedSettings, host: PluginHost | None = None) -> L
     What is named and not installed is left out: ``validate()`` reports it.
     """
     host = host or default_host()
-    plugins = {d.name for d in host.snapshot.distributions}
     lock = foundation() | Lock(_algorithm(type(config), host))
     classes = [("algorithm", type(config)), ("algorithm", config.algo_class), ("learner", _learner_class(config))]
     classes.append(("env runner", config.env_runner_cls))
     classes += [("callbacks", one if isinstance(one, type) else type(one)) for one in config.stored("callbacks_class")]
     for role, cls in classes:
         if isinstance(cls, type):
-            lock |= Used.class_and_bases(role, cls, host.origin_of, plugins)
+            lock |= Used.class_and_bases(role, cls, host.origin_of)
     installed = [d for d in host.snapshot.distributions if d.name in config.plugin_config]
     lock |= Lock(Used.of("settings", "plugin_config", Origin(d.name, d.version)) for d in installed)
     lock |= Lock(used_catalogs(config.catalogs, host.snapshot, host.origin_of))

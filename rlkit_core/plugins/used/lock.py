@@ -50,12 +50,13 @@ class Used:
         return cls(role, f"{origin.distribution}/{name}", origin.distribution, origin.version)
 
     @classmethod
-    def class_and_bases(cls, role: str, used: type, origin_of: Callable[[Any], Origin], plugins: Iterable[str]) -> Lock:
-        """A class that is not the core's, and those classes of ``plugins`` (distributions) that it builds on."""
+    def class_and_bases(cls, role: str, used: type, origin_of: Callable[[Any], Origin]) -> Lock:
+        """A class that is not the core's, and those that it builds on, of whichever distribution that is installed."""
         bases = (base for base in used.__mro__ if not _is_stdlib(base.__module__))
         found = [cls.of(role, base.__qualname__, origin_of(base)) for base in bases]
-        own, known = found[:1], set(plugins)
-        return Lock(one for one in found if one.distribution != CORE and (one in own or one.distribution in known))
+        own = [one for one in found[:1] if one.distribution != CORE]
+        others = (CORE, *LIBRARIES, RESERVED)  # in every lock, or of no distribution
+        return Lock([*own, *(one for one in found if one.distribution not in others)])
 
     def __str__(self) -> str:
         return f"{self.role} {self.id!r}"
