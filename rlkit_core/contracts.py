@@ -76,7 +76,7 @@ def algorithm_problems(value: object) -> Iterator[str]:
         yield f'{name} has no algo_class: write algo_class = MyAlgorithm (or "package.module:MyAlgorithm") in it'
     elif not isinstance(algorithm, type) or not issubclass(algorithm, Algorithm):
         yield f"{name}.algo_class is {algorithm!r}, expected a subclass of rlkit_core.Algorithm"
-    elif value.get_default_learner_class is not AlgorithmConfig.get_default_learner_class:
+    elif value.has_default("learner"):
         learner = config.get_default_learner_class()
         if not isinstance(learner, type) or not issubclass(learner, Learner):
             yield f"{name}.get_default_learner_class() gives {learner!r}, expected a subclass of rlkit_core.Learner"

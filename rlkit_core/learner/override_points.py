@@ -21,7 +21,7 @@ from rlkit_core.learner.observation_statistics import ObservationStatistics
 from rlkit_core.learner.optim.clipping import ParamDict, clip_gradients, global_norm
 from rlkit_core.learner.optim.losses import Loss, check_loss, differentiate, split_modules, total
 from rlkit_core.learner.optim.optimizer_set import OptimizerSet
-from rlkit_core.learner.optim.registered import check_optimizer, get_lr, make_registered, set_lr
+from rlkit_core.learner.optim.registered import check_optimizer, default_optimizer, get_lr, make_registered, set_lr
 from rlkit_core.learner.optim.schedule import Scheduler
 from rlkit_core.learner.peers import Peers
 from rlkit_core.learner.row_log import RowLog
@@ -130,21 +130,18 @@ class OverridePoints:
         """Put one Adam in charge of those parameters that no optimizer steps yet."""
         mine = [p for p in parameters if not self.optimizers.owns(p)]
         if mine:
-            eps = float(getattr(config, "adam_epsilon", None) or 1e-8)
-            adam = torch.optim.Adam(mine, lr=1e-3, eps=eps, fused=True)
-            schedulers = config.torch_lr_scheduler_classes
+            adam, schedulers = default_optimizer(mine, config), config.torch_lr_scheduler_classes
             if schedulers:
                 set_lr(adam, float(Scheduler(config.lr).get_current_value()))
-            self.register_optimizer(
-                module_id=module_id, optimizer=adam, params=mine, lr_or_lr_schedule=schedulers or config.lr
-            )
+            rate = schedulers or config.lr
+            self.register_optimizer(module_id=module_id, optimizer=adam, params=mine, lr_or_lr_schedule=rate)
 
     def register_optimizer(
         self,
         *,
         module_id: str = ALL_MODULES,
         optimizer_name: str = DEFAULT_OPTIMIZER,
-        optimizer: torch.optim.Optimizer,
+        optimizer: torch.optim.Optimizer | None = None,
         params: Sequence[nn.Parameter],
         lr_or_lr_schedule: Any = None,
     ) -> None:
@@ -153,7 +150,8 @@ class OverridePoints:
         Args:
             module_id: the module they belong to; ``ALL_MODULES`` for an optimizer that spans several.
             optimizer_name: tells several optimizers of one module apart.
-            optimizer: a torch optimizer over exactly ``params``.
+            optimizer: a torch optimizer over exactly ``params``; None makes an Adam, with the config's ``lr`` unless
+                another is given.
             params: list of parameters.
             lr_or_lr_schedule: a number, ``[[0, v0], [t1, v1], ...]`` in sampled env steps, or, stepped once per
                 update, a torch scheduler of this optimizer, a class or function ``(optimizer) -> scheduler``, or a
@@ -162,6 +160,10 @@ class OverridePoints:
         Raises:
             ConfigError: a wrong type, or the name is taken.
         """
+        if optimizer is None:
+            config = self.config if module_id == ALL_MODULES else self.config_for(module_id)
+            optimizer = default_optimizer(params, config)
+            lr_or_lr_schedule = config.lr if lr_or_lr_schedule is None else lr_or_lr_schedule
         self._check_registered_optimizer(optimizer, params)
         registered = make_registered(module_id, optimizer_name, optimizer, params, lr_or_lr_schedule)
         self.optimizers.add(registered)

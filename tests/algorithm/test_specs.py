@@ -8,8 +8,9 @@ import gymnasium as gym
 import pytest
 from gymnasium import spaces
 
+from rlkit_core import ActorCriticCatalog, ActorCriticTorchRLModule, Learner
 from rlkit_core.algorithm import AlgorithmConfig
-from rlkit_core.errors import SpecError
+from rlkit_core.errors import PluginError, SpecError
 from rlkit_core.rl_module.spec import MultiRLModuleSpec, RLModuleSpec
 from rlkit_core.testing import MultiAgentEnv
 
@@ -196,3 +197,23 @@ def test_an_algorithm_without_a_module_says_so() -> None:
     assert config.get_rl_module_spec(spaces=SPACES).module_class is OwnModule
     with pytest.raises(NotImplementedError, match="has no learner"):
         _ = config.learner_class
+
+
+class NamesItsParts(AlgorithmConfig):
+    default_learner_class = "rlkit_core:Learner"
+    default_module_class = "rlkit_core:ActorCriticTorchRLModule"
+    default_catalog_class = ActorCriticCatalog
+
+
+def test_an_algorithm_names_its_learner_and_module_by_text_or_class() -> None:
+    config = NamesItsParts()
+    assert config.learner_class is Learner
+    spec = config.get_default_rl_module_spec()
+    assert (spec.module_class, spec.catalog_class) == (ActorCriticTorchRLModule, ActorCriticCatalog)
+
+
+@pytest.mark.parametrize("wrong", ["no_such_package.there:Thing", "rlkit_core:NoSuchThing"])
+def test_a_name_of_nothing_is_said_with_the_attribute(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(NamesItsParts, "default_learner_class", wrong)
+    with pytest.raises((PluginError, ImportError), match=r"no_such_package|default_learner_class.*NoSuchThing"):
+        _ = NamesItsParts().learner_class

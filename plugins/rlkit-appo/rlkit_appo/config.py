@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import attrs
 
-from rlkit_core import RLModuleSpec
 from rlkit_core.settings import boolean, integer, number, redeclare, setting
 from rlkit_impala import IMPALAConfig
 
@@ -20,6 +18,9 @@ class APPOConfig(IMPALAConfig):
     """
 
     algo_class = "rlkit_appo.appo:APPO"
+    default_learner_class = "rlkit_appo.appo:APPOTorchLearner"
+    default_module_class = "rlkit_appo.rl_module:APPOTorchRLModule"
+    default_catalog_class = "rlkit_appo.rl_module:APPOCatalog"
     shared_settings = IMPALAConfig.shared_settings | {
         "use_circular_buffer",
         "circular_buffer_num_batches",
@@ -92,18 +93,6 @@ class APPOConfig(IMPALAConfig):
             uses = self.circular_buffer_num_batches * self.circular_buffer_iterations_per_batch
         steps = self.target_network_update_freq * uses * self.train_batch_size_per_learner
         return "num_env_steps_trained_lifetime", steps
-
-    def get_default_learner_class(self) -> Any:
-        """:class:`~rlkit_appo.appo.APPOTorchLearner`."""
-        from rlkit_appo.appo import APPOTorchLearner
-
-        return APPOTorchLearner
-
-    def get_default_rl_module_spec(self) -> RLModuleSpec:
-        """:class:`~rlkit_appo.rl_module.APPOTorchRLModule` with :class:`~rlkit_appo.rl_module.APPOCatalog`."""
-        from rlkit_appo.rl_module import APPOCatalog, APPOTorchRLModule
-
-        return RLModuleSpec(module_class=APPOTorchRLModule, catalog_class=APPOCatalog)
 
     def problems(self) -> Iterator[str]:
         """What does not fit together."""

@@ -3,7 +3,6 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from rlkit_appo.appo import APPO
-from rlkit_core import RLModuleSpec
 from rlkit_impala import IMPALAConfig
 from typing import Any
 from typing_extensions import Self
@@ -26,8 +25,6 @@ class APPOConfig(IMPALAConfig):
     def num_batches_that_wait(self) -> int: ...
     @property
     def target_network_clock(self) -> tuple[str, int]: ...
-    def get_default_learner_class(self) -> Any: ...
-    def get_default_rl_module_spec(self) -> RLModuleSpec: ...
     def problems(self) -> Iterator[str]: ...
     def training(
         self,

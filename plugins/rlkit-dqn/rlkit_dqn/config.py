@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from rlkit_core import AlgorithmConfig, RLModuleSpec
+from rlkit_core import AlgorithmConfig
 from rlkit_core.settings import boolean, integer, number, one_of, optional, redeclare, schedule, setting
 from rlkit_dqn.acting import EPSILON
 from rlkit_offpolicy import OffPolicyConfig
@@ -33,6 +33,9 @@ class DQNConfig(OffPolicyConfig):
     """
 
     algo_class = "rlkit_dqn.dqn:DQN"
+    default_learner_class = "rlkit_dqn.dqn:DQNTorchLearner"
+    default_module_class = "rlkit_dqn.rl_module:DQNTorchRLModule"
+    default_catalog_class = "rlkit_dqn.rl_module:DQNCatalog"
     action_spaces = ("Discrete", "MultiDiscrete")
     supports_recurrent = supports_multi_agent = True
 
@@ -108,18 +111,6 @@ class DQNConfig(OffPolicyConfig):
         """Steps that each env of a runner takes in one round; ``"auto"`` is 4, as in Mnih et al. (2015)."""
         length = self.rollout_fragment_length
         return length if isinstance(length, int) else 4
-
-    def get_default_learner_class(self) -> Any:
-        """:class:`~rlkit_dqn.dqn.DQNTorchLearner`."""
-        from rlkit_dqn.dqn import DQNTorchLearner
-
-        return DQNTorchLearner
-
-    def get_default_rl_module_spec(self) -> RLModuleSpec:
-        """:class:`~rlkit_dqn.rl_module.DQNTorchRLModule` with :class:`~rlkit_dqn.rl_module.DQNCatalog`."""
-        from rlkit_dqn.rl_module import DQNCatalog, DQNTorchRLModule
-
-        return RLModuleSpec(module_class=DQNTorchRLModule, catalog_class=DQNCatalog)
 
     def problems(self) -> Iterator[str]:
         """What does not fit together."""

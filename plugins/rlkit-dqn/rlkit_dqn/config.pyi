@@ -2,7 +2,6 @@
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
-from rlkit_core import RLModuleSpec
 from rlkit_dqn.dqn import DQN
 from rlkit_offpolicy import OffPolicyConfig
 from typing import Any
@@ -31,8 +30,6 @@ class DQNConfig(OffPolicyConfig):
     @property
     def _model_config_auto_includes(self) -> dict[str, Any]: ...
     def get_rollout_fragment_length(self, worker_index: int=0) -> int: ...
-    def get_default_learner_class(self) -> Any: ...
-    def get_default_rl_module_spec(self) -> RLModuleSpec: ...
     def problems(self) -> Iterator[str]: ...
     def training(
         self,

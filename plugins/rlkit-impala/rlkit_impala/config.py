@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from rlkit_core import AlgorithmConfig, RLModuleSpec
+from rlkit_core import AlgorithmConfig
 from rlkit_core.settings import integer, number, redeclare, schedule, setting
 
 
@@ -19,6 +19,9 @@ class IMPALAConfig(AlgorithmConfig):
     """
 
     algo_class = "rlkit_impala.impala:IMPALA"
+    default_learner_class = "rlkit_impala.impala:IMPALATorchLearner"
+    default_module_class = "rlkit_impala.rl_module:IMPALATorchRLModule"
+    default_catalog_class = "rlkit_impala.rl_module:IMPALACatalog"
     action_spaces = ("Discrete", "MultiDiscrete", "MultiBinary", "Box", "Dict", "Tuple")
     supports_recurrent = supports_multi_agent = True
     shared_settings = frozenset({"learner_queue_size", "broadcast_interval"})
@@ -87,18 +90,6 @@ class IMPALAConfig(AlgorithmConfig):
     def num_batches_that_wait(self) -> int:
         """Batches that there is room for before the learner."""
         return self.learner_queue_size
-
-    def get_default_learner_class(self) -> Any:
-        """:class:`~rlkit_impala.impala.IMPALATorchLearner`."""
-        from rlkit_impala.impala import IMPALATorchLearner
-
-        return IMPALATorchLearner
-
-    def get_default_rl_module_spec(self) -> RLModuleSpec:
-        """:class:`~rlkit_impala.rl_module.IMPALATorchRLModule` with :class:`~rlkit_impala.rl_module.IMPALACatalog`."""
-        from rlkit_impala.rl_module import IMPALACatalog, IMPALATorchRLModule
-
-        return RLModuleSpec(module_class=IMPALATorchRLModule, catalog_class=IMPALACatalog)
 
     def problems(self) -> Iterator[str]:
         """What does not fit together."""

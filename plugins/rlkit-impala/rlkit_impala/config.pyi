@@ -3,7 +3,6 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from rlkit_core import AlgorithmConfig
-from rlkit_core import RLModuleSpec
 from rlkit_impala.impala import IMPALA
 from typing import Any
 from typing_extensions import Self
@@ -34,8 +33,6 @@ class IMPALAConfig(AlgorithmConfig):
     def steps_of_a_sample(self) -> int: ...
     @property
     def num_batches_that_wait(self) -> int: ...
-    def get_default_learner_class(self) -> Any: ...
-    def get_default_rl_module_spec(self) -> RLModuleSpec: ...
     def problems(self) -> Iterator[str]: ...
     def training(
         self,

@@ -6,9 +6,8 @@ rest::
     @attrs.define
     class ToyConfig(OffPolicyConfig):
         algo_class = OffPolicyAlgorithm
-
-        def get_default_learner_class(self): ...
-        def get_default_rl_module_spec(self): ...
+        default_learner_class = "my_toy.toy:ToyLearner"
+        default_module_class = "my_toy.toy:ToyModule"
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from rlkit_offpolicy.config import OffPolicyConfig, replay_buffer_setting
 from rlkit_offpolicy.n_step import NStepReturns, n_step_returns
 from rlkit_offpolicy.replay.buffer import ReplayBuffer
 from rlkit_offpolicy.replay.prioritized import PrioritizedReplayBuffer, sequence_priorities
-from rlkit_offpolicy.replay.sampling import DISCOUNT, N_STEP, NEW, WEIGHTS, with_successor
+from rlkit_offpolicy.replay.sampling import DISCOUNT, N_STEP, NEW, WEIGHTS, successor_batch, with_successor
 from rlkit_offpolicy.warmup import RandomWarmup, random_actions
 
 __all__ = [
@@ -37,6 +36,7 @@ __all__ = [
     "random_actions",
     "replay_buffer_setting",
     "sequence_priorities",
+    "successor_batch",
     "with_successor",
 ]
 __version__ = "0.1.0"

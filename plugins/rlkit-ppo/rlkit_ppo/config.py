@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from rlkit_core import AlgorithmConfig, RLModuleSpec
+from rlkit_core import AlgorithmConfig
 from rlkit_core.settings import boolean, number, one_of, optional, redeclare, schedule, setting
 
 
@@ -21,6 +21,9 @@ class PPOConfig(AlgorithmConfig):
     """
 
     algo_class = "rlkit_ppo.ppo:PPO"
+    default_learner_class = "rlkit_ppo.ppo:PPOTorchLearner"
+    default_module_class = "rlkit_ppo.rl_module:PPOTorchRLModule"
+    default_catalog_class = "rlkit_ppo.rl_module:PPOCatalog"
     action_spaces = ("Discrete", "MultiDiscrete", "MultiBinary", "Box", "Dict", "Tuple")
     supports_recurrent = supports_multi_agent = True
 
@@ -84,18 +87,6 @@ class PPOConfig(AlgorithmConfig):
     def _model_config_auto_includes(self) -> dict[str, Any]:
         own = {"vf_share_layers": False, "fcnet_hiddens": [64, 64], "fcnet_activation": "tanh"}
         return super()._model_config_auto_includes | own
-
-    def get_default_learner_class(self) -> Any:
-        """:class:`~rlkit_ppo.ppo.PPOTorchLearner`."""
-        from rlkit_ppo.ppo import PPOTorchLearner
-
-        return PPOTorchLearner
-
-    def get_default_rl_module_spec(self) -> RLModuleSpec:
-        """:class:`~rlkit_ppo.rl_module.PPOTorchRLModule` with :class:`~rlkit_ppo.rl_module.PPOCatalog`."""
-        from rlkit_ppo.rl_module import PPOCatalog, PPOTorchRLModule
-
-        return RLModuleSpec(module_class=PPOTorchRLModule, catalog_class=PPOCatalog)
 
     def problems(self) -> Iterator[str]:
         """What does not fit together."""

@@ -3,7 +3,6 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from rlkit_core import AlgorithmConfig
-from rlkit_core import RLModuleSpec
 from rlkit_ppo.ppo import PPO
 from typing import Any
 from typing_extensions import Self
@@ -33,8 +32,6 @@ class PPOConfig(AlgorithmConfig):
     adam_epsilon: float = ...
     @property
     def _model_config_auto_includes(self) -> dict[str, Any]: ...
-    def get_default_learner_class(self) -> Any: ...
-    def get_default_rl_module_spec(self) -> RLModuleSpec: ...
     def problems(self) -> Iterator[str]: ...
     def training(
         self,

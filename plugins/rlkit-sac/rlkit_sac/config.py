@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from rlkit_core import AlgorithmConfig, RLModuleSpec
+from rlkit_core import AlgorithmConfig
 from rlkit_core.settings import boolean, either, number, one_of, optional, redeclare, schedule, setting
 from rlkit_offpolicy import OffPolicyConfig, replay_buffer_setting
 
@@ -19,6 +19,9 @@ class SACConfig(OffPolicyConfig):
     """
 
     algo_class = "rlkit_sac.sac:SAC"
+    default_learner_class = "rlkit_sac.sac:SACTorchLearner"
+    default_module_class = "rlkit_sac.rl_module:SACTorchRLModule"
+    default_catalog_class = "rlkit_sac.rl_module:SACCatalog"
     action_spaces = ("Box",)
     supports_recurrent = False
     supports_multi_agent = True
@@ -65,15 +68,3 @@ class SACConfig(OffPolicyConfig):
             "initial_alpha": self.initial_alpha,
         }
         return super()._model_config_auto_includes | own
-
-    def get_default_learner_class(self) -> Any:
-        """:class:`~rlkit_sac.sac.SACTorchLearner`."""
-        from rlkit_sac.sac import SACTorchLearner
-
-        return SACTorchLearner
-
-    def get_default_rl_module_spec(self) -> RLModuleSpec:
-        """:class:`~rlkit_sac.rl_module.SACTorchRLModule` with :class:`~rlkit_sac.rl_module.SACCatalog`."""
-        from rlkit_sac.rl_module import SACCatalog, SACTorchRLModule
-
-        return RLModuleSpec(module_class=SACTorchRLModule, catalog_class=SACCatalog)

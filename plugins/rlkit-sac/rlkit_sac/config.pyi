@@ -1,7 +1,6 @@
 # Made by `python tests/helpers/settings_stubs.py rlkit_sac.config`; not to be edited.
 from collections.abc import Mapping
 from collections.abc import Sequence
-from rlkit_core import RLModuleSpec
 from rlkit_offpolicy import OffPolicyConfig
 from rlkit_sac.sac import SAC
 from typing import Any
@@ -25,8 +24,6 @@ class SACConfig(OffPolicyConfig):
     alpha_lr: float | list[list[float]] | None = ...
     @property
     def _model_config_auto_includes(self) -> dict[str, Any]: ...
-    def get_default_learner_class(self) -> Any: ...
-    def get_default_rl_module_spec(self) -> RLModuleSpec: ...
     def training(
         self,
         *,

@@ -16,7 +16,7 @@ from rlkit_core.catalog import has_action_mask
 from rlkit_core.errors import ConfigError
 from rlkit_core.learner import make_target_network
 from rlkit_core.models import ActingPlan, encoder_output, run_plan
-from rlkit_offpolicy import NEW, RandomWarmup
+from rlkit_offpolicy import RandomWarmup, successor_batch
 
 QF_PREDS, QF_TWIN_PREDS = "qf_preds", "qf_twin_preds"
 
@@ -128,7 +128,7 @@ class SACTorchRLModule(RandomWarmup, QNetAPI, TargetNetworkAPI, InferenceOnlyAPI
             actions drawn for what follows, without gradients.
         """
         dist_cls = self.get_train_action_dist_cls()
-        following = {name.removeprefix(NEW): column for name, column in batch.items() if name.startswith(NEW)}
+        following = successor_batch(batch)
         with torch.no_grad():
             actions, next_logp = dist_cls.from_logits(self.compute_logits(following)).sample(return_logp=True)
             next_q = lowest(self.forward_target({**following, Columns.ACTIONS: actions}))

@@ -40,10 +40,8 @@ class SACTorchLearner(Learner):
         actor = [parameter for parameter in self.get_parameters(module) if id(parameter) not in of_critics]
         rates = {ACTOR: config.actor_lr, CRITIC: config.critic_lr, ALPHA: config.alpha_lr}
         for name, params in ((ACTOR, actor), (CRITIC, critics), (ALPHA, [module.log_alpha])):
-            rate = config.lr if rates[name] is None else rates[name]
-            adam = torch.optim.Adam(params, fused=True)
             self.register_optimizer(
-                module_id=module_id, optimizer_name=name, optimizer=adam, params=params, lr_or_lr_schedule=rate
+                module_id=module_id, optimizer_name=name, params=params, lr_or_lr_schedule=rates[name]
             )
 
     def compute_loss_for_module(

@@ -40,7 +40,9 @@ class AlgorithmConfig(Declaring):
 
         @attrs.define
         class ToyConfig(AlgorithmConfig):
-            algo_class = Toy                       # or "package.module:Toy"
+            algo_class = Toy                       # or "package.module:Toy", and so the classes below
+            default_learner_class = "my_toy.learner:ToyLearner"
+            default_module_class = "my_toy.module:ToyModule"
             beta: float = setting(0.5, section="training", help="How bold.", converter=number(ge=0))
             lr: float = redeclare(AlgorithmConfig, "lr", 3e-4)
 

@@ -128,7 +128,7 @@ def sample_space(name: str) -> Any:
 def default_module_problems(config_class: type[Declaring]) -> Iterator[str]:
     """Build the algorithm's default module for every action space that it declares, and say what fails."""
     observed = [name for name in names_of(config_class.observation_spaces) if name in BUILT_IN_SPACES]
-    if config_class.get_default_rl_module_spec is DerivedSettings.get_default_rl_module_spec or not observed:
+    if not config_class.has_default("module") or not observed:
         return
     actions = names_of(config_class.action_spaces or ("Discrete", "Box"))
     for name in actions:

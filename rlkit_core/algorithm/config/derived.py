@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rlkit_core.rl_module import MultiRLModuleSpec, RLModuleSpec
 
 DerivedT = TypeVar("DerivedT", bound="DerivedSettings")
-_LEARNER_NEEDED = "has no learner: override get_default_learner_class() or set learners(learner_class=...)"
+_LEARNER_NEEDED = "has no learner: name it in default_learner_class, or set learners(learner_class=...)"
 
 
 @attrs.define(slots=False)
@@ -32,6 +32,9 @@ class DerivedSettings(CoreSettings):
     _algo_class: type | str | None = None
 
     default_algo_class: ClassVar[type | str | None] = None
+    default_learner_class: ClassVar[type | str | None] = None
+    default_module_class: ClassVar[type | str | None] = None
+    default_catalog_class: ClassVar[type | str | None] = None
 
     def __init__(self, algo_class: type | str | None = None, **settings: Any) -> None:
         self._algo_class = algo_class
@@ -103,13 +106,16 @@ class DerivedSettings(CoreSettings):
         Raises:
             PluginError: what it names is not there.
         """
-        target = self._algo_class or self.default_algo_class
+        return self._named("algo_class", self._algo_class or self.default_algo_class)
+
+    def _named(self, attribute: str, target: type | str | None) -> Any:
+        """The class that is named in an attribute, imported if need be."""
         if isinstance(target, str):
             import_by_name(target.partition(":")[0])
         try:
             return load_target(target)
         except AttributeError as error:  # which a property must not raise: it would look like a missing setting
-            raise PluginError(f"{type(self).__name__}.algo_class is {target!r}: {describe(error)}") from error
+            raise PluginError(f"{type(self).__name__}.{attribute} is {target!r}: {describe(error)}") from error
 
     @property
     def framework_str(self) -> str:
@@ -253,15 +259,31 @@ class DerivedSettings(CoreSettings):
 
     # What an algorithm overrides
 
+    @classmethod
+    def has_default(cls, what: str) -> bool:
+        """Whether an algorithm says what its ``"learner"`` or ``"module"`` is, by attribute or by method."""
+        method = {"learner": "get_default_learner_class", "module": "get_default_rl_module_spec"}[what]
+        named = getattr(cls, f"default_{what}_class") is not None
+        return named or getattr(cls, method) is not getattr(DerivedSettings, method)
+
     def get_default_learner_class(self) -> Any:
-        """The algorithm's Learner class."""
-        raise NotImplementedError(f"{type(self).__name__} {_LEARNER_NEEDED}")
+        """The algorithm's Learner class: ``default_learner_class``, unless overridden."""
+        if self.default_learner_class is None:
+            raise NotImplementedError(f"{type(self).__name__} {_LEARNER_NEEDED}")
+        return self._named("default_learner_class", self.default_learner_class)
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:
-        """The algorithm's module: an ``RLModuleSpec`` with class and catalog."""
-        raise NotImplementedError(
-            f"{type(self).__name__} has no module: override get_default_rl_module_spec(), or give "
-            "rl_module(rl_module_spec=...)"
+        """The algorithm's module, an ``RLModuleSpec``: of ``default_module_class`` and ``default_catalog_class``."""
+        if self.default_module_class is None:
+            raise NotImplementedError(
+                f"{type(self).__name__} has no module: name it in default_module_class, override "
+                "get_default_rl_module_spec(), or give rl_module(rl_module_spec=...)"
+            )
+        from rlkit_core.rl_module import RLModuleSpec
+
+        catalog = self._named("default_catalog_class", self.default_catalog_class)
+        return RLModuleSpec(
+            module_class=self._named("default_module_class", self.default_module_class), catalog_class=catalog
         )
 
 

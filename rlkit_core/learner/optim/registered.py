@@ -253,6 +253,12 @@ def _zip(one: Sequence[Any], other: Sequence[Any]) -> Iterable[tuple[Any, Any]]:
     return zip(one, other, strict=False)
 
 
+def default_optimizer(parameters: Sequence[nn.Parameter], config: object) -> torch.optim.Optimizer:
+    """The Adam of parameters that nobody gives another optimizer; ``adam_epsilon`` of the config is its epsilon."""
+    eps = float(getattr(config, "adam_epsilon", None) or 1e-8)
+    return torch.optim.Adam(parameters, lr=1e-3, eps=eps, fused=True)
+
+
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """Set the learning rate of every parameter group; one that is a tensor is changed in place."""
     for group in optimizer.param_groups:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -167,6 +168,15 @@ class SequenceSampler:
         if initial_state is None:
             return nested_map(lambda leaf: pick(leaf, 0.0), self._storage.states)
         return nested_map(pick, self._storage.states, initial_state)
+
+
+def successor_batch(batch: Mapping[str, Nested]) -> dict[str, Nested]:
+    """What a module reads of the observations after a batch's steps: ``new_obs`` as ``obs``, and so on.
+
+    Args:
+        batch: columns of :meth:`ReplayBuffer.sample`, ``[B, ...]``.
+    """
+    return {name.removeprefix(NEW): column for name, column in batch.items() if name.startswith(NEW)}
 
 
 def with_successor(column: Nested, successor: Nested, seq_lens: Tensor) -> Nested:
