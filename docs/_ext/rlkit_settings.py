@@ -36,7 +36,11 @@ def table(settings: list[Setting]) -> nodes.table:
     group = nodes.tgroup("", cols=3)
     group += [nodes.colspec(colwidth=width) for width in (30, 20, 50)]
     head = row(cell("setting"), cell("default"), cell("meaning"))
-    body = [row(cell(s.name, literal=True), cell(repr(s.make_default()), literal=True), cell(s.help)) for s in settings]
+    named = {s.name: f"{s.short} ({s.name})" if s.short else s.name for s in settings}
+    body = [
+        row(cell(named[s.name], literal=True), cell(repr(s.make_default()), literal=True), cell(s.help))
+        for s in settings
+    ]
     group += [nodes.thead("", head), nodes.tbody("", *body)]
     return nodes.table("", group)
 

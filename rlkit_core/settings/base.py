@@ -147,7 +147,7 @@ class Settings:
             shown = shown if len(shown) <= 120 else shown[:117] + "..."
             kind = type(error) if isinstance(error, ConfigError) else self.setting_error
             where = item.section or type(self).__name__
-            raise kind(f"{where}({name}={shown}): {error}") from None
+            raise kind(f"{where}({item.spelled}={shown}): {error}") from None
         return result
 
     def change(self: SettingsT, settings: Mapping[str, Any], *, section: str | None = None) -> SettingsT:

@@ -38,6 +38,7 @@ class Setting:
     Attributes:
         name: as written in the fluent method and in ``config[name]``.
         attribute: the attrs field that holds the value (``_name`` where ``name`` is a derived property).
+        spelled: its name in its section's fluent method; ``name`` everywhere else.
         type: the declared type, as text.
     """
 
@@ -49,9 +50,15 @@ class Setting:
     only: tuple[Any, ...] | None = None
     only_why: str = ""
     aliases: tuple[str, ...] = ()
+    short: str = ""
     name: str = ""
     attribute: str = ""
     type: str = "Any"
+
+    @property
+    def spelled(self) -> str:
+        """The short name, where there is one."""
+        return self.short or self.name
 
     def make_default(self) -> Any:
         """The default, a new object where it is mutable."""
@@ -72,6 +79,7 @@ def setting(
     only: Sequence[object] | None = None,
     only_why: str = "",
     aliases: Sequence[str] = (),
+    short: str = "",
 ) -> Any:
     """Declare one setting of a class (an attrs field).
 
@@ -85,6 +93,8 @@ def setting(
         only: values that can be honoured at present; any other is refused by ``validate()``, not when set.
         only_why: the reason for ``only``.
         aliases: other names that mean this setting (accepted with a note).
+        short: its name in the section's fluent method, where the section says the rest:
+            ``checkpointing(keep=3)`` of ``config.checkpoint_keep``.
 
     Example:
         >>> import attrs
@@ -97,7 +107,8 @@ def setting(
     if isinstance(validator, Sequence):
         validator = attrs.validators.and_(*validator)
     honoured = tuple(only) if only is not None else None
-    declaration = Setting(_fresh(default), section, help, converter, validator, honoured, only_why, tuple(aliases))
+    others = tuple(aliases)
+    declaration = Setting(_fresh(default), section, help, converter, validator, honoured, only_why, others, short)
     return declaration.declared()
 
 

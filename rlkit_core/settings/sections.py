@@ -41,7 +41,7 @@ class section:  # noqa: N801 - stands where a method would
 
         known = sorted(self.settings_of(owner), key=lambda item: item.name != self.positional)
         first = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        signature = inspect.Signature([first, *(self._parameter(item.name) for item in known)])
+        signature = inspect.Signature([first, *(self._parameter(item.spelled) for item in known)])
         method.__signature__ = signature  # type: ignore[attr-defined]
         method.__name__ = self.name
         method.__qualname__ = f"{owner.__name__}.{self.name}"
@@ -71,7 +71,7 @@ class section:  # noqa: N801 - stands where a method would
         if known:
             lines.append("Args:")
             for item in known:
-                lines.append(f"    {item.name} ({item.type}): {item.help} Default: {item.make_default()!r}.")
+                lines.append(f"    {item.spelled} ({item.type}): {item.help} Default: {item.make_default()!r}.")
         return "\n".join(lines) + "\n"
 
 
@@ -103,6 +103,10 @@ class SectionedSettings(Settings):
     @classmethod
     def setting_name(cls, name: str, *, section: str | None = None, note: bool = True) -> str:
         """As :meth:`Settings.setting_name`; a setting of another section than ``section`` is refused."""
+        if section is not None:
+            for item in cls.sections()[section].settings_of(cls):
+                if item.short == name:
+                    return item.name
         meant = super().setting_name(name, section=section, note=note)
         home = cls.known_settings()[meant].section
         if section is not None and meant == name and home != section and name not in cls.sections()[section].also:
@@ -116,7 +120,7 @@ class SectionedSettings(Settings):
         hint = super()._hint(name, section)
         if hint or section is None:
             return hint
-        local = [item.name for item in cls.sections()[section].settings_of(cls)]
+        local = [item.spelled for item in cls.sections()[section].settings_of(cls)]
         return f" Settings of {section}(): {', '.join(local)}." if local else f" {section}() has none yet."
 
     def change(self: ConfigT, settings: Mapping[str, Any], *, section: str | None = None) -> ConfigT:

@@ -87,7 +87,7 @@ def test_unset_arguments_are_left_alone() -> None:
         (lambda c: c.callbacks(on_episode_step=print), "wrap the env instead"),
         (lambda c: c.callbacks(on_episode_ended=print), "Did you mean 'on_episode_end'?"),
         (lambda c: c.fault_tolerance(env_runner_restore_timeout_s=1), "up to the executor"),
-        (lambda c: c.checkpointing(zzz=1), "checkpointing() has none yet"),
+        (lambda c: c.checkpointing(zzz=1), "Settings of checkpointing(): every, keep, best, replay."),
         (lambda c: c.rollouts(), "use env_runners(...)"),
         (lambda c: c.trainin(), "Did you mean 'training'?"),
         (lambda c: setattr(c, "gama", 1), "Did you mean 'gamma'?"),

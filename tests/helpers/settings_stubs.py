@@ -133,7 +133,7 @@ def _fluent_method(method: section, known: list[Setting]) -> Iterator[str]:
     named = [item for item in known if item.name != method.positional]
     if named:
         yield "    *,"
-    yield from (f"    {item.name}: {taken_type(item)} = ...," for item in named)
+    yield from (f"    {item.spelled}: {taken_type(item)} = ...," for item in named)
     yield ") -> Self: ..."
 
 

@@ -57,6 +57,37 @@ def test_one_line_gives_everything() -> None:
     assert config.beta == 2.0
 
 
+@attrs.define
+class ShortConfig(AlgorithmConfig):
+    toy_replay: bool = setting(True, section="environment", short="replay", help="Toys again.", converter=boolean)
+
+
+def test_a_short_name_is_the_sections_own_and_two_sections_may_have_the_same() -> None:
+    config = ShortConfig().environment(replay=False).checkpointing(replay="last", every="10 iterations", keep=1)
+    assert (config.toy_replay, config.checkpoint_replay) == (False, "last")
+    assert (config["checkpoint_every"], config.checkpoint_keep, config.checkpoint_best) == ("10 iterations", 1, True)
+    assert set(inspect.signature(AlgorithmConfig.checkpointing).parameters) >= {"every", "keep", "best", "replay"}
+    assert "keep (int): How many" in (AlgorithmConfig.checkpointing.__doc__ or "")
+    assert config.copy().update_from_dict({"checkpoint_keep": 2}).checkpoint_keep == 2
+    assert ShortConfig.from_json(config.to_json()).diff(config) == {}
+    with pytest.raises(UnknownSettingError, match="has no setting 'replay'"):
+        config.update_from_dict({"replay": False})
+    with pytest.raises(UnknownSettingError, match=r"training\(\) has no setting 'keep'"):
+        config.training(keep=2)
+    with pytest.raises(ConfigError, match="is given too; keep one of them"):
+        config.checkpointing(keep=2, checkpoint_keep=3)
+    with pytest.raises(UnknownSettingError, match="Settings of checkpointing\\(\\): every, keep, best, replay"):
+        config.checkpointing(frequency=3)
+
+
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), True, "", "10", "0 iterations", "ten iterations"])
+def test_when_a_run_saves_is_seconds_or_iterations(value: Any) -> None:
+    with pytest.raises(ConfigError, match=r"checkpointing\(every=.*expected a number of seconds"):
+        AlgorithmConfig().checkpointing(every=value)
+    good = [(30, 30.0), ("1 iteration", "1 iterations"), (" 7  iterations", "7 iterations"), (None, None)]
+    assert [AlgorithmConfig().checkpointing(every=one).checkpoint_every for one, _ in good] == [to for _, to in good]
+
+
 def test_subclass_of_a_subclass_and_attrs_validators() -> None:
     config = ToyerConfig()
     assert (config.beta, config.lr, config.gear) == (0.9, 3e-4, 1)
@@ -156,7 +187,7 @@ def test_every_core_setting_has_a_section_and_a_help() -> None:
     for item in AlgorithmConfig.known_settings().values():
         assert item.section in AlgorithmConfig.sections()
         assert item.help.endswith("."), item.name
-        assert item.name in inspect.signature(getattr(AlgorithmConfig, item.section)).parameters
+        assert item.spelled in inspect.signature(getattr(AlgorithmConfig, item.section)).parameters
 
 
 @pytest.mark.parametrize(

@@ -54,5 +54,9 @@ class OffPolicyConfig(AlgorithmConfig):
     def checkpointing(
         self,
         *,
+        every: float | str | None = ...,
+        keep: int = ...,
+        best: bool = ...,
+        replay: str | bool = ...,
         store_buffer_in_checkpoints: bool = ...,
     ) -> Self: ...

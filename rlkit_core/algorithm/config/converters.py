@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from enum import Enum
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -74,6 +75,20 @@ def space(value: gym.Space[Any]) -> gym.Space[Any]:
 def vectorize_mode(value: str | Enum) -> str:
     """A mode's name; gymnasium's own enumeration is taken too."""
     return str(_MODE(getattr(value, "value", value)))
+
+
+def checkpoint_every(value: float | str | None) -> float | str | None:
+    """Seconds above 0, ``"N iterations"``, or None."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        count, _, unit = value.strip().partition(" ")
+        if count.isascii() and count.isdigit() and int(count) > 0 and unit.strip() in ("iteration", "iterations"):
+            return f"{int(count)} iterations"
+    else:
+        with suppress(ValueError):
+            return float(number(gt=0)(value))
+    raise ValueError("expected a number of seconds above 0, a text such as '10 iterations', or None")
 
 
 def model_config(value: Any) -> dict[str, Any]:

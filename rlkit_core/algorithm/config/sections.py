@@ -53,7 +53,7 @@ class CoreSettings(SectionedSettings):
     callbacks = section(
         "What is called when something has happened, at most once a sample.", positional="callbacks_class"
     )
-    checkpointing = section("Checkpoints.")
+    checkpointing = section("When a run saves checkpoints, and which it keeps.")
     debugging = section("Seed and log level.")
     fault_tolerance = section("What happens when something dies.")
     experimental = section("Settings that may change.")
@@ -406,6 +406,31 @@ class CoreSettings(SectionedSettings):
     on_episode_start: list[Callable[..., Any]] = of_event("on_episode_start")
     on_episode_end: list[Callable[..., Any]] = of_event("on_episode_end")
     on_sample_end: list[Callable[..., Any]] = of_event("on_sample_end")
+
+    checkpoint_every: float | str | None = setting(
+        60.0,
+        section="checkpointing",
+        short="every",
+        help="A run saves a checkpoint after so many seconds of training or '10 iterations'; None: only at its end.",
+        converter=to.checkpoint_every,
+    )
+    checkpoint_keep: int = setting(
+        3, section="checkpointing", short="keep", help="How many checkpoints a run keeps.", converter=integer(ge=1)
+    )
+    checkpoint_best: bool = setting(
+        True,
+        section="checkpointing",
+        short="best",
+        help="Whether a run keeps the checkpoint of its best evaluation beside them.",
+        converter=boolean,
+    )
+    checkpoint_replay: str | bool = setting(
+        "full",
+        section="checkpointing",
+        short="replay",
+        help="A run's replay buffers: 'full' in every checkpoint it keeps, 'last' in the newest alone, False in none.",
+        converter=one_of("full", "last", False),
+    )
 
     seed: int | None = setting(
         section="debugging",
