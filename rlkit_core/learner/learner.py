@@ -32,6 +32,7 @@ from rlkit_core.learner.observation_statistics import ObservationStatistics
 from rlkit_core.learner.optim.effect import EffectCheck
 from rlkit_core.learner.optim.fused_adam import without_compiler_import
 from rlkit_core.learner.optim.optimizer_set import OptimizerSet
+from rlkit_core.learner.optim.owned_schedules import OwnedSchedules
 from rlkit_core.learner.override_points import OverridePoints
 from rlkit_core.learner.peers import Alone, Peers, is_first
 from rlkit_core.learner.row_log import RowLog
@@ -68,6 +69,7 @@ class Learner(OverridePoints, Checkpointable):
         optimizers: who steps which parameter.
         drivers: what API mixins do for their modules.
         observation_statistics: of this update's observations.
+        schedules: all that change with the timestep.
         finite: the check for losses and gradients that are not.
         peers: the learners that it averages gradients with; ``Alone`` where there are none.
         engine: takes the gradient steps.
@@ -98,6 +100,7 @@ class Learner(OverridePoints, Checkpointable):
         self.optimizers = OptimizerSet()
         self.drivers = DriverSet(self)
         self.observation_statistics = ObservationStatistics()
+        self.schedules = OwnedSchedules(self, self.optimizers, lambda: self.module)
         self.members = Members(self)
         self.finite = FiniteCheck(self)
         self.peers: Peers = Alone()
@@ -206,12 +209,9 @@ class Learner(OverridePoints, Checkpointable):
         given = module_spec if module is None else module
         if given is None or (module is not None and module_spec is not None):
             raise ValueError("add_module: give exactly one of module_spec= and module=")
-        self.set_modules(
-            self.module_set.with_module(
-                module_id, given, overrides=config_overrides, to_train=new_should_module_be_updated
-            ),
-            ready={} if module is None else {module_id: module},
-        )
+        to_train = new_should_module_be_updated
+        added = self.module_set.with_module(module_id, given, overrides=config_overrides, to_train=to_train)
+        self.set_modules(added, ready={} if module is None else {module_id: module})
         return MultiRLModuleSpec.from_module(self.module)
 
     def remove_module(
@@ -283,7 +283,7 @@ class Learner(OverridePoints, Checkpointable):
         chosen = self.members.choose(data)
         if not chosen:
             return self._nothing_to_do(reduce_metrics)
-        with self.rng.scope():
+        with self.rng.scope(), self.schedules.here():
             self.before_gradient_based_update(timesteps=timesteps)
             self.observation_statistics.clear()
             if batch is not None:
@@ -317,6 +317,7 @@ class Learner(OverridePoints, Checkpointable):
             self.observation_statistics.take_in(self.peers)
             self.weights_seq_no += 1
             self.after_gradient_based_update(timesteps=timesteps)
+            self.schedules.moved(timesteps)
             counted = update_data.with_own_count(timesteps, self.metrics, ready)
             for module_id in ready:
                 self.drivers.after_update(module_id, self.module[module_id].unwrapped(), counted)
@@ -327,9 +328,7 @@ class Learner(OverridePoints, Checkpointable):
         """:meth:`update` with ready columns."""
         return self.update(batch=batch, **kwargs)
 
-    def update_from_episodes(
-        self, episodes: Mapping[str, Sequence[Any]] | Sequence[Any], **kwargs: Any
-    ) -> dict[str, Any]:
+    def update_from_episodes(self, episodes: Any, **kwargs: Any) -> dict[str, Any]:
         """:meth:`update` with episodes."""
         return self.update(episodes=episodes, **kwargs)
 
@@ -435,13 +434,14 @@ class Learner(OverridePoints, Checkpointable):
             **kwargs: not used.
 
         Returns:
-            The module's part under ``rl_module``, the optimizers' under ``optimizer``. ``weights_seq_no`` is always
-            there; random state, the states of drivers and step engine, and what there is to know about the modules,
-            unless ``components`` is given.
+            The module's part under ``rl_module``, the optimizers' under ``optimizer``, always ``weights_seq_no``;
+            unless ``components`` is given random state, states of drivers, schedules and step engine, and which modules
+            there are.
         """
         state: dict[str, Any] = {"weights_seq_no": self.weights_seq_no}
         if components is None:
-            state.update(self.module_set.to_data(), rng=self.rng.get_state(), drivers=self.drivers.get_state())
+            state.update(self.module_set.to_data(), rng=self.rng.get_state())
+            state.update(drivers=self.drivers.get_state(), schedules=self.schedules.get_state())
             if self.rng.get_gpu_state() is not None:
                 state["rng_gpu"] = self.rng.get_gpu_state()
             if isinstance(self.engine, StatefulEngine):
@@ -472,8 +472,9 @@ class Learner(OverridePoints, Checkpointable):
         if "rng" in state:
             self.rng.set_state(state["rng"])
             self.rng.set_gpu_state(state.get("rng_gpu"))
-        if "drivers" in state:
-            self.drivers.set_state(state["drivers"])
+        self.drivers.set_state(state.get("drivers", {}))
+        if "schedules" in state:
+            self.schedules.set_state(state["schedules"])
         if "step_engine" in state and isinstance(self.engine, StatefulEngine):
             self.engine.set_state(state["step_engine"])
         self.weights_seq_no = int(state.get("weights_seq_no", self.weights_seq_no))

@@ -94,7 +94,7 @@ class Members:
         """Have other modules from now on, with all that belongs to each; see ``Learner.set_modules``."""
         learner, before = self._learner, self._learner.config
         difference = module_set.difference(self.module)
-        with learner.rng.scope():
+        with learner.rng.scope(), learner.schedules.here():
             build = self.module.build_member
             new = {mid: ready[mid] if mid in ready else build(mid, spec) for mid, spec in difference.new.items()}
             learner.config = module_set.config

@@ -21,6 +21,7 @@ from rlkit_core.learner.observation_statistics import ObservationStatistics
 from rlkit_core.learner.optim.clipping import ParamDict, clip_gradients, global_norm
 from rlkit_core.learner.optim.losses import Loss, check_loss, differentiate, split_modules, total
 from rlkit_core.learner.optim.optimizer_set import OptimizerSet
+from rlkit_core.learner.optim.owned_schedules import OwnedSchedules
 from rlkit_core.learner.optim.registered import check_optimizer, default_optimizer, get_lr, make_registered, set_lr
 from rlkit_core.learner.optim.schedule import Scheduler
 from rlkit_core.learner.peers import Peers
@@ -46,6 +47,7 @@ class OverridePoints:
     metrics: Metrics
     optimizers: OptimizerSet
     drivers: DriverSet
+    schedules: OwnedSchedules
     finite: FiniteCheck
     peers: Peers
     rows: RowLog
@@ -222,9 +224,8 @@ class OverridePoints:
             if schedules is not None:
                 loss = None
                 if schedules.needs_loss:
-                    loss = self.mean_over_learners(
-                        self.metrics.peek((registered.module_id, TOTAL_LOSS_KEY), default=float("nan"))
-                    )
+                    key = (registered.module_id, TOTAL_LOSS_KEY)
+                    loss = self.mean_over_learners(self.metrics.peek(key, default=float("nan")))
                 schedules.step(loss)
             self.metrics.log_block(registered.rate_key, [self._get_optimizer_lr(registered.optimizer)])
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import pairwise
 from typing import Any
 
@@ -13,10 +15,24 @@ from torch import Tensor
 from rlkit_core.errors import ConfigError
 
 Schedule = float | Sequence[Sequence[float]]
+_BEGIN: ContextVar[float] = ContextVar("_BEGIN", default=0.0)
+
+
+@contextmanager
+def beginning_at(timestep: float) -> Iterator[None]:
+    """Let schedules that are made meanwhile begin at ``timestep``."""
+    token = _BEGIN.set(timestep)
+    try:
+        yield
+    finally:
+        _BEGIN.reset(token)
 
 
 class Scheduler:
     """A constant, or a piecewise linear function of the timestep.
+
+    It begins at 0; one that a learner makes while it trains begins where that learner's schedules are. What a learner,
+    its drivers and its modules keep in attributes (lists, dicts and objects in these, too) is in the learner's state.
 
     Args:
         fixed_value_or_schedule: a number, or ``[[0, v0], [t1, v1], ...]``: linear between the points, the last value
@@ -26,6 +42,7 @@ class Scheduler:
     Attributes:
         value: the current value, a 0-dim float32 tensor that is updated in place, so a traced computation that uses it
             follows the schedule.
+        timestep: where it is: what it was last moved to, or where it began.
 
     Raises:
         ConfigError: the schedule is malformed.
@@ -40,7 +57,8 @@ class Scheduler:
             points = [(float(t), float(v)) for t, v in fixed_value_or_schedule]
         self._times = [t for t, _ in points]
         self._values = [v for _, v in points]
-        self._current = self._values[0]
+        self.timestep = _BEGIN.get()
+        self._current = self.at(self.timestep)
         self.value: Tensor = torch.tensor(self._current, dtype=torch.float32, device=device)
 
     @property
@@ -61,6 +79,7 @@ class Scheduler:
 
     def update(self, timestep: float) -> float:
         """Move to ``timestep`` and return the value there."""
+        self.timestep = timestep
         if not self.is_constant:
             self._current = self.at(timestep)
             self.value.fill_(self._current)
