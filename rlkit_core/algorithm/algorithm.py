@@ -433,7 +433,7 @@ class Algorithm(Checkpointable):
         return super().from_snapshot(snapshot, classes=classes, strict=strict, **kwargs)
 
     def restore_from_path(self, path: str | os.PathLike[str], *, component: str | None = None, **kwargs: Any) -> None:
-        """Load a checkpoint, or one of a component into that component; runners get the restored weights."""
+        """Load a checkpoint (or a run folder's), or one of a component into that component; runners get the weights."""
         super().restore_from_path(path, component=component, **kwargs)
         self._push_restored_weights()
         self.callbacks.on_checkpoint_loaded(self, str(path))

@@ -9,16 +9,18 @@ import operator
 import os
 import tempfile
 from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
 
 from rlkit_core.checkpoint import files
 from rlkit_core.checkpoint.jsonable import PassAtLoad, from_jsonable, to_jsonable
+from rlkit_core.checkpoint.locate import Which, locate_part, part_of_kind, read_located
 from rlkit_core.checkpoint.migration import Migration
 from rlkit_core.checkpoint.saved_component import (
     CLASS_FILE,
+    DEFAULT_STATE_FILE,
     SavedComponent,
     base_metadata,
-    read_snapshot,
     split_component,
     write_snapshot,
 )
@@ -53,11 +55,13 @@ class Checkpointable(abc.ABC):
     files named :attr:`STATE_FILE_NAME`, and a sub-directory, itself a checkpoint, for each component.
     """
 
-    STATE_FILE_NAME: ClassVar[str] = "state"
+    STATE_FILE_NAME: ClassVar[str] = DEFAULT_STATE_FILE
     CLASS_AND_CTOR_ARGS_FILE_NAME: ClassVar[str] = CLASS_FILE
     METADATA_FILE_NAME: ClassVar[str] = files.METADATA_FILE
     #: What its state is to ``rlkit_checkpoint_migrate``: ``"module"``, ``"learner"`` or ``"algorithm"``.
     migrates_as: ClassVar[str] = "algorithm"
+    #: Where one of this kind lies in an algorithm's checkpoint: names of components; ``"*"`` is the only one there.
+    lies_in: ClassVar[tuple[str, ...]] = ()
 
     # -- to be given by subclasses ---------------------------------------------------------------------------
 
@@ -218,14 +222,21 @@ class Checkpointable(abc.ABC):
     # -- restoring -------------------------------------------------------------------------------------------
 
     def restore_from_path(
-        self, path: str | os.PathLike[str], *, component: str | None = None, strict: bool = True
+        self,
+        path: str | os.PathLike[str],
+        *,
+        component: str | None = None,
+        strict: bool = True,
+        which: Which = "last",
     ) -> None:
         """Load a checkpoint into this object: every file is checked, then :meth:`restore_snapshot` takes it over.
 
         Args:
-            path: the checkpoint; with ``component``, the checkpoint of that component alone.
+            path: the checkpoint, or a run folder; what is larger than this object (an algorithm's checkpoint, for a
+                module) has its part taken. With ``component``, of that component alone or of what it is a part of.
             component: load only into the part at ``"a/b/c"``.
             strict: a component that only one side has is an error; passed on to ``set_state`` where it takes it.
+            which: checkpoint of a run folder, ``"last"`` or ``"best"``.
 
         Raises:
             CheckpointNotFoundError: nothing is there.
@@ -234,9 +245,22 @@ class Checkpointable(abc.ABC):
         if component:
             parts = dict(self.get_checkpointable_components())
             name, rest = split_component(component, parts, where=type(self).__name__)
-            parts[name].restore_from_path(path, component=rest or None, strict=strict)
+            inside = locate_part(path, component, which)
+            parts[name].restore_from_path(inside, component=rest or None, strict=strict)
         else:
-            self.restore_snapshot(read_snapshot(path)[0], strict=strict)
+            snapshot, directory = read_located(path, which)
+            self.restore_snapshot(self.own_part(snapshot, directory), strict=strict)
+
+    @classmethod
+    def own_part(cls, snapshot: SavedComponent, directory: Path) -> SavedComponent:
+        """Of a snapshot of something larger (an algorithm's, for a module) the part of this kind; else all of it.
+
+        Raises:
+            CheckpointError: several parts may be meant; the message lists them with their paths.
+        """
+        if snapshot.state_name == cls.STATE_FILE_NAME != DEFAULT_STATE_FILE:
+            return snapshot  # of this kind itself, whatever its members are called
+        return part_of_kind(cls.__name__, cls.lies_in, snapshot, directory) or snapshot
 
     def restore_snapshot(self, snapshot: SavedComponent, *, strict: bool = True) -> None:
         """Take over a snapshot: components, own state, then components that this state brought.
@@ -286,6 +310,7 @@ class Checkpointable(abc.ABC):
         cls: type[Self],
         path: str | os.PathLike[str],
         *,
+        which: Which = "last",
         classes: Iterable[type] = (),
         strict: bool = True,
         **kwargs: Any,
@@ -293,16 +318,20 @@ class Checkpointable(abc.ABC):
         """Build the object that a checkpoint holds, and restore it.
 
         Args:
-            path: the checkpoint (that of a component is as good).
+            path: the checkpoint, or a run folder. That of a component is as good, and in one of something larger (an
+                algorithm's, for a module) the part of this kind is found.
+            which: checkpoint of a run folder, ``"last"`` or ``"best"``.
             classes: classes it may name although they are not in ``rlkit_core``, an installed plugin or this process.
             strict: as in :meth:`restore_from_path`.
             **kwargs: override stored constructor arguments by name; also how functions are passed again.
 
         Raises:
             CheckpointNotFoundError: nothing is there.
-            CheckpointError: a damaged file, a class that is not installed or not trusted, or no subclass of this one.
+            CheckpointError: a damaged file, a class that is not installed or not trusted, or no subclass of this one;
+                several parts of this kind, which the message lists.
         """
-        return cls.from_snapshot(read_snapshot(path)[0], classes=classes, strict=strict, **kwargs)
+        snapshot, directory = read_located(path, which)
+        return cls.from_snapshot(cls.own_part(snapshot, directory), classes=classes, strict=strict, **kwargs)
 
     @classmethod
     def from_snapshot(

@@ -25,6 +25,7 @@ from rlkit_core.plugins.used.pinned import Pinned, for_modules
 
 FORMAT_VERSION = 1
 CLASS_FILE = "class_and_ctor_args.json"
+DEFAULT_STATE_FILE = "state"
 
 
 @frozen
@@ -41,7 +42,7 @@ class SavedComponent:
     ctor: Any
     tree: EncodedTree
     metadata: dict[str, Any]
-    state_name: str = "state"
+    state_name: str = DEFAULT_STATE_FILE
     components: dict[str, SavedComponent] = field(factory=dict)
 
     @property
@@ -269,21 +270,54 @@ def read_metadata(directory: Path) -> dict[str, Any]:
     return dict(metadata)
 
 
-def _read_component(directory: Path) -> SavedComponent:
+def check_snapshot(directory: Path) -> None:
+    """Check every file of a checkpoint's directory without loading it.
+
+    Raises:
+        CheckpointError: as :func:`read_snapshot`.
+    """
+    metadata, _ = _checked_metadata(directory)
+    for _, inside in _component_directories(directory, metadata):
+        check_snapshot(inside)
+
+
+def _checked_metadata(directory: Path) -> tuple[dict[str, Any], str]:
+    """The metadata of a component whose own files are as they were written, and the name of its state."""
     metadata = read_metadata(directory)
     state_name = metadata.get("state_file")
     if not isinstance(state_name, str) or not state_name.isidentifier():
         raise CheckpointError(f"{directory / files.METADATA_FILE}: invalid state_file {str(state_name)[:80]!r}")
     for name in (CLASS_FILE, f"{state_name}.json", f"{state_name}.safetensors"):
         _check_file(directory / name, metadata["files"].get(name))
+    return metadata, state_name
+
+
+def read_ctor(directory: Path) -> SavedComponent:
+    """Read what a checkpoint's directory says of its outermost component, without state and parts.
+
+    Raises:
+        CheckpointError: a file of it is missing or damaged.
+    """
+    metadata = read_metadata(directory)
+    _check_file(directory / CLASS_FILE, metadata["files"].get(CLASS_FILE))
+    return SavedComponent(*_read_ctor(directory), EncodedTree({}, {}), metadata)
+
+
+def _read_component(directory: Path) -> SavedComponent:
+    metadata, state_name = _checked_metadata(directory)
+    ref, ctor = _read_ctor(directory)
+    tree = read_tree(directory, state_name)
+    components = {name: _read_component(sub) for name, sub in _component_directories(directory, metadata)}
+    return SavedComponent(ref, ctor, tree, metadata, state_name, components)
+
+
+def _read_ctor(directory: Path) -> tuple[str, Any]:
     path = directory / CLASS_FILE
     document = strict_json.loads(files.read_bytes(path, files.JSON_LIMIT), str(path))
     ref = document.get("class") if isinstance(document, dict) else None
     if not isinstance(ref, str) or "ctor_args_and_kwargs" not in document:
         raise CheckpointError(f"{path} is damaged: 'class' or 'ctor_args_and_kwargs' is missing")
-    tree = read_tree(directory, state_name)
-    components = {name: _read_component(sub) for name, sub in _component_directories(directory, metadata)}
-    return SavedComponent(ref, document["ctor_args_and_kwargs"], tree, metadata, state_name, components)
+    return ref, document["ctor_args_and_kwargs"]
 
 
 def _check_file(path: Path, recorded: object) -> None:

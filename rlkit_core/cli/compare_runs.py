@@ -40,7 +40,7 @@ def stored_config(run: Path) -> Any:
     Raises:
         RLKitError: there is none, or a class that it names is not installed.
     """
-    from rlkit_core.run.run_folder import checkpoint_path
+    from rlkit_core.checkpoint.locate import locate
     from rlkit_core.run.run_folder import stored_config as of_checkpoint
 
     path = run / "config.json"
@@ -48,7 +48,7 @@ def stored_config(run: Path) -> Any:
         from rlkit_core.algorithm.config.config import AlgorithmConfig
 
         return AlgorithmConfig.from_json(path.read_text(encoding="utf-8"))
-    return of_checkpoint(checkpoint_path(run)).copy(copy_frozen=False)
+    return of_checkpoint(locate(run)).copy(copy_frozen=False)
 
 
 def differences(run: Path, explained: Explained, config: Any = None) -> list[dict[str, str]]:

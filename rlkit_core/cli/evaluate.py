@@ -18,15 +18,23 @@ SHOWN = ("episode_return_mean", "episode_return_min", "episode_return_max", "epi
 @click.option("--episodes", type=click.IntRange(min=1), default=100, show_default=True, help="How many to play.")
 @click.option("--seed", type=click.IntRange(min=0), help="Root of the episodes' seeds.  [default: the run's]")
 @click.option("--env", help="Play in another environment with the same spaces.")
+@click.option(
+    "--which",
+    type=click.Choice(["last", "best"]),
+    default="last",
+    show_default=True,
+    help="Of a run folder, the newest checkpoint or that of the best evaluation.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print all figures as JSON.")
-def evaluate(checkpoint: Path, episodes: int, seed: int | None, env: str | None, as_json: bool) -> None:
+def evaluate(checkpoint: Path, episodes: int, seed: int | None, env: str | None, which: str, as_json: bool) -> None:
     """Play deterministic episodes with the algorithm saved in CHECKPOINT (or in the run folder of that name)."""
     with stdout_for_the_report(), warnings_as_notes():
         from rlkit_core.algorithm import Algorithm
-        from rlkit_core.run.run_folder import checkpoint_path, stored_config
+        from rlkit_core.checkpoint.locate import locate
+        from rlkit_core.run.run_folder import stored_config
         from rlkit_core.run.writers import to_json_value
 
-        path = checkpoint_path(checkpoint)
+        path = locate(checkpoint, "best" if which == "best" else "last")
         config = stored_config(path).prepared_to_evaluate(env)
         algorithm = Algorithm.from_checkpoint(path, config=config)
         try:

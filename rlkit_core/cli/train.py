@@ -81,9 +81,10 @@ def train(
     the iteration in progress, with a checkpoint.
     """
     from rlkit_core.algorithm import get_algorithm_config
+    from rlkit_core.checkpoint.locate import locate, run_of
     from rlkit_core.run.progress import make_progress
     from rlkit_core.run.run import Interrupted, Run, Stop
-    from rlkit_core.run.run_folder import checkpoint_path, default_run_dir, run_dir_of
+    from rlkit_core.run.run_folder import default_run_dir
 
     with warnings_as_notes():
         config = get_algorithm_config(algo)
@@ -98,8 +99,8 @@ def train(
                     "--resume takes all settings from the checkpoint; leave out --set, --seed and --no-preset"
                 )
             config.environment(env)
-            resume = checkpoint_path(resume)
-            folder = run_dir or run_dir_of(resume) or default_run_dir(algo, env)
+            resume = locate(resume)
+            folder = run_dir or run_of(resume) or default_run_dir(algo, env)
             notes.append(f"resuming from {resume}")
         stop = stop_criteria(own, config, env, use_preset=not no_preset, notes=notes)
         run = Run(config, folder, stop=stop, evaluation_episodes=episodes, resume=resume, plot=not no_plot)
@@ -238,6 +239,7 @@ def reward_threshold(env: str) -> float | None:
 
 def print_summary(summary: RunSummary, stop: Stop) -> None:
     """The last lines of a run."""
+    from rlkit_core.checkpoint.locate import quoted
     from rlkit_core.run.progress import clock
 
     target = "" if stop.return_mean is None else f" (target {stop.return_mean:g})"
@@ -257,7 +259,7 @@ def print_summary(summary: RunSummary, stop: Stop) -> None:
         "run folder": summary.run_dir,
         "checkpoint": summary.checkpoint,
         "plot": summary.plot or "none",
-        "again": f"rlkit evaluate {summary.checkpoint}",
+        "again": f"rlkit evaluate {quoted(summary.checkpoint or summary.run_dir)}",
     }
     click.echo("")
     for name, text in rows.items():

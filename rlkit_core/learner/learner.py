@@ -79,6 +79,7 @@ class Learner(OverridePoints, Checkpointable):
 
     framework: Final = "torch"
     migrates_as: ClassVar[str] = "learner"
+    lies_in = ("learner_group", "learner")
     capturable: ClassVar[bool] = True
 
     def __init__(

@@ -10,6 +10,7 @@ from rlkit_core.catalog import Catalog, make_catalog
 from rlkit_core.catalog.scope import module_setup
 from rlkit_core.checkpoint import Checkpointable
 from rlkit_core.checkpoint.migration import Migration
+from rlkit_core.columns import COMPONENT_LEARNER, COMPONENT_LEARNER_GROUP, COMPONENT_RL_MODULE
 from rlkit_core.errors import CheckpointError, RLKitError, did_you_mean
 from rlkit_core.plugins.host import default_host
 from rlkit_core.plugins.registry import Choice
@@ -56,6 +57,7 @@ class RLModule(ComputeActions, BuiltModule, Checkpointable):
     framework: str | None = None
     STATE_FILE_NAME = "module_state"
     migrates_as = "module"
+    lies_in: ClassVar[tuple[str, ...]] = (COMPONENT_LEARNER_GROUP, COMPONENT_LEARNER, COMPONENT_RL_MODULE, "*")
     #: The catalog used when a spec names none; an algorithm's module class sets its own.
     default_catalog_class: ClassVar[type | None] = None
     #: Name of the API whose driver gives the loss, where two APIs on the class would replace it.

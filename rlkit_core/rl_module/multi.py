@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from rlkit_core.columns import ALL_MODULES
+from rlkit_core.columns import ALL_MODULES, COMPONENT_LEARNER, COMPONENT_LEARNER_GROUP, COMPONENT_RL_MODULE
 from rlkit_core.errors import SpecError, StateError
 from rlkit_core.plugins.used.pinned import by_module
 from rlkit_core.rl_module.base import RLModule
@@ -45,6 +45,7 @@ class MultiRLModule(nn.Module, RLModule):
     """
 
     framework: str | None = None
+    lies_in = (COMPONENT_LEARNER_GROUP, COMPONENT_LEARNER, COMPONENT_RL_MODULE)
 
     def __init__(
         self,

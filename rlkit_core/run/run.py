@@ -30,6 +30,7 @@ from rlkit_core.algorithm.results import (
 )
 from rlkit_core.algorithm.run_view import in_run_folder, read_only
 from rlkit_core.algorithm.used import choices_of, used_by
+from rlkit_core.checkpoint.locate import locate
 from rlkit_core.envs.make import make_env
 from rlkit_core.envs.multi_agent.make import check_spaces
 from rlkit_core.errors import ConfigError, PluginError
@@ -163,7 +164,7 @@ class Run:
         self.run_dir = Path(run_dir)
         self.progress = progress or Progress()
         self.evaluation_episodes = evaluation_episodes
-        self._resume = folder.checkpoint_path(resume) if resume is not None else None
+        self._resume = locate(resume) if resume is not None else None
         self._plot = plot
         self._config = config.copy(copy_frozen=False)
         self._writers: list[tuple[Registered[Service], ResultWriter]] = []

@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlkit_core.checkpoint import from_jsonable, read_snapshot
+from rlkit_core.checkpoint import from_jsonable
+from rlkit_core.checkpoint.locate import quoted, read_located
+from rlkit_core.checkpoint.saved_component import read_ctor
 from rlkit_core.errors import CheckpointError, ConfigError
 from rlkit_core.plugins.discovery import CORE
 from rlkit_core.plugins.used.lock import LIBRARIES, Lock, build_digest, versions
@@ -52,7 +54,8 @@ def make_run_dir(path: Path, *, resumed: bool = False) -> None:
         path.mkdir(parents=True, exist_ok=True)
         if not resumed and any(path.iterdir()):
             raise ConfigError(
-                f"the run folder {path} is not empty; choose another with --run-dir, or go on with --resume {path}"
+                f"the run folder {path} is not empty; choose another with --run-dir, or go on with it: "
+                f"rlkit resume {quoted(path)}"
             )
         probe = path / f".writable-{os.getpid()}"
         probe.touch()
@@ -63,29 +66,15 @@ def make_run_dir(path: Path, *, resumed: bool = False) -> None:
         ) from error
 
 
-def checkpoint_path(path: str | os.PathLike[str]) -> Path:
-    """The checkpoint that ``path`` means: itself, or the one in a run folder."""
-    path = Path(path)
-    inside = path / CHECKPOINT
-    there = inside.is_dir() or inside.with_name(f"{CHECKPOINT}.old").is_dir()
-    return inside if there and not (path / "metadata.json").exists() else path
-
-
-def run_dir_of(checkpoint: Path) -> Path | None:
-    """The run folder that a checkpoint lies in, or None."""
-    parent = checkpoint.resolve().parent
-    return parent if checkpoint.name == CHECKPOINT and (parent / CONFIG).exists() else None
-
-
 def stored_config(checkpoint: Path) -> AlgorithmConfig:
-    """The config in an algorithm's checkpoint.
+    """The config in the directory of an algorithm's checkpoint.
 
     Raises:
         CheckpointError: nothing is there, it is damaged, or it is no checkpoint of an algorithm.
     """
     from rlkit_core.algorithm.config.config import AlgorithmConfig
 
-    snapshot, _ = read_snapshot(checkpoint)
+    snapshot = read_ctor(checkpoint)
     args, kwargs = from_jsonable(snapshot.ctor, plugins=snapshot.plugins)
     for value in (kwargs.get("config"), *args):
         if isinstance(value, AlgorithmConfig):
@@ -132,7 +121,7 @@ def read_lock(run: Path) -> tuple[Lock, dict[str, Any]]:
             return Lock.from_dict(data), choices if isinstance(choices, dict) else {}
         except ValueError as error:
             raise CheckpointError(f"{path} does not say what was used: {error}") from error
-    snapshot, directory = read_snapshot(checkpoint_path(run))
+    snapshot, directory = read_located(run)
     if not snapshot.lock.entries:
         raise CheckpointError(f"{directory} does not say what was used; it was written by an older rlkit-core")
     return snapshot.lock, snapshot.traces()

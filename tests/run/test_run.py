@@ -26,7 +26,7 @@ from rlkit_core.plugins.records import Service
 from rlkit_core.run.plot import curves_of_each, read_curve
 from rlkit_core.run.progress import PlainProgress, ProgressRow, RichProgress, clock, make_progress
 from rlkit_core.run.run import PROBE_EPISODES, Interrupted, Run, Stop
-from rlkit_core.run.run_folder import checkpoint_path, default_run_dir, run_dir_of
+from rlkit_core.run.run_folder import default_run_dir
 from rlkit_core.run.writers import MOST_COLUMNS, CSVWriter
 from rlkit_core.settings import setting
 
@@ -405,15 +405,6 @@ def test_paths() -> None:
     path = default_run_dir("ppo", "ALE/Pong-v5", root="some-root")
     assert path.parent == Path("some-root")
     assert path.name.startswith("ppo-ALE-Pong-v5-")
-
-
-def test_checkpoint_and_run_folder_find_each_other(tmp_path: Path) -> None:
-    run(tmp_path, config(), Stop(iterations=1))
-    folder = tmp_path / "run"
-    assert checkpoint_path(folder) == folder / "checkpoint"
-    assert checkpoint_path(folder / "checkpoint") == folder / "checkpoint"
-    assert run_dir_of(folder / "checkpoint") == folder
-    assert run_dir_of(tmp_path / "elsewhere") is None
 
 
 ROW = ProgressRow(

@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from rlkit_core.checkpoint.saved_component import SavedComponent, read_snapshot
+from rlkit_core.checkpoint.locate import Which, read_located
+from rlkit_core.checkpoint.saved_component import SavedComponent
 from rlkit_core.columns import COMPONENT_METRICS_LOGGER, COMPONENT_OPTIMIZER, COMPONENT_RL_MODULE
 from rlkit_core.learner.group.actors import Team
 from rlkit_core.learner.learner import Learner
@@ -83,11 +84,17 @@ class RemoteLearner:
         self._changed()
 
     def restore_from_path(
-        self, path: str | os.PathLike[str], *, component: str | None = None, strict: bool = True
+        self,
+        path: str | os.PathLike[str],
+        *,
+        component: str | None = None,
+        strict: bool = True,
+        which: Which = "last",
     ) -> None:
         """Load a checkpoint, or one of a component into that component, in every learner; it is read once, here."""
-        snapshot, _ = read_snapshot(path)
+        snapshot, directory = read_located(path, which)
         if not component:
+            snapshot = Learner.own_part(snapshot, directory)
             self.restore_snapshot(snapshot, strict=strict)
             return
         self._team.all(_restore_component, component, snapshot, strict)

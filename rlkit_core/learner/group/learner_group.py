@@ -12,7 +12,7 @@ from attrs import frozen
 
 from rlkit_core.checkpoint import Checkpointable
 from rlkit_core.checkpoint.saved_component import SavedComponent
-from rlkit_core.columns import COMPONENT_LEARNER
+from rlkit_core.columns import COMPONENT_LEARNER, COMPONENT_LEARNER_GROUP
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.errors import ActorError, RLKitError
 from rlkit_core.execution import Executor
@@ -64,6 +64,8 @@ class LearnerGroup(Checkpointable):
     Raises:
         ConfigError: several learners in one process, or settings that several learners cannot have.
     """
+
+    lies_in = (COMPONENT_LEARNER_GROUP,)
 
     def __init__(
         self,
