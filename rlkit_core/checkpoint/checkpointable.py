@@ -228,6 +228,7 @@ class Checkpointable(abc.ABC):
         component: str | None = None,
         strict: bool = True,
         which: Which = "last",
+        allow_component_change: bool = False,
     ) -> None:
         """Load a checkpoint into this object: every file is checked, then :meth:`restore_snapshot` takes it over.
 
@@ -237,19 +238,24 @@ class Checkpointable(abc.ABC):
             component: load only into the part at ``"a/b/c"``.
             strict: a component that only one side has is an error; passed on to ``set_state`` where it takes it.
             which: checkpoint of a run folder, ``"last"`` or ``"best"``.
+            allow_component_change: load weights of one encoder, head or distribution into a module that has another
+                one in its place.
 
         Raises:
             CheckpointNotFoundError: nothing is there.
-            CheckpointError: a damaged file, an unknown component, or components that do not fit.
+            CheckpointError: a damaged file, an unknown component, components that do not fit, or a module that is built
+                of other components than the one that was saved.
         """
         if component:
             parts = dict(self.get_checkpointable_components())
             name, rest = split_component(component, parts, where=type(self).__name__)
             inside = locate_part(path, component, which)
-            parts[name].restore_from_path(inside, component=rest or None, strict=strict)
+            how = {"strict": strict, "allow_component_change": allow_component_change}
+            parts[name].restore_from_path(inside, component=rest or None, **how)
         else:
             snapshot, directory = read_located(path, which)
-            self.restore_snapshot(self.own_part(snapshot, directory), strict=strict)
+            own = self.own_part(snapshot, directory).allowing_component_change(allow_component_change)
+            self.restore_snapshot(own, strict=strict)
 
     @classmethod
     def own_part(cls, snapshot: SavedComponent, directory: Path) -> SavedComponent:
@@ -274,6 +280,8 @@ class Checkpointable(abc.ABC):
             self._take_over(snapshot, strict)
 
     def _take_over(self, snapshot: SavedComponent, strict: bool) -> None:
+        trace = getattr(self, "component_trace", None)
+        snapshot.check_components(trace() if callable(trace) else [])
         state = snapshot.state()
         migration = Migration.of(snapshot)
         if migration:
@@ -313,6 +321,7 @@ class Checkpointable(abc.ABC):
         which: Which = "last",
         classes: Iterable[type] = (),
         strict: bool = True,
+        allow_component_change: bool = False,
         **kwargs: Any,
     ) -> Self:
         """Build the object that a checkpoint holds, and restore it.
@@ -322,7 +331,8 @@ class Checkpointable(abc.ABC):
                 algorithm's, for a module) the part of this kind is found.
             which: checkpoint of a run folder, ``"last"`` or ``"best"``.
             classes: classes it may name although they are not in ``rlkit_core``, an installed plugin or this process.
-            strict: as in :meth:`restore_from_path`.
+            strict: as in :meth:`restore_from_path`, and so is ``allow_component_change``.
+            allow_component_change: see there.
             **kwargs: override stored constructor arguments by name; also how functions are passed again.
 
         Raises:
@@ -331,7 +341,8 @@ class Checkpointable(abc.ABC):
                 several parts of this kind, which the message lists.
         """
         snapshot, directory = read_located(path, which)
-        return cls.from_snapshot(cls.own_part(snapshot, directory), classes=classes, strict=strict, **kwargs)
+        own = cls.own_part(snapshot, directory).allowing_component_change(allow_component_change)
+        return cls.from_snapshot(own, classes=classes, strict=strict, **kwargs)
 
     @classmethod
     def from_snapshot(

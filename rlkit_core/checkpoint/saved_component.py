@@ -6,21 +6,22 @@ import hashlib
 import os
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from rlkit_core.checkpoint import files, strict_json
 from rlkit_core.checkpoint.tree import EncodedTree, decode_tree, read_tree, write_tree
 from rlkit_core.errors import CheckpointError, PluginNotFoundError
+from rlkit_core.plugins.choices import key_for
 from rlkit_core.plugins.host import default_host
 from rlkit_core.plugins.lookup import meaning
-from rlkit_core.plugins.used.lock import Lock, installed_version, versions
+from rlkit_core.plugins.used.lock import Lock, installed_version, requirement, versions
 from rlkit_core.plugins.used.pinned import Pinned, for_modules
 
 FORMAT_VERSION = 1
@@ -36,6 +37,7 @@ class SavedComponent:
         class_ref: ``"package.module:Class"``.
         ctor: the constructor's ``[args, kwargs]`` as JSON data.
         tree: its own state, without that of its components.
+        may_change: it may be loaded into a module that is built of other components.
     """
 
     class_ref: str
@@ -44,6 +46,7 @@ class SavedComponent:
     metadata: dict[str, Any]
     state_name: str = DEFAULT_STATE_FILE
     components: dict[str, SavedComponent] = field(factory=dict)
+    may_change: bool = False
 
     @property
     def plugins(self) -> list[Mapping[str, Any]]:
@@ -91,6 +94,33 @@ class SavedComponent:
                 raise
             raise PluginNotFoundError("\n".join([f"{error} The checkpoint used:", *new])) from error
 
+    def allowing_component_change(self, allowed: bool = True) -> SavedComponent:
+        """The same with all its components, for modules that may be built of other encoders, heads, distributions."""
+        if not allowed:
+            return self
+        parts = {name: part.allowing_component_change() for name, part in self.components.items()}
+        return evolve(self, components=parts, may_change=True)
+
+    def check_components(self, trace: Iterable[Mapping[str, Any]]) -> None:
+        """Compare with the choices of components of what it is loaded into.
+
+        Raises:
+            CheckpointError: one is another than the one that was saved; both are named.
+        """
+        saved = self.metadata.get("component_trace")
+        before = dict(map(_place_and_id, saved)) if isinstance(saved, list) else {}
+        for place, now in map(_place_and_id, trace):
+            was = before.get(place, now)
+            if now != was and not self.may_change:
+                name = was.partition("/")[0]
+                version = self.lock.versions.get(name)
+                from_ = f" of {requirement(name, version)}" if version else ""
+                raise CheckpointError(
+                    f"{self.class_ref} was saved with {place} {was!r}{from_} and has {now!r} there now, for which its "
+                    f"weights are not made: name what it had, components={{{place!r}: {was!r}}}, or pass "
+                    "allow_component_change=True to load them all the same"
+                )
+
     @property
     def left_out(self) -> list[str]:
         """Components that were left out of this checkpoint on purpose."""
@@ -100,6 +130,14 @@ class SavedComponent:
     def state(self) -> Any:
         """Decode the component's own state."""
         return decode_tree(self.tree)
+
+
+def _place_and_id(choice: object) -> tuple[str, str]:
+    """Where a component stands, as ``components={...}`` names it, and its full id; of a row of a trace."""
+    row = choice if isinstance(choice, Mapping) else {}
+    path = row.get("path")
+    names = [str(name) for name in path] if isinstance(path, list | tuple) else []
+    return key_for(str(row.get("kind")), str(row.get("slot")), names), str(row.get("id"))
 
 
 def split_component(path: str, known: Mapping[str, Any], where: str = "checkpoint") -> tuple[str, str]:

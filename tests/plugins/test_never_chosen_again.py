@@ -12,7 +12,7 @@ from lab_plugin import LAB, MIXED, SMALL
 from actor_critic import ACConfig
 from rlkit_core import RLModule
 from rlkit_core.algorithm import Algorithm
-from rlkit_core.errors import AmbiguousComponentError, ConfigError, PluginNotFoundError
+from rlkit_core.errors import AmbiguousComponentError, CheckpointError, ConfigError, PluginNotFoundError
 from rlkit_core.plugins.host import use_host
 from rlkit_core.plugins.used.lock import Lock
 from rlkit_core.testing import RandomEnv
@@ -80,8 +80,10 @@ def test_what_the_config_names_now_counts(lab, tmp_path):
         path = algo.save_to_path(tmp_path / "c")
     with use_host(add_rival(lab, None)):
         for components in ({"encoder:say": "lab-rival/letters"}, {"encoder:say": "lab-parts/letters"}):
-            with Algorithm.from_checkpoint(path, components=components) as again:
+            with Algorithm.from_checkpoint(path, components=components, allow_component_change=True) as again:
                 assert chosen(again.get_module())["encoder", "say"] == (components["encoder:say"], "config")
+        with pytest.raises(CheckpointError, match=r"encoder:say 'lab-parts/letters' of lab-parts==1.0 .*lab-rival"):
+            Algorithm.from_checkpoint(path, components={"encoder:say": "lab-rival/letters"})
 
 
 def test_a_checkpoint_whose_plugin_is_gone_names_its_version(site, make_site, tmp_path):

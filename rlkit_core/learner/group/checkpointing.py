@@ -90,9 +90,11 @@ class RemoteLearner:
         component: str | None = None,
         strict: bool = True,
         which: Which = "last",
+        allow_component_change: bool = False,
     ) -> None:
         """Load a checkpoint, or one of a component into that component, in every learner; it is read once, here."""
         snapshot, directory = read_located(path, which)
+        snapshot = snapshot.allowing_component_change(allow_component_change)
         if not component:
             snapshot = Learner.own_part(snapshot, directory)
             self.restore_snapshot(snapshot, strict=strict)
