@@ -16,7 +16,7 @@ from rlkit_core.catalog.scope import takes_child
 from rlkit_core.distributions import Distribution
 from rlkit_core.errors import PluginError, did_you_mean
 from rlkit_core.execution.protocol import Executor
-from rlkit_core.learner import Learner
+from rlkit_core.learner import Learner, LearnerGroup
 from rlkit_core.learner.step import StepEngine
 from rlkit_core.models import ModelConfig
 from rlkit_core.plugins.contract.signatures import (
@@ -183,6 +183,8 @@ def _distribution_problems(target: object, framework: str) -> Iterator[str]:
 
 def service_problems(kind: str, target: object) -> Iterator[str]:
     """Yield why a service cannot be made, or lacks what its kind has."""
+    if kind == "learner_group" and not (isinstance(target, type) and issubclass(target, LearnerGroup)):
+        yield f"its target is {target!r}, expected a subclass of rlkit_core.LearnerGroup"
     if kind == "callbacks":
         yield from _filtered(object_problem(target))
         if isinstance(target, type):

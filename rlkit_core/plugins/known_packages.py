@@ -19,6 +19,7 @@ KNOWN_PACKAGES: dict[tuple[str, str], str] = {
     ("executor", "process"): "rlkit-processes",
     ("executor", "ray"): "rlkit-ray",
     ("framework", "tf2"): "rlkit-tensorflow",
+    ("learner_group", "averaging"): "rlkit-processes",
     ("step_engine", "capture"): "rlkit-capture",
     ("step_engine", "inductor"): "rlkit-capture",
 }

@@ -25,7 +25,7 @@ from rlkit_core.settings.of_parts import Declared
 Kind = Literal["encoder", "head", "distribution"]
 Slot = Literal["encoder", "pi", "vf", "af", "qf"]
 
-SERVICE_KINDS = ("executor", "step_engine", "writer", "env_wrapper", "callbacks", "framework")
+SERVICE_KINDS = ("executor", "learner_group", "step_engine", "writer", "env_wrapper", "callbacks", "framework")
 """What a :class:`Service` can be; a config names each of them somewhere."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import weakref
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -17,8 +16,6 @@ from rlkit_core import ModuleAPI, hookimpl
 from rlkit_core.apis import SelfSupervisedLossAPI
 from rlkit_core.columns import ALL_MODULES
 from rlkit_core.errors import ConfigError, NonFiniteError, PluginError
-from rlkit_core.learner.group.gloo import Collective, Rendezvous
-from rlkit_core.learner.group.gradient_averaging import GradientAveraging
 from rlkit_core.plugins.host import default_host
 
 MID = "default_policy"
@@ -224,32 +221,6 @@ def test_what_optimizers_leave_is_the_default_optimizers():
     before = weights(learner)
     learner.update({MID: rows()})
     assert "predictor" not in changed(learner, before)
-
-
-def test_two_learners_on_halves_are_one_on_the_whole():
-    meeting = Rendezvous("127.0.0.1")
-    whole, pair = learner_for(Chosen), [learner_for(Chosen), learner_for(Chosen)]
-
-    def updates(rank):
-        store, host = (None if rank else meeting.store), "127.0.0.1"
-        collective = Collective(rank, 2, host=host, port=meeting.port, own_host=host, store=store)
-        pair[rank].join(GradientAveraging(collective))
-        half = slice(None, 12) if rank == 0 else slice(12, None)  # 12 and 20 rows: losses are weighed
-        for k in range(3):
-            pair[rank].update({MID: {name: column[half] for name, column in rows(k).items()}})
-
-    for names in (NAMES, ("critic", "alpha")):
-        Chosen.names = names
-        with ThreadPoolExecutor(2) as pool:
-            list(pool.map(updates, range(2)))
-        meeting = Rendezvous("127.0.0.1")
-        for k in range(3):
-            whole.update({MID: rows(k)})
-        ours, theirs, other = (weights(learner) for learner in (*pair, whole))
-        for name, value in ours.items():
-            assert torch.equal(value, theirs[name])
-            torch.testing.assert_close(value, other[name], rtol=0, atol=1e-5)
-    Chosen.names = NAMES
 
 
 @pytest.mark.parametrize("what", ["raise", "skip", "zero"])

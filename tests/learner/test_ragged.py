@@ -13,7 +13,6 @@ from rlkit_core.data.nested import leaves
 from rlkit_core.envs import EnvRunner
 from rlkit_core.errors import ConfigError
 from rlkit_core.learner import values_of_rollout
-from rlkit_core.learner.group.sharding import shard
 
 LENGTHS = [[7, 3, 0, 5], [1, 4, 6, 2], [2, 0, 0, 3]]
 MODELS = {"plain": {}, "lstm": {"use_lstm": True}, "gru": {"use_gru": True, "vf_share_layers": True}}
@@ -119,15 +118,6 @@ def test_ragged_rollouts_of_different_lengths_are_joined():
     open_ends = [n for n in range(4) if not (two["terminateds"] | two["truncateds"])[5, n] and two.loss_mask[5, n]]
     assert [n for n in range(4) if longer.cut[n] and not two.cut[n]] == open_ends
     assert longer.num_env_steps == two.num_env_steps == 13
-
-
-def test_learners_get_parts_of_rollouts_of_different_lengths():
-    (_, one), (_, two), _ = rounds_of("plain")
-    shards = shard(3, rollouts={"default_policy": [one, two]})
-    parts = [argument["rollouts"]["default_policy"] for argument in shards.arguments]
-    assert [part.num_envs for part in parts] == [3, 3, 2]
-    assert sum(part.num_env_steps for part in parts) == one.num_env_steps + two.num_env_steps
-    assert all(part.cut is not None for part in parts)
 
 
 def test_a_module_without_experience_is_left_out():

@@ -25,7 +25,7 @@ from rlkit_core.plugins.records import Service
 
 rlkit_api = "1.0"
 ENCODERS = "IsInt NoMaker NotOfClass TooFew Abstract NoneMaker Fine"
-SERVICES = "executor step_engine writer callbacks env_wrapper framework"
+SERVICES = "executor learner_group step_engine writer callbacks env_wrapper framework"
 
 
 @hookimpl
@@ -60,6 +60,7 @@ from typing import Protocol
 
 from rlkit_core.distributions import Categorical, Distribution
 from rlkit_core.execution import LocalExecutor
+from rlkit_core.learner import LearnerGroup
 from rlkit_core.learner.step import Eager
 from rlkit_core.models import ModelConfig
 from rlkit_core.run.writers import CSVWriter
@@ -233,6 +234,7 @@ class callbacks_0:
 
 
 env_wrapper_0 = "no class"
+learner_group_0, learner_group_1 = dict, LearnerGroup
 framework_0 = framework_1 = dict
 executor_1, writer_1, step_engine_1 = LocalExecutor, CSVWriter, Eager
 
@@ -270,6 +272,7 @@ EXPECTED = {
         "no __exit__(*exc)",
     ],
     ("writer", "writer-0"): ["is called as (run_dir, config, resume_at)", "write is called as (result)", "no close()"],
+    ("learner group", "learner_group-0"): ["<class 'dict'>, expected a subclass of rlkit_core.LearnerGroup"],
     ("step engine", "step_engine-0"): ["no begin_update()", "no end_update()"],
     ("callbacks", "callbacks-0"): ["on_train_results is never called. Did you mean 'on_train_result'?"],
     ("env wrapper", "env_wrapper-0"): ["expected a class, or a function, that is called as env_wrapper(env)"],
@@ -301,6 +304,7 @@ def test_every_kind_of_part_is_held_against_its_contract(site, checks_of):
         "FineDriver",
         "executor-1",
         "writer-1",
+        "learner_group-1",
         "step_engine-1",
         "callbacks-1",
         "env_wrapper-1",

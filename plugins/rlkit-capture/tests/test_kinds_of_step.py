@@ -13,9 +13,9 @@ import torch
 from rlkit_capture import engine
 from rlkit_capture.recording import NotTraceableError
 from rlkit_core.errors import ConfigError
-from rlkit_core.learner.group.gloo import Collective, Rendezvous
-from rlkit_core.learner.group.gradient_averaging import GradientAveraging
 from rlkit_ppo import PPOTorchLearner
+from rlkit_processes.learners.averaging import GradientAveraging
+from rlkit_processes.learners.gloo import Collective, Rendezvous
 
 sys.path.insert(0, str(Path(__file__).parent))
 from capture_learners import SPACES, assert_equal_weights, build, rows, update

@@ -1,4 +1,4 @@
-"""What the distribution brings: the executor that ``execution(executor="process")`` names."""
+"""What the distribution brings: the executor ``process``, and what ``learners(num_learners=...)`` means."""
 
 from __future__ import annotations
 
@@ -12,5 +12,8 @@ rlkit_api = "1.0"
 
 @hookimpl
 def rlkit_services() -> Iterable[Service]:
-    """One process per actor."""
-    return [Service("executor", "process", "rlkit_processes:ProcessExecutor")]
+    """One process per actor; learners on any executor, which average their gradients."""
+    return [
+        Service("executor", "process", "rlkit_processes:ProcessExecutor"),
+        Service("learner_group", "averaging", "rlkit_processes.learners.group:SeveralLearners"),
+    ]

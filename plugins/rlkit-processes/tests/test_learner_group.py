@@ -16,11 +16,11 @@ from rlkit_core import Columns, Learner, LearnerGroup, MultiRLModuleSpec, RLModu
 from rlkit_core.data import Rollout
 from rlkit_core.errors import ConfigError, RLKitError
 from rlkit_core.execution import LocalExecutor
-from rlkit_core.learner.group.actors import make_learner
-from rlkit_core.learner.group.gloo import PeerError, Rendezvous
-from rlkit_core.learner.group.sharding import bounds, shard
 from rlkit_core.seeding import SeedTree
 from rlkit_core.testing import BCConfigTest, DiscreteBCTorchModule
+from rlkit_processes.learners.gloo import PeerError, Rendezvous
+from rlkit_processes.learners.sharding import bounds, shard
+from rlkit_processes.learners.team import make_one_of
 from rows_learner import RowsLearner
 from simple_modules import RandomRLModule
 
@@ -592,6 +592,6 @@ def test_learners_with_a_gpu_each_take_their_own(monkeypatch):
     monkeypatch.setattr("rlkit_core.learner.learner.pick_device", pick)
     config = config_for().learners(num_gpus_per_learner=1, local_gpu_idx=1)
     for index in (0, 2):
-        make_learner(config, config.get_multi_rl_module_spec(), SeedTree(0), index)
-    make_learner(config.learners(num_gpus_per_learner=0.5), config.get_multi_rl_module_spec(), SeedTree(0), 1)
+        make_one_of(config, config.get_multi_rl_module_spec(), SeedTree(0), index)
+    make_one_of(config.learners(num_gpus_per_learner=0.5), config.get_multi_rl_module_spec(), SeedTree(0), 1)
     assert seen == [1, 3, 1]

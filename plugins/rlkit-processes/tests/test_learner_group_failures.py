@@ -19,8 +19,8 @@ from attrs import evolve
 
 from rlkit_core import RLModuleSpec
 from rlkit_core.errors import ActorError, NonFiniteError
-from rlkit_core.learner.group.sharding import Shards
 from rlkit_core.testing import BCConfigTest, BCTorchLearner
+from rlkit_processes.learners.sharding import Shards
 
 OBS = gym.spaces.Box(-1.0, 1.0, (4,), np.float32)
 ACT = gym.spaces.Discrete(2)
@@ -160,7 +160,7 @@ def test_a_killed_learner_is_started_again(pair):
 
 
 def test_a_learner_that_does_not_come_back_is_ended(pair, monkeypatch):
-    monkeypatch.setattr("rlkit_core.learner.group.actors.PATIENCE", 0.5)
+    monkeypatch.setattr("rlkit_processes.learners.team.PATIENCE", 0.5)
     pair._team.executor._stop_timeout = 0.5
     pair.foreach_learner(lambda learner: setattr(learner, "pause", 600.0))
     restarts = pair.get_stats()["num_learner_restarts"]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from rlkit_core.algorithm.config.derived import DerivedSettings, specs_by_id
 from rlkit_core.errors import did_you_mean
-from rlkit_core.learner.group.config import learner_problems
+from rlkit_core.learner.group.config import SEVERAL, learner_problems
 from rlkit_core.plugins.discovery import RESERVED
 
 
@@ -86,7 +86,7 @@ def _evaluation_problems(config: DerivedSettings) -> Iterator[str]:
 
 
 def _service_problems(config: DerivedSettings) -> Iterator[str]:
-    """An executor, a step engine or callbacks that are not installed, before anything starts."""
+    """An executor, learners elsewhere, a step engine or callbacks that are not installed, before anything starts."""
     from rlkit_core.errors import RLKitError
     from rlkit_core.execution.by_name import service_name
     from rlkit_core.plugins.host import default_host
@@ -95,6 +95,8 @@ def _service_problems(config: DerivedSettings) -> Iterator[str]:
     named = []
     if actors or config.executor != "auto":
         named.append((f"execution(executor={config.executor!r})", "executor", service_name(config.executor)))
+    if config.num_learners:
+        named.append((f"learners(num_learners={config.num_learners})", "learner_group", SEVERAL))
     if config.compile not in (None, "auto"):
         named.append((f"learners(compile={config.compile!r})", "step_engine", config.compile))
     named += [(f"callbacks(plugins=[{name!r}])", "callbacks", name) for name in config.plugins]

@@ -13,6 +13,7 @@ from rlkit_core.algorithm.config.derived import DerivedSettings
 from rlkit_core.envs.naming.names import FAMILIES
 from rlkit_core.errors import AmbiguousComponentError, PluginError, RLKitError
 from rlkit_core.execution.by_name import service_name
+from rlkit_core.learner.group.config import SEVERAL
 from rlkit_core.learner.step import AUTO
 from rlkit_core.plugins import lookup
 from rlkit_core.plugins.discovery import GROUP_ALGORITHMS, GROUP_CATALOGS, canonical
@@ -22,7 +23,7 @@ from rlkit_core.plugins.used.lock import Lock, Used, foundation, used_catalogs
 
 SERVICES = {"executor": "executor", "compile": "step_engine", "plugins": "callbacks", "writers": "writer"}
 """Settings that name services, and the kind that each names."""
-_ROLES = {"step_engine": "step engine"}
+_ROLES = {"learner_group": "learner group", "step_engine": "step engine"}
 _NAMED_ROLES = ("executor", "step engine", "callbacks", "writer", "catalog", "mixin")
 
 
@@ -142,6 +143,7 @@ def _mixins(config: DerivedSettings, host: PluginHost) -> Iterator[Used]:
 
 def _services(config: DerivedSettings, host: PluginHost) -> Iterator[Used]:
     actors = config.num_env_runners or config.num_learners or config.evaluation_num_env_runners
+    named = [("learner_group", SEVERAL)] if config.num_learners else []
     for setting, kind in SERVICES.items():
         value = config.stored(setting) if setting in config.known_settings() else ("csv", "jsonl", "tensorboard")
         for name in [value] if isinstance(value, str) or value is None else value:
@@ -151,8 +153,8 @@ def _services(config: DerivedSettings, host: PluginHost) -> Iterator[Used]:
                 name = service_name(name) if actors else "local"
             elif kind == "step_engine" and name == "auto":
                 name = AUTO
-            try:
-                found = lookup.find_record(host.services(kind), kind, name, host.registry.unavailable)
-            except (PluginError, AmbiguousComponentError):
-                continue
+            named.append((kind, name))
+    for kind, name in named:
+        with suppress(PluginError, AmbiguousComponentError):
+            found = lookup.find_record(host.services(kind), kind, name, host.registry.unavailable)
             yield Used(_ROLES.get(kind, kind), found.id, found.origin.distribution, found.origin.version)

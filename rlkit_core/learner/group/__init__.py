@@ -1,1 +1,1 @@
-"""Several learners as one: where they run, what each gets, how they stay equal and come back after a failure."""
+"""Learners as a group: the one of this process, and what several elsewhere are to be asked."""

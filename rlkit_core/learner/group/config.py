@@ -1,36 +1,13 @@
-"""What a config means for a group of learners: where they run, and what several cannot have."""
+"""What a config means for a group of learners: who supplies several, and what several cannot have."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rlkit_core.errors import ConfigError
-from rlkit_core.execution import Executor, LocalExecutor, make_executor
-from rlkit_core.learner.learner_settings import GroupSettings, LearnerSettings
+from rlkit_core.learner.learner_settings import LearnerSettings
 
-
-def executor_for(config: GroupSettings) -> Executor:
-    """The executor that ``config.execution(executor=...)`` asks for.
-
-    Raises:
-        PluginNotFoundError: nothing installed supplies it; says the line to install.
-    """
-    if config.num_learners == 0:
-        return LocalExecutor()
-    executor = make_executor(config.executor)
-    executor.threads = None  # learners choose the number when they know their networks
-    return executor
-
-
-def check(config: GroupSettings, executor: Executor) -> None:
-    """Raise ConfigError unless ``executor`` can run the config's learners beside each other, as the config wants it."""
-    for problem in learner_problems(config):
-        raise ConfigError(problem)
-    if config.num_learners > 1 and not executor.concurrent:
-        raise ConfigError(
-            f"num_learners={config.num_learners}: a {type(executor).__name__} runs learners one after the other, but "
-            "they average gradients while they run; give another executor, or use num_learners=0"
-        )
+SEVERAL = "rlkit-processes/averaging"
+"""The service that ``num_learners`` above 0 means: learners behind an executor, which average their gradients."""
 
 
 def learner_problems(config: LearnerSettings) -> Iterator[str]:

@@ -1,8 +1,8 @@
 """What a run uses, and nothing else: a lock that runs, checkpoints and workers keep, and how it is compared.
 
 What is merely installed takes no part in it. The names of roles are those that people see: ``core``, ``algorithm``,
-``learner``, ``module``, ``catalog``, ``encoder``, ``head``, ``distribution``, ``driver``, ``env``, ``wrapper``,
-``executor``, ``step engine``, ``callbacks``, ``writer``, ``library``.
+``learner``, ``learner group``, ``module``, ``catalog``, ``encoder``, ``head``, ``distribution``, ``driver``, ``env``,
+``wrapper``, ``executor``, ``step engine``, ``callbacks``, ``writer``, ``library``.
 """
 
 from __future__ import annotations

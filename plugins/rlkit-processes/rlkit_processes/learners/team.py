@@ -16,16 +16,16 @@ from rlkit_core.errors import ActorError
 from rlkit_core.execution import ActorHandle, Executor
 from rlkit_core.execution.actor_group import ActorGroup, RestartCap, RestartRefusedError
 from rlkit_core.execution.protocol import P, ResultT
-from rlkit_core.learner.group.gloo import Collective, PeerError, Rendezvous, own_address
-from rlkit_core.learner.group.gradient_averaging import GradientAveraging
-from rlkit_core.learner.learner import Learner
+from rlkit_core.learner import Learner
+from rlkit_core.learner.group.learner_group import make_learner
 from rlkit_core.learner.learner_settings import GroupSettings
 from rlkit_core.learner.metrics import Key, Reduce
 from rlkit_core.models.threads import is_small
 from rlkit_core.plugins.used.lock import Lock
-from rlkit_core.plugins.using import code_of
 from rlkit_core.rl_module import MultiRLModuleSpec, RLModuleSpec
 from rlkit_core.seeding import SeedTree
+from rlkit_processes.learners.averaging import GradientAveraging
+from rlkit_processes.learners.gloo import Collective, PeerError, Rendezvous, own_address
 
 _LOG = logging.getLogger(__name__)
 #: Seconds after one learner's update has failed in which those of the others end.
@@ -34,14 +34,14 @@ PATIENCE = 60.0
 # -- what runs where a learner is -----------------------------------------------------------------------------------
 
 
-def make_learner(
+def make_one_of(
     config: GroupSettings,
     module_spec: MultiRLModuleSpec | RLModuleSpec | None,
     seeds: SeedTree,
     index: int = 0,
     sharing: int = 0,
 ) -> Learner:
-    """A built learner.
+    """A built learner of a group.
 
     Args:
         config: the algorithm's config; a learner that has a GPU to itself takes that of its own index.
@@ -52,10 +52,7 @@ def make_learner(
     """
     if index and config.num_gpus_per_learner >= 1:
         config = config.copy(copy_frozen=False).change({"local_gpu_idx": config.local_gpu_idx + index})
-    learner_class = config.learner_class
-    with code_of(learner_class, f"learner class {learner_class.__name__}, when it was built"):
-        learner: Learner = learner_class(config=config, module_spec=module_spec, seeds=seeds)
-        learner.build()
+    learner = make_learner(config, module_spec, seeds)
     if sharing:
         _set_threads(learner, sharing)
     return learner
@@ -152,7 +149,7 @@ class Team(ActorGroup[Learner]):
 
     def spawn(self, number: int, start: int) -> ActorHandle[Learner]:
         """Begin to make a learner."""
-        return self.executor.spawn(make_learner, self._config, self._module_spec, self._seeds, number, self._sharing)
+        return self.executor.spawn(make_one_of, self._config, self._module_spec, self._seeds, number, self._sharing)
 
     def _connect(self) -> None:
         if self.size == 1:

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from rlkit_core.learner.group import gloo
-from rlkit_core.learner.group.gloo import Collective, PeerError, Rendezvous
+from rlkit_processes.learners import gloo
+from rlkit_processes.learners.gloo import Collective, PeerError, Rendezvous
 
 HOST = "127.0.0.1"
 

@@ -18,12 +18,12 @@ from torch import Tensor
 from rlkit_core.columns import Columns
 from rlkit_core.data.sequences import num_env_steps
 from rlkit_core.errors import ConfigError
-from rlkit_core.learner.group.gloo import Collective
 from rlkit_core.learner.minibatch import ModuleBatch, num_rows
 from rlkit_core.learner.optim.clipping import ParamDict
 from rlkit_core.learner.optim.flat_buffers import aligned_starts
 from rlkit_core.learner.optim.optimizer_set import OptimizerSet
 from rlkit_core.learner.optim.registered import RegisteredOptimizer
+from rlkit_processes.learners.gloo import Collective
 
 
 class GradientAveraging:

@@ -9,13 +9,11 @@ from typing import Any
 from rlkit_core.checkpoint.locate import Which, read_located
 from rlkit_core.checkpoint.saved_component import SavedComponent
 from rlkit_core.columns import COMPONENT_METRICS_LOGGER, COMPONENT_OPTIMIZER, COMPONENT_RL_MODULE
-from rlkit_core.learner.group.actors import Team
-from rlkit_core.learner.learner import Learner
+from rlkit_core.learner import Learner
+from rlkit_core.learner.group.learner_group import add_counts
+from rlkit_processes.learners.team import Team
 
 Filter = str | Collection[str] | None
-
-#: Name in a group's state of what the learners after the first have for themselves.
-OTHERS = "others"
 
 
 def own_part(learner: Learner) -> dict[str, Any]:
@@ -35,7 +33,7 @@ def divide(team: Team, others: Sequence[Mapping[str, Any]]) -> None:
     if len(others) == team.size - 1:
         team.each(_set_own_part, [(None,), *((part,) for part in others)])
         return
-    counts = [dict(part.get(COMPONENT_METRICS_LOGGER, {})) for part in others]
+    counts = [{COMPONENT_METRICS_LOGGER: dict(part.get(COMPONENT_METRICS_LOGGER, {}))} for part in others]
     team.each(_set_counts, [(counts if index == 0 else None,) for index in range(team.size)])
 
 
@@ -44,15 +42,11 @@ def _set_own_part(learner: Learner, part: Mapping[str, Any] | None) -> None:
         learner.set_state(part)
 
 
-def _set_counts(learner: Learner, more: list[dict[str, float]] | None) -> None:
+def _set_counts(learner: Learner, more: list[dict[str, Any]] | None) -> None:
     if more is None:
         learner.metrics.set_state({})
-        return
-    total = dict(learner.metrics.get_state())
-    for counts in more:
-        for name, count in counts.items():
-            total[name] = total.get(name, 0.0) + count
-    learner.metrics.set_state(total)
+    else:
+        add_counts(learner, more)
 
 
 class RemoteLearner:
