@@ -1,21 +1,30 @@
 """Result writers: CSV, JSON lines and TensorBoard. Each is a class with ``write(result)`` and ``close()``.
 
 They are services of kind ``writer``, made as ``(run_dir, config, resume_at)``: the folder of the run, which exists; the
-run's config, a frozen copy; the iteration that a resumed run goes on after. A plugin offers writers of its own in
-``rlkit_services()``; a run has those that ``reporting(writers=[...])`` names. Results cannot be changed by them.
+run's config, a frozen copy; the iteration that a resumed run goes on after, None in a new run. A plugin offers writers
+of its own in ``rlkit_services()``; a run has those that ``reporting(writers=[...])`` names. Results cannot be changed
+by them.
+
+A run that was killed has logged more than its newest checkpoint knows. A writer whose class says ``cuts_back = True``
+drops, when it is made with ``resume_at``, what it has of later iterations, so that each is there once; a run says which
+of its writers do not.
 """
 
 from __future__ import annotations
 
 import csv
+import functools
+import io
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, ClassVar, Protocol, runtime_checkable
 
-from rlkit_core.algorithm.results import NUM_ENV_STEPS_SAMPLED_LIFETIME, as_number, flatten_result
+from rlkit_core.algorithm.results import NUM_ENV_STEPS_SAMPLED_LIFETIME, TRAINING_ITERATION, as_number, flatten_result
+from rlkit_core.checkpoint.locate import read_index
 
 MOST_COLUMNS = 2000
 """Columns of ``progress.csv``."""
@@ -36,15 +45,39 @@ class _FileWriter:
     """Writes one text file of the run folder, which a resumed run goes on with."""
 
     name: ClassVar[str]
+    cuts_back: ClassVar[bool] = True
 
     def __init__(
         self, run_dir: str | os.PathLike[str], config: object | None = None, resume_at: int | None = None
     ) -> None:
         self.path = Path(run_dir) / self.name
+        if resume_at is not None and self.path.exists():
+            self._cut_back(resume_at)
         self._file = self._open("a")
 
     def _open(self, mode: str) -> IO[str]:
         return self.path.open(mode, newline="", encoding="utf-8")
+
+    def _cut_back(self, iteration: int) -> None:
+        """Leave out of the file what is of later iterations, and a line that was not finished."""
+        with self.path.open(newline="", encoding="utf-8", errors="replace") as file:
+            text = file.read()
+        kept = self._up_to(iteration, text)
+        if kept != text:
+            self._replace(kept)
+
+    def _up_to(self, iteration: int, text: str) -> str:
+        """Of the file's text what is of iterations up to this one."""
+        raise NotImplementedError
+
+    def _replace(self, text: str) -> None:
+        """Put a file with this text in the place of the one that is there, at once."""
+        beside = self.path.with_name(self.path.name + ".new")
+        with beside.open("w", newline="", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(self.path)
 
     def close(self) -> None:
         """Close the file."""
@@ -64,7 +97,7 @@ class CSVWriter(_FileWriter):
     def __init__(
         self, run_dir: str | os.PathLike[str], config: object | None = None, resume_at: int | None = None
     ) -> None:
-        super().__init__(run_dir)
+        super().__init__(run_dir, config, resume_at)
         with self._open("r") as file:
             self._columns = next(csv.reader(file), [])
 
@@ -82,14 +115,17 @@ class CSVWriter(_FileWriter):
         self._file.close()
         with self._open("r") as file:
             rows = list(csv.reader(file))[1:]
-        beside = self.path.with_name(self.path.name + ".new")
-        with beside.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(columns)
-            writer.writerows([*row, *[""] * (len(columns) - len(row))] for row in rows)
-        beside.replace(self.path)
+        self._replace(_as_csv([columns, *([*row, *[""] * (len(columns) - len(row))] for row in rows)]))
         self._columns = columns
         self._file = self._open("a")
+
+    def _up_to(self, iteration: int, text: str) -> str:
+        text = text.replace("\0", "")  # as a power cut may leave
+        names, *rows = list(csv.reader(io.StringIO(text, newline=""))) or [[]]
+        column = names.index(TRAINING_ITERATION) if TRAINING_ITERATION in names else len(names)
+        whole = rows if text.endswith("\n") else rows[:-1]
+        kept = [row for row in whole if column < len(row) == len(names) and _at_most(row[column], iteration)]
+        return _as_csv([names, *kept] if names else [])
 
 
 class JSONLWriter(_FileWriter):
@@ -103,25 +139,39 @@ class JSONLWriter(_FileWriter):
         self._file.write(json.dumps(data, allow_nan=False) + "\n")
         self._file.flush()
 
+    def _up_to(self, iteration: int, text: str) -> str:
+        return "".join(line for line in text.splitlines(keepends=True) if _at_most(_iteration_of(line), iteration))
+
 
 class TensorBoardWriter:
     """TensorBoard event files in ``tensorboard``: every finite number of the result, against env steps.
 
+    A resumed run writes a file of its own, which tells TensorBoard to leave out the later points of earlier ones.
+
     Raises:
         ImportError: tensorboard is not installed.
     """
+
+    cuts_back: ClassVar[bool] = True
 
     def __init__(
         self, run_dir: str | os.PathLike[str], config: object | None = None, resume_at: int | None = None
     ) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer: Any = SummaryWriter(str(Path(run_dir) / "tensorboard"))
+        folder = Path(run_dir) / "tensorboard"
+        self._resumed = resume_at is not None and folder.exists()
+        self._steps = None if resume_at is None else steps_at(run_dir, resume_at)
+        self._open: Callable[..., Any] = functools.partial(SummaryWriter, str(folder))
+        self._writer: Any = None
 
     def write(self, result: Mapping[str, Any]) -> None:
         """Add one point to each curve."""
         flat = flatten_result(result)
         step = int(flat.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0))
+        if self._writer is None:
+            after = step if self._steps is None else min(step, self._steps + 1)
+            self._writer = self._open(purge_step=after if self._resumed else None)
         for name, value in flat.items():
             if math.isfinite(value):
                 self._writer.add_scalar(name, value, step)
@@ -129,7 +179,59 @@ class TensorBoardWriter:
 
     def close(self) -> None:
         """Close the event file."""
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
+
+
+def steps_at(run_dir: str | os.PathLike[str], iteration: int) -> int | None:
+    """Env steps of a run up to an iteration, as its index or its logs have them; None where they do not."""
+    for one in read_index(run_dir).checkpoints:
+        if one.iteration == iteration and one.steps is not None:
+            return one.steps
+    for row in logged(run_dir):
+        if _at_most(row.get(TRAINING_ITERATION), iteration) and not _at_most(row[TRAINING_ITERATION], iteration - 1):
+            with suppress(ValueError, TypeError, OverflowError):
+                return int(float(row[NUM_ENV_STEPS_SAMPLED_LIFETIME]))
+    return None
+
+
+def logged(run_dir: str | os.PathLike[str]) -> Iterator[Mapping[str, Any]]:
+    """The rows of a run's ``results.jsonl`` or, where it has none, of its ``progress.csv``: all that can be read."""
+    lines, rows = Path(run_dir) / JSONLWriter.name, Path(run_dir) / CSVWriter.name
+    if lines.exists():
+        with lines.open(encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if isinstance(row := _parsed(line), dict):
+                    yield row
+    elif rows.exists():
+        with rows.open(newline="", encoding="utf-8", errors="replace") as file:
+            yield from csv.DictReader(line.replace("\0", "") for line in file)
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _iteration_of(line: str) -> Any:
+    """The iteration that a line of ``results.jsonl`` is of; None where the line is not whole."""
+    data = _parsed(line) if line.endswith("\n") else None
+    return data.get(TRAINING_ITERATION) if isinstance(data, dict) else None
+
+
+def _at_most(value: object, iteration: int) -> bool:
+    try:
+        return float(value) <= iteration  # type: ignore[arg-type]
+    except (ValueError, TypeError):
+        return False
+
+
+def _as_csv(rows: Iterable[Iterable[str]]) -> str:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    return text.getvalue()
 
 
 def to_json_value(value: object) -> Any:
