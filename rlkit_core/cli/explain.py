@@ -11,6 +11,7 @@ import click
 
 from rlkit_core.cli.compare_runs import show_differences
 from rlkit_core.cli.explained import explain_modules, explain_run
+from rlkit_core.cli.named import check_named
 from rlkit_core.cli.output import stdout_for_the_report
 from rlkit_core.cli.train import configure, settings_option, stop_criteria
 
@@ -45,6 +46,7 @@ def explain(
         ctx.exit(show_differences(run, explain_modules, algo, env, settings, preset=not no_preset, as_json=as_json))
     if algo is None or env is None:
         raise click.UsageError("Missing argument 'ALGO' or 'ENV'.")
+    check_named(algo, env, settings)
     from rlkit_core.algorithm import get_algorithm_config
     from rlkit_core.run.run import check_to_train
 

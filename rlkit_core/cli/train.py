@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rlkit_core.cli.named import check_named
 from rlkit_core.errors import ConfigError
 from rlkit_core.plugins import PluginWarning
 
@@ -80,6 +81,7 @@ def train(
     function. The algorithm's tuned settings for the environment are used where it has some. Ctrl-C ends the run after
     the iteration in progress, with a checkpoint.
     """
+    check_named(algo, env, settings)
     from rlkit_core.algorithm import get_algorithm_config
     from rlkit_core.checkpoint.locate import locate, run_of
     from rlkit_core.run.progress import make_progress

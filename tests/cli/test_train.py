@@ -133,6 +133,8 @@ def test_resume_goes_on_in_the_same_folder(trained: Path, tmp_path: Path) -> Non
         (["ac", "CartPole-v1", "--set", "lr=fast"], "training(lr='fast'): expected a number"),
         (["ac", "CartPole-v1", "--set", "lr"], "expected KEY=VALUE"),
         (["ac", "CartPole-v1", "--set", "minibatch_size=9999"], "minibatch_size"),
+        (["CartPole-v1", "ac"], "ALGO comes before ENV, and ac is an algorithm: "),
+        (["ac", "CartPole-v1", "--set", "env=Acrobot-v1"], "the environment is the second argument, CartPole-v1"),
         (["ac", "CartPole-v1", "--resume", "nowhere"], "no checkpoint at"),
         (["ac", "CartPole-v1", "--resume", "nowhere", "--seed", "1"], "leave out --set, --seed"),
     ],
@@ -144,6 +146,17 @@ def test_mistakes_end_at_once_with_one_message(tmp_path: Path, args: list[str], 
     assert "Traceback" not in result.output
     assert result.stdout == ""
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("words", [("acc", "CartPole-v1"), ("CartPole-v1", "ac"), ("sacc", "ac/x")])
+def test_a_mistyped_algorithm_costs_no_import_of_torch(words: tuple[str, str]) -> None:
+    show = "print(sorted({'torch', 'numpy', 'gymnasium'} & set(sys.modules)))"
+    code = f"import sys\nfrom rlkit_core.cli import main\ntry:\n    main()\nfinally:\n    {show}"
+    for command in ("train", "explain"):
+        done = subprocess.run(
+            [sys.executable, "-c", code, command, *words], env=ENV, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stdout) == (2, "[]\n"), done.stderr
 
 
 def test_resume_refuses_another_environment(trained: Path) -> None:

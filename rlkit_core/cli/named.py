@@ -1,0 +1,46 @@
+"""What a command line names by position, ALGO and ENV, looked at before anything is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from rlkit_core.errors import PluginNotFoundError
+from rlkit_core.plugins.discovery import GROUP_ALGORITHMS
+from rlkit_core.plugins.host import default_host
+from rlkit_core.plugins.lookup import find
+
+
+def check_named(algo: str, env: str | None, settings: Sequence[str] = ()) -> None:
+    """Refuse an ALGO that is not installed and an ENV that is named twice; reads metadata and imports no algorithm.
+
+    Args:
+        algo, env: by position.
+        settings: ``KEY=VALUE`` of ``--set``.
+
+    Raises:
+        PluginNotFoundError: no such algorithm; the nearest names, or that the two words are swapped.
+        UsageError: ``--set env=...``.
+    """
+    for text in settings:
+        if env is not None and text.partition("=")[0].strip() == "env":
+            raise click.UsageError(f"--set {text}: the environment is the second argument, {env}; write it there")
+    snapshot = default_host().snapshot
+    try:
+        find(snapshot, GROUP_ALGORITHMS, algo)
+    except PluginNotFoundError:
+        if env is not None and _is_algorithm(env):
+            raise click.UsageError(
+                f"ALGO comes before ENV, and {env} is an algorithm: {click.get_current_context().command_path} "
+                f"{env} {algo}"
+            ) from None
+        raise
+
+
+def _is_algorithm(name: str) -> bool:
+    try:
+        find(default_host().snapshot, GROUP_ALGORITHMS, name)
+    except PluginNotFoundError:
+        return False
+    return True
