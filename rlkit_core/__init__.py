@@ -29,10 +29,12 @@ _LAZY = {
     "MultiRLModuleSpec": "rlkit_core.rl_module",
     "PluginHost": "rlkit_core.plugins.host",
     "PolicySpec": "rlkit_core.algorithm.config.policies",
+    "Run": "rlkit_core.run.run",
     "RLModule": "rlkit_core.rl_module",
     "RLlibCallback": "rlkit_core.algorithm.callbacks",
     "RLModuleConfig": "rlkit_core.rl_module",
     "RLModuleSpec": "rlkit_core.rl_module",
+    "Stop": "rlkit_core.run.stop",
     "TorchRLModule": "rlkit_core.rl_module",
     "get_algorithm_config": "rlkit_core.algorithm",
     "hookimpl": "rlkit_core.plugins.hookspecs",
@@ -66,6 +68,8 @@ if TYPE_CHECKING:
     from rlkit_core.rl_module import RLModuleSpec as RLModuleSpec
     from rlkit_core.rl_module import TorchRLModule as TorchRLModule
     from rlkit_core.rl_module.actor_critic import ActorCriticTorchRLModule as ActorCriticTorchRLModule
+    from rlkit_core.run.run import Run as Run
+    from rlkit_core.run.stop import Stop as Stop
 
 
 def __getattr__(name: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -173,7 +174,7 @@ def replacing_directory(target: Path) -> Iterator[Path]:
     for path in (target, old):
         _check_replaceable(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(target)
+    remove_leftovers(target.parent, target.name)
     fresh = _beside(target, "new")
     os.mkdir(fresh)
     try:
@@ -214,6 +215,54 @@ def _swap_in(fresh: Path, target: Path, old: Path) -> None:
         _discard(old, target)
 
 
+def copy_directory(source: Path, target: Path) -> None:
+    """Copy a checkpoint, all or nothing: its files are linked where the file system can, and copied elsewhere.
+
+    Raises:
+        OSError: it could not be read or written; what was at ``target`` is untouched.
+        CheckpointError: ``target`` holds something else than a checkpoint.
+    """
+    with replacing_directory(target) as fresh:
+        for directory, names, inside in os.walk(source):
+            there = fresh / Path(directory).relative_to(source)
+            for name in names:
+                os.mkdir(there / name)
+            for name in inside:
+                try:
+                    os.link(Path(directory) / name, there / name)
+                except OSError as error:
+                    if error.errno in (errno.ENOSPC, errno.ENOENT, errno.EIO):
+                        raise
+                    shutil.copyfile(Path(directory) / name, there / name)
+                    with open(there / name, "rb+") as file:
+                        os.fsync(file.fileno())
+
+
+def remove_directory(path: Path) -> None:
+    """Remove a directory with all that is in it; at every moment it is there whole, or not at all by its name.
+
+    Raises:
+        OSError: it is not there, or cannot be renamed.
+    """
+    _discard(path, path)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file in place of the one that is there, all or nothing.
+
+    Raises:
+        OSError: it could not be written; the file that was there is untouched.
+    """
+    fresh = _beside(path, "new")
+    try:
+        write_bytes(fresh, data)
+        os.replace(fresh, path)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
 def _discard(path: Path, target: Path) -> None:
     trash = _beside(target, "gone")
     os.rename(path, trash)
@@ -228,14 +277,17 @@ def _beside(target: Path, purpose: str) -> Path:
     return target.with_name(f".{target.name}.{purpose}-{_host()}-{os.getpid()}-{secrets.token_hex(4)}")
 
 
-def _remove_leftovers(target: Path) -> None:
-    """Remove temporary directories that dead writers of this machine left for ``target``."""
-    for purpose in ("new", "gone"):
-        prefix = f".{target.name}.{purpose}-{_host()}-"
-        for entry in list(target.parent.iterdir()):
-            pid = entry.name.removeprefix(prefix).partition("-")[0]
-            if entry.name.startswith(prefix) and pid.isdigit() and not _alive(int(pid)):
-                shutil.rmtree(entry, ignore_errors=True)
+def remove_leftovers(directory: Path, name: str | None = None) -> None:
+    """Remove temporary entries of a directory that dead writers of this machine left (for ``name`` alone)."""
+    pattern = re.compile(rf"\.{re.escape(name) if name else '.+'}\.(new|gone)-{re.escape(_host())}-([0-9]+)-[0-9a-f]+")
+    for entry in list(directory.iterdir()):
+        match = pattern.fullmatch(entry.name)
+        if match is None or _alive(int(match[2])):
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
 
 
 def _alive(pid: int) -> bool:

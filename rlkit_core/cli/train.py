@@ -17,12 +17,13 @@ import click
 from rlkit_core.cli.named import check_named
 from rlkit_core.errors import ConfigError
 from rlkit_core.plugins import PluginWarning
+from rlkit_core.run.output import unfailing_output
+from rlkit_core.run.stop import DEFAULT_STEPS, Stop, reward_threshold
 
 if TYPE_CHECKING:
     from rlkit_core.algorithm.config.config import AlgorithmConfig
-    from rlkit_core.run.run import RunSummary, Stop
+    from rlkit_core.run.summary import RunSummary
 
-DEFAULT_STEPS = 1_000_000
 NESTED = ("model_config", "env_config", "learner_config_dict", "evaluation_config", "components")
 
 settings_option = click.option(
@@ -42,7 +43,7 @@ settings_option = click.option(
 @click.option("--stop-return", type=float, help="Stop when the deterministic evaluation reaches this mean return.")
 @click.option("--stop-steps", type=click.IntRange(min=1), help="Stop after this many environment steps.")
 @click.option("--stop-iters", type=click.IntRange(min=1), help="Stop after this many iterations.")
-@click.option("--stop-seconds", type=click.FloatRange(min=0), help="Stop after this many seconds.")
+@click.option("--stop-seconds", type=click.FloatRange(min=0, min_open=True), help="Stop after this many seconds.")
 @click.option("--run-dir", type=click.Path(path_type=Path), help="The run folder.  [default: a new one in runs/]")
 @settings_option
 @click.option("--no-preset", is_flag=True, help="Leave out the algorithm's tuned settings for this environment.")
@@ -85,10 +86,11 @@ def train(
     from rlkit_core.algorithm import get_algorithm_config
     from rlkit_core.checkpoint.locate import locate, run_of
     from rlkit_core.run.progress import make_progress
-    from rlkit_core.run.run import Interrupted, Run, Stop
+    from rlkit_core.run.run import Run
     from rlkit_core.run.run_folder import default_run_dir
+    from rlkit_core.run.signals import Interrupted
 
-    with warnings_as_notes():
+    with unfailing_output(), warnings_as_notes():
         config = get_algorithm_config(algo)
         own = Stop(stop_return, stop_steps, stop_iters, stop_seconds)
         notes: list[str] = []
@@ -112,10 +114,10 @@ def train(
                 click.echo(note)
         run.progress = make_progress(quiet=quiet, total_steps=stop.steps)
         try:
-            summary = run.execute()
+            summary = run.fit()
         except (Interrupted, KeyboardInterrupt) as error:
             run.progress.close()
-            click.echo("interrupted; no checkpoint was written", err=True)
+            click.echo("\n".join(["interrupted", *what_is_left(run.newest_checkpoint)]), err=True)
             sys.exit(128 + int(error.args[0] if error.args else 2))
         finally:
             run.progress.close()
@@ -216,7 +218,6 @@ def parse_value(text: str) -> Any:
 def stop_criteria(own: Stop | None, config: AlgorithmConfig, env: str, *, use_preset: bool, notes: list[str]) -> Stop:
     """What was asked for, above the preset's, above the environment's own threshold; never without an end."""
     from rlkit_core.algorithm.config.presets import preset_for
-    from rlkit_core.run.run import Stop
 
     own = own or Stop()
     preset = preset_for(type(config), env) if use_preset else None
@@ -231,12 +232,13 @@ def stop_criteria(own: Stop | None, config: AlgorithmConfig, env: str, *, use_pr
     return Stop(target, *limits)
 
 
-def reward_threshold(env: str) -> float | None:
-    """The return at which gymnasium calls an environment solved, if it says so."""
-    import gymnasium as gym
+def what_is_left(newest: Path | None) -> list[str]:
+    """Of a run that ended at once: its newest checkpoint, and how to go on."""
+    from rlkit_core.checkpoint.locate import quoted, run_of
 
-    spec = gym.registry.get(env)
-    return None if spec is None else spec.reward_threshold
+    if newest is None:
+        return ["no checkpoint was written"]
+    return [f"the newest checkpoint is {newest}", f"go on from it: rlkit resume {quoted(run_of(newest) or newest)}"]
 
 
 def print_summary(summary: RunSummary, stop: Stop) -> None:

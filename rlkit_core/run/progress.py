@@ -11,6 +11,8 @@ from typing import IO, TYPE_CHECKING
 
 from attrs import field, frozen
 
+from rlkit_core.run.output import unfailing
+
 PLAIN_INTERVAL_S = 2.0
 """Plain lines are at least this far apart."""
 
@@ -76,10 +78,12 @@ class PlainProgress(Progress):
     Args:
         stream: where to write; standard output unless given.
         interval_s: least distance between two lines.
+
+    A stream that takes nothing any more ends the lines, not the run.
     """
 
     def __init__(self, stream: IO[str] | None = None, interval_s: float = PLAIN_INTERVAL_S) -> None:
-        self._stream = stream if stream is not None else sys.stdout
+        self._stream = unfailing(stream if stream is not None else sys.stdout)
         self._interval_s = interval_s
         self._next = 0.0
         self._unseen: ProgressRow | None = None
@@ -118,7 +122,7 @@ class RichProgress(Progress):
         from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as Bars
 
-        self._console = console if console is not None else Console(highlight=False)
+        self._console = console if console is not None else Console(file=unfailing(sys.stdout), highlight=False)
         text = TextColumn("{task.description}")
         columns = (BarColumn(bar_width=20), text) if self._console.width >= ROOM_FOR_BAR else (text,)
         self._bars = Bars(*columns, console=self._console, transient=True)
@@ -140,7 +144,7 @@ class RichProgress(Progress):
 
 def make_progress(*, quiet: bool = False, total_steps: int | None = None) -> Progress:
     """The fitting kind: nothing when quiet, the live line on a terminal that can show it, plain lines elsewhere."""
-    if quiet:
+    if quiet or sys.stdout is None:
         return Progress()
     if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
         return RichProgress(total_steps)

@@ -23,7 +23,6 @@ from rlkit_core.run.writers import to_json_value
 if TYPE_CHECKING:
     from rlkit_core.algorithm.config.config import AlgorithmConfig
 
-CHECKPOINT = "checkpoint"
 CONFIG = "config.json"
 VERSIONS = "versions.json"
 LOCK = "plugins.lock.json"

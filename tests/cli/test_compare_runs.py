@@ -40,7 +40,7 @@ def test_a_run_keeps_what_it_used(trained: Path) -> None:
     # What is installed beside it takes no part.
     assert set(lock.versions) <= {"fx-actor-critic", "rlkit-core", "rlkit-capture", "torch", "numpy", "gymnasium"}
     assert {choice["kind"] for choice in data["choices"]["default_policy"]} == {"encoder", "head", "distribution"}
-    metadata = json.loads((trained / "checkpoint" / "metadata.json").read_text())
+    metadata = json.loads((trained / "checkpoints" / "000001" / "metadata.json").read_text())
     assert set(lock.entries) <= set(Lock.from_dict(metadata["lock"]).entries)
     names = {plugin["name"] for plugin in metadata["plugins"]}
     assert {"fx-actor-critic", "rlkit-core"} <= names <= set(lock.versions)
@@ -48,7 +48,7 @@ def test_a_run_keeps_what_it_used(trained: Path) -> None:
 
 def test_requirements(trained: Path) -> None:
     installed = rlkit("plugins", "--requirements").output.splitlines()
-    for run in (trained, trained / "checkpoint"):
+    for run in (trained, trained / "checkpoints" / "000001"):
         used = rlkit("plugins", "--requirements", run).output.splitlines()
         assert {"fx-actor-critic", "rlkit-core", "torch"} <= {line.partition("==")[0] for line in used}
         assert "+" not in "".join(used)
@@ -59,7 +59,7 @@ def test_requirements(trained: Path) -> None:
 
 
 def test_nothing_differs_from_the_run_just_made(trained: Path) -> None:
-    for run in (trained, trained / "checkpoint"):
+    for run in (trained, trained / "checkpoints" / "000001"):
         result = rlkit("explain", "--diff", run)
         assert (result.exit_code, result.output) == (
             0,

@@ -21,7 +21,7 @@ from rlkit_core.algorithm import AlgorithmConfig
 from rlkit_core.cli.app import cli
 from rlkit_core.cli.train import apply_setting, parse_value, reward_threshold, stop_criteria
 from rlkit_core.errors import ConfigError
-from rlkit_core.run.run import Stop
+from rlkit_core.run.stop import Stop
 
 SMALL = [
     "--no-preset",
@@ -60,7 +60,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert summary["result"].startswith("ended after 3 iterations: mean return ")
     assert summary["result"].endswith(" over 2 deterministic evaluation episodes (target 475)")
     assert summary["run folder"] == str(folder)
-    assert Path(summary["checkpoint"]) == folder / "checkpoint"
+    assert Path(summary["checkpoint"]) == folder / "checkpoints" / "000003"
     assert Path(summary["plot"]).read_bytes().startswith(b"\x89PNG")
     assert not CONTROL.search(result.output)
     return folder
@@ -78,10 +78,10 @@ def test_the_run_folder_holds_what_was_asked_for(trained: Path) -> None:
 def test_evaluate_reads_checkpoint_and_run_folder(trained: Path) -> None:
     said = rlkit("evaluate", trained, "--episodes", 3, "--seed", 7)
     assert said.exit_code == 0, said.output
-    assert said.stdout.startswith(f"CartPole-v1, 3 deterministic episodes with {trained / 'checkpoint'}")
+    assert said.stdout.startswith(f"CartPole-v1, 3 deterministic episodes with {trained / 'checkpoints' / '000003'}")
     one, two = (
         json.loads(rlkit("evaluate", path, "--episodes", 3, "--seed", 7, "--json").stdout)
-        for path in (trained, trained / "checkpoint")
+        for path in (trained, trained / "checkpoints" / "000003")
     )
     assert one["num_episodes"] == 3
     assert one["episode_return_mean"] == two["episode_return_mean"]

@@ -51,8 +51,8 @@ def train_to_level(
     train += ["--stop-steps", str(within), "--evaluate", str(episodes), *options]
     rlkit(*train)
     summary = json.loads((run_dir / "summary.json").read_text())
-    checkpoint = str(run_dir / "checkpoint")
-    again = json.loads(rlkit("evaluate", checkpoint, "--episodes", str(episodes), "--seed", str(seed + 1000), "--json"))
+    seeds = ["--seed", str(seed + 1000)]
+    again = json.loads(rlkit("evaluate", str(run_dir), "--episodes", str(episodes), *seeds, "--json"))
     row = {
         "algorithm": algo,
         "environment": env,

@@ -226,5 +226,5 @@ def test_a_run_keeps_the_report_in_its_folder(tmp_path):
     config = BCConfigTest().environment("CartPole-v1").training(expert=balance, train_batch_size=64)
     config.learners(learner_class=Shouts).debugging(seed=1)
     with pytest.raises(NonFiniteError) as caught:
-        Run(config, tmp_path / "run").execute()
+        Run(config, tmp_path / "run").fit()
     assert Path(caught.value.report_path) == tmp_path / "run" / "nonfinite-update-1"

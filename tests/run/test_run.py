@@ -23,10 +23,13 @@ from rlkit_core.algorithm.results import assemble_result, returns_of_each
 from rlkit_core.errors import ConfigError, EnvError
 from rlkit_core.plugins.host import default_host
 from rlkit_core.plugins.records import Service
+from rlkit_core.run.judge import PROBE_EPISODES
 from rlkit_core.run.plot import curves_of_each, read_curve
 from rlkit_core.run.progress import PlainProgress, ProgressRow, RichProgress, clock, make_progress
-from rlkit_core.run.run import PROBE_EPISODES, Interrupted, Run, Stop
+from rlkit_core.run.run import Run
 from rlkit_core.run.run_folder import default_run_dir
+from rlkit_core.run.signals import Interrupted
+from rlkit_core.run.stop import Stop
 from rlkit_core.run.writers import MOST_COLUMNS, CSVWriter
 from rlkit_core.settings import setting
 
@@ -83,8 +86,9 @@ class Scripted:
         return {"env_runners": {"episode_return_mean": self._at(self.config.evaluation_returns)}}
 
     def save_to_path(self, path: Path) -> str:
-        path.mkdir(exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True)
         (path / "iteration").write_text(str(self.iteration))
+        (path / "metadata.json").write_text('{"format_version": 1}')
         self.saved.append(path)
         return str(path)
 
@@ -112,7 +116,7 @@ def config(**settings: Any) -> ScriptedConfig:
 
 
 def run(tmp_path: Path, made: AlgorithmConfig, stop: Stop, **kwargs: Any) -> Any:
-    return Run(made, tmp_path / "run", stop=stop, plot=False, **kwargs).execute()
+    return Run(made, tmp_path / "run", stop=stop, plot=False, **kwargs).fit()
 
 
 @pytest.mark.parametrize(
@@ -121,7 +125,7 @@ def run(tmp_path: Path, made: AlgorithmConfig, stop: Stop, **kwargs: Any) -> Any
         (Stop(iterations=3), 3, "3 iterations"),
         (Stop(steps=25), 3, "30 environment steps"),
         (Stop(steps=30, iterations=9), 3, "30 environment steps"),
-        (Stop(seconds=0.0), 1, "0 seconds"),
+        (Stop(seconds=1e-9), 1, "0 seconds"),
     ],
 )
 def test_limits(tmp_path: Path, stop: Stop, iterations: int, detail: str) -> None:
@@ -148,7 +152,7 @@ def test_training_that_reaches_the_target_is_probed_then_confirmed(tmp_path: Pat
     assert Scripted.made[0].evaluations == [(2, PROBE_EPISODES), (4, 20)]
     assert summary.reason == "limit"
     again = config(training_returns=[0, 9], evaluation_returns=[0, 9]).evaluation(evaluation_interval=100)
-    summary = Run(again, tmp_path / "again", stop=Stop(return_mean=9), plot=False).execute()
+    summary = Run(again, tmp_path / "again", stop=Stop(return_mean=9), plot=False).fit()
     assert (summary.reason, summary.iterations) == ("solved", 2)
     assert Scripted.made[1].evaluations == [(2, PROBE_EPISODES), (2, 100)]
 
@@ -166,7 +170,7 @@ def test_a_target_switches_evaluation_on(tmp_path: Path) -> None:
 
 def test_the_folder_tells_everything(tmp_path: Path) -> None:
     made = config(evaluation_returns=[4.5]).evaluation(evaluation_interval=2)
-    summary = Run(made, tmp_path / "run", stop=Stop(iterations=4)).execute()
+    summary = Run(made, tmp_path / "run", stop=Stop(iterations=4)).fit()
     folder = tmp_path / "run"
     found = {path.name for path in folder.iterdir()}
     assert found == {
@@ -179,7 +183,9 @@ def test_the_folder_tells_everything(tmp_path: Path) -> None:
         "tensorboard",
         "learning_curve.png",
         "summary.json",
-        "checkpoint",
+        "checkpoints",
+        "best",
+        "index.json",
     }
     stored = ScriptedConfig.from_json((folder / "config.json").read_text())
     assert stored.diff(Scripted.made[0].config) == {}
@@ -193,7 +199,7 @@ def test_the_folder_tells_everything(tmp_path: Path) -> None:
     told = json.loads((folder / "summary.json").read_text())
     assert (told["reason"], told["evaluation_return_mean"], told["iterations"]) == ("limit", 4.5, 4)
     assert told["checkpoint"] == str(summary.checkpoint)
-    assert (folder / "checkpoint" / "iteration").read_text() == "4"
+    assert (folder / "checkpoints" / "000004" / "iteration").read_text() == "4"
 
 
 def test_a_seed_is_drawn_and_recorded(tmp_path: Path) -> None:
@@ -257,7 +263,7 @@ def test_a_signal_ends_the_run_after_the_iteration_with_a_checkpoint(tmp_path: P
     summary = run(tmp_path, config(on_iteration=interrupt), Stop(iterations=9))
     assert finished == [1, 2, 3]
     assert (summary.reason, summary.iterations, summary.exit_code) == ("interrupted", 3, 128 + number)
-    assert (tmp_path / "run" / "checkpoint" / "iteration").read_text() == "3"
+    assert (tmp_path / "run" / "checkpoints" / "000003" / "iteration").read_text() == "3"
     assert len((tmp_path / "run" / "results.jsonl").read_text().splitlines()) == 3
     assert Scripted.made[0].evaluations == []
     assert signal.getsignal(number) is before
@@ -311,7 +317,7 @@ def test_a_signal_while_building_writes_no_checkpoint(tmp_path: Path) -> None:
     made = ScriptedConfig(Slow).environment("CartPole-v1")
     with pytest.raises(Interrupted):
         run(tmp_path, made, Stop(iterations=1))
-    assert not (tmp_path / "run" / "checkpoint").exists()
+    assert not (tmp_path / "run" / "checkpoints").exists()
 
 
 class Kept:
@@ -388,7 +394,7 @@ def test_writers_are_named_and_a_failing_one_is_left_out_and_said_once(tmp_path:
     lines = (tmp_path / "run" / "progress.csv").read_text().splitlines()
     assert len(lines) == 4
     assert not (tmp_path / "run" / "results.jsonl").exists()
-    assert (tmp_path / "run" / "checkpoint").exists()
+    assert (tmp_path / "run" / "checkpoints" / "000003").exists()
 
 
 def test_a_run_may_have_no_writers(tmp_path: Path) -> None:
@@ -469,9 +475,7 @@ def test_successes_and_agents_are_shown_logged_and_drawn(tmp_path: Path) -> None
         algorithm.runners = {"is_success_mean": 0.85, "agent_episode_returns_mean": agents}
 
     shown = io.StringIO()
-    Run(
-        config(on_iteration=more), tmp_path / "run", stop=Stop(iterations=2), progress=PlainProgress(shown, 0.0)
-    ).execute()
+    Run(config(on_iteration=more), tmp_path / "run", stop=Stop(iterations=2), progress=PlainProgress(shown, 0.0)).fit()
     assert "return 0.0 (left 2.5, 7 2.0) | success 85% | eval" in shown.getvalue()
     csv_file = tmp_path / "run" / "progress.csv"
     assert curves_of_each(csv_file) == {

@@ -60,4 +60,4 @@ def test_training_with_runners_and_a_learner_in_processes(tmp_path: Path, monkey
         assert said.exit_code == 0, said.output
         assert "num_episodes         3" in said.stdout
     with pytest.raises(AssertionError, match="a process was started"):
-        Algorithm.from_checkpoint(folder / "checkpoint")
+        Algorithm.from_checkpoint(folder)

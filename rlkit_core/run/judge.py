@@ -1,0 +1,79 @@
+"""Whether a run has reached its target: evaluations in full, and short ones that say when these are worth it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rlkit_core.algorithm.results import (
+    EPISODE_RETURN_MEAN,
+    EVALUATION_RESULTS,
+    evaluation_return_mean,
+    look_up,
+    return_mean,
+)
+from rlkit_core.run.signals import Interrupted, Signals
+
+if TYPE_CHECKING:
+    from rlkit_core.algorithm import Algorithm
+
+PROBE_EPISODES = 10
+"""Episodes of the evaluation that decides whether the full one is worth its time."""
+
+
+class Judge:
+    """Evaluates an algorithm for a target.
+
+    Args:
+        target: mean return to reach; None is never reached.
+        episodes: how many deterministic episodes decide.
+        signals: one that comes ends an evaluation at once.
+    """
+
+    def __init__(self, target: float | None, episodes: int, signals: Signals) -> None:
+        self._target, self._episodes, self._signals = target, episodes, signals
+        self._next = 0
+
+    def reached(self, value: float | None) -> bool:
+        """Whether a mean return over all episodes is enough."""
+        return self._target is not None and value is not None and value >= self._target
+
+    def decide(self, algorithm: Algorithm, result: dict[str, Any]) -> float | None:
+        """Evaluate if the target seems near: a few episodes, and all of them if those reach it.
+
+        Returns:
+            The mean return over all episodes, which are in ``result`` then; None if it was not decided.
+        """
+        if self._target is None or not self._seems_near(algorithm, result):
+            return None
+        if EVALUATION_RESULTS not in result and self._episodes > PROBE_EPISODES:
+            probe = self.evaluate(algorithm, PROBE_EPISODES, result)
+            if probe is None or probe < self._target:
+                self._wait(algorithm)
+                return None
+        full = self.evaluate(algorithm, self._episodes, result)
+        if full is not None and full < self._target:
+            self._wait(algorithm)
+        return full
+
+    def evaluate(
+        self, algorithm: Algorithm, episodes: int | None = None, result: dict[str, Any] | None = None
+    ) -> float | None:
+        """Mean return of deterministic episodes (all, unless given), put into ``result``; None if a signal ended it."""
+        try:
+            with self._signals.at_once():
+                metrics = algorithm.evaluate(self._episodes if episodes is None else episodes)
+        except Interrupted:
+            return None
+        if result is not None:
+            result[EVALUATION_RESULTS] = metrics
+        return look_up(metrics, "env_runners", EPISODE_RETURN_MEAN)
+
+    def _seems_near(self, algorithm: Algorithm, result: Mapping[str, Any]) -> bool:
+        assert self._target is not None
+        if evaluation_return_mean(result) >= self._target:
+            return True
+        return return_mean(result) >= self._target and algorithm.iteration >= self._next
+
+    def _wait(self, algorithm: Algorithm) -> None:
+        self._next = algorithm.iteration + (algorithm.config.evaluation_interval or 1)
