@@ -97,7 +97,7 @@ def _text(module_id: str, module: dict[str, Any]) -> list[str]:
     return lines
 
 
-_SHOWN = ("env", "wrapper", "executor", "step engine", "callbacks", "writer")
+_SHOWN = ("env", "wrapper", "executor", "learners", "step engine", "callbacks", "writer")
 """Roles of what a run uses beside its modules; JSON has all."""
 
 

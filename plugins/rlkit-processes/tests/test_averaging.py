@@ -16,6 +16,7 @@ from three_optimizers import rows as rows_of_three
 
 from actor_critic import ACConfig
 from rlkit_core import LearnerGroup
+from rlkit_core.algorithm.config.used import used_by_config
 from rlkit_core.envs import EnvRunner
 from rlkit_core.testing import BCConfigTest
 from rlkit_processes.learners.averaging import GradientAveraging
@@ -65,6 +66,13 @@ class Chosen(ThreeOptimizers):
 
 def named_weights(learner):
     return {name: p.detach().clone() for name, p in learner.module[MID].named_parameters()}
+
+
+def test_what_averages_is_part_of_what_a_config_uses():
+    for count in (0, 1):
+        lock = used_by_config(BCConfigTest().environment("CartPole-v1").learners(num_learners=count))
+        groups = [entry.id for entry in lock.entries if entry.role == "learners"]
+        assert groups == ["rlkit-processes/averaging"] * count
 
 
 def test_losses_of_several_optimizers_are_averaged():

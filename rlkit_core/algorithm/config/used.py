@@ -23,7 +23,7 @@ from rlkit_core.plugins.used.lock import Lock, Used, foundation, used_catalogs
 
 SERVICES = {"executor": "executor", "compile": "step_engine", "plugins": "callbacks", "writers": "writer"}
 """Settings that name services, and the kind that each names."""
-_ROLES = {"learner_group": "learner group", "step_engine": "step engine"}
+_ROLES = {"learner_group": "learners", "step_engine": "step engine"}
 _NAMED_ROLES = ("executor", "step engine", "callbacks", "writer", "catalog", "mixin")
 
 

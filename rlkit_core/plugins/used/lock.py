@@ -1,7 +1,7 @@
 """What a run uses, and nothing else: a lock that runs, checkpoints and workers keep, and how it is compared.
 
 What is merely installed takes no part in it. The names of roles are those that people see: ``core``, ``algorithm``,
-``learner``, ``learner group``, ``module``, ``catalog``, ``encoder``, ``head``, ``distribution``, ``driver``, ``env``,
+``learner``, ``learners``, ``module``, ``catalog``, ``encoder``, ``head``, ``distribution``, ``driver``, ``env``,
 ``wrapper``, ``executor``, ``step engine``, ``callbacks``, ``writer``, ``library``.
 """
 
