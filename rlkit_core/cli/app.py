@@ -105,7 +105,7 @@ class LazyGroup(click.Group):
         except RLKitError as exc:
             if is_on(os.environ, "RLKIT_DEBUG"):
                 traceback.print_exc()
-            click.echo(f"Error: {exc}", err=True)
+            click.echo("\n".join([f"Error: {exc}", *getattr(exc, "__notes__", ())]), err=True)
             if isinstance(exc, PluginError) and exc.__cause__ is not None:
                 click.echo("'rlkit doctor' shows the traceback, and so does --debug.", err=True)
             ctx.exit(2)

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import IO, Any, ClassVar, Protocol, runtime_checkable
 
 from rlkit_core.algorithm.results import NUM_ENV_STEPS_SAMPLED_LIFETIME, TRAINING_ITERATION, as_number, flatten_result
+from rlkit_core.checkpoint.files import replace_file
 from rlkit_core.checkpoint.locate import read_index
 
 MOST_COLUMNS = 2000
@@ -42,7 +43,10 @@ class ResultWriter(Protocol):
 
 
 class _FileWriter:
-    """Writes one text file of the run folder, which a resumed run goes on with."""
+    """Writes one text file of the run folder, which a resumed run goes on with.
+
+    What is added is there whole or, where the disk takes no more, not at all, so that it can be tried again.
+    """
 
     name: ClassVar[str]
     cuts_back: ClassVar[bool] = True
@@ -53,10 +57,48 @@ class _FileWriter:
         self.path = Path(run_dir) / self.name
         if resume_at is not None and self.path.exists():
             self._cut_back(resume_at)
-        self._file = self._open("a")
+        self._file: IO[bytes] = self.path.open("ab", buffering=0)
+        self._whole: int | None = None  # how long it was before a failure that could not be taken back
 
-    def _open(self, mode: str) -> IO[str]:
-        return self.path.open(mode, newline="", encoding="utf-8")
+    def _append(self, text: str) -> None:
+        """Add to the file, which is begun anew if it is gone.
+
+        Raises:
+            OSError: nothing was added.
+        """
+        if not self._is_there():
+            self._file.close()
+            self._file = self.path.open("ab", buffering=0)
+            self._whole = None
+            self._write(self._head())
+        self._write(text)
+
+    def _write(self, text: str) -> None:
+        descriptor, data = self._file.fileno(), text.encode("utf-8")
+        if self._whole is not None:
+            os.ftruncate(descriptor, self._whole)
+        self._whole = os.fstat(descriptor).st_size
+        try:
+            while data:
+                data = data[os.write(descriptor, data) :]
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(descriptor, self._whole)
+                self._whole = None
+            raise
+        self._whole = None
+
+    def _is_there(self) -> bool:
+        """Whether the file that is open is the one that has its name."""
+        try:
+            there, opened = os.stat(self.path), os.fstat(self._file.fileno())
+        except (FileNotFoundError, ValueError):  # ValueError: closed, as it could not be opened again
+            return False
+        return (there.st_dev, there.st_ino) == (opened.st_dev, opened.st_ino)
+
+    def _head(self) -> str:
+        """What a file that is begun anew starts with."""
+        return ""
 
     def _cut_back(self, iteration: int) -> None:
         """Leave out of the file what is of later iterations, and a line that was not finished."""
@@ -72,12 +114,7 @@ class _FileWriter:
 
     def _replace(self, text: str) -> None:
         """Put a file with this text in the place of the one that is there, at once."""
-        beside = self.path.with_name(self.path.name + ".new")
-        with beside.open("w", newline="", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(self.path)
+        replace_file(self.path, text.encode("utf-8"))
 
     def close(self) -> None:
         """Close the file."""
@@ -98,7 +135,7 @@ class CSVWriter(_FileWriter):
         self, run_dir: str | os.PathLike[str], config: object | None = None, resume_at: int | None = None
     ) -> None:
         super().__init__(run_dir, config, resume_at)
-        with self._open("r") as file:
+        with self.path.open(newline="", encoding="utf-8") as file:
             self._columns = next(csv.reader(file), [])
 
     def write(self, result: Mapping[str, Any]) -> None:
@@ -108,16 +145,20 @@ class CSVWriter(_FileWriter):
         new = [name for name in row if name not in known][: max(0, MOST_COLUMNS - len(known))]
         if new:
             self._widen([*self._columns, *new])
-        csv.writer(self._file).writerow([repr(row[name]) if name in row else "" for name in self._columns])
-        self._file.flush()
+        self._append(_as_csv([[repr(row[name]) if name in row else "" for name in self._columns]]))
 
     def _widen(self, columns: list[str]) -> None:
-        self._file.close()
-        with self._open("r") as file:
-            rows = list(csv.reader(file))[1:]
+        rows: list[list[str]] = []
+        if self._is_there():
+            with self.path.open(newline="", encoding="utf-8") as file:
+                rows = list(csv.reader(file))[1:]
         self._replace(_as_csv([columns, *([*row, *[""] * (len(columns) - len(row))] for row in rows)]))
         self._columns = columns
-        self._file = self._open("a")
+        self._file.close()
+        self._file = self.path.open("ab", buffering=0)
+
+    def _head(self) -> str:
+        return _as_csv([self._columns]) if self._file.tell() == 0 else ""
 
     def _up_to(self, iteration: int, text: str) -> str:
         text = text.replace("\0", "")  # as a power cut may leave
@@ -136,8 +177,7 @@ class JSONLWriter(_FileWriter):
     def write(self, result: Mapping[str, Any]) -> None:
         """Add one line."""
         data = {key: to_json_value(value) for key, value in result.items() if key != "config"}
-        self._file.write(json.dumps(data, allow_nan=False) + "\n")
-        self._file.flush()
+        self._append(json.dumps(data, allow_nan=False) + "\n")
 
     def _up_to(self, iteration: int, text: str) -> str:
         return "".join(line for line in text.splitlines(keepends=True) if _at_most(_iteration_of(line), iteration))
@@ -172,10 +212,14 @@ class TensorBoardWriter:
         if self._writer is None:
             after = step if self._steps is None else min(step, self._steps + 1)
             self._writer = self._open(purge_step=after if self._resumed else None)
-        for name, value in flat.items():
-            if math.isfinite(value):
-                self._writer.add_scalar(name, value, step)
-        self._writer.flush()
+        try:
+            for name, value in flat.items():
+                if math.isfinite(value):
+                    self._writer.add_scalar(name, value, step)
+            self._writer.flush()
+        except OSError:  # its thread is dead: the next try begins a file of its own, without what came into this one
+            self._writer, self._resumed, self._steps = None, True, None
+            raise
 
     def close(self) -> None:
         """Close the event file."""

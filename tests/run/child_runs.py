@@ -80,6 +80,21 @@ def full(folder_and_file):
     files.write_bytes, files.write_tensors = bytes_, tensors
 
 
+def limited(size):
+    """A file of results takes so many bytes, in the first place where it is."""
+    write, first = os.write, []
+
+    def limited_write(descriptor, data):
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        if path.endswith("results.jsonl"):
+            first.append(path)
+            if path == first[0] and os.fstat(descriptor).st_size + len(data) > size:
+                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        return write(descriptor, data)
+
+    os.write = limited_write
+
+
 def failing(at):
     """Training raises in an iteration."""
     step = AC.training_step
@@ -90,6 +105,20 @@ def failing(at):
         step(self)
 
     AC.training_step = fail
+
+
+def poisoned(at):
+    """The weights are no numbers any more in an iteration."""
+    step = AC.training_step
+
+    def poison(self):
+        if self.iteration == at:
+            with torch.no_grad():
+                for parameter in self.learner_group.learner.module["default_policy"].parameters():
+                    parameter.fill_(float("nan"))
+        step(self)
+
+    AC.training_step = poison
 
 
 def grace(seconds):
@@ -113,7 +142,8 @@ def stream(number, path):
         os.close(number)
         setattr(sys, {1: "stdout", 2: "stderr"}[number], None)
         return
-    opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    how = os.O_RDWR if path.startswith("/dev/pts") else os.O_WRONLY  # a terminal becomes that of the session
+    opened = os.open(path, how | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(opened, number)
     os.close(opened)
 
@@ -144,12 +174,21 @@ def child(request):
     os._exit(code)
 
 
+def wait(pid):
+    deadline = time.monotonic() + 100
+    while (found := os.waitpid(pid, os.WNOHANG))[0] == 0:
+        if time.monotonic() > deadline:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
+    return os.waitstatus_to_exitcode(found[1])
+
+
 def serve():
     torch.set_num_threads(1)
     for line in sys.stdin:
         request = json.loads(line)
         if "wait" in request:
-            answer = os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1])
+            answer = wait(request["wait"])
         else:
             answer = os.fork()
             if answer == 0:

@@ -101,6 +101,18 @@ def test_an_error_in_training_leaves_checkpoint_and_weights_and_says_so(start: S
     assert module.compute_actions is not None
 
 
+def test_weights_that_are_no_numbers_are_said_and_not_written(start: Start) -> None:
+    run = start(*ENDLESS, "--set", "checkpoint_every='2 iterations'", faults=[("poisoned", 5)])
+    assert run.wait() == 2
+    path, iteration = run.newest()
+    said = run.said
+    assert iteration == 4
+    assert "those of 'default_policy' are not finite and were not written" in said
+    assert f"the newest checkpoint is {path}; go on from it: rlkit resume {run.folder}" in said
+    assert "Traceback" not in said
+    assert not (run.folder / "crash").exists()
+
+
 def test_a_full_disk_is_said_at_once_and_loses_nothing(start: Start, tmp_path: Path) -> None:
     switch, folder = tmp_path / "full", tmp_path / "run" / "checkpoints"
     switch.touch()
@@ -189,3 +201,27 @@ def test_a_second_process_is_refused_until_the_first_is_dead(start: Start) -> No
     again.release()
     assert not said
     assert not (run.folder / "run.lock").exists()
+
+
+def test_a_terminal_that_is_closed_ends_a_run_with_a_checkpoint(start: Start) -> None:
+    terminal, inner = os.openpty()
+    run = start(*ENDLESS, stdout=os.ttyname(inner))  # which is its terminal then: it leads a session
+    os.close(inner)
+    run.until(lambda: len(run.iterations) >= 2 and os.read(terminal, 10_000))
+    os.close(terminal)
+    assert run.wait() == 128 + signal.SIGHUP, run.said
+    assert run.newest()[1] == run.iterations[-1]
+    assert "Traceback" not in run.said
+
+
+def test_results_wait_for_a_full_disk_and_go_elsewhere_in_the_end(start: Start) -> None:
+    run = start("--stop-iters", "12", faults=[("limited", 6000)])
+    assert run.wait() == 0, run.said
+    said = run.said
+    assert "the result writer 'jsonl' of rlkit-core cannot write (File too large); results wait in memory" in said
+    elsewhere = Path(said.partition("the result writer 'jsonl' of rlkit-core wrote the last ")[2].split()[3])
+    assert elsewhere.name.startswith("rlkit-run-")
+    rest = [json.loads(line)["training_iteration"] for line in (elsewhere / "results.jsonl").read_text().splitlines()]
+    assert [*run.iterations, *rest] == list(range(1, 13))
+    assert run.iterations
+    assert rest

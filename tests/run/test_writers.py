@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +105,60 @@ def test_nothing_is_rewritten_where_there_is_nothing_to_cut(tmp_path: Path) -> N
     assert steps_at(tmp_path, 9) is None
     (tmp_path / "results.jsonl").unlink()
     assert steps_at(tmp_path, 2) == 20
+
+
+def failing_write(patch: pytest.MonkeyPatch, takes: int) -> None:
+    """Let the disk take so many bytes more, half of a line perhaps, and then none."""
+    left, original = [takes], os.write
+
+    def write(descriptor: int, data: bytes) -> int:
+        if left[0] == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written = original(descriptor, data[: left[0]])
+        left[0] -= written
+        return written
+
+    patch.setattr(os, "write", write)
+
+
+@pytest.mark.parametrize("made", [CSVWriter, JSONLWriter])
+def test_a_full_disk_leaves_whole_rows_and_the_next_try_adds_the_row(
+    tmp_path: Path, made: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = made(tmp_path)
+    writer.write(result(1))
+    before = writer.path.read_bytes()
+    for takes in (0, 5):
+        with monkeypatch.context() as patch:
+            failing_write(patch, takes)
+            with pytest.raises(OSError, match="No space left"):
+                writer.write(result(2))
+        assert writer.path.read_bytes() == before
+    with monkeypatch.context() as patch:
+        failing_write(patch, 5)
+        patch.setattr(os, "ftruncate", lambda *args: failing_write(patch, 0) or os.write(-1, b"x"))
+        with pytest.raises(OSError, match="No space left"):
+            writer.write(result(2))
+    assert len(writer.path.read_bytes()) == len(before) + 5  # the half that could not be taken back
+    writer.write(result(2))
+    writer.write(result(3))
+    text = writer.path.read_text()
+    assert [line.count("training_iteration") for line in text.splitlines()] in ([1, 1, 1], [1, 0, 0, 0])
+    assert len(text.splitlines()) == 3 + (made is CSVWriter)
+
+
+def test_a_log_that_is_gone_is_begun_anew(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    writers = [made(tmp_path / "run") for made in (CSVWriter, JSONLWriter)]
+    for writer in writers:
+        writer.write(result(1))
+    (tmp_path / "run").rename(tmp_path / "gone")
+    for writer in writers:
+        with pytest.raises(FileNotFoundError):
+            writer.write(result(2))
+    (tmp_path / "run").mkdir()
+    for iteration in (2, 3):
+        for writer in writers:
+            writer.write(result(iteration, more=1.0))
+    assert iterations(tmp_path / "run") == ([2, 3], [2, 3])
+    assert iterations(tmp_path / "gone") == ([1], [1])
