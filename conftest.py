@@ -25,3 +25,17 @@ def _same_random_numbers() -> None:
 
     torch.manual_seed(0)
     np.random.seed(0)
+
+
+@pytest.fixture
+def next_step_resets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let envs of the mode "gymnasium_sync" reset by themselves in the step after, as an env's own vector class may."""
+    import gymnasium as gym
+
+    from rlkit_core.envs.gym_vectors import make
+    from rlkit_core.envs.gym_vectors.classes import GymVectorEnv
+
+    def by_themselves(factories, mode, next_seed, info_metrics):  # type: ignore[no-untyped-def]
+        return GymVectorEnv(gym.vector.SyncVectorEnv(factories), info_metrics)
+
+    monkeypatch.setattr(make, "reset_by_mask", by_themselves)

@@ -407,12 +407,12 @@ class Algorithm(Checkpointable):
     # -- checkpoints --------------------------------------------------------------------------------------------------
 
     def save_to_path(self, path: str | os.PathLike[str] | None = None, **kwargs: Any) -> str:
-        """Write a checkpoint; the envs begin with fresh episodes afterwards.
+        """Write a checkpoint; training goes on as if it had not been written.
 
-        A run resumed from it has to begin with fresh episodes too, so the two continue alike, bit for bit on a CPU.
+        A run resumed from it goes on in the middle of its episodes, bit for bit as this one on a CPU; what cannot be
+        resumed so is said at the first one.
         """
         saved: str = super().save_to_path(path, **kwargs)
-        self.env_runner_group.reset_envs()
         self.callbacks.on_checkpoint_saved(self, saved)
         return saved
 

@@ -18,11 +18,13 @@ from attrs import frozen
 from torch import Tensor
 
 from rlkit_core.columns import Columns
-from rlkit_core.data.nested import Nested
+from rlkit_core.data.nested import Nested, leaves
 from rlkit_core.data.sequences import max_seq_len
 from rlkit_core.distributions.noise import NoiseProcess
 from rlkit_core.envs.finite_checks import CHECK_EVERY, FiniteChecks
 from rlkit_core.envs.memory import ActingMemory, Bools
+from rlkit_core.envs.resume.history import ActionHistory
+from rlkit_core.envs.resume.recorded import decode, encode
 from rlkit_core.envs.rollout_buffers import RolloutBuffers
 from rlkit_core.envs.vector import VectorEnv
 from rlkit_core.errors import EnvError
@@ -72,6 +74,7 @@ class ActingLoop:
         rng: random numbers are drawn from it.
         checks: looks for what is not finite.
         exploration_noise: as of :class:`~rlkit_core.rl_module.acting.ActionSampler`.
+        replay_limit: how many steps of an open episode are kept, to go on with it elsewhere; None: none.
 
     Attributes:
         memory: what the module reads besides observations; None where it reads nothing else.
@@ -92,6 +95,7 @@ class ActingLoop:
         rng: TorchRNG,
         checks: FiniteChecks,
         exploration_noise: Mapping[str, Any] | None = None,
+        replay_limit: int | None = None,
     ) -> None:
         inner = module.unwrapped()
         self.env, self.num_envs, self.checks = env, env.num_envs, checks
@@ -105,6 +109,8 @@ class ActingLoop:
         self._samplers: dict[bool, ActionSampler] = {}
         self._buffers: RolloutBuffers | None = None
         self._reset_seeds: Sequence[int | None] | None = None
+        keeps = replay_limit is not None and env.replays
+        self._history = ActionHistory(env.num_envs, env.action_space, replay_limit or 0) if keeps else None
 
     def sampler(self, explore: bool) -> ActionSampler:
         """What turns the module's outputs into actions; made once for each way of acting."""
@@ -159,6 +165,8 @@ class ActingLoop:
                 finals = self.run(buffers, policy, None if self.memory is None else policy.remember)
             columns, states = policy.columns(), policy.states()
         dones = buffers.terminateds | buffers.truncateds
+        if self._history is not None:
+            self._history.add(buffers.obs_after, buffers.rewards, dones, buffers.sent)
         return Steps(
             buffers, columns, finals, states, dones, self.experience(dones), fresh_start, list(self.env.ended_infos)
         )
@@ -175,15 +183,16 @@ class ActingLoop:
             EnvError, NonFiniteError: see :meth:`act`.
         """
         step, to_env, checks = self.env.step, self._inner.actions_to_env, self.checks
-        rows, raw_actions = buffers.obs_rows, buffers.raw_actions
+        rows, raw_actions, sent = buffers.obs_rows, buffers.raw_actions, buffers.sent
         finals: Finals = []
         taken = 0
         self.env.ended_infos.clear()
         try:
             for t in range(buffers.num_steps):
                 raw_actions[t] = raw = policy(t, rows[t])
+                sent[t] = actions = to_env(raw)
                 ended = step(
-                    to_env(raw),
+                    actions,
                     rows[t + 1],
                     buffers.reward_rows[t],
                     buffers.terminated_rows[t],
@@ -210,6 +219,8 @@ class ActingLoop:
         """Reset the envs and write their first observations into the first row."""
         self.env.reset(seeds, buffers.obs_rows[0])
         self.in_reset_row = np.zeros(self.num_envs, np.bool_)
+        if self._history is not None:
+            self._history.begin(buffers.obs_rows[0])
         if self.memory is not None:
             self.memory.begin()
         self.checks.step(buffers.obs_rows[0], None, None, -1)
@@ -230,6 +241,61 @@ class ActingLoop:
         experience: Bools = ~np.concatenate((self.in_reset_row[None], dones[:-1]))
         self.in_reset_row = dones[-1].copy()
         return experience
+
+    # -- open episodes --------------------------------------------------------------------------------------------
+
+    def get_open(self) -> dict[str, Any]:
+        """Where the envs are: seeds of resets that are due, or how to bring them into their open episodes."""
+        if self._reset_seeds is not None or self._buffers is None:
+            return {"reset_seeds": list(self._reset_seeds or [])}
+        last = [np.array(leaf) for leaf in leaves(self._buffers.obs_rows[-1])]
+        plain = not any(leaf.dtype == object for leaf in last)
+        own = self.env.own_states() if plain else [None] * self.num_envs
+        if self._history is None:
+            episodes: Any = ["nothing of it was kept"] * self.num_envs
+        else:
+            episodes = self._history.episodes(self.env.episode_seeds(), own)
+        return {
+            "episodes": encode(self.env.action_space, episodes),
+            "in_reset_row": self.in_reset_row.copy(),
+            "memory": {} if self.memory is None else self.memory.get_state(),
+            "obs": last if any(one is not None for one in own) else [],
+        }
+
+    def resume(self, state: Mapping[str, Any], fresh_seeds: Callable[[], Sequence[int]]) -> list[str | None]:
+        """Bring the envs to where they were.
+
+        Args:
+            state: what :meth:`get_open` gave.
+            fresh_seeds: gives seeds for those that begin with fresh episodes instead.
+
+        Returns:
+            For each env why it begins with a fresh episode; None where it goes on.
+
+        Raises:
+            ValueError: it was another module that acted.
+        """
+        if "reset_seeds" in state:
+            self.reset_later(state["reset_seeds"])
+            return [None] * self.num_envs
+        episodes = decode(self.env.action_space, state["episodes"])
+        buffers = RolloutBuffers(self.env.observation_space, 1, self.num_envs)
+        rows = buffers.obs_rows[-1]
+        problems = self.env.resume(episodes, rows)
+        fresh = np.array([problem is not None for problem in problems])
+        if fresh.any():
+            seeds = fresh_seeds()
+            self.env.reset_some({n: seeds[n] for n in np.flatnonzero(fresh).tolist()}, rows)
+        own = [not isinstance(one, str) and one.own is not None for one in episodes] & ~fresh
+        for leaf, kept in zip(leaves(rows), state["obs"], strict=False):
+            leaf[own] = np.asarray(kept)[own]
+        if self.memory is not None:
+            self.memory.set_state(state["memory"], fresh)
+        self.in_reset_row = np.asarray(state["in_reset_row"]) & ~fresh
+        if self._history is not None:
+            self._history.resumed([None if bad else one for bad, one in zip(fresh, episodes, strict=True)], rows)
+        self._buffers, self._reset_seeds = buffers, None
+        return problems
 
     def _prepare(self, num_steps: int) -> RolloutBuffers:
         buffers = self._buffers

@@ -155,6 +155,15 @@ class EpisodeStats:
         self._open_return[:] = 0
         self._open_length[:] = 0
 
+    def get_open(self) -> dict[str, NDArray[Any]]:
+        """Returns and lengths so far of the episodes that have not ended, each ``[N]``."""
+        return {"returns": self._open_return.copy(), "lengths": self._open_length.copy()}
+
+    def set_open(self, state: Mapping[str, NDArray[Any]], fresh: Bools) -> None:
+        """Go on from :meth:`get_open`, but where ``fresh [N]`` is True."""
+        self._open_return[:] = np.where(fresh, 0, state["returns"])
+        self._open_length[:] = np.where(fresh, 0, state["lengths"])
+
     def result(self) -> dict[str, Any]:
         """Result keys of the env runners; NaN where no episode has ended yet. Starts the next interval."""
         returns, lengths = np.asarray(self._returns), np.asarray(self._lengths, np.float64)
@@ -179,7 +188,7 @@ class EpisodeStats:
         return {f"{name}_mean": math.fsum(values) / len(values) for name, values in self._info.items() if values}
 
     def get_state(self) -> dict[str, Any]:
-        """Windows and lifetime counts; open episodes are not kept, since envs start anew."""
+        """Windows and lifetime counts; of open episodes see :meth:`get_open`."""
         return {
             "returns": np.asarray(self._returns, np.float64),
             "lengths": np.asarray(self._lengths, np.int64),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -96,6 +97,29 @@ class ActingMemory:
             previous = torch.from_numpy(rewards.copy())
             inputs[PREV_REWARDS] = reset(previous, torch.zeros_like(previous))
         self._inputs = inputs
+
+    def get_state(self) -> dict[str, Nested]:
+        """Arrays of what the next step reads, ``[N, ...]``."""
+        return {name: map_leaves(lambda x: x.numpy().copy(), column) for name, column in self._inputs.items()}
+
+    def set_state(self, state: Mapping[str, Nested], fresh: Bools) -> None:
+        """Go on from :meth:`get_state`, but at an episode's start where ``fresh [N]`` is True.
+
+        Raises:
+            ValueError: it is another module's.
+        """
+        self.begin()
+        if state.keys() != self._inputs.keys():
+            raise ValueError(f"the module reads {list(self._inputs)} of previous steps, and there are {list(state)}")
+        starts = torch.from_numpy(fresh.copy())
+
+        def back(value: np.ndarray[Any, Any], first: Tensor) -> Tensor:
+            if value.shape != tuple(first.shape):
+                raise ValueError(f"it reads {tuple(first.shape)} of previous steps, and there are {value.shape}")
+            kept = torch.from_numpy(np.array(value))
+            return torch.where(starts.view(-1, *(1,) * (kept.dim() - 1)), first.to(kept.dtype), kept)
+
+        self._inputs = {name: map_leaves(back, state[name], first) for name, first in self._inputs.items()}
 
     def copied(self, name: str) -> Nested:
         """A copy of one input column, outside of inference mode."""

@@ -29,7 +29,9 @@ class RolloutBuffers:
         obs_steps: the first T of them together, ``[T, N, ...]``.
         rewards, terminateds, truncateds: ``[T, N]`` numpy; ``*_rows`` are their rows, ``*_tensor`` are the same as
             torch tensors.
+        obs_after: what followed each step, ``[T, N, ...]`` numpy.
         raw_actions: of each step, as numpy sees them.
+        sent: the same as the envs got them.
     """
 
     def __init__(self, observation_space: gym.Space[Any], num_steps: int, num_envs: int) -> None:
@@ -39,6 +41,7 @@ class RolloutBuffers:
         self.obs_rows = [nested_map(lambda a, t=t: a[t], arrays) for t in range(num_steps + 1)]
         self.obs_inputs = [map_leaves(lambda a, t=t: a[t], self.obs) for t in range(num_steps + 1)]
         self.obs_steps: Nested = map_leaves(lambda a: a[:-1], self.obs)
+        self.obs_after: Nested = nested_map(lambda a: a[1:], arrays)
         self._first_and_last = list(zip(leaves(self.obs_rows[0]), leaves(self.obs_rows[-1]), strict=True))
         self._float_obs = [leaf for leaf in leaves(arrays) if leaf.dtype.kind == "f"]
         self.rewards = np.zeros((num_steps, num_envs), np.float32)
@@ -51,6 +54,7 @@ class RolloutBuffers:
         self.terminateds_tensor = torch.from_numpy(self.terminateds)
         self.truncateds_tensor = torch.from_numpy(self.truncateds)
         self.raw_actions: list[Any] = [None] * num_steps
+        self.sent: list[Nested] = [None] * num_steps
         self._outputs: dict[str, Nested] = {}
         self._blocks: dict[str, tuple[Tensor, list[Array]]] = {}
 

@@ -27,10 +27,11 @@ from rlkit_core.envs.events import (
     Integers,
 )
 from rlkit_core.envs.finite_checks import FiniteChecks
+from rlkit_core.envs.gym_vectors.make import make_vector_env
 from rlkit_core.envs.memory import Bools
 from rlkit_core.envs.runner_base import Runner, RunnerSettings, clipped
 from rlkit_core.envs.steps_to_rollout import make_rollout
-from rlkit_core.envs.vector import VectorEnv, make_vector_env
+from rlkit_core.envs.vector import VectorEnv
 from rlkit_core.envs.whole_episodes import play_episodes, sample_episodes
 from rlkit_core.rl_module import RLModule
 from rlkit_core.rl_module.agent_mapping import ALL_AGENTS
@@ -110,7 +111,8 @@ class EnvRunner(Runner):
         self.config = cast(RunnerSettings, module_set.config)
         if self.acting_module.unwrapped() is not before:
             self._begin_to_act()
-            self.reset_envs()
+            if self._to_resume is None:
+                self.reset_envs()
 
     def _begin_to_act(self) -> None:
         """Make what depends on the acting module."""
@@ -121,6 +123,7 @@ class EnvRunner(Runner):
             rng=self._rng,
             checks=FiniteChecks(self.config.env, self.worker_index, self.num_envs),
             exploration_noise=self.config.exploration_noise,
+            replay_limit=self.replay_limit,
         )
 
     def noise_processes(self) -> dict[str, NoiseProcess]:
@@ -205,6 +208,14 @@ class EnvRunner(Runner):
     def reset_envs(self) -> None:
         """Let the next :meth:`sample` begin with fresh episodes; each reset has seeds of its own."""
         self.loop.reset_later(self.fresh_seeds())
+
+    def get_open(self) -> dict[str, Any]:
+        """See :meth:`Runner.get_open`."""
+        return self.loop.get_open()
+
+    def resume_open(self, state: dict[str, Any]) -> list[str | None]:
+        """See :meth:`Runner.resume_open`."""
+        return self.loop.resume(state, self.fresh_seeds)
 
     def stop(self) -> None:
         """Close the envs."""

@@ -17,12 +17,12 @@ from rlkit_core.envs.agent_stats import StepCounts
 from rlkit_core.envs.env_registry import register_envs, registered_envs
 from rlkit_core.envs.events import EnvCreated, EpisodeReport
 from rlkit_core.envs.foreign.runner import ForeignRunner
+from rlkit_core.envs.gym_vectors.make import OWN_MODES
 from rlkit_core.envs.make import make_env
 from rlkit_core.envs.multi_agent.make import is_multi_agent, make_agent_env
 from rlkit_core.envs.multi_agent.runner import MultiAgentEnvRunner
 from rlkit_core.envs.runner import EnvRunner
 from rlkit_core.envs.runner_base import Runner, RunnerSettings
-from rlkit_core.envs.vector import OWN_MODES
 from rlkit_core.errors import ActorError
 from rlkit_core.execution import ActorHandle, Executor, Published
 from rlkit_core.execution.actor_group import ActorGroup, RestartCap, RestartRefusedError

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import abc
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import gymnasium as gym
+import numpy as np
 from torch import Tensor
 
 from rlkit_core.columns import DEFAULT_AGENT_ID
@@ -16,7 +18,7 @@ from rlkit_core.envs.acting_modules import ActingModules, Spaces
 from rlkit_core.envs.agent_stats import StepCounts
 from rlkit_core.envs.episodes import EpisodeStats
 from rlkit_core.envs.events import EpisodeReport
-from rlkit_core.envs.whole_episodes import EpisodeSeeds
+from rlkit_core.envs.resume.seeds import EpisodeSeeds
 from rlkit_core.errors import ConfigError
 from rlkit_core.plugins.using import names_plugins
 from rlkit_core.rl_module import MultiRLModule
@@ -24,6 +26,8 @@ from rlkit_core.rl_module.agent_mapping import AgentID
 from rlkit_core.rl_module.module_set import ModuleConfig, ModuleSet
 from rlkit_core.rl_module.weights import Weights
 from rlkit_core.seeding import SeedTree, TorchRNG
+
+_log = logging.getLogger("rlkit_core.envs")
 
 
 class RunnerSettings(ModuleConfig, Protocol):
@@ -47,8 +51,11 @@ class RunnerSettings(ModuleConfig, Protocol):
     metrics_num_episodes_for_smoothing: int
     num_env_runners: int
     num_envs_per_env_runner: int
+    replay: bool
+    replay_limit: int
     restart_failed_env_runners: bool
     seed: int | None
+    seed_resets: bool
 
     def get_rollout_fragment_length(self, worker_index: int = 0) -> int:
         """Steps that each env of a runner takes in one sample."""
@@ -87,7 +94,8 @@ class Runner(abc.ABC):
         self.num_envs = num_envs or config.num_envs_per_env_runner
         self._seeds = seeds or SeedTree.from_seed(config.seed).child("env_runner", worker_index)
         self._rng = TorchRNG(self._seeds.child("torch").seed())
-        self._episode_seeds = EpisodeSeeds()
+        self._episode_seeds = EpisodeSeeds(self._seeds.child("episode"), self.num_envs, each=config.seed_resets)
+        self._to_resume: dict[str, Any] | None = None
         self._resets = 0
         self.weights_version = 0
         self.stats = EpisodeStats(self.num_envs, config.metrics_num_episodes_for_smoothing)
@@ -166,6 +174,8 @@ class Runner(abc.ABC):
             num_steps = -(-num_timesteps // self.num_envs)
         if force_reset:
             self.reset_envs()
+        if self._to_resume is not None:
+            self._resume(self._to_resume)
         return self.collect_steps(num_steps, explore=explore, timestep=timestep)
 
     @abc.abstractmethod
@@ -215,8 +225,51 @@ class Runner(abc.ABC):
         """A seed for each env, others than at any reset before; episodes that are open are forgotten."""
         seeds = self._seeds.child("reset", self._resets)
         self._resets += 1
+        self._to_resume = None
         self.stats.drop_open()
         return [seeds.child(n).seed() for n in range(self.num_envs)]
+
+    # -- open episodes --------------------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def get_open(self) -> dict[str, Any]:
+        """Where the envs are, as data that :meth:`resume_open` of another such runner understands."""
+
+    @abc.abstractmethod
+    def resume_open(self, state: dict[str, Any]) -> list[str | None]:
+        """Bring the envs to where they were; for each of them why it begins with a fresh episode, None of the others.
+
+        Raises:
+            ValueError: the state is another kind of runner's, or of other modules.
+        """
+
+    @property
+    def replay_limit(self) -> int | None:
+        """Steps of an open episode that are kept, to go on with it elsewhere; None: none."""
+        return self.config.replay_limit if self.config.replay else None
+
+    def _open_state(self) -> dict[str, Any]:
+        """Open episodes; those of a checkpoint, where it was loaded and nothing was sampled since."""
+        if self._to_resume is not None:
+            return self._to_resume
+        return {"num_envs": self.num_envs, "stats": self.stats.get_open(), "envs": self.get_open()}
+
+    def _resume(self, state: dict[str, Any]) -> None:
+        """Go on with the episodes of a checkpoint.
+
+        It is done when they are needed: who loads a run to look at it, or to play in other envs, replays nothing.
+        """
+        self._to_resume = None
+        try:
+            problems = self.resume_open(state["envs"])
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            _log.warning("runner %d begins with fresh episodes: %s", self.worker_index, error)
+            self.reset_envs()
+            return
+        self.stats.set_open(state["stats"], np.array([problem is not None for problem in problems]))
+        for n, problem in enumerate(problems):
+            if problem is not None:
+                _log.warning("env %d of runner %d begins with a fresh episode: %s", n, self.worker_index, problem)
 
     def noise_processes(self) -> dict[str, NoiseProcess]:
         """Where noise that hangs together over time comes from, by module id; part of the runner's state."""
@@ -242,19 +295,24 @@ class Runner(abc.ABC):
         self.weights_version = 0
 
     def get_state(self) -> dict[str, Any]:
-        """What a continued run needs besides weights: random state, statistics, counters."""
+        """What a continued run needs besides weights: random state, statistics, counters, open episodes."""
         return {
             "seed": self._seeds.root,
             "seed_path": list(self._seeds.path),
             "rng": self._rng.get_state(),
             "resets": self._resets,
+            "episode_seeds": self._episode_seeds.get_state(),
+            "open_episodes": self._open_state(),
             "stats": self.stats.get_state(),
             "weights_version": self.weights_version,
-            "exploration_noise": {mid: process.get_state() for mid, process in self.noise_processes().items()},
+            "exploration_noise": {
+                **self._noise_to_restore,
+                **{mid: process.get_state() for mid, process in self.noise_processes().items()},
+            },
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Continue from :meth:`get_state`, with fresh episodes."""
+        """Continue from :meth:`get_state`; open episodes are gone on with in the next :meth:`sample`."""
         self._seeds = SeedTree(int(state["seed"]), tuple(state["seed_path"]))
         self._rng.set_state(state["rng"])
         self._resets = int(state["resets"])
@@ -263,6 +321,18 @@ class Runner(abc.ABC):
         self._noise_to_restore = dict(state.get("exploration_noise", {}))
         for module_id, process in self.noise_processes().items():
             self._restore_noise(module_id, process)
+        self._episode_seeds.set_state(self._seeds.child("episode"), state.get("episode_seeds", []))
+        open_ = state.get("open_episodes")
+        if open_ is not None and int(open_["num_envs"]) == self.num_envs:
+            self._to_resume = dict(open_)
+            return
+        if open_ is not None:
+            _log.warning(
+                "runner %d has %d envs and had %d: it begins with fresh episodes",
+                self.worker_index,
+                self.num_envs,
+                int(open_["num_envs"]),
+            )
         self.reset_envs()
 
     @abc.abstractmethod

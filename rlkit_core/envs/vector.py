@@ -1,13 +1,12 @@
 """Stepping N environments at once, straight into the rows of a rollout.
 
 :class:`InlineVectorEnv` is the default: a thin loop in this process that resets in the same step. For a handful of
-ordinary envs nothing is faster. :class:`GymVectorEnv` adapts gymnasium's own vector classes and an env's
-``vector_entry_point``, in either autoreset mode.
+ordinary envs nothing is faster. Others are in :mod:`~rlkit_core.envs.gym_vectors`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import gymnasium as gym
@@ -15,9 +14,12 @@ import numpy as np
 import torch
 
 from rlkit_core.data.nested import has_array, own_copy, storage
-from rlkit_core.envs.events import metrics_in, metrics_in_rows
-from rlkit_core.envs.make import make_env, register_namespace, spaces_of
-from rlkit_core.errors import ConfigError, EnvError
+from rlkit_core.envs.events import metrics_in
+from rlkit_core.envs.make import spaces_of
+from rlkit_core.envs.resume.own_state import get_own_state
+from rlkit_core.envs.resume.recorded import Recorded
+from rlkit_core.envs.resume.replay import UnlikeError, resume_env
+from rlkit_core.errors import EnvError
 from rlkit_core.spaces import nested_map, sub_spaces
 
 Rows = Any
@@ -25,10 +27,6 @@ Rows = Any
 
 RowWriter = Callable[[Rows, int, Any], None]
 SeedSource = Callable[[int], "int | None"]
-
-OWN_MODES = ("auto", "sync")
-"""Ways to step envs with our own loop, in the runner's process."""
-VECTORIZE_MODES = (*OWN_MODES, "async", "gymnasium_sync", "vector_entry_point")
 
 
 class VectorEnv(Protocol):
@@ -43,6 +41,7 @@ class VectorEnv(Protocol):
             is the reset, which is no experience.
         ended_infos: where it looks for metrics in infos, those of each episode that has ended, in the order of steps
             and envs; whoever reads them empties the list.
+        replays: its envs can be brought into open episodes.
     """
 
     num_envs: int
@@ -50,6 +49,7 @@ class VectorEnv(Protocol):
     action_space: gym.Space[Any]
     same_step_reset: bool
     ended_infos: list[dict[str, float]]
+    replays: bool
 
     def reset(self, seeds: Sequence[int | None], obs_out: Rows) -> None:
         """Reset all envs, the n-th with ``seeds[n]``, and write their observations into ``obs_out``."""
@@ -68,6 +68,30 @@ class VectorEnv(Protocol):
         Returns:
             ``[(n, final_observation), ...]`` of the envs that were truncated and reset in this step.
         """
+        ...
+
+    def episode_seeds(self) -> list[int | None]:
+        """Seeds that the open episodes began with, None of those that began without one."""
+        ...
+
+    def own_states(self) -> list[list[Any] | None]:
+        """What each env tells of its own state, for those that are not to be replayed; None of the others."""
+        ...
+
+    def resume(self, episodes: Sequence[Recorded | str], obs_out: Rows) -> list[str | None]:
+        """Bring envs into open episodes and write what they show; something else where they told their own state.
+
+        Args:
+            episodes: one for each env; text where there is none.
+            obs_out: rows to write into.
+
+        Returns:
+            For each env why it is not where it was, and has to be reset; None where it is.
+        """
+        ...
+
+    def reset_some(self, seeds: Mapping[int, int | None], obs_out: Rows) -> None:
+        """Reset some envs, with ``{n: seed}``."""
         ...
 
     def close(self) -> None:
@@ -166,6 +190,7 @@ class InlineVectorEnv:
     """
 
     same_step_reset = True
+    replays = True
 
     def __init__(
         self,
@@ -191,8 +216,37 @@ class InlineVectorEnv:
 
     def reset(self, seeds: Sequence[int | None], obs_out: Rows) -> None:
         """Reset env n with ``seeds[n]``."""
-        for n, seed in enumerate(seeds):
+        self.reset_some(dict(enumerate(seeds)), obs_out)
+
+    def reset_some(self, seeds: Mapping[int, int | None], obs_out: Rows) -> None:
+        """Reset env n with ``seeds[n]``."""
+        for n, seed in seeds.items():
             self._write_row(obs_out, n, self._reset_one(n, seed))
+
+    def episode_seeds(self) -> list[int | None]:
+        """See :class:`VectorEnv`."""
+        return [seed if episode == 1 else None for seed, episode in self._began]
+
+    def own_states(self) -> list[list[Any] | None]:
+        """See :class:`VectorEnv`."""
+        return [get_own_state(env) for env in self.envs]
+
+    def resume(self, episodes: Sequence[Recorded | str], obs_out: Rows) -> list[str | None]:
+        """See :class:`VectorEnv`."""
+        problems: list[str | None] = []
+        for n, episode in enumerate(episodes):
+            if isinstance(episode, str):
+                problems.append(episode)
+                continue
+            try:
+                observation = resume_env(self.envs[n], episode, self.observation_space, self._write, self._split)
+            except UnlikeError as error:
+                problems.append(str(error))
+                continue
+            self._began[n] = (episode.seed, 1)
+            self._write_row(obs_out, n, observation)
+            problems.append(None)
+        return problems
 
     def step(
         self,
@@ -258,131 +312,3 @@ class InlineVectorEnv:
         """Close every env."""
         for env in self.envs:
             env.close()
-
-
-class GymVectorEnv:
-    """A gymnasium ``VectorEnv``, in either autoreset mode.
-
-    Args:
-        envs: the vector env; its ``metadata["autoreset_mode"]`` says how it resets.
-        info_metrics: names of numbers in ``info`` that are kept where an episode ends.
-
-    Raises:
-        EnvError: its autoreset is disabled.
-    """
-
-    def __init__(self, envs: gym.vector.VectorEnv[Any, Any, Any], info_metrics: Sequence[str] = ()) -> None:
-        mode = envs.metadata.get("autoreset_mode", gym.vector.AutoresetMode.NEXT_STEP)
-        if mode == gym.vector.AutoresetMode.DISABLED:
-            raise EnvError(f"vector env {envs}: autoreset is disabled; use next-step or same-step autoreset")
-        self.envs = envs
-        self.ended_infos: list[dict[str, float]] = []
-        self._metrics = tuple(info_metrics)
-        self.num_envs = envs.num_envs
-        self.observation_space = envs.single_observation_space
-        self.action_space = envs.single_action_space
-        self.same_step_reset = mode == gym.vector.AutoresetMode.SAME_STEP
-        self._write = batch_writer(self.observation_space)
-
-    def reset(self, seeds: Sequence[int | None], obs_out: Rows) -> None:
-        """Reset every env; envs with a vector entry point take one seed, the first."""
-        try:
-            observations, _ = self.envs.reset(seed=list(seeds))  # type: ignore[arg-type]
-        except (TypeError, ValueError):
-            observations, _ = self.envs.reset(seed=seeds[0])
-        self._write(obs_out, observations)
-
-    def step(
-        self,
-        actions: object,
-        obs_out: Rows,
-        rewards_out: np.ndarray[Any, Any],
-        terminateds_out: np.ndarray[Any, Any],
-        truncateds_out: np.ndarray[Any, Any],
-    ) -> list[tuple[int, Any]]:
-        """Step the vector env once; see :class:`VectorEnv`."""
-        observations, rewards, terminateds, truncateds, infos = self.envs.step(actions)
-        self._write(obs_out, observations)
-        rewards_out[:] = rewards
-        terminateds_out[:] = terminateds
-        truncateds_out[:] = truncateds
-        if self._metrics:
-            for n in np.flatnonzero(truncateds_out | terminateds_out):
-                self.ended_infos.append(metrics_in_rows(infos, self._metrics, int(n), f"env {n} of {self.envs}"))
-        if not self.same_step_reset:
-            return []
-        cut = np.flatnonzero(truncateds_out & ~terminateds_out)
-        return [(int(n), _final_row(infos["final_obs"], int(n))) for n in cut]
-
-    def close(self) -> None:
-        """Close the vector env."""
-        self.envs.close()
-
-
-def _final_row(final_obs: object, n: int) -> Any:
-    """Row n of gymnasium's ``infos["final_obs"]``: an object array of observations, or arrays nested as the space."""
-    if isinstance(final_obs, np.ndarray) and final_obs.dtype == object:
-        return final_obs[n]
-    return nested_map(lambda rows: np.array(rows[n]), final_obs)
-
-
-def make_vector_env(
-    env: Any,
-    env_config: dict[str, Any] | None,
-    num_envs: int,
-    *,
-    mode: str = "auto",
-    check: bool = False,
-    next_seed: SeedSource | None = None,
-    info_metrics: Sequence[str] = (),
-    created: Callable[[object], None] | None = None,
-    first: gym.Env[Any, Any] | None = None,
-) -> VectorEnv:
-    """Make ``num_envs`` copies of an env, stepped as ``mode`` says.
-
-    Args:
-        env: as for :func:`~rlkit_core.envs.make.make_env`.
-        env_config: settings of the env.
-        num_envs: N.
-        mode: ``"auto"`` and ``"sync"``: :class:`InlineVectorEnv`. ``"async"``: gymnasium's ``AsyncVectorEnv``, one
-            process per env. ``"gymnasium_sync"``: its ``SyncVectorEnv``. ``"vector_entry_point"``: the env's own
-            vector class.
-        check: keep gymnasium's passive env checker (ids only).
-        next_seed: as for :class:`InlineVectorEnv`, which alone honours it.
-        info_metrics: names of numbers in ``info`` that are kept where an episode ends.
-        created: called with each env when it is made, where it is made (``"async"``: in the env's own process;
-            ``"vector_entry_point"``: once, with the vector env).
-        first: one of the envs, where it has been made already; closed where the mode makes its own.
-
-    Raises:
-        ConfigError: there is no such mode, or it needs a registered id.
-        EnvError: the env cannot be made.
-    """
-
-    def factory() -> Any:
-        made = make_env(env, env_config, **({"disable_env_checker": not check} if isinstance(env, str) else {}))
-        if created is not None:
-            created(made)
-        return made
-
-    if mode in OWN_MODES:
-        made = [] if first is None else [lambda: first]
-        return InlineVectorEnv([*made, *[factory] * (num_envs - len(made))], next_seed, info_metrics)
-    if first is not None:
-        first.close()
-    if mode == "async":
-        return GymVectorEnv(gym.vector.AsyncVectorEnv([factory] * num_envs, shared_memory=True), info_metrics)
-    if mode == "gymnasium_sync":
-        return GymVectorEnv(gym.vector.SyncVectorEnv([factory] * num_envs), info_metrics)
-    if mode == "vector_entry_point":
-        if not isinstance(env, str):
-            raise ConfigError("gym_env_vectorize_mode='vector_entry_point' needs a registered env id")
-        register_namespace(env)
-        try:
-            envs = gym.make_vec(env, num_envs=num_envs, vectorization_mode="vector_entry_point", **(env_config or {}))
-        except gym.error.Error as error:
-            raise EnvError(f"env {env!r} has no vector entry point; use gym_env_vectorize_mode='auto'") from error
-        if created is not None:
-            created(envs)
-        return GymVectorEnv(envs, info_metrics)
-    raise ConfigError(f"gym_env_vectorize_mode={mode!r}: expected one of {', '.join(VECTORIZE_MODES)}")

@@ -8,28 +8,12 @@ from typing import NamedTuple, Protocol
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.envs.acting_loop import ActingLoop, ModulePolicy
 from rlkit_core.envs.episodes import EpisodeCounter, EpisodeQuota
+from rlkit_core.envs.resume.seeds import EpisodeSeeds
 from rlkit_core.envs.rollout_buffers import RolloutBuffers
 from rlkit_core.seeding import SeedTree
 
 CHUNK = 64
 """Steps that are sampled at once while it is unknown how long the episodes are."""
-
-
-class EpisodeSeeds:
-    """Seeds of further episodes that an env starts by itself; none until :meth:`give`."""
-
-    def __init__(self) -> None:
-        self._queues: list[list[int]] | None = None
-
-    def give(self, queues: Sequence[Sequence[int]] | None) -> None:
-        """Let env n's next episodes begin with the seeds ``queues[n]``; None: let envs use their own generators."""
-        self._queues = None if queues is None else [list(reversed(queue)) for queue in queues]
-
-    def __call__(self, n: int) -> int | None:
-        """The seed of env n's next episode, or None."""
-        if self._queues is None or not self._queues[n]:
-            return None
-        return self._queues[n].pop()
 
 
 class Played(NamedTuple):

@@ -15,6 +15,8 @@ from rlkit_core.envs import EnvRunner
 from rlkit_core.errors import ConfigError
 from rlkit_core.models import Encoder, ModelConfig
 
+pytestmark = pytest.mark.usefixtures("next_step_resets")
+
 WORDS = ("go left", "right", "stay")
 TEXT = gym.spaces.Text(10, charset="abcdefghijklmnopqrstuvwxyz ")
 

@@ -83,8 +83,9 @@ def config_for(env, envs=2, **env_runners):
     )
 
 
-def test_same_step_reset_keeps_final_observations_aside():
-    runner = EnvRunner(config_for(Counting))
+@pytest.mark.parametrize("mode", ["sync", "gymnasium_sync"])
+def test_same_step_reset_keeps_final_observations_aside(mode):
+    runner = EnvRunner(config_for(Counting, gym_env_vectorize_mode=mode))
     rollout = runner.sample(num_timesteps=14)["default_policy"]
     assert rollout.num_steps == 7
     assert rollout["obs"][:, 0].tolist() == [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2], [2, 0]]
@@ -106,6 +107,7 @@ def test_a_terminated_step_needs_no_final_observation():
     assert rollout["terminateds"][2].all()
 
 
+@pytest.mark.usefixtures("next_step_resets")
 def test_next_step_reset_masks_the_reset_row():
     runner = EnvRunner(config_for(Counting, gym_env_vectorize_mode="gymnasium_sync"))
     assert not runner.env.same_step_reset
@@ -126,7 +128,8 @@ def test_modes_agree_on_the_experience():
     rows = {}
     for mode in ("sync", "gymnasium_sync", "async"):
         runner = EnvRunner(config_for("CartPole-v1", envs=1, gym_env_vectorize_mode=mode))
-        rollout = runner.sample(num_timesteps=1)["default_policy"]
+        rollout = runner.sample(num_timesteps=100)["default_policy"]  # over several resets
+        assert rollout["terminateds"].sum() > 1
         rows[mode] = (rollout["obs"].clone(), rollout["actions"].clone(), rollout["action_logp"].clone())
         runner.stop()
     for mode in ("gymnasium_sync", "async"):

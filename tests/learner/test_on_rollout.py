@@ -11,6 +11,8 @@ from rlkit_core.errors import PluginError
 from rlkit_core.learner.drivers import DriverSet
 from rlkit_core.testing import make_multi_agent
 
+pytestmark = pytest.mark.usefixtures("next_step_resets")
+
 ID = "default_policy"
 
 

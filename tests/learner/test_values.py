@@ -12,6 +12,8 @@ from rlkit_core.envs import EnvRunner
 from rlkit_core.learner import values, values_of_rollout
 from rlkit_core.testing import RandomEnv
 
+pytestmark = pytest.mark.usefixtures("next_step_resets")
+
 
 @pytest.mark.parametrize("mode", ["sync", "gymnasium_sync"])
 @pytest.mark.parametrize("share", [True, False])

@@ -14,6 +14,8 @@ from rlkit_appo import APPOConfig
 sys.path.insert(0, str(Path(__file__).parents[2] / "rlkit-impala" / "tests"))
 from impala_oracle import perturbed, stepwise, vtrace_by_steps
 
+pytestmark = pytest.mark.usefixtures("next_step_resets")
+
 GAMMA = 0.9
 
 

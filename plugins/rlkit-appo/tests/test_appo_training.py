@@ -20,6 +20,8 @@ from rlkit_impala.batches import Batch
 sys.path.insert(0, str(Path(__file__).parents[2] / "rlkit-impala" / "tests"))
 from impala_envs import Picky
 
+pytestmark = pytest.mark.usefixtures("next_step_resets")
+
 DIST_INPUTS = "target_network_action_dist_inputs"
 LAG = "diff_num_grad_updates_vs_sampler_policy_max"
 

@@ -18,6 +18,8 @@ from rlkit_dqn import DQNConfig
 sys.path.insert(0, str(Path(__file__).parent))
 from dqn_envs import Masked, Spaces
 
+pytestmark = pytest.mark.usefixtures("next_step_resets")
+
 ID = "default_policy"
 
 

@@ -16,6 +16,8 @@ from rlkit_impala import IMPALAConfig
 sys.path.insert(0, str(Path(__file__).parent))
 from impala_oracle import perturbed, stepwise, vtrace_by_steps
 
+pytestmark = pytest.mark.usefixtures("next_step_resets")
+
 GAMMA = 0.9
 MODES = ["sync", "gymnasium_sync"]
 MODELS = {

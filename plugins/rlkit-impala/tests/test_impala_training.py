@@ -18,6 +18,8 @@ from rlkit_impala.batches import Batch, Gatherer
 sys.path.insert(0, str(Path(__file__).parent))
 from impala_envs import OneIsSlow, Picky
 
+pytestmark = pytest.mark.usefixtures("next_step_resets")
+
 LAG = "diff_num_grad_updates_vs_sampler_policy"
 
 

@@ -13,6 +13,8 @@ from oracle_envs import ConstantReward, TwoKinds
 from rlkit_core.learner import values_of_rollout
 from rlkit_impala import IMPALAConfig
 
+pytestmark = pytest.mark.usefixtures("next_step_resets")
+
 sys.path.insert(0, str(Path(__file__).parent))
 
 GAMMA = 0.8

@@ -12,6 +12,8 @@ from rlkit_core.data.nested import flatten_time, index_rows
 from rlkit_core.envs import EnvRunner
 from rlkit_offpolicy import PrioritizedReplayBuffer, ReplayBuffer, n_step_returns
 
+pytestmark = pytest.mark.usefixtures("next_step_resets")
+
 GAMMA = 0.8
 MODES = ["sync", "gymnasium_sync"]
 

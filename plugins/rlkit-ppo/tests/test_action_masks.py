@@ -9,6 +9,8 @@ import torch
 
 from rlkit_ppo import PPOConfig
 
+pytestmark = pytest.mark.usefixtures("next_step_resets")
+
 BITS = gym.spaces.MultiBinary
 
 ACTIONS = {

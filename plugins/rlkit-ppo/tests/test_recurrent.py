@@ -110,6 +110,7 @@ def oracle_loss(module, rollout):
     return -surrogate + 0.5 * (values - targets)[valid].square().mean() - 0.01 * dist.entropy()[valid].mean()
 
 
+@pytest.mark.usefixtures("next_step_resets")
 @pytest.mark.parametrize("mode", ["sync", "gymnasium_sync"])
 @pytest.mark.parametrize(
     "model_config",
@@ -170,6 +171,7 @@ def test_a_resumed_run_equals_the_one_that_went_on(tmp_path, mode):
                 assert np.array_equal(np.asarray(mine), np.asarray(his)), name
 
 
+@pytest.mark.usefixtures("next_step_resets")
 @pytest.mark.parametrize("mode", ["sync", "gymnasium_sync"])
 def test_the_value_of_a_constant_reward_reaches_its_limit(mode):
     config = (
@@ -189,6 +191,7 @@ def test_the_value_of_a_constant_reward_reaches_its_limit(mode):
         np.testing.assert_allclose(values[keep].numpy(), 5.0, rtol=0.04)
 
 
+@pytest.mark.usefixtures("next_step_resets")
 def test_observation_statistics_are_those_of_the_updates_before():
     with algorithm(Ragged, "gymnasium_sync", {"normalize_observations": True, "use_gru": True}) as algo:
         runner_part = _normalizer(algo.env_runner.acting_module)

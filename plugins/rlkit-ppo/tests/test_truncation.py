@@ -12,6 +12,8 @@ from oracle_envs import ConstantReward, TwoKinds
 
 from rlkit_ppo import PPOConfig
 
+pytestmark = pytest.mark.usefixtures("next_step_resets")
+
 sys.path.insert(0, str(Path(__file__).parent))
 
 GAMMA = 0.8

@@ -97,6 +97,19 @@ class CoreSettings(SectionedSettings):
         help="Leave out gymnasium's passive env checker, which costs time each step.",
         converter=boolean,
     )
+    replay: bool = setting(
+        True,
+        section="environment",
+        help="A resumed run goes on in the middle of episodes: each env is reset with its seed and given its actions "
+        "again. False: it begins with fresh episodes.",
+        converter=boolean,
+    )
+    replay_limit: int = setting(
+        20_000,
+        section="environment",
+        help="An open episode of more steps is not replayed; a resumed run begins a fresh one in that env.",
+        converter=integer(ge=1),
+    )
 
     env_runner_cls: type[Any] | None = setting(
         section="env_runners",
@@ -436,6 +449,13 @@ class CoreSettings(SectionedSettings):
         section="debugging",
         help="Root of all random numbers; None draws one.",
         converter=optional(integer(ge=0, le=2**32 - 1)),
+    )
+    seed_resets: bool = setting(
+        True,
+        section="debugging",
+        help="Each episode has a seed of its own, so that a resumed run can go on in its middle. False: envs go on "
+        "with their own generators, where seeding is slow.",
+        converter=boolean,
     )
     log_level: str | None = setting(
         section="debugging",

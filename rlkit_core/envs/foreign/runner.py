@@ -177,6 +177,14 @@ class ForeignRunner(Runner):
     def reset_envs(self) -> None:
         """Nothing: it begins where it likes, and says ``fresh_start``."""
 
+    def get_open(self) -> dict[str, Any]:
+        """Nothing that is known here; see :meth:`get_state`."""
+        return {}
+
+    def resume_open(self, state: dict[str, Any]) -> list[str | None]:
+        """Nothing: that is its own affair."""
+        return [None] * self.num_envs
+
     # -- state and end --------------------------------------------------------------------------------------------
 
     def get_state(self) -> dict[str, Any]:

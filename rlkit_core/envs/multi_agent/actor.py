@@ -40,6 +40,7 @@ class ModuleActor:
         columns: the same.
         packer: makes arrays of observations that are none; None where all are.
         known: agents whose spaces are those of the columns.
+        example: one of its agents; None before there was one.
 
     Raises:
         ConfigError: the module packs no such observations.
@@ -56,6 +57,7 @@ class ModuleActor:
         self._exploration_noise = exploration_noise
         self._samplers: dict[bool, ActionSampler] = {}
         self.known: set[AgentID] = set()
+        self.example: AgentID | None = None
         self._noise: list[Tensor] = []
         self._expected = 0
 
@@ -64,6 +66,7 @@ class ModuleActor:
         if len(self.known) >= MOST_KNOWN:
             self.known.clear()
         self.known.add(agent)
+        self.example = agent
 
     def begin(self, num_steps: int) -> None:
         """Expect no more than so many steps from now on: as many random numbers are drawn at once as they need."""

@@ -7,16 +7,17 @@ that it has acted on already and whose reward or next observation is still to co
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from heapq import heappop, heappush
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import torch
 from attrs import define
 
 from rlkit_core.columns import Columns
-from rlkit_core.data.nested import Nested, own_copy
+from rlkit_core.data.nested import Nested, leaves, own_copy
 from rlkit_core.envs.multi_agent.blocks import Array, Block, ObservationBlock
 from rlkit_core.envs.multi_agent.memory import SlotMemory
 from rlkit_core.envs.multi_agent.places import Acting, Final
@@ -267,6 +268,60 @@ class AgentColumns:
                 seat.at = seat.since = seat.slot
         for name in self.outputs if len(waiting) else ():
             self.returned[name] = None
+
+    # -- from run to run ------------------------------------------------------------------------------------------
+
+    def get_state(self) -> dict[str, Any]:
+        """Who is there, and what :meth:`begin` would carry into row 0; between two rollouts."""
+        heads, slots = self.heads(), np.arange(self.width)
+        taken = np.array([seat is not None for seat in self.seats], np.bool_)
+        source = np.where(taken, heads, np.maximum(heads - self.width, slots))
+        waiting = [seat.slot for seat in self.seats if seat is not None and seat.open]
+
+        def carried(leaf: Array, flat: Array) -> Array:
+            row: Array = leaf[0].copy()
+            row[waiting] = flat[heads[waiting]]
+            return row
+
+        rewards = np.zeros(self.width, np.float32)
+        rewards[waiting] = self.rewards.flat[heads[waiting]]
+        return {
+            "rows": self.rows,
+            "seats": [
+                None if seat is None else [seat.agent, seat.env_index, seat.open, seat.total, seat.length]
+                for seat in self.seats
+            ],
+            "free": [[env, list(free)] for env, free in self._free.items()],
+            "seen": {name: [leaf[source] for leaf in leaves(block.flat)] for name, block in self.seen()},
+            "rewards": rewards,
+            "outputs": {name: nested_map(carried, block.arrays, block.flat) for name, block in self.outputs.items()},
+            "memory": None if self.memory is None else self.memory.get_state(),
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from :meth:`get_state`; these are new columns.
+
+        Raises:
+            ValueError: it is of other spaces, or of another module.
+        """
+        width = len(state["seats"])
+        self.seats, self._rest = [None] * width, [0] * width
+        self._resize(max(self.rows, int(state["rows"])), width)
+        self._free = {int(env): [int(slot) for slot in free] for env, free in state["free"]}
+        for name, block in self.seen():
+            for own, kept in zip(leaves(block.arrays), state["seen"][name], strict=True):
+                own[0] = kept
+        self.rewards.arrays[0] = state["rewards"]
+        for name, values in state["outputs"].items():
+            tensors = nested_map(lambda x: torch.from_numpy(np.array(x)), values)
+            self.outputs[name] = Block.like(tensors, self.rows, width)
+            self.outputs[name].write_row(0, tensors)
+        if self.memory is not None:
+            self.memory.set_state(state["memory"] or {"now": {}})
+        for slot, seat in enumerate(state["seats"]):
+            if seat is not None:
+                agent, env, open_, total, length = seat
+                self.seats[slot] = Seat(agent, self, int(env), slot, slot, slot, bool(open_), float(total), int(length))
 
 
 @define(eq=False)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rlkit_core.columns import Columns
 from rlkit_core.data.nested import Nested, map_leaves
@@ -13,6 +15,7 @@ from rlkit_core.data.sequences import max_seq_len
 from rlkit_core.envs.multi_agent.blocks import Array, Block
 from rlkit_core.models.base import PREV_ACTIONS, PREV_REWARDS
 from rlkit_core.models.previous import no_previous_action
+from rlkit_core.spaces import nested_map
 
 if TYPE_CHECKING:
     from rlkit_core.rl_module import RLModule
@@ -152,8 +155,47 @@ class SlotMemory:
             index = torch.from_numpy(waiting)
             self._stored.write(waiting, map_leaves(lambda x: x.index_select(0, index), self._before))
 
+    def get_state(self) -> dict[str, Any]:
+        """Arrays of what the slots' next steps read, and of what belongs to their last ones."""
+        stored = None if self._stored is None else nested_map(np.copy, self._stored.arrays)
+        before = None if self._before is None else _arrays(self._before)
+        return {
+            "now": {name: _arrays(now) for name, now in self._now.items()},
+            "before": before,
+            "stored": stored,
+            "fresh": list(self._fresh),
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from :meth:`get_state`, with as many slots.
+
+        Raises:
+            ValueError: it is another module's.
+        """
+        if state["now"].keys() != self._now.keys():
+            raise ValueError(
+                f"the module reads {list(self._now)} of previous steps, and there are {list(state['now'])}"
+            )
+        self._now = {name: map_leaves(_back, state["now"][name], now) for name, now in self._now.items()}
+        if self._before is not None:
+            self._before = map_leaves(_back, state["before"], self._before)
+        if self._stored is not None:
+            # All of it: what was there before is seen where a column has no steps, though it is masked.
+            map_leaves(np.copyto, self._stored.arrays, state["stored"])
+        self._fresh = [int(slot) for slot in state["fresh"]]
+
     def states(self, steps: int) -> Nested:
         """States before rows ``0, seq_len, ...`` of the first ``steps`` rows, ``[G, N, ...]``."""
         assert self._stored is not None
         assert self.seq_len is not None
         return self._stored.steps(-(-steps // self.seq_len))
+
+
+def _arrays(values: Nested) -> Nested:
+    return map_leaves(lambda x: x.numpy().copy(), values)
+
+
+def _back(kept: Array, like: Tensor) -> Tensor:
+    if kept.shape != tuple(like.shape):
+        raise ValueError(f"the module reads {tuple(like.shape)} of previous steps, and there are {kept.shape}")
+    return torch.from_numpy(np.array(kept))

@@ -7,11 +7,16 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+import gymnasium as gym
+
 from rlkit_core.columns import Columns
+from rlkit_core.data.nested import leaves
 from rlkit_core.envs.multi_agent.columns import MISFITS, AgentColumns, Seat
 from rlkit_core.envs.multi_agent.episode_log import EpisodeLog
 from rlkit_core.envs.multi_agent.misfits import all_finite, misfit
+from rlkit_core.envs.multi_agent.open_episode import EpisodeRecord, is_as_it_was, is_plain, sum_of
 from rlkit_core.envs.multi_agent.protocol import AgentEnv, AgentEpisode, AgentID, AgentStep
+from rlkit_core.envs.resume.replay import NOT_DETERMINISTIC, UnlikeError
 from rlkit_core.errors import EnvError, NonFiniteError, RLKitError
 from rlkit_core.spaces import nested_map
 
@@ -37,6 +42,7 @@ class PlayedEnv:
         runner_index: whose.
         modules: says which module acts for an agent.
         said: names of envs of which it has been said that they give truncated agents no last observation.
+        limit: steps of an open episode that are kept, to go on with it elsewhere; None: none.
         next_seed: called with ``index`` when a further episode starts; its seed, or None.
 
     Attributes:
@@ -49,7 +55,15 @@ class PlayedEnv:
     """
 
     def __init__(
-        self, index: int, env: AgentEnv, *, runner_index: int, modules: Modules, next_seed: NextSeed, said: set[str]
+        self,
+        index: int,
+        env: AgentEnv,
+        *,
+        runner_index: int,
+        modules: Modules,
+        next_seed: NextSeed,
+        said: set[str],
+        limit: int | None = None,
     ) -> None:
         self.index, self.env = index, env
         self._runner_index, self._modules, self._next_seed, self._said = runner_index, modules, next_seed, said
@@ -66,6 +80,7 @@ class PlayedEnv:
         self._began: tuple[int | None, int] = (None, 0)  # last seed, episodes begun since
         self._steps, self._total = 0, 0.0
         self.episode = AgentEpisode("", index)
+        self._record = EpisodeRecord(limit)
 
     def uses(self, module_id: str) -> bool:
         """Whether an agent of the open episode is mapped to a module."""
@@ -95,6 +110,7 @@ class PlayedEnv:
         self._began = (self._began[0], self._began[1] + 1) if seed is None else (seed, 1)
         self.episode = AgentEpisode(f"{self._runner_index}-{self.index}-{self._episodes}", self.index)
         self._columns, self._steps, self._total = {}, 0, 0.0
+        self._record.begin()
         try:
             observations, _ = self.env.reset(seed)
         except RLKitError as error:
@@ -128,10 +144,12 @@ class PlayedEnv:
             ) from error
         observations, rewards, terminateds, truncateds, _, over = step
         self._steps += 1
-        total = float(sum(rewards.values()))
+        total = sum_of(rewards)
         if not math.isfinite(total):
             self._check_finite(rewards, actions)
         self._total += total
+        self._record.sent.append(actions)
+        self._record.totals.append(total)
         keys = self._turn.keys()
         usual = (
             not over
@@ -277,6 +295,83 @@ class PlayedEnv:
             self.begin(self._next_seed(self.index))
         else:
             self._set_turn([])
+
+    # -- from run to run ------------------------------------------------------------------------------------------
+
+    def tidy(self) -> None:
+        """Forget what is kept of an episode that is too long for it; once a rollout."""
+        self._record.trim()
+
+    def get_state(self) -> dict[str, Any]:
+        """How many episodes have begun, and the open one; under ``problem`` why that cannot be gone on with."""
+        return {"episodes": self._episodes, "problem": self._problem(), "open": self._open()}
+
+    def _problem(self) -> str | None:
+        if self._began[0] is None or self._began[1] != 1:
+            return "it was reset without a seed"
+        for agent, columns in self._columns.items():
+            if not is_plain(agent):
+                return f"the id of its agent {agent!r} is no text, number or tuple of them"
+            if any(leaf.dtype == object for _, block in columns.seen() for leaf in leaves(block.flat)):
+                return f"observations of its agent {agent!r} have no fixed array"
+        return self._record.problem
+
+    def _open(self) -> dict[str, Any]:
+        if self._problem() is not None:
+            return {}
+        return {
+            "seed": self._began[0],
+            "id": self.episode.id_,
+            "steps": self._steps,
+            "total": self._total,
+            "mapped": [[agent, columns.module_id] for agent, columns in self._columns.items()],
+            "agents": list(self.episode.agents),
+            "seats": [[agent, seat.slot] for agent, seat in self.seats.items()],
+            "acting": [seat.agent for seat in self.acting],
+            "record": self._record.get_state(self._played()),
+        }
+
+    def _played(self) -> dict[AgentID, tuple[str, gym.Space[Any]]]:
+        return {agent: (columns.module_id, columns.spaces[1]) for agent, columns in self._columns.items()}
+
+    def resume(self, state: Mapping[str, Any], columns: Mapping[str, AgentColumns]) -> str | None:
+        """Go on from :meth:`get_state`.
+
+        Args:
+            state: what it gave.
+            columns: of each module, with the seats of this env's agents.
+
+        Returns:
+            Why the env has to be reset; None where it is where it was.
+        """
+        self._episodes = int(state["episodes"])
+        open_ = state["open"]
+        if not open_:
+            return str(state["problem"])
+        self._began = (int(open_["seed"]), 1)
+        self.episode = AgentEpisode(open_["id"], self.index, list(open_["agents"]))
+        self._steps, self._total = int(open_["steps"]), float(open_["total"])
+        self._columns = {agent: columns[module_id] for agent, module_id in open_["mapped"]}
+        self.seats = {}
+        for agent, slot in open_["seats"]:
+            seat = self._columns[agent].seats[slot]
+            assert seat is not None
+            self.seats[agent] = seat
+        self._record.set_state(open_["record"], self._played())
+        try:
+            seen = self._record.replay(self.env, int(open_["seed"]))
+        except UnlikeError as error:
+            return str(error)
+        if seen.keys() != set(open_["acting"]):
+            return f"{NOT_DETERMINISTIC}: other agents are to act after {self._steps} steps"
+        acting = [self.seats[agent] for agent in open_["acting"]]
+        for seat in acting:
+            block = seat.columns.obs
+            if not is_as_it_was(block.space, seen[seat.agent], block.flat, seat.at):
+                return f"{NOT_DETERMINISTIC}: agent {seat.agent!r} sees something else after {self._steps} steps"
+        self._wants_state = any(one.env_state is not None for one in self._columns.values())
+        self._set_turn(acting)
+        return None
 
     # -- what is wrong --------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -16,17 +16,18 @@ from rlkit_core.data.rollout import Rollout
 from rlkit_core.distributions.noise import NoiseProcess
 from rlkit_core.envs.acting_modules import ActingModules, Spaces
 from rlkit_core.envs.events import EpisodeReport
+from rlkit_core.envs.gym_vectors.make import OWN_MODES
 from rlkit_core.envs.multi_agent.actor import ModuleActor
 from rlkit_core.envs.multi_agent.columns import AgentColumns, Seat
 from rlkit_core.envs.multi_agent.episode_log import EpisodeLog
 from rlkit_core.envs.multi_agent.memory import SlotMemory
+from rlkit_core.envs.multi_agent.open_episode import is_plain
 from rlkit_core.envs.multi_agent.places import Acting
 from rlkit_core.envs.multi_agent.played_env import PlayedEnv
 from rlkit_core.envs.multi_agent.protocol import AgentEnv, AgentEpisode, AgentID
 from rlkit_core.envs.multi_agent.to_rollout import make_rollout
 from rlkit_core.envs.runner_base import Runner, RunnerSettings
-from rlkit_core.envs.vector import OWN_MODES
-from rlkit_core.errors import ConfigError, EnvError
+from rlkit_core.errors import ConfigError, EnvError, RLKitError
 from rlkit_core.rl_module.agent_mapping import SpacePair, spaces_by_module
 from rlkit_core.rl_module.module_set import ModuleSet
 from rlkit_core.seeding import SeedTree
@@ -81,7 +82,15 @@ class MultiAgentEnvRunner(Runner):
         self.modules = ActingModules(config, self._spaces, self._rng, agents=self.agents)
         said: set[str] = set()
         self.envs = [
-            PlayedEnv(n, env, runner_index=worker_index, modules=self, next_seed=self._episode_seeds, said=said)
+            PlayedEnv(
+                n,
+                env,
+                runner_index=worker_index,
+                modules=self,
+                next_seed=self._episode_seeds,
+                said=said,
+                limit=self.replay_limit,
+            )
             for n, env in enumerate(made)
         ]
         self._actors: dict[str, ModuleActor] = {}
@@ -252,6 +261,7 @@ class MultiAgentEnvRunner(Runner):
         to_reset, self._to_reset = self._to_reset, {}
         for env in self.envs:
             env.log = logs[env.index % len(logs)]
+            env.tidy()
             if env.index in to_reset:
                 env.abandon()
         self._rows = num_steps + 2  # one that was carried, and one to act on
@@ -344,6 +354,63 @@ class MultiAgentEnvRunner(Runner):
         for env in self.envs:
             env.play(None)
         self.reset_envs()
+
+    # -- from run to run ------------------------------------------------------------------------------------------
+
+    def get_open(self) -> dict[str, Any]:
+        """See :meth:`Runner.get_open`."""
+        if len(self._to_reset) == self.num_envs:
+            return {"to_reset": list(self._to_reset.items())}
+        return {
+            "to_reset": list(self._to_reset.items()),
+            "columns": {
+                module_id: {"example": actor.example, **actor.columns.get_state()}
+                for module_id, actor in self._actors.items()
+                if is_plain(actor.example)
+            },
+            "envs": [env.get_state() for env in self.envs],
+        }
+
+    def resume_open(self, state: dict[str, Any]) -> list[str | None]:
+        """See :meth:`Runner.resume_open`."""
+        problems: list[str | None] = [None] * self.num_envs
+        for env in self.envs:
+            env.forget()
+        noise = {module_id: process.get_state() for module_id, process in self.noise_processes().items()}
+        self._noise_to_restore.update(noise)  # of the checkpoint, too
+        self._actors, self._turn = {}, None
+        self._to_reset = {int(n): seed for n, seed in state["to_reset"]}
+        if "envs" not in state:
+            return problems
+        try:
+            for module_id, kept in state["columns"].items():
+                spaces = self._spaces_of(self._first_env, kept["example"])
+                actor = self._actors[module_id] = self._new_actor(module_id, spaces, self._first_env)
+                actor.get_to_know(kept["example"])
+                actor.columns.set_state(kept)
+        except (RLKitError, LookupError, ValueError) as error:
+            self._actors = {}
+            raise ValueError(str(error)) from error
+        columns = {module_id: actor.columns for module_id, actor in self._actors.items()}
+        for env, kept in zip(self.envs, state["envs"], strict=True):
+            if env.index not in self._to_reset:
+                problems[env.index] = env.resume(kept, columns)
+        lost = [n for n, problem in enumerate(problems) if problem is not None]
+        if lost:
+            seeds = self.fresh_seeds()
+            self._to_reset.update({n: seeds[n] for n in lost})
+            self._leave(columns, set(self._to_reset))
+        return problems
+
+    def _leave(self, columns: Mapping[str, AgentColumns], envs: set[int]) -> None:
+        """Let the agents of some envs leave their seats."""
+        for one in columns.values():
+            for seat in list(one.seats):
+                if seat is not None and seat.env_index in envs:
+                    one.leave(seat)
+        for env in self.envs:
+            if env.index in envs:
+                env.forget()
 
     def stop(self) -> None:
         """Close the envs."""

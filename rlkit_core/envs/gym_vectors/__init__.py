@@ -1,0 +1,1 @@
+"""Envs stepped by gymnasium's vector classes, or by an env's own."""

@@ -1,0 +1,147 @@
+"""As with one agent: a save changes nothing, and another runner goes on in the middle of lives, to the last bit."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from actor_critic import ACConfig
+from rlkit_core.checkpoint import strict_json
+from rlkit_core.checkpoint.tree import EncodedTree, decode_tree, encode_tree
+from rlkit_core.envs import EnvRunnerGroup, MultiAgentEnv
+from rlkit_core.spaces import leaves
+from rlkit_core.testing import MultiAgentCartPole
+
+
+class Crowd(MultiAgentEnv):
+    """Agents turn up, wait, act, are paid late and end, all as the env's own random numbers say."""
+
+    possible_agents = tuple(f"a{k}" for k in range(5))
+    observation_space = gym.spaces.Dict(
+        {"x": gym.spaces.Box(-np.inf, np.inf, (2,), np.float32), "n": gym.spaces.Discrete(4)}
+    )
+
+    def __init__(self, length: int = 14, box: bool = False, forgets: bool = False) -> None:
+        self.length, self.forgets = length, forgets
+        self.action_space = gym.spaces.Box(-1.0, 1.0, (2,), np.float32) if box else gym.spaces.Discrete(3)
+        self.resets = 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.resets += 1
+        self.t, self.there, self.waiting = 0, ["a0", "a3"], {}
+        self.life = int(self.np_random.integers(self.length // 2, self.length + 1))
+        return {agent: self.seen() for agent in self.there}, {}
+
+    def seen(self):
+        x = self.np_random.normal(size=2).astype(np.float32) + (self.resets if self.forgets else 0)
+        return {"x": x, "n": int(self.np_random.integers(4))}
+
+    def step(self, action_dict):
+        self.t += 1
+        observations, rewards, terminateds, truncateds = {}, {}, {}, {}
+        for agent, action in action_dict.items():
+            self.waiting[agent] = float(np.sum(action))
+        for agent in list(self.there):
+            if agent not in self.waiting:
+                continue
+            if self.np_random.random() < 0.3:  # it waits, and may be paid meanwhile
+                if self.np_random.random() < 0.5:
+                    rewards[agent] = float(self.np_random.normal())
+                continue
+            rewards[agent] = self.waiting.pop(agent) + float(self.np_random.normal())
+            end = self.np_random.random()
+            if end < 0.15 and len(self.there) > 1:
+                self.there.remove(agent)
+                (terminateds if end < 0.08 else truncateds)[agent] = True
+            observations[agent] = self.seen()
+        for agent in self.possible_agents:
+            if agent not in self.there and self.np_random.random() < 0.2 and agent not in observations:
+                self.there.append(agent)
+                observations[agent] = self.seen()
+        if self.t >= self.life:
+            truncateds["__all__"] = True
+            observations.update({agent: self.seen() for agent in self.there})
+        return observations, rewards, terminateds, truncateds, {}
+
+
+def through_files(state: Any) -> Any:
+    """As a checkpoint gives it back."""
+    encoded = encode_tree(state)
+    document = strict_json.loads(strict_json.dumps(encoded.document, indent=None), "state.json")
+    return decode_tree(EncodedTree(document, {name: tensor.clone() for name, tensor in encoded.tensors.items()}))
+
+
+def config(env: Any = Crowd, envs: int = 2, modules: int = 2, model: dict[str, Any] | None = None, **env_config: Any):
+    ids = [f"m{k}" for k in range(modules)]
+    return (
+        ACConfig()
+        .environment(env, env_config=env_config)
+        .multi_agent(policies=ids, policy_mapping_fn=lambda agent, episode: ids[ord(str(agent)[-1]) % modules])
+        .env_runners(num_envs_per_env_runner=envs)
+        .rl_module(model_config={"fcnet_hiddens": [4], "lstm_cell_size": 3, "max_seq_len": 4, **(model or {})})
+        .debugging(seed=3)
+    )
+
+
+def everything(rollouts: dict[str, Any]) -> dict[str, Any]:
+    parts = {}
+    for module_id, rollout in rollouts.items():
+        for name, column in rollout.columns.items():
+            parts[f"{module_id} {name}"] = column
+        more = ("bootstrap_obs", "bootstrap_inputs", "final_obs", "final_inputs", "final_index", "loss_mask", "cut")
+        for name in (*more, "state_in", "episode_starts", "fresh_start"):
+            parts[f"{module_id} {name}"] = getattr(rollout, name)
+    return {
+        f"{name}/{k}": leaf.clone() if isinstance(leaf, torch.Tensor) else leaf
+        for name, part in parts.items()
+        for k, leaf in enumerate(leaves(part))
+    }
+
+
+def same(a: dict[str, Any], b: dict[str, Any]) -> None:
+    assert a.keys() == b.keys()
+    for name, value in a.items():
+        if isinstance(value, torch.Tensor):
+            assert value.dtype == b[name].dtype, name
+            assert torch.equal(value, b[name]), name
+        else:
+            assert value == b[name], name
+
+
+def metrics(group: EnvRunnerGroup) -> str:
+    left_out = ("episode_duration_sec_mean", "num_module_columns")
+    return repr({name: value for name, value in group.get_metrics().items() if name not in left_out})
+
+
+LAYOUTS: list[dict[str, Any]] = [
+    {},
+    {"length": 500, "envs": 1, "box": True},
+    {"model": {"use_lstm": True, "lstm_use_prev_action": True, "lstm_use_prev_reward": True}},
+    {"env": MultiAgentCartPole, "num_agents": 3, "modules": 1, "envs": 3},
+]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+@pytest.mark.parametrize("pieces", [(3, 1, 7, 5, 20), (40, 2, 30)], ids=str)
+def test_another_runner_goes_on_to_the_last_bit(layout, pieces, caplog) -> None:
+    made = config(**layout).prepared()
+    alone, who = EnvRunnerGroup(made), EnvRunnerGroup(made)
+    with caplog.at_level(logging.WARNING, "rlkit_core.envs"):
+        for index, steps in enumerate(pieces):
+            wanted = everything(alone.sample(num_timesteps=steps * alone.num_envs))
+            same(everything(who.sample(num_timesteps=steps * alone.num_envs)), wanted)
+            assert metrics(who) == metrics(alone)
+            state = through_files(who.get_state())
+            if index:
+                who.stop()
+                who = EnvRunnerGroup(made)
+                who.set_state(state)
+    alone.stop()
+    who.stop()
+    assert not caplog.records
