@@ -56,6 +56,16 @@ class ChildRun:
             self._code = self._ask({"wait": self.pid})
         return self._code
 
+    def exists_after(self, iteration: int) -> bool:
+        """Whether a checkpoint of a later iteration is there."""
+        return any(name.isdigit() and int(name) > iteration for name in self.checkpoints)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended."""
+        with open(f"/proc/{self.pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+
     def end(self) -> None:
         """Kill it, if it is still there."""
         if self._code is None:
@@ -110,13 +120,18 @@ def _server() -> Iterator[Callable[[Any], int]]:
 
 @pytest.fixture
 def start(_server: Callable[[Any], int], tmp_path: Path) -> Iterator[Callable[..., ChildRun]]:
-    """``start(*args, faults=[(name, value)], env="CartPole-v1", stdout=..., stderr=...)``: begin a small run."""
+    """``start(*args, faults=[(name, value)], env="CartPole-v1", stdout=..., stderr=...)``: begin a small run.
+
+    With ``line=[...]`` the arguments of ``rlkit`` are these instead.
+    """
     begun: list[ChildRun] = []
 
-    def start_one(*args: str, faults: Any = (), env: str = "CartPole-v1", **streams: Any) -> ChildRun:
+    def start_one(
+        *args: str, faults: Any = (), env: str = "CartPole-v1", line: list[str] | None = None, **streams: Any
+    ) -> ChildRun:
         folder = tmp_path / "run"
         log = str(tmp_path / f"said-{len(begun)}")
-        line = ["train", "ac", env, "--run-dir", str(folder), *SMALL, *args]
+        line = line or ["train", "ac", env, "--run-dir", str(folder), *SMALL, *args]
         begun.append(
             ChildRun(_server, folder, {"args": line, "faults": faults, "stdout": log, "stderr": log, **streams})
         )
