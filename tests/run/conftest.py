@@ -102,7 +102,8 @@ class ChildRun:
 @pytest.fixture(scope="package")
 def _server() -> Iterator[Callable[[Any], int]]:
     helpers = Path(__file__).parents[1] / "helpers"
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(helpers)}
+    path = os.pathsep.join([str(helpers), os.environ.get("PYTHONPATH", "")])
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     command = [sys.executable, str(Path(__file__).with_name("child_runs.py"))]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env) as server:
 
