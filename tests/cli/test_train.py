@@ -135,6 +135,7 @@ def test_resume_goes_on_in_the_same_folder(trained: Path, tmp_path: Path) -> Non
         (["ac", "CartPole-v1", "--set", "minibatch_size=9999"], "minibatch_size"),
         (["CartPole-v1", "ac"], "ALGO comes before ENV, and ac is an algorithm: "),
         (["ac", "CartPole-v1", "--set", "env=Acrobot-v1"], "the environment is the second argument, CartPole-v1"),
+        (["ac", "CartPole-v1", "--stop-return", "nan"], "Stop(return_mean=nan): expected a number (or None)"),
         (["ac", "CartPole-v1", "--resume", "nowhere"], "no checkpoint at"),
         (["ac", "CartPole-v1", "--resume", "nowhere", "--seed", "1"], "leave out --set, --seed"),
     ],

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rlkit_core.errors import ActorError
+from rlkit_core.run.output import unfailing_output
 from rlkit_processes.channel import Channel, Closed, Message, Packed
 from rlkit_processes.codec import from_bytes, to_bytes, tracked_classes
 
@@ -66,7 +67,8 @@ def main(boot: Mapping[str, Any]) -> None:
     worker = _Worker(channel, boot["threads"])
     orphaned = False
     try:
-        worker.serve(boot["plugins"])
+        with unfailing_output():  # what an env prints goes where the driver's output does, and may find nobody there
+            worker.serve(boot["plugins"])
     except Closed:
         orphaned = True
     finally:

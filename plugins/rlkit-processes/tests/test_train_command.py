@@ -61,3 +61,29 @@ def test_training_with_runners_and_a_learner_in_processes(tmp_path: Path, monkey
         assert "num_episodes         3" in said.stdout
     with pytest.raises(AssertionError, match="a process was started"):
         Algorithm.from_checkpoint(folder)
+
+
+@pytest.mark.slow
+def test_an_env_that_prints_where_nobody_reads_any_more_ends_nothing(tmp_path: Path) -> None:
+    """As ``rlkit train ... | head -1``."""
+    (tmp_path / "talking.py").write_text(
+        "import gymnasium as gym\n\n\nclass Talking(gym.Wrapper):\n"
+        "    def __init__(self):\n        super().__init__(gym.make('CartPole-v1'))\n\n"
+        "    def step(self, action):\n        print('a step', flush=True)\n        return self.env.step(action)\n"
+    )
+    folder = tmp_path / "run"
+    settings = [text for one in ("num_env_runners=1", "train_batch_size=64") for text in ("--set", one)]
+    command = [sys.executable, "-c", "from rlkit_core.cli import main; main()", "train", "ac", "talking:Talking"]
+    command += ["--run-dir", str(folder), *SMALL, *settings, "--stop-iters", "4", "--no-plot"]
+    variables = {**os.environ, "PYTHONPATH": f"{HELPERS}:{tmp_path}"}
+    with subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().startswith("settings:")
+        process.stdout.close()
+        said = process.stderr.read()
+        assert process.wait(120) == 0, said
+    assert "Traceback" not in said
+    assert json.loads((folder / "summary.json").read_text())["iterations"] == 4
+    result = json.loads((folder / "results.jsonl").read_text().splitlines()[-1])
+    assert result["fault_tolerance"]["num_env_runner_restarts"] == 0
