@@ -19,7 +19,7 @@ from rlkit_core.checkpoint.saved_component import SavedComponent
 from rlkit_core.columns import COMPONENT_LEARNER_GROUP, DEFAULT_MODULE_ID
 from rlkit_core.envs import EnvRunnerGroup
 from rlkit_core.envs.runner_base import Runner
-from rlkit_core.errors import ConfigError
+from rlkit_core.errors import ActorError, ConfigError
 from rlkit_core.learner import LearnerGroup
 from rlkit_core.models.threads import is_small, torch_threads
 from rlkit_core.plugins.host import default_host
@@ -61,10 +61,7 @@ class Algorithm(Checkpointable):
         if config.seed is None:  # the seed that was drawn is kept, so that a checkpoint continues with it
             config = config.copy(copy_frozen=False).debugging(seed=self.seeds.root)
             config.freeze()
-        self.config = config
-        self.iteration = 0
-        self._training_step_calls = 0
-        self.timers = Timers()
+        self.config, self.iteration, self.timers, self._is_stopped = config, 0, Timers(), False
         self._trainable: tuple[Any, frozenset[str]] = (None, frozenset())
         self.callbacks = Callbacks(self.config, host)
         # Groups are made with what they tell, which asks for them when there is something to tell.
@@ -211,7 +208,9 @@ class Algorithm(Checkpointable):
         return self.num_env_steps_sampled_lifetime - start_steps < (config.min_sample_timesteps_per_iteration or 0)
 
     def _threads(self) -> AbstractContextManager[None]:
-        """Torch's thread count while training, as the config says; put back afterwards."""
+        """Torch's thread count while training, as the config says; put back afterwards. Raises if it was stopped."""
+        if self._is_stopped:
+            raise ActorError(f"this {type(self).__name__} was stopped; build another, or use from_checkpoint(path)")
         wanted = self.config.torch_threads
         if wanted == "auto":
             wanted = 1 if is_small(self.env_runner_group.module_as_it_was) else None
@@ -487,7 +486,8 @@ class Algorithm(Checkpointable):
             self._push_restored_weights()
 
     def stop(self) -> None:
-        """Close envs and free learners; a second call does nothing."""
+        """Close envs and free learners; nothing is trained or evaluated afterwards. A second call does nothing."""
+        self._is_stopped = True
         self.evaluation.end()
         for group in self._runner_groups():
             group.stop()

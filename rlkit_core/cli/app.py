@@ -22,7 +22,9 @@ BUILT_IN: dict[str, tuple[str, str]] = {
     "evaluate": ("rlkit_core.cli.evaluate:evaluate", "Evaluate a checkpoint."),
     "explain": ("rlkit_core.cli.explain:explain", "Show which components a run would use, and why."),
     "plugins": ("rlkit_core.cli.app:plugins", "List the plugins that are installed."),
+    "resume": ("rlkit_core.cli.resume:resume", "Go on with a run, from its newest checkpoint."),
     "train": ("rlkit_core.cli.train:train", "Train an algorithm on an environment."),
+    "verify": ("rlkit_core.cli.verify:verify", "Train the last stretch of a run again, and compare bit for bit."),
 }
 """Name of each own command: where it lives, and its line in ``rlkit --help`` (which imports none of them)."""
 

@@ -95,7 +95,8 @@ def show_differences(
     Returns:
         The exit code: 1 if anything differs.
     """
-    from rlkit_core.cli.train import apply_setting, configure
+    from rlkit_core.cli.given import apply_setting
+    from rlkit_core.cli.train import configure
 
     config = None
     with stdout_for_the_report():

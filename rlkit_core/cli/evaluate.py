@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
+from rlkit_core.cli.carry_out import warnings_as_notes
 from rlkit_core.cli.output import stdout_for_the_report
-from rlkit_core.cli.train import warnings_as_notes
 
 SHOWN = ("episode_return_mean", "episode_return_min", "episode_return_max", "episode_len_mean", "num_episodes")
 
@@ -17,7 +17,9 @@ SHOWN = ("episode_return_mean", "episode_return_min", "episode_return_max", "epi
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("--episodes", type=click.IntRange(min=1), default=100, show_default=True, help="How many to play.")
 @click.option("--seed", type=click.IntRange(min=0), help="Root of the episodes' seeds.  [default: the run's]")
-@click.option("--env", help="Play in another environment with the same spaces.")
+@click.option(
+    "--env", help="Play in another environment with the same spaces: an id, or module.path:name of a class or function."
+)
 @click.option(
     "--which",
     type=click.Choice(["last", "best"]),
@@ -31,11 +33,15 @@ def evaluate(checkpoint: Path, episodes: int, seed: int | None, env: str | None,
     with stdout_for_the_report(), warnings_as_notes():
         from rlkit_core.algorithm import Algorithm
         from rlkit_core.checkpoint.locate import locate
+        from rlkit_core.run.resuming.going_on import env_argument
         from rlkit_core.run.run_folder import stored_config
         from rlkit_core.run.writers import to_json_value
 
         path = locate(checkpoint, "best" if which == "best" else "last")
-        config = stored_config(path).prepared_to_evaluate(env)
+        stored = stored_config(path)
+        if env is None:
+            env_argument(stored, None, path)  # is not there where it was a function, which is said
+        config = stored.prepared_to_evaluate(env)
         algorithm = Algorithm.from_checkpoint(path, config=config)
         try:
             result = algorithm.evaluate(episodes, seed=seed)["env_runners"]

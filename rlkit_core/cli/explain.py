@@ -11,9 +11,10 @@ import click
 
 from rlkit_core.cli.compare_runs import show_differences
 from rlkit_core.cli.explained import explain_modules, explain_run
+from rlkit_core.cli.given import settings_option
 from rlkit_core.cli.named import check_named
 from rlkit_core.cli.output import stdout_for_the_report
-from rlkit_core.cli.train import configure, settings_option, stop_criteria
+from rlkit_core.cli.train import configure, stop_criteria
 
 _MOST_AGENTS = 8  # by name in text
 

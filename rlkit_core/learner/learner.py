@@ -95,8 +95,7 @@ class Learner(OverridePoints, Checkpointable):
         self.seeds = seeds or SeedTree.from_seed(config.seed).child("learner", 0)
         self.rng = TorchRNG(self.seeds.child("torch").seed())
         self.metrics, self.rows = Metrics(), RowLog()
-        self.device = torch.device("cpu")
-        self.weights_seq_no = 0
+        self.device, self.weights_seq_no = torch.device("cpu"), 0
         self.report_dir: Path | None = Path(config.nonfinite_dir) if config.nonfinite_dir else None
         self.optimizers = OptimizerSet()
         self.drivers = DriverSet(self)

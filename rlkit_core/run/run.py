@@ -25,7 +25,7 @@ from rlkit_core.algorithm.results import (
 )
 from rlkit_core.algorithm.run_view import in_run_folder
 from rlkit_core.algorithm.used import choices_of, used_by
-from rlkit_core.checkpoint.locate import locate, quoted, run_of
+from rlkit_core.checkpoint.locate import Which, locate, quoted, run_of
 from rlkit_core.envs.make import make_env
 from rlkit_core.envs.multi_agent.make import check_spaces
 from rlkit_core.errors import ConfigError
@@ -36,7 +36,10 @@ from rlkit_core.run.judge import Judge
 from rlkit_core.run.keeper import CheckpointKeeper, Position
 from rlkit_core.run.lock import RunLock
 from rlkit_core.run.progress import Progress, ProgressRow
+from rlkit_core.run.record import DEFAULT_EPISODES, RunRecord
 from rlkit_core.run.result_log import ResultLog
+from rlkit_core.run.resuming.going_on import Change, GoingOn, going_on
+from rlkit_core.run.resuming.weights import take_weights
 from rlkit_core.run.signals import Signals
 from rlkit_core.run.stop import Stop
 from rlkit_core.run.summary import RunSummary
@@ -87,10 +90,17 @@ class Run:
         stop: when to end; :meth:`Stop.usual` of the env unless given. With a target return, evaluation happens every
             ``evaluation_interval`` iterations (10 unless the config says) and when the mean return of training reaches
             the target.
-        evaluation_episodes: how many deterministic episodes decide about the target and make the final figure.
-        resume: a checkpoint (or run folder) to go on from.
+        evaluation_episodes: how many deterministic episodes decide about the target and make the final figure; 100
+            unless given.
+        resume: a checkpoint (or run folder) to go on from; its run says when to end, how it is evaluated and so on, as
+            far as nothing else is given. :meth:`resume` needs no config.
+        weights_from: a run folder or checkpoint whose module weights a new run begins with; all else is new.
         progress: what shows the run; nothing unless given.
-        plot: draw the learning curve at the end.
+        plot: draw the learning curve at the end; True unless given.
+
+    Raises:
+        CheckpointError: there is no checkpoint to resume from, or it is damaged.
+        ConfigError: the checkpoint is another algorithm's or environment's; :class:`RunEndedError`: it is the last one.
     """
 
     def __init__(
@@ -99,29 +109,67 @@ class Run:
         run_dir: str | Path | None = None,
         *,
         stop: Stop | None = None,
-        evaluation_episodes: int = 100,
-        resume: str | Path | None = None,
+        evaluation_episodes: int | None = None,
+        resume: str | Path | GoingOn | None = None,
+        weights_from: str | Path | None = None,
         progress: Progress | None = None,
-        plot: bool = True,
+        plot: bool | None = None,
     ) -> None:
+        self._from: GoingOn | None = None
+        if resume is not None and weights_from is not None:
+            raise ConfigError("Run(resume=...) has its weights already; leave out weights_from")
+        if resume is not None:
+            if not isinstance(resume, GoingOn):
+                resume = going_on(resume, like=config, stop=stop, evaluation_episodes=evaluation_episodes, plot=plot)
+            self._from = resume
+            config, self._record = self._from.config, self._from.record
+            run_dir = run_dir or self._from.run
+        else:
+            usual = stop or Stop.usual(config.env)
+            source = None if weights_from is None else locate(weights_from)
+            self._record = RunRecord(usual, evaluation_episodes or DEFAULT_EPISODES, plot is not False, source)
         self._config = config.copy(copy_frozen=False)
-        self._resume = locate(resume) if resume is not None else None
-        if run_dir is None:
-            run_dir = None if self._resume is None else run_of(self._resume)
-            run_dir = run_dir or folder.default_run_dir(self._name.lower(), config.env)
-        self.run_dir = Path(run_dir)
-        self.stop = stop or Stop.usual(config.env)
+        self.run_dir = Path(run_dir or folder.default_run_dir(self._name.lower(), config.env))
+        self.stop, self.evaluation_episodes = self._record.stop, self._record.evaluation_episodes
         self.progress = progress or Progress()
-        self.evaluation_episodes = evaluation_episodes
-        self._plot = plot
         self._checked = False
         self._signals = Signals(self._say)
         self._lock = RunLock(self.run_dir, self._say)
         self._log = ResultLog(self.run_dir, self._say)
-        self._judge = Judge(self.stop.return_mean, evaluation_episodes, self._signals)
+        self._judge = Judge(self.stop.return_mean, self.evaluation_episodes, self._signals)
         self._keeper: CheckpointKeeper | None = None
-        self._train_seconds = self._seconds_before = 0.0
+        self._train_seconds = 0.0
+        self._seconds_before = 0.0 if self._from is None else self._from.seconds
         self._has_begun = False
+
+    @classmethod
+    def resume(
+        cls,
+        path: str | Path,
+        run_dir: str | Path | None = None,
+        *,
+        which: Which = "last",
+        more_steps: int | None = None,
+        stop: Stop | None = None,
+        change: Change | None = None,
+        env: object = None,
+        progress: Progress | None = None,
+    ) -> Run:
+        """The run that goes on from a run folder's newest checkpoint, or from a checkpoint.
+
+        Args:
+            path: the run folder or checkpoint.
+            run_dir: where it goes on; the run's own folder unless given.
+            which, more_steps, stop, change, env: what is different from now on; see
+                :func:`~rlkit_core.run.resuming.going_on.going_on`.
+            progress: what shows it.
+
+        Raises:
+            RunEndedError: it has reached its end; ``more_steps`` moves that.
+            ConfigError, CheckpointError: as for :class:`Run`, or a setting that may not change.
+        """
+        one = going_on(path, which=which, env=env, change=change, stop=stop, more_steps=more_steps)
+        return cls(one.config, run_dir, resume=one, progress=progress)
 
     @property
     def newest_checkpoint(self) -> Path | None:
@@ -133,26 +181,24 @@ class Run:
 
         Raises:
             ConfigError: settings that do not fit, cannot be stored, or a run folder that cannot be used, or that
-                another process uses; another algorithm's or environment's checkpoint.
-            CheckpointError: there is no checkpoint to resume from, or it is damaged.
+                another process uses, or has checkpoints later than the one to go on from.
             EnvError: the env cannot be made.
         """
         if self._checked:
             return
-        if self._resume is not None:
-            self._check_resumed(self._resume)
-        else:
+        if self._from is None:
             check_to_train(self._config, self.stop)
-        folder.make_run_dir(self.run_dir, resumed=self._resume is not None)
+        else:
+            self._config.validate()
+        folder.make_run_dir(self.run_dir, resumed=self._from is not None and self._from.is_own(self.run_dir))
         self._lock.take()
+        if self._from is not None:
+            try:
+                self._from.check_newest(self.run_dir)
+            except ConfigError:
+                self._lock.release()
+                raise
         self._checked = True
-
-    def _check_resumed(self, checkpoint: Path) -> None:
-        stored, config = folder.stored_config(checkpoint), self._config
-        if type(stored) is not type(config):
-            raise ConfigError(f"{checkpoint} was made with {type(stored).__name__}, not {type(config).__name__}")
-        if isinstance(stored.env, str) and config.env is not None and stored.env != config.env:
-            raise ConfigError(f"{checkpoint} was trained in {stored.env!r}, not {config.env!r}")
 
     def fit(self) -> RunSummary:
         """Train to the end.
@@ -191,7 +237,7 @@ class Run:
                 evaluation_episodes=self.evaluation_episodes,
                 iterations=position.iteration,
                 steps=position.steps,
-                seconds=time.monotonic() - started,
+                seconds=self._seconds_before + time.monotonic() - started,
                 steps_per_s=(position.steps - steps_before) / max(self._train_seconds, 1e-9),
                 run_dir=self.run_dir,
                 checkpoint=keeper.newest,
@@ -206,23 +252,32 @@ class Run:
                 self._log.close(algorithm, self._keeper.place)
             self.progress.close()
             algorithm.stop()
-        if self._plot:
+        if self._record.plot:
             summary = summary.with_curve(f"{self._name} on {self._config.env}", self.stop.return_mean, self._say)
         summary.write(self._say, keeper.place)
         return summary
 
     def _built(self) -> Any:
         """Build the algorithm; where that fails, a new run folder does not stay behind."""
-        if self._resume is not None:
-            env = self._config.env
-            functions = {} if env is None or isinstance(env, str) else {"env": env}
-            return self._config.algo_class.from_checkpoint(self._resume, **functions)
+        if self._from is not None:
+            return self._config.algo_class.from_checkpoint(self._from.checkpoint, **self._from.settings)
         try:
-            return self._config.build_algo()
+            algorithm = self._config.build_algo()
+            if self._record.weights_from is not None:
+                self._take_weights(algorithm, self._record.weights_from)
+            return algorithm
         except BaseException:
             self._lock.release()
             with suppress(OSError):
                 self.run_dir.rmdir()
+            raise
+
+    @staticmethod
+    def _take_weights(algorithm: Algorithm, source: Path) -> None:
+        try:
+            take_weights(algorithm, source)
+        except BaseException:
+            algorithm.stop()
             raise
 
     def _keep_reports_of(self, algorithm: Algorithm) -> None:
@@ -241,11 +296,14 @@ class Run:
         folder.write_json(self.run_dir / folder.LOCK, folder.lock_of(lock, data, choices_of(algorithm)))
         seed = getattr(getattr(algorithm, "seeds", None), "root", config.seed)
         folder.write_json(self.run_dir / folder.SEEDS, {"seed": seed})
+        self._record.write(self.run_dir)
 
     def _begin(self, algorithm: Algorithm) -> CheckpointKeeper:
         """Write what is known before training, and make what accompanies it."""
         self._keep_reports_of(algorithm)
         try:
+            if self._from is not None:
+                self._from.begin_in(self.run_dir)
             self._describe(algorithm)
         except OSError as error:
             reason = error.strerror or error
@@ -258,10 +316,10 @@ class Run:
             say=self._say,
             made_again=lambda: self._describe(algorithm),
         )
-        if self._resume is not None:
-            self._seconds_before = keeper.go_on_from(self._resume, algorithm.iteration)
+        if self._from is not None:
+            keeper.go_on_from(self._from.checkpoint, algorithm.iteration)
         self._keeper = keeper
-        self._log.open(algorithm, algorithm.iteration if self._resume is not None else None)
+        self._log.open(algorithm, algorithm.iteration if self._from is not None else None)
         return keeper
 
     def _train(self, algorithm: Algorithm, keeper: CheckpointKeeper, started: float) -> tuple[_Ending, Position]:
@@ -279,7 +337,8 @@ class Run:
             latest = evaluation_return_mean(result)
             evaluation = latest if not math.isnan(latest) else evaluation
             self._log.write(algorithm, result)
-            position, seconds = self._position(algorithm, result), time.monotonic() - started
+            position = self._position(algorithm, result)
+            seconds = self._seconds_before + time.monotonic() - started
             self.progress.update(
                 ProgressRow(
                     iteration=position.iteration,

@@ -28,8 +28,8 @@ def _checked(name: str, convert: Callable[[object], Any]) -> Any:
 class Stop:
     """When a run ends; whichever is met first.
 
-    Mean return over the deterministic evaluation episodes; env steps and iterations over the life of the algorithm;
-    seconds of this run.
+    Mean return over the deterministic evaluation episodes; env steps and iterations over the life of the run; seconds
+    of this process, and those of training in earlier ones where it was resumed.
 
     Raises:
         ConfigError: a return that is not finite, or a limit that is not above 0.

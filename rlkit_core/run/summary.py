@@ -20,8 +20,8 @@ class RunSummary:
         reason: ``"solved"`` (the target return), ``"limit"``, ``"stopped"`` (by a callback) or ``"interrupted"``.
         detail: the reason in words.
         evaluation_return_mean: mean return over ``evaluation_episodes`` deterministic episodes; NaN if not evaluated.
-        iterations: over the life of the algorithm, and so are env ``steps``.
-        seconds: of this run, the last evaluation included.
+        iterations: over the life of the run, and so are env ``steps``.
+        seconds: of this process, the last evaluation included, and those of training in earlier ones.
         steps_per_s: env steps per second of training.
         checkpoint: the newest one, in the run folder or where the disk took it; None if nothing was trained.
         plot: the learning curve, or None.

@@ -12,7 +12,7 @@ import pytest
 from actor_critic import ACConfig
 from rlkit_core.algorithm import Algorithm, AlgorithmConfig
 from rlkit_core.algorithm.config.used import used_by_config
-from rlkit_core.cli.train import apply_setting
+from rlkit_core.cli.given import apply_setting
 from rlkit_core.errors import ConfigError, PluginError, PluginNotFoundError, UnknownSettingError
 from rlkit_core.plugins.discovery import scan
 from rlkit_core.plugins.host import PluginHost, use_host

@@ -10,7 +10,7 @@ import torch
 
 from actor_critic import AC, ACConfig, ACLearner, ACModule
 from rlkit_core import Algorithm, RLModule
-from rlkit_core.errors import CheckpointError, ConfigError, EnvError, NoComponentError
+from rlkit_core.errors import ActorError, CheckpointError, ConfigError, EnvError, NoComponentError
 
 
 def small(env="CartPole-v1", **training):
@@ -109,6 +109,17 @@ def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path, env, training):
         assert str(a["learners"]) == str(b["learners"])
         for key in ("episode_return_mean", "num_episodes_lifetime", "num_env_steps_sampled_lifetime"):
             np.testing.assert_equal(a["env_runners"][key], b["env_runners"][key])
+
+
+def test_nothing_is_trained_or_evaluated_after_stop(tmp_path):
+    algo = small().build_algo()
+    algo.train()
+    algo.stop()
+    for late in (algo.train, algo.evaluate):
+        with pytest.raises(ActorError, match=r"this AC was stopped; build another, or use from_checkpoint"):
+            late()
+    assert algo.iteration == 1
+    algo.stop()
 
 
 def test_two_runs_of_one_seed_are_equal_and_of_two_seeds_differ():

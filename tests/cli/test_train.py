@@ -19,9 +19,10 @@ from click.testing import CliRunner, Result
 
 from rlkit_core.algorithm import AlgorithmConfig
 from rlkit_core.cli.app import cli
-from rlkit_core.cli.train import apply_setting, parse_value, reward_threshold, stop_criteria
+from rlkit_core.cli.given import apply_setting, parse_value
+from rlkit_core.cli.train import stop_criteria
 from rlkit_core.errors import ConfigError
-from rlkit_core.run.stop import Stop
+from rlkit_core.run.stop import Stop, reward_threshold
 
 SMALL = [
     "--no-preset",
@@ -137,7 +138,7 @@ def test_resume_goes_on_in_the_same_folder(trained: Path, tmp_path: Path) -> Non
         (["ac", "CartPole-v1", "--set", "env=Acrobot-v1"], "the environment is the second argument, CartPole-v1"),
         (["ac", "CartPole-v1", "--stop-return", "nan"], "Stop(return_mean=nan): expected a number (or None)"),
         (["ac", "CartPole-v1", "--resume", "nowhere"], "no checkpoint at"),
-        (["ac", "CartPole-v1", "--resume", "nowhere", "--seed", "1"], "leave out --set, --seed"),
+        (["ac", "CartPole-v1", "--resume", "nowhere", "--seed", "1"], "leave out --seed, --no-preset and --from"),
     ],
 )
 def test_mistakes_end_at_once_with_one_message(tmp_path: Path, args: list[str], says: str) -> None:

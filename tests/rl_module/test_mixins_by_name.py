@@ -14,7 +14,7 @@ import torch
 from actor_critic import ACConfig, ACModule
 from rlkit_core import ModuleAPI, MultiRLModuleSpec, RLModule, RLModuleSpec, TorchRLModule, hookimpl
 from rlkit_core.apis import InferenceOnlyAPI
-from rlkit_core.cli.train import apply_setting
+from rlkit_core.cli.given import apply_setting
 from rlkit_core.errors import ConfigError, NoComponentError, PluginNotFoundError, SpecError
 from rlkit_core.plugins.host import default_host
 from rlkit_core.rl_module.apis.composition import composed, parts_of

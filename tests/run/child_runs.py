@@ -121,6 +121,18 @@ def poisoned(at):
     AC.training_step = poison
 
 
+def killed_at(iteration):
+    """The process is killed inside of the iteration after this one."""
+    step = AC.training_step
+
+    def die(self):
+        if self.iteration == iteration:
+            os.kill(os.getpid(), signal.SIGKILL)
+        step(self)
+
+    AC.training_step = die
+
+
 def grace(seconds):
     """A signal waits so long."""
     signals.Signals.__init__.__defaults__ = (seconds,)

@@ -123,18 +123,23 @@ def _server() -> Iterator[Callable[[Any], int]]:
 def start(_server: Callable[[Any], int], tmp_path: Path) -> Iterator[Callable[..., ChildRun]]:
     """``start(*args, faults=[(name, value)], env="CartPole-v1", stdout=..., stderr=...)``: begin a small run.
 
-    With ``line=[...]`` the arguments of ``rlkit`` are these instead.
+    With ``line=[...]`` the arguments of ``rlkit`` are these instead; ``folder`` names the run's.
     """
     begun: list[ChildRun] = []
 
     def start_one(
-        *args: str, faults: Any = (), env: str = "CartPole-v1", line: list[str] | None = None, **streams: Any
+        *args: str,
+        faults: Any = (),
+        env: str = "CartPole-v1",
+        folder: str = "run",
+        line: list[str] | None = None,
+        **streams: Any,
     ) -> ChildRun:
-        folder = tmp_path / "run"
+        place = tmp_path / folder
         log = str(tmp_path / f"said-{len(begun)}")
-        line = line or ["train", "ac", env, "--run-dir", str(folder), *SMALL, *args]
+        line = line or ["train", "ac", env, "--run-dir", str(place), *SMALL, *args]
         begun.append(
-            ChildRun(_server, folder, {"args": line, "faults": faults, "stdout": log, "stderr": log, **streams})
+            ChildRun(_server, place, {"args": line, "faults": faults, "stdout": log, "stderr": log, **streams})
         )
         return begun[-1]
 

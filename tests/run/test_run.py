@@ -175,6 +175,7 @@ def test_the_folder_tells_everything(tmp_path: Path) -> None:
     found = {path.name for path in folder.iterdir()}
     assert found == {
         "config.json",
+        "run.json",
         "versions.json",
         "plugins.lock.json",
         "seeds.json",

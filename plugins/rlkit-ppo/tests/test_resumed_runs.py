@@ -1,0 +1,49 @@
+"""A run of PPO that goes on, and is trained again to the last bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from rlkit_core import RLModule
+from rlkit_core.checkpoint.locate import read_index
+from rlkit_core.cli.app import cli
+
+SMALL = [
+    "--no-preset", "--no-plot", "--quiet", "--evaluate", "2", "--seed", "1", "--stop-iters", "3",
+    "--set", "train_batch_size=128", "--set", "minibatch_size=64", "--set", "num_epochs=2",
+    "--set", "num_envs_per_env_runner=2", "--set", "writers=['csv']", "--set", "entropy_coeff=[[0,0.1],[1000,0]]",
+    "--set", "checkpoint_every='1 iterations'", "--set", "evaluation_interval=2",
+]  # fmt: skip
+
+
+def rlkit(*args: object) -> Result:
+    return CliRunner().invoke(cli, [str(arg) for arg in args])
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["--set", "model_config.fcnet_hiddens=[8]"],
+        pytest.param(
+            ["--set", "model_config.use_lstm=true", "--set", "model_config.lstm_cell_size=8"], marks=pytest.mark.slow
+        ),
+        pytest.param(["--set", "model_config.fcnet_hiddens=[8]", "--set", "compile=null"], marks=pytest.mark.slow),
+    ],
+)
+def test_a_resumed_run_is_verified(tmp_path: Path, more: list[str]) -> None:
+    folder = tmp_path / "run"
+    begun = rlkit("train", "ppo", "CartPole-v1", "--run-dir", folder, *SMALL, *more)
+    assert begun.exit_code == 0, begun.output
+    done = rlkit("resume", folder, "--more-steps", 256, "--quiet")
+    assert done.exit_code == 0, done.output
+    assert "640 steps, 5 iterations" in done.stdout
+    assert [one.iteration for one in read_index(folder).checkpoints] == [3, 4, 5]
+    assert RLModule.from_checkpoint(folder).compute_actions(  # the module alone, of a run folder
+        [[0.0, 0.1, 0.0, -0.1]]
+    )[0].shape == (1,)
+    verified = rlkit("verify", folder)
+    assert verified.exit_code == 0, verified.output
+    assert "equal: iterations 4 to 5" in verified.stdout

@@ -1,0 +1,78 @@
+"""Settings as a command line gives them: ``--set KEY=VALUE``."""
+
+from __future__ import annotations
+
+import ast
+import json
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rlkit_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rlkit_core.algorithm.config.config import AlgorithmConfig
+
+NESTED = ("model_config", "env_config", "learner_config_dict", "evaluation_config", "components")
+
+settings_option = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a setting: lr=3e-4, model_config.fcnet_hiddens=[64,64], env_config.gravity=12, "
+    "plugin.acme-rnd.bonus=0.5. May be repeated.",
+)
+
+
+def apply_setting(config: AlgorithmConfig, text: str) -> None:
+    """Apply one ``KEY=VALUE``; ``model_config.KEY`` and the like set one entry of a free-form setting.
+
+    Raises:
+        ConfigError: no ``=``, no such setting, or a value it does not take.
+    """
+    key, sign, value_text = text.partition("=")
+    key = key.strip()
+    if not sign or not key:
+        raise ConfigError(f"--set {text!r}: expected KEY=VALUE, such as lr=3e-4")
+    value = parse_value(value_text.strip())
+    name, dot, inner = key.partition(".")
+    if not dot:
+        config.update_from_dict({key: value})
+        return
+    if name == "plugin" and "." in inner:
+        distribution, _, inner = inner.partition(".")
+        config.plugin(distribution, **{inner: value})
+        return
+    if name == "rl_module_spec" and inner:
+        from rlkit_core.rl_module import RLModuleSpec
+
+        spec = config.stored(name) or RLModuleSpec()
+        if not isinstance(spec, RLModuleSpec):
+            raise ConfigError(f"--set {text!r}: the config has a {type(spec).__name__}; write what it is to have there")
+        config.update_from_dict({name: spec.copy().change({inner: value})})
+        return
+    if name not in NESTED or not inner:
+        parts = ", ".join((*NESTED, "rl_module_spec"))
+        raise ConfigError(f"--set {text!r}: only {parts} and plugin.DISTRIBUTION have entries of their own")
+    whole = config.to_dict()[name]
+    entry = whole
+    *parents, last = [inner] if name == "components" else inner.split(".")  # places hold dots: encoder:camera.front
+    for parent in parents:
+        entry = entry.setdefault(parent, {})
+        if not isinstance(entry, dict):
+            raise ConfigError(f"--set {text!r}: {parent!r} is {entry!r}, which has no entries")
+    entry[last] = value
+    config.update_from_dict({name: whole})
+
+
+def parse_value(text: str) -> Any:
+    """A value as JSON or Python writes it; anything else is a text."""
+    words = {"true": True, "false": False, "none": None, "null": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    for read in (json.loads, ast.literal_eval):
+        with suppress(ValueError, SyntaxError):
+            return read(text)
+    return text

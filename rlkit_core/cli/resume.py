@@ -1,0 +1,49 @@
+"""``rlkit resume RUN``: go on with a run as if it had never ended, or with something changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from rlkit_core.cli.carry_out import go_on, no_plot_option, quiet_option, warnings_as_notes
+from rlkit_core.cli.given import settings_option
+from rlkit_core.run.output import unfailing_output
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--more-steps", type=click.IntRange(min=1), help="Move the run's limit by so many environment steps.")
+@settings_option
+@click.option("--env", help="module.path:name of the environment, where it was a function.")
+@click.option(
+    "--which",
+    type=click.Choice(["last", "best"]),
+    default="last",
+    show_default=True,
+    help="Go on from the newest checkpoint, or from that of the best evaluation (elsewhere, with --run-dir).",
+)
+@click.option("--run-dir", type=click.Path(path_type=Path), help="Go on in another, new folder.  [default: RUN]")
+@no_plot_option
+@quiet_option
+def resume(
+    run: Path,
+    more_steps: int | None,
+    settings: tuple[str, ...],
+    env: str | None,
+    which: Literal["last", "best"],
+    run_dir: Path | None,
+    no_plot: bool,
+    quiet: bool,
+) -> None:
+    """Go on with RUN (a run folder, or a checkpoint) from its newest checkpoint, as if it had never ended.
+
+    Algorithm, environment, settings, limits, counters and seconds are the run's. --set changes a setting from here on
+    (not those that shape the module, nor environment and seed), which run.json records. A run that has reached its end
+    says so.
+    """
+    with unfailing_output(), warnings_as_notes():
+        go_on(
+            run, run_dir, settings, more_steps=more_steps, env=env, which=which, no_plot=no_plot, quiet=quiet
+        )  # fmt: skip

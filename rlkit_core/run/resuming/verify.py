@@ -1,0 +1,143 @@
+"""Whether a run is repeatable: train from its last but one checkpoint to its last, and compare the two bit for bit."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from attrs import frozen
+
+from rlkit_core.checkpoint import files, read_snapshot
+from rlkit_core.checkpoint.compare import Difference, count_arrays, differences
+from rlkit_core.checkpoint.locate import is_run, quoted, read_index
+from rlkit_core.checkpoint.saved_component import SavedComponent, check_snapshot
+from rlkit_core.errors import CheckpointError, ConfigError
+from rlkit_core.models.threads import torch_threads
+from rlkit_core.plugins.host import default_host
+from rlkit_core.plugins.used.lock import Lock, installed_version
+from rlkit_core.run import run_folder as folder
+from rlkit_core.run.resuming.going_on import env_argument, position_of
+from rlkit_core.settings.declare import UNSET
+
+if TYPE_CHECKING:
+    from rlkit_core.algorithm import Algorithm
+    from rlkit_core.algorithm.config.config import AlgorithmConfig
+
+
+@frozen
+class Verification:
+    """What training again from one checkpoint of a run to the next one gave.
+
+    Attributes:
+        first, second: the checkpoints, and iterations ``begin`` and ``end`` that they are of.
+        differences: between the second and what was trained again, in this order; none: they are equal bit for bit.
+        outside: why equality was not promised here, in words; empty where it is.
+        arrays: how many arrays each component of the second has.
+        threads: of torch.
+    """
+
+    first: Path
+    second: Path
+    begin: int
+    end: int
+    differences: tuple[Difference, ...]
+    outside: tuple[str, ...]
+    arrays: dict[str, int]
+    threads: int
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether every component is equal, bit for bit."""
+        return not self.differences
+
+
+def verify(run: Path, *, env: object = None, tell: Callable[[str], object] = lambda text: None) -> Verification:
+    """Train from the last but one checkpoint of a run to the last one in a temporary folder, and compare.
+
+    Nothing of the run is changed or copied. Torch has as many threads as the run had.
+
+    Args:
+        run: the run folder.
+        env: to be given where it was a function: ``"module:name"``, or the function.
+        tell: is told what goes on.
+
+    Raises:
+        CheckpointError: it is no run folder, or has not two complete checkpoints.
+        ConfigError: the env is missing, or training goes past the second checkpoint's iteration.
+    """
+    first, second = _last_two(run)
+    one, other = folder.stored_config(first), folder.stored_config(second)
+    begin, end = position_of(first, None).iteration, position_of(second, None).iteration
+    settings = {name: after for name, (after, _) in other.diff(one).items() if name != "env" and after is not UNSET}
+    threads = _threads_of(run) or torch.get_num_threads()
+    expected, _ = read_snapshot(second)
+    tell(f"training from iteration {begin} to {end} in a temporary folder, with {threads} torch threads")
+    with tempfile.TemporaryDirectory(prefix="rlkit-verify-") as place, torch_threads(threads):
+        arguments = {**settings, **env_argument(one, env, first)}
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            algorithm = one.algo_class.from_checkpoint(first, **arguments)
+        try:
+            outside = list(_outside(algorithm, first, expected, [str(warning.message) for warning in said]))
+            while algorithm.iteration < end:
+                algorithm.train()
+                tell(f"iteration {algorithm.iteration}")
+            if algorithm.iteration != end:
+                raise ConfigError(f"training went on to iteration {algorithm.iteration}, {second} is of {end}")
+            trained, _ = read_snapshot(algorithm.save_to_path(Path(place) / "checkpoint"))
+        finally:
+            algorithm.stop()
+    found = tuple(differences(expected, trained))
+    return Verification(first, second, begin, end, found, tuple(outside), count_arrays(expected), threads)
+
+
+def _last_two(run: Path) -> tuple[Path, Path]:
+    if not is_run(run):
+        raise CheckpointError(f"{run} is no run folder; verifying takes one, with two checkpoints")
+    complete: list[Path] = []
+    for one in reversed(read_index(run).checkpoints):
+        path = files.absolute(run) / one.path
+        try:
+            directory, _ = files.locate(path)
+            check_snapshot(directory)
+        except CheckpointError as error:
+            warnings.warn(f"{path} is passed over: {error}", UserWarning, stacklevel=3)
+            continue
+        complete.append(directory)
+        if len(complete) == 2:
+            return complete[1], complete[0]
+    raise CheckpointError(
+        f"{run} has {len(complete) or 'no'} complete checkpoint{'' if len(complete) == 1 else 's'}, and verifying "
+        f"takes two: rlkit resume {quoted(run)} --more-steps N --set checkpoint_every='1 iterations' saves more of them"
+    )
+
+
+def _threads_of(run: Path) -> int | None:
+    """Torch threads of the process that trained, as the run folder has it."""
+    try:
+        threads = json.loads(files.read_bytes(run / folder.VERSIONS, files.METADATA_LIMIT))["torch_threads"]
+    except (CheckpointError, ValueError, KeyError, TypeError):
+        return None
+    return threads if isinstance(threads, int) and threads > 0 else None
+
+
+def _outside(algorithm: Algorithm, first: Path, expected: SavedComponent, said: list[str]) -> Iterator[str]:
+    """Why equality is not promised: what the algorithm, its config and this installation say."""
+    config: AlgorithmConfig = algorithm.config
+    if config.compile not in (None, "auto"):
+        yield f"learners(compile={config.compile!r}) keeps a tolerance, not every bit"
+    if config.num_gpus_per_learner:
+        yield "it learns on a GPU"
+    if not getattr(config, "in_lock_step", True):
+        yield "runners sample while learners learn, and which comes first is a matter of time"
+    not_exact: Any = getattr(algorithm.env_runner_group, "not_exact", None)
+    yield from not_exact() if callable(not_exact) else ()
+    snapshot = default_host().snapshot
+    lock: Lock = expected.lock
+    yield from (f"another version: {text}" for text in lock.compare(lambda name: installed_version(snapshot, name)))
+    yield from (f"{first.name} was loaded with a note: {text}" for text in said)
