@@ -7,6 +7,7 @@ import math
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -54,7 +55,7 @@ class CheckpointKeeper:
         config: of the run; its section ``checkpointing`` says when and how many.
         signals: a save is brought to its end before a signal counts.
         say: shows a line to people.
-        made_again: called where the run folder was gone and has been made again.
+        describe: writes into a folder what the run folder says of the run as a whole.
     """
 
     def __init__(
@@ -64,9 +65,9 @@ class CheckpointKeeper:
         *,
         signals: Signals,
         say: Callable[[str], object],
-        made_again: Callable[[], object] = lambda: None,
+        describe: Callable[[Path], object] = lambda folder: None,
     ) -> None:
-        self._run_dir, self._signals, self._say, self._made_again = run_dir, signals, say, made_again
+        self._run_dir, self._signals, self._say, self._describe = run_dir, signals, say, describe
         self._keep, self._best = config.checkpoint_keep, config.checkpoint_best
         every = config.checkpoint_every
         self._every_s = float("inf") if every is None or isinstance(every, str) else every
@@ -144,7 +145,7 @@ class CheckpointKeeper:
             self._warn(f"the run folder {self._run_dir} is gone; it is made again, and training goes on")
             try:
                 self._run_dir.mkdir(parents=True, exist_ok=True)
-                self._made_again()
+                self._describe(self._run_dir)
             except OSError as error:
                 self._warn(f"the run folder {self._run_dir} cannot be made again: {_reason(error)}")
             self._identity = _identity(self._run_dir)
@@ -164,6 +165,8 @@ class CheckpointKeeper:
         if self._beside is None:
             folder = Path(tempfile.mkdtemp(prefix=f"rlkit-{self._run_dir.resolve().name}-"))
             self._beside = Shelf(folder, keep=1)
+            with suppress(OSError):
+                self._describe(folder)
             self._warn(f"what {self._run_dir} does not take goes to {folder} until it does")
         return self._beside.folder
 

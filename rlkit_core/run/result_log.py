@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 MOST_WAITING = 2000
 """Results that wait in memory for a writer whose place on disk takes none; the oldest go first."""
 
+RETRY_S = 5.0
+"""Seconds between two tries."""
+
 _DISK = {
     getattr(errno, name)
     for name in ("ENOSPC", "EDQUOT", "EROFS", "EIO", "ENOENT", "ENOTDIR", "EFBIG", "ESTALE", "EACCES", "EPERM")
@@ -38,6 +42,7 @@ class _Entry:
     writer: ResultWriter
     waiting: deque[Mapping[str, Any]] = field(factory=lambda: deque(maxlen=MOST_WAITING))
     trouble: OSError | None = None
+    again_at: float = 0.0
 
     @property
     def name(self) -> str:
@@ -90,6 +95,8 @@ class ResultLog:
         for entry in list(self._entries):
             had_trouble = entry.trouble
             entry.waiting.append(shown)
+            if had_trouble is not None and time.monotonic() < entry.again_at:
+                continue
             if not self._watched(algorithm, entry.record, "write()", self._catch_up, entry):
                 self._entries.remove(entry)
                 self._say(f"{entry.name} failed and is left out; the log says why")
@@ -123,7 +130,7 @@ class ResultLog:
         except OSError as error:
             if error.errno not in _DISK:
                 raise
-            entry.trouble = error
+            entry.trouble, entry.again_at = error, time.monotonic() + RETRY_S
 
     def _write_elsewhere(self, algorithm: Algorithm, entry: _Entry, elsewhere: Callable[[], Path]) -> None:
         count = len(entry.waiting)

@@ -287,16 +287,16 @@ class Run:
             run_dir = self.run_dir
             group.foreach_learner(lambda learner: setattr(learner, "report_dir", run_dir))
 
-    def _describe(self, algorithm: Algorithm) -> None:
+    def _describe(self, algorithm: Algorithm, place: Path) -> None:
         """Write the files that are known before training."""
         config = algorithm.config
         lock, data = used_by(algorithm), to_data(config)
-        folder.write_json(self.run_dir / folder.CONFIG, data)
-        folder.write_json(self.run_dir / folder.VERSIONS, folder.versions_of(lock))
-        folder.write_json(self.run_dir / folder.LOCK, folder.lock_of(lock, data, choices_of(algorithm)))
+        folder.write_json(place / folder.CONFIG, data)
+        folder.write_json(place / folder.VERSIONS, folder.versions_of(lock))
+        folder.write_json(place / folder.LOCK, folder.lock_of(lock, data, choices_of(algorithm)))
         seed = getattr(getattr(algorithm, "seeds", None), "root", config.seed)
-        folder.write_json(self.run_dir / folder.SEEDS, {"seed": seed})
-        self._record.write(self.run_dir)
+        folder.write_json(place / folder.SEEDS, {"seed": seed})
+        self._record.write(place)
 
     def _begin(self, algorithm: Algorithm) -> CheckpointKeeper:
         """Write what is known before training, and make what accompanies it."""
@@ -304,7 +304,7 @@ class Run:
         try:
             if self._from is not None:
                 self._from.begin_in(self.run_dir)
-            self._describe(algorithm)
+            self._describe(algorithm, self.run_dir)
         except OSError as error:
             reason = error.strerror or error
             raise ConfigError(f"the run folder {self.run_dir} cannot be written ({reason}); make room, or choose "
@@ -314,7 +314,7 @@ class Run:
             algorithm.config,
             signals=self._signals,
             say=self._say,
-            made_again=lambda: self._describe(algorithm),
+            describe=lambda place: self._describe(algorithm, place),
         )
         if self._from is not None:
             keeper.go_on_from(self._from.checkpoint, algorithm.iteration)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlkit_core.checkpoint import from_jsonable
+from rlkit_core.checkpoint.files import replace_file
 from rlkit_core.checkpoint.locate import quoted, read_located
 from rlkit_core.checkpoint.saved_component import read_ctor
 from rlkit_core.errors import CheckpointError, ConfigError
@@ -127,5 +128,9 @@ def read_lock(run: Path) -> tuple[Lock, dict[str, Any]]:
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Write data as readable, strict JSON."""
-    path.write_text(json.dumps(to_json_value(data), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    """Write data as readable, strict JSON; the file that was there stays whole where that fails.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    replace_file(path, (json.dumps(to_json_value(data), indent=1, allow_nan=False) + "\n").encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import attrs
@@ -55,6 +56,8 @@ class RunSummary:
         except ImportError:
             say("no learning curve was drawn: matplotlib is not installed (pip install 'rlkit-core[plots]')")
         except (OSError, ValueError) as error:
+            with suppress(OSError):
+                picture.unlink()  # half of one
             say(f"no learning curve was drawn: {error}")
         return self
 

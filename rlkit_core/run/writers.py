@@ -27,6 +27,9 @@ from rlkit_core.algorithm.results import NUM_ENV_STEPS_SAMPLED_LIFETIME, TRAININ
 from rlkit_core.checkpoint.files import replace_file
 from rlkit_core.checkpoint.locate import read_index
 
+MOST_OF_A_RESULT = 1 << 16
+"""Bytes that a result takes as TensorBoard's points, and more."""
+
 MOST_COLUMNS = 2000
 """Columns of ``progress.csv``."""
 
@@ -204,22 +207,35 @@ class TensorBoardWriter:
         self._steps = None if resume_at is None else steps_at(run_dir, resume_at)
         self._open: Callable[..., Any] = functools.partial(SummaryWriter, str(folder))
         self._writer: Any = None
+        self._folder, self._failed = folder, False
 
     def write(self, result: Mapping[str, Any]) -> None:
         """Add one point to each curve."""
+        if self._failed:
+            self._probe()
         flat = flatten_result(result)
         step = int(flat.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0))
-        if self._writer is None:
-            after = step if self._steps is None else min(step, self._steps + 1)
-            self._writer = self._open(purge_step=after if self._resumed else None)
         try:
+            if self._writer is None:
+                after = step if self._steps is None else min(step, self._steps + 1)
+                self._writer = self._open(purge_step=after if self._resumed else None)
             for name, value in flat.items():
                 if math.isfinite(value):
                     self._writer.add_scalar(name, value, step)
             self._writer.flush()
         except OSError:  # its thread is dead: the next try begins a file of its own, without what came into this one
-            self._writer, self._resumed, self._steps = None, True, None
+            self._writer, self._resumed, self._steps, self._failed = None, True, None, True
             raise
+
+    def _probe(self) -> None:
+        """Try whether the disk takes something: TensorBoard's thread would die of it, with a traceback."""
+        self._folder.mkdir(exist_ok=True)
+        trial = self._folder / ".trial"
+        try:
+            trial.write_bytes(bytes(MOST_OF_A_RESULT))
+        finally:
+            trial.unlink(missing_ok=True)
+        self._failed = False
 
     def close(self) -> None:
         """Close the event file."""

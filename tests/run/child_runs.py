@@ -13,6 +13,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -162,6 +163,7 @@ def stream(number, path):
 
 def child(request):
     os.setsid()
+    tempfile.tempdir = request["tmp"]
     signal.signal(signal.SIGINT, signal.default_int_handler)
     stream(1, request["stdout"])
     stream(2, request["stderr"])

@@ -138,9 +138,8 @@ def start(_server: Callable[[Any], int], tmp_path: Path) -> Iterator[Callable[..
         place = tmp_path / folder
         log = str(tmp_path / f"said-{len(begun)}")
         line = line or ["train", "ac", env, "--run-dir", str(place), *SMALL, *args]
-        begun.append(
-            ChildRun(_server, place, {"args": line, "faults": faults, "stdout": log, "stderr": log, **streams})
-        )
+        said = {"stdout": log, "stderr": log, **streams}
+        begun.append(ChildRun(_server, place, {"args": line, "faults": faults, "tmp": str(tmp_path), **said}))
         return begun[-1]
 
     yield start_one

@@ -143,6 +143,7 @@ def test_a_disk_that_stays_full_leaves_all_in_the_place_that_the_summary_names(s
     assert run.wait() == 0, run.said
     newest = Path(json.loads((run.folder / "summary.json").read_text())["checkpoint"])
     assert newest.parent.parent.name.startswith("rlkit-run-")
+    assert (newest.parent.parent / "config.json").exists()
     assert f"checkpoint  {newest}" in run.said
     assert json.loads((newest / "algorithm_state.json").read_text())["iteration"] == 3
 
@@ -152,7 +153,7 @@ def test_a_run_folder_that_is_deleted_is_made_again(start: Start) -> None:
     run.until(lambda: len(run.iterations) >= 3)
     moved = run.folder.rename(run.folder.with_name("elsewhere"))
     run.until(lambda: f"the run folder {run.folder} is gone" in run.said)
-    run.until(lambda: len(run.iterations) >= 3)
+    run.until(lambda: "the result writer 'jsonl' of rlkit-core has written all that had to wait" in run.said)
     run.kill(signal.SIGTERM)
     assert run.wait() == 128 + signal.SIGTERM
     first = [json.loads(line)["training_iteration"] for line in (moved / "results.jsonl").read_text().splitlines()]
