@@ -145,3 +145,80 @@ class TorchRNG:
         """Continue from a position that :meth:`get_gpu_state` gave; without a GPU, or a position, nothing happens."""
         if self._gpu is not None and state is not None:
             self._gpu_state = self._torch.as_tensor(state, dtype=self._torch.uint8).clone()
+
+
+class GlobalGenerators:
+    """Python's ``random`` and numpy's ``np.random`` for who draws from them: seeded in a scope, put back after it.
+
+    Args:
+        seed: where both start.
+
+    Attributes:
+        drawn: whether something has drawn from them within a scope.
+    """
+
+    def __init__(self, seed: int) -> None:
+        import random
+
+        import numpy as np
+
+        self._python, self._numpy = random, np.random
+        self._state: tuple[Any, Any] = (
+            random.Random(seed).getstate(),
+            np.random.RandomState(seed).get_state(legacy=False),
+        )
+        self.drawn = False
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """Draw from here until the block ends, then put the global generators back; takes a tenth of a millisecond."""
+        outside, before = self._live(), self._state
+        self._set_live(before)
+        try:
+            yield
+        finally:
+            self._state = self._live()
+            self._set_live(outside)
+            self.drawn = self.drawn or _position(self._state) != _position(before)
+
+    def keep(self) -> None:
+        """Let this process draw from here for good."""
+        self._set_live(self._state)
+
+    def look(self) -> None:
+        """See whether something has drawn since :meth:`keep`."""
+        self.drawn = self.drawn or _position(self._live()) != _position(self._state)
+
+    def _live(self) -> tuple[Any, Any]:
+        return self._python.getstate(), self._numpy.get_state(legacy=False)
+
+    def _set_live(self, state: tuple[Any, Any]) -> None:
+        self._python.setstate(state[0])
+        self._numpy.set_state(state[1])
+
+    def get_state(self) -> dict[str, Any]:
+        """Where both are, as numbers and arrays."""
+        import numpy as np
+
+        (version, words, gauss), numpy_state = self._state
+        return {
+            "python": {"version": version, "words": np.array(words, np.uint32), "gauss": gauss},
+            "numpy": {**numpy_state, "state": {**numpy_state["state"]}},
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from :meth:`get_state`."""
+        import numpy as np
+
+        kept = state["python"]
+        words = tuple(np.asarray(kept["words"]).tolist())
+        known = {**state["numpy"], "state": {**state["numpy"]["state"]}}
+        known["state"]["key"] = np.asarray(known["state"]["key"], np.uint32)
+        self._state = (int(kept["version"]), words, kept["gauss"]), known
+
+
+def _position(state: tuple[Any, Any]) -> tuple[Any, ...]:
+    """What tells whether anything was drawn between two states; all of their words need not be compared."""
+    (_, words, gauss), numpy_state = state
+    place = numpy_state["state"]
+    return words[-1], words[0], gauss, place["pos"], int(place["key"][0]), numpy_state["has_gauss"]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import AbstractContextManager
 from typing import Any, TypeVar, cast
 
 from rlkit_core.algorithm.callbacks import Callbacks
@@ -13,15 +13,15 @@ from rlkit_core.algorithm.config.converters import EnvSpec
 from rlkit_core.algorithm.evaluation import Evaluation
 from rlkit_core.algorithm.module_changes import Agents, RunningModules
 from rlkit_core.algorithm.results import ResultDict, Timers, assemble_result
+from rlkit_core.algorithm.surroundings import Surroundings
 from rlkit_core.algorithm.used import used_by, with_restored_config
 from rlkit_core.checkpoint import Checkpointable
 from rlkit_core.checkpoint.saved_component import SavedComponent
 from rlkit_core.columns import COMPONENT_LEARNER_GROUP, DEFAULT_MODULE_ID
 from rlkit_core.envs import EnvRunnerGroup
 from rlkit_core.envs.runner_base import Runner
-from rlkit_core.errors import ActorError, ConfigError
+from rlkit_core.errors import ConfigError
 from rlkit_core.learner import LearnerGroup
-from rlkit_core.models.threads import is_small, torch_threads
 from rlkit_core.plugins.host import default_host
 from rlkit_core.plugins.used.lock import Lock
 from rlkit_core.plugins.using import names_plugins
@@ -61,7 +61,7 @@ class Algorithm(Checkpointable):
         if config.seed is None:  # the seed that was drawn is kept, so that a checkpoint continues with it
             config = config.copy(copy_frozen=False).debugging(seed=self.seeds.root)
             config.freeze()
-        self.config, self.iteration, self.timers, self._is_stopped = config, 0, Timers(), False
+        self.config, self.iteration, self.timers = config, 0, Timers()
         self._trainable: tuple[Any, frozenset[str]] = (None, frozenset())
         self.callbacks = Callbacks(self.config, host)
         # Groups are made with what they tell, which asks for them when there is something to tell.
@@ -70,7 +70,9 @@ class Algorithm(Checkpointable):
         agents = Agents(self.config)
         agents.check(self.config)
         events = self.callbacks.of_runners(self, lambda: self.env_runner_group, is_evaluation=False)
-        self.env_runner_group = EnvRunnerGroup(self.config, seeds=self.seeds, events=events, used=self.what_is_used)
+        self._surroundings = Surroundings(self.seeds)
+        with self._surroundings.building():
+            self.env_runner_group = EnvRunnerGroup(self.config, seeds=self.seeds, events=events, used=self.what_is_used)
         try:
             spaces, acting = self.env_runner_group.get_spaces(), self.env_runner_group.module_as_it_was
             spec = self.config.get_multi_rl_module_spec(spaces=spaces, inference_only=False).pinned_by(acting)
@@ -112,7 +114,7 @@ class Algorithm(Checkpointable):
         evaluation = self.begin_evaluation(iteration=self.iteration + 1) if due and parallel else None
         calls, step = 0, cast(Callable[[], Any], self.training_step)
         start_steps = self.num_env_steps_sampled_lifetime
-        with self._threads(), self.timers.time("iteration"):
+        with self._surroundings.training(self), self.timers.time("iteration"):
             while calls == 0 or self._iteration_goes_on(started, start_steps):
                 returned = step()
                 if returned is not None:
@@ -207,15 +209,6 @@ class Algorithm(Checkpointable):
             return True
         return self.num_env_steps_sampled_lifetime - start_steps < (config.min_sample_timesteps_per_iteration or 0)
 
-    def _threads(self) -> AbstractContextManager[None]:
-        """Torch's thread count while training, as the config says; put back afterwards. Raises if it was stopped."""
-        if self._is_stopped:
-            raise ActorError(f"this {type(self).__name__} was stopped; build another, or use from_checkpoint(path)")
-        wanted = self.config.torch_threads
-        if wanted == "auto":
-            wanted = 1 if is_small(self.env_runner_group.module_as_it_was) else None
-        return torch_threads(wanted)
-
     # -- evaluation ---------------------------------------------------------------------------------------------------
 
     @property
@@ -248,19 +241,20 @@ class Algorithm(Checkpointable):
             training: training goes on meanwhile; a duration of "auto" lasts until the result is asked for.
         """
         function = self.config.custom_evaluation_function if num_episodes is None else None
-        runners = self.evaluation.open(self.config, num_episodes)
-        self.callbacks.on_evaluate_start(self)
-        with self._threads(), self.timers.time("evaluation"):
+        seeds = SeedTree(seed) if seed is not None else self.seeds.child("evaluation", iteration)
+        around = functools.partial(self._surroundings.evaluation, self, seeds)
+        with around(), self.timers.time("evaluation"):
+            runners = self.evaluation.open(self.config, num_episodes)
+            self.callbacks.on_evaluate_start(self)
             runners.sync_weights(self.learner_group.get_weights(inference_only=True))
             if function is not None:
                 collect = self.evaluation.call(function, self, runners)
             else:
-                seeds = SeedTree(seed) if seed is not None else self.seeds.child("evaluation", iteration)
                 collect = self.evaluation.begin(self.config, num_episodes, seeds=seeds, training=training)
 
         def result() -> dict[str, Any]:
             self.evaluation.end()
-            with self._threads(), self.timers.time("evaluation"):
+            with around(), self.timers.time("evaluation"):
                 metrics = collect()
             self.callbacks.on_env_runners_recreated(self, runners, is_evaluation=True)
             self.callbacks.on_evaluate_end(self, metrics)
@@ -406,14 +400,15 @@ class Algorithm(Checkpointable):
     # -- checkpoints --------------------------------------------------------------------------------------------------
 
     def save_to_path(self, path: str | os.PathLike[str] | None = None, **kwargs: Any) -> str:
-        """Write a checkpoint; training goes on as if it had not been written.
-
-        A run resumed from it goes on in the middle of its episodes, bit for bit as this one on a CPU; what cannot be
-        resumed so is said at the first one.
-        """
+        """Write a checkpoint, which changes nothing; what a resumed run cannot go on with is said the first time."""
         saved: str = super().save_to_path(path, **kwargs)
+        self._surroundings.say_once(self.not_exact())
         self.callbacks.on_checkpoint_saved(self, saved)
         return saved
+
+    def not_exact(self) -> list[str]:
+        """What keeps a run that is resumed now from being equal to this one, as far as it is known; empty: nothing."""
+        return [*self.env_runner_group.not_exact(), *self._surroundings.not_exact()]
 
     @classmethod
     def from_snapshot(
@@ -472,6 +467,7 @@ class Algorithm(Checkpointable):
             "iteration": self.iteration,
             "seed": self.seeds.root,
             "env_runners": self.env_runner_group.get_state(),
+            "global_generators": self._surroundings.get_state(),
         }
         return {**state, **self.get_component_states(components, not_components, **kwargs)}
 
@@ -479,6 +475,7 @@ class Algorithm(Checkpointable):
         """Continue from :meth:`get_state`."""
         if "iteration" in state:
             self.iteration = int(state["iteration"])
+        self._surroundings.set_state(state.get("global_generators"))
         if "env_runners" in state:
             self.env_runner_group.set_state(dict(state["env_runners"]))
         if COMPONENT_LEARNER_GROUP in state:
@@ -487,7 +484,7 @@ class Algorithm(Checkpointable):
 
     def stop(self) -> None:
         """Close envs and free learners; nothing is trained or evaluated afterwards. A second call does nothing."""
-        self._is_stopped = True
+        self._surroundings.end()
         self.evaluation.end()
         for group in self._runner_groups():
             group.stop()

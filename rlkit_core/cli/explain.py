@@ -118,6 +118,8 @@ def _rest(explained: dict[str, Any]) -> list[str]:
     learner = explained["learner"]
     if learner is not None:
         lines.append(f"  learner       {learner['class']} ({learner['distribution']} {learner['version']})")
+    for reason in explained["not_exact"] or ["goes on in the middle of episodes, as if it had not ended"]:
+        lines.append(f"  resume        {reason}")
     for role in _SHOWN:
         used = [f"{e['id']} {e['version']}" for e in explained["used"] if e["role"] == role]
         lines += [f"  {role:<12}  {', '.join(used)}"] if used else []

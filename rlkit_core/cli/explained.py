@@ -31,7 +31,8 @@ def explain_run(config: AlgorithmConfig) -> Explained:
     Returns:
         ``modules`` by id (class, catalog, spaces, parameter count, component trace, APIs with their drivers);
         ``agents`` (the module of each that the env knows beforehand); ``catalogs`` (those listed, and what each is used
-        for); ``learner``; ``used`` (everything with its distribution and version, roles as in run folders).
+        for); ``learner``; ``not_exact`` (what keeps a resumed run from being equal, as far as it is known); ``used``
+        (everything with its distribution and version, roles as in run folders).
 
     Raises:
         RLKitError: what training would raise before its first step.
@@ -40,10 +41,12 @@ def explain_run(config: AlgorithmConfig) -> Explained:
     from rlkit_core.algorithm.config.module_spaces import agent_spaces
     from rlkit_core.algorithm.config.used import used_by_config
     from rlkit_core.envs.make import make_env
+    from rlkit_core.envs.resume.promise import not_exact_by_config, not_exact_by_env
 
     if config.env is None:
         raise ConfigError("there is no environment: config.environment('CartPole-v1')")
     with contextlib.closing(make_env(config.env, config.env_config)) as env:
+        not_exact = [*not_exact_by_config(config), *not_exact_by_env(env)]
         agents = list(agent_spaces(env, instead=(config.observation_space, config.action_space)))
         check_agents(config, agents)
         multi = config.get_multi_rl_module_spec(env=env).build()
@@ -54,6 +57,7 @@ def explain_run(config: AlgorithmConfig) -> Explained:
         "agents": _mapping(config, agents),
         "catalogs": _catalogs(config, multi, modules),
         "learner": _learner(config, multi),
+        "not_exact": not_exact,
         "used": [{"role": e.role, "id": e.id, "version": e.version} for e in lock.entries],
     }
 

@@ -50,7 +50,7 @@ class Steps:
         states: a recurrent module's state before rows ``0, seq_len, ...``, each ``[N, ...]``.
         dones: ``[T, N]`` bool, the step ended its episode.
         experience: ``[T, N]`` bool, False for rows that are a reset; None where there are no such rows.
-        fresh_start: envs were reset before the first step.
+        fresh_start: ``[N]`` bool, the env was reset before the first step.
         infos: metrics of the episodes that ended, in the order of ``dones``; empty where none are looked for.
     """
 
@@ -60,7 +60,7 @@ class Steps:
     states: list[Nested]
     dones: Bools
     experience: Bools | None
-    fresh_start: bool
+    fresh_start: Bools
     infos: list[dict[str, float]]
 
 
@@ -109,6 +109,8 @@ class ActingLoop:
         self._samplers: dict[bool, ActionSampler] = {}
         self._buffers: RolloutBuffers | None = None
         self._reset_seeds: Sequence[int | None] | None = None
+        self._not_fresh: Bools = np.zeros(env.num_envs, np.bool_)
+        self._fresh = self._not_fresh  # which envs were reset since the last step
         keeps = replay_limit is not None and env.replays
         self._history = ActionHistory(env.num_envs, env.action_space, replay_limit or 0) if keeps else None
 
@@ -149,8 +151,8 @@ class ActingLoop:
             EnvError: an env raised, or its observation does not fit its space.
             NonFiniteError: an observation or reward is NaN or infinite.
         """
-        fresh_start = self._reset_seeds is not None
         buffers, sampler = self._prepare(num_steps), self.sampler(explore)
+        fresh_start, self._fresh = self._fresh, self._not_fresh
         row_policy = None
         if self.memory is None and self.packer is None:
             row_policy = sampler.row_policy(timesteps, self.num_envs, self._rng)
@@ -218,6 +220,7 @@ class ActingLoop:
     def start(self, buffers: RolloutBuffers, seeds: Sequence[int | None]) -> None:
         """Reset the envs and write their first observations into the first row."""
         self.env.reset(seeds, buffers.obs_rows[0])
+        self._fresh = ~self._not_fresh
         self.in_reset_row = np.zeros(self.num_envs, np.bool_)
         if self._history is not None:
             self._history.begin(buffers.obs_rows[0])
@@ -294,7 +297,7 @@ class ActingLoop:
         self.in_reset_row = np.asarray(state["in_reset_row"]) & ~fresh
         if self._history is not None:
             self._history.resumed([None if bad else one for bad, one in zip(fresh, episodes, strict=True)], rows)
-        self._buffers, self._reset_seeds = buffers, None
+        self._buffers, self._reset_seeds, self._fresh = buffers, None, fresh
         return problems
 
     def _prepare(self, num_steps: int) -> RolloutBuffers:

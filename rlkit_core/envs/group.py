@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, cast
@@ -23,6 +24,8 @@ from rlkit_core.rl_module import MultiRLModule
 from rlkit_core.rl_module.module_set import ModuleSet
 from rlkit_core.rl_module.weights import WeightLink, Weights
 from rlkit_core.seeding import SeedTree, TorchRNG
+
+_log = logging.getLogger("rlkit_core.envs")
 
 STEPS_AT_ONCE = 100
 """Env steps after which a runner that evaluates by steps looks whether it may end."""
@@ -404,6 +407,11 @@ class EnvRunnerGroup:
         self._weights_version = self._local.weights_version = learner.weights_seq_no
         return True
 
+    def not_exact(self) -> list[str]:
+        """What keeps a run that is resumed now from being equal to this one; see :meth:`Runner.not_exact`."""
+        said = self._fleet.ask_all(RunnerActor.not_exact).values()
+        return list(dict.fromkeys(reason for reasons in said for reason in reasons))
+
     def reset_envs(self) -> None:
         """Let every runner begin with fresh episodes."""
         self._fleet.ask_all(RunnerActor.on_runner, "reset_envs")
@@ -446,6 +454,10 @@ class EnvRunnerGroup:
     def set_state(self, state: dict[str, Any]) -> None:
         """Continue from :meth:`get_state`; runners that it does not know begin anew."""
         self.stats.set_state(state["stats"])
+        unknown = [k for k in self._fleet.members if str(k) not in state["runners"]]
+        if unknown or len(state["runners"]) > len(self):
+            before, now = sorted(map(int, state["runners"])), sorted(self._fleet.members)
+            _log.warning("there were runners %s, and now there are %s: others begin with fresh episodes", before, now)
 
         def restore(runner_state: Any) -> Ask[Any]:
             return lambda actor: actor.call(RunnerActor.on_runner, "set_state", runner_state)

@@ -166,8 +166,8 @@ class EnvRunner(Runner):
         self.stats.record_info(ended.info)
         resets = steps.dones if steps.experience is None else ~steps.experience
         began = resets.nonzero()[1] if len(returns) or steps.experience is not None else NO_INDICES
-        if steps.fresh_start:
-            began = np.concatenate((np.arange(self.num_envs), began))
+        if steps.fresh_start.any():
+            began = np.concatenate((np.flatnonzero(steps.fresh_start), began))
         if len(returns) or len(began):
             self._reports.append(
                 EpisodeReport(self.worker_index, returns.tolist(), lengths.tolist(), ended, self._arrays(began))
@@ -212,6 +212,13 @@ class EnvRunner(Runner):
     def get_open(self) -> dict[str, Any]:
         """See :meth:`Runner.get_open`."""
         return self.loop.get_open()
+
+    def _not_exact_by_envs(self) -> list[str]:
+        return self.env.not_exact()
+
+    def _open_problems(self, state: dict[str, Any]) -> list[str]:
+        problems = state["episodes"]["problems"] if "episodes" in state else []
+        return [f"{self._name_of(n)}: {problem}" for n, problem in enumerate(problems) if problem is not None]
 
     def resume_open(self, state: dict[str, Any]) -> list[str | None]:
         """See :meth:`Runner.resume_open`."""

@@ -21,6 +21,7 @@ from rlkit_core.envs.gym_vectors.make import OWN_MODES
 from rlkit_core.envs.make import make_env
 from rlkit_core.envs.multi_agent.make import is_multi_agent, make_agent_env
 from rlkit_core.envs.multi_agent.runner import MultiAgentEnvRunner
+from rlkit_core.envs.resume.promise import GLOBALLY_DRAWN
 from rlkit_core.envs.runner import EnvRunner
 from rlkit_core.envs.runner_base import Runner, RunnerSettings
 from rlkit_core.errors import ActorError
@@ -32,7 +33,7 @@ from rlkit_core.plugins.used.pinned import Pinned, by_module, for_modules
 from rlkit_core.rl_module.agent_mapping import AgentID
 from rlkit_core.rl_module.module_set import ModuleSet
 from rlkit_core.rl_module.weights import Weights
-from rlkit_core.seeding import SeedTree
+from rlkit_core.seeding import GlobalGenerators, SeedTree
 
 _log = logging.getLogger("rlkit_core.envs")
 
@@ -65,6 +66,7 @@ class RunnerActor:
         modules: the modules that it has, where they are no longer those of its first config.
         env_created: is told of each env that is made.
         chosen: choices of components that were made for its modules, by id.
+        alone: it has a process of its own, so global random numbers there are for its envs.
     """
 
     def __init__(
@@ -79,8 +81,13 @@ class RunnerActor:
         modules: ModuleSet | None = None,
         env_created: EnvCreated | None = None,
         chosen: Mapping[str, Pinned] | None = None,
+        alone: bool = False,
     ) -> None:
         register_envs(envs or {})
+        self._generators: GlobalGenerators | None = None
+        if alone:
+            self._generators = GlobalGenerators(seeds.child("global").seed())
+            self._generators.keep()
         with for_modules(chosen or {}):
             self.runner: Runner = make_runner(
                 config, worker_index=worker_index, seeds=seeds, num_envs=num_envs, env_created=env_created
@@ -155,6 +162,15 @@ class RunnerActor:
     def what_acts(self) -> tuple[Spaces, tuple[AgentID, ...]]:
         """Spaces by module, and the agents that are known beforehand."""
         return self.runner.get_spaces(), self.runner.agents
+
+    def not_exact(self) -> list[str]:
+        """:meth:`Runner.not_exact`, and whether something drew from this process's global random numbers."""
+        reasons = self.runner.not_exact()
+        if self._generators is not None:
+            self._generators.look()
+            if self._generators.drawn:
+                reasons.append(GLOBALLY_DRAWN)
+        return reasons
 
     def on_runner(self, method: str, /, *args: object, **kwargs: object) -> Any:
         """A method of the runner."""
@@ -284,6 +300,7 @@ class RunnerFleet(ActorGroup[RunnerActor]):
             modules=self._modules,
             env_created=self._env_created,
             chosen=self.chosen,
+            alone=not self.in_process,
         )
 
     # -- calls ----------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from rlkit_core.envs.acting_modules import ActingModules, Spaces
 from rlkit_core.envs.agent_stats import StepCounts
 from rlkit_core.envs.episodes import EpisodeStats
 from rlkit_core.envs.events import EpisodeReport
+from rlkit_core.envs.resume.promise import not_exact_by_config
 from rlkit_core.envs.resume.seeds import EpisodeSeeds
 from rlkit_core.errors import ConfigError
 from rlkit_core.plugins.using import names_plugins
@@ -96,6 +97,7 @@ class Runner(abc.ABC):
         self._rng = TorchRNG(self._seeds.child("torch").seed())
         self._episode_seeds = EpisodeSeeds(self._seeds.child("episode"), self.num_envs, each=config.seed_resets)
         self._to_resume: dict[str, Any] | None = None
+        self._begun_anew: list[str] = []
         self._resets = 0
         self.weights_version = 0
         self.stats = EpisodeStats(self.num_envs, config.metrics_num_episodes_for_smoothing)
@@ -243,6 +245,26 @@ class Runner(abc.ABC):
             ValueError: the state is another kind of runner's, or of other modules.
         """
 
+    def not_exact(self) -> list[str]:
+        """What keeps a run that is resumed now from being equal to this one.
+
+        That an env is not deterministic given its seed shows only when it is replayed, and is in the list from then on.
+        """
+        beforehand = not_exact_by_config(self.config) or self._not_exact_by_envs()
+        open_now = [] if beforehand else self._open_problems(self._open_state()["envs"])
+        return [*beforehand, *self._begun_anew, *open_now]
+
+    def _not_exact_by_envs(self) -> list[str]:
+        """What the envs are known for."""
+        return []
+
+    def _open_problems(self, state: dict[str, Any]) -> list[str]:
+        """Why open episodes cannot be gone on with, from :meth:`get_open`."""
+        return []
+
+    def _name_of(self, n: int) -> str:
+        return f"env {n} of runner {self.worker_index}"
+
     @property
     def replay_limit(self) -> int | None:
         """Steps of an open episode that are kept, to go on with it elsewhere; None: none."""
@@ -269,7 +291,8 @@ class Runner(abc.ABC):
         self.stats.set_open(state["stats"], np.array([problem is not None for problem in problems]))
         for n, problem in enumerate(problems):
             if problem is not None:
-                _log.warning("env %d of runner %d begins with a fresh episode: %s", n, self.worker_index, problem)
+                _log.warning("%s begins with a fresh episode: %s", self._name_of(n), problem)
+                self._begun_anew.append(f"{self._name_of(n)} began a fresh episode when it was resumed: {problem}")
 
     def noise_processes(self) -> dict[str, NoiseProcess]:
         """Where noise that hangs together over time comes from, by module id; part of the runner's state."""

@@ -57,7 +57,7 @@ def make_rollout(
         final_index=torch.tensor([at for at, _ in steps.finals], dtype=torch.int64) if steps.finals else None,
         loss_mask=None if loss_mask is None else torch.from_numpy(loss_mask),
         weights_version=weights_version,
-        fresh_start=steps.fresh_start,
+        fresh_start=bool(steps.fresh_start.any()),
     )
     if loop.memory is not None:
         _add_memory(rollout, loop, steps, loop.memory)

@@ -17,6 +17,7 @@ from rlkit_core.data.nested import has_array, own_copy, storage
 from rlkit_core.envs.events import metrics_in
 from rlkit_core.envs.make import spaces_of
 from rlkit_core.envs.resume.own_state import get_own_state
+from rlkit_core.envs.resume.promise import not_exact_by_env
 from rlkit_core.envs.resume.recorded import Recorded
 from rlkit_core.envs.resume.replay import UnlikeError, resume_env
 from rlkit_core.errors import EnvError
@@ -92,6 +93,10 @@ class VectorEnv(Protocol):
 
     def reset_some(self, seeds: Mapping[int, int | None], obs_out: Rows) -> None:
         """Reset some envs, with ``{n: seed}``."""
+        ...
+
+    def not_exact(self) -> list[str]:
+        """What is known beforehand to keep an env from coming to where it was."""
         ...
 
     def close(self) -> None:
@@ -230,6 +235,10 @@ class InlineVectorEnv:
     def own_states(self) -> list[list[Any] | None]:
         """See :class:`VectorEnv`."""
         return [get_own_state(env) for env in self.envs]
+
+    def not_exact(self) -> list[str]:
+        """See :class:`VectorEnv`."""
+        return not_exact_by_env(self.envs[0])
 
     def resume(self, episodes: Sequence[Recorded | str], obs_out: Rows) -> list[str | None]:
         """See :class:`VectorEnv`."""

@@ -180,7 +180,8 @@ def test_an_env_that_is_not_deterministic_begins_anew_alone_and_is_named(caplog)
     for n in range(3):
         assert torch.equal(rollout["obs"][:, n], going_on["obs"][:, n]) == (n not in lost)
         assert other.stats.get_open()["lengths"][n] == 1 + (0 if n in lost else open_before[n])
-    assert not rollout.fresh_start
+    assert rollout.fresh_start  # so that nobody links what came before with what comes now
+    assert other.episodes.began.env.tolist()[: len(lost)] == lost
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,13 @@ import numpy as np
 from rlkit_core.data.nested import own_copy
 from rlkit_core.envs.events import metrics_in_rows
 from rlkit_core.envs.gym_vectors.resumable import EPISODES, PROBLEM
+from rlkit_core.envs.resume.promise import OWN_VECTOR
 from rlkit_core.envs.resume.recorded import Recorded
 from rlkit_core.envs.vector import Rows, SeedSource, batch_writer
 from rlkit_core.errors import EnvError
 from rlkit_core.spaces import nested_map
 
-_OUTSIDE = "an env's own vector implementation resets by itself"
+_NO_GYM_ENV = "envs of gymnasium's vector classes that are no gymnasium.Env cannot be replayed"
 
 
 class GymVectorEnv:
@@ -61,9 +62,13 @@ class GymVectorEnv:
         """There are none."""
         return [None] * self.num_envs
 
+    def not_exact(self) -> list[str]:
+        """Its episodes begin anew."""
+        return [OWN_VECTOR]
+
     def resume(self, episodes: Sequence[Recorded | str], obs_out: Rows) -> list[str | None]:
         """Say that this cannot be done."""
-        return [_OUTSIDE] * self.num_envs
+        return [OWN_VECTOR] * self.num_envs
 
     def reset_some(self, seeds: Mapping[int, int | None], obs_out: Rows) -> None:
         """Reset all: single ones cannot be."""
@@ -174,6 +179,10 @@ class MaskedVectorEnv:
     def own_states(self) -> list[list[Any] | None]:
         """See :class:`~rlkit_core.envs.vector.VectorEnv`."""
         return list(self.envs.call("own_state"))
+
+    def not_exact(self) -> list[str]:
+        """See :class:`~rlkit_core.envs.vector.VectorEnv`."""
+        return list(self.envs.call("not_exact")[0]) if self.replays else [_NO_GYM_ENV]
 
     def resume(self, episodes: Sequence[Recorded | str], obs_out: Rows) -> list[str | None]:
         """See :class:`~rlkit_core.envs.vector.VectorEnv`; all envs are replayed side by side."""

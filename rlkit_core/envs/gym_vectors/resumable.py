@@ -8,6 +8,7 @@ import gymnasium as gym
 
 from rlkit_core.envs.make import spaces_of
 from rlkit_core.envs.resume.own_state import get_own_state
+from rlkit_core.envs.resume.promise import not_exact_by_env
 from rlkit_core.envs.resume.recorded import Recorded
 from rlkit_core.envs.resume.replay import UnlikeError, resume_env
 from rlkit_core.envs.vector import action_splitter, row_writer
@@ -53,6 +54,10 @@ class Resumable(gym.Wrapper[Any, Any, Any, Any]):
     def own_state(self) -> list[Any] | None:
         """What the env tells of itself; None where it does not."""
         return get_own_state(self.env)
+
+    def not_exact(self) -> list[str]:
+        """What is known to keep the env from coming to where it was."""
+        return not_exact_by_env(self.env)
 
 
 def resumable(env: object, index: int) -> Any:

@@ -371,6 +371,10 @@ class MultiAgentEnvRunner(Runner):
             "envs": [env.get_state() for env in self.envs],
         }
 
+    def _open_problems(self, state: dict[str, Any]) -> list[str]:
+        problems = [env["problem"] for env in state.get("envs", ())]
+        return [f"{self._name_of(n)}: {problem}" for n, problem in enumerate(problems) if problem is not None]
+
     def resume_open(self, state: dict[str, Any]) -> list[str | None]:
         """See :meth:`Runner.resume_open`."""
         problems: list[str | None] = [None] * self.num_envs

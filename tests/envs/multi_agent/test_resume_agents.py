@@ -9,6 +9,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from mpe2 import simple_spread_v3
+from pettingzoo.classic import tictactoe_v3
 
 from actor_critic import ACConfig
 from rlkit_core.checkpoint import strict_json
@@ -70,6 +72,14 @@ class Crowd(MultiAgentEnv):
         return observations, rewards, terminateds, truncateds, {}
 
 
+def spread_in_parallel() -> Any:
+    return simple_spread_v3.parallel_env(max_cycles=11)
+
+
+def spread_in_turns() -> Any:
+    return simple_spread_v3.env(max_cycles=7)
+
+
 def through_files(state: Any) -> Any:
     """As a checkpoint gives it back."""
     encoded = encode_tree(state)
@@ -124,6 +134,9 @@ LAYOUTS: list[dict[str, Any]] = [
     {"length": 500, "envs": 1, "box": True},
     {"model": {"use_lstm": True, "lstm_use_prev_action": True, "lstm_use_prev_reward": True}},
     {"env": MultiAgentCartPole, "num_agents": 3, "modules": 1, "envs": 3},
+    {"env": spread_in_parallel, "modules": 1},
+    {"env": spread_in_turns, "modules": 1, "model": {"use_gru": True}},
+    {"env": tictactoe_v3.env, "modules": 2, "model": {"fusionnet_hiddens": [4]}},
 ]
 
 
@@ -145,3 +158,44 @@ def test_another_runner_goes_on_to_the_last_bit(layout, pieces, caplog) -> None:
     alone.stop()
     who.stop()
     assert not caplog.records
+
+
+def test_an_env_that_is_not_deterministic_begins_anew_alone_and_is_named(caplog) -> None:
+    made = config(forgets=True, envs=3).prepared()
+    group, other = EnvRunnerGroup(made), EnvRunnerGroup(made)
+    group.sample(num_timesteps=3 * 16)
+    state = through_files(group.get_state())
+    played = [env["open"]["steps"] for env in state["runners"]["0"]["open_episodes"]["envs"]["envs"]]
+    other.set_state(state)
+    rollouts = other.sample(num_timesteps=3 * 5)
+    lost = {n for n in range(3) if any(f"env {n} of runner 0 begins" in text for text in caplog.messages)}
+    assert lost == {n for n, env in enumerate(group.local_env_runner.envs) if env.env.env.resets > 1}
+    assert lost
+    assert all("not deterministic given its seed" in text for text in caplog.messages)
+    assert len(other.not_exact()) == len(lost)
+    assert not group.not_exact()
+    assert sum(played) > 0
+    assert sum(rollout.num_env_steps for rollout in rollouts.values()) > 0
+    other.sample(num_timesteps=60)
+    for one in (group, other):
+        one.stop()
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda c: c.environment(replay=False), "environment(replay=False)"),
+        (lambda c: c.environment(replay_limit=2), "more steps than replay_limit=2"),
+        (lambda c: c.debugging(seed_resets=False), "without a seed"),
+    ],
+)
+def test_what_is_not_kept_is_said(change, why, caplog) -> None:
+    made = change(config(length=12)).prepared()
+    group, other = EnvRunnerGroup(made), EnvRunnerGroup(made)
+    group.sample(num_timesteps=2 * 19)
+    other.set_state(through_files(group.get_state()))
+    other.sample(num_timesteps=2)
+    assert 1 <= len(caplog.messages) <= 2  # an env may be in its first steps
+    assert all(why in text for text in caplog.messages)
+    other.stop()
+    group.stop()
