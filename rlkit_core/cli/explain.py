@@ -49,7 +49,7 @@ def explain(
         raise click.UsageError("Missing argument 'ALGO' or 'ENV'.")
     check_named(algo, env, settings)
     from rlkit_core.algorithm import get_algorithm_config
-    from rlkit_core.run.run import check_to_train
+    from rlkit_core.run.beginning import check_to_train
 
     notes: list[str] = []
     with stdout_for_the_report(), warnings.catch_warnings(record=True) as caught:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import torch
 from attrs import frozen
 
-from rlkit_core.checkpoint.locate import CRASH
+from rlkit_core.checkpoint.locate import CRASH, quoted, run_of
 from rlkit_core.checkpoint.saved_component import SavedComponent, write_snapshot
 from rlkit_core.columns import COMPONENT_LEARNER, COMPONENT_RL_MODULE
+from rlkit_core.plugins.guard import add_note, describe
+
+if TYPE_CHECKING:
+    from rlkit_core.algorithm import Algorithm
+    from rlkit_core.run.keeper import CheckpointKeeper
 
 
 @frozen
@@ -50,6 +55,29 @@ def save_crash_weights(algorithm: object, run_dir: Path) -> CrashWeights:
     metadata = {**modules.metadata, "left_out": [*modules.left_out, *others]}
     kept = attrs.evolve(modules, components=finite, metadata=metadata)
     return CrashWeights(write_snapshot(kept, run_dir / CRASH), others)
+
+
+def say_what_was_kept(error: BaseException, algorithm: Algorithm, keeper: CheckpointKeeper) -> None:
+    """Save the weights of a run that ends with an error, and add to the error what there is to go on with.
+
+    Args:
+        error: why it ends; weights are left where a signal ends it, as its checkpoints are enough.
+        algorithm: in an unknown state.
+        keeper: of its checkpoints.
+    """
+    if isinstance(error, Exception):
+        try:
+            kept = save_crash_weights(algorithm, keeper.writable()).text()
+            if kept:
+                add_note(error, kept)
+        except Exception as worse:
+            add_note(error, f"the weights it ended with could not be saved: {describe(worse)}")
+    newest = keeper.newest
+    if newest is None:
+        add_note(error, "no checkpoint was saved before")
+    else:
+        run = run_of(newest) or newest
+        add_note(error, f"the newest checkpoint is {newest}; go on from it: rlkit resume {quoted(run)}")
 
 
 def is_finite(part: SavedComponent) -> bool:

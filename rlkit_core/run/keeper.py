@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import frozen
 
-from rlkit_core.checkpoint.locate import BestCheckpoint, KeptCheckpoint, checkpoint_name, read_index, run_of
+from rlkit_core.checkpoint.locate import BestCheckpoint, KeptCheckpoint, checkpoint_name, run_of
 from rlkit_core.errors import CheckpointError
 from rlkit_core.run.shelf import Shelf, Write, linked_from
 from rlkit_core.run.signals import Signals
@@ -87,23 +87,20 @@ class CheckpointKeeper:
 
     # -- beginning -------------------------------------------------------------------------------------------------
 
-    def go_on_from(self, checkpoint: Path, iteration: int) -> float:
+    def go_on_from(self, checkpoint: Path, iteration: int) -> None:
         """Take up the run folder's checkpoints, where it is ``checkpoint``'s own, from that of ``iteration`` on.
 
-        Those of later iterations go, as these are trained anew. Returns the seconds of training until then, if known.
+        Those of later iterations go, as these are trained anew.
         """
         run = run_of(checkpoint)
-        if run is None:
-            return 0.0
-        index = read_index(run)
-        known = next((one for one in index.checkpoints if one.iteration == iteration), None)
-        if _identity(run) == self._identity:
-            if known is None:  # the best one, say, whose own checkpoint is long gone: it may go no more
-                known = KeptCheckpoint(checkpoint_name(iteration), iteration)
-                self._somewhere(lambda shelf: shelf.save(linked_from(checkpoint), known), "the checkpoint")
-            self._shelf.tidy(up_to=iteration)
-            self._saved = Position(iteration, known.steps or 0, known.seconds or 0.0)
-        return (known and known.seconds) or 0.0
+        if run is None or _identity(run) != self._identity:
+            return
+        known = next((one for one in self._shelf.index.checkpoints if one.iteration == iteration), None)
+        if known is None:  # the best one, say, whose own checkpoint is long gone: it may go no more
+            known = KeptCheckpoint(checkpoint_name(iteration), iteration)
+            self._somewhere(lambda shelf: shelf.save(linked_from(checkpoint), known), "the checkpoint")
+        self._shelf.tidy(up_to=iteration)
+        self._saved = Position(iteration, known.steps or 0, known.seconds or 0.0)
 
     # -- while it goes on --------------------------------------------------------------------------------------------
 

@@ -55,11 +55,8 @@ class RunLock:
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            there = os.stat(self.path)
-            if (there.st_dev, there.st_ino) == (os.fstat(descriptor).st_dev, os.fstat(descriptor).st_ino):
+            if self._is(descriptor):  # else its holder removed it just now
                 self._descriptor, descriptor = descriptor, -1
-        except FileNotFoundError:  # its holder removed it just now
-            return
         except BlockingIOError:
             raise ConfigError(self._refusal(descriptor)) from None
         finally:
@@ -77,15 +74,30 @@ class RunLock:
             "checkpoint), or choose another folder with --run-dir"
         )
 
+    def renew(self) -> None:
+        """Take the lock of a folder that was made again; somebody who was quicker is named, and stops nobody here."""
+        if self._descriptor is not None and not self._is(self._descriptor):
+            self.forget()
+            try:
+                self.take()
+            except ConfigError as error:
+                self._say(str(error))
+
     def release(self) -> None:
         """Give the lock back, and remove its file; a second call does nothing."""
-        if self._descriptor is None:
-            return
-        with suppress(OSError):
-            there = os.stat(self.path)
-            if (there.st_dev, there.st_ino) == (os.fstat(self._descriptor).st_dev, os.fstat(self._descriptor).st_ino):
-                os.unlink(self.path)
-        self.forget()
+        if self._descriptor is not None:
+            if self._is(self._descriptor):
+                with suppress(OSError):
+                    os.unlink(self.path)
+            self.forget()
+
+    def _is(self, descriptor: int) -> bool:
+        """Whether the open file is the one that has the name."""
+        try:
+            there, opened = os.stat(self.path), os.fstat(descriptor)
+        except OSError:
+            return False
+        return (there.st_dev, there.st_ino) == (opened.st_dev, opened.st_ino)
 
     def forget(self) -> None:
         """Close the file without giving the lock back: what a forked child does, which would keep it otherwise."""

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from attrs import frozen
 
-from rlkit_core.algorithm.config.to_json import to_data
 from rlkit_core.algorithm.results import (
     ENV_RUNNER_RESULTS,
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
@@ -24,14 +23,11 @@ from rlkit_core.algorithm.results import (
     total_loss,
 )
 from rlkit_core.algorithm.run_view import in_run_folder
-from rlkit_core.algorithm.used import choices_of, used_by
-from rlkit_core.checkpoint.locate import Which, locate, quoted, run_of
-from rlkit_core.envs.make import make_env
-from rlkit_core.envs.multi_agent.make import check_spaces
+from rlkit_core.checkpoint.locate import Which, locate
 from rlkit_core.errors import ConfigError
-from rlkit_core.plugins.guard import add_note, describe
 from rlkit_core.run import run_folder as folder
-from rlkit_core.run.crash import save_crash_weights
+from rlkit_core.run.beginning import check_to_train, describe_run, keep_reports_of
+from rlkit_core.run.crash import say_what_was_kept
 from rlkit_core.run.judge import Judge
 from rlkit_core.run.keeper import CheckpointKeeper, Position
 from rlkit_core.run.lock import RunLock
@@ -43,31 +39,10 @@ from rlkit_core.run.resuming.weights import take_weights
 from rlkit_core.run.signals import Signals
 from rlkit_core.run.stop import Stop
 from rlkit_core.run.summary import RunSummary
-from rlkit_core.seeding import SeedTree
 
 if TYPE_CHECKING:
     from rlkit_core.algorithm import Algorithm
     from rlkit_core.algorithm.config.config import AlgorithmConfig
-
-
-def check_to_train(config: AlgorithmConfig, stop: Stop) -> None:
-    """Complete the config of a new run (seed, evaluation) and check all that can be checked before anything is built.
-
-    Raises:
-        ConfigError: settings that do not fit or cannot be stored.
-        EnvError: the env cannot be made.
-    """
-    if config.seed is None:
-        config.debugging(seed=SeedTree.from_seed(None).root)
-    if stop.return_mean is not None and config.evaluation_interval is None:
-        config.evaluation(evaluation_interval=10)
-    config.validate()
-    if config.env is None:
-        raise ConfigError("there is no environment: config.environment('CartPole-v1')")
-    env = make_env(config.env, config.env_config)
-    check_spaces(env)
-    env.close()
-    to_data(config)
 
 
 @frozen
@@ -245,7 +220,8 @@ class Run:
                 signal=self._signals.number,
             )
         except BaseException as error:
-            self._say_what_was_kept(error, algorithm)
+            if self._keeper is not None and self._has_begun:
+                say_what_was_kept(error, algorithm, self._keeper)
             raise
         finally:
             if self._keeper is not None:
@@ -280,27 +256,17 @@ class Run:
             algorithm.stop()
             raise
 
-    def _keep_reports_of(self, algorithm: Algorithm) -> None:
-        """A minibatch whose loss is not finite is saved in the run folder, unless the config says where."""
-        group = getattr(algorithm, "learner_group", None)  # an algorithm may do without
-        if group is not None and algorithm.config.nonfinite_dir is None:
-            run_dir = self.run_dir
-            group.foreach_learner(lambda learner: setattr(learner, "report_dir", run_dir))
-
     def _describe(self, algorithm: Algorithm, place: Path) -> None:
-        """Write the files that are known before training."""
-        config = algorithm.config
-        lock, data = used_by(algorithm), to_data(config)
-        folder.write_json(place / folder.CONFIG, data)
-        folder.write_json(place / folder.VERSIONS, folder.versions_of(lock))
-        folder.write_json(place / folder.LOCK, folder.lock_of(lock, data, choices_of(algorithm)))
-        seed = getattr(getattr(algorithm, "seeds", None), "root", config.seed)
-        folder.write_json(place / folder.SEEDS, {"seed": seed})
+        describe_run(algorithm, place)
         self._record.write(place)
+
+    def _describe_again(self, algorithm: Algorithm, place: Path) -> None:
+        self._lock.renew()  # which is gone with a folder that is gone
+        self._describe(algorithm, place)
 
     def _begin(self, algorithm: Algorithm) -> CheckpointKeeper:
         """Write what is known before training, and make what accompanies it."""
-        self._keep_reports_of(algorithm)
+        keep_reports_of(algorithm, self.run_dir)
         try:
             if self._from is not None:
                 self._from.begin_in(self.run_dir)
@@ -314,7 +280,7 @@ class Run:
             algorithm.config,
             signals=self._signals,
             say=self._say,
-            describe=lambda place: self._describe(algorithm, place),
+            describe=lambda place: self._describe_again(algorithm, place),
         )
         if self._from is not None:
             keeper.go_on_from(self._from.checkpoint, algorithm.iteration)
@@ -385,24 +351,6 @@ class Run:
         keeper.evaluated(algorithm, position, value)
         solved = ending.reason != "stopped" and self._judge.reached(value)
         return _Ending("solved" if solved else ending.reason, ending.detail, value)
-
-    def _say_what_was_kept(self, error: BaseException, algorithm: Algorithm) -> None:
-        """Save the weights of a run that ended with an error, and add to the error what there is to go on with."""
-        if self._keeper is None or not self._has_begun:
-            return
-        if isinstance(error, Exception):
-            try:
-                kept = save_crash_weights(algorithm, self._keeper.writable()).text()
-                if kept:
-                    add_note(error, kept)
-            except Exception as worse:
-                add_note(error, f"the weights it ended with could not be saved: {describe(worse)}")
-        newest = self._keeper.newest
-        if newest is None:
-            add_note(error, "no checkpoint was saved before")
-        else:
-            run = run_of(newest) or newest
-            add_note(error, f"the newest checkpoint is {newest}; go on from it: rlkit resume {quoted(run)}")
 
     # Helpers
 

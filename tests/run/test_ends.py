@@ -154,6 +154,8 @@ def test_a_run_folder_that_is_deleted_is_made_again(start: Start) -> None:
     moved = run.folder.rename(run.folder.with_name("elsewhere"))
     run.until(lambda: f"the run folder {run.folder} is gone" in run.said)
     run.until(lambda: "the result writer 'jsonl' of rlkit-core has written all that had to wait" in run.said)
+    with pytest.raises(ConfigError, match=f"in use by process {run.pid}"):
+        RunLock(run.folder, print).take()
     run.kill(signal.SIGTERM)
     assert run.wait() == 128 + signal.SIGTERM
     first = [json.loads(line)["training_iteration"] for line in (moved / "results.jsonl").read_text().splitlines()]

@@ -103,17 +103,17 @@ def test_a_resumed_run_goes_on_with_what_is_there_and_drops_what_it_trains_anew(
     Life(tmp_path / "run", every="1 iterations", keep=3).iterations(1, 2, 3, 4, returns=float)
     (tmp_path / "run" / "checkpoints" / f".000009.new-{os.uname().nodename}-999999999-ab").mkdir()
     life = Life(tmp_path / "run", every="1 iterations", keep=3)
-    assert life.keeper.go_on_from(tmp_path / "run" / "checkpoints" / "000003", 3) == 3.0
+    life.keeper.go_on_from(tmp_path / "run" / "checkpoints" / "000003", 3)
     assert [row["iteration"] for row in life.index["checkpoints"]] == [2, 3]
     assert life.index["best"]["iteration"] == 4
     life.iterations(4, 5)
     assert [one.iteration for one in read_index(life.folder).checkpoints] == [3, 4, 5]
     assert count_in(locate(life.folder)) == 5
     life = Life(tmp_path / "run", every="5 iterations", keep=3)
-    assert life.keeper.go_on_from(tmp_path / "run" / "best", 1) == 0.0  # whose own checkpoint is long gone
+    life.keeper.go_on_from(tmp_path / "run" / "best", 1)  # whose own checkpoint is long gone
     assert [row["iteration"] for row in life.index["checkpoints"]] == [1]
     elsewhere = Life(tmp_path / "other", every="5 iterations")
-    assert elsewhere.keeper.go_on_from(tmp_path / "run" / "checkpoints" / "000001", 1) == 0.0
+    elsewhere.keeper.go_on_from(tmp_path / "run" / "checkpoints" / "000001", 1)
     assert elsewhere.names == []
 
 
