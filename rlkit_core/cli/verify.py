@@ -52,6 +52,7 @@ def _data(found: Verification) -> dict[str, object]:
         "arrays": found.arrays,
         "differences": [{"component": d.component, "name": d.name, "what": d.text} for d in found.differences],
         "not_promised": list(found.outside),
+        "notes": list(found.notes),
     }
 
 
@@ -70,10 +71,14 @@ def _text(found: Verification) -> Iterator[str]:
         yield f"  and {len(found.differences) - MOST_SHOWN} more (--json lists all)"
     for reason in found.outside:
         yield f"not promised here: {reason}"
+    for note in found.notes:
+        yield f"note: {note}"
     end = f"iterations {found.begin} to {found.end}"
     if found.is_equal:
         yield f"equal: {end}, trained again, give {found.second} bit for bit"
     elif found.outside:
         yield f"different: {end}, trained again, do not give {found.second}; here that was not promised"
+    elif found.notes:
+        yield f"different: {end}, trained again, do not give {found.second}; the notes may say why"
     else:
         yield f"different: {end}, trained again, do not give {found.second}, which they should"

@@ -303,6 +303,30 @@ def test_verify_names_what_differs_first_and_by_how_much(run: Path) -> None:
     assert "do not give" in done.stdout.splitlines()[-1]
 
 
+def test_verify_says_why_an_env_that_is_not_repeatable_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = """
+import os
+import gymnasium
+
+class Noisy(gymnasium.Wrapper):
+    def step(self, action):
+        obs, *more = self.env.step(action)
+        return obs + os.urandom(1)[0] * 1e-4, *more
+
+def noisy():
+    return Noisy(gymnasium.make("CartPole-v1"))
+"""
+    (tmp_path / "my_noise.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    folder = tmp_path / "run"
+    made = config().environment("my_noise:noisy")
+    Run(made, folder, stop=Stop(iterations=3), evaluation_episodes=2, plot=False).fit()
+    done = rlkit("verify", folder)
+    assert done.exit_code == 1, done.output
+    assert "not promised here: the env is not deterministic given its seed" in done.stdout
+    assert done.stdout.splitlines()[-1].endswith("here that was not promised")
+
+
 def test_verify_says_what_it_takes(run: Path, tmp_path: Path) -> None:
     with (run / "checkpoints" / "000004" / "algorithm_state.json").open("ab") as file:
         file.write(b" ")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from attrs import frozen
@@ -15,7 +17,7 @@ from attrs import frozen
 from rlkit_core.checkpoint import files, read_snapshot
 from rlkit_core.checkpoint.compare import Difference, count_arrays, differences
 from rlkit_core.checkpoint.locate import is_run, quoted, read_index
-from rlkit_core.checkpoint.saved_component import SavedComponent, check_snapshot
+from rlkit_core.checkpoint.saved_component import check_snapshot, read_metadata
 from rlkit_core.errors import CheckpointError, ConfigError
 from rlkit_core.models.threads import torch_threads
 from rlkit_core.plugins.host import default_host
@@ -37,6 +39,7 @@ class Verification:
         first, second: the checkpoints, and iterations ``begin`` and ``end`` that they are of.
         differences: between the second and what was trained again, in this order; none: they are equal bit for bit.
         outside: why equality was not promised here, in words; empty where it is.
+        notes: what was warned of and logged as a warning meanwhile.
         arrays: how many arrays each component of the second has.
         threads: of torch.
     """
@@ -47,6 +50,7 @@ class Verification:
     end: int
     differences: tuple[Difference, ...]
     outside: tuple[str, ...]
+    notes: tuple[str, ...]
     arrays: dict[str, int]
     threads: int
 
@@ -77,23 +81,41 @@ def verify(run: Path, *, env: object = None, tell: Callable[[str], object] = lam
     threads = _threads_of(run) or torch.get_num_threads()
     expected, _ = read_snapshot(second)
     tell(f"training from iteration {begin} to {end} in a temporary folder, with {threads} torch threads")
-    with tempfile.TemporaryDirectory(prefix="rlkit-verify-") as place, torch_threads(threads):
+    said: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="rlkit-verify-") as place, torch_threads(threads), _listening(said):
         arguments = {**settings, **env_argument(one, env, first)}
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always")
-            algorithm = one.algo_class.from_checkpoint(first, **arguments)
+        algorithm = one.algo_class.from_checkpoint(first, **arguments)
         try:
-            outside = list(_outside(algorithm, first, expected, [str(warning.message) for warning in said]))
             while algorithm.iteration < end:
                 algorithm.train()
                 tell(f"iteration {algorithm.iteration}")
             if algorithm.iteration != end:
                 raise ConfigError(f"training went on to iteration {algorithm.iteration}, {second} is of {end}")
+            outside = list(dict.fromkeys(_outside(algorithm, first, expected.lock)))
             trained, _ = read_snapshot(algorithm.save_to_path(Path(place) / "checkpoint"))
         finally:
             algorithm.stop()
     found = tuple(differences(expected, trained))
-    return Verification(first, second, begin, end, found, tuple(outside), count_arrays(expected), threads)
+    notes = tuple(text for text in dict.fromkeys(said) if not any(reason in text for reason in outside))
+    return Verification(first, second, begin, end, found, tuple(outside), notes, count_arrays(expected), threads)
+
+
+@contextmanager
+def _listening(said: list[str]) -> Iterator[None]:
+    """Collect what is warned of and logged as a warning meanwhile, instead of showing it."""
+
+    class Collect(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(record.getMessage())
+
+    handler, root = Collect(logging.WARNING), logging.getLogger()
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *more: said.append(str(message))
+        root.addHandler(handler)
+        try:
+            yield
+        finally:
+            root.removeHandler(handler)
 
 
 def _last_two(run: Path) -> tuple[Path, Path]:
@@ -126,8 +148,8 @@ def _threads_of(run: Path) -> int | None:
     return threads if isinstance(threads, int) and threads > 0 else None
 
 
-def _outside(algorithm: Algorithm, first: Path, expected: SavedComponent, said: list[str]) -> Iterator[str]:
-    """Why equality is not promised: what the algorithm, its config and this installation say."""
+def _outside(algorithm: Algorithm, first: Path, lock: Lock) -> Iterator[str]:
+    """Why equality is not promised: what the algorithm, its config, the checkpoint and this installation say."""
     config: AlgorithmConfig = algorithm.config
     if config.compile not in (None, "auto"):
         yield f"learners(compile={config.compile!r}) keeps a tolerance, not every bit"
@@ -135,9 +157,9 @@ def _outside(algorithm: Algorithm, first: Path, expected: SavedComponent, said: 
         yield "it learns on a GPU"
     if not getattr(config, "in_lock_step", True):
         yield "runners sample while learners learn, and which comes first is a matter of time"
-    not_exact: Any = getattr(algorithm.env_runner_group, "not_exact", None)
-    yield from not_exact() if callable(not_exact) else ()
+    yield from algorithm.not_exact()
+    left_out = read_metadata(first).get("left_out")
+    if isinstance(left_out, list) and left_out:
+        yield f"{first.name} was saved without {', '.join(map(str, left_out))}"
     snapshot = default_host().snapshot
-    lock: Lock = expected.lock
     yield from (f"another version: {text}" for text in lock.compare(lambda name: installed_version(snapshot, name)))
-    yield from (f"{first.name} was loaded with a note: {text}" for text in said)
