@@ -274,6 +274,20 @@ def test_a_new_run_begins_with_the_weights_of_another(run: Path, tmp_path: Path)
         Run(config(), tmp_path / "other", weights_from=tmp_path / "nowhere")
 
 
+def test_evaluate_takes_the_last_or_the_best_of_a_run(run: Path) -> None:
+    best = read_index(run).best
+    assert best is not None
+    said = rlkit("evaluate", run, "--which", "best", "--episodes", 2, "--json")
+    assert json.loads(said.stdout)["checkpoint"] == str(run / "best")
+    assert json.loads(said.stdout)["episode_return_mean"] == best.return_mean
+    shutil.rmtree(run / "best")
+    assert "its newest one is" in rlkit("evaluate", run, "--which", "best").stderr
+    assert (
+        "one checkpoint: 'best' is asked of a run folder"
+        in rlkit("evaluate", run / "checkpoints" / "000004", "--which", "best").stderr
+    )
+
+
 def test_verify_trains_again_and_compares(run: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     done = rlkit("verify", run)
@@ -323,7 +337,9 @@ def noisy():
     Run(made, folder, stop=Stop(iterations=3), evaluation_episodes=2, plot=False).fit()
     done = rlkit("verify", folder)
     assert done.exit_code == 1, done.output
-    assert "not promised here: the env is not deterministic given its seed" in done.stdout
+    assert "not promised here: env 0 of runner 0 began a fresh episode when it was resumed" in done.stdout
+    assert "the env is not deterministic given its seed" in done.stdout
+    assert "note: " not in done.stdout  # nothing is said twice
     assert done.stdout.splitlines()[-1].endswith("here that was not promised")
 
 

@@ -96,8 +96,14 @@ def verify(run: Path, *, env: object = None, tell: Callable[[str], object] = lam
         finally:
             algorithm.stop()
     found = tuple(differences(expected, trained))
-    notes = tuple(text for text in dict.fromkeys(said) if not any(reason in text for reason in outside))
+    notes = tuple(text for text in dict.fromkeys(said) if not _is_among(outside, text))
     return Verification(first, second, begin, end, found, tuple(outside), notes, count_arrays(expected), threads)
+
+
+def _is_among(reasons: list[str], note: str) -> bool:
+    """Whether a note says what a reason says, perhaps after other words on where."""
+    what = note.partition(": ")[2] or note
+    return any(reason in note or what in reason for reason in reasons)
 
 
 @contextmanager
