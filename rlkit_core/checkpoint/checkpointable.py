@@ -86,6 +86,17 @@ class Checkpointable(abc.ABC):
     def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return ``(args, kwargs)`` with which the class builds an object like this one."""
 
+    def get_state_to_save(self, not_components: Collection[str] = ()) -> Any:
+        """Return the state as :meth:`save_to_path` writes it: :meth:`get_state` unless overridden.
+
+        It may share memory with the object, and hold :class:`~rlkit_core.checkpoint.segments.Segment` objects for what
+        never changes: the object keeps these, and puts them into its next state again.
+
+        Args:
+            not_components: without these.
+        """
+        return self.get_state(not_components=list(not_components)) if not_components else self.get_state()
+
     def get_checkpointable_components(self) -> Collection[tuple[str, Any]]:
         """Return ``(name, component)`` for each part that has a sub-directory of its own; none by default."""
         return []
@@ -183,7 +194,7 @@ class Checkpointable(abc.ABC):
         given = state if isinstance(state, dict) else {}
         own = state
         if state is None:
-            own = self.get_state(not_components=list(parts)) if parts else self.get_state()
+            own = self.get_state_to_save(list(parts))
         if not isinstance(own, dict):
             raise CheckpointError(f"the state of {type(self).__name__} is a {type(own).__name__}, expected a dict")
         children: dict[str, SavedComponent] = {}

@@ -38,6 +38,9 @@ def differences(one: SavedComponent, other: SavedComponent, component: str = "")
     yield from _of_values(one.ctor, other.ctor, component, "arguments")
     yield from _of_values(one.tree.document, other.tree.document, component, "")
     yield from _of_arrays(one.tree.tensors, other.tree.tensors, component)
+    for index, (a, b) in enumerate(zip(one.tree.segments, other.tree.segments, strict=False)):
+        if a.sha256 != b.sha256:  # how many there are is in the document
+            yield Difference(component, f"segment {index}", f"files of {a.size:,} and {b.size:,} bytes differ")
     for name in [*one.components, *(name for name in other.components if name not in one.components)]:
         inside = f"{component}/{name}" if component else name
         if name not in one.components or name not in other.components:

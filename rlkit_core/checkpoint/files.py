@@ -12,8 +12,11 @@ import socket
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import RawIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from rlkit_core.errors import CheckpointError, CheckpointNotFoundError
 
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 METADATA_FILE = "metadata.json"
 JSON_LIMIT = 1 << 30  # bytes; a larger JSON file is refused before it is read
 METADATA_LIMIT = 64 << 20
+_BLOCK = 1 << 20
 
 
 # -- single files ------------------------------------------------------------------------------------------
@@ -36,8 +40,8 @@ def write_bytes(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
-    """Write a new safetensors file and flush it to disk.
+def write_tensors(path: Path, tensors: dict[str, torch.Tensor], about: dict[str, str] | None = None) -> None:
+    """Write a new safetensors file, with texts ``about`` it, and flush it to disk.
 
     Raises:
         OSError: the file could not be written (disk full, no permission).
@@ -46,7 +50,7 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     import safetensors.torch
 
     try:
-        safetensors.torch.save_file(tensors, path)
+        safetensors.torch.save_file(tensors, path, about)
     except safetensors.SafetensorError as error:
         raise OSError(errno.EIO, f"{error}", str(path)) from error
     with open(path, "rb+") as file:
@@ -102,7 +106,7 @@ def sha256_of(path: Path) -> str:
     digest = hashlib.sha256()
     try:
         with open(path, "rb") as file:
-            while block := file.read(1 << 20):
+            while block := file.read(_BLOCK):
                 digest.update(block)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
@@ -112,6 +116,65 @@ def sha256_of(path: Path) -> str:
 def describe_file(path: Path) -> dict[str, Any]:
     """Return the ``{"sha256": ..., "size": ...}`` of a file just written."""
     return {"sha256": sha256_of(path), "size": path.stat().st_size}
+
+
+def recorded(path: Path, entry: object) -> tuple[str, int]:
+    """The hash and size that ``metadata.json`` has of a file, which is there and has that size.
+
+    Raises:
+        CheckpointError: it is not, or no entry is in ``metadata.json``.
+    """
+    if not isinstance(entry, dict) or not {"sha256", "size"} <= entry.keys():
+        raise CheckpointError(f"{path}: {METADATA_FILE} does not list it with its hash and size")
+    size = check_plain_file(path)
+    if size != entry["size"]:
+        raise CheckpointError(f"{path} is damaged: it has {size} bytes, {entry['size']} were written")
+    return str(entry["sha256"]), size
+
+
+class HashingReader:
+    """Reads a file from its beginning to its end, each part into memory of its own, and hashes what it reads."""
+
+    def __init__(self, file: RawIOBase) -> None:
+        self._file, self._digest = file, hashlib.sha256()
+
+    def read(self, count: int) -> np.ndarray[Any, Any]:
+        """The next bytes, ``[count]`` uint8.
+
+        Raises:
+            ValueError: there are fewer.
+        """
+        data = np.empty(count, np.uint8)
+        view, at = data.data, 0
+        while at < count:
+            got = self._file.readinto(view[at : at + _BLOCK])
+            if not got:
+                raise ValueError("it ends too early")
+            self._digest.update(view[at : at + got])
+            at += got
+        return data
+
+    def rest(self) -> bool:
+        """Whether there is more."""
+        return bool(self._file.read(1))
+
+    @property
+    def sha256(self) -> str:
+        """The hash of what was read."""
+        return self._digest.hexdigest()
+
+
+def read_checked(path: Path, entry: object) -> bytes:
+    """Read a file that ``metadata.json`` lists, and look at its hash.
+
+    Raises:
+        CheckpointError: it is missing, a link, too large, not as it was written, or unreadable.
+    """
+    sha256, _ = recorded(path, entry)
+    data = read_bytes(path, JSON_LIMIT)
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise CheckpointError(f"{path} is damaged: its SHA-256 is not the one recorded at the save")
+    return data
 
 
 # -- directories -------------------------------------------------------------------------------------------

@@ -16,7 +16,16 @@ from urllib.parse import quote
 from attrs import evolve, field, frozen
 
 from rlkit_core.checkpoint import files, strict_json
-from rlkit_core.checkpoint.tree import EncodedTree, decode_tree, read_tree, write_tree
+from rlkit_core.checkpoint.segments import Segment
+from rlkit_core.checkpoint.tree import (
+    EncodedTree,
+    decode_tree,
+    parts_of,
+    read_tree,
+    segment_file,
+    tree_of,
+    write_tree,
+)
 from rlkit_core.errors import CheckpointError, PluginNotFoundError
 from rlkit_core.plugins.choices import key_for
 from rlkit_core.plugins.host import default_host
@@ -200,6 +209,7 @@ def write_snapshot(snapshot: SavedComponent, path: str | os.PathLike[str]) -> Pa
         target = target.resolve() if target.is_symlink() else target
         with files.replacing_directory(target) as fresh:
             _write_component(snapshot, fresh)
+        _say_where(snapshot, target)
     except OSError as error:
         raise CheckpointError(f"cannot write the checkpoint {target}: {error}") from error
     return target
@@ -217,10 +227,24 @@ def _check_writable(snapshot: SavedComponent) -> None:
         _check_writable(child)
 
 
+def _say_where(snapshot: SavedComponent, directory: Path) -> None:
+    """Tell segments where a checkpoint that is now complete has their files."""
+    for index, segment in enumerate(snapshot.tree.segments):
+        segment.is_at(directory / segment_file(snapshot.state_name, index))
+    for name, child in snapshot.components.items():
+        _say_where(child, directory / directory_name(name))
+
+
 def _write_component(snapshot: SavedComponent, directory: Path) -> None:
     document = {"class": snapshot.class_ref, "ctor_args_and_kwargs": snapshot.ctor}
     files.write_bytes(directory / CLASS_FILE, strict_json.dumps(document))
     written = [CLASS_FILE, *write_tree(snapshot.tree, directory, snapshot.state_name)]
+    segments = snapshot.tree.segments
+    described = {
+        name: segment.write(directory / name, parts_of)
+        for index, segment in enumerate(segments)
+        for name in (segment_file(snapshot.state_name, index),)
+    }
     for name, child in snapshot.components.items():
         path = directory / directory_name(name)
         os.mkdir(path)
@@ -230,7 +254,8 @@ def _write_component(snapshot: SavedComponent, directory: Path) -> None:
         "class": snapshot.class_ref,
         "state_file": snapshot.state_name,
         "components": list(snapshot.components),
-        "files": {name: files.describe_file(directory / name) for name in written},
+        "files": {name: files.describe_file(directory / name) for name in written} | described,
+        **({"segments": len(segments)} if segments else {}),
     }
     files.write_bytes(directory / files.METADATA_FILE, strict_json.dumps(metadata))
 
@@ -314,19 +339,26 @@ def check_snapshot(directory: Path) -> None:
     Raises:
         CheckpointError: as :func:`read_snapshot`.
     """
-    metadata, _ = _checked_metadata(directory)
+    metadata, state_name = _checked_metadata(directory)
+    for segment in _segments(directory, state_name, metadata):
+        segment.check()
     for _, inside in _component_directories(directory, metadata):
         check_snapshot(inside)
 
 
 def _checked_metadata(directory: Path) -> tuple[dict[str, Any], str]:
     """The metadata of a component whose own files are as they were written, and the name of its state."""
+    metadata, state_name = _metadata_and_state(directory)
+    for name in (CLASS_FILE, f"{state_name}.json", f"{state_name}.safetensors"):
+        _check_file(directory / name, metadata["files"].get(name))
+    return metadata, state_name
+
+
+def _metadata_and_state(directory: Path) -> tuple[dict[str, Any], str]:
     metadata = read_metadata(directory)
     state_name = metadata.get("state_file")
     if not isinstance(state_name, str) or not state_name.isidentifier():
         raise CheckpointError(f"{directory / files.METADATA_FILE}: invalid state_file {str(state_name)[:80]!r}")
-    for name in (CLASS_FILE, f"{state_name}.json", f"{state_name}.safetensors"):
-        _check_file(directory / name, metadata["files"].get(name))
     return metadata, state_name
 
 
@@ -337,35 +369,39 @@ def read_ctor(directory: Path) -> SavedComponent:
         CheckpointError: a file of it is missing or damaged.
     """
     metadata = read_metadata(directory)
-    _check_file(directory / CLASS_FILE, metadata["files"].get(CLASS_FILE))
-    return SavedComponent(*_read_ctor(directory), EncodedTree({}, {}), metadata)
+    return SavedComponent(*_read_ctor(directory, metadata), EncodedTree({}, {}), metadata)
 
 
 def _read_component(directory: Path) -> SavedComponent:
-    metadata, state_name = _checked_metadata(directory)
-    ref, ctor = _read_ctor(directory)
-    tree = read_tree(directory, state_name)
+    """Read a component; every file of it is read once, and its hash is looked at on the way."""
+    metadata, state_name = _metadata_and_state(directory)
+    ref, ctor = _read_ctor(directory, metadata)
+    tree = read_tree(directory, state_name, _segments(directory, state_name, metadata), metadata["files"])
     components = {name: _read_component(sub) for name, sub in _component_directories(directory, metadata)}
     return SavedComponent(ref, ctor, tree, metadata, state_name, components)
 
 
-def _read_ctor(directory: Path) -> tuple[str, Any]:
+def _read_ctor(directory: Path, metadata: dict[str, Any]) -> tuple[str, Any]:
     path = directory / CLASS_FILE
-    document = strict_json.loads(files.read_bytes(path, files.JSON_LIMIT), str(path))
+    document = strict_json.loads(files.read_checked(path, metadata["files"].get(CLASS_FILE)), str(path))
     ref = document.get("class") if isinstance(document, dict) else None
     if not isinstance(ref, str) or "ctor_args_and_kwargs" not in document:
         raise CheckpointError(f"{path} is damaged: 'class' or 'ctor_args_and_kwargs' is missing")
     return ref, document["ctor_args_and_kwargs"]
 
 
-def _check_file(path: Path, recorded: object) -> None:
-    if not isinstance(recorded, dict) or not {"sha256", "size"} <= recorded.keys():
-        raise CheckpointError(f"{path}: {files.METADATA_FILE} does not list it with its hash and size")
-    size = files.check_plain_file(path)
-    if size != recorded["size"]:
-        raise CheckpointError(f"{path} is damaged: it has {size} bytes, {recorded['size']} were written")
-    if files.sha256_of(path) != recorded["sha256"]:
+def _check_file(path: Path, entry: object) -> None:
+    sha256, _ = files.recorded(path, entry)
+    if files.sha256_of(path) != sha256:
         raise CheckpointError(f"{path} is damaged: its SHA-256 is not the one recorded at the save")
+
+
+def _segments(directory: Path, state_name: str, metadata: dict[str, Any]) -> list[Segment]:
+    count = metadata.get("segments", 0)
+    if type(count) is not int or not 0 <= count <= len(metadata["files"]):
+        raise CheckpointError(f"{directory / files.METADATA_FILE}: invalid number of segments {str(count)[:80]!r}")
+    names = [segment_file(state_name, index) for index in range(count)]
+    return [Segment.at(directory / name, metadata["files"].get(name), tree_of) for name in names]
 
 
 def _component_directories(directory: Path, metadata: dict[str, Any]) -> Iterator[tuple[str, Path]]:

@@ -8,16 +8,18 @@ scalars stay in the document as ``{"$scalar": [dtype, hex bytes]}``.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
 from attrs import field, frozen
 
 from rlkit_core.checkpoint import strict_json
-from rlkit_core.checkpoint.files import JSON_LIMIT, read_bytes, write_bytes, write_tensors
+from rlkit_core.checkpoint.arrays import read_tensors
+from rlkit_core.checkpoint.files import JSON_LIMIT, read_bytes, read_checked, write_bytes, write_tensors
+from rlkit_core.checkpoint.segments import Segment
 from rlkit_core.checkpoint.strict_json import KeyPath, key_path
 from rlkit_core.errors import CheckpointError
 
@@ -31,15 +33,18 @@ TORCH_DTYPES = frozenset(getattr(torch, name) for name in (*NUMPY_DTYPES, *_TORC
 
 @frozen
 class EncodedTree:
-    """A state tree ready to be written: the JSON ``document`` and the ``tensors`` it refers to by name."""
+    """A state tree ready to be written: the JSON ``document``, the ``tensors`` it refers to by name, and ``segments``
+    by number."""
 
     document: Any
     tensors: dict[str, torch.Tensor] = field(factory=dict)
+    segments: list[Segment] = field(factory=list)
 
 
 class _Encoder:
     def __init__(self) -> None:
         self.tensors: dict[str, torch.Tensor] = {}
+        self.segments: list[Segment] = []
         self._storages: set[int] = set()
 
     def leaf(self, value: object, path: KeyPath) -> Any:
@@ -47,6 +52,9 @@ class _Encoder:
             return {"$tensor": self._add(_plain_tensor(value, path), path)}
         if isinstance(value, np.ndarray):
             return {"$array": self._add(torch.from_numpy(_plain_array(value, path)), path)}
+        if isinstance(value, Segment):
+            self.segments.append(value)
+            return {"$segment": len(self.segments) - 1}
         if isinstance(value, np.generic):
             _check_numpy_dtype(value.dtype, path)
             little = np.asarray(value, dtype=value.dtype.newbyteorder("<"))
@@ -110,7 +118,29 @@ def encode_tree(tree: object) -> EncodedTree:
     """
     encoder = _Encoder()
     document = strict_json.encode(tree, encoder.leaf)
-    return EncodedTree(document, encoder.tensors)
+    return EncodedTree(document, encoder.tensors, encoder.segments)
+
+
+def parts_of(tree: object) -> tuple[Any, dict[str, torch.Tensor]]:
+    """The document and the tensors of a state tree without segments.
+
+    Raises:
+        CheckpointError: it cannot be written, or has some.
+    """
+    encoded = encode_tree(tree)
+    if encoded.segments:
+        raise CheckpointError("a segment cannot hold segments")
+    return encoded.document, encoded.tensors
+
+
+def tree_of(document: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    """The state tree of :func:`parts_of`."""
+    return decode_tree(EncodedTree(document, tensors))
+
+
+def segment_file(name: str, index: int) -> str:
+    """The file of a state's segment number ``index``."""
+    return f"{name}-{index}.safetensors"
 
 
 def decode_tree(encoded: EncodedTree) -> Any:
@@ -133,7 +163,15 @@ def decode_tree(encoded: EncodedTree) -> Any:
             raise CheckpointError(f"state {key_path(path)}: numpy has no dtype {tensor.dtype}")
         return tensor.numpy()
 
-    return strict_json.decode(encoded.document, {"$array": array, "$tensor": entry, "$scalar": decode_scalar})
+    left = dict(enumerate(encoded.segments))
+
+    def segment(payload: object, path: KeyPath) -> Segment:
+        if type(payload) is not int or payload not in left:
+            raise CheckpointError(f"state {key_path(path)}: no segment {str(payload)[:80]!r}")
+        return left.pop(payload)
+
+    tags = {"$array": array, "$tensor": entry, "$scalar": decode_scalar, "$segment": segment}
+    return strict_json.decode(encoded.document, tags)
 
 
 def decode_scalar(payload: Any, path: KeyPath) -> Any:
@@ -156,21 +194,25 @@ def write_tree(encoded: EncodedTree, directory: Path, name: str) -> list[str]:
     return [f"{name}.json", f"{name}.safetensors"]
 
 
-def read_tree(directory: Path, name: str) -> EncodedTree:
+def read_tree(
+    directory: Path, name: str, segments: Sequence[Segment] = (), recorded: Mapping[str, object] | None = None
+) -> EncodedTree:
     """Read what :func:`write_tree` wrote, without decoding it.
+
+    Args:
+        directory, name: where it is.
+        segments: of it, which are read on their own.
+        recorded: hashes and sizes of files, as ``metadata.json`` has them; unless given they are not looked at.
 
     Raises:
         CheckpointError: a file is missing or damaged; the message names it.
     """
     path = directory / f"{name}.json"
-    document = strict_json.loads(read_bytes(path, JSON_LIMIT), str(path))
+    text = read_bytes(path, JSON_LIMIT) if recorded is None else read_checked(path, recorded.get(path.name))
+    document = strict_json.loads(text, str(path))
     path = directory / f"{name}.safetensors"
-    try:
-        loaded = safetensors.torch.load_file(path)
-    except (OSError, RuntimeError, ValueError, KeyError, safetensors.SafetensorError) as error:
-        raise CheckpointError(f"{path} is damaged: {error}") from error
-    # Own memory: what is loaded must not change, or fault, when somebody touches the file later.
-    return EncodedTree(document, {key: tensor.clone() for key, tensor in loaded.items()})
+    tensors, _ = read_tensors(path, None if recorded is None else recorded.get(path.name, "nothing"))
+    return EncodedTree(document, tensors, list(segments))
 
 
 def save_tree(tree: object, directory: str | os.PathLike[str], name: str = "state") -> None:
@@ -179,7 +221,10 @@ def save_tree(tree: object, directory: str | os.PathLike[str], name: str = "stat
     Raises:
         CheckpointError: the tree holds something that cannot be written; nothing was written then.
     """
-    write_tree(encode_tree(tree), Path(directory), name)
+    encoded = encode_tree(tree)
+    if encoded.segments:
+        raise CheckpointError("save_tree writes no segments; give it a state without them (get_state)")
+    write_tree(encoded, Path(directory), name)
 
 
 def load_tree(directory: str | os.PathLike[str], name: str = "state") -> Any:

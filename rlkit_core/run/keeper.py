@@ -72,7 +72,7 @@ class CheckpointKeeper:
         every = config.checkpoint_every
         self._every_s = float("inf") if every is None or isinstance(every, str) else every
         self._every_iterations = int(every.split()[0]) if isinstance(every, str) else None
-        self._shelf = Shelf(run_dir, self._keep)
+        self._shelf = Shelf(run_dir, self._keep, thin_older=config.checkpoint_replay == "last")
         self._beside: Shelf | None = None
         self._identity = _identity(run_dir)
         self._said: set[str] = set()

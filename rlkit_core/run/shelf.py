@@ -17,6 +17,8 @@ from rlkit_core.checkpoint.locate import (
     checkpoint_name,
     read_index,
 )
+from rlkit_core.checkpoint.thinning import thin
+from rlkit_core.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
 
@@ -32,10 +34,11 @@ class Shelf:
     Args:
         folder: a run folder, or one that stands in for it; made when something is saved.
         keep: how many checkpoints stay beside the best.
+        thin_older: whether all but the newest lose what is bulky, replay buffers for example.
     """
 
-    def __init__(self, folder: Path, keep: int) -> None:
-        self.folder, self._keep = folder, keep
+    def __init__(self, folder: Path, keep: int, *, thin_older: bool = False) -> None:
+        self.folder, self._keep, self._thin_older = folder, keep, thin_older
         self.index = read_index(folder)
 
     @property
@@ -62,7 +65,17 @@ class Shelf:
         write(path)
         others = [one for one in self.index.checkpoints if one.path != about.path]
         self._take_over([*others, about][-self._keep :], self.index.best)
+        if self._thin_older:
+            self._thin(path)
         return path
+
+    def _thin(self, newest: Path) -> None:
+        best = [] if self.index.best is None else [self.index.best.path]
+        for older in {self.folder / name for name in (*(one.path for one in self.index.checkpoints), *best)} - {newest}:
+            try:
+                thin(older)
+            except (CheckpointError, OSError) as error:
+                logger.warning("%s keeps its replay buffers: %s", older, error)
 
     def save_best(self, write: Write, about: BestCheckpoint) -> Path:
         """Replace the best checkpoint.

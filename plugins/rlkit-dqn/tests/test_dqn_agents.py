@@ -87,7 +87,7 @@ def test_the_buffer_of_a_module_that_goes_goes_too():
 
 def test_checkpoints_hold_the_buffers_of_all_modules(tmp_path):
     mapping = {"policy_mapping_fn": None}
-    made = config().multi_agent(policies=["0", "1"], **mapping).checkpointing(store_buffer_in_checkpoints=True)
+    made = config().multi_agent(policies=["0", "1"], **mapping)
     made.environment(MultiAgentCartPole, env_config={"num_agents": 2})
     made.multi_agent(policy_mapping_fn=lambda agent, episode, **kw: str(agent))
     with made.build_algo() as algo:
@@ -97,7 +97,7 @@ def test_checkpoints_hold_the_buffers_of_all_modules(tmp_path):
         with Algorithm.from_checkpoint(path, policy_mapping_fn=made.policy_mapping_fn) as again:
             assert sorted(again.replay_buffers) == ["0", "1"]
             for module_id, buffer in again.replay_buffers.items():
-                state = saved["replay_buffers"][module_id]
+                state = saved["replay_buffers"]["buffers"][module_id]
                 assert len(buffer) == len(algo.replay_buffers[module_id])
                 assert buffer.num_env_steps_added_lifetime == state["num_env_steps_added_lifetime"]
             for runs in (algo, again):

@@ -379,16 +379,19 @@ def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path, network, kind):
         assert again["env_runners"]["num_episodes_lifetime"] == result["env_runners"]["num_episodes_lifetime"]
 
 
-def test_without_its_buffer_a_resumed_run_fills_it_first(tmp_path):
+def test_without_its_buffer_a_resumed_run_fills_it_first(tmp_path, caplog):
     from rlkit_dqn import DQN
 
-    with small(Ragged).env_runners(rollout_fragment_length=8).build_algo() as algo:
+    config = small(Ragged).env_runners(rollout_fragment_length=8).checkpointing(replay=False)
+    with config.build_algo() as algo:
         for _ in range(4):
             algo.train()
         path = algo.save_to_path(tmp_path / "checkpoint")
         expected = weights(algo)
     with DQN.from_checkpoint(path) as resumed:
+        assert not caplog.records  # who only evaluates need not know
         resumed.train()
+        assert [r.message for r in caplog.records if "without the replay buffer" in r.message]
         assert equal(weights(resumed), expected)
         assert len(resumed.replay_buffers[ID]) == 8
         resumed.train()

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from rlkit_core import Algorithm, MultiRLModuleSpec
+from rlkit_core.checkpoint import Checkpointable, SavedComponent
 from rlkit_core.data.nested import Nested
 from rlkit_core.errors import ConfigError
 from rlkit_core.learner import Scheduler, max_seq_len
 from rlkit_offpolicy.replay.buffer import ReplayBuffer
 from rlkit_offpolicy.replay.prioritized import PrioritizedReplayBuffer
 from rlkit_offpolicy.replay.sampling import N_STEP, WEIGHTS
+from rlkit_offpolicy.saved_buffers import SavedBuffers
 from rlkit_offpolicy.warmup import RandomWarmup
 
 #: What a learner logs by row (``log_rows``) for new priorities: ``[B]``, one number for each row or sequence.
 TD_ERROR = "td_error"
+#: Component of an algorithm, and of its checkpoints, with the replay buffers.
+REPLAY_BUFFERS = "replay_buffers"
+_LOG = logging.getLogger(__name__)
 
 
 class OffPolicyAlgorithm(Algorithm):
@@ -40,6 +46,8 @@ class OffPolicyAlgorithm(Algorithm):
         self._updates_owed = 0.0
         self._env_steps_held = 0  # sampled into the buffers since there are these
         self._betas: dict[str, Scheduler] = {}
+        self._saved_buffers = SavedBuffers(self)
+        self._lacks_buffers = False  # as long as a checkpoint had none, and nothing was sampled
         self._stateless: dict[str, Any] = {}  # modules that were found to have no recurrent state
         for module_id, module in self.env_runner_group.module_as_it_was.items():
             inner = module.unwrapped()
@@ -98,6 +106,12 @@ class OffPolicyAlgorithm(Algorithm):
 
     def training_step(self) -> None:
         """Sample into the replay buffers; once they hold enough, make the updates that this round has earned."""
+        if self._lacks_buffers:
+            self._lacks_buffers = False
+            _LOG.warning(
+                "this run goes on without the replay buffer that it had: its checkpoint has none (checkpointing(replay="
+                "...)). It fills a new one before it learns, and does not equal the run that was saved"
+            )
         with self.timers.time("sample"):
             before = self.num_env_steps_sampled_lifetime
             rollouts = self.env_runner_group.sample()
@@ -224,6 +238,30 @@ class OffPolicyAlgorithm(Algorithm):
         """``replay_buffer``: ``{module id: its counters}``."""
         return {"replay_buffer": {mid: buffer.get_metrics() for mid, buffer in self.replay_buffers.items()}}
 
+    def get_checkpointable_components(self) -> list[tuple[str, Checkpointable]]:
+        """``replay_buffers``, first, so that damage to them is seen before anything has changed, and the core's."""
+        return [(REPLAY_BUFFERS, self._saved_buffers), *super().get_checkpointable_components()]
+
+    def get_buffers(self, *, to_save: bool) -> dict[str, Any]:
+        """The state of the buffers, and what is counted with them; ``to_save``: with segments, see ``ReplayBuffer``."""
+        return {
+            "updates_owed": self._updates_owed,
+            "env_steps_held": self._env_steps_held,
+            "buffers": {
+                mid: buffer.get_state_to_save() if to_save else buffer.get_state()
+                for mid, buffer in self.replay_buffers.items()
+            },
+        }
+
+    def set_buffers(self, state: Mapping[str, Any]) -> None:
+        """Go on with the buffers of :meth:`get_buffers`."""
+        self._updates_owed, self._env_steps_held = float(state["updates_owed"]), int(state["env_steps_held"])
+        for module_id in [mid for mid in self.replay_buffers if mid not in state["buffers"]]:
+            del self.replay_buffers[module_id], self._betas[module_id]
+        for module_id, buffer_state in state["buffers"].items():
+            self._buffer_of(module_id).set_state(dict(buffer_state))
+        self._lacks_buffers = False
+
     def get_state(
         self,
         components: str | Collection[str] | None = None,
@@ -231,20 +269,35 @@ class OffPolicyAlgorithm(Algorithm):
         not_components: str | Collection[str] | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """The algorithm's state; the replay buffers with it where ``store_buffer_in_checkpoints`` is set."""
-        state = super().get_state(components, not_components=not_components, **kwargs)
-        if self.config.store_buffer_in_checkpoints:
-            state["updates_owed"] = self._updates_owed
-            state["env_steps_held"] = self._env_steps_held
-            state["replay_buffers"] = {mid: buffer.get_state() for mid, buffer in self.replay_buffers.items()}
-        return state
+        """The algorithm's state; the replay buffers with it unless the config leaves them out of checkpoints."""
+        left_out = self._left_out(components, not_components)
+        return super().get_state(components, not_components=left_out, **kwargs)
+
+    def snapshot(
+        self,
+        *,
+        state: object = None,
+        components: str | Collection[str] | None = None,
+        not_components: str | Collection[str] | None = None,
+    ) -> SavedComponent:
+        """As of every component; the replay buffers are left out where the config says so."""
+        left_out = self._left_out(components, not_components)
+        return super().snapshot(state=state, components=components, not_components=left_out)
+
+    def _left_out(
+        self, components: str | Collection[str] | None, not_components: str | Collection[str] | None
+    ) -> list[str]:
+        left_out = [not_components] if isinstance(not_components, str) else list(not_components or ())
+        kept = self.config.keeps_replay_buffers or components is not None
+        return left_out if kept or REPLAY_BUFFERS in left_out else [*left_out, REPLAY_BUFFERS]
 
     def set_state(self, state: Mapping[str, Any], *, strict: bool = True) -> None:
         """Continue from :meth:`get_state`. Without buffers in it, learning waits until they are filled again."""
         super().set_state(state, strict=strict)
-        self._updates_owed = float(state.get("updates_owed", self._updates_owed))
-        for module_id, buffer_state in state.get("replay_buffers", {}).items():
-            self._buffer_of(module_id).set_state(dict(buffer_state))
-        if state.get("replay_buffers"):
-            added = max(buffer.num_env_steps_added_lifetime for buffer in self.replay_buffers.values())
-            self._env_steps_held = int(state.get("env_steps_held", added))  # older versions had one module
+        if REPLAY_BUFFERS in state:
+            self.set_buffers(state[REPLAY_BUFFERS])
+
+    def restore_snapshot(self, snapshot: SavedComponent, *, strict: bool = True) -> None:
+        """As of every component; where there are no replay buffers in it, the next training step says so."""
+        self._lacks_buffers = True
+        super().restore_snapshot(snapshot, strict=strict)

@@ -144,17 +144,22 @@ class OffPolicyConfig(AlgorithmConfig):
         help="Steps at a sequence's start that only warm up the recurrent state.",
         converter=integer(ge=0),
     )
-    store_buffer_in_checkpoints: bool = setting(
-        False,
+    store_buffer_in_checkpoints: bool | None = setting(
         section="checkpointing",
-        help="Keep the replay buffer in checkpoints; without it a resumed run fills it again before it learns.",
-        converter=boolean,
+        help="Whether checkpoints have the replay buffer; None: as 'replay' says.",
+        converter=optional(boolean),
     )
 
     @property
     def _model_config_auto_includes(self) -> dict[str, Any]:
         steps = self.num_steps_sampled_before_learning_starts if self.warmup == "random" else 0
         return super()._model_config_auto_includes | ({RANDOM_STEPS: steps} if steps else {})
+
+    @property
+    def keeps_replay_buffers(self) -> bool:
+        """Whether checkpoints have the replay buffers when they are made; without, a resumed run fills them again."""
+        told = self.store_buffer_in_checkpoints
+        return self.checkpoint_replay is not False if told is None else told
 
     @property
     def n_step_range(self) -> tuple[int, int]:

@@ -134,7 +134,7 @@ def test_random_actions_fill_the_space_until_learning_starts(fragment, runners):
 
 
 def test_a_resumed_run_does_not_warm_up_again(tmp_path):
-    with toy(warmup="random").build_algo() as algo:
+    with toy(warmup="random").checkpointing(replay=False).build_algo() as algo:
         rounds(algo, 30)
         path = algo.save_to_path(tmp_path / "checkpoint")
     with OffPolicyAlgorithm.from_checkpoint(path, classes=[ToyConfig, ToyModule, ToyLearner]) as resumed:

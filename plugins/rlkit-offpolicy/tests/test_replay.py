@@ -239,8 +239,8 @@ def test_what_does_not_fit_is_refused_and_changes_nothing():
             buffer.add(rollout)
         after = buffer.get_state()
         assert after["storage"]["total"] == before["storage"]["total"] == 4
-        for name, flags in before["storage"]["flags"].items():
-            assert torch.equal(flags, after["storage"]["flags"][name])
+        for name, flags in before["storage"]["rows"]["flags"].items():
+            assert torch.equal(flags, after["storage"]["rows"]["flags"][name])
     nested = ReplayBuffer(10)
     nested.add(simple(actions={"a": torch.zeros(4, 1)}))
     with pytest.raises(ConfigError, match="another structure"):

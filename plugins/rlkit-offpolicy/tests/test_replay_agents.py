@@ -181,7 +181,7 @@ def test_final_observations_of_agents_that_went_on_take_no_room():
     for _ in range(100):
         buffer.add(agents.rollout([2, 1, 2, 1]))
     buffer.add(agents.rollout([1, 1, 1, 1]))
-    slots = buffer.get_state()["storage"]["slots"]["obs"]
+    slots = buffer.get_state()["storage"]["changing"]["finals"]["obs"]
     assert len(slots) <= 16
 
 

@@ -18,6 +18,7 @@ from rlkit_offpolicy.replay.linked import LinkedStorage
 from rlkit_offpolicy.replay.ring import Added, ReplayStorage
 from rlkit_offpolicy.replay.rows import Array
 from rlkit_offpolicy.replay.sampling import RowSampler, SequenceSampler
+from rlkit_offpolicy.replay.sealed import SealedRows
 
 
 class ReplayBuffer:
@@ -75,6 +76,7 @@ class ReplayBuffer:
         tree = seed if isinstance(seed, SeedTree) else SeedTree.from_seed(seed)
         self._rng = np.random.default_rng(tree.seed())
         self._storage: ReplayStorage | None = None
+        self._sealed = SealedRows()
         self._rows: dict[int, RowSampler] = {}
         self._sequences: dict[tuple[int, int], SequenceSampler] = {}
 
@@ -232,26 +234,41 @@ class ReplayBuffer:
 
     def get_state(self) -> dict[str, Any]:
         """All that sampling and adding depend on: rows as tensors (copies), counters, the random generator."""
+        return self._state(None if self._storage is None else self._storage.get_state(), [])
+
+    def get_state_to_save(self) -> dict[str, Any]:
+        """The same, with rows in segments as far as they are complete: checkpoints share these.
+
+        Valid until the buffer changes.
+        """
+        if self._storage is None:
+            return self._state(None, [])
+        segments, rest = self._sealed.seal(self._storage)
+        return self._state(self._storage.get_state(rest), segments)
+
+    def _state(self, storage: dict[str, Any] | None, segments: list[dict[str, Any]]) -> dict[str, Any]:
         return {
-            "storage": None if self._storage is None else self._storage.get_state(),
+            "storage": storage,
+            "segments": segments,
             "rng": self._rng.bit_generator.state,
             "num_env_steps_added_lifetime": self.num_env_steps_added_lifetime,
             "num_env_steps_sampled_lifetime": self.num_env_steps_sampled_lifetime,
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Continue from :meth:`get_state` of a buffer with the same settings.
+        """Continue from :meth:`get_state` or :meth:`get_state_to_save` of a buffer with the same settings.
 
         Raises:
             ConfigError: the state is of a buffer of another capacity.
+            CheckpointError: a segment of it is damaged.
         """
-        stored = state["storage"]
-        if stored is None:
-            self._storage = None
-        else:
+        stored, sealed, storage = state["storage"], SealedRows(), None
+        if stored is not None:
             capacity_per_env = -(-self.capacity // int(stored["num_envs"]))
             kind = LinkedStorage if "open" in stored else ReplayStorage
-            self._storage = kind.from_state(stored, capacity_per_env)
+            storage = kind.from_state(stored, capacity_per_env, sealed.restore(state["segments"]))
+            sealed.come_from(storage)
+        self._storage, self._sealed = storage, sealed
         self._rng.bit_generator.state = state["rng"]
         self.num_env_steps_added_lifetime = int(state["num_env_steps_added_lifetime"])
         self.num_env_steps_sampled_lifetime = int(state["num_env_steps_sampled_lifetime"])

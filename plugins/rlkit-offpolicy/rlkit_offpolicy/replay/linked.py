@@ -8,6 +8,7 @@ the two places are linked when that one is added. Until then, what it goes on wi
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -127,6 +128,7 @@ class LinkedStorage(ReplayStorage):
     """
 
     flags = (*ReplayStorage.flags, "following")
+    changing = frozenset({"goes_on", "successor", "following"})
 
     def __init__(
         self,
@@ -191,13 +193,15 @@ class LinkedStorage(ReplayStorage):
         for part in ring_slices(at, count, self.size):
             self.successor[part] = self.following[part] = self._next_places(part)
 
-    def get_state(self) -> dict[str, Any]:
-        """All that is held, as tensors of their own; rows never written are left out."""
-        return {**super().get_state(), "open": torch.from_numpy(self._open.copy())}
+    def get_state(self, since: int = 0) -> dict[str, Any]:
+        """As of :class:`ReplayStorage`, with the steps that episodes go on from."""
+        return {**super().get_state(since), "open": torch.from_numpy(self._open.copy())}
 
     @classmethod
-    def from_state(cls, state: dict[str, Any], capacity_per_env: int) -> LinkedStorage:
-        """The ring that :meth:`get_state` described; raises as that of :class:`ReplayStorage` does."""
-        self = super().from_state(state, capacity_per_env)
+    def from_state(
+        cls, state: dict[str, Any], capacity_per_env: int, sealed: Iterable[tuple[int, Any]] = ()
+    ) -> LinkedStorage:
+        """The ring that :meth:`get_state` described; see :meth:`ReplayStorage.from_state`."""
+        self = super().from_state(state, capacity_per_env, sealed)
         self._open = as_array(torch.as_tensor(state["open"])).copy()
         return self

@@ -150,10 +150,10 @@ class PrioritizedReplayBuffer(ReplayBuffer):
         """Counters, how full the buffer is, and the highest priority."""
         return {**super().get_metrics(), "max_priority": self.max_priority}
 
-    def get_state(self) -> dict[str, Any]:
-        """The uniform buffer's, and the priorities."""
+    def _state(self, storage: dict[str, Any] | None, segments: list[dict[str, Any]]) -> dict[str, Any]:
+        """The uniform buffer's, and the priorities, which any update may change."""
         return {
-            **super().get_state(),
+            **super()._state(storage, segments),
             "priorities": torch.from_numpy(self._tree.leaves.copy()),
             "max_priority": self.max_priority,
         }

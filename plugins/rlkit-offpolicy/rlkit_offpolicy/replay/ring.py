@@ -9,7 +9,7 @@ and reset in the same step, and episodes that a reset of the envs cut off.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -63,9 +63,11 @@ class ReplayStorage:
         successor: ``[size]`` int64, row of the successive columns that holds what came after a step.
         state_slot: ``[size]`` int64, slot of the state before a step, -1: not kept.
         flags: names of the arrays that a state has of all rows.
+        changing: those that may change of any row, not of the newest alone.
     """
 
     flags: ClassVar[tuple[str, ...]] = FLAGS
+    changing: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(
         self,
@@ -122,7 +124,7 @@ class ReplayStorage:
     @property
     def oldest_number(self) -> int:
         """Number of the oldest row that can be read; see :meth:`number_of`."""
-        return (self.total - self.stored) * self.num_envs
+        return self.oldest * self.num_envs
 
     def number_of(self, places: Array) -> Array:
         """The numbers ``step * N + n`` of places that can be read, counted since the first rollout."""
@@ -344,30 +346,73 @@ class ReplayStorage:
 
     # -- state ----------------------------------------------------------------------------------------------------
 
-    def get_state(self) -> dict[str, Any]:
-        """All that is held, as tensors of their own; rows never written are left out."""
-        used = min(self.total + 1, self.capacity_per_env + 1) * self.num_envs
-        last_slot = max(int(self.successor[:used].max()) + 1, self.size)
+    @property
+    def oldest(self) -> int:
+        """Number of the first time row that can be read."""
+        return self.total - self.stored
 
-        state_rows = int(self.state_slot.max()) + 1
+    def get_state(self, since: int = 0) -> dict[str, Any]:
+        """All that is held from time row ``since`` on, and what any row may still change; copies."""
+        first = max(since, self.oldest)
+        head = torch.from_numpy(self._places(self.total, self.total + 1))
         return {
             "num_envs": self.num_envs,
             "capacity_per_env": self.capacity_per_env,
             "total": self.total,
             "stored": self.stored,
-            "flags": {name: torch.from_numpy(getattr(self, name)[:used].copy()) for name in self.flags},
+            "first": first,
+            "rows": self.get_rows(first, self.total),
+            "changing": self._get_changing(),
+            "head": nested_map(lambda leaf: leaf.tensor[head], self.successive),
             "tail": torch.from_numpy(np.stack((self._tail_goes_on, self._tail_over))),
-            "successive": nested_map(lambda leaf: leaf.tensor[:used].clone(), self.successive),
-            "slots": nested_map(lambda leaf: leaf.tensor[self.size : last_slot].clone(), self.successive),
-            "columns": nested_map(lambda leaf: leaf.tensor[:used].clone(), self.columns),
-            "states": (
-                None if self.states is None else nested_map(lambda leaf: leaf.tensor[:state_rows].clone(), self.states)
-            ),
+            "finals": self.finals.get_state(),
+            "state_slots": self.state_slots.get_state(),
         }
 
+    def get_rows(self, first: int, last: int) -> dict[str, Any]:
+        """Copies of what time rows hold that can be read, but for what may still change.
+
+        Args:
+            first: number of the first of them.
+            last: number after the last one. But for the newest time row of all, what it holds stays as it is.
+        """
+        at = self._places(first, last)
+        places, slots = torch.from_numpy(at), self.state_slot[at]
+        kept = torch.from_numpy(slots[slots >= 0])
+        return {
+            "successive": nested_map(lambda leaf: leaf.tensor[places], self.successive),
+            "columns": nested_map(lambda leaf: leaf.tensor[places], self.columns),
+            "flags": {name: torch.from_numpy(getattr(self, name)[at]) for name in self._lasting},
+            "states": None if self.states is None else nested_map(lambda leaf: leaf.tensor[kept], self.states),
+            "finals": self._get_finals(at) if "successor" in self._lasting else None,
+        }
+
+    def _get_finals(self, at: Array) -> Nested:
+        """Final observations of the steps at these places."""
+        held = self.successor[at]
+        rows = torch.from_numpy(held[held >= self.size])
+        return nested_map(lambda leaf: leaf.tensor[rows], self.successive)
+
+    def _get_changing(self) -> dict[str, Any]:
+        """Flags that rows may still change, and final observations where these are of those flags."""
+        at = self._places(self.oldest, self.total)
+        flags = {name: torch.from_numpy(getattr(self, name)[at]) for name in self.flags if name not in self._lasting}
+        return {"flags": flags, "finals": self._get_finals(at) if "successor" in flags else None}
+
+    @property
+    def _lasting(self) -> tuple[str, ...]:
+        """Flags that nothing changes once there is another time row."""
+        return tuple(name for name in self.flags if name not in self.changing)
+
+    def _places(self, first: int, last: int) -> Array:
+        places: Array = np.arange(first * self.num_envs, last * self.num_envs, dtype=np.int64) % self.size
+        return places
+
     @classmethod
-    def from_state(cls: type[StorageT], state: dict[str, Any], capacity_per_env: int) -> StorageT:
-        """The ring that :meth:`get_state` described.
+    def from_state(
+        cls: type[StorageT], state: dict[str, Any], capacity_per_env: int, sealed: Iterable[tuple[int, Any]] = ()
+    ) -> StorageT:
+        """The ring that :meth:`get_state` described, with ``(number of the first time row, rows)`` that it lacks.
 
         Raises:
             ConfigError: it had another capacity.
@@ -377,34 +422,68 @@ class ReplayStorage:
                 f"the state is of a replay buffer of {state['capacity_per_env']} steps for each of "
                 f"{state['num_envs']} envs, and this one has room for {capacity_per_env}; use the same capacity"
             )
-        examples = (state["successive"], state["columns"], state["states"])
-        self = cls(int(state["num_envs"]), capacity_per_env, *examples)
+        rows = state["rows"]
+        self = cls(int(state["num_envs"]), capacity_per_env, rows["successive"], rows["columns"], rows["states"])
         self.total, self.stored = int(state["total"]), int(state["stored"])
-        for name in cls.flags:
-            flags = as_array(torch.as_tensor(state["flags"][name]))
-            getattr(self, name)[: len(flags)] = flags
+        self.finals.set_state(state["finals"])
+        self.state_slots.set_state(state["state_slots"])
+        for store in self.successive.values():
+            for leaf in leaves(store):
+                leaf.grow(self.size + self.finals.capacity)
+        for leaf in leaves(self.states) if self.states is not None else ():
+            leaf.grow(self.state_slots.capacity)
+        for first, part in (*sealed, (int(state["first"]), rows)):
+            self._put_rows(first, part)
+        at = self._places(self.oldest, self.total)
+        for name, flags in state["changing"]["flags"].items():
+            getattr(self, name)[at] = as_array(torch.as_tensor(flags))
+        if state["changing"]["finals"] is not None:
+            self._put_finals(at, state["changing"]["finals"], 0)
+        head = torch.from_numpy(self._places(self.total, self.total + 1))
+
+        def put_head(leaf: RowStore, rows: Tensor) -> None:
+            leaf.tensor[head] = rows
+
+        nested_map(put_head, self.successive, state["head"])
         self._tail_goes_on, self._tail_over = (row.copy() for row in as_array(torch.as_tensor(state["tail"])))
         self.num_masked = int(np.count_nonzero(~self.valid))
-        held = self.successor[self.successor >= self.size] - self.size
-        self.finals.restore(max(self.finals.capacity, int(held.max(initial=-1)) + 1), held)
-        kept = self.state_slot[self.state_slot >= 0]
-        self.state_slots.restore(max(self.state_slots.capacity, int(kept.max(initial=-1)) + 1), kept)
-
-        def fill(leaf: RowStore, ring: Tensor, rest: Tensor) -> None:
-            leaf.grow(self.size + self.finals.capacity)
-            leaf.tensor[: len(ring)] = ring
-            leaf.tensor[self.size : self.size + len(rest)] = rest
-
-        def fill_rows(leaf: RowStore, rows: Tensor) -> None:
-            leaf.tensor[: len(rows)] = rows
-
-        nested_map(fill, self.successive, state["successive"], state["slots"])
-        nested_map(fill_rows, self.columns, state["columns"])
-        if self.states is not None:
-            for leaf in leaves(self.states):
-                leaf.grow(self.state_slots.capacity)
-            nested_map(fill_rows, self.states, state["states"])
         return self
+
+    def _put_rows(self, first: int, rows: dict[str, Any]) -> None:
+        """Have what :meth:`get_rows` gave, but for time rows that have been overwritten since."""
+        count = len(rows["flags"]["rewards"])
+        skip = min(max(0, self.oldest - first) * self.num_envs, count)
+        at = self._places(first, first + count // self.num_envs)[skip:]
+        places = torch.from_numpy(at)
+
+        def put(leaf: RowStore, values: Tensor) -> None:
+            leaf.tensor[places] = values[skip:]
+
+        nested_map(put, self.successive, rows["successive"])
+        nested_map(put, self.columns, rows["columns"])
+        for name, flags in rows["flags"].items():
+            getattr(self, name)[at] = as_array(torch.as_tensor(flags))[skip:]
+        slots = as_array(torch.as_tensor(rows["flags"]["state_slot"]))
+        if self.states is not None:
+            kept = torch.from_numpy(slots[skip:][slots[skip:] >= 0])
+            gone = int(np.count_nonzero(slots[:skip] >= 0))
+
+            def put_state(leaf: RowStore, values: Tensor) -> None:
+                leaf.tensor[kept] = values[gone:]
+
+            nested_map(put_state, self.states, rows["states"])
+        if rows["finals"] is not None:
+            successor = as_array(torch.as_tensor(rows["flags"]["successor"]))
+            self._put_finals(at, rows["finals"], int(np.count_nonzero(successor[:skip] >= self.size)))
+
+    def _put_finals(self, at: Array, finals: Nested, gone: int) -> None:
+        held = self.successor[at]
+        rows = torch.from_numpy(held[held >= self.size])
+
+        def put(leaf: RowStore, values: Tensor) -> None:
+            leaf.tensor[rows] = values[gone:]
+
+        nested_map(put, self.successive, finals)
 
 
 def _collect(writes: Writes, store: Nested, at: int, block: Nested, lead: int) -> None:

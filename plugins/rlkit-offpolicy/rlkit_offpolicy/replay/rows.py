@@ -149,10 +149,13 @@ class SlotPool:
         self._free[self._num_free : self._num_free + len(slots)] = slots
         self._num_free += len(slots)
 
-    def restore(self, capacity: int, used: Array) -> None:
-        """Have exactly the places ``used`` taken."""
-        self.capacity = capacity
-        free = np.setdiff1d(np.arange(capacity, dtype=np.int64), used)[::-1]
-        self._free = np.empty(capacity, np.int64)
+    def get_state(self) -> dict[str, Any]:
+        """Capacity and the free places, ``[F]`` int64, the one that is taken next at the end."""
+        return {"capacity": self.capacity, "free": torch.from_numpy(self._free[: self._num_free].copy())}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Continue from :meth:`get_state`."""
+        self.capacity = int(state["capacity"])
+        free = as_array(torch.as_tensor(state["free"]))
+        self._free, self._num_free = np.zeros(self.capacity, np.int64), len(free)
         self._free[: len(free)] = free
-        self._num_free = len(free)

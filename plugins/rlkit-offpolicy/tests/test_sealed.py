@@ -1,0 +1,224 @@
+"""Buffers in checkpoints: rows that are complete stand in segments, written once and shared."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rlkit_core.checkpoint import Checkpointable
+from rlkit_core.errors import CheckpointError
+from rlkit_offpolicy import PrioritizedReplayBuffer, ReplayBuffer
+from rlkit_offpolicy.replay import sealed
+
+sys.path.insert(0, str(Path(__file__).parent))
+from replay_streams import Streams
+
+
+class Saved(Checkpointable):
+    """A buffer as a checkpoint of its own."""
+
+    def __init__(self, buffer=None):
+        self.buffer = buffer
+
+    def get_state(self, components=None, *, not_components=None, **kwargs):
+        return self.buffer.get_state()
+
+    def get_state_to_save(self, not_components=()):
+        return self.buffer.get_state_to_save()
+
+    def set_state(self, state):
+        self.buffer.set_state(state)
+
+    def get_ctor_args_and_kwargs(self):
+        return (), {}
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """Segments of a few rows."""
+    monkeypatch.setattr(sealed, "SEGMENT_BYTES", 1000)
+
+
+def segments(path):
+    return sorted(Path(path).glob("state-*.safetensors"), key=lambda file: int(file.stem.partition("-")[2]))
+
+
+def assert_same(one, other, streams, rounds=3, **how):
+    for _ in range(rounds):
+        rollout = streams.rollout(5)
+        for buffer in (one, other):
+            buffer.add(rollout)
+        ours, theirs = one.sample(16, **how), other.sample(16, **how)
+        assert torch.equal(one.last_indices, other.last_indices)
+        for name in ours:
+            pairs = [(ours[name], theirs[name])] if name != "state_in" else [(ours[name]["h"], theirs[name]["h"])]
+            assert all(torch.equal(a, b) for a, b in pairs), name
+        if isinstance(one, PrioritizedReplayBuffer):
+            for buffer in (one, other):
+                buffer.update_priorities(torch.arange(16.0))
+    assert_equal(one.get_state(), other.get_state())
+
+
+def assert_equal(one, other, where=""):
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for key in one:
+            assert_equal(one[key], other[key], f"{where}/{key}")
+    elif isinstance(one, torch.Tensor):
+        assert one.numpy().tobytes() == other.numpy().tobytes(), where
+    else:
+        assert one == other, where
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    kind=st.sampled_from([ReplayBuffer, PrioritizedReplayBuffer]),
+    same_step=st.booleans(),
+    recurrent=st.sampled_from([None, 4]),
+    lengths=st.lists(st.integers(1, 30), min_size=1, max_size=10),
+    saves=st.sets(st.integers(0, 9)),
+)
+def test_a_restored_buffer_is_the_one_that_was_saved(
+    tmp_path_factory, seed, kind, same_step, recurrent, lengths, saves
+):
+    """Whenever it was saved before, with files of segments that were overwritten in part, to the last bit."""
+    folder = tmp_path_factory.mktemp("buffer")
+    streams = Streams(2, same_step, seed, recurrent=recurrent)
+    buffer, plain = (kind(120, n_step=3, seed=1) for _ in range(2))
+    for k, length in enumerate(lengths):
+        rollout = streams.rollout(length)
+        for each in (buffer, plain):
+            each.add(rollout)
+        if k in saves:
+            Saved(buffer).save_to_path(folder / str(k))
+    path = Saved(buffer).save_to_path(folder / "last")
+    other = kind(120, n_step=3, seed=9)
+    Saved(other).restore_from_path(path)
+    assert_equal(buffer.get_state(), plain.get_state())
+    assert_equal(other.get_state(), plain.get_state())
+    assert_same(plain, other, streams, **({"seq_len": 3, "burn_in": 1} if recurrent else {}))
+    # The next save of the restored one links what it came from, and a resumed one's files are those of the other.
+    again = Saved(other).save_to_path(folder / "again")
+    whole = Saved(plain).save_to_path(folder / "whole")
+    if not saves:
+        assert [p.read_bytes() for p in segments(again)][1:] == [p.read_bytes() for p in segments(whole)][1:]
+
+
+def test_a_save_writes_what_is_new(tmp_path, monkeypatch):
+    streams = Streams(2, True, 3)
+    buffer = ReplayBuffer(2000, seed=1)
+    buffer.add(streams.rollout(300))
+    first = Saved(buffer).save_to_path(tmp_path / "1")
+    hashed = []
+    from rlkit_core.checkpoint import files
+
+    true = files.sha256_of
+    monkeypatch.setattr(files, "sha256_of", lambda path: hashed.append(path.name) or true(path))
+    buffer.add(streams.rollout(40))
+    second = Saved(buffer).save_to_path(tmp_path / "2")
+    old, new = segments(first), segments(second)
+    assert 5 < len(old) < len(new)
+    for one, other in zip(old, new, strict=False):
+        assert os.path.samefile(one, other)
+    fresh = [name for name in hashed if name.startswith("state-")]
+    assert fresh == [path.name for path in new[len(old) :]]
+    shutil.rmtree(first)  # the second is complete by itself, and so is what follows
+    third = Saved(buffer).save_to_path(tmp_path / "3")
+    assert all(os.path.samefile(a, b) for a, b in zip(segments(second), segments(third), strict=True))
+    other = ReplayBuffer(2000, seed=5)
+    Saved(other).restore_from_path(third)
+    assert_same(buffer, other, streams)
+
+
+def test_segments_go_with_their_last_row(tmp_path):
+    streams = Streams(2, True, 3)
+    buffer = ReplayBuffer(200, seed=1)
+    for k in range(30):
+        buffer.add(streams.rollout(20))
+        path = Saved(buffer).save_to_path(tmp_path / "checkpoint")
+    assert len(segments(path)) <= 2 + 100 // (1000 // sealed._row_bytes(buffer._storage))
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_files_that_went_and_file_systems_without_links(tmp_path, monkeypatch, links):
+    if not links:
+
+        def refuse(*args, **kwargs):
+            raise OSError("no links here")
+
+        monkeypatch.setattr(os, "link", refuse)
+    streams = Streams(2, True, 3)
+    buffer = ReplayBuffer(200, seed=1)
+    buffer.add(streams.rollout(90))
+    first = Saved(buffer).save_to_path(tmp_path / "1")
+    buffer.add(streams.rollout(33))  # the oldest segments are overwritten, one of them in part
+    if links:
+        shutil.rmtree(first)
+    else:
+        before = [path.stat().st_ino for path in segments(first)]
+        path = Saved(buffer).save_to_path(tmp_path / "2")
+        assert not {path.stat().st_ino for path in segments(path)} & set(before)
+    path = Saved(buffer).save_to_path(tmp_path / "3")
+    other = ReplayBuffer(200, seed=5)
+    Saved(other).restore_from_path(path)
+    assert_same(buffer, other, streams)
+
+
+def test_a_file_that_somebody_wrote_to_is_not_shared(tmp_path):
+    streams = Streams(2, True, 3)
+    buffer = ReplayBuffer(2000, seed=1)
+    buffer.add(streams.rollout(300))
+    first = Saved(buffer).save_to_path(tmp_path / "1")
+    victim = segments(first)[2]
+    data = bytearray(victim.read_bytes())
+    data[-1] ^= 1
+    victim.write_bytes(bytes(data))
+    path = Saved(buffer).save_to_path(tmp_path / "2")
+    other = ReplayBuffer(2000, seed=5)
+    Saved(other).restore_from_path(path)
+    assert_same(buffer, other, streams)
+    with pytest.raises(CheckpointError, match=rf"{victim.name} is damaged: its SHA-256"):
+        Saved(ReplayBuffer(2000)).restore_from_path(first)
+
+
+@pytest.mark.parametrize("damage", ["missing", "short", "link", "swapped", "count", "number"])
+def test_damaged_segments_are_refused(tmp_path, damage):
+    streams = Streams(2, True, 3)
+    buffer = ReplayBuffer(2000, seed=1)
+    buffer.add(streams.rollout(300))
+    path = Path(Saved(buffer).save_to_path(tmp_path / "1"))
+    one, two = segments(path)[:2]
+    metadata = path / "metadata.json"
+    if damage == "missing":
+        one.unlink()
+    elif damage == "short":
+        one.write_bytes(one.read_bytes()[:-3])
+    elif damage == "link":
+        one.rename(tmp_path / "elsewhere")
+        one.symlink_to(tmp_path / "elsewhere")
+    elif damage == "swapped":
+        first, second = one.read_bytes(), two.read_bytes()
+        one.unlink()
+        two.unlink()
+        one.write_bytes(second)
+        two.write_bytes(first)
+    elif damage == "count":
+        metadata.write_text(metadata.read_text().replace('"segments": ', '"segments": 999'))
+    else:
+        metadata.write_text(metadata.read_text().replace('"segments": ', '"segments": -'))
+    other = ReplayBuffer(2000, seed=2)
+    other.add(streams.rollout(3))
+    before = other.get_state()
+    with pytest.raises(CheckpointError, match=r"state-|segments"):
+        Saved(other).restore_from_path(path)
+    assert_equal(other.get_state(), before)
+    assert np.isfinite(before["num_env_steps_added_lifetime"])
