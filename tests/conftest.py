@@ -4,4 +4,4 @@ from __future__ import annotations
 
 import importlib.util
 
-collect_ignore = [] if importlib.util.find_spec("rlkit_ppo") else ["benchmarks", "docs", "matrix"]
+collect_ignore = [] if importlib.util.find_spec("rlkit_ppo") else ["benchmarks", "docs", "exact", "matrix"]

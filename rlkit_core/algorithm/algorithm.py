@@ -27,6 +27,7 @@ from rlkit_core.plugins.used.lock import Lock
 from rlkit_core.plugins.using import names_plugins
 from rlkit_core.rl_module import MultiRLModuleSpec, RLModule, RLModuleSpec
 from rlkit_core.rl_module.module_set import ModuleSet, ToTrain, is_trained
+from rlkit_core.rl_module.weights import Weights
 from rlkit_core.seeding import SeedTree
 
 AlgorithmT = TypeVar("AlgorithmT", bound="Algorithm")
@@ -112,8 +113,7 @@ class Algorithm(Checkpointable):
         interval, parallel = self.config.evaluation_interval, self.config.evaluation_parallel_to_training
         due = bool(interval) and (self.iteration + 1) % interval == 0
         evaluation = self.begin_evaluation(iteration=self.iteration + 1) if due and parallel else None
-        calls, step = 0, cast(Callable[[], Any], self.training_step)
-        start_steps = self.num_env_steps_sampled_lifetime
+        calls, step, start_steps = 0, cast(Callable[[], Any], self.training_step), self.num_env_steps_sampled_lifetime
         with self._surroundings.training(self), self.timers.time("iteration"):
             while calls == 0 or self._iteration_goes_on(started, start_steps):
                 returned = step()
@@ -319,8 +319,7 @@ class Algorithm(Checkpointable):
             module_id: its id, a new one.
             module_spec: what to build; the algorithm, the config and the env fill what it lacks.
             config_overrides: settings that differ for it.
-            new_agent_to_module_mapping_fn: takes the place of ``policy_mapping_fn``.
-            new_should_module_be_updated: takes the place of ``policies_to_train``.
+            new_agent_to_module_mapping_fn, new_should_module_be_updated: see :meth:`change_modules`.
             add_to_learners: whether it can be trained. A module that only runners have is in no checkpoint.
             add_to_env_runners, add_to_eval_env_runners: whether training's and evaluation's runners can act with it.
 
@@ -376,7 +375,7 @@ class Algorithm(Checkpointable):
         """Let agents use other modules from their next episode on, or other modules be trained; None changes nothing.
 
         Args:
-            new_agent_to_module_mapping_fn, new_should_module_be_updated: see :meth:`add_module`.
+            new_agent_to_module_mapping_fn, new_should_module_be_updated: `policy_mapping_fn`, `policies_to_train`.
 
         Returns:
             The spec of all modules.
@@ -429,7 +428,8 @@ class Algorithm(Checkpointable):
     def restore_from_path(self, path: str | os.PathLike[str], *, component: str | None = None, **kwargs: Any) -> None:
         """Load a checkpoint (or a run folder's), or one of a component into that component; runners get the weights."""
         super().restore_from_path(path, component=component, **kwargs)
-        self._push_restored_weights()
+        if component:
+            self._push_restored_weights()
         self.callbacks.on_checkpoint_loaded(self, str(path))
 
     def restore_snapshot(self, snapshot: SavedComponent, *, strict: bool = True) -> None:
@@ -439,9 +439,13 @@ class Algorithm(Checkpointable):
 
     def _push_restored_weights(self) -> None:
         self.match_modules_to_learner()
-        weights = self.learner_group.get_weights(inference_only=True)
+        weights = self.weights_to_act()
         for group in self._runner_groups():
             group.sync_weights(weights)
+
+    def weights_to_act(self) -> Weights:
+        """What runners are given after a restore: the learners' weights, unless a checkpoint has others for them."""
+        return self.learner_group.get_weights(inference_only=True)
 
     def what_is_used(self) -> Lock:
         """What the config names and what the modules here are made of; nothing else that is installed."""
@@ -463,21 +467,20 @@ class Algorithm(Checkpointable):
         **kwargs: object,
     ) -> dict[str, Any]:
         """Counters, random state and statistics of the runners, and the state of the learner group."""
-        state: dict[str, Any] = {
-            "iteration": self.iteration,
-            "seed": self.seeds.root,
-            "env_runners": self.env_runner_group.get_state(),
-            "global_generators": self._surroundings.get_state(),
-        }
+        state: dict[str, Any] = {"iteration": self.iteration, "seed": self.seeds.root}
+        state |= {"env_runners": self.env_runner_group.get_state(), "evaluation": self.evaluation.get_state()}
+        state |= {"global_generators": self._surroundings.get_state()}
+        state |= {"last_learner_results": self.last_learner_results}
         return {**state, **self.get_component_states(components, not_components, **kwargs)}
 
     def set_state(self, state: Mapping[str, Any], *, strict: bool = True) -> None:
         """Continue from :meth:`get_state`."""
-        if "iteration" in state:
-            self.iteration = int(state["iteration"])
+        self.iteration = int(state.get("iteration", self.iteration))
         self._surroundings.set_state(state.get("global_generators"))
         if "env_runners" in state:
             self.env_runner_group.set_state(dict(state["env_runners"]))
+        self.evaluation.set_state(state.get("evaluation"))
+        self.last_learner_results = state.get("last_learner_results", self.last_learner_results)
         if COMPONENT_LEARNER_GROUP in state:
             self.learner_group.set_state(state[COMPONENT_LEARNER_GROUP], strict=strict)
             self._push_restored_weights()

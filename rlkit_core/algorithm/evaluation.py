@@ -43,6 +43,7 @@ class Evaluation:
     ) -> None:
         self._seeds, self._events, self._like, self._used = seeds, events, like, used
         self._flag: Published[None] | None = None
+        self._saved: Mapping[str, Any] | None = None  # of runners that are not made yet
         self.runners: EnvRunnerGroup | None = None
 
     def open(self, config: AlgorithmConfig, num_episodes: int | None = None) -> EnvRunnerGroup:
@@ -57,6 +58,7 @@ class Evaluation:
             count, episodes = evaluating.evaluation_num_env_runners, _episodes(evaluating, num_episodes)
             written = "num_envs_per_env_runner" in config.evaluation_config
             share = EVALUATION_ENVS if episodes is None else -(-episodes // max(1, count))
+            share = share if self._saved is None else int(self._saved["num_envs"])
             like = self._like()
             with for_modules({} if like is None else like.choices()):
                 self.runners = EnvRunnerGroup(
@@ -67,6 +69,8 @@ class Evaluation:
                     events=self._events,
                     used=self._used,
                 )
+            if self._saved is not None:
+                self.runners.set_state(self._saved["runners"])
         return self.runners
 
     def begin(
@@ -95,6 +99,18 @@ class Evaluation:
                 until=self._flag,
             )
         return lambda: {"env_runners": collect()}
+
+    def get_state(self) -> Mapping[str, Any] | None:
+        """What later evaluations depend on: random state and counts of the runners; None where there was none yet."""
+        if self.runners is None:
+            return self._saved
+        return {"num_envs": self.runners.num_envs, "runners": self.runners.get_state()}
+
+    def set_state(self, state: Mapping[str, Any] | None) -> None:
+        """Continue from :meth:`get_state`; runners that are to be made do so when there is something to evaluate."""
+        self._saved = state
+        if self.runners is not None and state is not None:
+            self.runners.set_state(state["runners"])
 
     @staticmethod
     def call(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -43,12 +44,13 @@ def with_restored_config(
     A short name in it that another distribution has by now, too, is written in full, as it was meant.
     """
     kwargs = dict(kwargs)
-    config, passed = kwargs.get("config"), "config" in kwargs
-    if not passed:
-        try:
-            config = from_jsonable(snapshot.ctor[1].get("config"), classes=classes, plugins=snapshot.plugins)
-        except CheckpointError:
+    config, passed, saved = kwargs.get("config"), "config" in kwargs, None
+    try:
+        saved = from_jsonable(snapshot.ctor[1].get("config"), classes=classes, plugins=snapshot.plugins)
+    except CheckpointError:
+        if not passed:
             return kwargs  # which is said where all arguments are read
+    config = config if passed else saved
     if not isinstance(config, DerivedSettings):
         return kwargs
     settings = names_in_full(config, snapshot.lock)
@@ -56,4 +58,33 @@ def with_restored_config(
         names = [name for name in kwargs if name in config.known_settings() and name != "env"]
         settings.update({name: kwargs.pop(name) for name in names})
     kwargs["config"] = config.copy(copy_frozen=False).update_from_dict(settings) if settings else config
+    for note in changes(saved, kwargs["config"]):
+        logger.warning("%s", note)
     return kwargs
+
+
+def changes(saved: object, config: object) -> list[str]:
+    """What is no longer as it was when a checkpoint was saved, of what results depend on to the last bit, and the cost.
+
+    Args:
+        saved: the config of the checkpoint.
+        config: the one to go on with.
+    """
+    notes = []
+    for name, cost in COSTS.items():
+        before, now = getattr(saved, name, None), getattr(config, name, None)
+        if saved is not None and before != now and {before, now} != {None, "auto"}:
+            notes.append(f"{name}={before!r} in the checkpoint, {now!r} now: {cost}")
+    return notes
+
+
+#: Settings of which a run may go on with others, and what the run then does not have of the uninterrupted one.
+COSTS = {
+    "num_env_runners": "envs begin with fresh episodes, and draw other seeds",
+    "num_envs_per_env_runner": "envs begin with fresh episodes, and draw other seeds",
+    "executor": "rollouts are the same where runners are waited for; IMPALA and APPO learn from those that come first",
+    "num_learners": "batches are divided in another way, and learners draw other random numbers",
+    "compile": "with 'auto' and None nothing changes; other step engines are equal but for the last bits",
+    "torch_threads": "sums may differ in their last bits",
+}
+logger = logging.getLogger(__name__)

@@ -144,6 +144,15 @@ class Rollout:
         """The same rollout in memory of its own."""
         return self.map_axes(dict.fromkeys(Axes, torch.clone))
 
+    def get_state(self) -> dict[str, Any]:
+        """Its fields by name, without copies: a state tree, for checkpoints."""
+        return {attribute.name: getattr(self, attribute.name) for attribute in attrs.fields(type(self))}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Rollout:
+        """The rollout of :meth:`get_state`."""
+        return cls(**state)
+
     # -- along N --------------------------------------------------------------------------------------------------
 
     @staticmethod

@@ -165,8 +165,8 @@ class AgentStats:
         if data is None:
             return records
         entries = zip(np.asarray(data["ages"]).tolist(), np.asarray(data["returns"]).tolist(), strict=True)
-        for name, (count, lifetime, seen) in zip(data["names"], np.asarray(data["numbers"]).tolist(), strict=True):
-            records[name] = _Record(deque(islice(entries, count), MOST_RETURNS), 0, lifetime, seen)
+        for name, (count, *numbers) in zip(data["names"], np.asarray(data["numbers"]).tolist(), strict=True):
+            records[name] = _Record(deque(islice(entries, count), MOST_RETURNS), 0, *numbers)
         return records
 
 
@@ -183,7 +183,9 @@ def _as_data(records: dict[str, _Record]) -> dict[str, Any]:
     """Names in a list, since an id may hold anything, and numbers in arrays."""
     return {
         "names": list(records),
-        "numbers": np.array([(len(r.returns), r.lifetime, r.seen) for r in records.values()], np.int64).reshape(-1, 3),
+        "numbers": np.array(
+            [(len(r.returns), r.lifetime, r.seen, r.columns) for r in records.values()], np.int64
+        ).reshape(-1, 4),
         "ages": np.array([age for r in records.values() for age, _ in r.returns], np.int64),
         "returns": np.array([value for r in records.values() for _, value in r.returns], np.float64),
     }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from rlkit_core.seeding import SeedTree
 from rlkit_impala.batches import Batch
@@ -32,6 +33,9 @@ class CircularBuffer:
 
     def __len__(self) -> int:
         return len(self._batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self._batches)
 
     @property
     def is_full(self) -> bool:
@@ -63,11 +67,13 @@ class CircularBuffer:
         self._batches, self._left = [], []
         return sum(batch.num_env_steps for batch in unused)
 
-    def get_state(self) -> dict[str, int]:
-        """Counts; batches are no part of it."""
-        return {"num_steps_dropped": self.num_steps_dropped, "num_taken": self._num_taken}
+    def get_state(self) -> dict[str, Any]:
+        """Counts; the batches, which :meth:`set_state` takes beside it, are the caller's to keep."""
+        return {"num_steps_dropped": self.num_steps_dropped, "num_taken": self._num_taken, "left": list(self._left)}
 
-    def set_state(self, state: Mapping[str, int]) -> None:
-        """Continue counting and drawing."""
+    def set_state(self, state: Mapping[str, Any], batches: Iterable[Batch] = ()) -> None:
+        """Continue counting and drawing, with these batches waiting."""
         self.num_steps_dropped = int(state["num_steps_dropped"])
         self._num_taken = int(state.get("num_taken", 0))
+        self._batches = list(batches)
+        self._left = [int(left) for left in state.get("left", ())] if self._batches else []

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from torch import Tensor
 
 from rlkit_core.data import Rollout
+from rlkit_core.data.nested import leaves
 
 
 class Batch(dict[str, list[Rollout]]):
@@ -18,6 +22,23 @@ class Batch(dict[str, list[Rollout]]):
     def __init__(self, rollouts: Mapping[str, list[Rollout]], num_env_steps: int) -> None:
         super().__init__(rollouts)
         self.num_env_steps = num_env_steps
+
+    @property
+    def can_be_saved(self) -> bool:
+        """Whether it consists of arrays: observations may have parts (Text, Graph) that are none."""
+        rollouts = (rollout for of_module in self.values() for rollout in of_module)
+        return all(isinstance(leaf, Tensor) for rollout in rollouts for leaf in leaves(rollout.columns))
+
+    def get_state(self) -> dict[str, Any]:
+        """Its rollouts and count, for checkpoints."""
+        rollouts = {module_id: [rollout.get_state() for rollout in some] for module_id, some in self.items()}
+        return {"rollouts": rollouts, "num_env_steps": self.num_env_steps}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Batch:
+        """The batch of :meth:`get_state`."""
+        rollouts = {mid: [Rollout.from_state(one) for one in some] for mid, some in state["rollouts"].items()}
+        return cls(rollouts, int(state["num_env_steps"]))
 
 
 class Gatherer:
@@ -59,6 +80,15 @@ class Gatherer:
         self.clear()
         return [batch]
 
+    @property
+    def open(self) -> Batch:
+        """What is not a batch yet."""
+        return self._open
+
+    def go_on_from(self, batch: Batch) -> None:
+        """Have this instead."""
+        self._open = batch
+
     def clear(self) -> int:
         """Forget what is not a batch yet; the number of its env steps."""
         steps = self._open.num_env_steps
@@ -94,6 +124,9 @@ class BatchQueue:
     def __len__(self) -> int:
         return len(self._batches)
 
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self._batches)
+
     @property
     def is_full(self) -> bool:
         """Whether another batch would drive one out."""
@@ -115,10 +148,11 @@ class BatchQueue:
         self._batches.clear()
         return steps
 
-    def get_state(self) -> dict[str, int]:
-        """Counts; batches are no part of it."""
+    def get_state(self) -> dict[str, Any]:
+        """Counts; the batches, which :meth:`set_state` takes beside it, are the caller's to keep."""
         return {"num_steps_dropped": self.num_steps_dropped}
 
-    def set_state(self, state: Mapping[str, int]) -> None:
-        """Continue counting."""
+    def set_state(self, state: Mapping[str, Any], batches: Iterable[Batch] = ()) -> None:
+        """Continue counting, with these batches waiting."""
         self.num_steps_dropped = int(state["num_steps_dropped"])
+        self._batches = deque(batches)

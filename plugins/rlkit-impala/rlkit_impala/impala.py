@@ -20,6 +20,7 @@ from rlkit_core.columns import ALL_MODULES
 from rlkit_core.data import Rollout, vtrace
 from rlkit_core.errors import ConfigError
 from rlkit_core.learner import STATE_AFTER_UPDATE, Scheduler, masked_mean
+from rlkit_core.rl_module.weights import Weights
 from rlkit_impala.batches import Batch, BatchQueue, Gatherer
 from rlkit_impala.trajectories import BOOTSTRAP_VALUES, CUTS, DISCOUNTS, trajectory_batch
 
@@ -35,6 +36,7 @@ class IMPALA(Algorithm):
     def setup(self) -> None:
         """Make the store in which batches wait, and what fills it."""
         self._updates_since_broadcast = 0
+        self._acting: Weights | None = None  # of a checkpoint, until runners have them
         self._num_steps_trained = 0
         self._gatherer = Gatherer(self.config.total_train_batch_size)
         self._complete: deque[Batch] = deque()
@@ -122,17 +124,6 @@ class IMPALA(Algorithm):
 
     # -- checkpoints --------------------------------------------------------------------------------------------------
 
-    def save_to_path(self, path: Any = None, **kwargs: Any) -> str:
-        """Write a checkpoint. Rollouts are no part of it.
-
-        Where sampling and learning take turns, this run too goes on without those that wait, and with runners that have
-        the latest weights, as a resumed one does: the two stay equal.
-        """
-        if self.config.in_lock_step:
-            self._forget_rollouts()
-            self.sync_weights()
-        return super().save_to_path(path, **kwargs)
-
     def _forget_rollouts(self) -> None:
         complete = sum(batch.num_env_steps for batch in self._complete)
         self._complete.clear()
@@ -145,20 +136,51 @@ class IMPALA(Algorithm):
         not_components: str | Collection[str] | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """The algorithm's state, with the counts of steps trained on and dropped."""
+        """The algorithm's state, with the counts of steps trained on and dropped.
+
+        Where sampling and learning take turns the rollouts that wait are in it, and the weights that runners act with
+        if learners have newer ones. Rollouts that processes have under way are not.
+        """
         state = super().get_state(components, not_components=not_components, **kwargs)
         state["num_steps_trained"] = self._num_steps_trained
         state["batches"] = self._batches.get_state()
+        if not self.config.in_lock_step:
+            return state
+        waiting = {"store": list(self._batches), "complete": list(self._complete), "open": [self._gatherer.open]}
+        if all(batch.can_be_saved for batches in waiting.values() for batch in batches):
+            state["waiting"] = {name: [batch.get_state() for batch in some] for name, some in waiting.items()}
+        state["updates_since_broadcast"] = self._updates_since_broadcast
+        if self._updates_since_broadcast:
+            version, weights = self.env_runner_group.foreach_env_runner(_what_acts)[0]
+            state["acting"] = {"version": version, "weights": weights}
         return state
 
     def set_state(self, state: Mapping[str, Any], *, strict: bool = True) -> None:
-        """Continue from :meth:`get_state`; rollouts that wait are forgotten."""
+        """Continue from :meth:`get_state`; rollouts that wait here are forgotten."""
+        acting = state.get("acting")
+        self._acting = None if acting is None else Weights(int(acting["version"]), acting["weights"])
         super().set_state(state, strict=strict)
         self._forget_rollouts()
-        self._updates_since_broadcast = 0
+        self._updates_since_broadcast = int(state.get("updates_since_broadcast", 0))
         self._num_steps_trained = int(state.get("num_steps_trained", self._num_steps_trained))
+        waiting = {
+            name: [Batch.from_state(one) for one in some]
+            for name, some in (state.get("waiting", {}) if self.config.in_lock_step else {}).items()
+        }
         if "batches" in state:
-            self._batches.set_state(state["batches"])
+            self._batches.set_state(state["batches"], waiting.get("store", ()))
+        self._complete.extend(waiting.get("complete", ()))
+        for batch in waiting.get("open", ()):
+            self._gatherer.go_on_from(batch)
+
+    def weights_to_act(self) -> Weights:
+        """As of every algorithm; older ones where a checkpoint was made before the learner's were published."""
+        acting, self._acting = self._acting, None
+        return super().weights_to_act() if acting is None else acting
+
+
+def _what_acts(runner: Any) -> tuple[int, dict[str, Any]]:
+    return runner.weights_version, runner.module.get_state()
 
 
 class IMPALATorchLearner(Learner):

@@ -42,6 +42,7 @@ class RewardScaler:
             return self._ragged(rewards, dones, lengths)
         if self._open is None or self._open.shape != rewards.shape[1:]:
             self._open = torch.zeros_like(rewards[0])
+        self._open = self._open.to(rewards.device)
         returns = self._returns(rewards, dones, self._open)
         self._open = returns[-1] * (~dones[-1])
         return self._scaled(rewards, returns)
@@ -51,7 +52,7 @@ class RewardScaler:
         before = rewards.new_zeros(columns)
         if self._open is not None:  # there may be more columns than last time
             known = min(columns, len(self._open))
-            before[:known] = self._open[:known]
+            before[:known] = self._open[:known].to(before.device)
         real = torch.arange(steps, device=rewards.device).unsqueeze(-1) < lengths
         returns = self._returns(torch.where(real, rewards, 0.0), dones, before)
         last = (lengths - 1).clamp(min=0).unsqueeze(0)
@@ -88,13 +89,15 @@ class RewardScaler:
         self._count = total
 
     def get_state(self) -> dict[str, Any]:
-        """Moments; open returns are not kept, since envs start anew."""
-        return {"count": self._count, "mean": self._mean, "m2": self._m2}
+        """Moments, and the returns of open episodes."""
+        open_returns = None if self._open is None else self._open.cpu().clone()
+        return {"count": self._count, "mean": self._mean, "m2": self._m2, "open": open_returns}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Continue from :meth:`get_state`."""
         self._count, self._mean, self._m2 = float(state["count"]), float(state["mean"]), float(state["m2"])
-        self._open = None
+        open_returns = state.get("open")
+        self._open = None if open_returns is None else torch.as_tensor(open_returns).clone()
 
     def reset_open(self) -> None:
         """Forget returns of episodes that have not ended (the envs are reset)."""

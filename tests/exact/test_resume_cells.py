@@ -1,0 +1,123 @@
+"""A run that is saved, ends and goes on in a new process equals the uninterrupted one, bit for bit, cell by cell."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+sys.path.insert(0, str(Path(__file__).parent))
+from exact_cells import ALGORITHMS, every_cell, make_config, pairs, some_cells
+from exact_run import without_clocks
+
+HERE = Path(__file__).parent
+LAST, FIRST = 5, 2
+pytestmark = pytest.mark.timeout(1800)  # all cells are trained in the first test's time
+FAST = some_cells()
+SLOW = [cell for cell in every_cell() if cell not in FAST]
+
+
+def run(mode, folder, first, cells):
+    command = [sys.executable, str(HERE / "exact_run.py"), mode, str(folder), str(first), str(LAST), *map(str, cells)]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE)}
+    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+    assert not done.returncode, done.stderr
+
+
+def differences(one, other):
+    """What two checkpoints do not have in common: names of arrays, and of documents."""
+    names = [{p.relative_to(root) for p in root.rglob("*") if p.is_file()} for root in (one, other)]
+    found = [f"only in one of them: {name}" for name in sorted(names[0] ^ names[1], key=str)]
+    for name in sorted(names[0] & names[1], key=str):
+        if name.name == "metadata.json" or (one / name).read_bytes() == (other / name).read_bytes():
+            continue
+        if name.suffix != ".safetensors":
+            found.append(
+                f"{name}: {first_difference(*(json.loads((root / name).read_text()) for root in (one, other)))}"
+            )
+            continue
+        arrays = [load_file(root / name) for root in (one, other)]
+        keys = sorted(arrays[0].keys() | arrays[1].keys())
+        found += [f"{name}: {key}" for key in keys if not equal(arrays[0].get(key), arrays[1].get(key))]
+    return found
+
+
+def equal(one, other):
+    return one is not None and other is not None and one.dtype == other.dtype and one.tobytes() == other.tobytes()
+
+
+def first_difference(one, other, where=""):
+    """Where two documents differ first, and how."""
+    if where.startswith("/evaluation/") and where.endswith("/episodes"):  # its envs begin anew each time
+        return ""
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        return next((d for k in one if (d := first_difference(one[k], other[k], f"{where}/{k}"))), "")
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        pairs_of = enumerate(zip(one, other, strict=True))
+        return next((d for k, (a, b) in pairs_of if (d := first_difference(a, b, f"{where}/{k}"))), "")
+    return "" if one == other else f"{where}: {str(one)[:200]} != {str(other)[:200]}"
+
+
+def assert_equal(folder, cell, first):
+    home = folder / str(cell)
+    whole, resumed = (json.loads((home / f"{name}.json").read_text()) for name in ("whole", f"from-{first}"))
+    for k, (expected, found) in enumerate(zip(whole[first:], resumed, strict=True), first + 1):
+        assert not first_difference(expected, found), f"{cell}, iteration {k}: {first_difference(expected, found)}"
+    assert not differences(home / "whole" / "end", home / f"from-{first}" / "end"), str(cell)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """All cells that always run, trained with saves after every iteration, and resumed: two processes for all."""
+    folder = tmp_path_factory.mktemp("cells")
+    run("whole", folder, 0, FAST)
+    run("resume", folder, FIRST, FAST)
+    return folder
+
+
+@pytest.mark.parametrize("cell", FAST, ids=str)
+def test_a_resumed_run_equals_the_uninterrupted_one(trained, cell):
+    assert_equal(trained, cell, FIRST)
+
+
+@pytest.mark.parametrize("cell", [cell for cell in FAST if not cell.processes], ids=str)
+def test_saves_change_nothing(trained, cell, monkeypatch):
+    """The saved run is the one that never is."""
+    monkeypatch.setattr("rlkit_capture.engine.EAGER_STEPS", 4)
+    with make_config(cell).build_algo() as algo:
+        results = [without_clocks(algo.train()) for _ in range(LAST)]
+    expected = json.loads((trained / str(cell) / "whole.json").read_text())
+    assert not first_difference(expected, json.loads(json.dumps(results)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", SLOW, ids=str)
+def test_every_other_cell(tmp_path, cell):
+    run("whole", tmp_path, 0, [cell])
+    for first in (1, 3):
+        run("resume", tmp_path, first, [cell])
+        assert_equal(tmp_path, cell, first)
+
+
+def test_every_two_values_meet_in_the_cells_that_always_run():
+    assert {cell.algorithm for cell in FAST} == set(ALGORITHMS)
+    seen = set().union(*(pairs(cell) for cell in FAST))
+    assert all(pairs(cell) <= seen for cell in every_cell())
+
+
+def test_a_difference_is_found(tmp_path):
+    """So that the tests above can fail."""
+    from rlkit_core.checkpoint.tree import save_tree
+
+    for name, value in (("one", 1.0), ("other", np.nextafter(1.0, 2.0))):
+        (tmp_path / name).mkdir()
+        save_tree({"a": np.array([value]), "b": value}, tmp_path / name)
+    found = differences(tmp_path / "one", tmp_path / "other")
+    assert found[0].startswith("state.json: /b: ")
+    assert found[1:] == ["state.safetensors: a"]
