@@ -108,6 +108,18 @@ def failing(at):
     AC.training_step = fail
 
 
+def unsavable(at):
+    """The algorithm cannot say its state in an iteration."""
+    get = AC.get_state
+
+    def fail(self, *args, **kwargs):
+        if self.iteration == at:
+            raise LookupError("no state")
+        return get(self, *args, **kwargs)
+
+    AC.get_state = fail
+
+
 def poisoned(at):
     """The weights are no numbers any more in an iteration."""
     step = AC.training_step

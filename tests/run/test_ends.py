@@ -101,6 +101,16 @@ def test_an_error_in_training_leaves_checkpoint_and_weights_and_says_so(start: S
     assert module.compute_actions is not None
 
 
+def test_an_error_in_a_save_is_no_matter_of_the_disk_and_leaves_the_last_one(start: Start) -> None:
+    run = start(*ENDLESS, "--set", "checkpoint_every='2 iterations'", faults=[("unsavable", 4)])
+    assert run.wait() == 1
+    path, iteration = run.newest()
+    assert (iteration, run.checkpoints, run.iterations) == (2, ["000002"], [1, 2, 3, 4])
+    assert "LookupError: no state" in run.said
+    assert f"the newest checkpoint is {path}" in run.said
+    assert "is tried again" not in run.said
+
+
 def test_weights_that_are_no_numbers_are_said_and_not_written(start: Start) -> None:
     run = start(*ENDLESS, "--set", "checkpoint_every='2 iterations'", faults=[("poisoned", 5)])
     assert run.wait() == 2
@@ -187,8 +197,12 @@ def test_output_that_is_full_or_closed_never_ends_training(start: Start, streams
 
 
 def test_a_second_process_is_refused_until_the_first_is_dead(start: Start) -> None:
-    run = start(*ENDLESS)
-    run.until(lambda: run.iterations)
+    run = start(*ENDLESS, "--set", "checkpoint_every='1 iterations'")
+    run.until(lambda: run.exists_after(1))
+    resumed = start(line=["resume", str(run.folder), "--quiet"])
+    assert resumed.wait() == 2
+    assert f"the run folder {run.folder} is in use by process {run.pid}" in resumed.said
+    assert "Traceback" not in resumed.said
     said: list[str] = []
     second = RunLock(run.folder, said.append)
     with pytest.raises(ConfigError, match=rf"{run.folder} is in use by process {run.pid} on \S+; let that end first"):
