@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import numpy as np
 import pytest
 import torch
 
 from rlkit_core import RLModuleSpec
+from rlkit_core.errors import ActorError
 from rlkit_ppo import PPOConfig
 
 MID = "default_policy"
@@ -120,3 +124,21 @@ def test_an_algorithm_gets_back_modules_that_learners_elsewhere_have(tmp_path):
         state = algo.learner_group.get_weights(inference_only=False).state
         assert_same_weights(state[MID], state["p1"])
         assert algo.train()["learners"][MID]["weights_seq_no"] == 1
+
+
+def test_results_count_the_learners_that_were_started_again_and_a_lost_group_names_the_checkpoint(tmp_path):
+    with config_for(2).build_algo() as algo:
+        assert algo.train()["fault_tolerance"]["num_learner_restarts"] == 0
+        saved = algo.save_to_path(tmp_path / "saved")
+        pids = algo.learner_group.foreach_learner(lambda learner: os.getpid())
+        os.kill(pids[1], signal.SIGKILL)
+        result = algo.train()
+        assert result["fault_tolerance"]["num_learner_restarts"] == 1
+        assert result["num_env_steps_sampled_lifetime"] == 240
+        for pid in algo.learner_group.foreach_learner(lambda learner: os.getpid()):
+            os.kill(pid, signal.SIGKILL)
+        with pytest.raises(ActorError, match=rf"no learner of 2 is left.*newest checkpoint is {saved}.*SIGKILL"):
+            algo.train()
+    with type(algo).from_checkpoint(saved) as again:
+        assert again.iteration == 1
+        assert again.train()["training_iteration"] == 2

@@ -319,6 +319,13 @@ class LearnerGroup(Checkpointable):
             "num_learner_restarts": 0,
         }
 
+    def get_fault_metrics(self) -> dict[str, int]:
+        """Result keys of ``fault_tolerance``: restarts of learners so far; none where there is one, in this process."""
+        return {}
+
+    def checkpoint_written(self, path: str) -> None:
+        """A checkpoint of the whole run was written; should all learners be lost, the error names the last one."""
+
     # -- state --------------------------------------------------------------------------------------------------------
 
     @classmethod

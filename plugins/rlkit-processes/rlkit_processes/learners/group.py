@@ -242,6 +242,14 @@ class SeveralLearners(LearnerGroup):
             "num_learner_restarts": self._team.num_restarts,
         }
 
+    def get_fault_metrics(self) -> dict[str, int]:
+        """Restarts of learners so far."""
+        return {"num_learner_restarts": self._team.num_restarts}
+
+    def checkpoint_written(self, path: str) -> None:
+        """Keep the path for the error that says that no learner is left."""
+        self._team.newest_checkpoint = path
+
     # -- state --------------------------------------------------------------------------------------------------------
 
     def get_checkpointable_components(self) -> list[tuple[str, Any]]:

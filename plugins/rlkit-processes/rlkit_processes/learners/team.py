@@ -119,6 +119,9 @@ class Team(ActorGroup[Learner]):
         size: number of learners.
         owns_executor: whether stopping the learners stops the executor.
         used: what learners use of what is installed; see :class:`ActorGroup`.
+
+    Attributes:
+        newest_checkpoint: of the run; named where learners are lost for good.
     """
 
     def __init__(
@@ -138,6 +141,7 @@ class Team(ActorGroup[Learner]):
         # Of learners that are started from now on.
         self._config, self._module_spec = config if executor.in_process else config.without_callbacks(), module_spec
         self._apart = self._stopped = False
+        self.newest_checkpoint: str | None = None
         restarts = config.max_num_learner_restarts
         cap = RestartCap(restarts, f"fault_tolerance(max_num_learner_restarts={restarts}) allows no more restarts")
         super().__init__(executor, range(size), cap=cap, owns_executor=owns_executor, used=used)
@@ -251,8 +255,8 @@ class Team(ActorGroup[Learner]):
         dead = self.dead
         if len(dead) == self.size:
             raise ActorError(
-                f"no learner of {self.size} is left, so there is no state to go on from; restore a checkpoint into a "
-                f"new algorithm. The first one: {self._end_of(0)}"
+                f"no learner of {self.size} is left, so there is no state to go on from; {self._remedy()}. The first "
+                f"one: {self._end_of(0)}"
             )
         self._apart = True
         survivor = next(index for index in self.members if index not in dead)
@@ -263,12 +267,18 @@ class Team(ActorGroup[Learner]):
             self.restart(dead)
         except RestartRefusedError as refused:
             raise ActorError(
-                f"learner {dead[0]} of {self.size} is gone, and {refused}: {self._end_of(dead[0])}"
+                f"learner {dead[0]} of {self.size} is gone, and {refused}; {self._remedy()}. How it ended: "
+                f"{self._end_of(dead[0])}"
             ) from None
         others = [actor for index, actor in enumerate(self.actors) if index != survivor]
         for future in [actor.call(_take_over, state, report_dir) for actor in others]:
             future.result()
         self._connect()
+
+    def _remedy(self) -> str:
+        if self.newest_checkpoint is None:
+            return "no checkpoint was written in this process: restore an older one, or begin anew"
+        return f"the newest checkpoint is {self.newest_checkpoint}: restore it into a new algorithm"
 
     def _end_of(self, index: int) -> BaseException | None:
         """How a learner that is gone has ended."""
