@@ -27,7 +27,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-learn train test test-slow learn test-wheels release bench bench-ppo bench-dqn bench-sac bench-impala bench-agents bench-image docs lint stubs format wheels clean distclean
+.PHONY: help install install-learn train test test-slow learn test-wheels release bench bench-ppo bench-dqn bench-sac bench-impala bench-agents bench-image soak docs lint stubs format wheels clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -114,6 +114,9 @@ bench-agents: $(VENV)/.installed $(RLLIB_VENV)/.installed  ## PPO with two agent
 bench-image: $(VENV)/.installed  ## PPO on frames beside a bare loop, in one run
 	$(BIN)/python benchmarks/ppo_image.py $(ARGS)
 
+soak: $(VENV)/.installed  ## half an hour of failing envs and killed workers; memory has to be flat
+	$(BIN)/python benchmarks/soak.py --json benchmarks/results/soak.json $(ARGS)
+
 docs: $(VENV)/.docs-installed  ## build the documentation; a warning is an error
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html $(ARGS)
 
@@ -126,7 +129,7 @@ lint: $(VENV)/.installed  ## ruff, formatting, mypy --strict on the core and the
 	$(BIN)/python -c 'from importlinter.cli import lint_imports_command as lint; lint()'
 
 stubs: $(VENV)/.installed  ## write the type stubs of modules with settings anew
-	$(BIN)/python tests/helpers/settings_stubs.py rlkit_core.algorithm.config.sections \
+	$(BIN)/python tests/helpers/settings_stubs.py rlkit_core.algorithm.config.sections rlkit_core.algorithm.config.fault_settings \
 		$(patsubst %,%.config,$(notdir $(patsubst %/config.py,%,$(wildcard plugins/*/*/config.py))))
 
 format: $(VENV)/.installed  ## let ruff fix and format
