@@ -12,7 +12,7 @@ from rlkit_core.algorithm.callbacks import Callbacks
 from rlkit_core.algorithm.config.converters import EnvSpec
 from rlkit_core.algorithm.evaluation import Evaluation
 from rlkit_core.algorithm.module_changes import Agents, RunningModules
-from rlkit_core.algorithm.results import ResultDict, Timers, assemble_result
+from rlkit_core.algorithm.results import ResultDict, Timers, assemble_result, fault_metrics
 from rlkit_core.algorithm.surroundings import Surroundings
 from rlkit_core.algorithm.used import used_by, with_restored_config
 from rlkit_core.checkpoint import Checkpointable
@@ -109,11 +109,11 @@ class Algorithm(Checkpointable):
             ``training_iteration``, ``num_env_steps_sampled_lifetime``, and the config. ``stopped_by`` names
             the callback that returned False to end training.
         """
-        started = time.perf_counter()
+        started, start_steps = time.perf_counter(), self.num_env_steps_sampled_lifetime
         interval, parallel = self.config.evaluation_interval, self.config.evaluation_parallel_to_training
         due = bool(interval) and (self.iteration + 1) % interval == 0
         evaluation = self.begin_evaluation(iteration=self.iteration + 1) if due and parallel else None
-        calls, step, start_steps = 0, cast(Callable[[], Any], self.training_step), self.num_env_steps_sampled_lifetime
+        calls, step = 0, cast(Callable[[], Any], self.training_step)
         with self._surroundings.training(self), self.timers.time("iteration"):
             while calls == 0 or self._iteration_goes_on(started, start_steps):
                 returned = step()
@@ -128,7 +128,7 @@ class Algorithm(Checkpointable):
             env_runners=self.env_runner_group.get_metrics(),
             learners=self.learner_results(),
             evaluation=evaluation() if evaluation is not None else None,
-            fault_tolerance={**self.env_runner_group.get_fault_metrics(), **self.evaluation.get_fault_metrics()},
+            fault_tolerance=fault_metrics(self.env_runner_group, self.learner_group, self.evaluation),
             timers=self.timers.result(),
             training_iteration=self.iteration,
             num_training_step_calls=calls,
@@ -225,8 +225,8 @@ class Algorithm(Checkpointable):
             seed: root of the episodes' seeds; the run's seed and the iteration unless given.
 
         Returns:
-            ``{"env_runners": {"episode_return_mean": ..., "num_episodes": ..., ...}}`` over exactly these episodes,
-            or what ``custom_evaluation_function`` returns (unless ``num_episodes`` is given).
+            ``{"env_runners": {"episode_return_mean": ..., "num_episodes_cut": ..., ...}}``, over those that ended in
+            time, or what ``custom_evaluation_function`` returns (unless ``num_episodes`` is given).
         """
         return self.begin_evaluation(num_episodes, seed=seed, iteration=self.iteration, training=False)()
 
@@ -402,6 +402,7 @@ class Algorithm(Checkpointable):
         """Write a checkpoint, which changes nothing; what a resumed run cannot go on with is said the first time."""
         saved: str = super().save_to_path(path, **kwargs)
         self._surroundings.say_once(self.not_exact())
+        self.learner_group.checkpoint_written(saved)
         self.callbacks.on_checkpoint_saved(self, saved)
         return saved
 

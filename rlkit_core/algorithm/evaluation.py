@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from rlkit_core.algorithm.config.config import AlgorithmConfig
+from rlkit_core.algorithm.results import NUM_EPISODES_CUT
 from rlkit_core.envs import EnvRunnerGroup
 from rlkit_core.envs.events import RunnerEvents
 from rlkit_core.errors import ConfigError
@@ -88,16 +90,16 @@ class Evaluation:
         config = config.get_evaluation_config_object()
         episodes = _episodes(config, num_episodes)
         if episodes is not None:
-            collect = runners.begin_episodes(episodes, explore=config.explore, seeds=seeds)
-        else:
-            duration = config.evaluation_duration
-            self._flag = runners.flag() if duration == "auto" and training else None
-            collect = runners.begin_timesteps(
-                duration if isinstance(duration, int) else AUTO_STEPS * len(runners),
-                explore=config.explore,
-                force_reset=config.evaluation_force_reset_envs_before_iteration,
-                until=self._flag,
-            )
+            play = runners.begin_episodes(episodes, explore=config.explore, seeds=seeds)
+            return lambda: {"env_runners": _said_if_cut(play(), config)}
+        duration = config.evaluation_duration
+        self._flag = runners.flag() if duration == "auto" and training else None
+        collect = runners.begin_timesteps(
+            duration if isinstance(duration, int) else AUTO_STEPS * len(runners),
+            explore=config.explore,
+            force_reset=config.evaluation_force_reset_envs_before_iteration,
+            until=self._flag,
+        )
         return lambda: {"env_runners": collect()}
 
     def get_state(self) -> Mapping[str, Any] | None:
@@ -133,16 +135,36 @@ class Evaluation:
         return lambda: checked
 
     def get_fault_metrics(self) -> dict[str, Any]:
-        """``{"evaluation": counts}`` where evaluation has runners that can die."""
-        if self.runners is None or self.runners.local_env_runner is not None:
+        """``{"evaluation": counts}`` where evaluation has runners that can die, or something happened to an env."""
+        counts = {} if self.runners is None else self.runners.get_fault_metrics()
+        if self.runners is None or (self.runners.local_env_runner is not None and not counts["num_env_restarts"]):
             return {}
-        return {"evaluation": self.runners.get_fault_metrics()}
+        return {"evaluation": counts}
 
     def end(self) -> None:
         """Tell runners that evaluate for as long as training goes on that it does not."""
         if self._flag is not None:
             self._flag.publish(1, None)
             self._flag = None
+
+
+def _said_if_cut(results: dict[str, Any], config: AlgorithmConfig) -> dict[str, Any]:
+    """The results of an evaluation; a warning where they are not about all episodes that were to be played."""
+    cut, steps, seconds = (
+        results[NUM_EPISODES_CUT],
+        config.evaluation_max_steps_per_episode,
+        config.evaluation_sample_timeout_s,
+    )
+    if cut:
+        warnings.warn(
+            f"{cut} of {cut + results['num_episodes']} evaluation episodes did not end and were cut "
+            f"(evaluation_max_steps_per_episode={steps}, evaluation_sample_timeout_s={seconds}); returns are those of "
+            "the others. Give the env a time limit (environment(env_config={'max_episode_steps': 500}) for an id of "
+            "gymnasium's), or raise these bounds: evaluation(...)",
+            UserWarning,
+            stacklevel=4,
+        )
+    return results
 
 
 def _episodes(config: AlgorithmConfig, num_episodes: int | None) -> int | None:

@@ -6,7 +6,7 @@ import math
 import numbers
 import time
 from collections.abc import Mapping
-from typing import Any, Final, TypedDict
+from typing import Any, Final, Protocol, TypedDict
 
 ENV_RUNNER_RESULTS: Final = "env_runners"
 LEARNER_RESULTS: Final = "learners"
@@ -17,6 +17,7 @@ TRAINING_ITERATION: Final = "training_iteration"
 NUM_ENV_STEPS_SAMPLED_LIFETIME: Final = "num_env_steps_sampled_lifetime"
 NUM_TRAINING_STEP_CALLS_PER_ITERATION: Final = "num_training_step_calls_per_iteration"
 EPISODE_RETURN_MEAN: Final = "episode_return_mean"
+NUM_EPISODES_CUT: Final = "num_episodes_cut"
 STOPPED_BY: Final = "stopped_by"
 IS_SUCCESS_MEAN: Final = "is_success_mean"
 AGENT_EPISODE_RETURNS_MEAN: Final = "agent_episode_returns_mean"
@@ -83,6 +84,18 @@ def assemble_result(
     if fault_tolerance is not None:
         result[FAULT_TOLERANCE] = dict(fault_tolerance)
     return result
+
+
+class HasFaults(Protocol):
+    """A part that something can happen to."""
+
+    def get_fault_metrics(self) -> Mapping[str, Any]:
+        """Counts of what happened to it, by result key."""
+
+
+def fault_metrics(*parts: HasFaults) -> dict[str, Any]:
+    """``fault_tolerance`` of an iteration: the counts of all parts."""
+    return {name: count for part in parts for name, count in part.get_fault_metrics().items()}
 
 
 class Timed:
@@ -185,8 +198,20 @@ def return_mean(result: Mapping[str, Any]) -> float:
 
 
 def evaluation_return_mean(result: Mapping[str, Any]) -> float:
-    """Mean return of the evaluation in this result; NaN if there was none."""
-    return look_up(result, EVALUATION_RESULTS, ENV_RUNNER_RESULTS, EPISODE_RETURN_MEAN)
+    """Mean return of the evaluation in this result; NaN if there was none, or none of all its episodes."""
+    evaluation = result.get(EVALUATION_RESULTS)
+    return return_of_all(evaluation) if isinstance(evaluation, Mapping) else math.nan
+
+
+def return_of_all(evaluation: Mapping[str, Any]) -> float:
+    """Mean return of what ``evaluate()`` gave; NaN where episodes were cut.
+
+    Episodes that end may be the good ones or the bad ones: their mean is not to be compared with another evaluation's,
+    nor with a target.
+    """
+    if look_up(evaluation, ENV_RUNNER_RESULTS, NUM_EPISODES_CUT) > 0:
+        return math.nan
+    return look_up(evaluation, ENV_RUNNER_RESULTS, EPISODE_RETURN_MEAN)
 
 
 def success_rate(result: Mapping[str, Any]) -> float:

@@ -21,22 +21,20 @@ from rlkit_core.columns import Columns
 from rlkit_core.data.nested import Nested, leaves
 from rlkit_core.data.sequences import max_seq_len
 from rlkit_core.distributions.noise import NoiseProcess
-from rlkit_core.envs.finite_checks import CHECK_EVERY, FiniteChecks
+from rlkit_core.envs.faults.mending import Finals, Mender
+from rlkit_core.envs.finite_checks import CHECK_EVERY
 from rlkit_core.envs.memory import ActingMemory, Bools
 from rlkit_core.envs.resume.history import ActionHistory
 from rlkit_core.envs.resume.recorded import decode, encode
 from rlkit_core.envs.rollout_buffers import RolloutBuffers
 from rlkit_core.envs.vector import VectorEnv
-from rlkit_core.errors import EnvError
+from rlkit_core.errors import EnvError, NonFiniteError
 from rlkit_core.rl_module import RLModule
 from rlkit_core.rl_module.acting import ActionSampler
 from rlkit_core.rl_module.forwards import RowPolicy
 from rlkit_core.rl_module.packing import ObservationPacker
 from rlkit_core.seeding import TorchRNG
 from rlkit_core.spaces import nested_map
-
-Finals = list[tuple[int, Any]]
-"""Final observations with their places ``t * N + n``."""
 
 
 @frozen(eq=False)
@@ -49,7 +47,8 @@ class Steps:
         finals: observations that ended truncated episodes, where envs reset in the same step.
         states: a recurrent module's state before rows ``0, seq_len, ...``, each ``[N, ...]``.
         dones: ``[T, N]`` bool, the step ended its episode.
-        experience: ``[T, N]`` bool, False for rows that are a reset; None where there are no such rows.
+        lost: ``[T, N]`` bool, the step is masked since its env failed; None where none has.
+        experience: ``[T, N]`` bool, False for rows that are a reset or are lost; None where there are no such rows.
         fresh_start: ``[N]`` bool, the env was reset before the first step.
         infos: metrics of the episodes that ended, in the order of ``dones``; empty where none are looked for.
     """
@@ -59,9 +58,26 @@ class Steps:
     finals: Finals
     states: list[Nested]
     dones: Bools
+    lost: Bools | None
     experience: Bools | None
     fresh_start: Bools
     infos: list[dict[str, float]]
+
+    @property
+    def began(self) -> Bools:
+        """``[T, N]`` bool, an episode begins behind the step: after an end, a reset row, the last lost one."""
+        if self.experience is None:
+            return self.dones
+        if self.lost is None:
+            return ~self.experience
+        goes_on = np.zeros_like(self.lost)
+        goes_on[:-1] = self.lost[1:]
+        return self.dones | (self.lost & ~goes_on)
+
+    @property
+    def over(self) -> Bools:
+        """``[T, N]`` bool, the step ended its episode, or is lost: what follows has nothing to do with it."""
+        return self.dones if self.lost is None else self.dones | self.lost
 
 
 class ActingLoop:
@@ -72,7 +88,8 @@ class ActingLoop:
         module: acts; wrappers round it are called too.
         observation_space: as the module sees it.
         rng: random numbers are drawn from it.
-        checks: looks for what is not finite.
+        mender: lets envs that fail begin anew, and puts rollouts right.
+        where: what messages call the runner.
         exploration_noise: as of :class:`~rlkit_core.rl_module.acting.ActionSampler`.
         replay_limit: how many steps of an open episode are kept, to go on with it elsewhere; None: none.
 
@@ -93,12 +110,14 @@ class ActingLoop:
         *,
         observation_space: gym.Space[Any],
         rng: TorchRNG,
-        checks: FiniteChecks,
+        mender: Mender,
+        where: str,
         exploration_noise: Mapping[str, Any] | None = None,
         replay_limit: int | None = None,
     ) -> None:
         inner = module.unwrapped()
-        self.env, self.num_envs, self.checks = env, env.num_envs, checks
+        self.env, self.num_envs, self.mender = env, env.num_envs, mender
+        self._where = where
         self.module = module
         self.memory = ActingMemory.of(inner, env.num_envs)
         self.packer = ObservationPacker.of(inner, observation_space)
@@ -166,12 +185,16 @@ class ActingLoop:
                 policy.draw_noise()
                 finals = self.run(buffers, policy, None if self.memory is None else policy.remember)
             columns, states = policy.columns(), policy.states()
-        dones = buffers.terminateds | buffers.truncateds
+        dones, lost = self.mender.settle(buffers, finals)
+        experience = self.experience(dones)
+        if lost is not None:
+            self.mender.patch(columns, states, self.seq_len)
+            experience = ~lost
+        infos = list(self.env.ended_infos)
+        steps = Steps(buffers, columns, finals, states, dones, lost, experience, fresh_start, infos)
         if self._history is not None:
-            self._history.add(buffers.obs_after, buffers.rewards, dones, buffers.sent)
-        return Steps(
-            buffers, columns, finals, states, dones, self.experience(dones), fresh_start, list(self.env.ended_infos)
-        )
+            self._history.add(buffers.obs_after, buffers.rewards, steps.over, buffers.sent)
+        return steps
 
     def run(self, buffers: RolloutBuffers, policy: RowPolicy, after: Callable[[int], None] | None = None) -> Finals:
         """Step the envs until the buffers are full.
@@ -184,49 +207,66 @@ class ActingLoop:
         Raises:
             EnvError, NonFiniteError: see :meth:`act`.
         """
-        step, to_env, checks = self.env.step, self._inner.actions_to_env, self.checks
+        step, to_env, mender = self.env.step, self._inner.actions_to_env, self.mender
         rows, raw_actions, sent = buffers.obs_rows, buffers.raw_actions, buffers.sent
         finals: Finals = []
-        taken = 0
+        t, taken = -1, 0
         self.env.ended_infos.clear()
-        try:
-            for t in range(buffers.num_steps):
-                raw_actions[t] = raw = policy(t, rows[t])
-                sent[t] = actions = to_env(raw)
-                ended = step(
-                    actions,
-                    rows[t + 1],
-                    buffers.reward_rows[t],
-                    buffers.terminated_rows[t],
-                    buffers.truncated_rows[t],
-                )
-                taken = t + 1
-                if not taken % CHECK_EVERY:
-                    checks.steps(buffers, taken - CHECK_EVERY, taken)
-                if after is not None:
-                    after(t)
-                if ended:
-                    finals += [(t * self.num_envs + n, observation) for n, observation in ended]
-        except Exception as error:
-            # What is not finite may be why an env or a module failed.
-            checks.steps(buffers, _last_check(taken), taken)
-            if isinstance(error, EnvError):
-                where = f"step {taken} of this rollout, runner {checks.worker_index}"
-                raise EnvError(f"{error} ({where})") from error.__cause__
-            raise
-        checks.steps(buffers, _last_check(taken), taken)
+        mender.begin()
+        while taken < buffers.num_steps:
+            try:
+                for t in range(taken, buffers.num_steps):
+                    raw_actions[t] = raw = policy(t, rows[t])
+                    sent[t] = actions = to_env(raw)
+                    ended = step(
+                        actions,
+                        rows[t + 1],
+                        buffers.reward_rows[t],
+                        buffers.terminated_rows[t],
+                        buffers.truncated_rows[t],
+                    )
+                    taken = t + 1
+                    if ended:
+                        finals += mender.sort_out(t, ended, buffers)
+                    if after is not None:
+                        after(t)
+                    if not taken % CHECK_EVERY:
+                        self._look(buffers, taken, finals)
+                if taken % CHECK_EVERY:
+                    self._look(buffers, taken, finals)
+            except Exception as error:
+                # What is not finite may be why a module failed, or an env that it acted in.
+                if taken > t and not isinstance(error, NonFiniteError):
+                    mender.blame(buffers, t // CHECK_EVERY * CHECK_EVERY, taken)
+                if taken > t or not self._look(buffers, taken, finals):
+                    if isinstance(error, EnvError):
+                        raise EnvError(f"{error} (step {t} of this rollout, {self._where})") from error.__cause__
+                    raise
         return finals
+
+    def _look(self, buffers: RolloutBuffers, taken: int, finals: Finals) -> bool:
+        """Look at the last steps; whether envs have begun anew since what they returned was not finite."""
+        begun = self.mender.look(buffers, (taken - 1) // CHECK_EVERY * CHECK_EVERY, taken, finals) if taken else []
+        if begun and self.memory is not None:
+            self.memory.begin_some(begun)
+        return bool(begun)
 
     def start(self, buffers: RolloutBuffers, seeds: Sequence[int | None]) -> None:
         """Reset the envs and write their first observations into the first row."""
-        self.env.reset(seeds, buffers.obs_rows[0])
+        self.mender.reset(self.env.reset(seeds, buffers.obs_rows[0]), buffers.obs_rows[0])
         self._fresh = ~self._not_fresh
         self.in_reset_row = np.zeros(self.num_envs, np.bool_)
         if self._history is not None:
             self._history.begin(buffers.obs_rows[0])
         if self.memory is not None:
             self.memory.begin()
-        self.checks.step(buffers.obs_rows[0], None, None, -1)
+
+    def restart(self, seeds: Mapping[int, int | None], buffers: RolloutBuffers) -> None:
+        """Let some envs begin with fresh episodes in the first row, whatever they are in; with ``{n: seed}``."""
+        rows = buffers.obs_rows[0]
+        self.mender.reset(self.env.reset_some(seeds, rows), rows)
+        if self.memory is not None:
+            self.memory.begin_some(list(seeds))
 
     def next_starts(self, buffers: RolloutBuffers, t: int) -> Bools:
         """``[N]`` bool: the row after step t is an episode's first."""
@@ -288,7 +328,8 @@ class ActingLoop:
         fresh = np.array([problem is not None for problem in problems])
         if fresh.any():
             seeds = fresh_seeds()
-            self.env.reset_some({n: seeds[n] for n in np.flatnonzero(fresh).tolist()}, rows)
+            failed = self.env.reset_some({n: seeds[n] for n in np.flatnonzero(fresh).tolist()}, rows)
+            self.mender.reset(failed, rows)
         own = [not isinstance(one, str) and one.own is not None for one in episodes] & ~fresh
         for leaf, kept in zip(leaves(rows), state["obs"], strict=False):
             leaf[own] = np.asarray(kept)[own]
@@ -359,9 +400,11 @@ class ModulePolicy:
             inputs = self._memory.inputs
             batch.update(inputs)
             if self._keep:
+                del self._inputs[t:]
                 self._inputs.append(inputs)
         self._out = out = {**self._sampler(batch, noise=self._noise[t], t=self._timesteps[t])}
         if self._keep:
+            del self._outputs[t:]  # asked again, since envs that made it fail have begun anew
             self._outputs.append(out)
         actions = out[Columns.ACTIONS]
         return actions.numpy() if isinstance(actions, Tensor) else nested_map(lambda x: x.numpy(), actions)
@@ -382,8 +425,3 @@ class ModulePolicy:
     def states(self) -> list[Nested]:
         """A recurrent module's states before every ``seq_len``-th row, each ``[N, ...]``."""
         return [] if self._loop.seq_len is None else [x[Columns.STATE_IN] for x in self._inputs[:: self._loop.seq_len]]
-
-
-def _last_check(steps: int) -> int:
-    """The step up to which so many steps have been looked at on the way."""
-    return steps - steps % CHECK_EVERY

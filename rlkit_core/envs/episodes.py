@@ -46,7 +46,7 @@ class EpisodeStats:
         self._since = time.perf_counter()
 
     def add(
-        self, rewards: Floats, dones: Bools, valid: Bools | None = None
+        self, rewards: Floats, dones: Bools, valid: Bools | None = None, lost: Bools | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Take in a rollout.
 
@@ -54,6 +54,7 @@ class EpisodeStats:
             rewards: ``[T, N]``.
             dones: ``[T, N]``, the step ended its episode.
             valid: ``[T, N]``, False for rows that are no experience; None when all are.
+            lost: ``[T, N]``, the episode broke off, and is not counted; None when none did.
 
         Returns:
             Returns and lengths of the episodes that ended, each ``[number of them]``, in the order they ended.
@@ -64,7 +65,7 @@ class EpisodeStats:
         rewards = rewards if valid is None else np.where(valid, rewards, 0.0)
         return_sums = np.cumsum(rewards, axis=0, dtype=np.float64)
         length_sums = np.cumsum(lengths, axis=0)
-        t, n = np.nonzero(dones)
+        t, n = np.nonzero(dones if lost is None else dones | lost)
         order = np.lexsort((t, n))  # env by env, in time
         first = np.ones(len(order), np.bool_)
         first[1:] = n[order][1:] != n[order][:-1]
@@ -80,6 +81,8 @@ class EpisodeStats:
 
         back = np.argsort(order)
         ended_returns, ended_lengths = ended_returns[back], ended_lengths[back].astype(np.int64)
+        if lost is not None:
+            ended_returns, ended_lengths = ended_returns[dones[t, n]], ended_lengths[dones[t, n]]
         self.record(ended_returns.tolist(), ended_lengths.tolist(), steps=int(lengths.sum()))
         return ended_returns, ended_lengths
 
@@ -221,8 +224,11 @@ class EpisodeCounter:
     Attributes:
         returns, lengths: of the episodes that have ended, in the order of their end.
         envs: whose they were.
+        turns: which of that env's episodes they were, from 0.
         infos: their metrics; empty where none are looked for.
-        missing: how many have not ended.
+        cut: episodes that were given up instead, as (env, which of its episodes).
+        cut_steps: steps that were taken in those.
+        missing: how many have neither ended nor been cut.
     """
 
     def __init__(self, quota: list[int]) -> None:
@@ -233,7 +239,11 @@ class EpisodeCounter:
         self.returns: list[float] = []
         self.lengths: list[int] = []
         self.envs: list[int] = []
+        self.turns: list[int] = []
         self.infos: list[Mapping[str, float]] = []
+        self.cut: list[tuple[int, int]] = []
+        self.cut_steps = 0
+        self._turn = [0] * len(quota)
         self.missing = int(self._left.sum())
 
     def add(
@@ -255,12 +265,41 @@ class EpisodeCounter:
             self.returns.append(float(self._return[n]))
             self.lengths.append(int(self._length[n]))
             self.envs.append(int(n))
+            self.turns.append(self._turn[n])
             if infos:
                 self.infos.append(info_of[int(n)])
-            self._return[n], self._length[n] = 0.0, 0
-            self._left[n] -= 1
-            self._counts[n] = self._left[n] > 0
-            self.missing -= 1
+            self._next(int(n))
+
+    def _next(self, n: int) -> None:
+        """Env n is done with one of its episodes."""
+        self._return[n], self._length[n] = 0.0, 0
+        self._turn[n] += 1
+        self._left[n] -= 1
+        self._counts[n] = self._left[n] > 0
+        self.missing -= 1
+
+    def too_long(self, steps: int) -> list[int]:
+        """Envs whose open episode counts and has taken so many steps or more."""
+        envs: list[int] = np.flatnonzero(self._counts & (self._length >= steps)).tolist()
+        return envs
+
+    def give_up(self, n: int) -> bool:
+        """Count env n's open episode as cut; whether another one of its episodes is to follow."""
+        self.cut.append((n, self._turn[n]))
+        self.cut_steps += int(self._length[n])
+        self._next(n)
+        return bool(self._counts[n])
+
+    def give_up_some(self, envs: Bools) -> None:
+        """Count the open episodes of ``envs [N]`` as cut, where they count."""
+        for n in np.flatnonzero(envs & self._counts).tolist():
+            self.give_up(n)
+
+    def give_up_all(self, n: int | None = None) -> None:
+        """Count all that is missing, of env n or of every env, as cut, begun or not."""
+        for env in range(len(self._turn)) if n is None else (n,):
+            while self._left[env] > 0:
+                self.give_up(env)
 
 
 class EpisodeQuota:

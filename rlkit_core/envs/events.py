@@ -135,6 +135,9 @@ class EpisodeReport:
         returns, lengths: of the envs' episodes that ended: sums over agents, and env steps.
         ended: the same by agent, in a single-agent env row for row.
         began: the agents' episodes that began.
+        cut: numbers of the episodes that were to be played and did not end in time; nothing else is told of them.
+        cut_steps: env steps that were taken in them.
+        env_restarts: how many envs were made anew since the report before.
     """
 
     worker_index: int = 0
@@ -142,6 +145,9 @@ class EpisodeReport:
     lengths: list[int] = field(factory=list)
     ended: EpisodeArrays = NO_EPISODES
     began: EpisodeArrays = NO_EPISODES
+    cut: Sequence[int] = ()
+    cut_steps: int = 0
+    env_restarts: int = 0
 
     def of_whole_episodes(self) -> EpisodeReport:
         """The same where each episode that began has ended too, and what began after it is no one's experience."""
@@ -158,6 +164,9 @@ class EpisodeReport:
             [value for part in parts for value in part.lengths],
             EpisodeArrays.concat([part.ended for part in parts]),
             EpisodeArrays.concat([part.began for part in parts]),
+            [number for part in parts for number in part.cut],
+            sum(part.cut_steps for part in parts),
+            sum(part.env_restarts for part in parts),
         )
 
 

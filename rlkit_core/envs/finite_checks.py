@@ -31,41 +31,35 @@ class FiniteChecks:
     worker_index: int
     num_envs: int
 
-    def steps(self, buffers: RolloutBuffers, start: int, stop: int) -> None:
+    def culprits(self, buffers: RolloutBuffers, start: int, stop: int) -> list[tuple[int, int, NonFiniteError]]:
         """Look at rewards of the steps ``start:stop`` and at the observations after them.
 
-        Raises:
-            NonFiniteError: one is NaN or infinite; names env, step and raw action.
+        Returns:
+            Env, first step, and an error that names env, step and raw action, of each env that returned something that
+            is NaN or infinite; in the order of steps. None where only a sum has overflown.
         """
-        if buffers.finite(start, stop):
-            return
-        for t in range(start, stop):  # look for the culprit; a sum may also overflow with all its terms finite
-            self.step(buffers.obs_rows[t + 1], buffers.reward_rows[t], buffers.raw_actions[t], t)
+        found: dict[int, tuple[int, int, NonFiniteError]] = {}
+        for t in range(start, stop):
+            for n in range(self.num_envs):
+                if n not in found and (bad := _bad(buffers.obs_rows[t + 1], buffers.reward_rows[t], n)):
+                    found[n] = n, t, self._error(n, bad, t, buffers.raw_actions[t])
+        return list(found.values())
 
-    def step(self, obs: Nested, rewards: Array | None, actions: Nested | None, t: int) -> None:
-        """Look at one step's rewards ``[N]`` (None: it was a reset) and observations ``[N, ...]``.
+    def at_reset(self, obs: Nested, n: int) -> NonFiniteError | None:
+        """What is wrong with what env n shows after a reset, ``[N, ...]``; None where it is finite."""
+        bad = _bad(obs, None, n)
+        return self._error(n, bad, -1, None) if bad else None
 
-        Raises:
-            NonFiniteError: one is NaN or infinite.
-        """
-        for n in range(self.num_envs):
-            if rewards is not None and not math.isfinite(rewards[n]):
-                raise self._error(n, f"reward {rewards[n]}", t, actions)
-            for leaf in leaves(obs):
-                if leaf.dtype.kind == "f" and not np.isfinite(leaf[n]).all():
-                    raise self._error(n, _observation(leaf[n]), t, actions)
-
-    def finals(self, finals: list[tuple[int, Any]], buffers: RolloutBuffers) -> None:
-        """Look at last observations of episodes, ``[(t * N + n, observation), ...]``.
-
-        Raises:
-            NonFiniteError: one is NaN or infinite.
-        """
+    def bad_finals(self, finals: list[tuple[int, Any]], buffers: RolloutBuffers) -> list[tuple[int, NonFiniteError]]:
+        """Those of the last observations of episodes, ``[(t * N + n, observation), ...]``, that are NaN or infinite."""
+        found: list[tuple[int, NonFiniteError]] = []
         for index, observation in finals:
             for leaf in leaves(observation):
                 if isinstance(leaf, np.ndarray) and leaf.dtype.kind == "f" and not np.isfinite(leaf).all():
                     t, n = divmod(index, self.num_envs)
-                    raise self._error(n, _observation(leaf), t, buffers.raw_actions[t])
+                    found.append((index, self._error(n, _observation(leaf), t, buffers.raw_actions[t])))
+                    break
+        return found
 
     def _error(self, n: int, bad: str, t: int, actions: Nested | None) -> NonFiniteError:
         when = "at a reset"
@@ -75,6 +69,16 @@ class FiniteChecks:
             f"env {n} of runner {self.worker_index} ({self.env}) returned {bad} {when}; fix the env, or wrap it to "
             "replace such values"
         )
+
+
+def _bad(obs: Nested, rewards: Array | None, n: int) -> str:
+    """What of env n is not finite in one step's rewards ``[N]`` and observations ``[N, ...]``; "" if all is."""
+    if rewards is not None and not math.isfinite(rewards[n]):
+        return f"reward {rewards[n]}"
+    for leaf in leaves(obs):
+        if leaf.dtype.kind == "f" and not np.isfinite(leaf[n]).all():
+            return _observation(leaf[n])
+    return ""
 
 
 def _observation(value: Array) -> str:

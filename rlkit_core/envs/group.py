@@ -15,7 +15,7 @@ from rlkit_core.envs.agent_stats import StepCounts
 from rlkit_core.envs.episodes import EpisodeStats
 from rlkit_core.envs.events import EpisodeReport, RunnerEvents
 from rlkit_core.envs.runner_actors import Ask, RunnerActor, RunnerFleet, Sample
-from rlkit_core.envs.runner_base import Runner, RunnerSettings
+from rlkit_core.envs.runner_base import Runner, RunnerSettings, results_of_played
 from rlkit_core.errors import ConfigError
 from rlkit_core.execution import ActorHandle, Executor, LocalExecutor, Published, make_executor
 from rlkit_core.plugins.used.lock import Lock
@@ -67,6 +67,7 @@ class EnvRunnerGroup:
         self.num_envs = num_envs or config.num_envs_per_env_runner
         self._seeds = seeds = seeds or SeedTree.from_seed(config.seed)
         self._rounds = 0  # of episodes for evaluation
+        self._env_restarts = 0
         chosen = executor or (make_executor(config.executor) if count else LocalExecutor())
         indices = range(1, count + 1) if count else (0,)
         self._events = events or RunnerEvents()
@@ -288,6 +289,7 @@ class EnvRunnerGroup:
         self._tell(sample.episodes, sample.steps.env, sample.rollouts)
 
     def _tell(self, report: EpisodeReport, steps: int, rollouts: Mapping[str, Rollout] | None = None) -> None:
+        self._env_restarts += report.env_restarts
         if self._events.sampled is not None:
             self._events.sampled(report, steps, rollouts or {})
 
@@ -302,7 +304,8 @@ class EnvRunnerGroup:
         the env takes one seed per episode, and nothing explores).
 
         Returns:
-            Result keys of :class:`~rlkit_core.envs.episodes.EpisodeStats`, over exactly these episodes.
+            Result keys of :class:`~rlkit_core.envs.episodes.EpisodeStats`, over those of these episodes that ended, and
+            ``num_episodes_cut``: how many others were cut, as the config's evaluation settings bound them.
         """
         return self.begin_episodes(num_episodes, explore=explore, seeds=seeds)()
 
@@ -323,13 +326,12 @@ class EnvRunnerGroup:
             played: dict[int, tuple[float, int]] = {}
             reports = collect()
             for k, report in reports.items():
-                played.update(zip(shares[k], zip(report.returns, report.lengths, strict=True), strict=True))
-                self._tell(report, sum(report.lengths))
+                ended = [number for number in shares[k] if number not in set(report.cut)]
+                played.update(zip(ended, zip(report.returns, report.lengths, strict=True), strict=True))
+                self._tell(report, sum(report.lengths) + report.cut_steps)
             whole = EpisodeReport.concat(0, list(reports.values()))
             returns, lengths = [played[k][0] for k in sorted(played)], [played[k][1] for k in sorted(played)]
-            stats = EpisodeStats(1, num_episodes)
-            stats.take(evolve(whole, returns=returns, lengths=lengths))
-            return stats.result()
+            return results_of_played(evolve(whole, returns=returns, lengths=lengths))
 
         return result
 
@@ -432,11 +434,14 @@ class EnvRunnerGroup:
         return indices
 
     def get_fault_metrics(self) -> dict[str, int]:
-        """Result keys of ``fault_tolerance``: runners that are there, restarts so far, runners that were given up."""
+        """Result keys of ``fault_tolerance``: runners that are there, that were restarted, that were given up, and how
+        many single envs were made anew.
+        """
         return {
             "num_healthy_env_runners": len(self),
             "num_env_runner_restarts": self._fleet.num_restarts,
             "num_env_runners_lost": self._fleet.num_lost,
+            "num_env_restarts": self._env_restarts if self._local is None else self._local.restarts.count,
         }
 
     def foreach_env_runner(self, func: Callable[[Runner], Any]) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -81,22 +81,22 @@ class ActingMemory:
             starts: ``[N]`` bool, the next row is an episode's first.
         """
         inputs: dict[str, Nested] = {}
-        any_start = bool(starts.any())
-        fresh = torch.from_numpy(starts.copy()) if any_start else None
-
-        def reset(new: Tensor, old: Tensor) -> Tensor:
-            if fresh is None:
-                return new
-            return torch.where(fresh.view(-1, *(1,) * (new.dim() - 1)), old.to(new.dtype), new)
-
+        fresh = torch.from_numpy(starts.copy()) if starts.any() else None
         if self.stateful:
-            inputs[Columns.STATE_IN] = map_leaves(reset, out.pop(Columns.STATE_OUT), self._initial)
+            inputs[Columns.STATE_IN] = _reset(out.pop(Columns.STATE_OUT), self._initial, fresh)
         if PREV_ACTIONS in self.previous:
-            inputs[PREV_ACTIONS] = map_leaves(reset, out[Columns.ACTIONS], self._none)
+            inputs[PREV_ACTIONS] = _reset(out[Columns.ACTIONS], self._none, fresh)
         if PREV_REWARDS in self.previous:
             previous = torch.from_numpy(rewards.copy())
-            inputs[PREV_REWARDS] = reset(previous, torch.zeros_like(previous))
+            inputs[PREV_REWARDS] = _reset(previous, torch.zeros_like(previous), fresh)
         self._inputs = inputs
+
+    def begin_some(self, envs: Sequence[int]) -> None:
+        """Let some envs be at an episode's start."""
+        fresh = torch.zeros(self._num_envs, dtype=torch.bool)
+        fresh[list(envs)] = True
+        starts = {Columns.STATE_IN: self._initial, PREV_ACTIONS: self._none, PREV_REWARDS: torch.zeros(self._num_envs)}
+        self._inputs = {name: _reset(column, starts[name], fresh) for name, column in self._inputs.items()}
 
     def get_state(self) -> dict[str, Nested]:
         """Arrays of what the next step reads, ``[N, ...]``."""
@@ -124,3 +124,14 @@ class ActingMemory:
     def copied(self, name: str) -> Nested:
         """A copy of one input column, outside of inference mode."""
         return map_leaves(lambda x: torch.empty_like(x).copy_(x), self._inputs[name])
+
+
+def _reset(column: Nested, start: Nested, fresh: Tensor | None) -> Nested:
+    """A column ``[N, ...]``, with that of an episode's start where ``fresh [N]`` is True; None: nowhere."""
+    if fresh is None:
+        return column
+
+    def reset(new: Tensor, old: Tensor) -> Tensor:
+        return torch.where(fresh.view(-1, *(1,) * (new.dim() - 1)), old.to(new.dtype), new)
+
+    return map_leaves(reset, column, start)

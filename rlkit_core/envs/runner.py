@@ -26,6 +26,8 @@ from rlkit_core.envs.events import (
     Floats,
     Integers,
 )
+from rlkit_core.envs.faults.mending import Mender
+from rlkit_core.envs.faults.patience import Patience
 from rlkit_core.envs.finite_checks import FiniteChecks
 from rlkit_core.envs.gym_vectors.make import make_vector_env
 from rlkit_core.envs.memory import Bools
@@ -80,6 +82,13 @@ class EnvRunner(Runner):
         self.observation_space = config.observation_space or self.env.observation_space
         self.action_space = config.action_space or self.env.action_space
         spaces = (self.observation_space, self.action_space)
+        self._mender = Mender(
+            self.env,
+            self.restarts,
+            FiniteChecks(config.env, self.worker_index, self.num_envs),
+            self._episode_seeds,
+            self._seeds.child("anew"),
+        )
         self.modules = ActingModules(config, {ALL_AGENTS: spaces}, self._rng)
         self._begin_to_act()
         self.reset_envs()
@@ -121,7 +130,8 @@ class EnvRunner(Runner):
             self.acting_module,
             observation_space=self.observation_space,
             rng=self._rng,
-            checks=FiniteChecks(self.config.env, self.worker_index, self.num_envs),
+            mender=self._mender,
+            where=f"runner {self.worker_index}",
             exploration_noise=self.config.exploration_noise,
             replay_limit=self.replay_limit,
         )
@@ -150,7 +160,7 @@ class EnvRunner(Runner):
             counted = quota.take(dones)
             experience = counted if experience is None else counted & experience
             dones = dones & experience
-        returns, lengths = self.stats.add(steps.buffers.rewards, dones, experience)
+        returns, lengths = self.stats.add(steps.buffers.rewards, dones, experience, steps.lost)
         self._report(steps, dones, returns, lengths)
         rewards = clipped(steps.buffers.rewards_tensor, self.config.clip_rewards)
         rollout = make_rollout(self.loop, steps, rewards, experience, self.weights_version)
@@ -164,8 +174,7 @@ class EnvRunner(Runner):
             infos = [info for info, counts in zip(infos, dones[steps.dones], strict=True) if counts]
         ended = self._arrays(dones.nonzero()[1], returns, lengths, infos) if len(returns) else NO_EPISODES
         self.stats.record_info(ended.info)
-        resets = steps.dones if steps.experience is None else ~steps.experience
-        began = resets.nonzero()[1] if len(returns) or steps.experience is not None else NO_INDICES
+        began = steps.began.nonzero()[1] if len(returns) or steps.experience is not None else NO_INDICES
         if steps.fresh_start.any():
             began = np.concatenate((np.flatnonzero(steps.fresh_start), began))
         if len(returns) or len(began):
@@ -194,16 +203,25 @@ class EnvRunner(Runner):
         """Play episodes of these numbers without recording them; see :func:`~.whole_episodes.play_episodes`.
 
         Returns:
-            What is told of them, in the order of ``episodes``. The envs begin with fresh episodes afterwards.
+            What is told of those that ended, in the order of ``episodes``, and which were cut. The envs begin with
+            fresh episodes afterwards.
         """
         try:
-            played = play_episodes(self.loop, self._episode_seeds, episodes, explore=explore, seeds=seeds)
+            played = play_episodes(
+                self.loop,
+                self._episode_seeds,
+                episodes,
+                explore=explore,
+                seeds=seeds,
+                patience=Patience.of(self.config),
+            )
         finally:
             self.reset_envs()
-        envs = np.array([one.env for one in played], np.int64)
-        returns, lengths = [one.return_ for one in played], [one.length for one in played]
-        ended = self._arrays(envs, np.array(returns), np.array(lengths, np.int64), [one.info for one in played])
-        return EpisodeReport(self.worker_index, returns, lengths, ended, ended.begun())
+        all_ended = list(played.ended.values())
+        envs = np.array([one.env for one in all_ended], np.int64)
+        returns, lengths = [one.return_ for one in all_ended], [one.length for one in all_ended]
+        ended = self._arrays(envs, np.array(returns), np.array(lengths, np.int64), [one.info for one in all_ended])
+        return EpisodeReport(self.worker_index, returns, lengths, ended, ended.begun(), played.cut, played.cut_steps)
 
     def reset_envs(self) -> None:
         """Let the next :meth:`sample` begin with fresh episodes; each reset has seeds of its own."""

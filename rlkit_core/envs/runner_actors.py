@@ -129,12 +129,16 @@ class RunnerActor:
         )
         if clone:
             rollouts = {module_id: rollout.clone() for module_id, rollout in rollouts.items()}
-        return Sample(rollouts, self.runner.episodes, self.runner.steps)
+        return Sample(rollouts, self._told(self.runner.episodes), self.runner.steps)
 
     def play(self, episodes: Sequence[int], *, explore: bool, seeds: SeedTree) -> EpisodeReport:
         """:meth:`Runner.play_episodes` with the latest weights."""
         self._take_weights()
-        return self.runner.play_episodes(episodes, explore=explore, seeds=seeds)
+        return self._told(self.runner.play_episodes(episodes, explore=explore, seeds=seeds))
+
+    def _told(self, report: EpisodeReport) -> EpisodeReport:
+        """With what happened to envs, which the driver adds up."""
+        return evolve(report, env_restarts=self.runner.take_restarts())
 
     def play_steps(
         self, num_timesteps: int, *, chunk: int, until: Published[None] | None, explore: bool, force_reset: bool
@@ -152,7 +156,7 @@ class RunnerActor:
             force_reset = False
             reports.append(self.runner.episodes)
             steps.join(self.runner.steps)
-        return EpisodeReport.concat(self.runner.worker_index, reports), steps
+        return self._told(EpisodeReport.concat(self.runner.worker_index, reports)), steps
 
     def apply(self, func: Callable[[Runner], Any]) -> Any:
         """``func(runner)``, with the latest weights."""

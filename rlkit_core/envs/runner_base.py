@@ -18,6 +18,7 @@ from rlkit_core.envs.acting_modules import ActingModules, Spaces
 from rlkit_core.envs.agent_stats import StepCounts
 from rlkit_core.envs.episodes import EpisodeStats
 from rlkit_core.envs.events import EpisodeReport
+from rlkit_core.envs.faults.fault import Restarts
 from rlkit_core.envs.resume.promise import not_exact_by_config
 from rlkit_core.envs.resume.seeds import EpisodeSeeds
 from rlkit_core.errors import ConfigError
@@ -41,6 +42,8 @@ class RunnerSettings(ModuleConfig, Protocol):
     action_space: gym.Space[Any] | None
     clip_rewards: bool | float | None
     disable_env_checking: bool
+    evaluation_max_steps_per_episode: int | None
+    evaluation_sample_timeout_s: float | None
     executor: str
     exploration_noise: dict[str, Any] | None
     explore: bool
@@ -48,6 +51,7 @@ class RunnerSettings(ModuleConfig, Protocol):
     ignore_env_runner_failures: bool
     info_metrics: list[str]
     max_num_env_runner_restarts: int
+    max_num_sub_environment_restarts: int
     max_requests_in_flight_per_env_runner: int
     metrics_num_episodes_for_smoothing: int
     num_env_runners: int
@@ -55,6 +59,7 @@ class RunnerSettings(ModuleConfig, Protocol):
     replay: bool
     replay_limit: int
     restart_failed_env_runners: bool
+    restart_failed_sub_environments: bool
     seed: int | None
     seed_resets: bool
 
@@ -77,6 +82,7 @@ class Runner(abc.ABC):
         weights_version: version of the weights it acts with.
         stats: over the episodes that ended.
         steps: how many steps the last sample took.
+        restarts: what it does about envs that fail.
     """
 
     modules: ActingModules
@@ -102,6 +108,8 @@ class Runner(abc.ABC):
         self.weights_version = 0
         self.stats = EpisodeStats(self.num_envs, config.metrics_num_episodes_for_smoothing)
         self.steps = StepCounts()
+        self.restarts = Restarts(config, worker_index)
+        self._restarts_told = 0
         self._reports: list[EpisodeReport] = []
         self._noise_to_restore: dict[str, Any] = {}  # of modules that have not acted yet
 
@@ -123,6 +131,11 @@ class Runner(abc.ABC):
     def episodes(self) -> EpisodeReport:
         """Episodes that ended, and began, in the last sample."""
         return EpisodeReport.concat(self.worker_index, self._reports)
+
+    def take_restarts(self) -> int:
+        """How many envs were made anew since the last call."""
+        new, self._restarts_told = self.restarts.count - self._restarts_told, self.restarts.count
+        return new
 
     @abc.abstractmethod
     def set_modules(self, module_set: ModuleSet) -> None:
@@ -199,12 +212,11 @@ class Runner(abc.ABC):
         """Play whole episodes without recording them, for evaluation; see :meth:`play_episodes`.
 
         Returns:
-            Result keys of :class:`~rlkit_core.envs.episodes.EpisodeStats`, over exactly these episodes.
+            Result keys of :class:`~rlkit_core.envs.episodes.EpisodeStats`, over those of these episodes that ended, and
+            ``num_episodes_cut``: how many others were cut, as the config's evaluation settings bound them.
         """
         seeds = seeds or self._seeds.child("episodes", self._resets)
-        stats = EpisodeStats(self.num_envs, num_episodes)
-        stats.take(self.play_episodes(range(num_episodes), explore=explore, seeds=seeds))
-        return stats.result()
+        return results_of_played(self.play_episodes(range(num_episodes), explore=explore, seeds=seeds))
 
     @abc.abstractmethod
     @names_plugins
@@ -212,7 +224,8 @@ class Runner(abc.ABC):
         """Play episodes of these numbers without recording them, episode k from the seed ``seeds.child(k)``.
 
         Returns:
-            What is told of them, in the order of ``episodes``. The envs begin with fresh episodes afterwards.
+            What is told of those that ended, in the order of ``episodes``, and which were cut. The envs begin with
+            fresh episodes afterwards.
         """
 
     def get_metrics(self) -> dict[str, Any]:
@@ -361,6 +374,13 @@ class Runner(abc.ABC):
     @abc.abstractmethod
     def stop(self) -> None:
         """Close the envs."""
+
+
+def results_of_played(report: EpisodeReport) -> dict[str, Any]:
+    """Result keys of episodes that were played without being recorded."""
+    stats = EpisodeStats(1, max(1, len(report.returns)))
+    stats.take(report, StepCounts(env=sum(report.lengths) + report.cut_steps))
+    return {**stats.result(), "num_episodes_cut": len(report.cut)}
 
 
 def clipped(rewards: Tensor, clip: bool | float | None) -> Tensor:

@@ -25,9 +25,6 @@ def make_rollout(
         rewards: ``[T, N]``, as they are learned from.
         loss_mask: ``[T, N]`` bool, False for steps that are not learned from; None: all are.
         weights_version: of the weights that acted.
-
-    Raises:
-        NonFiniteError: a final observation is NaN or infinite.
     """
     buffers, columns = steps.buffers, steps.columns
     dist_inputs = columns.get(Columns.ACTION_DIST_INPUTS)
@@ -38,7 +35,6 @@ def make_rollout(
         columns[Columns.ACTION_LOGP], columns[Columns.ACTION_PROB] = logp, logp.exp()
     obs, bootstrap_obs, final_obs = buffers.obs_steps, buffers.obs_inputs[-1], None
     if steps.finals:
-        loop.checks.finals(steps.finals, buffers)
         final_obs = stack_observations(loop.env.observation_space, [final for _, final in steps.finals])
     if loop.packer is not None:
         parts = [obs, bootstrap_obs, *([] if final_obs is None else [final_obs])]
@@ -68,7 +64,7 @@ def _add_memory(rollout: Rollout, loop: ActingLoop, steps: Steps, memory: Acting
     """What the learner needs to see a rollout as the module saw it."""
     if loop.seq_len is not None:
         # The row after an episode's last: after its end, or after the row that shows the final observation.
-        last = rollout[Columns.TERMINATEDS] | rollout[Columns.TRUNCATEDS]
+        last = torch.from_numpy(steps.over)
         if not loop.env.same_step_reset:
             assert rollout.loss_mask is not None
             last = ~rollout.loss_mask

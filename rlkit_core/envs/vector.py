@@ -7,6 +7,7 @@ ordinary envs nothing is faster. Others are in :mod:`~rlkit_core.envs.gym_vector
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 import gymnasium as gym
@@ -15,6 +16,7 @@ import torch
 
 from rlkit_core.data.nested import has_array, own_copy, storage
 from rlkit_core.envs.events import metrics_in
+from rlkit_core.envs.faults.fault import Fault
 from rlkit_core.envs.make import spaces_of
 from rlkit_core.envs.resume.own_state import get_own_state
 from rlkit_core.envs.resume.promise import not_exact_by_env
@@ -30,6 +32,10 @@ RowWriter = Callable[[Rows, int, Any], None]
 SeedSource = Callable[[int], "int | None"]
 
 
+MISFITS = (ValueError, TypeError, KeyError, IndexError)
+"""What is raised where an observation does not fit its space."""
+
+
 class VectorEnv(Protocol):
     """What a runner steps.
 
@@ -43,6 +49,8 @@ class VectorEnv(Protocol):
         ended_infos: where it looks for metrics in infos, those of each episode that has ended, in the order of steps
             and envs; whoever reads them empties the list.
         replays: its envs can be brought into open episodes.
+        resets_one: its envs can be reset one by one.
+        restarts_one: an env that fails is told of, and can be made anew by itself; otherwise what it raises is raised.
     """
 
     num_envs: int
@@ -51,9 +59,15 @@ class VectorEnv(Protocol):
     same_step_reset: bool
     ended_infos: list[dict[str, float]]
     replays: bool
+    resets_one: bool
+    restarts_one: bool
 
-    def reset(self, seeds: Sequence[int | None], obs_out: Rows) -> None:
-        """Reset all envs, the n-th with ``seeds[n]``, and write their observations into ``obs_out``."""
+    def reset(self, seeds: Sequence[int | None], obs_out: Rows) -> list[Fault]:
+        """Reset all envs, the n-th with ``seeds[n]``, and write their observations into ``obs_out``.
+
+        Returns:
+            Those that failed.
+        """
         ...
 
     def step(
@@ -67,8 +81,13 @@ class VectorEnv(Protocol):
         """Step all envs with ``actions`` (env units, nested as the space is, leading axis N) and write the results.
 
         Returns:
-            ``[(n, final_observation), ...]`` of the envs that were truncated and reset in this step.
+            ``[(n, final_observation), ...]`` of the envs that were truncated and reset in this step, and ``(n, Fault)``
+            of those that failed, of which nothing in this step's rows counts.
         """
+        ...
+
+    def restart(self, n: int, seed: int, obs_out: Rows) -> Fault | None:
+        """Make env n anew and reset it; what failed then, None where nothing did. Only where :attr:`restarts_one`."""
         ...
 
     def episode_seeds(self) -> list[int | None]:
@@ -91,8 +110,8 @@ class VectorEnv(Protocol):
         """
         ...
 
-    def reset_some(self, seeds: Mapping[int, int | None], obs_out: Rows) -> None:
-        """Reset some envs, with ``{n: seed}``."""
+    def reset_some(self, seeds: Mapping[int, int | None], obs_out: Rows) -> list[Fault]:
+        """Reset some envs, with ``{n: seed}``; those that failed."""
         ...
 
     def not_exact(self) -> list[str]:
@@ -189,20 +208,22 @@ class InlineVectorEnv:
         next_seed: called with n when env n starts a further episode; its seed, or None to let the env go on with its
             own generator.
         info_metrics: names of numbers in ``info`` that are kept where an episode ends.
+        anew: makes an env in the place of one that failed; its own factory unless given.
 
     Raises:
         EnvError: an env cannot be made, or the envs' spaces differ.
     """
 
-    same_step_reset = True
-    replays = True
+    same_step_reset = replays = resets_one = restarts_one = True
 
     def __init__(
         self,
         factories: Sequence[Callable[[], Any]],
         next_seed: SeedSource | None = None,
         info_metrics: Sequence[str] = (),
+        anew: Callable[[], Any] | None = None,
     ) -> None:
+        self._factories = list(factories) if anew is None else [anew] * len(factories)
         self.ended_infos: list[dict[str, float]] = []
         self._metrics = tuple(info_metrics)
         self.envs = [factory() for factory in factories]
@@ -219,14 +240,33 @@ class InlineVectorEnv:
         self._steps = [env.step for env in self.envs]
         self._began: list[tuple[int | None, int]] = [(None, 0)] * self.num_envs  # last seed, episodes begun since
 
-    def reset(self, seeds: Sequence[int | None], obs_out: Rows) -> None:
+    def reset(self, seeds: Sequence[int | None], obs_out: Rows) -> list[Fault]:
         """Reset env n with ``seeds[n]``."""
-        self.reset_some(dict(enumerate(seeds)), obs_out)
+        return self.reset_some(dict(enumerate(seeds)), obs_out)
 
-    def reset_some(self, seeds: Mapping[int, int | None], obs_out: Rows) -> None:
+    def reset_some(self, seeds: Mapping[int, int | None], obs_out: Rows) -> list[Fault]:
         """Reset env n with ``seeds[n]``."""
+        faults: list[Fault] = []
         for n, seed in seeds.items():
-            self._write_row(obs_out, n, self._reset_one(n, seed))
+            try:
+                self._write_row(obs_out, n, self._reset_one(n, seed))
+            except EnvError as error:
+                faults.append(Fault(n, error, at_reset=True))
+        return faults
+
+    def restart(self, n: int, seed: int, obs_out: Rows) -> Fault | None:
+        """See :class:`VectorEnv`."""
+        with suppress(Exception):
+            self.envs[n].close()
+        try:
+            self.envs[n] = env = self._factories[n]()
+            if spaces_of(env) != (self.observation_space, self.action_space):
+                raise EnvError(f"env {n} ({env}) has other spaces than before, now that it was made anew")
+            self._steps[n] = env.step
+        except Exception as error:
+            return Fault(n, error if isinstance(error, EnvError) else self._raised(n, "when it was made anew", error))
+        faults = self.reset_some({n: seed}, obs_out)
+        return faults[0] if faults else None
 
     def episode_seeds(self) -> list[int | None]:
         """See :class:`VectorEnv`."""
@@ -273,27 +313,46 @@ class InlineVectorEnv:
                 observation, rewards_out[n], terminated, truncated, info = step(action)
             except Exception as error:
                 seed, episode = self._began[n]
-                raise EnvError(
-                    f"env {n} ({self.envs[n]}) raised {type(error).__name__} at a step with action {action!r}, in "
-                    f"episode {episode} after the reset with seed {seed}: {error}"
-                ) from error
+                when = f"at a step with action {action!r}, in episode {episode} after the reset with seed {seed}"
+                finals.append((n, Fault(n, self._raised(n, when, error))))
+                continue
             terminateds_out[n] = terminated
             truncateds_out[n] = truncated
             if terminated or truncated:
-                if self._metrics:
-                    self.ended_infos.append(metrics_in(info, self._metrics, f"env {n} ({self.envs[n]})"))
-                if not terminated:
-                    # Copied: an env may reuse its observation array when it is reset.
-                    finals.append((n, own_copy(self.observation_space, observation)))
-                observation = self._reset_one(n, self._next_seed(n) if self._next_seed is not None else None)
-            if plain:
-                try:
+                fault = self._end(n, observation, terminated, info, obs_out, finals)
+                if fault is not None:
+                    finals.append((n, fault))
+                continue
+            try:
+                if plain:
                     obs_out[n] = observation
-                except (ValueError, TypeError) as error:
-                    raise self._misfit(n, error) from error
-            else:
-                self._write_row(obs_out, n, observation)
+                else:
+                    self._write(obs_out, n, observation)
+            except MISFITS as error:
+                finals.append((n, Fault(n, self._misfit(n, error))))
         return finals
+
+    def _end(
+        self,
+        n: int,
+        observation: object,
+        terminated: object,
+        info: object,
+        obs_out: Rows,
+        finals: list[tuple[int, Any]],
+    ) -> Fault | None:
+        """An episode has ended: keep what is asked for of its last step, and reset the env; what failed."""
+        try:
+            self._write_row(obs_out, n, observation)  # it is written over, but has to fit all the same
+        except EnvError as error:
+            return Fault(n, error)
+        if self._metrics:
+            self.ended_infos.append(metrics_in(info, self._metrics, f"env {n} ({self.envs[n]})"))
+        if not terminated:
+            # Copied: an env may reuse its observation array when it is reset.
+            finals.append((n, own_copy(self.observation_space, observation)))
+        faults = self.reset_some({n: self._next_seed(n) if self._next_seed is not None else None}, obs_out)
+        return faults[0] if faults else None
 
     def _reset_one(self, n: int, seed: int | None) -> Any:
         last, episode = self._began[n]
@@ -301,21 +360,26 @@ class InlineVectorEnv:
         try:
             return self.envs[n].reset(seed=seed)[0]
         except Exception as error:
-            raise EnvError(
-                f"env {n} ({self.envs[n]}) raised {type(error).__name__} at a reset with seed {seed}: {error}"
-            ) from error
+            raise self._raised(n, f"at a reset with seed {seed}", error) from error
+
+    def _raised(self, n: int, when: str, error: Exception) -> EnvError:
+        told = EnvError(f"env {n} ({self.envs[n]}) raised {type(error).__name__} {when}: {error}")
+        told.__cause__ = error
+        return told
 
     def _write_row(self, obs_out: Rows, n: int, observation: object) -> None:
         try:
             self._write(obs_out, n, observation)
-        except (ValueError, TypeError, KeyError, IndexError) as error:
+        except MISFITS as error:
             raise self._misfit(n, error) from error
 
     def _misfit(self, n: int, error: Exception) -> EnvError:
-        return EnvError(
+        told = EnvError(
             f"env {n} ({self.envs[n]}): its observation does not fit its observation_space "
             f"{self.observation_space}: {error}"
         )
+        told.__cause__ = error
+        return told
 
     def close(self) -> None:
         """Close every env."""

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.envs.acting_loop import ActingLoop, ModulePolicy
 from rlkit_core.envs.episodes import EpisodeCounter, EpisodeQuota
+from rlkit_core.envs.faults.patience import Patience
 from rlkit_core.envs.resume.seeds import EpisodeSeeds
 from rlkit_core.envs.rollout_buffers import RolloutBuffers
 from rlkit_core.seeding import SeedTree
@@ -47,9 +48,29 @@ class Collects(Protocol):
         ...
 
 
+class PlayedEpisodes(NamedTuple):
+    """What was played.
+
+    Attributes:
+        ended: ``{number: episode}`` of those that ended, in the order of the numbers that were asked for.
+        cut: numbers of those that did not, in that order.
+        cut_steps: env steps that were taken in those.
+    """
+
+    ended: Mapping[int, Played]
+    cut: Sequence[int]
+    cut_steps: int
+
+
 def play_episodes(
-    loop: ActingLoop, episode_seeds: EpisodeSeeds, episodes: Sequence[int], *, explore: bool, seeds: SeedTree
-) -> list[Played]:
+    loop: ActingLoop,
+    episode_seeds: EpisodeSeeds,
+    episodes: Sequence[int],
+    *,
+    explore: bool,
+    seeds: SeedTree,
+    patience: Patience,
+) -> PlayedEpisodes:
     """Play episodes without recording them.
 
     The i-th of them is played by env ``i % N``, so short episodes are not preferred to long ones. Episode k starts from
@@ -62,9 +83,10 @@ def play_episodes(
         episodes: numbers of the episodes.
         explore: explore, or act deterministically.
         seeds: node of the seed tree that the episodes' seeds come from.
+        patience: when an episode is cut. Where envs cannot be reset one by one, an env whose episode is cut plays none
+            of its others either.
 
-    Returns:
-        What was played, in the order of ``episodes``.
+    An episode whose env fails counts as cut.
     """
     num_envs = loop.num_envs
     order = [list(episodes[n::num_envs]) for n in range(num_envs)]
@@ -74,25 +96,57 @@ def play_episodes(
     policy = ModulePolicy(loop, buffers, loop.sampler(explore), (0,), keep=False)
     remember = None if loop.memory is None else policy.remember
     episode_seeds.give([queue[1:] for queue in queues])
+    steps = 0
     try:
         loop.start(buffers, [queue[0] if queue else None for queue in queues])
         with loop.acting():
             while counter.missing:
                 if explore:
                     policy.draw_noise()
-                loop.run(buffers, policy, remember)
-                dones = buffers.terminateds | buffers.truncateds
+                dones, lost = loop.mender.settle(buffers, loop.run(buffers, policy, remember))
+                ended = len(counter.returns)
                 counter.add(buffers.rewards[0], dones[0], loop.in_reset_row, loop.env.ended_infos)
+                if lost is not None:
+                    counter.give_up_some(lost[0])
                 loop.experience(dones)
                 buffers.carry_over()
+                steps += 1
+                if len(counter.returns) > ended:
+                    patience.ended()
+                elif patience.over:
+                    counter.give_up_all()
+                if patience.too_long(steps):  # before that none can be
+                    _cut_long_ones(loop, buffers, counter, episode_seeds, patience)
     finally:
         episode_seeds.give(None)
     played: dict[int, Played] = {}
-    waiting = [iter(one) for one in order]
     infos: Sequence[Mapping[str, float]] = counter.infos or [{}] * len(counter.envs)
-    for n, total, length, info in zip(counter.envs, counter.returns, counter.lengths, infos, strict=True):
-        played[next(waiting[n])] = Played(n, total, length, info)
-    return [played[k] for k in episodes]
+    told = zip(counter.envs, counter.turns, counter.returns, counter.lengths, infos, strict=True)
+    for n, turn, total, length, info in told:
+        played[order[n][turn]] = Played(n, total, length, info)
+    cut = {order[n][turn] for n, turn in counter.cut}
+    return PlayedEpisodes(
+        {k: played[k] for k in episodes if k in played}, [k for k in episodes if k in cut], counter.cut_steps
+    )
+
+
+def _cut_long_ones(
+    loop: ActingLoop,
+    buffers: RolloutBuffers,
+    counter: EpisodeCounter,
+    episode_seeds: EpisodeSeeds,
+    patience: Patience,
+) -> None:
+    """Cut episodes that take too long; their envs begin with the next one."""
+    assert patience.max_steps is not None
+    to_reset: dict[int, int | None] = {}
+    for n in counter.too_long(patience.max_steps):
+        if not loop.env.resets_one:
+            counter.give_up_all(n)
+        elif counter.give_up(n):
+            to_reset[n] = episode_seeds(n)
+    if to_reset:
+        loop.restart(to_reset, buffers)
 
 
 def sample_episodes(runner: Collects, num_episodes: int, *, explore: bool, timestep: int) -> Rollout:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from attrs import frozen
+
 from rlkit_core.algorithm.results import (
+    ENV_RUNNER_RESULTS,
     EPISODE_RETURN_MEAN,
     EVALUATION_RESULTS,
+    NUM_EPISODES_CUT,
     evaluation_return_mean,
     look_up,
     return_mean,
+    return_of_all,
 )
 from rlkit_core.run.signals import Interrupted, Signals
 
@@ -21,6 +27,32 @@ PROBE_EPISODES = 10
 """Episodes of the evaluation that decides whether the full one is worth its time."""
 
 
+@frozen
+class Evaluated:
+    """What an evaluation brought.
+
+    Attributes:
+        return_mean: over the episodes that ended; NaN where none did.
+        episodes: how many ended.
+        cut: how many were cut instead.
+    """
+
+    return_mean: float = math.nan
+    episodes: int = 0
+    cut: int = 0
+
+    @classmethod
+    def of(cls, metrics: Mapping[str, Any]) -> Evaluated:
+        """What ``evaluate()`` returned, in short."""
+
+        def count(name: str) -> int:
+            value = look_up(metrics, ENV_RUNNER_RESULTS, name)
+            return 0 if math.isnan(value) else int(value)
+
+        mean = look_up(metrics, ENV_RUNNER_RESULTS, EPISODE_RETURN_MEAN)
+        return cls(mean, count("num_episodes"), count(NUM_EPISODES_CUT))
+
+
 class Judge:
     """Evaluates an algorithm for a target.
 
@@ -28,11 +60,15 @@ class Judge:
         target: mean return to reach; None is never reached.
         episodes: how many deterministic episodes decide.
         signals: one that comes ends an evaluation at once.
+
+    Attributes:
+        last: what the last evaluation brought.
     """
 
     def __init__(self, target: float | None, episodes: int, signals: Signals) -> None:
         self._target, self._episodes, self._signals = target, episodes, signals
         self._next = 0
+        self.last = Evaluated()
 
     def reached(self, value: float | None) -> bool:
         """Whether a mean return over all episodes is enough."""
@@ -48,18 +84,22 @@ class Judge:
             return None
         if EVALUATION_RESULTS not in result and self._episodes > PROBE_EPISODES:
             probe = self.evaluate(algorithm, PROBE_EPISODES, result)
-            if probe is None or probe < self._target:
+            if probe is None or not probe >= self._target:
                 self._wait(algorithm)
                 return None
         full = self.evaluate(algorithm, self._episodes, result)
-        if full is not None and full < self._target:
+        if full is not None and not full >= self._target:
             self._wait(algorithm)
         return full
 
     def evaluate(
         self, algorithm: Algorithm, episodes: int | None = None, result: dict[str, Any] | None = None
     ) -> float | None:
-        """Mean return of deterministic episodes (all, unless given), put into ``result``; None if a signal ended it."""
+        """Mean return of deterministic episodes (all, unless given), put into ``result``.
+
+        Returns:
+            The mean; NaN where episodes were cut, see :func:`return_of_all`; None if a signal ended it.
+        """
         try:
             with self._signals.at_once():
                 metrics = algorithm.evaluate(self._episodes if episodes is None else episodes)
@@ -67,7 +107,8 @@ class Judge:
             return None
         if result is not None:
             result[EVALUATION_RESULTS] = metrics
-        return look_up(metrics, "env_runners", EPISODE_RETURN_MEAN)
+        self.last = Evaluated.of(metrics)
+        return return_of_all(metrics)
 
     def _seems_near(self, algorithm: Algorithm, result: Mapping[str, Any]) -> bool:
         assert self._target is not None

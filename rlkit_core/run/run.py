@@ -28,7 +28,7 @@ from rlkit_core.errors import ConfigError
 from rlkit_core.run import run_folder as folder
 from rlkit_core.run.beginning import check_to_train, describe_run, keep_reports_of
 from rlkit_core.run.crash import say_what_was_kept
-from rlkit_core.run.judge import Judge
+from rlkit_core.run.judge import Evaluated, Judge
 from rlkit_core.run.keeper import CheckpointKeeper, Position
 from rlkit_core.run.lock import RunLock
 from rlkit_core.run.progress import Progress, ProgressRow
@@ -205,11 +205,13 @@ class Run:
             self._signals.in_time()
             if ending.evaluation is None and ending.reason != "interrupted":
                 ending = self._evaluated(algorithm, keeper, ending, position)
+            played = Evaluated() if ending.evaluation is None else self._judge.last
             summary = RunSummary(
                 reason=ending.reason,
                 detail=ending.detail,
-                evaluation_return_mean=math.nan if ending.evaluation is None else ending.evaluation,
-                evaluation_episodes=self.evaluation_episodes,
+                evaluation_return_mean=played.return_mean,
+                evaluation_episodes=played.episodes,
+                evaluation_episodes_cut=played.cut,
                 iterations=position.iteration,
                 steps=position.steps,
                 seconds=self._seconds_before + time.monotonic() - started,

@@ -194,6 +194,9 @@ def test_older_weights_are_ignored():
     assert runner.get_metrics()["weights_seq_no"] == 3
 
 
+RAISE = {"restart_failed_sub_environments": False}
+
+
 class Faulty(Counting):
     def __init__(self, fault):
         super().__init__(limit=100)
@@ -223,7 +226,7 @@ class Faulty(Counting):
     ],
 )
 def test_a_faulty_step_names_env_step_and_action(fault, error, words):
-    runner = EnvRunner(config_for(lambda: Faulty(fault)))
+    runner = EnvRunner(config_for(lambda: Faulty(fault), **RAISE))
     with pytest.raises(error) as caught:
         runner.sample(num_timesteps=20)
     for word in words:
@@ -248,13 +251,13 @@ class GoesWrong(Counting):
 
 @pytest.mark.parametrize("settings", [{"at": 70}, {"at": 130}, {"at": 3, "fails": 5}])
 def test_a_long_rollout_names_the_first_step_that_went_wrong_and_stops_soon(settings):
-    runner = EnvRunner(config_for(lambda: GoesWrong(**settings)))
+    runner = EnvRunner(config_for(lambda: GoesWrong(**settings), **RAISE))
     with pytest.raises(NonFiniteError, match=f"step {settings['at']} of this rollout, after raw action"):
         runner.collect(1000, explore=True, timestep=0)
     assert runner.env.envs[0].unwrapped.t <= settings["at"] + 64
 
 
 def test_a_final_observation_is_looked_at_too():
-    runner = EnvRunner(config_for(lambda: GoesWrong(2, limit=3)), num_envs=1)
+    runner = EnvRunner(config_for(lambda: GoesWrong(2, limit=3), **RAISE), num_envs=1)
     with pytest.raises(NonFiniteError, match=r"env 0 .* step 2"):
         runner.collect(5, explore=True, timestep=0)

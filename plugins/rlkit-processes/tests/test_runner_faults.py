@@ -201,7 +201,7 @@ def test_a_runner_that_may_not_be_started_again_is_an_error(tmp_path, deaths, se
 
 
 def test_an_env_that_raises_is_raised_with_traceback_seed_and_action():
-    group = group_of(config(runners=1, fail=True))
+    group = group_of(config(runners=1, fail=True).env_runners(restart_failed_sub_environments=False))
     try:
         with pytest.raises(EnvError, match=r"ValueError at a step with action .* seed \d+: the wheel") as caught:
             group.sample()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import attrs
 
 from rlkit_core.algorithm.config.converters import plugin_settings
+from rlkit_core.algorithm.config.fault_settings import FaultSettings
 from rlkit_core.algorithm.config.policies import PolicySpec
-from rlkit_core.algorithm.config.sections import CoreSettings
 from rlkit_core.columns import DEFAULT_MODULE_ID
 from rlkit_core.errors import ConfigError, PluginError
 from rlkit_core.plugins.discovery import canonical
@@ -26,7 +26,7 @@ _LEARNER_NEEDED = "has no learner: name it in default_learner_class, or set lear
 
 
 @attrs.define(slots=False)
-class DerivedSettings(CoreSettings):
+class DerivedSettings(FaultSettings):
     """The settings and what follows from them; ``AlgorithmConfig`` adds checking and building."""
 
     _algo_class: type | str | None = None

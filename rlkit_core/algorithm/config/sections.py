@@ -175,12 +175,6 @@ class CoreSettings(SectionedSettings):
         help="Updates that may wait or run at once where they are not waited for; data beyond is dropped, and counted.",
         converter=integer(ge=1),
     )
-    max_num_learner_restarts: int = setting(
-        10,
-        section="fault_tolerance",
-        help="Learners that died may be started again so often, from the state of one that lives.",
-        converter=integer(ge=0),
-    )
     num_gpus_per_learner: float = setting(
         0,
         section="learners",
@@ -402,10 +396,7 @@ class CoreSettings(SectionedSettings):
         converter=callbacks_classes,
     )
     plugins: list[str] = setting(
-        [],
-        section="callbacks",
-        help="Callbacks of installed plugins, by name: 'acme/early-stop'.",
-        converter=to.names,
+        [], section="callbacks", help="Callbacks of installed plugins, by name: 'acme/early-stop'.", converter=to.names
     )
     on_algorithm_init: list[Callable[..., Any]] = of_event("on_algorithm_init")
     on_train_result: list[Callable[..., Any]] = of_event("on_train_result")
@@ -467,19 +458,6 @@ class CoreSettings(SectionedSettings):
         section="debugging",
         help="Where a minibatch with a non-finite loss or gradient is saved; None is a new temporary folder.",
         converter=optional(to.path),
-    )
-
-    restart_failed_env_runners: bool = setting(
-        True, section="fault_tolerance", help="Start a runner again whose process has died.", converter=boolean
-    )
-    max_num_env_runner_restarts: int = setting(
-        1000, section="fault_tolerance", help="How often, over all runners.", converter=integer(ge=0)
-    )
-    ignore_env_runner_failures: bool = setting(
-        False,
-        section="fault_tolerance",
-        help="Go on without a dead runner that is not started again, as long as there are others.",
-        converter=boolean,
     )
 
     plugin_config: dict[str, dict[str, Any]] = setting(

@@ -10,6 +10,7 @@ import numpy as np
 
 from rlkit_core.data.nested import own_copy
 from rlkit_core.envs.events import metrics_in_rows
+from rlkit_core.envs.faults.fault import Fault
 from rlkit_core.envs.gym_vectors.resumable import EPISODES, PROBLEM
 from rlkit_core.envs.resume.promise import OWN_VECTOR
 from rlkit_core.envs.resume.recorded import Recorded
@@ -31,7 +32,7 @@ class GymVectorEnv:
         EnvError: its autoreset is disabled.
     """
 
-    replays = False
+    replays = resets_one = restarts_one = False
 
     def __init__(self, envs: gym.vector.VectorEnv[Any, Any, Any], info_metrics: Sequence[str] = ()) -> None:
         mode = envs.metadata.get("autoreset_mode", gym.vector.AutoresetMode.NEXT_STEP)
@@ -46,13 +47,14 @@ class GymVectorEnv:
         self.same_step_reset = mode == gym.vector.AutoresetMode.SAME_STEP
         self._write = batch_writer(self.observation_space)
 
-    def reset(self, seeds: Sequence[int | None], obs_out: Rows) -> None:
+    def reset(self, seeds: Sequence[int | None], obs_out: Rows) -> list[Fault]:
         """Reset every env; those that take one seed for all get the first."""
         try:
             observations, _ = self.envs.reset(seed=list(seeds))  # type: ignore[arg-type]
         except (TypeError, ValueError, gym.error.Error):
             observations, _ = self.envs.reset(seed=seeds[0])
         self._write(obs_out, observations)
+        return []
 
     def episode_seeds(self) -> list[int | None]:
         """There are none."""
@@ -70,9 +72,13 @@ class GymVectorEnv:
         """Say that this cannot be done."""
         return [OWN_VECTOR] * self.num_envs
 
-    def reset_some(self, seeds: Mapping[int, int | None], obs_out: Rows) -> None:
+    def reset_some(self, seeds: Mapping[int, int | None], obs_out: Rows) -> list[Fault]:
         """Reset all: single ones cannot be."""
-        self.reset([seeds.get(n) for n in range(self.num_envs)], obs_out)
+        return self.reset([seeds.get(n) for n in range(self.num_envs)], obs_out)
+
+    def restart(self, n: int, seed: int, obs_out: Rows) -> Fault | None:
+        """Never called: single ones cannot be made anew."""
+        raise NotImplementedError(f"env {n} of an env's own vector implementation cannot be made anew by itself")
 
     def step(
         self,
@@ -112,7 +118,8 @@ class MaskedVectorEnv:
         info_metrics: names of numbers in ``info`` that are kept where an episode ends.
     """
 
-    same_step_reset = True
+    same_step_reset = resets_one = True
+    restarts_one = False
 
     def __init__(
         self,
@@ -131,13 +138,18 @@ class MaskedVectorEnv:
         self._write = batch_writer(self.observation_space)
         self._began: list[int | None] = [None] * self.num_envs
 
-    def reset(self, seeds: Sequence[int | None], obs_out: Rows) -> None:
+    def reset(self, seeds: Sequence[int | None], obs_out: Rows) -> list[Fault]:
         """Reset env n with ``seeds[n]``."""
         self._began = list(seeds)
         observations, _ = self.envs.reset(seed=list(seeds))
         self._write(obs_out, observations)
+        return []
 
-    def reset_some(self, seeds: Mapping[int, int | None], obs_out: Rows) -> None:
+    def restart(self, n: int, seed: int, obs_out: Rows) -> Fault | None:
+        """Not yet."""
+        raise NotImplementedError
+
+    def reset_some(self, seeds: Mapping[int, int | None], obs_out: Rows) -> list[Fault]:
         """Reset env n with ``seeds[n]``; the rows of the others are written once more."""
         mask = np.zeros(self.num_envs, np.bool_)
         mask[list(seeds)] = True
@@ -146,6 +158,7 @@ class MaskedVectorEnv:
         wanted = [seeds.get(n) for n in range(self.num_envs)]
         observations, _ = self.envs.reset(seed=wanted, options={"reset_mask": mask})
         self._write(obs_out, observations)
+        return []
 
     def step(
         self,

@@ -60,7 +60,7 @@ def make_vector_env(
 
     if mode in OWN_MODES:
         made = [] if first is None else [lambda: first]
-        return InlineVectorEnv([*made, *[factory] * (num_envs - len(made))], next_seed, info_metrics)
+        return InlineVectorEnv([*made, *[factory] * (num_envs - len(made))], next_seed, info_metrics, anew=factory)
     if first is not None:
         first.close()
     if mode in ("async", "gymnasium_sync"):

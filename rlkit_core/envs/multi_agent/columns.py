@@ -162,6 +162,29 @@ class AgentColumns:
         seat.at, seat.open = at + self.width, False
         self.leave(seat)
 
+    def break_off(self, seat: Seat, *, back: bool) -> None:
+        """Let a life end as its env has failed, cut off at what was seen last. A row that is not complete is forgotten.
+
+        Args:
+            seat: whose.
+            back: what was seen last is of no use: the row that led to it is forgotten too.
+        """
+        at = seat.at
+        if back and (at < self.width or self.starts.flat[at]):
+            self.leave(seat)
+            return
+        if back:
+            seat.at = at = at - self.width
+        self.rewards.flat[at] = 0.0
+        if at >= self.width and not self.starts.flat[at]:
+            row, slot = divmod(at - self.width, self.width)
+            self.truncateds.flat[at - self.width] = True
+            seen = {name: nested_map(lambda leaf: leaf[at], block.flat) for name, block in self.seen()}
+            state = None if self.env_state is None else own_copy(self.env_state.space, seen[Columns.ENV_STATE])
+            self.finals.append(Final(row, slot, own_copy(self.spaces[0], seen[Columns.OBS]), state))
+        seat.open = False
+        self.leave(seat)
+
     def leave(self, seat: Seat) -> None:
         """Free a slot; a row that is not complete is forgotten."""
         self._rest[seat.slot] = seat.at

@@ -26,17 +26,24 @@ class EpisodeLog:
     Args:
         worker_index: the runner.
         info_metrics: names of numbers in an agent's last ``info`` that are told.
+        max_steps: an episode that took more counts as given up; of a log that a single env tells.
 
     Attributes:
         returns, lengths: of the envs' episodes that ended: sums over agents, and env steps.
         steps: own steps of agents.
+        cut: how many episodes were given up instead.
+        cut_steps: env steps that were taken in those.
+        turns: which of the episodes of a single env those are that ended, from 0.
     """
 
-    def __init__(self, worker_index: int, info_metrics: Sequence[str]) -> None:
-        self._worker_index, self._metrics = worker_index, tuple(info_metrics)
+    def __init__(self, worker_index: int, info_metrics: Sequence[str], max_steps: int | None = None) -> None:
+        self._worker_index, self._metrics, self._max_steps = worker_index, tuple(info_metrics), max_steps
         self.returns: list[float] = []
         self.lengths: list[int] = []
         self.steps = StepCounts()
+        self.cut = self.cut_steps = 0
+        self.turns: list[int] = []
+        self._whole = 0  # agents' ends that belong to whole episodes
         self._ended: list[_Row] = []
         self._infos: list[Mapping[str, float]] = []
         self._began: list[_Row] = []
@@ -65,8 +72,20 @@ class EpisodeLog:
 
     def over(self, return_: float, length: int) -> None:
         """The episode of an env has ended for all."""
+        if self._max_steps is not None and length > self._max_steps:
+            self.given_up(length)
+            return
+        self.turns.append(len(self.returns) + self.cut)
         self.returns.append(return_)
         self.lengths.append(length)
+        self._whole = len(self._ended)
+
+    def given_up(self, length: int) -> None:
+        """An episode has been cut after so many steps; agents that ended in it are forgotten."""
+        self.cut += 1
+        self.cut_steps += length
+        del self._ended[self._whole :]
+        del self._infos[self._whole :]
 
     def report(self) -> EpisodeReport:
         """All that is told."""

@@ -52,6 +52,8 @@ class PlayedEnv:
         playing: whether it is stepped; False once it has had its share of episodes.
         share: how many episodes it still has to end before it is no longer stepped; None: it goes on.
         log: where it is told who comes and goes.
+        at_reset: it is being reset, or a reset has failed.
+        number: how many episodes have begun.
     """
 
     def __init__(
@@ -76,11 +78,17 @@ class PlayedEnv:
         self._turn: dict[AgentID, Seat] = {}  # acting, by agent
         self._groups: list[tuple[AgentColumns, list[Seat]]] = []  # acting, by module
         self._wants_state = False
-        self._episodes = 0
+        self.number = 0
+        self.at_reset = False
         self._began: tuple[int | None, int] = (None, 0)  # last seed, episodes begun since
         self._steps, self._total = 0, 0.0
         self.episode = AgentEpisode("", index)
         self._record = EpisodeRecord(limit)
+
+    @property
+    def steps(self) -> int:
+        """Env steps of the open episode so far."""
+        return self._steps
 
     def uses(self, module_id: str) -> bool:
         """Whether an agent of the open episode is mapped to a module."""
@@ -98,6 +106,32 @@ class PlayedEnv:
             seat.columns.leave(seat)
         self.forget()
 
+    def give_up(self) -> None:
+        """Cut the open episode, which counts as one of its share, and begin with the next one."""
+        self.cut()
+        if self.playing:
+            self.begin(self._next_seed(self.index))
+
+    def give_up_all(self) -> None:
+        """Cut the open episode, and all others of its share."""
+        while self.playing:
+            self.cut()
+
+    def cut(self) -> None:
+        """Count the open episode, which is over, as one of its share that was cut."""
+        assert self.share is not None
+        self.log.given_up(self._steps)
+        self.abandon()
+        self._steps = 0
+        self.play(self.share - 1)
+
+    def break_off(self) -> None:
+        """The env has failed: lives that are open end with what was seen last, and do not count as ended."""
+        for seat in self.seats.values():
+            seat.columns.break_off(seat, back=bool(self.not_finite(seat)))
+            self.log.steps.add(seat.agent, seat.columns.module_id, seat.count())
+        self.forget()
+
     def forget(self) -> None:
         """Know of nobody who is there."""
         self.seats = {}
@@ -106,11 +140,12 @@ class PlayedEnv:
 
     def begin(self, seed: int | None) -> None:
         """Reset the env, with ``seed``, or with its own generator going on."""
-        self._episodes += 1
+        self.number += 1
         self._began = (self._began[0], self._began[1] + 1) if seed is None else (seed, 1)
-        self.episode = AgentEpisode(f"{self._runner_index}-{self.index}-{self._episodes}", self.index)
+        self.episode = AgentEpisode(f"{self._runner_index}-{self.index}-{self.number}", self.index)
         self._columns, self._steps, self._total = {}, 0, 0.0
         self._record.begin()
+        self.at_reset = True
         try:
             observations, _ = self.env.reset(seed)
         except RLKitError as error:
@@ -120,6 +155,7 @@ class PlayedEnv:
                 f"env {self.index} ({self.env.name}) raised {type(error).__name__} at a reset with seed {seed}: {error}"
             ) from error
         self._let_in(observations, {})
+        self.at_reset = False
 
     # -- steps ----------------------------------------------------------------------------------------------------
 
@@ -176,16 +212,18 @@ class PlayedEnv:
                         reward = rewards[agent]
                         got[at] = reward
                         seat.total += float(reward)  # a sum in float64 whatever it is
-                        seat.at = at = at + width
+                        at += width
                         obs[at] = observations[agent]
+                        seat.at = at
                 else:
                     for seat in seats:
                         agent, at = seat.agent, seat.at
                         reward = rewards[agent]
                         got[at] = reward
                         seat.total += float(reward)
-                        seat.at = at = at + width
+                        at += width
                         put(obs, at, observations[agent])
+                        seat.at = at
             except MISFITS as error:
                 raise self._error(agent, f"its observation {misfit(columns.spaces[0], observations[agent])}") from error
             if columns.env_state is not None:
@@ -304,7 +342,7 @@ class PlayedEnv:
 
     def get_state(self) -> dict[str, Any]:
         """How many episodes have begun, and the open one; under ``problem`` why that cannot be gone on with."""
-        return {"episodes": self._episodes, "problem": self._problem(), "open": self._open()}
+        return {"episodes": self.number, "problem": self._problem(), "open": self._open()}
 
     def _problem(self) -> str | None:
         if self._began[0] is None or self._began[1] != 1:
@@ -344,7 +382,7 @@ class PlayedEnv:
         Returns:
             Why the env has to be reset; None where it is where it was.
         """
-        self._episodes = int(state["episodes"])
+        self.number = int(state["episodes"])
         open_ = state["open"]
         if not open_:
             return str(state["problem"])
@@ -375,17 +413,21 @@ class PlayedEnv:
 
     # -- what is wrong --------------------------------------------------------------------------------------------
 
-    def check_finite(self, seat: Seat) -> None:
-        """Look at what an agent is to act on.
-
-        Raises:
-            NonFiniteError: it is NaN or infinite.
-        """
+    def not_finite(self, seat: Seat) -> str:
+        """What of that which an agent is to act on is NaN or infinite; "" if nothing is."""
         for name, block in seat.columns.seen():
             seen = nested_map(lambda leaf: leaf[seat.at], block.flat)
             if not all_finite(block.space, seen):
-                what = "observation" if name == Columns.OBS else "global state"
-                raise self._not_finite(seat.agent, f"a non-finite {what} ({seen})")
+                return f"a non-finite {'observation' if name == Columns.OBS else 'global state'} ({seen})"
+        return ""
+
+    def problem(self, seat: Seat) -> NonFiniteError | None:
+        """What :meth:`not_finite` found, as an error; None if nothing."""
+        bad = self.not_finite(seat)
+        if not bad:
+            return None
+        self.at_reset = not self._steps
+        return self._not_finite(seat.agent, bad)
 
     def _not_finite(self, agent: AgentID, bad: str) -> NonFiniteError:
         when = f"at step {self._steps}" if self._steps else "at a reset"

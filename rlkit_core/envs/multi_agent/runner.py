@@ -16,18 +16,20 @@ from rlkit_core.data.rollout import Rollout
 from rlkit_core.distributions.noise import NoiseProcess
 from rlkit_core.envs.acting_modules import ActingModules, Spaces
 from rlkit_core.envs.events import EpisodeReport
+from rlkit_core.envs.faults.patience import Patience
 from rlkit_core.envs.gym_vectors.make import OWN_MODES
 from rlkit_core.envs.multi_agent.actor import ModuleActor
 from rlkit_core.envs.multi_agent.columns import AgentColumns, Seat
 from rlkit_core.envs.multi_agent.episode_log import EpisodeLog
 from rlkit_core.envs.multi_agent.memory import SlotMemory
+from rlkit_core.envs.multi_agent.mending import FAILURES, AgentMender
 from rlkit_core.envs.multi_agent.open_episode import is_plain
 from rlkit_core.envs.multi_agent.places import Acting
 from rlkit_core.envs.multi_agent.played_env import PlayedEnv
 from rlkit_core.envs.multi_agent.protocol import AgentEnv, AgentEpisode, AgentID
 from rlkit_core.envs.multi_agent.to_rollout import make_rollout
 from rlkit_core.envs.runner_base import Runner, RunnerSettings
-from rlkit_core.errors import ConfigError, EnvError, RLKitError
+from rlkit_core.errors import ConfigError, EnvError, NonFiniteError, RLKitError
 from rlkit_core.rl_module.agent_mapping import SpacePair, spaces_by_module
 from rlkit_core.rl_module.module_set import ModuleSet
 from rlkit_core.seeding import SeedTree
@@ -93,6 +95,7 @@ class MultiAgentEnvRunner(Runner):
             )
             for n, env in enumerate(made)
         ]
+        self._mender = AgentMender(self.restarts, make_env, self._episode_seeds, self._seeds.child("anew"))
         self._actors: dict[str, ModuleActor] = {}
         self._turn: list[tuple[ModuleActor, list[Seat]]] | None = None  # who acts next, by module
         self._to_reset: dict[int, int | None] = {}  # seeds, by env
@@ -216,24 +219,51 @@ class MultiAgentEnvRunner(Runner):
         queues = [[seeds.child(k).seed() for k in one] for one in order]
         self._episode_seeds.give([queue[1:] for queue in queues])
         self._to_reset = {n: queue[0] if queue else None for n, queue in enumerate(queues)}
-        logs = [self._new_log() for _ in self.envs]
+        patience = Patience.of(self.config)
+        logs = [EpisodeLog(self.worker_index, self.config.info_metrics, patience.max_steps) for _ in self.envs]
         for env, one in zip(self.envs, order, strict=True):
             env.play(len(one))
+        self._mender.gives_up = True
         try:
             with self._acting():
                 self._begin(CHUNK, *logs)
                 while any(env.playing for env in self.envs):
+                    ended = sum(len(log.returns) for log in logs)
                     self._run(range(CHUNK), explore=explore)
+                    if sum(len(log.returns) for log in logs) > ended:
+                        patience.ended()
+                    self._give_up_long_ones(patience)
                     self._begin(CHUNK, *logs)
         finally:
+            self._mender.gives_up = False
             self._episode_seeds.give(None)
             self._all_play()
         played: dict[int, tuple[float, int]] = {}
         for one, log in zip(order, logs, strict=True):
-            played.update(zip(one, zip(log.returns, log.lengths, strict=True), strict=True))
+            ended_ones = [one[turn] for turn in log.turns]
+            played.update(zip(ended_ones, zip(log.returns, log.lengths, strict=True), strict=True))
         whole = EpisodeReport.concat(self.worker_index, [log.report() for log in logs]).of_whole_episodes()
-        returns, lengths = [played[k][0] for k in episodes], [played[k][1] for k in episodes]
-        return evolve(whole, returns=returns, lengths=lengths)
+        returns, lengths = zip(*(played[k] for k in episodes if k in played), strict=True) if played else ((), ())
+        return evolve(
+            whole,
+            returns=list(returns),
+            lengths=list(lengths),
+            cut=[k for k in episodes if k not in played],
+            cut_steps=sum(log.cut_steps for log in logs),
+        )
+
+    def _give_up_long_ones(self, patience: Patience) -> None:
+        """Cut episodes that take too long, or all that is left to play where nothing has ended for too long."""
+        over = patience.over
+        for env in self.envs:
+            if over:
+                env.give_up_all()
+            elif env.playing and patience.too_long(env.steps):
+                try:
+                    env.give_up()
+                except FAILURES as error:
+                    self._mender.mend(env, error)
+        self._turn = None
 
     @contextmanager
     def _acting(self) -> Iterator[None]:
@@ -269,7 +299,10 @@ class MultiAgentEnvRunner(Runner):
             actor.columns.begin(self._rows)
         for n, seed in to_reset.items():
             if self.envs[n].playing:
-                self.envs[n].begin(seed)
+                try:
+                    self.envs[n].begin(seed)
+                except FAILURES as error:
+                    self._mender.mend(self.envs[n], error)
         if to_reset:
             self._turn = None
 
@@ -286,12 +319,17 @@ class MultiAgentEnvRunner(Runner):
         for t in timesteps:
             if not playing:
                 break
-            for actor, seats in self._whose_turn():
-                acting, batch = self._look(actor, seats)
+            seen, lost = self._look()
+            steps -= lost
+            for actor, acting, batch in seen:
                 actor.act(acting, batch, explore=explore, t=t)
             changed = False
             for env in playing:
-                changed |= env.step()
+                try:
+                    changed |= env.step()
+                except FAILURES as error:
+                    steps -= self._mender.mend(env, error)
+                    changed = True
             steps += len(playing)
             if changed:
                 self._turn = None
@@ -308,23 +346,41 @@ class MultiAgentEnvRunner(Runner):
             self._turn = [(self._actors[module_id], theirs) for module_id, theirs in seats.items()]
         return self._turn
 
-    def _look(self, actor: ModuleActor, seats: Sequence[Seat]) -> tuple[Acting, dict[str, Nested]]:
-        """Where some agents are to act, and what they see.
+    def _look(self) -> tuple[list[tuple[ModuleActor, Acting, dict[str, Nested]]], int]:
+        """Where agents are to act, and what they see, by module; how many steps are lost.
+
+        Envs that show what is NaN or infinite begin anew first.
 
         Raises:
-            NonFiniteError: what they are to act on is NaN or infinite.
+            NonFiniteError: one of them may not.
         """
-        acting = actor.columns.acting(seats)
-        batch, fine = actor.columns.look(acting)
-        if not fine:
-            for seat in seats:  # a sum may also overflow with all its terms finite
-                self.envs[seat.env_index].check_finite(seat)
-        return acting, batch
+        lost = 0
+        while True:
+            seen, failed = [], None
+            for actor, seats in self._whose_turn():
+                acting = actor.columns.acting(seats)
+                batch, fine = actor.columns.look(acting)
+                seen.append((actor, acting, batch))
+                if not fine:
+                    failed = self._first_problem(seats)
+                    if failed is not None:
+                        break
+            if failed is None:
+                return seen, lost
+            lost += self._mender.mend(*failed)
+            self._turn = None
+
+    def _first_problem(self, seats: Sequence[Seat]) -> tuple[PlayedEnv, NonFiniteError] | None:
+        """An env that shows what is not finite; none, where only a sum has overflown."""
+        for seat in seats:
+            error = self.envs[seat.env_index].problem(seat)
+            if error is not None:
+                return self.envs[seat.env_index], error
+        return None
 
     def _rollouts(self, steps: int, fresh_start: bool) -> dict[str, Rollout]:
         """What has been collected, by module."""
-        for actor, seats in self._whose_turn():
-            self._look(actor, seats)
+        steps -= self._look()[1]
         log = self.envs[0].log
         log.steps.env = steps
         rollouts = {}

@@ -46,7 +46,7 @@ def group_for(change):
         ACConfig()
         .environment(Broken, env_config={"change": change})
         .multi_agent(policies=["m"], policy_mapping_fn=lambda agent, episode: "m")
-        .env_runners(num_envs_per_env_runner=2)
+        .env_runners(num_envs_per_env_runner=2, restart_failed_sub_environments=False)
         .rl_module(model_config={"fcnet_hiddens": [4]})
         .debugging(seed=1)
     )

@@ -216,12 +216,13 @@ class ReplayStorage:
             return
         begins = np.empty((steps + 1, envs), np.bool_)
         begins[0] = first_begins
-        if valid is None:
-            begins[1:] = dones
-        else:
+        begins[1:] = dones
+        if valid is not None:
+            # Behind an episode's end comes the next one, or a masked row with what was seen last, and then the next.
             goes_on &= valid
             goes_on[:-1] &= valid[1:]
-            np.logical_not(valid, out=begins[1:])
+            begins[:-1] &= valid
+            begins[1:] |= ~valid
         self._tail_over = begins[-1].copy()
         begins[-1] = False
         self._tail_goes_on = goes_on[-1].copy()

@@ -1,0 +1,1 @@
+"""Envs that raise, or return what cannot be learned from: begun anew, one by one."""

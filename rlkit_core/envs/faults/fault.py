@@ -1,0 +1,130 @@
+"""One failure of one env, and whether it is made anew: capped, with pauses, and never again and again for one cause."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Hashable
+from typing import Protocol
+
+from attrs import define, frozen
+
+from rlkit_core.errors import EnvError, NonFiniteError
+
+_log = logging.getLogger("rlkit_core.envs")
+
+IN_A_ROW = 3
+"""An env that fails so often in a row at the same place is not begun anew."""
+ENOUGH = 1000
+"""Steps without a failure after which the next one is not in a row with the one before."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
+"""Seconds that an env rests which fails right after it was made anew; twice as long each time."""
+
+
+class FaultSettings(Protocol):
+    """The settings of a config that say what happens to envs that fail."""
+
+    restart_failed_sub_environments: bool
+    max_num_sub_environment_restarts: int
+
+
+@frozen(eq=False)
+class Fault:
+    """A failure.
+
+    Attributes:
+        env: which of the runner's envs.
+        error: says which env it was, what happened, with which seed and action; raised where it is not begun anew.
+        at_reset: in a reset: the step before it counts.
+    """
+
+    env: int
+    error: EnvError | NonFiniteError
+    at_reset: bool = False
+
+    @property
+    def place(self) -> Hashable:
+        """Kind of the error and place in the code that it comes from; the same for failures with one cause."""
+        cause = self.error.__cause__
+        traceback = None if cause is None else cause.__traceback__
+        if traceback is None:
+            return type(self.error), self.at_reset
+        while traceback.tb_next is not None:
+            traceback = traceback.tb_next
+        return type(cause), traceback.tb_frame.f_code.co_filename, traceback.tb_lineno
+
+
+@define(eq=False)
+class _Streak:
+    place: Hashable
+    count: int  # failures at that place
+    failures: int  # at any place
+    at: int  # when the last restart was, in steps of the env
+
+
+class Restarts:
+    """Decides about the failures of one runner's envs.
+
+    Args:
+        settings: the config.
+        worker_index: of the runner, for messages.
+
+    Attributes:
+        count: how many envs were begun anew so far.
+    """
+
+    def __init__(self, settings: FaultSettings, worker_index: int) -> None:
+        self._allowed = settings.restart_failed_sub_environments
+        self._cap = settings.max_num_sub_environment_restarts
+        self._worker_index = worker_index
+        self._streaks: dict[int, _Streak] = {}
+        self._told: set[Hashable] = set()
+        self.count = 0
+
+    def take(self, fault: Fault, *, now: int, began: int) -> None:
+        """Count a failure whose env is about to be made anew, after a pause if it comes right after the last.
+
+        Args:
+            fault: what happened.
+            now: how many steps the env has taken in all, that one included.
+            began: at how many its open episode began.
+
+        Raises:
+            EnvError, NonFiniteError: the failure, where envs are not begun anew, or this one not once more.
+        """
+        if not self._allowed:
+            raise fault.error
+        streak, place = self._streaks.get(fault.env), fault.place
+        if streak is None or began > streak.at or now - streak.at >= ENOUGH:
+            streak = _Streak(place, 0, 0, now)
+        elif streak.place != place:
+            streak = _Streak(place, 0, streak.failures, now)
+        streak.count, streak.failures, streak.at = streak.count + 1, streak.failures + 1, now
+        self._streaks[fault.env] = streak
+        if streak.count >= IN_A_ROW:
+            raise _with(fault.error, f"it has failed so {IN_A_ROW} times in a row, made anew each time")
+        if self.count >= self._cap:
+            raise _with(
+                fault.error,
+                f"envs of this runner were made anew {self.count} times: "
+                f"fault_tolerance(max_num_sub_environment_restarts={self._cap})",
+            )
+        self.count += 1
+        new = place not in self._told
+        self._told.add(place)
+        _log.warning(
+            "an env of runner %d is made anew: %s",
+            self._worker_index,
+            fault.error,
+            exc_info=fault.error.__cause__ if new else None,
+        )
+        if streak.failures > 1:
+            time.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (streak.failures - 2)))
+
+
+def _with(error: EnvError | NonFiniteError, why: str) -> EnvError | NonFiniteError:
+    """The same error with why it is raised."""
+    again = type(error)(f"{error}; {why}")
+    again.__cause__ = error.__cause__
+    again.__traceback__ = error.__traceback__
+    return again
