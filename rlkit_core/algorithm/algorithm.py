@@ -122,8 +122,7 @@ class Algorithm(Checkpointable):
                 calls += 1
                 self.callbacks.on_env_runners_recreated(self, self.env_runner_group)
         self.iteration += 1
-        if due and evaluation is None:
-            evaluation = self.evaluate
+        evaluation = self.evaluate if due and evaluation is None else evaluation
         result = assemble_result(
             env_runners=self.env_runner_group.get_metrics(),
             learners=self.learner_results(),

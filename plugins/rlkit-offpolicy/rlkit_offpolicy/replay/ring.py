@@ -214,9 +214,7 @@ class ReplayStorage:
             self.terminateds[at:head] = terminateds.reshape(-1)
             self._tail_over, self._tail_goes_on = dones[-1], goes_on[-1]
             return
-        begins = np.empty((steps + 1, envs), np.bool_)
-        begins[0] = first_begins
-        begins[1:] = dones
+        begins = np.concatenate((first_begins[None], dones))
         if valid is not None:
             # Behind an episode's end comes the next one, or a masked row with what was seen last, and then the next.
             goes_on &= valid
