@@ -74,9 +74,9 @@ def full(folder_and_file):
         check(path)
         write_bytes(path, data)
 
-    def tensors(path, arrays):
+    def tensors(path, arrays, *about):
         check(path)
-        write_tensors(path, arrays)
+        write_tensors(path, arrays, *about)
 
     files.write_bytes, files.write_tensors = bytes_, tensors
 
