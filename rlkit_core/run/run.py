@@ -115,6 +115,7 @@ class Run:
         self._keeper: CheckpointKeeper | None = None
         self._train_seconds = 0.0
         self._seconds_before = 0.0 if self._from is None else self._from.seconds
+        self._train_seconds_before = 0.0 if self._from is None else self._from.position.seconds or 0.0
         self._has_begun = False
 
     @classmethod
@@ -372,6 +373,6 @@ class Run:
         return Position(
             algorithm.iteration,
             self._steps(algorithm),
-            self._seconds_before + self._train_seconds,
+            self._train_seconds_before + self._train_seconds,
             None if math.isnan(episodes) else int(episodes),
         )

@@ -210,6 +210,13 @@ def test_a_solved_run_is_trained_beyond_its_target(tmp_path: Path) -> None:
     one = going_on(folder, more_steps=64)
     assert one.stop == Stop(steps=6464)
     assert one.notes == ("the target 5 is reached and ends it no more",)
+    data = json.loads((folder / "summary.json").read_text())  # evaluations count for a limit of seconds
+    (folder / "summary.json").write_text(json.dumps({**data, "reason": "limit", "seconds": 7200.0}))
+    with pytest.raises(RunEndedError, match="7200 seconds"):
+        going_on(folder, stop=Stop(seconds=3600))
+    assert going_on(folder, stop=Stop(seconds=3600), more_steps=64).stop.seconds is None
+    assert going_on(folder).seconds == 7200.0
+    (folder / "summary.json").write_text(json.dumps(data))
     higher = going_on(folder, stop=Stop(return_mean=1e6))
     assert higher.stop == Stop(return_mean=1e6, steps=6400)
 

@@ -38,6 +38,7 @@ class GoingOn:
         checkpoint: its directory.
         run: the run folder that it lies in, or None.
         position: its iteration, and what the run's index says of it.
+        seconds: of the run's life until then: of training, and where the run ended there with its evaluations.
         config: of the run, with what is changed.
         settings: what is passed to ``from_checkpoint``, by name.
         record: what the run is asked to do from now on, the change included.
@@ -47,6 +48,7 @@ class GoingOn:
     checkpoint: Path
     run: Path | None
     position: KeptCheckpoint
+    seconds: float
     config: AlgorithmConfig
     settings: Mapping[str, Any]
     record: RunRecord
@@ -56,11 +58,6 @@ class GoingOn:
     def stop(self) -> Stop:
         """When the run ends."""
         return self.record.stop
-
-    @property
-    def seconds(self) -> float:
-        """Seconds of training before."""
-        return self.position.seconds or 0.0
 
     def is_own(self, run_dir: Path) -> bool:
         """Whether a folder is the run's own."""
@@ -142,9 +139,9 @@ def going_on(
     if arguments:
         config.environment(arguments["env"])
     before = (read_record(run) if run is not None else None) or RunRecord(Stop.usual(config.env))
-    solved = _solved(run, position)
-    after, notes = _new_stop(before.stop, stop, more_steps, position, solved)
-    _check_goes_on(after, position, solved, run or checkpoint)
+    ended = _ended(run, position)
+    after, notes = _new_stop(before.stop, stop, more_steps, position, ended)
+    _check_goes_on(after, position, ended, run or checkpoint)
     record = attrs.evolve(
         before,
         stop=after,
@@ -153,7 +150,8 @@ def going_on(
     )
     record = record.changed(position.iteration, {**changed, **stop_changes(before.stop, after)})
     told = [*notes_of(changed), *notes]
-    return GoingOn(checkpoint, run, position, config, {**settings, **arguments}, record, tuple(told))
+    settings.update(arguments)
+    return GoingOn(checkpoint, run, position, ended.seconds, config, settings, record, tuple(told))
 
 
 def position_of(checkpoint: Path, run: Path | None) -> KeptCheckpoint:
@@ -186,19 +184,31 @@ def env_argument(stored: AlgorithmConfig, env: object, checkpoint: Path) -> dict
     return {}
 
 
-def _solved(run: Path | None, position: KeptCheckpoint) -> float | None:
-    """The mean return that ended the run, if this checkpoint is its last; None if it ended otherwise."""
+@frozen
+class _Ended:
+    """How a run ended whose last checkpoint is the one to go on from; ``return_mean`` where it was solved."""
+
+    seconds: float
+    return_mean: float | None
+
+    def reaches(self, target: float | None) -> bool:
+        return target is not None and self.return_mean is not None and self.return_mean >= target
+
+
+def _ended(run: Path | None, position: KeptCheckpoint) -> _Ended:
+    seconds, solved = position.seconds or 0.0, None
     try:
         summary = json.loads(files.read_bytes((run or Path()) / folder.SUMMARY, files.METADATA_LIMIT))
-        if summary["reason"] == "solved" and summary["iterations"] == position.iteration:
-            return float(summary["evaluation_return_mean"])
+        if run is not None and summary["iterations"] == position.iteration:
+            seconds = max(seconds, float(summary["seconds"]))  # with its evaluations
+            solved = float(summary["evaluation_return_mean"]) if summary["reason"] == "solved" else None
     except (CheckpointError, ValueError, KeyError, TypeError):
         pass
-    return None
+    return _Ended(seconds, solved)
 
 
 def _new_stop(
-    before: Stop, given: Stop | None, more_steps: int | None, position: KeptCheckpoint, solved: float | None
+    before: Stop, given: Stop | None, more_steps: int | None, position: KeptCheckpoint, ended: _Ended
 ) -> tuple[Stop, list[str]]:
     after, notes = before, list[str]()
     if given is not None:
@@ -215,26 +225,24 @@ def _new_stop(
     if after.iterations is not None and position.iteration >= after.iterations:
         notes.append(f"the limit of {after.iterations:,} iterations is reached and ends it no more")
         after = attrs.evolve(after, iterations=None)
-    if after.seconds is not None and (position.seconds or 0.0) >= after.seconds:
+    if after.seconds is not None and ended.seconds >= after.seconds:
         notes.append(f"the limit of {after.seconds:g} seconds is reached and ends it no more")
         after = attrs.evolve(after, seconds=None)
-    if solved is not None and after.return_mean is not None and solved >= after.return_mean:
+    if ended.reaches(after.return_mean):
         notes.append(f"the target {after.return_mean:g} is reached and ends it no more")
         after = attrs.evolve(after, return_mean=None)
     return after, notes
 
 
-def _check_goes_on(stop: Stop, position: KeptCheckpoint, solved: float | None, path: Path) -> None:
+def _check_goes_on(stop: Stop, position: KeptCheckpoint, ended: _Ended, path: Path) -> None:
     """Refuse a run that would end after an iteration more, for no reason.
 
     Raises:
         RunEndedError: a limit is reached, or the target is.
     """
-    limit = stop.limit_reached(
-        steps=position.steps or 0, iterations=position.iteration, seconds=position.seconds or 0.0
-    )
-    if limit is None and solved is not None and stop.return_mean is not None and solved >= stop.return_mean:
-        limit = f"mean return {solved:.1f} reached {stop.return_mean:g}"
+    limit = stop.limit_reached(steps=position.steps or 0, iterations=position.iteration, seconds=ended.seconds)
+    if limit is None and ended.reaches(stop.return_mean):
+        limit = f"mean return {ended.return_mean:.1f} reached {stop.return_mean:g}"
     if limit is not None:
         raise RunEndedError(
             f"{path} has reached its end: {limit}. To go on: rlkit resume {quoted(path)} --more-steps N"
