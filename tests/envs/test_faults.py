@@ -134,6 +134,8 @@ def test_the_rollout_of_an_env_that_fails(kind, t, model):
     obs, ended = second["obs"], second["terminateds"] | second["truncateds"]
     if t and not (plain[1]["terminateds"] | plain[1]["truncateds"])[t - 1, 1]:
         assert second["truncateds"][t - 1, 1]
+        final = second.final_index.tolist().index((t - 1) * 3 + 1)
+        assert torch.equal(second.final_obs[final], plain[1]["obs"][t, 1])
         assert torch.equal(second.next_obs()[t - 1, 1], plain[1]["obs"][t, 1])
     elif t:
         assert torch.equal(ended[t - 1], (plain[1]["terminateds"] | plain[1]["truncateds"])[t - 1])

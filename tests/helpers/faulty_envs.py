@@ -1,4 +1,4 @@
-"""CartPole that fails, lies, hangs or dies now and then; when is drawn from the seed of each episode."""
+"""Envs that fail, lie, hang or die now and then; when is drawn from the seed of each episode."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ class Simulation(Exception):
     """What a simulator raises."""
 
 
-class Faulty(gym.Wrapper[Any, Any, Any, Any]):
-    """CartPole-v1 with faults.
+class Unreliable(gym.Wrapper[Any, Any, Any, Any]):
+    """An env with faults.
 
     Args:
+        env: what is to fail.
         chance: of a fault at each step.
         kinds: of which one is drawn: those of :data:`RAISES`, ``"die"`` (with the process), ``"hang"``.
         bad_resets: chance that a reset raises.
@@ -31,9 +32,14 @@ class Faulty(gym.Wrapper[Any, Any, Any, Any]):
     """
 
     def __init__(
-        self, chance: float = 0.0, kinds: tuple[str, ...] = RAISES, bad_resets: float = 0.0, salt: int = 0
+        self,
+        env: gym.Env[Any, Any],
+        chance: float = 0.0,
+        kinds: tuple[str, ...] = RAISES,
+        bad_resets: float = 0.0,
+        salt: int = 0,
     ) -> None:
-        super().__init__(gym.make("CartPole-v1"))
+        super().__init__(env)
         self.chance, self.kinds, self.bad_resets, self.salt = chance, tuple(kinds), bad_resets, salt
         self._faults = np.random.default_rng(salt)
 
@@ -62,6 +68,18 @@ class Faulty(gym.Wrapper[Any, Any, Any, Any]):
         elif kind == "shape":
             observation = np.zeros(7, np.float32)
         return observation, reward, terminated, truncated, info
+
+
+class Faulty(Unreliable):
+    """CartPole-v1 with faults."""
+
+    def __init__(self, **faults: Any) -> None:
+        super().__init__(gym.make("CartPole-v1"), **faults)
+
+
+def unreliable(env_class: type[gym.Env[Any, Any]], chance: float = 0.02) -> Any:
+    """A function that makes envs of a class, which fail now and then."""
+    return lambda: Unreliable(env_class(), chance)
 
 
 class FaultyPair(MultiAgentEnv):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from faulty_envs import unreliable
 from oracle_envs import ConstantReward, TwoKinds
 
 from rlkit_core.learner import values_of_rollout
@@ -18,14 +19,18 @@ pytestmark = pytest.mark.usefixtures("next_step_resets")
 sys.path.insert(0, str(Path(__file__).parent))
 
 GAMMA = 0.8
-MODES = ["sync", "gymnasium_sync"]
+MODES = ["sync", "gymnasium_sync", "faults"]
 
 
 def config(env, mode, **model_config):
     return (
         IMPALAConfig()
-        .environment(env)
-        .env_runners(num_envs_per_env_runner=4, rollout_fragment_length=16, gym_env_vectorize_mode=mode)
+        .environment(unreliable(env) if mode == "faults" else env)
+        .env_runners(
+            num_envs_per_env_runner=4,
+            rollout_fragment_length=16,
+            gym_env_vectorize_mode="sync" if mode == "faults" else mode,
+        )
         .training(train_batch_size=64, lr=[[0, 0.03], [6000, 0.003]], gamma=GAMMA, entropy_coeff=0.0)
         .rl_module(model_config={"fcnet_hiddens": [16], **model_config})
         .debugging(seed=1)

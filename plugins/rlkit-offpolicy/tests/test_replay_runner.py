@@ -6,6 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from faulty_envs import unreliable
 
 from actor_critic import ACConfig
 from rlkit_core.data.nested import flatten_time, index_rows
@@ -15,7 +16,8 @@ from rlkit_offpolicy import PrioritizedReplayBuffer, ReplayBuffer, n_step_return
 pytestmark = pytest.mark.usefixtures("next_step_resets")
 
 GAMMA = 0.8
-MODES = ["sync", "gymnasium_sync"]
+MODES = ["sync", "gymnasium_sync", "faults"]
+"""Ways of stepping envs; "faults": those of our own loop, with envs that fail now and then."""
 
 
 class Chain(gym.Env):
@@ -72,8 +74,8 @@ class TwoKinds(gym.Env):
 def runner(env, mode, **model_config):
     config = (
         ACConfig()
-        .environment(env)
-        .env_runners(num_envs_per_env_runner=3, gym_env_vectorize_mode=mode)
+        .environment(unreliable(env) if mode == "faults" else env)
+        .env_runners(num_envs_per_env_runner=3, gym_env_vectorize_mode="sync" if mode == "faults" else mode)
         .rl_module(model_config={"fcnet_hiddens": [8], **model_config})
         .debugging(seed=3)
     )

@@ -1,8 +1,9 @@
 """Envs of one agent that fail while a rollout is sampled: they begin anew, and the rollout is put right.
 
 The rows of an env that failed in row t look as those of a vector env that resets in the next step: row t-1 is truncated
-and led to what row t shows, row t itself is masked, and a fresh episode begins in row t+1. An error is noticed at once.
-What is not finite is noticed later, when a block of rows is looked at: then the rows up to there are masked too.
+and led to what row t shows, which is its final observation too; row t itself is masked, and a fresh episode begins in
+row t+1. An error is noticed at once. What is not finite is noticed later, when a block of rows is looked at: then the
+rows up to there are masked too.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from rlkit_core.envs.memory import Bools
 from rlkit_core.envs.rollout_buffers import RolloutBuffers
 from rlkit_core.errors import NonFiniteError
 from rlkit_core.seeding import SeedTree
+from rlkit_core.spaces import nested_map
 
 SeedSource = Callable[[int], "int | None"]
 Finals = list[tuple[int, Any]]
@@ -204,7 +206,8 @@ class Mender:
 
         Args:
             buffers: the rollout's, full.
-            finals: its final observations; those that are not finite are taken out, and their steps masked.
+            finals: its final observations; those that are not finite are taken out, and their steps masked; those of
+                episodes that broke off are put in.
 
         Returns:
             ``[T, N]``: steps that ended their episode; and those that are masked since their env failed, None where
@@ -226,6 +229,8 @@ class Mender:
             for t, n in self._lost:
                 if t and not lost[t - 1, n] and not dones[t - 1, n]:
                     buffers.truncateds[t - 1, n] = True
+                    finals.append(((t - 1) * self._env.num_envs + n, _row(buffers.obs_rows[t], n)))
+            finals.sort(key=lambda final: final[0])
         if self._restarts.count:
             over = dones if lost is None else dones | lost
             any_over = over.any(0)
@@ -264,3 +269,8 @@ class Mender:
                     if start < g * seq_len < stop:
                         for leaf, before in zip(leaves(state), leaves(states[start // seq_len]), strict=True):
                             leaf[n] = before[n]
+
+
+def _row(rows: Nested, n: int) -> Nested:
+    """A copy of row n, of things that have no array the thing itself."""
+    return nested_map(lambda leaf: leaf[n] if leaf.dtype == object else leaf[n].copy(), rows)
