@@ -275,3 +275,14 @@ def test_an_envs_own_vector_class_takes_one_seed() -> None:
     rollouts = [EnvRunner(made).sample(num_timesteps=300)["default_policy"] for _ in range(2)]
     assert rollouts[0].loss_mask is not None
     same(everything(rollouts[0]), everything(rollouts[1]))
+
+
+def test_an_envs_own_vector_class_begins_anew_and_says_so(caplog) -> None:
+    runner, other = saved_after(config(env="CartPole-v1", mode="vector_entry_point", model={"use_lstm": True}))
+    rollout = other.sample(num_timesteps=9)["default_policy"]
+    assert rollout.fresh_start
+    assert not any(leaf[0].any() for leaf in leaves(rollout.state_in))
+    assert other.stats.get_open()["lengths"].tolist() == [3, 3, 3]
+    assert len(runner.not_exact()) == 1
+    assert len(caplog.messages) == 3
+    assert all("own vector implementation" in text for text in caplog.messages)
