@@ -216,7 +216,7 @@ def write_snapshot(snapshot: SavedComponent, path: str | os.PathLike[str]) -> Pa
 
 
 def _check_writable(snapshot: SavedComponent) -> None:
-    strict_json.dumps([snapshot.ctor, snapshot.metadata, snapshot.tree.document], indent=None)
+    strict_json.dumps([snapshot.ctor, snapshot.metadata, snapshot.tree.document])
     names: dict[str, str] = {}
     for name, child in snapshot.components.items():
         other = names.setdefault(directory_name(name).casefold(), name)

@@ -128,14 +128,21 @@ def _decode_pairs(payload: list[Any], tags: Mapping[str, TagDecoder], path: KeyP
     return result
 
 
-def dumps(data: object, *, indent: int | None = 1) -> bytes:
+def dumps(data: object, *, lines: bool = True) -> bytes:
     """Write strict JSON (no NaN literals), ASCII only, so that any string survives.
+
+    Args:
+        data: what to write.
+        lines: put each entry of a dict on a line of its own. (Python indents everything, but slowly.)
 
     Raises:
         CheckpointError: the data hold something that JSON lacks.
     """
     try:
-        return json.dumps(data, allow_nan=False, indent=indent).encode("ascii")
+        if lines and isinstance(data, dict) and data and all(isinstance(key, str) for key in data):
+            entries = (f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in data.items())
+            return ("{\n " + ",\n ".join(entries) + "\n}").encode("ascii")
+        return json.dumps(data, allow_nan=False).encode("ascii")
     except (TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"cannot be written as JSON: {error}") from error
 

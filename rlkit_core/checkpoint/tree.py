@@ -189,7 +189,7 @@ def decode_scalar(payload: Any, path: KeyPath) -> Any:
 
 def write_tree(encoded: EncodedTree, directory: Path, name: str) -> list[str]:
     """Write ``NAME.json`` and ``NAME.safetensors`` into ``directory``, flushed; return the file names."""
-    write_bytes(directory / f"{name}.json", strict_json.dumps(encoded.document, indent=None))
+    write_bytes(directory / f"{name}.json", strict_json.dumps(encoded.document, lines=False))
     write_tensors(directory / f"{name}.safetensors", encoded.tensors)
     return [f"{name}.json", f"{name}.safetensors"]
 

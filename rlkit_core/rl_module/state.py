@@ -12,14 +12,15 @@ from torch import nn
 from rlkit_core.errors import StateError
 
 
-def to_array(value: object) -> Any:
-    """Copy a tensor to a numpy array; bfloat16, which numpy lacks, stays a tensor (on the CPU)."""
+def to_array(value: object, *, copy: bool = True) -> Any:
+    """A tensor as a numpy array, a copy unless told otherwise; bfloat16, which numpy lacks, stays a CPU tensor."""
     if not isinstance(value, torch.Tensor):
         return value
     value = value.detach()
     if value.dtype is torch.bfloat16:
         return value.cpu().clone()
-    return np.array(value.cpu().numpy(), copy=True)
+    array = value.cpu().numpy()
+    return np.array(array, copy=True) if copy else array
 
 
 def under(name: str, attributes: Iterable[str]) -> bool:
@@ -27,9 +28,13 @@ def under(name: str, attributes: Iterable[str]) -> bool:
     return any(name == attribute or name.startswith(attribute + ".") for attribute in attributes)
 
 
-def nn_state(module: nn.Module, *, without: Collection[str] = ()) -> dict[str, Any]:
-    """Return name -> array of all parameters and persistent buffers, except those under ``without``."""
-    return {name: to_array(value) for name, value in module.state_dict().items() if not under(name, without)}
+def nn_state(module: nn.Module, *, without: Collection[str] = (), copy: bool = True) -> dict[str, Any]:
+    """Return name -> array of all parameters and persistent buffers, except those under ``without``.
+
+    Without ``copy`` the arrays of a module on the CPU share its memory.
+    """
+    state = module.state_dict()
+    return {name: to_array(value, copy=copy) for name, value in state.items() if not under(name, without)}
 
 
 def component_parts(module: object, trace: Collection[Mapping[str, Any]]) -> list[tuple[str, str]]:

@@ -127,6 +127,13 @@ class TorchRLModule(nn.Module, RLModule):
         """
         return nn_state(self, without=self._non_inference() if inference_only else ())
 
+    def get_state_to_save(self, not_components: Collection[str] = ()) -> dict[str, Any]:
+        """The same without a copy, unless a subclass has a state of its own making."""
+        if type(self).get_state is not TorchRLModule.get_state:
+            state: dict[str, Any] = super().get_state_to_save(not_components)
+            return state
+        return nn_state(self, copy=False)
+
     def set_state(self, state: Mapping[str, Any], *, strict: bool = True) -> None:
         """Copy arrays into the parameters and buffers, in place.
 

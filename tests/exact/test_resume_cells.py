@@ -54,8 +54,6 @@ def equal(one, other):
 
 def first_difference(one, other, where=""):
     """Where two documents differ first, and how."""
-    if where.startswith("/evaluation/") and where.endswith("/episodes"):  # its envs begin anew each time
-        return ""
     if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
         return next((d for k in one if (d := first_difference(one[k], other[k], f"{where}/{k}"))), "")
     if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):

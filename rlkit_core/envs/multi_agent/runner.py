@@ -403,7 +403,13 @@ class MultiAgentEnvRunner(Runner):
 
     def reset_envs(self) -> None:
         """Let the next :meth:`sample` begin with fresh episodes; each reset has seeds of its own."""
+        if self._to_resume is not None:  # episodes that are not gone on with count
+            self._set_numbers(self._to_resume["envs"].get("numbers", [env.number for env in self.envs]))
         self._to_reset = dict(enumerate(self.fresh_seeds()))
+
+    def _set_numbers(self, numbers: Sequence[int]) -> None:
+        for env, number in zip(self.envs, numbers, strict=True):
+            env.number = int(number)
 
     def _all_play(self) -> None:
         """Let every env play on, with fresh episodes."""
@@ -415,10 +421,12 @@ class MultiAgentEnvRunner(Runner):
 
     def get_open(self) -> dict[str, Any]:
         """See :meth:`Runner.get_open`."""
+        numbers = [env.number for env in self.envs]
         if len(self._to_reset) == self.num_envs:
-            return {"to_reset": list(self._to_reset.items())}
+            return {"to_reset": list(self._to_reset.items()), "numbers": numbers}
         return {
             "to_reset": list(self._to_reset.items()),
+            "numbers": numbers,
             "columns": {
                 module_id: {"example": actor.example, **actor.columns.get_state()}
                 for module_id, actor in self._actors.items()
@@ -440,6 +448,7 @@ class MultiAgentEnvRunner(Runner):
         self._noise_to_restore.update(noise)  # of the checkpoint, too
         self._actors, self._turn = {}, None
         self._to_reset = {int(n): seed for n, seed in state["to_reset"]}
+        self._set_numbers(state["numbers"])
         if "envs" not in state:
             return problems
         try:
