@@ -1,7 +1,7 @@
 """Half an hour of PPO and IMPALA with runners and learners in processes, envs that fail, and workers that are killed.
 
 Both algorithms train in turns in one process. Envs raise and return what does not fit, at random; every few seconds a
-worker (a runner, or one of PPO's two learners) gets SIGKILL. What must hold at the end:
+worker (a runner, or one of two learners) gets SIGKILL. What must hold at the end:
 
 - memory is flat: a line through the driver's resident memory after the warm-up rises by less than ``--limit`` percent
   of its median over the rest of the time; the same of all workers together, by less than twice that;
@@ -84,16 +84,16 @@ class Watch(threading.Thread):
     def __init__(self, every: float, seed: int) -> None:
         super().__init__(daemon=True)
         self.samples: list[dict[str, float]] = []
-        self.kills = 0
+        self.kills = self.rounds = 0  # a round: each algorithm has made an iteration
         self.over = threading.Event()
         self._every, self._random = every, random.Random(seed)
-        self._started = time.monotonic()
+        self._since = time.monotonic()
 
     def run(self) -> None:
         """Until :attr:`over`."""
-        next_kill = self._every
+        next_kill, healed = self._every, 1
         while not self.over.wait(SAMPLE_EVERY):
-            now = time.monotonic() - self._started
+            now = time.monotonic() - self._since
             below = children(os.getpid())
             self.samples.append(
                 {
@@ -106,11 +106,12 @@ class Watch(threading.Thread):
                     "shared": sum(1 for _ in SHM.iterdir()) if SHM.is_dir() else 0,
                 }
             )
-            if now >= next_kill:
+            if now >= next_kill and self.rounds > healed:  # two learners lost at once leave nobody to go on from
                 workers = [pid for pid in below if is_worker(pid)]
                 if workers:
                     os.kill(self._random.choice(workers), signal.SIGKILL)
                     self.kills += 1
+                    healed = self.rounds + 1
                 next_kill = now + self._random.uniform(0.5, 1.5) * self._every
 
 
@@ -125,7 +126,7 @@ def rise(samples: list[dict[str, float]], name: str) -> tuple[float, float]:
 
 
 def algorithms(seed: int) -> dict[str, Algorithm]:
-    """PPO with two runners and two learners, IMPALA with two runners and one learner."""
+    """PPO and IMPALA, each with two runners and two learners."""
     faults = {"chance": 1 / 1500, "bad_resets": 1 / 50}
     restarts = {
         "max_num_env_runner_restarts": 10**6,
@@ -146,7 +147,7 @@ def algorithms(seed: int) -> dict[str, Algorithm]:
         IMPALAConfig()
         .environment(Faulty, env_config=faults)
         .env_runners(num_env_runners=2, num_envs_per_env_runner=4)
-        .learners(num_learners=1)
+        .learners(num_learners=2)
         .training(lr=5e-4)
         .reporting(min_time_s_per_iteration=1.0)
         .rl_module(model_config={"fcnet_hiddens": [64, 64]})
@@ -156,7 +157,7 @@ def algorithms(seed: int) -> dict[str, Algorithm]:
     return {"ppo": ppo.build_algo(), "impala": impala.build_algo()}
 
 
-def train(built: dict[str, Algorithm], until: float) -> dict[str, dict[str, Any]]:
+def train(built: dict[str, Algorithm], watch: Watch, until: float) -> dict[str, dict[str, Any]]:
     """One iteration of each in turn until the time is over; what happened."""
     told: dict[str, dict[str, Any]] = {name: {"steps": 0, "iterations": 0, "returns": []} for name in built}
     while time.monotonic() < until:
@@ -168,6 +169,7 @@ def train(built: dict[str, Algorithm], until: float) -> dict[str, dict[str, Any]
             mine["iterations"] += 1
             mine["returns"].append(result["env_runners"]["episode_return_mean"])
             mine["faults"] = result["fault_tolerance"]
+        watch.rounds += 1
     return told
 
 
@@ -215,7 +217,7 @@ def main() -> int:
     watch = Watch(arguments.every, arguments.seed)
     watch.start()
     try:
-        told = train(built, time.monotonic() + 60 * arguments.minutes)
+        told = train(built, watch, time.monotonic() + 60 * arguments.minutes)
     finally:
         watch.over.set()
         watch.join()

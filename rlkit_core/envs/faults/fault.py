@@ -13,10 +13,10 @@ from rlkit_core.errors import EnvError, NonFiniteError
 
 _log = logging.getLogger("rlkit_core.envs")
 
-IN_A_ROW = 3
-"""An env that fails so often in a row at the same place is not begun anew."""
-ENOUGH = 1000
-"""Steps without a failure after which the next one is not in a row with the one before."""
+AT_ONCE, FEW = 3, 10
+"""An env that fails so often in a row at the same place, each time within so many steps, is not made anew."""
+IN_A_ROW, ENOUGH = 20, 1000
+"""The same where it lasts longer; in a row is what no episode's end and fewer steps than the second lie between."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
 """Seconds that an env rests which fails right after it was made anew; twice as long each time."""
 
@@ -57,9 +57,10 @@ class Fault:
 @define(eq=False)
 class _Streak:
     place: Hashable
+    at_once: int  # failures at that place that came soon
     count: int  # failures at that place
     failures: int  # at any place
-    at: int  # when the last restart was, in steps of the env
+    at: int  # when the last fresh episode began, in steps of the env
 
 
 class Restarts:
@@ -81,13 +82,14 @@ class Restarts:
         self._told: set[Hashable] = set()
         self.count = 0
 
-    def take(self, fault: Fault, *, now: int, began: int) -> None:
+    def take(self, fault: Fault, *, now: int, began: int, anew: int | None = None) -> None:
         """Count a failure whose env is about to be made anew, after a pause if it comes right after the last.
 
         Args:
             fault: what happened.
             now: how many steps the env has taken in all, that one included.
             began: at how many its open episode began.
+            anew: at how many the fresh one begins; ``now`` unless given.
 
         Raises:
             EnvError, NonFiniteError: the failure, where envs are not begun anew, or this one not once more.
@@ -96,13 +98,18 @@ class Restarts:
             raise fault.error
         streak, place = self._streaks.get(fault.env), fault.place
         if streak is None or began > streak.at or now - streak.at >= ENOUGH:
-            streak = _Streak(place, 0, 0, now)
-        elif streak.place != place:
-            streak = _Streak(place, 0, streak.failures, now)
-        streak.count, streak.failures, streak.at = streak.count + 1, streak.failures + 1, now
+            streak = _Streak(place, 0, 0, 0, 0)
+            soon = True
+        else:
+            soon = now - streak.at <= FEW
+            if streak.place != place:
+                streak = _Streak(place, 0, 0, streak.failures, 0)
+        streak.count, streak.failures = streak.count + 1, streak.failures + 1
+        streak.at_once = streak.at_once + 1 if soon else 1
+        streak.at = now if anew is None else anew
         self._streaks[fault.env] = streak
-        if streak.count >= IN_A_ROW:
-            raise _with(fault.error, f"it has failed so {IN_A_ROW} times in a row, made anew each time")
+        if streak.at_once >= AT_ONCE or streak.count >= IN_A_ROW:
+            raise _with(fault.error, f"it has failed so {streak.count} times in a row, made anew each time")
         if self.count >= self._cap:
             raise _with(
                 fault.error,
@@ -118,8 +125,8 @@ class Restarts:
             fault.error,
             exc_info=fault.error.__cause__ if new else None,
         )
-        if streak.failures > 1:
-            time.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (streak.failures - 2)))
+        if streak.failures > 1 and soon:
+            time.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (streak.at_once - 2)))
 
 
 def _with(error: EnvError | NonFiniteError, why: str) -> EnvError | NonFiniteError:

@@ -138,7 +138,7 @@ class Mender:
                 raise error
             began = self._episode_began(n, t, buffers)
             self._forget(buffers, Patch(n, t, stop), finals)
-            self._renew(Fault(n, error), stop, began, buffers.obs_rows[stop])
+            self._renew(Fault(n, error), stop, began, buffers.obs_rows[stop], failed=t + 1)
         return [n for n, _, _ in found]
 
     def blame(self, buffers: RolloutBuffers, start: int, stop: int) -> None:
@@ -175,18 +175,19 @@ class Mender:
             infos[:] = kept
         finals[:] = [(at, final) for at, final in finals if at % envs != n or not start <= at // envs < stop]
 
-    def _renew(self, fault: Fault, t: int, began: int, rows: Nested) -> None:
-        """Let an env that failed begin anew in row t, and write what it shows into ``rows``."""
+    def _renew(self, fault: Fault, t: int, began: int, rows: Nested, *, failed: int | None = None) -> None:
+        """Let an env that failed (before row ``failed``) begin anew in row t, and write what it shows into ``rows``."""
         n, now = fault.env, self._now + t
+        when = now if failed is None else self._now + failed
         while True:
-            self._restarts.take(fault, now=now, began=began)
-            failed = self._env.restart(n, self._seed(n), rows)
-            if failed is None:
+            self._restarts.take(fault, now=when, began=began, anew=now)
+            again = self._env.restart(n, self._seed(n), rows)
+            if again is None:
                 error = self._checks.at_reset(rows, n)
                 if error is None:
                     return
-                failed = Fault(n, error, at_reset=True)
-            fault, began = failed, now
+                again = Fault(n, error, at_reset=True)
+            fault, began, when = again, now, now
 
     def _seed(self, n: int) -> int:
         seed = None if self._next_seed is None else self._next_seed(n)
