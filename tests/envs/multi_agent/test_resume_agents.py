@@ -140,7 +140,12 @@ LAYOUTS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def named(layout: dict[str, Any]) -> str:
+    """The layout in a test's id, which is the same in every process: functions by their names."""
+    return str({key: getattr(value, "__qualname__", value) for key, value in layout.items()})
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=named)
 @pytest.mark.parametrize("pieces", [(3, 1, 7, 5, 20), (40, 2, 30)], ids=str)
 def test_another_runner_goes_on_to_the_last_bit(layout, pieces, caplog) -> None:
     made = config(**layout).prepared()
