@@ -49,14 +49,17 @@ def read_tensors(path: Path, entry: object = None) -> tuple[dict[str, torch.Tens
     try:
         with open(path, "rb", buffering=0) as file:
             reader = files.HashingReader(file)
-            found = _read(reader, size, str(path))
-            if reader.rest():
-                raise CheckpointError(f"{path} is damaged: it has grown while it was read")
+            try:
+                found = _read(reader, size, str(path))
+                if reader.rest():
+                    raise CheckpointError(f"{path} is damaged: it has grown while it was read")
+            finally:
+                hashed = reader.close()
     except (OSError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{path} is damaged: {type(error).__name__}: {error}") from error
-    if sha256 is not None and reader.sha256 != sha256:
+    if sha256 is not None and hashed != sha256:
         raise CheckpointError(f"{path} is damaged: its SHA-256 is not the one recorded at the save")
     return found
 

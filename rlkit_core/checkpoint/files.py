@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import os
 import re
@@ -11,6 +12,7 @@ import shutil
 import socket
 import stat
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from io import RawIOBase
 from pathlib import Path
@@ -133,10 +135,18 @@ def recorded(path: Path, entry: object) -> tuple[str, int]:
 
 
 class HashingReader:
-    """Reads a file from its beginning to its end, each part into memory of its own, and hashes what it reads."""
+    """Reads a file from its beginning to its end, each part into memory of its own, and hashes what it reads.
+
+    Large parts are hashed beside the reading, by a thread of their own.
+    """
 
     def __init__(self, file: RawIOBase) -> None:
+        import torch
+
         self._file, self._digest = file, hashlib.sha256()
+        self._allocate = functools.partial(torch.empty, dtype=torch.uint8)  # numpy asks for huge pages, which are slow
+        self._worker: ThreadPoolExecutor | None = None
+        self._hashed: list[Future[None]] = []
 
     def read(self, count: int) -> np.ndarray[Any, Any]:
         """The next bytes, ``[count]`` uint8.
@@ -144,23 +154,38 @@ class HashingReader:
         Raises:
             ValueError: there are fewer.
         """
-        data = np.empty(count, np.uint8)
+        data: np.ndarray[Any, Any] = self._allocate(count).numpy()
         view, at = data.data, 0
         while at < count:
             got = self._file.readinto(view[at : at + _BLOCK])
             if not got:
                 raise ValueError("it ends too early")
-            self._digest.update(view[at : at + got])
+            self._hash(view[at : at + got], beside=count > 8 * _BLOCK)
             at += got
         return data
+
+    def _hash(self, part: memoryview, *, beside: bool) -> None:
+        if beside:
+            self._worker = self._worker or ThreadPoolExecutor(1)
+            self._hashed.append(self._worker.submit(self._digest.update, part))
+        else:
+            self._wait()
+            self._digest.update(part)
+
+    def _wait(self) -> None:
+        while self._hashed:
+            self._hashed.pop(0).result()
 
     def rest(self) -> bool:
         """Whether there is more."""
         return bool(self._file.read(1))
 
-    @property
-    def sha256(self) -> str:
-        """The hash of what was read."""
+    def close(self) -> str:
+        """End it; the hash of what was read."""
+        self._wait()
+        if self._worker is not None:
+            self._worker.shutdown()
+            self._worker = None
         return self._digest.hexdigest()
 
 

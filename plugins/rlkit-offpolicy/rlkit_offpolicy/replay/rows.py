@@ -92,6 +92,8 @@ class RowStore:
 
     def grow(self, rows: int) -> None:
         """Make room for ``rows`` rows in all; those there stay where they are."""
+        if rows <= self.tensor.shape[0]:
+            return
         bigger = torch.empty((rows, *self.shape), dtype=self.dtype)
         bigger[: self.tensor.shape[0]] = self.tensor
         self._set(bigger)
