@@ -8,7 +8,8 @@ import inspect
 import operator
 import os
 import tempfile
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
 
@@ -27,7 +28,7 @@ from rlkit_core.checkpoint.saved_component import (
 from rlkit_core.checkpoint.strict_json import key_path
 from rlkit_core.checkpoint.tree import encode_tree
 from rlkit_core.checkpoint.trust import class_ref, distribution_of, refs_in, resolve_class
-from rlkit_core.errors import CheckpointError
+from rlkit_core.errors import CheckpointError, RLKitError
 from rlkit_core.plugins.discovery import CORE
 from rlkit_core.plugins.host import default_host
 from rlkit_core.plugins.used.lock import Lock, Used, foundation, listed
@@ -301,7 +302,8 @@ class Checkpointable(abc.ABC):
         self._restore_components(snapshot, done, strict)
         takes = () if strict else inspect.signature(self.set_state).parameters.values()
         lenient = any(p.name == "strict" or p.kind is p.VAR_KEYWORD for p in takes)
-        self.set_state(state, **({"strict": False} if lenient else {}))
+        with _naming(f"the state of {class_ref(type(self))} in the checkpoint is not one that it takes"):
+            self.set_state(state, **({"strict": False} if lenient else {}))
         present = self._restore_components(snapshot, done, strict)
         if not strict:
             return
@@ -368,7 +370,9 @@ class Checkpointable(abc.ABC):
             )
         args, stored = _ctor_arguments(snapshot, found, kwargs, allowed)
         own = Pinned.from_trace(snapshot.metadata.get("component_trace"))
-        with snapshot.as_built_before(), for_next_module(own):
+        said = f"{snapshot.class_ref} is not built from the constructor arguments in {CLASS_FILE}"
+        about_it = nullcontext() if kwargs else _naming(said)  # the caller's own arguments may be what is wrong
+        with snapshot.as_built_before(), for_next_module(own), about_it:
             instance: Self = cast("type[Self]", found).rebuilt(args, stored)
         instance.restore_snapshot(snapshot, strict=strict)
         return instance
@@ -416,6 +420,17 @@ class Checkpointable(abc.ABC):
         if name in listed:
             return None
         return [c[len(name) + 1 :] for c in listed if c.startswith(name + "/")] or None
+
+
+@contextmanager
+def _naming(what: str) -> Iterator[None]:
+    """Let what somebody's code makes of data that it does not expect be a CheckpointError that says which data."""
+    try:
+        yield
+    except RLKitError:
+        raise
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+        raise CheckpointError(f"{what}: {type(error).__name__}: {error}") from error
 
 
 def _classes_in(ctor: object) -> Lock:

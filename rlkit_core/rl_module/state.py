@@ -108,8 +108,12 @@ def load_nn_state(
             continue
         value = state[name]
         if isinstance(target, torch.Tensor):
-            value = value if isinstance(value, torch.Tensor) else torch.from_numpy(_writable(value))
-            if value.shape != target.shape:
+            value = value if isinstance(value, torch.Tensor) else _tensor_of(value)
+            if value is None:
+                wrong.append(f"{name} is an array here and {_kind(state[name])} in the state")
+            elif value.is_complex() and not target.is_complex():
+                wrong.append(f"{name} is {target.dtype} here and {value.dtype} in the state")
+            elif value.shape != target.shape:
                 wrong.append(f"{name} is {tuple(target.shape)} here and {tuple(value.shape)} in the state")
         values[name] = value
     if wrong:
@@ -125,10 +129,17 @@ def load_nn_state(
         module.load_state_dict(values, strict=False)
 
 
-def _writable(value: object) -> np.ndarray[Any, Any]:
-    """``value`` as an array that torch takes without a warning; a copy only where it is read-only."""
-    array = np.asarray(value)
-    return array if array.flags.writeable else array.copy()
+def _tensor_of(value: object) -> torch.Tensor | None:
+    """``value`` as a tensor, a copy only where it is a read-only array; None where it holds no numbers."""
+    try:
+        array = np.asarray(value)
+        return torch.from_numpy(array if array.flags.writeable else array.copy())
+    except (TypeError, ValueError):
+        return None
+
+
+def _kind(value: object) -> str:
+    return f"{value.dtype} numbers" if isinstance(value, np.ndarray) else f"a {type(value).__name__}"
 
 
 def _listed(names: list[str]) -> str:

@@ -54,7 +54,7 @@ class Pinned:
         """The choices that a checkpoint tells of; what is no choice is passed over."""
         rows = [row for row in (trace if isinstance(trace, list) else ()) if isinstance(row, Mapping)]
         rows = [row for row in rows if all(isinstance(row.get(name), str) for name in _NAMED)]
-        return cls({(r["kind"], r["slot"], tuple(map(str, r.get("path", ())))): _of_row(r) for r in rows})
+        return cls({(r["kind"], r["slot"], tuple(map(str, _list_of(r, "path")))): _of_row(r) for r in rows})
 
     def __bool__(self) -> bool:
         return bool(self._by_place)
@@ -92,8 +92,13 @@ def _of_choice(choice: Choice) -> _Before:
     return _Before(choice.id, origin.distribution, origin.version, choice.rule, choice.considered, component)
 
 
+def _list_of(row: Mapping[str, Any], name: str) -> Sequence[Any]:
+    value = row.get(name)
+    return value if isinstance(value, list | tuple) else ()
+
+
 def _of_row(row: Mapping[str, Any]) -> _Before:
-    considered = [c for c in row.get("considered", ()) if isinstance(c, list | tuple) and len(c) == 2]
+    considered = [c for c in _list_of(row, "considered") if isinstance(c, list | tuple) and len(c) == 2]
     told = tuple((str(name), str(why)) for name, why in considered)
     return _Before(row["id"], row["distribution"], row["version"], row["rule"], told)
 
