@@ -184,7 +184,7 @@ def verdict(watch: Watch, told: dict[str, dict[str, Any]], limit: float) -> tupl
             problems.append(f"{name} has grown by {percent:.1f} % (limit {allowed:g} %)")
     for name in ("workers", "files", "threads", "shared"):
         rest = [one[name] for one in watch.samples[int(len(watch.samples) * WARM_UP) :]]
-        # What belonged to dead workers is freed with the next full garbage collection: what counts is what is left then.
+        # What belonged to dead workers is freed with the next full garbage collection: the least is what stays.
         first, last = (min(half) for half in (rest[: len(rest) // 2], rest[len(rest) // 2 :]))
         figures[name] = {"first_half": first, "second_half": last}
         if last > first + 2:
