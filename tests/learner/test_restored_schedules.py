@@ -280,3 +280,69 @@ def test_a_part_of_a_state_leaves_schedules_alone():
     updates(saved, 0, 5)
     other.set_state(saved.get_state(components="rl_module"))
     assert other.schedule.get_current_value() == 1.0
+
+
+def of_rate(lr):
+    spec = RLModuleSpec(DiscreteBCTorchModule, OBS, ACT, model_config={"fcnet_hiddens": [8]})
+    config = (
+        ACConfig()
+        .training(lr=lr, grad_clip=None)
+        .learners(learner_class=BCTorchLearner)
+        .rl_module(rl_module_spec=spec)
+        .debugging(seed=1)
+    )
+    learner = config.build_learner()
+    learner.build()
+    return learner
+
+
+def options(learner):
+    return learner.get_optimizer().param_groups[0]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "at_once"),
+    [
+        (1e-3, 1e-5, 1e-5),
+        (1e-3, [[0, 0.1], [540, 0.0]], 0.05),  # the state is of 270 env steps
+        ([[0, 0.1], [540, 0.0]], 1e-5, 1e-5),
+        ([[0, 0.1], [540, 0.0]], [[0, 0.2], [540, 0.0]], 0.1),
+        ([[0, 0.1], [540, 0.0]], [[0, 0.1], [540, 0.0]], 0.05),
+    ],
+)
+def test_a_rate_that_the_config_changes_on_resume_counts(before, now, at_once):
+    saved, restored = of_rate(before), of_rate(now)
+    updates(saved, 0, 3)
+    restored.set_state(saved.get_state())
+    assert options(restored)["lr"] == pytest.approx(at_once)
+    again = of_rate(now)  # and goes on counting when that one is saved in its turn
+    again.set_state(restored.get_state())
+    assert options(again)["lr"] == pytest.approx(at_once)
+
+
+def test_a_rate_that_somebody_set_while_it_trained_is_restored():
+    saved, restored = of_rate(1e-3), of_rate(1e-3)
+    options(saved)["lr"] = 7e-4
+    restored.set_state(saved.get_state())
+    assert options(restored)["lr"] == 7e-4
+
+
+class Decayed(BCTorchLearner):
+    decay = 0.1
+
+    def configure_optimizers_for_module(self, module_id, config=None):
+        params = self.get_parameters(self.module[module_id])
+        adam = torch.optim.AdamW(params, weight_decay=self.decay)
+        self.register_optimizer(module_id=module_id, optimizer=adam, params=params, lr_or_lr_schedule=1e-3)
+
+
+class Undecayed(Decayed):
+    decay = 0.0
+
+
+def test_any_option_of_an_optimizer_that_is_another_now_counts():
+    saved, restored = learner_of(Decayed), learner_of(Undecayed)
+    options(saved)["betas"] = (0.5, 0.9)
+    restored.set_state(saved.get_state())
+    assert options(restored)["weight_decay"] == 0.0
+    assert options(restored)["betas"] == (0.5, 0.9)

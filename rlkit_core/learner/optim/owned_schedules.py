@@ -74,6 +74,8 @@ class OwnedSchedules:
         at = state["at"]
         for name, scheduler in self.named().items():
             scheduler.update(at.get(name, self.timestep))
+        for registered in self._optimizers:
+            registered.follow_schedule()
 
 
 def _walk(value: object, path: str, seen: set[int], depth: int) -> Iterator[tuple[str, Scheduler]]:

@@ -39,6 +39,7 @@ class RegisteredOptimizer:
         flat: one flat buffer per parameter group, or None for a group that cannot be flattened.
         step: does what ``optimizer.step()`` does.
         rate_key: where its learning rate is logged.
+        rate_is_new: its state was restored from one that was registered with another learning rate.
         layout: another number whenever its parameters, their buffers or moments become other tensors.
     """
 
@@ -54,6 +55,8 @@ class RegisteredOptimizer:
     flat: list[FlatParameters | None] = field(factory=list)
     step: Callable[..., Any] = field(init=False)
     rate_key: BlockKeys = field(init=False)
+    rate_is_new: bool = field(init=False, default=False)
+    _options: list[dict[str, Any]] = field(init=False, factory=list)
     _ids: list[int] = field(init=False)
     layout: int = field(init=False, factory=_LAYOUTS.__next__)
 
@@ -61,6 +64,26 @@ class RegisteredOptimizer:
         self.step = self.optimizer.step
         self._ids = list(map(id, self._registered()))
         self.rate_key = (((self.module_id, f"{self.short_name}_learning_rate"), "last"),)
+
+    def note_options(self) -> None:
+        """Keep the options that it begins with: where a state began with the same, what it was changed to counts."""
+        self._options = [self._plain_options(group) for group in self.optimizer.param_groups]
+        for options in self._options:
+            if self.schedule is not None:
+                options["lr"] = self.schedule.points
+
+    def _begun_otherwise(self, options: Sequence[dict[str, Any]]) -> list[set[str]]:
+        """For each group the names of options that it began with and that are others in ``options``."""
+        known = [*options, *[{}] * len(self.optimizer.param_groups)]
+        mine = [*self._options, *[{}] * len(self.optimizer.param_groups)]
+        return [
+            {name for name, value in before.items() if name in own and own[name] != value}
+            for before, own, _ in zip(known, mine, self.optimizer.param_groups, strict=False)
+        ]
+
+    @staticmethod
+    def _plain_options(group: dict[str, Any]) -> dict[str, Any]:
+        return {k: _plain(v) for k, v in group.items() if k != "params"}
 
     def owns(self, parameter: Tensor) -> bool:
         """Whether it steps ``parameter``."""
@@ -183,15 +206,16 @@ class RegisteredOptimizer:
         """``{"module_id", "groups": [hyperparameters and one state per parameter]}``, tensors on the CPU."""
         groups = []
         for group in self.optimizer.param_groups:
-            options = {k: _plain(v) for k, v in group.items() if k != "params"}
-            groups.append({"options": options, "state": self._group_state(group)})
-        state: dict[str, Any] = {"module_id": self.module_id, "groups": groups}
+            groups.append({"options": self._plain_options(group), "state": self._group_state(group)})
+        state: dict[str, Any] = {"module_id": self.module_id, "groups": groups, "begun_with": self._options}
         if self.torch_schedules is not None:
             state["torch_schedules"] = self.torch_schedules.get_state()
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Continue from :meth:`get_state`.
+
+        An option that was registered with another value than in the state, because the config says so now, is kept.
 
         Raises:
             CheckpointError: the parameters are not those of the state.
@@ -209,10 +233,15 @@ class RegisteredOptimizer:
                     raise CheckpointError(
                         f"optimizer {self.name!r}: {name!r} in the state has shapes {seen}, expected {shapes}"
                     )
+        kept = self._begun_otherwise(state.get("begun_with", ()))
+        self.rate_is_new = any("lr" in names for names in kept)
+        for group, saved, own in zip(groups, state["groups"], kept, strict=True):
             for option, value in saved["options"].items():
-                if option in group and isinstance(group[option], Tensor):
+                if option not in group or option in own:
+                    continue
+                if isinstance(group[option], Tensor):
                     group[option].fill_(value)
-                elif option in group:
+                else:
                     group[option] = tuple(value) if isinstance(group[option], tuple) else value
         for group, saved in zip(groups, state["groups"], strict=True):
             self._set_group_state(group, saved["state"])
@@ -221,6 +250,11 @@ class RegisteredOptimizer:
         self.layout = next(_LAYOUTS)  # the moments may be other tensors now
         if self.torch_schedules is not None and "torch_schedules" in state:
             self.torch_schedules.set_state(state["torch_schedules"])
+
+    def follow_schedule(self) -> None:
+        """Take the learning rate from the schedule, where a restored state had another one."""
+        if self.rate_is_new and self.schedule is not None:
+            set_lr(self.optimizer, self.schedule.get_current_value())
 
     def _buffers(self) -> list[FlatParameters | None]:
         return self.flat or [None] * len(self.optimizer.param_groups)
@@ -305,7 +339,7 @@ def make_registered(
     elif lr_or_lr_schedule is not None:
         schedule = Scheduler(lr_or_lr_schedule)
     name = optimizer_name or DEFAULT_OPTIMIZER
-    return RegisteredOptimizer(
+    registered = RegisteredOptimizer(
         name=f"{module_id}_{name}",
         module_id=module_id,
         short_name=name,
@@ -314,3 +348,5 @@ def make_registered(
         schedule=schedule,
         torch_schedules=torch_schedules,
     )
+    registered.note_options()
+    return registered

@@ -62,6 +62,11 @@ class Scheduler:
         self.value: Tensor = torch.tensor(self._current, dtype=torch.float32, device=device)
 
     @property
+    def points(self) -> list[list[float]]:
+        """``[[t0, v0], [t1, v1], ...]``; one of them where it never changes."""
+        return [[t, v] for t, v in zip(self._times, self._values, strict=True)]
+
+    @property
     def is_constant(self) -> bool:
         """Whether it never changes."""
         return len(self._times) == 1
