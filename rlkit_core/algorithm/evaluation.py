@@ -158,6 +158,7 @@ def _said_if_cut(results: dict[str, Any], config: AlgorithmConfig) -> dict[str, 
     if cut:
         warnings.warn(
             f"{cut} of {cut + results['num_episodes']} evaluation episodes did not end and were cut "
+            "because their env failed or took longer than allowed "
             f"(evaluation_max_steps_per_episode={steps}, evaluation_sample_timeout_s={seconds}); returns are those of "
             "the others. Give the env a time limit (environment(env_config={'max_episode_steps': 500}) for an id of "
             "gymnasium's), or raise these bounds: evaluation(...)",
