@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 import gymnasium as gym
@@ -19,9 +20,10 @@ class RandomEnv(gym.Env[Any, Any]):
 
     def __init__(self, config: Mapping[str, Any] | None = None) -> None:
         config = dict(config or {})
-        self.observation_space = config.get("observation_space", gym.spaces.Box(-1.0, 1.0, (2,)))
+        # Its own copies: envs made with one config would draw from one generator, each depending on the others.
+        self.observation_space = deepcopy(config.get("observation_space", gym.spaces.Box(-1.0, 1.0, (2,))))
         self.action_space = config.get("action_space", gym.spaces.Discrete(2))
-        self.reward_space = config.get("reward_space", gym.spaces.Box(0.0, 1.0, ()))
+        self.reward_space = deepcopy(config.get("reward_space", gym.spaces.Box(0.0, 1.0, ())))
         self.p_terminated = float(config.get("p_terminated", 0.1))
         self.max_episode_len = config.get("max_episode_len")
         self.check_action_bounds = bool(config.get("check_action_bounds", False))

@@ -87,7 +87,7 @@ def test_doctor_lists_services_of_every_kind(site, rlkit):
     assert set(found) == {kind.replace("_", " ") for kind in SERVICE_KINDS}
     # What a decoder lacks is said of the kinds that have a contract; nothing is asked of a framework yet.
     assert {what for what, state in found.items() if state == "failed"} == {
-        "executor", "step engine", "writer", "callbacks", "env wrapper"
+        "executor", "learner group", "step engine", "writer", "callbacks", "env wrapper"
     }  # fmt: skip
 
 

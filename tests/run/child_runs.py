@@ -211,6 +211,7 @@ def wait(pid):
 
 def serve():
     torch.set_num_threads(1)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests may run under nohup, which runs would rightly respect
     for line in sys.stdin:
         request = json.loads(line)
         if "wait" in request:

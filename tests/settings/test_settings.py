@@ -59,19 +59,19 @@ def test_one_line_gives_everything() -> None:
 
 @attrs.define
 class ShortConfig(AlgorithmConfig):
-    toy_replay: bool = setting(True, section="environment", short="replay", help="Toys again.", converter=boolean)
+    toy_keep: bool = setting(True, section="environment", short="keep", help="Keep toys.", converter=boolean)
 
 
 def test_a_short_name_is_the_sections_own_and_two_sections_may_have_the_same() -> None:
-    config = ShortConfig().environment(replay=False).checkpointing(replay="last", every="10 iterations", keep=1)
-    assert (config.toy_replay, config.checkpoint_replay) == (False, "last")
+    config = ShortConfig().environment(keep=False).checkpointing(replay="last", every="10 iterations", keep=1)
+    assert (config.toy_keep, config.checkpoint_replay) == (False, "last")
     assert (config["checkpoint_every"], config.checkpoint_keep, config.checkpoint_best) == ("10 iterations", 1, True)
     assert set(inspect.signature(AlgorithmConfig.checkpointing).parameters) >= {"every", "keep", "best", "replay"}
     assert "keep (int): How many" in (AlgorithmConfig.checkpointing.__doc__ or "")
     assert config.copy().update_from_dict({"checkpoint_keep": 2}).checkpoint_keep == 2
     assert ShortConfig.from_json(config.to_json()).diff(config) == {}
-    with pytest.raises(UnknownSettingError, match="has no setting 'replay'"):
-        config.update_from_dict({"replay": False})
+    with pytest.raises(UnknownSettingError, match="has no setting 'keep'"):
+        config.update_from_dict({"keep": False})
     with pytest.raises(UnknownSettingError, match=r"training\(\) has no setting 'keep'"):
         config.training(keep=2)
     with pytest.raises(ConfigError, match="is given too; keep one of them"):

@@ -139,6 +139,7 @@ def test_a_killed_runner_is_started_again_with_the_current_weights(tmp_path, how
             "num_healthy_env_runners": 2,
             "num_env_runner_restarts": 1,
             "num_env_runners_lost": 0,
+            "num_env_restarts": 0,
         }
         assert len(group.foreach_env_runner(lambda runner: runner.worker_index)) == 2
     finally:

@@ -83,7 +83,7 @@ def spread_in_turns() -> Any:
 def through_files(state: Any) -> Any:
     """As a checkpoint gives it back."""
     encoded = encode_tree(state)
-    document = strict_json.loads(strict_json.dumps(encoded.document, indent=None), "state.json")
+    document = strict_json.loads(strict_json.dumps(encoded.document), "state.json")
     return decode_tree(EncodedTree(document, {name: tensor.clone() for name, tensor in encoded.tensors.items()}))
 
 
