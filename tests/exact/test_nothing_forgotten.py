@@ -25,7 +25,8 @@ ASIDE = {
     r"^/replay_buffers/.*/(_drawn_|_seen/|_rows/|_sequences/|last_indices|_prefix|_state_rows_in)": "of the last batch",
     r"^/replay_buffers/.*/(array|tensor|_free)$": "has unused places; checkpoints are compared elsewhere",
     r"^/_stateless/": "made again",
-    r"/_local/(_mender|steps|_reports|_rows|env|envs|_first_env|_actors|loop|stats|_to_reset|_episode_seeds/_ahead)": "of the "
+    r"/_local/_mender/": "what has failed, and where an env began, for messages",
+    r"/_local/(steps|_reports|_rows|env|envs|_first_env|_actors|loop|stats|_to_reset|_episode_seeds/_ahead)": "of the "
     "last rollout, of open episodes, and seeds drawn in advance",
 }
 CELLS = [cell for cell in some_cells() if not cell.processes]
