@@ -8,6 +8,8 @@ from faulty_training import reach_level, train_under_fire, with_faults
 from rlkit_appo import APPOConfig
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_steps_add_up():
     config = (
         APPOConfig()
