@@ -86,8 +86,8 @@ class ResultLog:
                 self._entries.append(_Entry(record, make, make(self._run_dir, resume_at)))
 
             if not self._watched(algorithm, record, "when it was made", add):
-                self._say(f"the result writer {record.name!r} of {record.origin.distribution} could not be made and is "
-                          "left out; the log says why")  # fmt: skip
+                whose = f"{record.name!r} of {record.origin.distribution}"
+                self._say(f"the result writer {whose} could not be made and is left out; the log says why")
 
     def write(self, algorithm: Algorithm, result: Mapping[str, Any]) -> None:
         """Hand a result to every writer, after those that wait."""

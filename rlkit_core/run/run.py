@@ -276,8 +276,8 @@ class Run:
             self._describe(algorithm, self.run_dir)
         except OSError as error:
             reason = error.strerror or error
-            raise ConfigError(f"the run folder {self.run_dir} cannot be written ({reason}); make room, or choose "
-                              "another with --run-dir") from error  # fmt: skip
+            problem = f"the run folder {self.run_dir} cannot be written ({reason})"
+            raise ConfigError(f"{problem}; make room, or choose another with --run-dir") from error
         keeper = CheckpointKeeper(
             self.run_dir,
             algorithm.config,
