@@ -159,6 +159,16 @@ def test_a_killed_learner_is_started_again(pair):
     pair.remove_module("p1")
 
 
+def test_a_survivor_that_dies_while_its_state_is_asked_for_is_not_the_last_one(pair):
+    restarts = pair.get_stats()["num_learner_restarts"]
+    expected = pair.foreach_learner(weights_of)[1]
+    pair._team.actors[0].call(lambda learner: setattr(learner, "get_state", lambda: os.kill(os.getpid(), 9))).result()
+    pair._team.disband()
+    assert all(torch.equal(found, expected) for found in pair.foreach_learner(weights_of))
+    assert pair.get_stats()["num_learner_restarts"] == restarts + 1
+    assert_equal_everywhere(pair)
+
+
 def test_a_learner_that_does_not_come_back_is_ended(pair, monkeypatch):
     monkeypatch.setattr("rlkit_processes.learners.team.PATIENCE", 0.5)
     pair._team.executor._stop_timeout = 0.5

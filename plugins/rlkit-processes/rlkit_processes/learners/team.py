@@ -250,9 +250,20 @@ class Team(ActorGroup[Learner]):
         Raises:
             ActorError: no learner survived, or there were too many restarts.
         """
-        if not self.broken:
-            return
-        dead = self.dead
+        while self.broken:
+            dead = self.dead
+            try:
+                self._come_together(dead)
+            except RestartRefusedError as refused:
+                raise ActorError(
+                    f"learner {dead[0]} of {self.size} is gone, and {refused}; {self._remedy()}. How it ended: "
+                    f"{self._end_of(dead[0])}"
+                ) from None
+            except ActorError:
+                if set(self.dead) <= set(dead):
+                    raise  # and not because one more has died meanwhile
+
+    def _come_together(self, dead: Sequence[int]) -> None:
         if len(dead) == self.size:
             raise ActorError(
                 f"no learner of {self.size} is left, so there is no state to go on from; {self._remedy()}. The first "
@@ -263,13 +274,7 @@ class Team(ActorGroup[Learner]):
         made, state, report_dir = self.actors[survivor].call(_recipe).result()
         self._config = made["config"].copy(copy_frozen=False).change({"local_gpu_idx": self._gpu})
         self._module_spec = made["module_spec"]
-        try:
-            self.restart(dead)
-        except RestartRefusedError as refused:
-            raise ActorError(
-                f"learner {dead[0]} of {self.size} is gone, and {refused}; {self._remedy()}. How it ended: "
-                f"{self._end_of(dead[0])}"
-            ) from None
+        self.restart(dead)
         others = [actor for index, actor in enumerate(self.actors) if index != survivor]
         for future in [actor.call(_take_over, state, report_dir) for actor in others]:
             future.result()
