@@ -22,6 +22,7 @@ from rlkit_core.data.nested import Nested, leaves
 from rlkit_core.data.sequences import max_seq_len
 from rlkit_core.distributions.noise import NoiseProcess
 from rlkit_core.envs.faults.mending import Finals, Mender
+from rlkit_core.envs.faults.own_type import retold
 from rlkit_core.envs.finite_checks import CHECK_EVERY
 from rlkit_core.envs.memory import ActingMemory, Bools
 from rlkit_core.envs.resume.history import ActionHistory
@@ -240,7 +241,7 @@ class ActingLoop:
                     mender.blame(buffers, t // CHECK_EVERY * CHECK_EVERY, taken)
                 if taken > t or not self._look(buffers, taken, finals):
                     if isinstance(error, EnvError):
-                        raise EnvError(f"{error} (step {t} of this rollout, {self._where})") from error.__cause__
+                        raise retold(error, f"{error} (step {t} of this rollout, {self._where})") from error.__cause__
                     raise
         return finals
 

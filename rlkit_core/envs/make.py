@@ -11,6 +11,7 @@ from typing import Any, TypeGuard
 
 import gymnasium as gym
 
+from rlkit_core.envs.faults.own_type import told
 from rlkit_core.envs.naming.kinds import kind_of
 from rlkit_core.envs.naming.names import creator_named, make_from_module, make_with_agents
 from rlkit_core.errors import EnvError, did_you_mean
@@ -63,7 +64,7 @@ def make_env(
     try:
         made = creator(settings) if takes_config_dict(creator) else creator(**settings)
     except Exception as error:
-        raise EnvError(f"env {name} could not be made with env_config={settings!r}: {error}") from error
+        raise told(f"env {name} could not be made with env_config={settings!r}: {error}", error) from error
     if not hasattr(made, "step") or not hasattr(made, "reset"):
         raise EnvError(f"env {name} gave a {type(made).__name__}, which has no reset() and step()")
     return made  # type: ignore[no-any-return]
@@ -135,7 +136,7 @@ def _make_registered(env_id: str, settings: dict[str, Any], kwargs: dict[str, An
         # A TypeError is also what gymnasium says of an env that is none of its own kind.
         with_agents = make_with_agents(env_id, settings) if isinstance(error, TypeError) else None
         if with_agents is None:
-            raise EnvError(f"env {env_id!r} could not be made with env_config={settings!r}: {error}") from error
+            raise told(f"env {env_id!r} could not be made with env_config={settings!r}: {error}", error) from error
         return with_agents
     if kind_of(env.unwrapped) == "single":
         return env

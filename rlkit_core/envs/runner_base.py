@@ -21,7 +21,7 @@ from rlkit_core.envs.events import EpisodeReport
 from rlkit_core.envs.faults.fault import Restarts
 from rlkit_core.envs.resume.promise import not_exact_by_config
 from rlkit_core.envs.resume.seeds import EpisodeSeeds
-from rlkit_core.errors import ConfigError
+from rlkit_core.errors import ConfigError, EnvError
 from rlkit_core.plugins.using import names_plugins
 from rlkit_core.rl_module import MultiRLModule
 from rlkit_core.rl_module.agent_mapping import AgentID
@@ -297,6 +297,8 @@ class Runner(abc.ABC):
         self._to_resume = None
         try:
             problems = self.resume_open(state["envs"])
+        except EnvError:  # which may be a ValueError, too
+            raise
         except (ValueError, KeyError, IndexError, TypeError) as error:
             _log.warning("runner %d begins with fresh episodes: %s", self.worker_index, error)
             self.reset_envs()

@@ -17,6 +17,7 @@ import torch
 from rlkit_core.data.nested import has_array, own_copy, storage
 from rlkit_core.envs.events import metrics_in
 from rlkit_core.envs.faults.fault import Fault
+from rlkit_core.envs.faults.own_type import told
 from rlkit_core.envs.make import spaces_of
 from rlkit_core.envs.resume.own_state import get_own_state
 from rlkit_core.envs.resume.promise import not_exact_by_env
@@ -363,9 +364,7 @@ class InlineVectorEnv:
             raise self._raised(n, f"at a reset with seed {seed}", error) from error
 
     def _raised(self, n: int, when: str, error: Exception) -> EnvError:
-        told = EnvError(f"env {n} ({self.envs[n]}) raised {type(error).__name__} {when}: {error}")
-        told.__cause__ = error
-        return told
+        return told(f"env {n} ({self.envs[n]}) raised {type(error).__name__} {when}: {error}", error)
 
     def _write_row(self, obs_out: Rows, n: int, observation: object) -> None:
         try:
@@ -374,12 +373,12 @@ class InlineVectorEnv:
             raise self._misfit(n, error) from error
 
     def _misfit(self, n: int, error: Exception) -> EnvError:
-        told = EnvError(
-            f"env {n} ({self.envs[n]}): its observation does not fit its observation_space "
-            f"{self.observation_space}: {error}"
+        where = f"env {n} ({self.envs[n]})"
+        said = EnvError(
+            f"{where}: its observation does not fit its observation_space {self.observation_space}: {error}"
         )
-        told.__cause__ = error
-        return told
+        said.__cause__ = error
+        return said
 
     def close(self) -> None:
         """Close every env."""

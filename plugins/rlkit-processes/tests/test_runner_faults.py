@@ -19,6 +19,14 @@ from rlkit_core.rl_module.weights import Weights
 from rlkit_core.seeding import SeedTree
 
 
+class WheelError(Exception):
+    """What the env raises; known to this module alone."""
+
+    def __init__(self, what, wheel):
+        super().__init__(what)
+        self.wheel = wheel
+
+
 class Faulty(gym.Env):
     """Episodes of 10 steps. At step 3 it waits while ``hold`` exists; ``kill`` and ``fail`` say what happens then.
 
@@ -49,7 +57,7 @@ class Faulty(gym.Env):
                         continue
                     os.kill(os.getpid(), signal.SIGKILL)
             if self.fail:
-                raise ValueError("the wheel came off")
+                raise WheelError("the wheel came off", 3)
         return np.full(1, self.t, np.float32), 1.0, self.t == 10, False, {}
 
 
@@ -204,10 +212,12 @@ def test_a_runner_that_may_not_be_started_again_is_an_error(tmp_path, deaths, se
 def test_an_env_that_raises_is_raised_with_traceback_seed_and_action():
     group = group_of(config(runners=1, fail=True).env_runners(restart_failed_sub_environments=False))
     try:
-        with pytest.raises(EnvError, match=r"ValueError at a step with action .* seed \d+: the wheel") as caught:
+        with pytest.raises(EnvError, match=r"WheelError at a step with action .* seed \d+: the wheel") as caught:
             group.sample()
+        assert isinstance(caught.value, WheelError)
+        assert caught.value.wheel == 3
         text = str(caught.value.__cause__)
-        assert "ValueError: the wheel came off" in text
+        assert "WheelError: the wheel came off" in text
         assert "in step" in text
         assert "runner 1" in str(caught.value)
         assert group.get_fault_metrics()["num_env_runner_restarts"] == 0

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from attrs import define, frozen
 
+from rlkit_core.envs.faults.own_type import retold
 from rlkit_core.errors import EnvError, NonFiniteError
 
 _log = logging.getLogger("rlkit_core.envs")
@@ -109,9 +110,9 @@ class Restarts:
         streak.at = now if anew is None else anew
         self._streaks[fault.env] = streak
         if streak.at_once >= AT_ONCE or streak.count >= IN_A_ROW:
-            raise _with(fault.error, f"it has failed so {streak.count} times in a row, made anew each time")
+            raise _because(fault.error, f"it has failed so {streak.count} times in a row, made anew each time")
         if self.count >= self._cap:
-            raise _with(
+            raise _because(
                 fault.error,
                 f"envs of this runner were made anew {self.count} times: "
                 f"fault_tolerance(max_num_sub_environment_restarts={self._cap})",
@@ -129,9 +130,5 @@ class Restarts:
             time.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (streak.at_once - 2)))
 
 
-def _with(error: EnvError | NonFiniteError, why: str) -> EnvError | NonFiniteError:
-    """The same error with why it is raised."""
-    again = type(error)(f"{error}; {why}")
-    again.__cause__ = error.__cause__
-    again.__traceback__ = error.__traceback__
-    return again
+def _because(error: EnvError | NonFiniteError, why: str) -> EnvError | NonFiniteError:
+    return retold(error, f"{error}; {why}")

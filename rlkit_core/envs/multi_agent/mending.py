@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from rlkit_core.envs.faults.fault import ENOUGH, Fault, Restarts
+from rlkit_core.envs.faults.own_type import told
 from rlkit_core.envs.multi_agent.played_env import NextSeed, PlayedEnv
 from rlkit_core.envs.multi_agent.protocol import AgentEnv
 from rlkit_core.errors import EnvError, NonFiniteError
@@ -77,7 +78,7 @@ class AgentMender:
         except FAILURES:
             raise
         except Exception as error:
-            raise EnvError(f"env {env.index} could not be made anew: {error}") from error
+            raise told(f"env {env.index} could not be made anew: {error}", error) from error
         if env.playing:
             seed = self._next_seed(env.index)
             if seed is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import reprlib
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -11,6 +12,7 @@ import gymnasium as gym
 
 from rlkit_core.columns import Columns
 from rlkit_core.data.nested import leaves
+from rlkit_core.envs.faults.own_type import retold, told
 from rlkit_core.envs.multi_agent.columns import MISFITS, AgentColumns, Seat
 from rlkit_core.envs.multi_agent.episode_log import EpisodeLog
 from rlkit_core.envs.multi_agent.misfits import all_finite, misfit
@@ -149,11 +151,10 @@ class PlayedEnv:
         try:
             observations, _ = self.env.reset(seed)
         except RLKitError as error:
-            raise type(error)(self._placed(str(error))) from error.__cause__
+            raise retold(error, self._placed(str(error))) from error.__cause__
         except Exception as error:
-            raise EnvError(
-                f"env {self.index} ({self.env.name}) raised {type(error).__name__} at a reset with seed {seed}: {error}"
-            ) from error
+            where = f"env {self.index} ({self.env.name})"
+            raise told(f"{where} raised {type(error).__name__} at a reset with seed {seed}: {error}", error) from error
         self._let_in(observations, {})
         self.at_reset = False
 
@@ -173,11 +174,12 @@ class PlayedEnv:
         try:
             step = self.env.step(actions)
         except RLKitError as error:
-            raise type(error)(self._placed(str(error))) from error.__cause__
+            raise retold(error, self._placed(f"{error}, with actions {reprlib.repr(actions)}")) from error.__cause__
         except Exception as error:
-            raise EnvError(
-                self._placed(f"env {self.env.name}: it raised {type(error).__name__} with actions {actions!r}: {error}")
-            ) from error
+            what = (
+                f"env {self.env.name}: it raised {type(error).__name__} with actions {reprlib.repr(actions)}: {error}"
+            )
+            raise told(self._placed(what), error) from error
         observations, rewards, terminateds, truncateds, _, over = step
         self._steps += 1
         total = sum_of(rewards)
@@ -307,7 +309,7 @@ class PlayedEnv:
             try:
                 columns = self._modules.columns_of(self.env, agent, self.episode)
             except RLKitError as error:
-                raise type(error)(self._placed(str(error))) from error.__cause__
+                raise retold(error, self._placed(str(error))) from error.__cause__
             self._columns[agent] = columns
         return columns
 

@@ -11,6 +11,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from rlkit_core.envs.faults.own_type import told
 from rlkit_core.envs.multi_agent.dict_env import ALL
 from rlkit_core.envs.multi_agent.protocol import AgentID
 from rlkit_core.errors import EnvError, did_you_mean
@@ -82,7 +83,7 @@ class AdaptedEnv:
         except NotImplementedError as error:
             raise self.error(f"it has no global state: a module asked for one, and state() says {error}") from error
         except Exception as error:
-            raise self.error(f"state() raised {type(error).__name__}: {error}") from error
+            raise told(str(self.error(f"state() raised {type(error).__name__}: {error}")), error) from error
 
     def state_space(self) -> gym.Space[Any] | None:
         """The space of :meth:`state`, where the env has an attribute ``state_space``."""
@@ -138,7 +139,7 @@ class AdaptedEnv:
         except EnvError:
             raise
         except Exception as error:
-            raise self.error(f"{what} raised {type(error).__name__}: {error}") from error
+            raise told(str(self.error(f"{what} raised {type(error).__name__}: {error}")), error) from error
 
     def _welcome(self, agents: Mapping[AgentID, object]) -> None:
         """Let the agents in that have an observation and were not there yet: each must have spaces."""
