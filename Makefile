@@ -68,8 +68,8 @@ $(RLLIB_VENV)/.installed: constraints.txt
 
 install: $(VENV)/.installed  ## make .venv and install everything, editable
 
-# A file's tests stay together: some share what is slow to make.
-SIDE_BY_SIDE := -n $(JOBS) --maxprocesses=8 --dist loadfile
+# A file's tests stay together: some share what is slow to make. The longest files come first (tests/conftest.py).
+SIDE_BY_SIDE := -n $(JOBS) --maxprocesses=8 --dist loadfile --no-loadscope-reorder
 
 # ---- doing the job ---------------------------------------------------------------------------------------
 
