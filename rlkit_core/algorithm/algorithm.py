@@ -220,7 +220,7 @@ class Algorithm(Checkpointable):
         """Play with the current weights; training's envs are not touched.
 
         Args:
-            num_episodes: how many whole episodes; what ``evaluation_duration`` and its unit say unless given.
+            num_episodes: how many whole episodes (they leave no trace); what ``evaluation_duration`` says unless given.
             seed: root of the episodes' seeds; the run's seed and the iteration unless given.
 
         Returns:
@@ -249,7 +249,7 @@ class Algorithm(Checkpointable):
             if function is not None:
                 collect = self.evaluation.call(function, self, runners)
             else:
-                collect = self.evaluation.begin(self.config, num_episodes, seeds=seeds, training=training)
+                collect = self.evaluation.begin(runners, self.config, num_episodes, seeds=seeds, training=training)
 
         def result() -> dict[str, Any]:
             self.evaluation.end()
@@ -407,7 +407,8 @@ class Algorithm(Checkpointable):
 
     def not_exact(self) -> list[str]:
         """What keeps a run that is resumed now from being equal to this one, as far as it is known; empty: nothing."""
-        return [*self.env_runner_group.not_exact(), *self._surroundings.not_exact()]
+        said = [*self.env_runner_group.not_exact(), *self._surroundings.not_exact()]
+        return [*said, *self.evaluation.not_exact(self.config, said)]
 
     @classmethod
     def from_snapshot(
@@ -468,9 +469,8 @@ class Algorithm(Checkpointable):
     ) -> dict[str, Any]:
         """Counters, random state and statistics of the runners, and the state of the learner group."""
         state: dict[str, Any] = {"iteration": self.iteration, "seed": self.seeds.root}
-        state |= {"env_runners": self.env_runner_group.get_state(), "evaluation": self.evaluation.get_state()}
-        state |= {"global_generators": self._surroundings.get_state()}
-        state |= {"last_learner_results": self.last_learner_results}
+        state |= {"last_learner_results": self.last_learner_results, "evaluation": self.evaluation.get_state()}
+        state |= {"env_runners": self.env_runner_group.get_state(), "global_generators": self._surroundings.get_state()}
         return {**state, **self.get_component_states(components, not_components, **kwargs)}
 
     def set_state(self, state: Mapping[str, Any], *, strict: bool = True) -> None:

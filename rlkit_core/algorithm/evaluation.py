@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rlkit_core.algorithm.config.config import AlgorithmConfig
@@ -20,6 +20,10 @@ EVALUATION_ENVS = 16
 """Envs of one evaluation runner, where the config's evaluation settings say nothing else."""
 AUTO_STEPS = 100
 """Env steps that an evaluation of duration "auto" takes at least."""
+AS_LONG_AS_TRAINING = (
+    "evaluation(evaluation_duration='auto') lasts as long as the training beside it, which is a matter of time; only "
+    "results of evaluations depend on that"
+)
 
 
 class Evaluation:
@@ -45,48 +49,70 @@ class Evaluation:
     ) -> None:
         self._seeds, self._events, self._like, self._used = seeds, events, like, used
         self._flag: Published[None] | None = None
-        self._saved: Mapping[str, Any] | None = None  # of runners that are not made yet
+        self._kept: Mapping[str, Any] | None = None  # what a checkpoint has of the runners
+        self._first: Mapping[str, Any] | None = None  # what they had when they were made
+        self._ahead = False  # they have played on since
+        self._aside = False  # they have played what leaves no trace
         self.runners: EnvRunnerGroup | None = None
 
     def open(self, config: AlgorithmConfig, num_episodes: int | None = None) -> EnvRunnerGroup:
-        """Return the runners, made at the first evaluation: as many envs as it has episodes, up to 16 each.
+        """Return the runners for an evaluation, which are made at the first one.
+
+        They have as many envs as it has episodes, up to 16 each: the evaluations of ``evaluation_interval``, if there
+        are to be any. Whole episodes that somebody asks for leave no trace: what comes later is as without them.
 
         Args:
             config: the algorithm's, as it is now.
-            num_episodes: of the coming evaluation; what the config says unless given.
+            num_episodes: somebody asks for so many; None: it is one that the config describes.
         """
         if self.runners is None:
-            evaluating = config.get_evaluation_config_object()
-            count, episodes = evaluating.evaluation_num_env_runners, _episodes(evaluating, num_episodes)
-            written = "num_envs_per_env_runner" in config.evaluation_config
-            share = EVALUATION_ENVS if episodes is None else -(-episodes // max(1, count))
-            share = share if self._saved is None else int(self._saved["num_envs"])
-            like = self._like()
-            with for_modules({} if like is None else like.choices()):
-                self.runners = EnvRunnerGroup(
-                    evaluating,
-                    seeds=self._seeds.child("evaluation"),
-                    num_envs=None if written else min(EVALUATION_ENVS, share),
-                    num_env_runners=count,
-                    events=self._events,
-                    used=self._used,
-                )
-            if self._saved is not None:
-                self.runners.set_state(self._saved["runners"])
+            self.runners = self._make(config, None if config.evaluation_interval else num_episodes)
+            self._first, self._aside = self._state_of(self.runners), self._kept is not None
+        elif num_episodes is not None:
+            self.get_state()  # to come back to
+        if self._aside:
+            state = self._kept or self._first
+            assert state is not None
+            self.runners.set_state(state["runners"])
+        self._aside = num_episodes is not None
+        self._ahead = self._ahead or not self._aside
         return self.runners
 
+    def _make(self, config: AlgorithmConfig, num_episodes: int | None) -> EnvRunnerGroup:
+        evaluating = config.get_evaluation_config_object()
+        count, episodes = evaluating.evaluation_num_env_runners, _episodes(evaluating, num_episodes)
+        written = "num_envs_per_env_runner" in config.evaluation_config
+        share = EVALUATION_ENVS if episodes is None else -(-episodes // max(1, count))
+        share = share if self._kept is None else int(self._kept["num_envs"])
+        like = self._like()
+        with for_modules({} if like is None else like.choices()):
+            return EnvRunnerGroup(
+                evaluating,
+                seeds=self._seeds.child("evaluation"),
+                num_envs=None if written else min(EVALUATION_ENVS, share),
+                num_env_runners=count,
+                events=self._events,
+                used=self._used,
+            )
+
     def begin(
-        self, config: AlgorithmConfig, num_episodes: int | None = None, *, seeds: SeedTree, training: bool = True
+        self,
+        runners: EnvRunnerGroup,
+        config: AlgorithmConfig,
+        num_episodes: int | None = None,
+        *,
+        seeds: SeedTree,
+        training: bool = True,
     ) -> Callable[[], dict[str, Any]]:
         """Begin to play; call what is returned to wait for ``{"env_runners": {...}}``.
 
         Args:
+            runners: those that :meth:`open` gave.
             config: the algorithm's, as it is now.
             num_episodes: how many whole episodes; what ``evaluation_duration`` and its unit say unless given.
             seeds: of the episodes.
             training: training goes on meanwhile; a duration of "auto" lasts until :meth:`end`.
         """
-        runners = self.open(config, num_episodes)
         config = config.get_evaluation_config_object()
         episodes = _episodes(config, num_episodes)
         if episodes is not None:
@@ -103,16 +129,35 @@ class Evaluation:
         return lambda: {"env_runners": collect()}
 
     def get_state(self) -> Mapping[str, Any] | None:
-        """What later evaluations depend on: random state and counts of the runners; None where there was none yet."""
-        if self.runners is None:
-            return self._saved
-        return {"num_envs": self.runners.num_envs, "runners": self.runners.get_state()}
+        """What later evaluations depend on: where the runners are; None where none has left a trace yet."""
+        if self._ahead and self.runners is not None:
+            self._kept, self._ahead = self._state_of(self.runners), False
+        return self._kept
+
+    @staticmethod
+    def _state_of(runners: EnvRunnerGroup) -> Mapping[str, Any]:
+        return {"num_envs": runners.num_envs, "runners": runners.get_state()}
 
     def set_state(self, state: Mapping[str, Any] | None) -> None:
-        """Continue from :meth:`get_state`; runners that are to be made do so when there is something to evaluate."""
-        self._saved = state
-        if self.runners is not None and state is not None:
-            self.runners.set_state(state["runners"])
+        """Continue from :meth:`get_state`, when there is something to evaluate."""
+        self._kept, self._ahead, self._aside = state, False, self.runners is not None
+
+    def not_exact(self, config: AlgorithmConfig, known: Sequence[str] = ()) -> list[str]:
+        """What keeps evaluations of a run that is resumed now from being equal to this one's.
+
+        Args:
+            config: the algorithm's, as it is now.
+            known: what is said already.
+        """
+        if not config.evaluation_interval:
+            return []
+        evaluating = config.get_evaluation_config_object()
+        reasons = [AS_LONG_AS_TRAINING] if evaluating.evaluation_duration == "auto" else []
+        if self.runners is not None:
+            begins_anew = evaluating.evaluation_force_reset_envs_before_iteration and not evaluating.env_runner_cls
+            goes_on = _episodes(evaluating, None) is None and not begins_anew
+            reasons += self.runners.not_exact(open_episodes=goes_on)
+        return [f"evaluation: {reason}" for reason in reasons if reason not in known]
 
     @staticmethod
     def call(

@@ -409,9 +409,9 @@ class EnvRunnerGroup:
         self._weights_version = self._local.weights_version = learner.weights_seq_no
         return True
 
-    def not_exact(self) -> list[str]:
-        """What keeps a run that is resumed now from being equal to this one; see :meth:`Runner.not_exact`."""
-        said = self._fleet.ask_all(RunnerActor.not_exact).values()
+    def not_exact(self, *, open_episodes: bool = True) -> list[str]:
+        """What keeps a run that is resumed now from being equal to this one; see :meth:`RunnerActor.not_exact`."""
+        said = self._fleet.ask_all(RunnerActor.not_exact, open_episodes=open_episodes).values()
         return list(dict.fromkeys(reason for reasons in said for reason in reasons))
 
     def reset_envs(self) -> None:

@@ -167,9 +167,13 @@ class RunnerActor:
         """Spaces by module, and the agents that are known beforehand."""
         return self.runner.get_spaces(), self.runner.agents
 
-    def not_exact(self) -> list[str]:
-        """:meth:`Runner.not_exact`, and whether something drew from this process's global random numbers."""
-        reasons = self.runner.not_exact()
+    def not_exact(self, *, open_episodes: bool = True) -> list[str]:
+        """:meth:`Runner.not_exact`, and whether something drew from this process's global random numbers.
+
+        Args:
+            open_episodes: whether those that are open matter; otherwise it begins with fresh ones each time.
+        """
+        reasons = self.runner.not_exact() if open_episodes else []
         if self._generators is not None:
             self._generators.look()
             if self._generators.drawn:

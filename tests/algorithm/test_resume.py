@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from actor_critic import AC, ACConfig
+from rlkit_core.checkpoint import read_snapshot
+from rlkit_core.checkpoint.compare import differences
 from rlkit_core.cli.explained import explain_run
 from rlkit_core.spaces import leaves
 from rlkit_core.testing import MultiAgentCartPole
@@ -57,6 +59,41 @@ def test_saved_restored_or_left_alone_is_the_same(made, tmp_path) -> None:
             assert same(alone, restored)
             for name in ("episode_return_mean", "episode_len_mean", "num_episodes_lifetime", "num_episodes"):
                 assert result["env_runners"][name] == expected["env_runners"][name]
+
+
+@pytest.mark.parametrize("unit", ["timesteps", pytest.param("episodes", marks=pytest.mark.slow)])
+def test_evaluations_go_on_too_and_episodes_asked_for_in_between_leave_no_trace(unit, tmp_path) -> None:
+    """By steps: in the middle of episodes, which are longer than one evaluation."""
+    made = config().evaluation(
+        evaluation_interval=2,
+        evaluation_config={"explore": True},
+        evaluation_duration={"timesteps": 60, "episodes": 3}[unit],
+        evaluation_duration_unit=unit,
+        evaluation_force_reset_envs_before_iteration=False,
+    )
+
+    def evaluation(result: Any) -> dict[str, Any] | None:
+        found = result.get("evaluation", {}).get("env_runners")
+        return found and {name: repr(value) for name, value in found.items() if name != "episode_duration_sec_mean"}
+
+    with made.copy().build_algo() as alone, made.copy().build_algo() as asked:
+        expected, paths = [], []
+        for k in range(4):
+            asked.evaluate(1 + k % 2)
+            expected.append(evaluation(alone.train()))
+            assert evaluation(asked.train()) == expected[-1]
+            first = asked.evaluate(2)
+            assert (
+                asked.evaluate(2)["env_runners"]["episode_return_mean"] == first["env_runners"]["episode_return_mean"]
+            )
+            paths.append(asked.save_to_path(tmp_path / str(k)))
+            alone.save_to_path(tmp_path / "alone")
+            assert not list(differences(read_snapshot(tmp_path / "alone")[0], read_snapshot(paths[-1])[0]))
+        assert not alone.not_exact()
+    assert [found is not None for found in expected] == [False, True] * 2
+    for k in (0, 1):  # before the first evaluation, and after it
+        with AC.from_checkpoint(paths[k]) as restored:
+            assert [evaluation(restored.train()) for _ in range(3 - k)] == expected[k + 1 :]
 
 
 class Lottery(gym.Env):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from typing import Any
 
@@ -37,7 +38,7 @@ class Cell:
     @property
     def is_declared(self) -> bool:
         """Whether the algorithm takes this; those that learn from whatever is ready are exact in lock-step only."""
-        config = get_algorithm_config(self.algorithm)
+        config = _defaults(self.algorithm)
         return (
             (config.supports_recurrent or not self.recurrent)
             and (config.supports_multi_agent or not self.multi_agent)
@@ -45,6 +46,12 @@ class Cell:
         )
 
 
+@functools.cache
+def _defaults(algorithm: str) -> AlgorithmConfig:
+    return get_algorithm_config(algorithm)
+
+
+@functools.cache
 def every_cell() -> list[Cell]:
     """Every combination that an algorithm declares."""
     flags = (False, True)
@@ -52,6 +59,7 @@ def every_cell() -> list[Cell]:
     return [cell for cell in cells if cell.is_declared]
 
 
+@functools.cache
 def some_cells() -> list[Cell]:
     """Few of them in which every two values that may meet do: chosen one by one, the one with most new pairs first."""
     left = {pair for cell in every_cell() for pair in pairs(cell)}

@@ -309,6 +309,17 @@ def test_verify_trains_again_and_compares(run: Path) -> None:
     assert (data["equal"], data["iterations"], data["differences"], data["not_promised"]) == (True, [4, 5], [], [])
 
 
+def test_verify_of_a_run_that_was_evaluated_for_its_target(tmp_path: Path) -> None:
+    """Training again does not evaluate for it, and need not: such an evaluation leaves no trace."""
+    folder = tmp_path / "run"
+    Run(config(), folder, stop=Stop(return_mean=19.0, iterations=4), evaluation_episodes=2, plot=False).fit()
+    results = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    assert ["evaluation" in result for result in results] == [False, False, False, True]
+    done = rlkit("verify", folder)
+    assert done.exit_code == 0, done.output
+    assert "equal: iterations 2 to 4" in done.stdout
+
+
 def test_verify_names_what_differs_first_and_by_how_much(run: Path) -> None:
     newest = run / "checkpoints" / "000005"
     with Algorithm.from_checkpoint(newest) as algo:

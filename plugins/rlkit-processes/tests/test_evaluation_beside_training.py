@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from actor_critic import AC, ACConfig
 
 
@@ -52,6 +54,35 @@ def test_beside_training_it_has_the_weights_from_before_and_the_same_result_on_a
     assert events == [("start", 0), ("end", 256), ("start", 256), ("end", 512)]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["timesteps", "episodes"])
+def test_a_resumed_run_has_the_same_evaluations(by, tmp_path):
+    """By steps: a few at a time, in the middle of episodes."""
+    made = config(
+        evaluation_duration=60 if by == "timesteps" else 5,
+        evaluation_duration_unit=by,
+        evaluation_force_reset_envs_before_iteration=False,
+        evaluation_interval=1,
+        evaluation_num_env_runners=2,
+        evaluation_parallel_to_training=True,
+        evaluation_config={"explore": True},
+    )
+    with made.build() as algo:
+        for k in range(6):
+            if k == 2:
+                path = algo.save_to_path(tmp_path / "checkpoint")
+            algo.evaluate(1)  # leaves no trace
+            result = algo.train()
+            if k == 3:
+                before = numbers(result["evaluation"])
+        expected = [before, numbers(result["evaluation"])]
+        assert all(one["num_episodes"] > 0 for one in expected)
+        assert algo.not_exact() == []
+    with AC.from_checkpoint(path) as restored:
+        found = [numbers(restored.train()["evaluation"]) for _ in range(4)]
+    assert repr([found[1], found[3]]) == repr(expected)
+
+
 class Slow(AC):
     def training_step(self):
         super().training_step()
@@ -71,3 +102,5 @@ def test_auto_lasts_as_long_as_the_training():
         evaluation = algo.train()["evaluation"]["env_runners"]
         assert evaluation["num_env_steps_sampled"] > 200
         assert algo.evaluate()["env_runners"]["num_env_steps_sampled"] == 112  # nothing to wait for: 7 steps of 16
+        (reason,) = algo.not_exact()
+        assert reason.startswith("evaluation: evaluation(evaluation_duration='auto') lasts as long as the training")
