@@ -22,6 +22,8 @@ ActorT = TypeVar("ActorT")
 ResultT = TypeVar("ResultT")
 P = ParamSpec("P")
 
+URGENT_S = 1.0
+"""Seconds that actors have to stop when somebody interrupts the program."""
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -156,9 +158,13 @@ class ProcessExecutor:
         return self.spawn(factory, *args, **kwargs)
 
     def stop(self, handle: ProcessActor[Any] | None = None) -> None:
-        """End one actor, or all: ask, wait, terminate, kill. Open futures complete with ActorError."""
+        """End one actor, or all: ask, wait, terminate, kill. Open futures complete with ActorError.
+
+        While a KeyboardInterrupt is handled, whoever waits wants it over: actors have a second at most then.
+        """
         chosen = list(self._processes) if handle is None else [handle.process]
-        _stop(chosen, self._stop_timeout)
+        is_urgent = isinstance(sys.exc_info()[1], KeyboardInterrupt)
+        _stop(chosen, min(URGENT_S, self._stop_timeout) if is_urgent else self._stop_timeout)
         for process in chosen:
             if process in self._processes:
                 self._processes.remove(process)

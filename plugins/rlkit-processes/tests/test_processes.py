@@ -204,6 +204,23 @@ def test_a_stop_that_takes_too_long_is_cut_short():
         assert all(gone(actor.pid) for actor in (slow, busy, deaf))
 
 
+def test_an_interrupt_does_not_wait_for_actors_that_hang():
+    """A second is what they have then, together."""
+    executor = ProcessExecutor(stop_timeout=120.0)
+    actors = [executor.spawn(Mortal) for _ in range(2)]
+    for actor in actors:
+        actor.ready.result(60)
+    futures = [actor.call("sleep", 600) for actor in actors]
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        start = time.monotonic()
+        executor.stop()
+    assert time.monotonic() - start < 60.0
+    assert all("was stopped" in str(future.exception(1)) for future in futures)
+    assert all(gone(actor.pid) for actor in actors)
+
+
 def test_an_executor_that_is_forgotten_stops_its_actors_but_a_held_handle_keeps_it():
     actor = ProcessExecutor().spawn(Mortal)
     gc.collect()

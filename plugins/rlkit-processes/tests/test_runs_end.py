@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import pytest
 
@@ -55,6 +56,55 @@ def test_a_run_that_gets_a_signal(driver, number):
     assert process.returncode in (-number, 1, 130)
     if number == signal.SIGINT:
         assert "KeyboardInterrupt" in err
+    driver.left_nothing()
+
+
+HANGS = """
+    import sys, time
+    from pathlib import Path
+    import gymnasium as gym
+    from rlkit_core import Run, Stop
+    from rlkit_ppo import PPOConfig
+
+    class Hanging(gym.Wrapper):
+        def __init__(self):
+            super().__init__(gym.make("CartPole-v1"))
+
+        def step(self, action):
+            Path(f"hangs-{time.monotonic_ns()}").touch()
+            time.sleep(600)
+
+    config = (
+        PPOConfig()
+        .environment(Hanging)
+        .env_runners(num_env_runners=2)
+        .training(train_batch_size=64, minibatch_size=32, num_epochs=1)
+        .rl_module(model_config={"fcnet_hiddens": [8]})
+        .evaluation(evaluation_interval=1, evaluation_num_env_runners=1, evaluation_parallel_to_training=True)
+        .evaluation(evaluation_duration=1)
+        .debugging(seed=1)
+        .reporting(writers=["csv"])
+    )
+    try:
+        Run(config, "run", stop=Stop(iterations=9), plot=False).fit()
+    except KeyboardInterrupt:
+        print("ended", time.monotonic(), flush=True)
+        sys.exit(143)
+"""
+
+
+@pytest.mark.slow
+def test_a_second_signal_is_not_kept_waiting_by_runners_that_hang(driver, tmp_path):
+    """Those of training and those of evaluation, one after the other."""
+    process = driver.start(HANGS)
+    assert driver.eventually(lambda: len(list(tmp_path.glob("hangs-*"))) == 3, 200.0)
+    os.kill(process.pid, signal.SIGTERM)
+    time.sleep(1.0)  # both at once would be one
+    since = time.monotonic()
+    os.kill(process.pid, signal.SIGTERM)
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == 143, err
+    assert float(out.split("ended")[1]) - since < 8.0
     driver.left_nothing()
 
 
