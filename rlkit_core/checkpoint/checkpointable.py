@@ -19,6 +19,7 @@ from rlkit_core.checkpoint.locate import Which, locate_part, part_of_kind, read_
 from rlkit_core.checkpoint.migration import Migration
 from rlkit_core.checkpoint.saved_component import (
     CLASS_FILE,
+    COPIED,
     DEFAULT_STATE_FILE,
     SavedComponent,
     base_metadata,
@@ -103,6 +104,14 @@ class Checkpointable(abc.ABC):
         return []
 
     @classmethod
+    def copies_state(cls) -> bool:
+        """Whether :meth:`set_state` copies all arrays of a state and keeps none, so that they may be views of a file.
+
+        No by default: a load then reads them to memory of their own.
+        """
+        return False
+
+    @classmethod
     def stored_class(cls) -> type:
         """The class that a checkpoint names: this one, unless it is put together from others at run time."""
         return cls
@@ -120,7 +129,9 @@ class Checkpointable(abc.ABC):
         distribution = distribution_of(type(self))
         named = None if distribution is None else {"name": distribution[0], "version": distribution[1]}
         trace = getattr(self, "component_trace", None)
-        return {**base_metadata(), "distribution": named, **({"component_trace": trace()} if callable(trace) else {})}
+        copied = {COPIED: True} if self.copies_state() else {}
+        traced = {"component_trace": trace()} if callable(trace) else {}
+        return {**base_metadata(), "distribution": named, **traced, **copied}
 
     def what_is_used(self) -> Lock:
         """What this object and its parts in this process are made of, with the distributions that all this comes from.
@@ -294,7 +305,7 @@ class Checkpointable(abc.ABC):
     def _take_over(self, snapshot: SavedComponent, strict: bool) -> None:
         trace = getattr(self, "component_trace", None)
         snapshot.check_components(trace() if callable(trace) else [])
-        state = snapshot.state()
+        state = snapshot.state(to_copy=self.copies_state())
         migration = Migration.of(snapshot)
         if migration:
             state = self.migrate_parts(migration.ask_classes(type(self), self.migrates_as, state), migration)

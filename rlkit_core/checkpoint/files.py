@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import functools
 import hashlib
 import os
 import re
@@ -12,18 +11,11 @@ import shutil
 import socket
 import stat
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from io import RawIOBase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from rlkit_core.errors import CheckpointError, CheckpointNotFoundError
-
-if TYPE_CHECKING:
-    import torch
 
 METADATA_FILE = "metadata.json"
 JSON_LIMIT = 1 << 30  # bytes; a larger JSON file is refused before it is read
@@ -34,29 +26,13 @@ _BLOCK = 1 << 20
 # -- single files ------------------------------------------------------------------------------------------
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a new file and flush it to disk."""
+def write_bytes(path: Path, data: bytes) -> dict[str, Any]:
+    """Write a new file and flush it to disk; what ``metadata.json`` is to know of it, ``{"sha256", "size"}``."""
     with open(path, "xb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def write_tensors(path: Path, tensors: dict[str, torch.Tensor], about: dict[str, str] | None = None) -> None:
-    """Write a new safetensors file, with texts ``about`` it, and flush it to disk.
-
-    Raises:
-        OSError: the file could not be written (disk full, no permission).
-    """
-    import safetensors
-    import safetensors.torch
-
-    try:
-        safetensors.torch.save_file(tensors, path, about)
-    except safetensors.SafetensorError as error:
-        raise OSError(errno.EIO, f"{error}", str(path)) from error
-    with open(path, "rb+") as file:
-        os.fsync(file.fileno())
+    return {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
 
 
 def sync_directory(path: Path) -> None:
@@ -115,11 +91,6 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def describe_file(path: Path) -> dict[str, Any]:
-    """Return the ``{"sha256": ..., "size": ...}`` of a file just written."""
-    return {"sha256": sha256_of(path), "size": path.stat().st_size}
-
-
 def recorded(path: Path, entry: object) -> tuple[str, int]:
     """The hash and size that ``metadata.json`` has of a file, which is there and has that size.
 
@@ -132,61 +103,6 @@ def recorded(path: Path, entry: object) -> tuple[str, int]:
     if size != entry["size"]:
         raise CheckpointError(f"{path} is damaged: it has {size} bytes, {entry['size']} were written")
     return str(entry["sha256"]), size
-
-
-class HashingReader:
-    """Reads a file from its beginning to its end, each part into memory of its own, and hashes what it reads.
-
-    Large parts are hashed beside the reading, by a thread of their own.
-    """
-
-    def __init__(self, file: RawIOBase) -> None:
-        import torch
-
-        self._file, self._digest = file, hashlib.sha256()
-        self._allocate = functools.partial(torch.empty, dtype=torch.uint8)  # numpy asks for huge pages, which are slow
-        self._worker: ThreadPoolExecutor | None = None
-        self._hashed: list[Future[None]] = []
-
-    def read(self, count: int) -> np.ndarray[Any, Any]:
-        """The next bytes, ``[count]`` uint8.
-
-        Raises:
-            ValueError: there are fewer.
-        """
-        data: np.ndarray[Any, Any] = self._allocate(count).numpy()
-        view, at = data.data, 0
-        while at < count:
-            got = self._file.readinto(view[at : at + _BLOCK])
-            if not got:
-                raise ValueError("it ends too early")
-            self._hash(view[at : at + got], beside=count > 8 * _BLOCK)
-            at += got
-        return data
-
-    def _hash(self, part: memoryview, *, beside: bool) -> None:
-        if beside:
-            self._worker = self._worker or ThreadPoolExecutor(1)
-            self._hashed.append(self._worker.submit(self._digest.update, part))
-        else:
-            self._wait()
-            self._digest.update(part)
-
-    def _wait(self) -> None:
-        while self._hashed:
-            self._hashed.pop(0).result()
-
-    def rest(self) -> bool:
-        """Whether there is more."""
-        return bool(self._file.read(1))
-
-    def close(self) -> str:
-        """End it; the hash of what was read."""
-        self._wait()
-        if self._worker is not None:
-            self._worker.shutdown()
-            self._worker = None
-        return self._digest.hexdigest()
 
 
 def read_checked(path: Path, entry: object) -> bytes:

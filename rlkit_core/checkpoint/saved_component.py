@@ -36,6 +36,8 @@ from rlkit_core.plugins.used.pinned import Pinned, for_modules
 FORMAT_VERSION = 1
 CLASS_FILE = "class_and_ctor_args.json"
 DEFAULT_STATE_FILE = "state"
+COPIED = "copied"
+"""Entry of a component's ``metadata.json``: who takes its state copies the arrays, so they are not read to memory."""
 
 
 @frozen
@@ -136,9 +138,13 @@ class SavedComponent:
         listed = self.metadata.get("left_out")
         return [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
 
-    def state(self) -> Any:
-        """Decode the component's own state."""
-        return decode_tree(self.tree)
+    def state(self, *, to_copy: bool = False) -> Any:
+        """Decode the component's own state.
+
+        Args:
+            to_copy: for one who copies its arrays and keeps none: they may be views of the file.
+        """
+        return decode_tree(self.tree if to_copy else self.tree.in_memory())
 
 
 def _place_and_id(choice: object) -> tuple[str, str]:
@@ -237,14 +243,12 @@ def _say_where(snapshot: SavedComponent, directory: Path) -> None:
 
 def _write_component(snapshot: SavedComponent, directory: Path) -> None:
     document = {"class": snapshot.class_ref, "ctor_args_and_kwargs": snapshot.ctor}
-    files.write_bytes(directory / CLASS_FILE, strict_json.dumps(document))
-    written = [CLASS_FILE, *write_tree(snapshot.tree, directory, snapshot.state_name)]
+    described = {CLASS_FILE: files.write_bytes(directory / CLASS_FILE, strict_json.dumps(document))}
+    described |= write_tree(snapshot.tree, directory, snapshot.state_name)
     segments = snapshot.tree.segments
-    described = {
-        name: segment.write(directory / name, parts_of)
-        for index, segment in enumerate(segments)
-        for name in (segment_file(snapshot.state_name, index),)
-    }
+    for index, segment in enumerate(segments):
+        name = segment_file(snapshot.state_name, index)
+        described[name] = segment.write(directory / name, parts_of)
     for name, child in snapshot.components.items():
         path = directory / directory_name(name)
         os.mkdir(path)
@@ -254,7 +258,7 @@ def _write_component(snapshot: SavedComponent, directory: Path) -> None:
         "class": snapshot.class_ref,
         "state_file": snapshot.state_name,
         "components": list(snapshot.components),
-        "files": {name: files.describe_file(directory / name) for name in written} | described,
+        "files": described,
         **({"segments": len(segments)} if segments else {}),
     }
     files.write_bytes(directory / files.METADATA_FILE, strict_json.dumps(metadata))
@@ -376,7 +380,8 @@ def _read_component(directory: Path) -> SavedComponent:
     """Read a component; every file of it is read once, and its hash is looked at on the way."""
     metadata, state_name = _metadata_and_state(directory)
     ref, ctor = _read_ctor(directory, metadata)
-    tree = read_tree(directory, state_name, _segments(directory, state_name, metadata), metadata["files"])
+    segments, mapped = _segments(directory, state_name, metadata), metadata.get(COPIED) is True
+    tree = read_tree(directory, state_name, segments, metadata["files"], mapped=mapped)
     components = {name: _read_component(sub) for name, sub in _component_directories(directory, metadata)}
     return SavedComponent(ref, ctor, tree, metadata, state_name, components)
 

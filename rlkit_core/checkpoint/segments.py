@@ -100,8 +100,8 @@ class Segment:
         """Put its file at ``path``, linked where one exists; what ``metadata.json`` says of it."""
         if not (self.is_stored and any(self._link(home.path, path) for home in self._homes)):
             document, tensors = encode(self.tree())
-            files.write_tensors(path, tensors, {_TREE: strict_json.dumps(document, lines=False).decode()})
-            described = files.describe_file(path)
+            about = {_TREE: strict_json.dumps(document, lines=False).decode()}
+            described = arrays.write_tensors(path, tensors, about)
             self.sha256, self.size = described["sha256"], described["size"]
         return {"sha256": self.sha256, "size": self.size}
 

@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
-from rlkit_core.checkpoint import strict_json
-from rlkit_core.checkpoint.arrays import read_tensors
-from rlkit_core.checkpoint.files import JSON_LIMIT, read_bytes, read_checked, write_bytes, write_tensors
+from rlkit_core.checkpoint import arrays, files, strict_json
+from rlkit_core.checkpoint.files import JSON_LIMIT, read_bytes, read_checked
 from rlkit_core.checkpoint.segments import Segment
 from rlkit_core.checkpoint.strict_json import KeyPath, key_path
 from rlkit_core.errors import CheckpointError
@@ -34,11 +33,18 @@ TORCH_DTYPES = frozenset(getattr(torch, name) for name in (*NUMPY_DTYPES, *_TORC
 @frozen
 class EncodedTree:
     """A state tree ready to be written: the JSON ``document``, the ``tensors`` it refers to by name, and ``segments``
-    by number."""
+    by number. Of a tree that was read, tensors may be ``mapped``: views of their file, for one who copies them."""
 
     document: Any
     tensors: dict[str, torch.Tensor] = field(factory=dict)
     segments: list[Segment] = field(factory=list)
+    mapped: bool = False
+
+    def in_memory(self) -> EncodedTree:
+        """The same, with tensors that anybody may keep."""
+        if not self.mapped:
+            return self
+        return evolve(self, tensors={name: one.clone() for name, one in self.tensors.items()}, mapped=False)
 
 
 class _Encoder:
@@ -187,15 +193,22 @@ def decode_scalar(payload: Any, path: KeyPath) -> Any:
     raise CheckpointError(f"{key_path(path)}: malformed numpy scalar")
 
 
-def write_tree(encoded: EncodedTree, directory: Path, name: str) -> list[str]:
-    """Write ``NAME.json`` and ``NAME.safetensors`` into ``directory``, flushed; return the file names."""
-    write_bytes(directory / f"{name}.json", strict_json.dumps(encoded.document, lines=False))
-    write_tensors(directory / f"{name}.safetensors", encoded.tensors)
-    return [f"{name}.json", f"{name}.safetensors"]
+def write_tree(encoded: EncodedTree, directory: Path, name: str) -> dict[str, Any]:
+    """Write ``NAME.json`` and ``NAME.safetensors`` into ``directory``, flushed; what ``metadata.json`` says of each."""
+    text, data = f"{name}.json", f"{name}.safetensors"
+    return {
+        text: files.write_bytes(directory / text, strict_json.dumps(encoded.document, lines=False)),
+        data: arrays.write_tensors(directory / data, encoded.tensors),
+    }
 
 
 def read_tree(
-    directory: Path, name: str, segments: Sequence[Segment] = (), recorded: Mapping[str, object] | None = None
+    directory: Path,
+    name: str,
+    segments: Sequence[Segment] = (),
+    recorded: Mapping[str, object] | None = None,
+    *,
+    mapped: bool = False,
 ) -> EncodedTree:
     """Read what :func:`write_tree` wrote, without decoding it.
 
@@ -203,6 +216,7 @@ def read_tree(
         directory, name: where it is.
         segments: of it, which are read on their own.
         recorded: hashes and sizes of files, as ``metadata.json`` has them; unless given they are not looked at.
+        mapped: its tensors may be views of their file.
 
     Raises:
         CheckpointError: a file is missing or damaged; the message names it.
@@ -211,8 +225,9 @@ def read_tree(
     text = read_bytes(path, JSON_LIMIT) if recorded is None else read_checked(path, recorded.get(path.name))
     document = strict_json.loads(text, str(path))
     path = directory / f"{name}.safetensors"
-    tensors, _ = read_tensors(path, None if recorded is None else recorded.get(path.name, "nothing"))
-    return EncodedTree(document, tensors, list(segments))
+    entry = None if recorded is None else recorded.get(path.name, "nothing")
+    tensors, _ = arrays.read_tensors(path, entry, mapped=mapped)
+    return EncodedTree(document, tensors, list(segments), mapped)
 
 
 def save_tree(tree: object, directory: str | os.PathLike[str], name: str = "state") -> None:

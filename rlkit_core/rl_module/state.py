@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -125,8 +126,8 @@ def load_nn_state(
         with torch.no_grad():
             for name, value in values.items():
                 targets[name].copy_(value)  # state_dict() gives views of the memory in use
-    else:  # extra state, which only its module knows how to take
-        module.load_state_dict(values, strict=False)
+    else:  # extra state, which only its module knows how to take; it may keep arrays, and these may be views of a file
+        module.load_state_dict(deepcopy(values), strict=False)
 
 
 def _tensor_of(value: object) -> torch.Tensor | None:

@@ -160,6 +160,11 @@ class TorchRLModule(nn.Module, RLModule):
             for main, target in self.get_target_network_pairs():
                 update_target_network(main_net=main, target_net=target)
 
+    @classmethod
+    def copies_state(cls) -> bool:
+        """Yes, unless a subclass has a :meth:`set_state` of its own."""
+        return cls.set_state is TorchRLModule.set_state
+
     def _non_inference(self) -> tuple[str, ...]:
         attributes = self.non_inference_attributes()
         if implements(self, TargetNetworkAPI) and not self.inference_only:

@@ -213,10 +213,14 @@ def test_an_error_while_writing_leaves_nothing_behind(saver, tmp_path, monkeypat
     path = tmp_path / "ckpt"
     saver.Whole(1).save_to_path(path)
 
-    def broken(*args):
-        raise KeyboardInterrupt
+    write = files.write_bytes
 
-    monkeypatch.setattr(files, "describe_file", broken)
+    def broken(path, data):
+        if path.name == "metadata.json":
+            raise KeyboardInterrupt
+        return write(path, data)
+
+    monkeypatch.setattr(files, "write_bytes", broken)
     with pytest.raises(KeyboardInterrupt):
         saver.Whole(2).save_to_path(path)
     assert names(tmp_path) == ["ckpt"]

@@ -21,7 +21,7 @@ import gymnasium as gym
 import torch
 
 from actor_critic import AC
-from rlkit_core.checkpoint import files
+from rlkit_core.checkpoint import arrays, files
 from rlkit_core.cli import main
 from rlkit_core.cli.train import train  # noqa: F401 - imported once, here
 from rlkit_core.run import keeper, run, signals  # noqa: F401
@@ -56,7 +56,7 @@ def slow_save(mark):
         if path.name == "class_and_ctor_args.json" and path.parent.name.startswith("."):
             Path(mark).touch()
             time.sleep(1.0)
-        write(path, data)
+        return write(path, data)
 
     files.write_bytes = slow
 
@@ -64,7 +64,7 @@ def slow_save(mark):
 def full(folder_and_file):
     """Files below a folder take nothing as long as another file exists."""
     folder, switch = folder_and_file
-    write_bytes, write_tensors = files.write_bytes, files.write_tensors
+    write_bytes, write_tensors = files.write_bytes, arrays.write_tensors
 
     def check(path):
         if str(path).startswith(folder) and os.path.exists(switch):
@@ -72,13 +72,13 @@ def full(folder_and_file):
 
     def bytes_(path, data):
         check(path)
-        write_bytes(path, data)
+        return write_bytes(path, data)
 
-    def tensors(path, arrays, *about):
+    def tensors(path, *of):
         check(path)
-        write_tensors(path, arrays, *about)
+        return write_tensors(path, *of)
 
-    files.write_bytes, files.write_tensors = bytes_, tensors
+    files.write_bytes, arrays.write_tensors = bytes_, tensors
 
 
 def limited(size):

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlkit_core.checkpoint import Checkpointable
+from rlkit_core.checkpoint import Checkpointable, arrays, files
 from rlkit_core.errors import CheckpointError
 from rlkit_offpolicy import PrioritizedReplayBuffer, ReplayBuffer
 from rlkit_offpolicy.replay import sealed
@@ -118,19 +118,19 @@ def test_a_save_writes_what_is_new(tmp_path, monkeypatch):
     buffer = ReplayBuffer(2000, seed=1)
     buffer.add(streams.rollout(300))
     first = Saved(buffer).save_to_path(tmp_path / "1")
-    hashed = []
-    from rlkit_core.checkpoint import files
-
-    true = files.sha256_of
+    written, hashed = [], []
+    true, write = files.sha256_of, arrays.write_tensors
     monkeypatch.setattr(files, "sha256_of", lambda path: hashed.append(path.name) or true(path))
+    monkeypatch.setattr(arrays, "write_tensors", lambda path, *of: written.append(path.name) or write(path, *of))
     buffer.add(streams.rollout(40))
     second = Saved(buffer).save_to_path(tmp_path / "2")
     old, new = segments(first), segments(second)
     assert 5 < len(old) < len(new)
     for one, other in zip(old, new, strict=False):
         assert os.path.samefile(one, other)
-    fresh = [name for name in hashed if name.startswith("state-")]
+    fresh = [name for name in written if name.startswith("state-")]
     assert fresh == [path.name for path in new[len(old) :]]
+    assert not hashed  # what is written is hashed on the way, and what is shared never again
     shutil.rmtree(first)  # the second is complete by itself, and so is what follows
     third = Saved(buffer).save_to_path(tmp_path / "3")
     assert all(os.path.samefile(a, b) for a, b in zip(segments(second), segments(third), strict=True))
