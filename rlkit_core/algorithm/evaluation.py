@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rlkit_core.algorithm.config.config import AlgorithmConfig
-from rlkit_core.algorithm.results import NUM_EPISODES_CUT
+from rlkit_core.algorithm.results import NUM_EPISODES_CUT, NUM_EPISODES_FAILED
 from rlkit_core.envs import EnvRunnerGroup
 from rlkit_core.envs.events import RunnerEvents
 from rlkit_core.errors import ConfigError
@@ -194,16 +194,20 @@ class Evaluation:
 
 
 def _said_if_cut(results: dict[str, Any], config: AlgorithmConfig) -> dict[str, Any]:
-    """The results of an evaluation; a warning where they are not about all episodes that were to be played."""
-    cut, steps, seconds = (
-        results[NUM_EPISODES_CUT],
-        config.evaluation_max_steps_per_episode,
-        config.evaluation_sample_timeout_s,
-    )
-    if cut:
+    """The results of an evaluation; warnings where they are not about all episodes that were to be played."""
+    failed = results[NUM_EPISODES_FAILED]
+    cut, total = results[NUM_EPISODES_CUT] - failed, results[NUM_EPISODES_CUT] + results["num_episodes"]
+    if failed:
         warnings.warn(
-            f"{cut} of {cut + results['num_episodes']} evaluation episodes did not end and were cut "
-            "because their env failed or took longer than allowed "
+            f"{failed} of {total} evaluation episodes broke off because their env failed; returns are those of the "
+            "others. What failed is in the log",
+            UserWarning,
+            stacklevel=4,
+        )
+    if cut:
+        steps, seconds = config.evaluation_max_steps_per_episode, config.evaluation_sample_timeout_s
+        warnings.warn(
+            f"{cut} of {total} evaluation episodes did not end and were cut because they took longer than allowed "
             f"(evaluation_max_steps_per_episode={steps}, evaluation_sample_timeout_s={seconds}); returns are those of "
             "the others. Give the env a time limit (environment(env_config={'max_episode_steps': 500}) for an id of "
             "gymnasium's), or raise these bounds: evaluation(...)",

@@ -18,6 +18,7 @@ NUM_ENV_STEPS_SAMPLED_LIFETIME: Final = "num_env_steps_sampled_lifetime"
 NUM_TRAINING_STEP_CALLS_PER_ITERATION: Final = "num_training_step_calls_per_iteration"
 EPISODE_RETURN_MEAN: Final = "episode_return_mean"
 NUM_EPISODES_CUT: Final = "num_episodes_cut"
+NUM_EPISODES_FAILED: Final = "num_episodes_failed"
 STOPPED_BY: Final = "stopped_by"
 IS_SUCCESS_MEAN: Final = "is_success_mean"
 AGENT_EPISODE_RETURNS_MEAN: Final = "agent_episode_returns_mean"
@@ -204,12 +205,15 @@ def evaluation_return_mean(result: Mapping[str, Any]) -> float:
 
 
 def return_of_all(evaluation: Mapping[str, Any]) -> float:
-    """Mean return of what ``evaluate()`` gave; NaN where episodes were cut.
+    """Mean return of what ``evaluate()`` gave; NaN where episodes were cut that went on for too long.
 
-    Episodes that end may be the good ones or the bad ones: their mean is not to be compared with another evaluation's,
-    nor with a target.
+    Of such, those that end may be the good ones or the bad ones: their mean is not to be compared with another
+    evaluation's, nor with a target. An env that fails says nothing about the policy, so the mean of the others counts,
+    as long as they are the greater part.
     """
-    if look_up(evaluation, ENV_RUNNER_RESULTS, NUM_EPISODES_CUT) > 0:
+    names = (NUM_EPISODES_CUT, NUM_EPISODES_FAILED, "num_episodes")
+    cut, failed, ended = (look_up(evaluation, ENV_RUNNER_RESULTS, name) for name in names)
+    if cut > 0 and not cut == failed < ended:
         return math.nan
     return look_up(evaluation, ENV_RUNNER_RESULTS, EPISODE_RETURN_MEAN)
 

@@ -124,9 +124,12 @@ def print_summary(summary: RunSummary, stop: Stop) -> None:
     from rlkit_core.run.progress import clock
 
     target = "" if stop.return_mean is None else f" (target {stop.return_mean:g})"
-    cut = summary.evaluation_episodes_cut
+    failed = summary.evaluation_episodes_failed
+    cut = summary.evaluation_episodes_cut - failed
     if math.isnan(summary.evaluation_return_mean):
         result = f"all {cut} evaluation episodes were cut" if cut else f"not evaluated: {summary.detail}"
+        if failed:
+            result = f"none of {cut + failed} evaluation episodes ended"
     else:
         result = (
             f"mean return {summary.evaluation_return_mean:.1f} over {summary.evaluation_episodes} "
@@ -134,6 +137,8 @@ def print_summary(summary: RunSummary, stop: Stop) -> None:
         )
         if cut:
             result += f"; {cut} more did not end and were cut"
+        if failed:
+            result += f"; {failed} more broke off because their env failed"
     heads = {"solved": "solved", "limit": f"ended after {summary.detail}", "stopped": f"ended by {summary.detail}"}
     head = heads.get(summary.reason, summary.reason)
     pace = f"{clock(summary.seconds)}, {summary.steps_per_s:,.0f} steps/s"

@@ -11,7 +11,8 @@ from rlkit_core.cli.carry_out import warnings_as_notes
 from rlkit_core.cli.output import stdout_for_the_report
 
 SHOWN = ("episode_return_mean", "episode_return_min", "episode_return_max", "episode_len_mean", "num_episodes")
-COUNTS = ("num_episodes", "num_episodes_cut")
+NOT_ENDED = ("num_episodes_cut", "num_episodes_failed")
+COUNTS = ("num_episodes", *NOT_ENDED)
 
 
 @click.command()
@@ -53,6 +54,6 @@ def evaluate(checkpoint: Path, episodes: int, seed: int | None, env: str | None,
         click.echo(json.dumps(to_json_value({"checkpoint": str(path), "env": str(env_name), **result}), indent=1))
         return
     click.echo(f"{env_name}, {episodes} deterministic episodes with {path}")
-    for name in (*SHOWN, *(["num_episodes_cut"] if result.get("num_episodes_cut") else [])):
+    for name in (*SHOWN, *(name for name in NOT_ENDED if result.get(name))):
         if name in result:
             click.echo(f"{name:<20} {result[name]:.{0 if name in COUNTS else 1}f}")

@@ -227,6 +227,7 @@ class EpisodeCounter:
         turns: which of that env's episodes they were, from 0.
         infos: their metrics; empty where none are looked for.
         cut: episodes that were given up instead, as (env, which of its episodes).
+        failed: how many of those, because their env failed.
         cut_steps: steps that were taken in those.
         missing: how many have neither ended nor been cut.
     """
@@ -242,7 +243,7 @@ class EpisodeCounter:
         self.turns: list[int] = []
         self.infos: list[Mapping[str, float]] = []
         self.cut: list[tuple[int, int]] = []
-        self.cut_steps = 0
+        self.failed = self.cut_steps = 0
         self._turn = [0] * len(quota)
         self.missing = int(self._left.sum())
 
@@ -290,9 +291,10 @@ class EpisodeCounter:
         self._next(n)
         return bool(self._counts[n])
 
-    def give_up_some(self, envs: Bools) -> None:
-        """Count the open episodes of ``envs [N]`` as cut, where they count."""
+    def give_up_failed(self, envs: Bools) -> None:
+        """Count the open episodes of ``envs [N]``, which failed, as cut, where they count."""
         for n in np.flatnonzero(envs & self._counts).tolist():
+            self.failed += 1
             self.give_up(n)
 
     def give_up_all(self, n: int | None = None) -> None:

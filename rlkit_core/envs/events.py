@@ -137,6 +137,7 @@ class EpisodeReport:
         began: the agents' episodes that began.
         cut: numbers of the episodes that were to be played and did not end in time; nothing else is told of them.
         cut_steps: env steps that were taken in them.
+        failed: how many of them were cut because their env failed.
         env_restarts: how many envs were made anew since the report before.
     """
 
@@ -148,6 +149,7 @@ class EpisodeReport:
     cut: Sequence[int] = ()
     cut_steps: int = 0
     env_restarts: int = 0
+    failed: int = 0
 
     def of_whole_episodes(self) -> EpisodeReport:
         """The same where each episode that began has ended too, and what began after it is no one's experience."""
@@ -167,6 +169,7 @@ class EpisodeReport:
             [number for part in parts for number in part.cut],
             sum(part.cut_steps for part in parts),
             sum(part.env_restarts for part in parts),
+            sum(part.failed for part in parts),
         )
 
 

@@ -305,7 +305,8 @@ class EnvRunnerGroup:
 
         Returns:
             Result keys of :class:`~rlkit_core.envs.episodes.EpisodeStats`, over those of these episodes that ended, and
-            ``num_episodes_cut``: how many others were cut, as the config's evaluation settings bound them.
+            ``num_episodes_cut``: how many others were cut, as the config's evaluation settings bound them, or because
+            their env failed (those are ``num_episodes_failed``).
         """
         return self.begin_episodes(num_episodes, explore=explore, seeds=seeds)()
 

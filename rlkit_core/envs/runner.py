@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
+from attrs import evolve
 
 from rlkit_core.columns import DEFAULT_AGENT_ID
 from rlkit_core.data.rollout import Rollout
@@ -221,7 +222,8 @@ class EnvRunner(Runner):
         envs = np.array([one.env for one in all_ended], np.int64)
         returns, lengths = [one.return_ for one in all_ended], [one.length for one in all_ended]
         ended = self._arrays(envs, np.array(returns), np.array(lengths, np.int64), [one.info for one in all_ended])
-        return EpisodeReport(self.worker_index, returns, lengths, ended, ended.begun(), played.cut, played.cut_steps)
+        report = EpisodeReport(self.worker_index, returns, lengths, ended, ended.begun())
+        return evolve(report, cut=played.cut, cut_steps=played.cut_steps, failed=played.failed)
 
     def reset_envs(self) -> None:
         """Let the next :meth:`sample` begin with fresh episodes; each reset has seeds of its own."""

@@ -213,7 +213,8 @@ class Runner(abc.ABC):
 
         Returns:
             Result keys of :class:`~rlkit_core.envs.episodes.EpisodeStats`, over those of these episodes that ended, and
-            ``num_episodes_cut``: how many others were cut, as the config's evaluation settings bound them.
+            ``num_episodes_cut``: how many others were cut, as the config's evaluation settings bound them, or because
+            their env failed (those are ``num_episodes_failed``).
         """
         seeds = seeds or self._seeds.child("episodes", self._resets)
         return results_of_played(self.play_episodes(range(num_episodes), explore=explore, seeds=seeds))
@@ -382,7 +383,7 @@ def results_of_played(report: EpisodeReport) -> dict[str, Any]:
     """Result keys of episodes that were played without being recorded."""
     stats = EpisodeStats(1, max(1, len(report.returns)))
     stats.take(report, StepCounts(env=sum(report.lengths) + report.cut_steps))
-    return {**stats.result(), "num_episodes_cut": len(report.cut)}
+    return {**stats.result(), "num_episodes_cut": len(report.cut), "num_episodes_failed": report.failed}
 
 
 def clipped(rewards: Tensor, clip: bool | float | None) -> Tensor:

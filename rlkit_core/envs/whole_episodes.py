@@ -55,11 +55,13 @@ class PlayedEpisodes(NamedTuple):
         ended: ``{number: episode}`` of those that ended, in the order of the numbers that were asked for.
         cut: numbers of those that did not, in that order.
         cut_steps: env steps that were taken in those.
+        failed: how many of those were cut because their env failed.
     """
 
     ended: Mapping[int, Played]
     cut: Sequence[int]
     cut_steps: int
+    failed: int
 
 
 def play_episodes(
@@ -107,7 +109,7 @@ def play_episodes(
                 ended = len(counter.returns)
                 counter.add(buffers.rewards[0], dones[0], loop.in_reset_row, loop.env.ended_infos)
                 if lost is not None:
-                    counter.give_up_some(lost[0])
+                    counter.give_up_failed(lost[0])
                 loop.experience(dones)
                 buffers.carry_over()
                 steps += 1
@@ -125,9 +127,8 @@ def play_episodes(
     for n, turn, total, length, info in told:
         played[order[n][turn]] = Played(n, total, length, info)
     cut = {order[n][turn] for n, turn in counter.cut}
-    return PlayedEpisodes(
-        {k: played[k] for k in episodes if k in played}, [k for k in episodes if k in cut], counter.cut_steps
-    )
+    ended_ones = {k: played[k] for k in episodes if k in played}
+    return PlayedEpisodes(ended_ones, [k for k in episodes if k in cut], counter.cut_steps, counter.failed)
 
 
 def _cut_long_ones(

@@ -13,6 +13,7 @@ from rlkit_core.algorithm.results import (
     EPISODE_RETURN_MEAN,
     EVALUATION_RESULTS,
     NUM_EPISODES_CUT,
+    NUM_EPISODES_FAILED,
     evaluation_return_mean,
     look_up,
     return_mean,
@@ -35,11 +36,13 @@ class Evaluated:
         return_mean: over the episodes that ended; NaN where none did.
         episodes: how many ended.
         cut: how many were cut instead.
+        failed: how many of those because their env failed.
     """
 
     return_mean: float = math.nan
     episodes: int = 0
     cut: int = 0
+    failed: int = 0
 
     @classmethod
     def of(cls, metrics: Mapping[str, Any]) -> Evaluated:
@@ -50,7 +53,7 @@ class Evaluated:
             return 0 if math.isnan(value) else int(value)
 
         mean = look_up(metrics, ENV_RUNNER_RESULTS, EPISODE_RETURN_MEAN)
-        return cls(mean, count("num_episodes"), count(NUM_EPISODES_CUT))
+        return cls(mean, count("num_episodes"), count(NUM_EPISODES_CUT), count(NUM_EPISODES_FAILED))
 
 
 class Judge:
@@ -98,7 +101,7 @@ class Judge:
         """Mean return of deterministic episodes (all, unless given), put into ``result``.
 
         Returns:
-            The mean; NaN where episodes were cut, see :func:`return_of_all`; None if a signal ended it.
+            The mean; NaN where it says nothing, see :func:`return_of_all`; None if a signal ended it.
         """
         try:
             with self._signals.at_once():

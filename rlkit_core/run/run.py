@@ -213,6 +213,7 @@ class Run:
                 evaluation_return_mean=played.return_mean,
                 evaluation_episodes=played.episodes,
                 evaluation_episodes_cut=played.cut,
+                evaluation_episodes_failed=played.failed,
                 iterations=position.iteration,
                 steps=position.steps,
                 seconds=self._seconds_before + time.monotonic() - started,

@@ -21,7 +21,9 @@ class RunSummary:
         reason: ``"solved"`` (the target return), ``"limit"``, ``"stopped"`` (by a callback) or ``"interrupted"``.
         detail: the reason in words.
         evaluation_return_mean: mean return over ``evaluation_episodes`` deterministic episodes; NaN if not evaluated.
-        evaluation_episodes_cut: how many others did not end, so that the mean says nothing about the target.
+        evaluation_episodes_cut: how many others did not end. Unless their env failed, and only that of the lesser part,
+            the mean says nothing about the target.
+        evaluation_episodes_failed: how many of those broke off because their env failed.
         iterations: over the life of the run, and so are env ``steps``.
         seconds: of this process, the last evaluation included, and those of training in earlier ones.
         steps_per_s: env steps per second of training.
@@ -43,6 +45,7 @@ class RunSummary:
     plot: Path | None
     signal: int | None = None
     evaluation_episodes_cut: int = 0
+    evaluation_episodes_failed: int = 0
 
     @property
     def exit_code(self) -> int:

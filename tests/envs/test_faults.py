@@ -217,7 +217,7 @@ def test_an_evaluation_counts_an_episode_that_broke_off_as_cut(world):
     group = group_for({(1, 12): "raise", (0, 3): "nan"}, refill=[0, 1])
     result = group.run_episodes(9)
     assert result["num_episodes"] == 7
-    assert result["num_episodes_cut"] == 2
+    assert (result["num_episodes_cut"], result["num_episodes_failed"]) == (2, 2)
     assert result["episode_len_min"] == result["episode_len_max"] == LENGTH
     group.stop()
 

@@ -33,6 +33,7 @@ class EpisodeLog:
         steps: own steps of agents.
         cut: how many episodes were given up instead.
         cut_steps: env steps that were taken in those.
+        failed: how many of those because the env failed.
         turns: which of the episodes of a single env those are that ended, from 0.
     """
 
@@ -41,7 +42,7 @@ class EpisodeLog:
         self.returns: list[float] = []
         self.lengths: list[int] = []
         self.steps = StepCounts()
-        self.cut = self.cut_steps = 0
+        self.cut = self.cut_steps = self.failed = 0
         self.turns: list[int] = []
         self._whole = 0  # agents' ends that belong to whole episodes
         self._ended: list[_Row] = []
@@ -80,9 +81,10 @@ class EpisodeLog:
         self.lengths.append(length)
         self._whole = len(self._ended)
 
-    def given_up(self, length: int) -> None:
-        """An episode has been cut after so many steps; agents that ended in it are forgotten."""
+    def given_up(self, length: int, *, failed: bool = False) -> None:
+        """An episode has been cut after so many steps, perhaps by a failure; agents that ended in it are forgotten."""
         self.cut += 1
+        self.failed += failed
         self.cut_steps += length
         del self._ended[self._whole :]
         del self._infos[self._whole :]

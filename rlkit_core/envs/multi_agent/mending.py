@@ -56,7 +56,7 @@ class AgentMender:
         now, began = (since + env.steps, since) if again else (since + ENOUGH, since + 1)
         env.break_off()
         if self.gives_up and not at_reset:
-            env.cut()
+            env.cut(failed=True)
         fault = Fault(env.index, error, at_reset)
         while True:
             self._restarts.take(fault, now=now, began=began)

@@ -119,10 +119,10 @@ class PlayedEnv:
         while self.playing:
             self.cut()
 
-    def cut(self) -> None:
-        """Count the open episode, which is over, as one of its share that was cut."""
+    def cut(self, *, failed: bool = False) -> None:
+        """Count the open episode, which is over, as one of its share that was cut, perhaps because the env failed."""
         assert self.share is not None
-        self.log.given_up(self._steps)
+        self.log.given_up(self._steps, failed=failed)
         self.abandon()
         self._steps = 0
         self.play(self.share - 1)

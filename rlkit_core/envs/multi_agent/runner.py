@@ -250,6 +250,7 @@ class MultiAgentEnvRunner(Runner):
             lengths=list(lengths),
             cut=[k for k in episodes if k not in played],
             cut_steps=sum(log.cut_steps for log in logs),
+            failed=sum(log.failed for log in logs),
         )
 
     def _give_up_long_ones(self, patience: Patience) -> None:
