@@ -20,7 +20,6 @@ from torch import Tensor
 from rlkit_core.columns import Columns
 from rlkit_core.data.nested import Nested, leaves
 from rlkit_core.data.sequences import max_seq_len
-from rlkit_core.distributions.noise import NoiseProcess
 from rlkit_core.envs.faults.mending import Finals, Mender
 from rlkit_core.envs.faults.own_type import retold
 from rlkit_core.envs.finite_checks import CHECK_EVERY
@@ -141,11 +140,6 @@ class ActingLoop:
                 self.module, explore=explore, exploration_noise=self._exploration_noise
             )
         return self._samplers[explore]
-
-    @property
-    def noise(self) -> NoiseProcess | None:
-        """Where the noise of exploration comes from, if it hangs together over time: it outlasts a rollout."""
-        return self.sampler(True).process
 
     @contextmanager
     def acting(self) -> Iterator[None]:

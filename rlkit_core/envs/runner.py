@@ -14,7 +14,6 @@ from attrs import evolve
 
 from rlkit_core.columns import DEFAULT_AGENT_ID
 from rlkit_core.data.rollout import Rollout
-from rlkit_core.distributions.noise import NoiseProcess
 from rlkit_core.envs.acting_loop import ActingLoop, Steps
 from rlkit_core.envs.acting_modules import ActingModules, Spaces
 from rlkit_core.envs.episodes import EpisodeQuota
@@ -37,6 +36,7 @@ from rlkit_core.envs.steps_to_rollout import make_rollout
 from rlkit_core.envs.vector import VectorEnv
 from rlkit_core.envs.whole_episodes import play_episodes, sample_episodes
 from rlkit_core.rl_module import RLModule
+from rlkit_core.rl_module.acting import ActionSampler
 from rlkit_core.rl_module.agent_mapping import ALL_AGENTS
 from rlkit_core.rl_module.module_set import ModuleSet
 from rlkit_core.seeding import SeedTree
@@ -137,10 +137,9 @@ class EnvRunner(Runner):
             replay_limit=self.replay_limit,
         )
 
-    def noise_processes(self) -> dict[str, NoiseProcess]:
-        """See :meth:`Runner.noise_processes`."""
-        noise = None if self.config.exploration_noise is None else self.loop.noise
-        return {} if noise is None else {self.acting_id: noise}
+    def exploring(self) -> dict[str, ActionSampler]:
+        """See :meth:`Runner.exploring`."""
+        return {self.acting_id: self.loop.sampler(True)}
 
     # -- sampling -------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import gymnasium as gym
@@ -13,7 +13,6 @@ from torch import Tensor
 
 from rlkit_core.columns import DEFAULT_AGENT_ID
 from rlkit_core.data.rollout import Rollout
-from rlkit_core.distributions.noise import NoiseProcess
 from rlkit_core.envs.acting_modules import ActingModules, Spaces
 from rlkit_core.envs.agent_stats import StepCounts
 from rlkit_core.envs.episodes import EpisodeStats
@@ -24,6 +23,7 @@ from rlkit_core.envs.resume.seeds import EpisodeSeeds
 from rlkit_core.errors import ConfigError, EnvError
 from rlkit_core.plugins.using import names_plugins
 from rlkit_core.rl_module import MultiRLModule
+from rlkit_core.rl_module.acting import ActionSampler
 from rlkit_core.rl_module.agent_mapping import AgentID
 from rlkit_core.rl_module.module_set import ModuleConfig, ModuleSet
 from rlkit_core.rl_module.weights import Weights
@@ -112,6 +112,7 @@ class Runner(abc.ABC):
         self._restarts_told = 0
         self._reports: list[EpisodeReport] = []
         self._noise_to_restore: dict[str, Any] = {}  # of modules that have not acted yet
+        self._draws_to_restore: dict[str, bool] = {}  # the same
 
     # -- what it is made of ---------------------------------------------------------------------------------------
 
@@ -310,15 +311,38 @@ class Runner(abc.ABC):
                 _log.warning("%s begins with a fresh episode: %s", self._name_of(n), problem)
                 self._begun_anew.append(f"{self._name_of(n)} began a fresh episode when it was resumed: {problem}")
 
-    def noise_processes(self) -> dict[str, NoiseProcess]:
-        """Where noise that hangs together over time comes from, by module id; part of the runner's state."""
+    def exploring(self) -> dict[str, ActionSampler]:
+        """What explores, by module id. Part of the runner's state: noise that hangs together over time, if it has such,
+        and whether it draws random numbers beforehand, which a module that has actions of its own makes it leave.
+        """
         return {}
 
-    def _restore_noise(self, module_id: str, process: NoiseProcess | None) -> None:
-        """Let a process go on from the state of a checkpoint, if there is one for it."""
-        state = self._noise_to_restore.pop(module_id, None)
-        if state is not None and process is not None:
-            process.set_state(state)
+    def _exploring_state(self) -> dict[str, Any]:
+        samplers = self.exploring()
+        noise = {mid: one.process.get_state() for mid, one in samplers.items() if one.process is not None}
+        draws = {mid: one.needs_noise for mid, one in samplers.items()}
+        return {
+            "exploration_noise": {**self._noise_to_restore, **noise},
+            "draws_noise": {**self._draws_to_restore, **draws},
+        }
+
+    def _take_exploring(self, state: Mapping[str, Any]) -> None:
+        """Go on from :meth:`_exploring_state`, with modules that have not acted yet when they do."""
+        self._noise_to_restore = dict(state.get("exploration_noise", {}))
+        self._draws_to_restore = dict(state.get("draws_noise", {}))
+        for module_id, sampler in self.exploring().items():
+            self._restore_exploring(module_id, sampler)
+
+    def _keep_exploring(self) -> None:
+        """Note where what explores is, as it is about to be made anew."""
+        state = self._exploring_state()
+        self._noise_to_restore, self._draws_to_restore = state["exploration_noise"], state["draws_noise"]
+
+    def _restore_exploring(self, module_id: str, sampler: ActionSampler) -> None:
+        noise, draws = self._noise_to_restore.pop(module_id, None), self._draws_to_restore.pop(module_id, True)
+        if noise is not None and sampler.process is not None:
+            sampler.process.set_state(noise)
+        sampler.needs_noise = sampler.needs_noise and draws
 
     # -- weights, state, end --------------------------------------------------------------------------------------
 
@@ -344,10 +368,7 @@ class Runner(abc.ABC):
             "open_episodes": self._open_state(),
             "stats": self.stats.get_state(),
             "weights_version": self.weights_version,
-            "exploration_noise": {
-                **self._noise_to_restore,
-                **{mid: process.get_state() for mid, process in self.noise_processes().items()},
-            },
+            **self._exploring_state(),
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -357,9 +378,7 @@ class Runner(abc.ABC):
         self._resets = int(state["resets"])
         self.stats.set_state(state["stats"])
         self.weights_version = int(state["weights_version"])
-        self._noise_to_restore = dict(state.get("exploration_noise", {}))
-        for module_id, process in self.noise_processes().items():
-            self._restore_noise(module_id, process)
+        self._take_exploring(state)
         self._episode_seeds.set_state(self._seeds.child("episode"), state.get("episode_seeds", []))
         open_ = state.get("open_episodes")
         if open_ is not None and int(open_["num_envs"]) == self.num_envs:

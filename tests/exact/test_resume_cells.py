@@ -13,8 +13,10 @@ import pytest
 from safetensors.numpy import load_file
 
 sys.path.insert(0, str(Path(__file__).parent))
-from exact_cells import ALGORITHMS, every_cell, make_config, pairs, some_cells
+from exact_cells import ALGORITHMS, Cell, every_cell, make_config, pairs, some_cells
 from exact_run import without_clocks
+
+from rlkit_core import Algorithm
 
 HERE = Path(__file__).parent
 LAST, FIRST = 5, 2
@@ -92,6 +94,17 @@ def test_saves_change_nothing(trained, cell, monkeypatch):
         results = [without_clocks(algo.train()) for _ in range(LAST)]
     expected = json.loads((trained / str(cell) / "whole.json").read_text())
     assert not first_difference(expected, json.loads(json.dumps(results)))
+
+
+@pytest.mark.parametrize("cell", ["sac-mlp-single", "sac-mlp-agents"])
+def test_a_run_that_was_still_warming_up(tmp_path, cell):
+    """Modules act at random then, and not by the numbers that others would have drawn for them."""
+    with make_config(Cell.named(cell)).build_algo() as algo:
+        algo.train()
+        path = algo.save_to_path(tmp_path / "checkpoint")
+        expected = [without_clocks(algo.train()) for _ in range(2)]
+    with Algorithm.from_checkpoint(path) as algo:
+        assert not first_difference(expected, [without_clocks(algo.train()) for _ in range(2)])
 
 
 @pytest.mark.slow

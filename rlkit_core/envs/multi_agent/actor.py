@@ -10,7 +10,6 @@ from torch import Tensor
 
 from rlkit_core.columns import Columns
 from rlkit_core.data.nested import Nested
-from rlkit_core.distributions.noise import NoiseProcess
 from rlkit_core.envs.multi_agent.columns import AgentColumns
 from rlkit_core.envs.multi_agent.places import Acting
 from rlkit_core.envs.multi_agent.protocol import AgentID
@@ -82,7 +81,7 @@ class ModuleActor:
             t: lifetime count of env steps.
         """
         columns = self.columns
-        sampler = self._samplers.get(explore) or self._sampler(explore)
+        sampler = self._samplers.get(explore) or self.sampler(explore)
         batch = seen = {**batch, **columns.remembered(acting)}
         if self.packer is not None:
             seen = {**batch, Columns.OBS: self.packer(batch[Columns.OBS])}
@@ -92,17 +91,13 @@ class ModuleActor:
         raw = actions.numpy() if isinstance(actions, Tensor) else nested_map(lambda x: x.numpy(), actions)
         columns.actions = iter(self._split(self._inner.actions_to_env(raw)))
 
-    def _sampler(self, explore: bool) -> ActionSampler:
+    def sampler(self, explore: bool) -> ActionSampler:
+        """What turns the module's outputs into actions; made once for each way of acting."""
         if explore not in self._samplers:
             self._samplers[explore] = ActionSampler(
                 self.module, explore=explore, exploration_noise=self._exploration_noise
             )
         return self._samplers[explore]
-
-    @property
-    def noise(self) -> NoiseProcess | None:
-        """Where the noise of exploration comes from, if it hangs together over time."""
-        return self._sampler(True).process
 
     def _noise_for(self, sampler: ActionSampler, acting: Acting) -> Tensor | None:
         """Random numbers for one step, of many that are drawn at once."""

@@ -13,7 +13,6 @@ from attrs import evolve
 from rlkit_core.columns import Columns
 from rlkit_core.data.nested import Nested
 from rlkit_core.data.rollout import Rollout
-from rlkit_core.distributions.noise import NoiseProcess
 from rlkit_core.envs.acting_modules import ActingModules, Spaces
 from rlkit_core.envs.events import EpisodeReport
 from rlkit_core.envs.faults.patience import Patience
@@ -30,6 +29,7 @@ from rlkit_core.envs.multi_agent.protocol import AgentEnv, AgentEpisode, AgentID
 from rlkit_core.envs.multi_agent.to_rollout import make_rollout
 from rlkit_core.envs.runner_base import Runner, RunnerSettings
 from rlkit_core.errors import ConfigError, EnvError, NonFiniteError, RLKitError
+from rlkit_core.rl_module.acting import ActionSampler
 from rlkit_core.rl_module.agent_mapping import SpacePair, spaces_by_module
 from rlkit_core.rl_module.module_set import ModuleSet
 from rlkit_core.seeding import SeedTree
@@ -173,17 +173,13 @@ class MultiAgentEnvRunner(Runner):
                     "state() and state_space"
                 )
         columns = AgentColumns(module_id, spaces, SlotMemory.of(inner), state_space, self._rows)
-        noise = self.config.exploration_noise
-        actor = ModuleActor(module, columns, noise)
-        if noise is not None:
-            self._restore_noise(module_id, actor.noise)
+        actor = ModuleActor(module, columns, self.config.exploration_noise)
+        self._restore_exploring(module_id, actor.sampler(True))
         return actor
 
-    def noise_processes(self) -> dict[str, NoiseProcess]:
-        """See :meth:`Runner.noise_processes`."""
-        if self.config.exploration_noise is None:
-            return {}
-        return {mid: noise for mid, actor in self._actors.items() if (noise := actor.noise) is not None}
+    def exploring(self) -> dict[str, ActionSampler]:
+        """See :meth:`Runner.exploring`."""
+        return {module_id: actor.sampler(True) for module_id, actor in self._actors.items()}
 
     # -- sampling -------------------------------------------------------------------------------------------------
 
@@ -445,8 +441,7 @@ class MultiAgentEnvRunner(Runner):
         problems: list[str | None] = [None] * self.num_envs
         for env in self.envs:
             env.forget()
-        noise = {module_id: process.get_state() for module_id, process in self.noise_processes().items()}
-        self._noise_to_restore.update(noise)  # of the checkpoint, too
+        self._keep_exploring()  # of the checkpoint, too
         self._actors, self._turn = {}, None
         self._to_reset = {int(n): seed for n, seed in state["to_reset"]}
         self._set_numbers(state["numbers"])
