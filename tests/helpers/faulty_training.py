@@ -22,6 +22,16 @@ def with_faults(config: Any, *, chance: float, seed: int = 1) -> Any:
     )
 
 
+def asynchronous(config: Any) -> Any:
+    """An algorithm that learns from whatever is ready, in small: rollouts, batches, and iterations of one update."""
+    return (
+        config.env_runners(num_envs_per_env_runner=2, rollout_fragment_length=50)
+        .training(train_batch_size=200)
+        .reporting(min_time_s_per_iteration=0.0)
+        .rl_module(model_config={"fcnet_hiddens": [16]})
+    )
+
+
 def train_under_fire(config: Any, *, iterations: int, kill_every: int, seed: int = 1) -> dict[str, Any]:
     """Train, kill a random runner every so many iterations, and check that nothing is lost or counted twice.
 

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import pytest
-from faulty_training import reach_level, train_under_fire, with_faults
+from faulty_training import asynchronous, reach_level, train_under_fire, with_faults
 
 from rlkit_appo import APPOConfig
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_steps_add_up():
-    config = (
-        APPOConfig()
-        .env_runners(num_envs_per_env_runner=2, rollout_fragment_length=50)
-        .training(train_batch_size=200)
-        .reporting(min_time_s_per_iteration=0.0)
-        .rl_module(model_config={"fcnet_hiddens": [16]})
-    )
-    train_under_fire(with_faults(config, chance=1 / 150), iterations=8, kill_every=4)
+    train_under_fire(with_faults(asynchronous(APPOConfig()), chance=1 / 150), iterations=8, kill_every=4)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_the_level_is_reached():
     reach_level(APPOConfig(), level=450.0, within=1_000_000, kill_every=8)

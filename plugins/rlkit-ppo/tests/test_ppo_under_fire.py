@@ -19,6 +19,6 @@ def test_steps_add_up():
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_the_level_is_reached():
     reach_level(PPOConfig(), level=450.0, within=200_000, kill_every=12)
