@@ -42,6 +42,8 @@ _DTYPES = {  # in the order of files, large elements first, so that every array 
     "U8": "uint8",
     "BOOL": "bool",
 }
+Read = tuple[dict[str, torch.Tensor], dict[str, str]]
+"""Tensors by name, and texts."""
 _NAMES = {name: (rank, code) for rank, (code, name) in enumerate(_DTYPES.items())}
 
 
@@ -97,9 +99,7 @@ def _write(file: FileIO, part: memoryview) -> None:
 # -- reading -----------------------------------------------------------------------------------------------
 
 
-def read_tensors(
-    path: Path, entry: object = None, *, mapped: bool = False
-) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def read_tensors(path: Path, entry: object = None, *, mapped: bool = False, checked: bool = False) -> Read:
     """The tensors of a safetensors file by name, and the texts about them.
 
     Args:
@@ -108,6 +108,7 @@ def read_tensors(
         mapped: a large file's tensors are views of it, for somebody who copies them soon: its pages are read through
             the system's cache and take no memory of the process. What is written to such a tensor stays the
             process's own. Else each is in memory of its own, to which it was read straight.
+        checked: its hash has been looked at already.
 
     Raises:
         CheckpointError: it is missing, a link, not as it was written, unreadable, or no safetensors file.
@@ -118,8 +119,8 @@ def read_tensors(
             if mapped and is_large(size):
                 found = _map(file, size, digest, sha256, path)
             else:
-                found = _read(file, size, digest, path)
-                _check_hash(digest, sha256, path)
+                found = _read(file, size, None if checked or sha256 is None else digest, path)
+                _check_hash(digest, None if checked else sha256, path)
     except (OSError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
         if isinstance(error, CheckpointError):
             raise
@@ -132,7 +133,7 @@ def _check_hash(digest: RunningHash, sha256: str | None, path: Path) -> None:
         raise CheckpointError(f"{path} is damaged: its SHA-256 is not the one recorded at the save")
 
 
-def _read(file: FileIO, size: int, digest: RunningHash, path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def _read(file: FileIO, size: int, digest: RunningHash | None, path: Path) -> Read:
     """Read tensors to where they are to be; the hash is computed beside that."""
 
     def read(count: int) -> torch.Tensor:
@@ -142,7 +143,8 @@ def _read(file: FileIO, size: int, digest: RunningHash, path: Path) -> tuple[dic
             got = file.readinto(view[at : at + _BLOCK])
             if not got:
                 raise CheckpointError(f"{path} is damaged: it ends too early")
-            digest.update(view[at : at + got], beside=is_large(count // 8))
+            if digest is not None:
+                digest.update(view[at : at + got], beside=is_large(count // 8))
             at += got
         return data
 
@@ -156,9 +158,7 @@ def _read(file: FileIO, size: int, digest: RunningHash, path: Path) -> tuple[dic
     return tensors, layout.about
 
 
-def _map(
-    file: FileIO, size: int, digest: RunningHash, sha256: str | None, path: Path
-) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def _map(file: FileIO, size: int, digest: RunningHash, sha256: str | None, path: Path) -> Read:
     """Read a file to hash it, then let tensors be views of it."""
     # Not through the mapping: what cannot be read, or has been cut off, is an error of a read, but ends a process that
     # touches it where it is mapped.

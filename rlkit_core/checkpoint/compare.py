@@ -8,6 +8,7 @@ import torch
 from attrs import frozen
 
 from rlkit_core.checkpoint.saved_component import SavedComponent
+from rlkit_core.checkpoint.tree import EncodedTree
 
 CLOCKS = frozenset({"saved_at", "started_at", "plugin_seconds", "seconds", "timers"})
 """Keys of what a clock wrote, which differs from one time to the next."""
@@ -36,8 +37,7 @@ def differences(one: SavedComponent, other: SavedComponent, component: str = "")
     if one.class_ref != other.class_ref:
         yield Difference(component, "class", f"{one.class_ref} and {other.class_ref}")
     yield from _of_values(one.ctor, other.ctor, component, "arguments")
-    yield from _of_values(one.tree.document, other.tree.document, component, "")
-    yield from _of_arrays(one.tree.tensors, other.tree.tensors, component)
+    yield from differences_of_trees(one.tree, other.tree, component)
     for index, (a, b) in enumerate(zip(one.tree.segments, other.tree.segments, strict=False)):
         if a.sha256 != b.sha256:  # how many there are is in the document
             yield Difference(component, f"segment {index}", f"files of {a.size:,} and {b.size:,} bytes differ")
@@ -47,6 +47,19 @@ def differences(one: SavedComponent, other: SavedComponent, component: str = "")
             yield Difference(inside, "component", f"only the {'first' if name in one.components else 'second'} has it")
         else:
             yield from differences(one.components[name], other.components[name], inside)
+
+
+def differences_of_trees(one: EncodedTree, other: EncodedTree, component: str) -> Iterator[Difference]:
+    """The same of two state trees of a component, but for what is in their segments."""
+    yield from _of_values(one.document, other.document, component, "")
+    yield from _of_arrays(one.tensors, other.tensors, component)
+
+
+def components_of(snapshot: SavedComponent, component: str = "") -> Iterator[tuple[str, SavedComponent]]:
+    """Every component with its path, outer ones first."""
+    yield component, snapshot
+    for name, part in snapshot.components.items():
+        yield from components_of(part, f"{component}/{name}" if component else name)
 
 
 def count_arrays(snapshot: SavedComponent) -> dict[str, int]:

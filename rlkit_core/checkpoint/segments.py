@@ -7,8 +7,11 @@ the last that holds it. Where a file system has no hard links, files are copied.
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,15 @@ Decode = Callable[[Any, dict[str, Any]], Any]
 """And back."""
 _TREE = "tree"
 _HOMES = 8
+_MOST_CHECKED = 1 << 16
+_SETTLED_NS = 2_000_000_000  # clocks of file systems tick slowly: what was written just now may look unchanged
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
+_checked: dict[tuple[int, ...], str] = {}
+"""Hashes of files that were looked at, by what the files were like then."""
+_without_links: set[int] = set()
+"""Devices of which it was said that they have no hard links."""
+
+logger = logging.getLogger(__name__)
 
 
 @frozen
@@ -85,8 +97,13 @@ class Segment:
             CheckpointError: it has not.
         """
         path = self._homes[0].path
+        seen = path.lstat()
         if files.sha256_of(path) != self.sha256:
             raise CheckpointError(f"{path} is damaged: its SHA-256 is not the one recorded at the save")
+        if len(_checked) >= _MOST_CHECKED:
+            _checked.clear()
+        if time.time_ns() - max(seen.st_mtime_ns, seen.st_ctime_ns) > _SETTLED_NS:
+            _checked[_state_of(seen)] = self.sha256
 
     @property
     def is_stored(self) -> bool:
@@ -109,7 +126,9 @@ class Segment:
         try:
             os.link(source, path, follow_symlinks=False)
             return True
-        except OSError:  # no hard links here, too many of them, or another file system
+        except (OSError, NotImplementedError) as error:  # no hard links here, too many, or another file system
+            if not isinstance(error, OSError) or error.errno in _NO_LINKS:
+                _say_without_links(path.parent)
             path.unlink(missing_ok=True)
         try:
             shutil.copyfile(source, path)
@@ -150,7 +169,24 @@ class Segment:
         return segment
 
 
+def _state_of(info: os.stat_result) -> tuple[int, ...]:
+    """Like :func:`_identity`, and with the time at which anything about the file was changed, even its name."""
+    return *_identity(info), info.st_ctime_ns
+
+
+def _say_without_links(folder: Path) -> None:
+    device = folder.stat().st_dev
+    if device not in _without_links:
+        _without_links.add(device)
+        logger.warning(
+            "the file system of %s has no hard links: every checkpoint copies what it shares with earlier ones, replay "
+            "buffers above all; checkpointing(replay='last') keeps them in the newest alone",
+            folder.parent,
+        )
+
+
 def _read(path: Path, recorded: dict[str, Any], decode: Decode) -> Any:
-    tensors, about = arrays.read_tensors(path, recorded)
+    checked = path.exists() and _checked.get(_state_of(path.lstat())) == recorded["sha256"]
+    tensors, about = arrays.read_tensors(path, recorded, checked=checked)
     document = strict_json.loads(about.get(_TREE, "").encode(), str(path))
     return decode(document, tensors)

@@ -22,7 +22,7 @@ def rlkit(*args: object) -> Result:
     return CliRunner().invoke(cli, [str(arg) for arg in args])
 
 
-@pytest.mark.parametrize("replay", ["full", "false"])
+@pytest.mark.parametrize("replay", ["full", "last", "false"])
 def test_a_resumed_run_is_verified_truthfully(tmp_path: Path, replay: str) -> None:
     folder = tmp_path / "run"
     begun = rlkit("train", "dqn", "CartPole-v1", "--run-dir", folder, *SMALL, "--set", f"checkpoint_replay={replay}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import sys
@@ -106,11 +107,44 @@ def test_a_restored_buffer_is_the_one_that_was_saved(
     assert_equal(buffer.get_state(), plain.get_state())
     assert_equal(other.get_state(), plain.get_state())
     assert_same(plain, other, streams, **({"seq_len": 3, "burn_in": 1} if recurrent else {}))
-    # The next save of the restored one links what it came from, and a resumed one's files are those of the other.
-    again = Saved(other).save_to_path(folder / "again")
-    whole = Saved(plain).save_to_path(folder / "whole")
-    if not saves:
-        assert [p.read_bytes() for p in segments(again)][1:] == [p.read_bytes() for p in segments(whole)][1:]
+    # What the restored one saves next, linked to what it came from, is what the other one saves as a whole.
+    for one, name in ((other, "again"), (plain, "whole")):
+        third = kind(120, n_step=3, seed=7)
+        Saved(third).restore_from_path(Saved(one).save_to_path(folder / name))
+        assert_equal(third.get_state(), plain.get_state())
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    lengths=st.lists(st.one_of(st.integers(1, 4), st.integers(1, 90), st.just(1)), min_size=1, max_size=150),
+    capacity=st.sampled_from([60, 1000, 100_000]),
+)
+def test_few_segments_and_few_rows_written_again(lengths, capacity):
+    """However saves fall: all rows but the newest are in segments, new ones at most; carried as digits are."""
+    streams, full, written, seen = Streams(1, True, 0), 64, 0, {}
+    buffer = ReplayBuffer(max(capacity, 90), seed=1)
+    with pytest.MonkeyPatch.context() as patch:
+        for length in lengths:
+            buffer.add(streams.rollout(length))
+            storage = buffer._storage
+            patch.setattr(sealed, "SEGMENT_BYTES", full * sealed._row_bytes(storage))
+            entries = buffer.get_state_to_save()["segments"]
+            spans = [(one["first"], one["last"]) for one in entries]
+            if not spans:
+                assert storage.total == 1
+                continue
+            assert spans[0][0] <= storage.oldest
+            assert spans[-1][1] == storage.total - 1
+            assert all(a[1] == b[0] for a, b in itertools.pairwise(spans))
+            ranks = [sealed._rank(b - a, full) for a, b in spans]
+            assert all(a <= b for a, b in itertools.pairwise(ranks[1:]))
+            assert sum(rank > 0 for rank in ranks) <= 1 + (sealed.FAN_IN - 1) * sealed.RANKS
+            assert all(b - a < 2 * full or a == spans[0][0] for a, b in spans)
+            written += sum(b - a for (a, b), one in zip(spans, entries, strict=True) if id(one["segment"]) not in seen)
+            seen.update({id(one["segment"]): one["segment"] for one in entries})
+            again = buffer.get_state_to_save()["segments"]
+            assert [one["segment"] for one in again] == [one["segment"] for one in entries]
+    assert written <= (sealed.RANKS + 1) * storage.total
 
 
 def test_a_save_writes_what_is_new(tmp_path, monkeypatch):

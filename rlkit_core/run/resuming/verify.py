@@ -15,9 +15,16 @@ import torch
 from attrs import frozen
 
 from rlkit_core.checkpoint import files, read_snapshot
-from rlkit_core.checkpoint.compare import Difference, count_arrays, differences
+from rlkit_core.checkpoint.compare import (
+    Difference,
+    components_of,
+    count_arrays,
+    differences,
+    differences_of_trees,
+)
 from rlkit_core.checkpoint.locate import is_run, quoted, read_index
-from rlkit_core.checkpoint.saved_component import check_snapshot, read_metadata
+from rlkit_core.checkpoint.saved_component import SavedComponent, check_snapshot, read_metadata
+from rlkit_core.checkpoint.tree import encode_tree
 from rlkit_core.errors import CheckpointError, ConfigError
 from rlkit_core.models.threads import torch_threads
 from rlkit_core.plugins.host import default_host
@@ -93,11 +100,30 @@ def verify(run: Path, *, env: object = None, tell: Callable[[str], object] = lam
                 raise ConfigError(f"training went on to iteration {algorithm.iteration}, {second} is of {end}")
             outside = list(dict.fromkeys(_outside(algorithm, first, expected.lock)))
             trained, _ = read_snapshot(algorithm.save_to_path(Path(place) / "checkpoint"))
+            found = tuple(_differences(algorithm, expected, trained))
         finally:
             algorithm.stop()
-    found = tuple(differences(expected, trained))
     notes = tuple(text for text in dict.fromkeys(said) if not _is_among(outside, text))
     return Verification(first, second, begin, end, found, tuple(outside), notes, count_arrays(expected), threads)
+
+
+def _differences(algorithm: Algorithm, expected: SavedComponent, trained: SavedComponent) -> Iterator[Difference]:
+    """What differs. Segments that do may hold the same in other portions, which are a matter of when there were saves:
+    then states in memory are compared.
+
+    Args:
+        algorithm: as it was saved for ``trained``; it goes on with what ``expected`` has of such components.
+    """
+    found = list(differences(expected, trained))
+    before, after = dict(components_of(expected)), dict(components_of(trained))
+    has_segments = {path for path in before if path in after for it in (before, after) if it[path].tree.segments}
+    apart = has_segments & {one.component for one in found}
+    yield from (one for one in found if one.component not in apart)
+    for path in sorted(apart):
+        part = algorithm.get_component(path)
+        tree = encode_tree(part.get_state())
+        part.restore_snapshot(before[path])
+        yield from differences_of_trees(encode_tree(part.get_state()), tree, path)
 
 
 def _is_among(reasons: list[str], note: str) -> bool:

@@ -368,19 +368,20 @@ class ReplayStorage:
             "state_slots": self.state_slots.get_state(),
         }
 
-    def get_rows(self, first: int, last: int) -> dict[str, Any]:
+    def get_rows(self, first: int, last: int, *, shared: bool = False) -> dict[str, Any]:
         """Copies of what time rows hold that can be read, but for what may still change.
 
         Args:
-            first: number of the first of them.
-            last: number after the last one. But for the newest time row of all, what it holds stays as it is.
+            first, last: numbers of the first of them, and after the last one; all but the newest of all stay so.
+            shared: large columns may be views of the ring, for somebody who is done with them before it changes.
         """
         at = self._places(first, last)
-        places, slots = torch.from_numpy(at), self.state_slot[at]
-        kept = torch.from_numpy(slots[slots >= 0])
+        in_line = shared and last > first and at[-1] > at[0]
+        kept = torch.from_numpy(self.state_slot[at][self.state_slot[at] >= 0])
+        rows: Any = slice(int(at[0]), int(at[-1]) + 1) if in_line else torch.from_numpy(at)
         return {
-            "successive": nested_map(lambda leaf: leaf.tensor[places], self.successive),
-            "columns": nested_map(lambda leaf: leaf.tensor[places], self.columns),
+            "successive": nested_map(lambda leaf: leaf.tensor[rows], self.successive),
+            "columns": nested_map(lambda leaf: leaf.tensor[rows], self.columns),
             "flags": {name: torch.from_numpy(getattr(self, name)[at]) for name in self._lasting},
             "states": None if self.states is None else nested_map(lambda leaf: leaf.tensor[kept], self.states),
             "finals": self._get_finals(at) if "successor" in self._lasting else None,
@@ -495,5 +496,5 @@ def _collect(writes: Writes, store: Nested, at: int, block: Nested, lead: int) -
     except ConfigError:
         raise
     except ValueError as error:
-        name = next(leaves(store)).name
-        raise ConfigError(f"column {name!r}: another structure than in this buffer: {error}") from None
+        what = f"column {next(leaves(store)).name!r}: another structure than in this buffer"
+        raise ConfigError(f"{what}: {error}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -14,7 +15,11 @@ from rlkit_core.errors import CheckpointError
 from rlkit_offpolicy.replay.ring import ReplayStorage
 
 SEGMENT_BYTES = 16 << 20
-"""Bytes of a segment, about. What does not fill one is written with every save."""
+"""Bytes of a full segment, about, and of up to twice as many rows."""
+FAN_IN = 8
+"""So many segments of one rank are joined."""
+RANKS = 4
+"""Ranks of segments that are not full: by the number of times that :data:`FAN_IN` goes into a full one."""
 
 
 @frozen
@@ -25,12 +30,23 @@ class Sealed:
     last: int
     segment: Segment
 
+    @property
+    def rows(self) -> int:
+        """Its time rows."""
+        return self.last - self.first
+
 
 class SealedRows:
     """The segments of a ring, oldest first.
 
-    They end at multiples of one number of time rows, whenever they are made, so equal buffers have equal segments. One
-    of which every row has been overwritten goes; one of which some have been stays whole, as its file is.
+    Each save closes what has come since the last one, so it writes new rows only: as one segment, or as several full
+    ones. Small segments are joined as the digits of a number are carried. Each has a rank, 0 if it is full, one more
+    for every factor of :data:`FAN_IN` that it is smaller. Ranks rise from the oldest segment to the newest: a new one
+    takes in smaller ones before it, and with ``FAN_IN - 1`` of its own rank it becomes one of a better rank. A row is
+    thus written again at most once for each of the :data:`RANKS`, and there are at most ``(FAN_IN - 1) * RANKS``
+    segments that are not full, however often and however little is saved.
+
+    A segment of which every row has been overwritten goes; one of which some have been stays whole, as its file is.
     """
 
     def __init__(self) -> None:
@@ -42,13 +58,16 @@ class SealedRows:
         Returns:
             ``[{"first", "last", "segment"}, ...]``, and the number of the first time row that is in none.
         """
-        length = max(1, SEGMENT_BYTES // _row_bytes(storage))
         oldest = storage.oldest
         kept = [self._kept(storage, one) for one in self._sealed if one.last > oldest]
-        end = kept[-1].last if kept else oldest
-        while (last := (end // length + 1) * length) < storage.total:  # the newest row may change yet
-            kept.append(Sealed(end, last, _segment(storage, end, last)))
-            end = last
+        end, until = kept[-1].last if kept else oldest, storage.total - 1  # the newest row may change yet
+        if until > end:
+            length = max(1, SEGMENT_BYTES // _row_bytes(storage))
+            first = max(oldest, _take_in(kept, end, until, length))
+            count = max(1, (until - first) // length)
+            cuts = [first + (until - first) * k // count for k in range(count + 1)]
+            kept += (Sealed(a, b, _segment(storage, a, b)) for a, b in itertools.pairwise(cuts))
+            end = until
         self._sealed = kept
         entries = [{"first": one.first, "last": one.last, "segment": one.segment} for one in kept]
         return entries, end
@@ -82,7 +101,26 @@ class _Rows:
     def __call__(self) -> dict[str, Any]:
         if self.first < self.storage.oldest:
             raise CheckpointError("a file of an earlier checkpoint went while its rows were to be shared; save again")
-        return self.storage.get_rows(self.first, self.last)
+        return self.storage.get_rows(self.first, self.last, shared=True)
+
+
+def _rank(rows: int, length: int) -> int:
+    """How much smaller than ``length`` time rows a segment is; 0: it is not."""
+    return next((rank for rank in range(RANKS) if rows * FAN_IN**rank >= length), RANKS)
+
+
+def _take_in(kept: list[Sealed], first: int, until: int, length: int) -> int:
+    """Take from the end of ``kept`` what a segment of new time rows is joined with; where that begins then."""
+    while kept:
+        rank, before = _rank(until - first, length), [_rank(one.rows, length) for one in kept[1 - FAN_IN :]]
+        if before[-1] > rank:
+            first = kept.pop().first
+        elif rank and before == [rank] * (FAN_IN - 1):
+            first = kept[1 - FAN_IN].first
+            del kept[1 - FAN_IN :]
+        else:
+            break
+    return first
 
 
 def _row_bytes(storage: ReplayStorage) -> int:
