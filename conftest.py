@@ -35,7 +35,7 @@ def next_step_resets(monkeypatch: pytest.MonkeyPatch) -> None:
     from rlkit_core.envs.gym_vectors import make
     from rlkit_core.envs.gym_vectors.classes import GymVectorEnv
 
-    def by_themselves(factories, mode, next_seed, info_metrics):  # type: ignore[no-untyped-def]
+    def by_themselves(factories, next_seed, info_metrics):  # type: ignore[no-untyped-def]
         return GymVectorEnv(gym.vector.SyncVectorEnv(factories), info_metrics)
 
-    monkeypatch.setattr(make, "reset_by_mask", by_themselves)
+    monkeypatch.setattr(make, "sync_envs", by_themselves)

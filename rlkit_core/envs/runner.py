@@ -78,6 +78,7 @@ class EnvRunner(Runner):
             next_seed=self._episode_seeds,
             info_metrics=config.info_metrics,
             first=first_env,
+            timeout_s=config.sub_environment_timeout_s,
             created=None if env_created is None else env_created.in_runner(config.env_config, worker_index),
         )
         self.observation_space = config.observation_space or self.env.observation_space

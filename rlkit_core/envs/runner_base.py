@@ -62,6 +62,7 @@ class RunnerSettings(ModuleConfig, Protocol):
     restart_failed_sub_environments: bool
     seed: int | None
     seed_resets: bool
+    sub_environment_timeout_s: float | None
 
     def get_rollout_fragment_length(self, worker_index: int = 0) -> int:
         """Steps that each env of a runner takes in one sample."""

@@ -17,7 +17,7 @@ import torch
 from rlkit_core.data.nested import has_array, own_copy, storage
 from rlkit_core.envs.events import metrics_in
 from rlkit_core.envs.faults.fault import Fault
-from rlkit_core.envs.faults.own_type import told
+from rlkit_core.envs.faults.telling import Beginnings, misfit, raised
 from rlkit_core.envs.make import spaces_of
 from rlkit_core.envs.resume.own_state import get_own_state
 from rlkit_core.envs.resume.promise import not_exact_by_env
@@ -239,7 +239,7 @@ class InlineVectorEnv:
         self._plain = not composed and has_array(self.observation_space)
         self._split = action_splitter(self.action_space)
         self._steps = [env.step for env in self.envs]
-        self._began: list[tuple[int | None, int]] = [(None, 0)] * self.num_envs  # last seed, episodes begun since
+        self._began = Beginnings(self.num_envs)
 
     def reset(self, seeds: Sequence[int | None], obs_out: Rows) -> list[Fault]:
         """Reset env n with ``seeds[n]``."""
@@ -265,13 +265,14 @@ class InlineVectorEnv:
                 raise EnvError(f"env {n} ({env}) has other spaces than before, now that it was made anew")
             self._steps[n] = env.step
         except Exception as error:
-            return Fault(n, error if isinstance(error, EnvError) else self._raised(n, "when it was made anew", error))
+            again = error if isinstance(error, EnvError) else raised(n, self.envs[n], "when it was made anew", error)
+            return Fault(n, again, at_reset=True)
         faults = self.reset_some({n: seed}, obs_out)
         return faults[0] if faults else None
 
     def episode_seeds(self) -> list[int | None]:
         """See :class:`VectorEnv`."""
-        return [seed if episode == 1 else None for seed, episode in self._began]
+        return self._began.seeds()
 
     def own_states(self) -> list[list[Any] | None]:
         """See :class:`VectorEnv`."""
@@ -293,7 +294,7 @@ class InlineVectorEnv:
             except UnlikeError as error:
                 problems.append(str(error))
                 continue
-            self._began[n] = (episode.seed, 1)
+            self._began.resumed(n, episode.seed)
             self._write_row(obs_out, n, observation)
             problems.append(None)
         return problems
@@ -313,9 +314,7 @@ class InlineVectorEnv:
             try:
                 observation, rewards_out[n], terminated, truncated, info = step(action)
             except Exception as error:
-                seed, episode = self._began[n]
-                when = f"at a step with action {action!r}, in episode {episode} after the reset with seed {seed}"
-                finals.append((n, Fault(n, self._raised(n, when, error))))
+                finals.append((n, Fault(n, raised(n, self.envs[n], self._began.at_step(n, action), error))))
                 continue
             terminateds_out[n] = terminated
             truncateds_out[n] = truncated
@@ -356,15 +355,11 @@ class InlineVectorEnv:
         return faults[0] if faults else None
 
     def _reset_one(self, n: int, seed: int | None) -> Any:
-        last, episode = self._began[n]
-        self._began[n] = (last, episode + 1) if seed is None else (seed, 1)
+        self._began.begin(n, seed)
         try:
             return self.envs[n].reset(seed=seed)[0]
         except Exception as error:
-            raise self._raised(n, f"at a reset with seed {seed}", error) from error
-
-    def _raised(self, n: int, when: str, error: Exception) -> EnvError:
-        return told(f"env {n} ({self.envs[n]}) raised {type(error).__name__} {when}: {error}", error)
+            raise raised(n, self.envs[n], f"at a reset with seed {seed}", error) from error
 
     def _write_row(self, obs_out: Rows, n: int, observation: object) -> None:
         try:
@@ -373,12 +368,7 @@ class InlineVectorEnv:
             raise self._misfit(n, error) from error
 
     def _misfit(self, n: int, error: Exception) -> EnvError:
-        where = f"env {n} ({self.envs[n]})"
-        said = EnvError(
-            f"{where}: its observation does not fit its observation_space {self.observation_space}: {error}"
-        )
-        said.__cause__ = error
-        return said
+        return misfit(n, self.envs[n], self.observation_space, error)
 
     def close(self) -> None:
         """Close every env."""

@@ -35,6 +35,12 @@ class FaultSettings(CoreSettings):
     max_num_sub_environment_restarts: int = setting(
         1000, section="fault_tolerance", help="How often a runner makes envs anew.", converter=integer(ge=0)
     )
+    sub_environment_timeout_s: float | None = setting(
+        300.0,
+        section="fault_tolerance",
+        help="An env in a process of its own ('async') that takes longer is killed and made anew. None waits for ever.",
+        converter=optional(number(gt=0)),
+    )
     restart_failed_env_runners: bool = setting(
         True, section="fault_tolerance", help="Start a runner again whose process has died.", converter=boolean
     )

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from attrs import define, frozen
 
+from rlkit_core.envs.faults.elsewhere import ElsewhereError
 from rlkit_core.envs.faults.own_type import retold
 from rlkit_core.errors import EnvError, NonFiniteError
 
@@ -47,6 +48,8 @@ class Fault:
     def place(self) -> Hashable:
         """Kind of the error and place in the code that it comes from; the same for failures with one cause."""
         cause = self.error.__cause__
+        if cause is not None and isinstance(cause.__cause__, ElsewhereError):
+            return type(cause), *cause.__cause__.place
         traceback = None if cause is None else cause.__traceback__
         if traceback is None:
             return type(self.error), self.at_reset

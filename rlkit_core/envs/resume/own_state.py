@@ -10,7 +10,12 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker
 
-STATELESS = (OrderEnforcing, PassiveEnvChecker)
+
+class NoState:
+    """A wrapper of the core's own, which a reset brings to where it was."""
+
+
+STATELESS = (OrderEnforcing, PassiveEnvChecker, NoState)
 """Wrappers that a reset brings to where they were."""
 
 
