@@ -3,9 +3,13 @@
 A save is compared with ``safetensors.save_file``, an fsync and one pass of SHA-256 over the file, a load with
 ``load_file`` and one such pass. The two take turns; ratios are taken round by round and their median counts. A buffer
 is saved, gets one percent of new rows, and is saved again: the second save is compared with writing, syncing and
-hashing those bytes that are not in files of the first.
+hashing those bytes that are not in files of the first. What a load adds to the peak of a fresh process's memory is
+given as the process's own memory and as pages of files, which the system takes back when it needs them. What a
+checkpoint costs a run is given as its seconds in sixty of training, and beside it the CPU time of two runs that take
+turns, of which one saves that often.
 
-    python benchmarks/checkpoint.py [--part modules] [--part replay] [--rounds 5] [--folder DIR] [--json FILE] [--check]
+    python benchmarks/checkpoint.py [--part modules] [--part replay] [--part run] [--rounds 5] [--folder DIR]
+        [--json FILE] [--check]
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import json
 import os
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -31,14 +36,17 @@ from safetensors.torch import load_file, save_file
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from side_by_side import describe_machine
 
-from rlkit_core import RLModuleSpec
+from rlkit_core import RLModuleSpec, get_algorithm_config
+from rlkit_core.checkpoint.locate import KeptCheckpoint, checkpoint_name
 from rlkit_core.data import Rollout
+from rlkit_core.run.shelf import Shelf
 from rlkit_core.testing import DiscreteBCTorchModule
 
-LIMITS = {"save": 1.3, "load": 1.3, "second_save": 1.3}
+LIMITS = {"save": 1.3, "load": 1.3, "second_save": 1.3, "written": 1.3, "run": 1.01}
+EVERY_S = 60.0
 #: Width of the hidden layer, by size of the module.
 WIDTHS = {"10MB": 2500, "1GB": 250_000}
-PARTS = ("modules", "replay")
+PARTS = ("modules", "replay", "run")
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -69,6 +77,47 @@ def build_module(width: int) -> DiscreteBCTorchModule:
     spec = RLModuleSpec(DiscreteBCTorchModule, *spaces, model_config={"fcnet_hiddens": [width]})
     module: DiscreteBCTorchModule = spec.build()
     return module
+
+
+MEMORY = """
+import sys, threading, time
+sys.path[:0] = [{here!r}]
+import torch
+from checkpoint import build_module, hash_file
+from safetensors.torch import load_file
+torch.set_num_threads(1)
+module = build_module({width})
+def now():
+    lines = [line.split() for line in open("/proc/self/status")]
+    return [int(line[1]) * 1024 for line in lines if line[0] in ("RssAnon:", "RssFile:")]
+before, peak, over = now(), [0, 0], threading.Event()
+def look():
+    while not over.wait(0.005):
+        peak[:] = map(max, peak, now())
+watch = threading.Thread(target=look)
+watch.start()
+if {floor}:
+    hash_file({plain!r})
+    state = load_file({plain!r})
+    module.load_state_dict(state)
+else:
+    module.restore_from_path({ours!r})
+over.set()
+watch.join()
+print(*(max(0, a - b) for a, b in zip(peak, before)))
+"""
+
+
+def memory_of_a_load(width: int, plain: Path, ours: Path) -> dict[str, dict[str, float]]:
+    """GB that loading to a module adds to the peak of a process: its own, and pages of files."""
+    found = {}
+    for name, floor in (("load", False), ("floor_load", True)):
+        here = str(Path(__file__).resolve().parent)
+        script = MEMORY.format(here=here, width=width, floor=floor, plain=str(plain), ours=str(ours))
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+        own, of_files = (round(int(count) / 1e9, 3) for count in done.stdout.split())
+        found[name] = {"own": own, "files": of_files}
+    return found
 
 
 def measure_modules(size: str, rounds: int, folder: Path) -> dict[str, Any]:
@@ -113,6 +162,7 @@ def measure_modules(size: str, rounds: int, folder: Path) -> dict[str, Any]:
         "bytes": sum(t.numel() * t.element_size() for t in tensors.values()),
         "ratio": {name: round(value, 3) for name, value in ratios.items()},
         "seconds": {name: round(statistics.median(times), 4) for name, times in found.items()},
+        "peak_memory_gb": memory_of_a_load(WIDTHS[size], plain, ours),
     }
 
 
@@ -189,11 +239,61 @@ def measure_replay(gigabytes: float, rounds: int, folder: Path) -> dict[str, Any
         "bytes": total,
         "new_rows_bytes": new * envs * 84 * 84 * 4,
         "written_bytes": written,
-        "ratio": {"second_save": round(ratio, 3)},
+        "ratio": {
+            "second_save": round(ratio, 3),
+            "written": round(written / (new * envs * 84 * 84 * 4), 3),
+        },
         "seconds": {
             "first_save": round(first, 3),
             "load": round(load, 3),
             **{name: round(statistics.median(times), 4) for name, times in found.items()},
+        },
+    }
+
+
+def measure_run(rounds: int, folder: Path) -> dict[str, Any]:
+    """CPU seconds of a checkpoint of PPO in CartPole, and what one for every minute of training adds."""
+    algorithms = [get_algorithm_config("ppo").environment("CartPole-v1").debugging(seed=1).build_algo() for _ in "ab"]
+    saving, plain = algorithms
+    shelf = Shelf(folder, keep=3)
+    count = 0
+
+    def save() -> None:
+        nonlocal count
+        count += 1
+        shelf.save(saving.save_to_path, KeptCheckpoint(checkpoint_name(count), count))
+
+    def turn(algorithm: Any, *, may_save: bool) -> float:
+        started = time.process_time()
+        algorithm.train()
+        if may_save and spent[0] >= EVERY_S * (count + 0.5):
+            save()
+        return time.process_time() - started
+
+    spent, pairs = [0.0, 0.0], 0
+    while spent[0] < EVERY_S * rounds:
+        order = (0, 1) if pairs % 2 else (1, 0)
+        for k in order:
+            spent[k] += turn(algorithms[k], may_save=k == 0)
+        pairs += 1
+    in_pairs, cpu, wall = count, [], []
+    for _ in range(10 * rounds):
+        saving.train()
+        started, began = time.process_time(), time.perf_counter()
+        save()
+        cpu.append(time.process_time() - started)
+        wall.append(time.perf_counter() - began)
+    saving.stop()
+    plain.stop()
+    return {
+        "every_s": EVERY_S,
+        "ratio": {"run": round(1 + statistics.median(wall) / EVERY_S, 5)},
+        "seconds": {"save": round(statistics.median(wall), 4), "save_cpu": round(statistics.median(cpu), 4)},
+        "paired": {
+            "saves": in_pairs,
+            "iterations": pairs,
+            "cpu_seconds": [round(one, 2) for one in spent],
+            "ratio": round(spent[0] / spent[1], 4),
         },
     }
 
@@ -219,10 +319,12 @@ def main(
     torch.set_num_threads(1)
     figures: dict[str, Any] = {}
     for part in parts or PARTS:
-        for what in (sizes or tuple(WIDTHS)) if part == "modules" else ("replay",):
+        for what in (sizes or tuple(WIDTHS)) if part == "modules" else (part,):
             with tempfile.TemporaryDirectory(dir=folder) as home:
                 if part == "modules":
                     figures[what] = measure_modules(what, rounds, Path(home))
+                elif part == "run":
+                    figures[what] = measure_run(rounds, Path(home))
                 else:
                     figures[what] = measure_replay(gigabytes, rounds, Path(home))
             print(f"{what}: {json.dumps(figures[what])}", flush=True)

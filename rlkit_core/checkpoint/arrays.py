@@ -117,7 +117,10 @@ def read_tensors(path: Path, entry: object = None, *, mapped: bool = False, chec
     try:
         with open(path, "rb", buffering=0) as file, hashing() as digest:
             if mapped and is_large(size):
-                found = _map(file, size, digest, sha256, path)
+                if not checked:
+                    _hash_all(file, size, digest, path)
+                    _check_hash(digest, sha256, path)
+                found = _map(file, size, path)
             else:
                 found = _read(file, size, None if checked or sha256 is None else digest, path)
                 _check_hash(digest, None if checked else sha256, path)
@@ -158,10 +161,12 @@ def _read(file: FileIO, size: int, digest: RunningHash | None, path: Path) -> Re
     return tensors, layout.about
 
 
-def _map(file: FileIO, size: int, digest: RunningHash, sha256: str | None, path: Path) -> Read:
-    """Read a file to hash it, then let tensors be views of it."""
-    # Not through the mapping: what cannot be read, or has been cut off, is an error of a read, but ends a process that
-    # touches it where it is mapped.
+def _hash_all(file: FileIO, size: int, digest: RunningHash, path: Path) -> None:
+    """Read a file to hash it, through a small block.
+
+    Not through a mapping: what cannot be read, or has been cut off, is an error of a read, but ends a process that
+    touches it where it is mapped.
+    """
     block = memoryview(bytearray(_CACHED))
     left = size
     while left:
@@ -171,7 +176,10 @@ def _map(file: FileIO, size: int, digest: RunningHash, sha256: str | None, path:
         digest.update(block[:got], beside=False)
         left -= got
     _check_end(file, path)
-    _check_hash(digest, sha256, path)
+
+
+def _map(file: FileIO, size: int, path: Path) -> Read:
+    """Let tensors be views of a file, which has so many bytes."""
     mapping = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY)
     length = _header_length(mapping[:8], size, path)
     layout = _Layout.of(mapping[8 : 8 + length], size - 8 - length, path)

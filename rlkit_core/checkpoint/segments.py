@@ -71,24 +71,31 @@ class Segment:
 
     Args:
         tree: gives the state tree: as often as it has to be written, where no file of an earlier save is left.
+        views: gives it with arrays that may be views of a file; like ``tree`` unless given.
 
     Attributes:
         sha256: hash of its file, once there is one.
         size: bytes of its file.
     """
 
-    def __init__(self, tree: Callable[[], Any]) -> None:
+    def __init__(self, tree: Callable[[], Any], views: Callable[[], Any] | None = None) -> None:
         self._tree = tree
+        self._views = views
         self._homes: list[_Home] = []
         self.sha256, self.size = "", 0
 
-    def tree(self) -> Any:
-        """The state tree."""
-        return self._tree()
+    def tree(self, *, to_copy: bool = False) -> Any:
+        """The state tree.
+
+        Args:
+            to_copy: for one who copies its arrays and keeps none: of a segment that was loaded they may be views of its
+                file then.
+        """
+        return self._tree() if self._views is None or not to_copy else self._views()
 
     def comes_from(self, tree: Callable[[], Any]) -> None:
         """Let the tree come from elsewhere from now on: of a segment that was loaded, free what it holds."""
-        self._tree = tree
+        self._tree, self._views = tree, None
 
     def check(self) -> None:
         """Look whether the file that it was loaded from has what was written.
@@ -163,7 +170,7 @@ class Segment:
         """
         sha256, size = files.recorded(path, recorded)
         entry = {"sha256": sha256, "size": size}
-        segment = cls(lambda: _read(path, entry, decode))
+        segment = cls(lambda: _read(path, entry, decode), lambda: _read(path, entry, decode, mapped=True))
         segment.sha256, segment.size = sha256, size
         segment.is_at(path)
         return segment
@@ -185,8 +192,8 @@ def _say_without_links(folder: Path) -> None:
         )
 
 
-def _read(path: Path, recorded: dict[str, Any], decode: Decode) -> Any:
+def _read(path: Path, recorded: dict[str, Any], decode: Decode, *, mapped: bool = False) -> Any:
     checked = path.exists() and _checked.get(_state_of(path.lstat())) == recorded["sha256"]
-    tensors, about = arrays.read_tensors(path, recorded, checked=checked)
+    tensors, about = arrays.read_tensors(path, recorded, mapped=mapped, checked=checked)
     document = strict_json.loads(about.get(_TREE, "").encode(), str(path))
     return decode(document, tensors)

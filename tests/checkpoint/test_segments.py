@@ -288,3 +288,23 @@ def test_what_was_checked_a_moment_ago_is_hashed_once(tmp_path, monkeypatch):
     snapshot, _ = read_snapshot(path)
     with pytest.raises(CheckpointError, match=r"state-0\.safetensors is damaged"):
         snapshot.tree.segments[0].tree()
+
+
+def test_one_who_copies_gets_views_of_a_large_segment(tmp_path):
+    log = Log([{"x": torch.randn(600_000)}])
+    path = tmp_path / "1"
+    log.save_to_path(path)
+    file = path / "state-0.safetensors"
+    segment = read_snapshot(path)[0].tree.segments[0]
+    for to_copy in (False, True):
+        tree = segment.tree(to_copy=to_copy)
+        assert torch.equal(tree["x"], log.pages[0]["x"])
+        with open("/proc/self/maps") as maps:
+            assert any(str(file) in line for line in maps) == to_copy
+        del tree
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    for to_copy in (False, True):
+        with pytest.raises(CheckpointError, match="SHA-256"):
+            segment.tree(to_copy=to_copy)
+    segment.comes_from(lambda: 1)
+    assert segment.tree(to_copy=True) == 1

@@ -22,7 +22,7 @@ from rlkit_core.data.nested import Nested, leaves
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.errors import ConfigError
 from rlkit_core.spaces import nested_map
-from rlkit_offpolicy.replay.rows import Array, RowStore, SlotPool, as_array, put_ring, ring_slices
+from rlkit_offpolicy.replay.rows import Array, RowStore, SlotPool, as_array, put_ring, ring_slices, run_of
 
 FLAGS = ("rewards", "terminateds", "goes_on", "valid", "begins", "successor", "state_slot")
 StorageT = TypeVar("StorageT", bound="ReplayStorage")
@@ -376,9 +376,8 @@ class ReplayStorage:
             shared: large columns may be views of the ring, for somebody who is done with them before it changes.
         """
         at = self._places(first, last)
-        in_line = shared and last > first and at[-1] > at[0]
         kept = torch.from_numpy(self.state_slot[at][self.state_slot[at] >= 0])
-        rows: Any = slice(int(at[0]), int(at[-1]) + 1) if in_line else torch.from_numpy(at)
+        rows = run_of(at) if shared else torch.from_numpy(at)
         return {
             "successive": nested_map(lambda leaf: leaf.tensor[rows], self.successive),
             "columns": nested_map(lambda leaf: leaf.tensor[rows], self.columns),
@@ -454,7 +453,7 @@ class ReplayStorage:
         count = len(rows["flags"]["rewards"])
         skip = min(max(0, self.oldest - first) * self.num_envs, count)
         at = self._places(first, first + count // self.num_envs)[skip:]
-        places = torch.from_numpy(at)
+        places = run_of(at)
 
         def put(leaf: RowStore, values: Tensor) -> None:
             leaf.tensor[places] = values[skip:]

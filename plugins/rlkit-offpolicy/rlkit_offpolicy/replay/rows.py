@@ -117,6 +117,13 @@ def ring_slices(at: int, count: int, size: int) -> list[slice]:
     return [slice(at, size), slice(0, at + count - size)]
 
 
+def run_of(places: Array) -> slice | Tensor:
+    """Places of a ring that follow one another: a slice, or where they go over its end an index; copies are slower."""
+    if len(places) > 1 and places[-1] > places[0]:
+        return slice(int(places[0]), int(places[-1]) + 1)
+    return torch.from_numpy(places)
+
+
 class SlotPool:
     """Numbers of free places, for what only some rows have; grows by doubling."""
 

@@ -82,7 +82,7 @@ class SealedRows:
         """Go on with the segments of a checkpoint; ``(number of the first time row, rows)`` of one after the other."""
         self._sealed = [Sealed(int(one["first"]), int(one["last"]), one["segment"]) for one in entries]
         for one in self._sealed:
-            yield one.first, one.segment.tree()
+            yield one.first, one.segment.tree(to_copy=True)
 
     def come_from(self, storage: ReplayStorage) -> None:
         """Let segments that were loaded take their rows from the ring from now on."""
