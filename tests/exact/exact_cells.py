@@ -14,6 +14,13 @@ ALGORITHMS = ("ppo", "dqn", "sac", "impala", "appo")
 LOCK_STEP = ("impala", "appo")
 STEPS, LENGTH = 12, 40
 """Of a rollout in each env, and of the longest episode."""
+PLACES: dict[str, dict[str, Any]] = {
+    "runners": {"num_env_runners": 2},
+    "in-turn": {"num_env_runners": 2, "executor": "local"},
+    "learner": {"num_learners": 1},
+    "learners": {"num_learners": 2},
+}
+"""Other places where runners and learners may be: the settings of each."""
 
 
 @frozen
@@ -25,15 +32,17 @@ class Cell:
     multi_agent: bool = False
     processes: bool = False
     capture: bool = False
+    place: str | None = None
 
     def __str__(self) -> str:
         names = [("mlp", "lstm")[self.recurrent], ("single", "agents")[self.multi_agent]]
-        return "-".join([self.algorithm, *names, *["processes"] * self.processes, *["capture"] * self.capture])
+        names += ["processes"] * self.processes + ["capture"] * self.capture
+        return "-".join([self.algorithm, *names, *([] if self.place is None else [self.place])])
 
     @classmethod
     def named(cls, name: str) -> Cell:
         """The cell of that text."""
-        return next(cell for cell in every_cell() if str(cell) == name)
+        return next(cell for cell in (*every_cell(), *CELLS_ELSEWHERE) if str(cell) == name)
 
     @property
     def is_declared(self) -> bool:
@@ -57,6 +66,24 @@ def every_cell() -> list[Cell]:
     flags = (False, True)
     cells = [Cell(*values) for values in itertools.product(ALGORITHMS, flags, flags, flags, flags)]
     return [cell for cell in cells if cell.is_declared]
+
+
+CELLS_ELSEWHERE = [
+    Cell("ppo", multi_agent=True, place="runners"),
+    Cell("ppo", place="learner"),
+    Cell("ppo", recurrent=True, place="learners"),
+    Cell("ppo", multi_agent=True, place="learners"),
+    Cell("dqn", recurrent=True, place="runners"),
+    Cell("dqn", place="learner"),
+    Cell("dqn", multi_agent=True, place="learners"),
+    Cell("sac", place="runners"),
+    Cell("sac", place="learners"),
+    Cell("impala", place="in-turn"),
+    Cell("impala", recurrent=True, place="learner"),
+    Cell("appo", multi_agent=True, place="in-turn"),
+    Cell("appo", place="learner"),
+]
+"""Some more, with several runners, or learners in processes of their own."""
 
 
 @functools.cache
@@ -145,6 +172,10 @@ def make_config(cell: Cell) -> AlgorithmConfig:
         evaluation_config={"explore": True},
     )
     config.debugging(seed=3)
+    for name, value in PLACES.get(cell.place or "", {}).items():
+        setattr(config, name, value)
+    if cell.algorithm == "ppo" and config.num_env_runners > 1:
+        config.training(train_batch_size=48)
     if cell.multi_agent:
         config.multi_agent(policies=["a", "b"])
     return config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 from safetensors.numpy import load_file
 
 sys.path.insert(0, str(Path(__file__).parent))
-from exact_cells import ALGORITHMS, Cell, every_cell, make_config, pairs, some_cells
+from exact_cells import ALGORITHMS, CELLS_ELSEWHERE, Cell, every_cell, make_config, pairs, some_cells
 from exact_run import without_clocks
 
 from rlkit_core import Algorithm
@@ -22,7 +23,7 @@ HERE = Path(__file__).parent
 LAST, FIRST = 5, 2
 pytestmark = pytest.mark.timeout(1800)  # all cells are trained in the first test's time
 FAST = some_cells()
-SLOW = [cell for cell in every_cell() if cell not in FAST]
+SLOW = [*(cell for cell in every_cell() if cell not in FAST), *CELLS_ELSEWHERE]
 
 
 def run(mode, folder, first, cells):
@@ -107,13 +108,28 @@ def test_a_run_that_was_still_warming_up(tmp_path, cell):
         assert not first_difference(expected, [without_clocks(algo.train()) for _ in range(2)])
 
 
+@pytest.fixture(scope="module")
+def trained_when_asked(tmp_path_factory):
+    """A function that gives the folder with all other cells of an algorithm, trained and resumed twice."""
+
+    @functools.cache
+    def folder_of(algorithm):
+        folder = tmp_path_factory.mktemp(algorithm)
+        cells = [cell for cell in SLOW if cell.algorithm == algorithm]
+        run("whole", folder, 0, cells)
+        for first in (1, 3):
+            run("resume", folder, first, cells)
+        return folder
+
+    return folder_of
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("cell", SLOW, ids=str)
-def test_every_other_cell(tmp_path, cell):
-    run("whole", tmp_path, 0, [cell])
+def test_every_other_cell(trained_when_asked, cell):
     for first in (1, 3):
-        run("resume", tmp_path, first, [cell])
-        assert_equal(tmp_path, cell, first)
+        assert_equal(trained_when_asked(cell.algorithm), cell, first)
 
 
 def test_every_two_values_meet_in_the_cells_that_always_run():
