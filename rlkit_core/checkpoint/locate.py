@@ -49,6 +49,7 @@ class KeptCheckpoint:
     Attributes:
         path: relative to the run folder.
         steps: env steps over the life of the run, and so are ``seconds`` of training and ``episodes``.
+        judged_from: the iteration from which the mean return of training may call for an evaluation again.
     """
 
     path: str
@@ -56,6 +57,7 @@ class KeptCheckpoint:
     steps: int | None = None
     seconds: float | None = None
     episodes: int | None = None
+    judged_from: int | None = None
 
 
 @frozen
@@ -89,6 +91,7 @@ class RunIndex:
                 "steps": one.steps,
                 "seconds": one.seconds,
                 "episodes": one.episodes,
+                **({} if one.judged_from is None else {"judged_from": one.judged_from}),
             }
             for one in self.checkpoints
         ]
@@ -115,11 +118,8 @@ def read_index(run: str | os.PathLike[str]) -> RunIndex:
     for iteration, path in sorted(_iterations(run).items()):
         name = path.relative_to(run).as_posix()
         row = known.get(name, {})
-        kept.append(
-            KeptCheckpoint(
-                name, iteration, _count(row.get("steps")), _number(row.get("seconds")), _count(row.get("episodes"))
-            )
-        )
+        steps, episodes, judged_from = (_count(row.get(key)) for key in ("steps", "episodes", "judged_from"))
+        kept.append(KeptCheckpoint(name, iteration, steps, _number(row.get("seconds")), episodes, judged_from))
     there = (run / BEST).is_dir() or (run / f"{BEST}.old").is_dir()
     found = None
     if there:

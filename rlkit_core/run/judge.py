@@ -63,14 +63,16 @@ class Judge:
         target: mean return to reach; None is never reached.
         episodes: how many deterministic episodes decide.
         signals: one that comes ends an evaluation at once.
+        begins_at: see below; of the run that is resumed.
 
     Attributes:
         last: what the last evaluation brought.
+        begins_at: the iteration from which the mean return of training may call for an evaluation; None: any.
     """
 
-    def __init__(self, target: float | None, episodes: int, signals: Signals) -> None:
+    def __init__(self, target: float | None, episodes: int, signals: Signals, *, begins_at: int | None = None) -> None:
         self._target, self._episodes, self._signals = target, episodes, signals
-        self._next = 0
+        self.begins_at = begins_at
         self.last = Evaluated()
 
     def reached(self, value: float | None) -> bool:
@@ -117,7 +119,7 @@ class Judge:
         assert self._target is not None
         if evaluation_return_mean(result) >= self._target:
             return True
-        return return_mean(result) >= self._target and algorithm.iteration >= self._next
+        return return_mean(result) >= self._target and algorithm.iteration >= (self.begins_at or 0)
 
     def _wait(self, algorithm: Algorithm) -> None:
-        self._next = algorithm.iteration + (algorithm.config.evaluation_interval or 1)
+        self.begins_at = algorithm.iteration + (algorithm.config.evaluation_interval or 1)

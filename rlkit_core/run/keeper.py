@@ -33,18 +33,20 @@ class Saves(Protocol):
 
 @frozen
 class Position:
-    """Where a run stands at an iteration's end, over its whole life; ``seconds`` are those of training."""
+    """Where a run stands at an iteration's end, over its whole life; see :class:`KeptCheckpoint`."""
 
     iteration: int
     steps: int
     seconds: float
     episodes: int | None = None
+    judged_from: int | None = None
 
     @property
     def kept(self) -> KeptCheckpoint:
         """The checkpoint of this iteration, as the index has it."""
         path = checkpoint_name(self.iteration)
-        return KeptCheckpoint(path, self.iteration, self.steps, round(self.seconds, 3), self.episodes)
+        seconds = round(self.seconds, 3)
+        return KeptCheckpoint(path, self.iteration, self.steps, seconds, self.episodes, self.judged_from)
 
 
 class CheckpointKeeper:

@@ -111,7 +111,8 @@ class Run:
         self._signals = Signals(self._say)
         self._lock = RunLock(self.run_dir, self._say)
         self._log = ResultLog(self.run_dir, self._say)
-        self._judge = Judge(self.stop.return_mean, self.evaluation_episodes, self._signals)
+        waits = None if self._from is None else self._from.position.judged_from
+        self._judge = Judge(self.stop.return_mean, self.evaluation_episodes, self._signals, begins_at=waits)
         self._keeper: CheckpointKeeper | None = None
         self._train_seconds = 0.0
         self._seconds_before = 0.0 if self._from is None else self._from.seconds
@@ -376,4 +377,5 @@ class Run:
             self._steps(algorithm),
             self._train_seconds_before + self._train_seconds,
             None if math.isnan(episodes) else int(episodes),
+            self._judge.begins_at,
         )

@@ -320,6 +320,23 @@ def test_verify_of_a_run_that_was_evaluated_for_its_target(tmp_path: Path) -> No
     assert "equal: iterations 2 to 4" in done.stdout
 
 
+def test_a_resumed_run_is_evaluated_for_its_target_when_the_whole_one_is(tmp_path: Path) -> None:
+    """After an evaluation that missed the target, training's mean does not call for another one at once."""
+
+    def evaluations(folder: Path) -> list[float | None]:
+        results = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+        return [result.get("evaluation", {}).get("env_runners", {}).get("episode_return_mean") for result in results]
+
+    made = config().training(lr=0.0).evaluation(evaluation_interval=3)
+    for name, steps in (("whole", 384), ("begun", 256)):
+        stop = Stop(return_mean=17.0, steps=steps)
+        Run(made, tmp_path / name, stop=stop, evaluation_episodes=2, plot=False).fit()
+    Run.resume(tmp_path / "begun", more_steps=128).fit()
+    whole = evaluations(tmp_path / "whole")
+    assert [one is not None for one in whole] == [False, False, True, True, False, True]
+    assert evaluations(tmp_path / "begun") == whole
+
+
 def test_verify_names_what_differs_first_and_by_how_much(run: Path) -> None:
     newest = run / "checkpoints" / "000005"
     with Algorithm.from_checkpoint(newest) as algo:
