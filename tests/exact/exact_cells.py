@@ -79,11 +79,9 @@ CELLS_ELSEWHERE = [
     Cell("sac", place="runners"),
     Cell("sac", place="learners"),
     Cell("impala", place="in-turn"),
-    Cell("impala", recurrent=True, place="learner"),
     Cell("appo", multi_agent=True, place="in-turn"),
-    Cell("appo", place="learner"),
 ]
-"""Some more, with several runners, or learners in processes of their own."""
+"""Some more, with several runners, or learners in processes, for which IMPALA and APPO do not wait."""
 
 
 @functools.cache

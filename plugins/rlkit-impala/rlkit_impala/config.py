@@ -77,6 +77,16 @@ class IMPALAConfig(AlgorithmConfig):
         return self.num_env_runners == 0 or self.executor == "local"
 
     @property
+    def matters_of_time(self) -> list[str]:
+        """Why two runs of a seed may differ, as those do in which nobody waits; empty where all take turns."""
+        reasons = []
+        if not self.in_lock_step:
+            reasons.append("runners sample while learners learn, and which comes first is a matter of time")
+        if self.num_learners and self.executor != "local":
+            reasons.append("learners in processes are not waited for, and what they have finished is a matter of time")
+        return reasons
+
+    @property
     def steps_of_a_fragment(self) -> int:
         """Steps of each env in one sample of a runner."""
         return self.get_rollout_fragment_length(1 if self.num_env_runners else 0)

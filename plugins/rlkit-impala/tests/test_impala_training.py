@@ -257,6 +257,15 @@ def test_in_lock_step_nothing_is_dropped():
         assert result["default_policy"][LAG] == 3.0
 
 
+def test_what_is_a_matter_of_time_is_said():
+    assert make().matters_of_time == []
+    assert make().env_runners(num_env_runners=2).execution(executor="local").matters_of_time == []
+    (runners,) = make().env_runners(num_env_runners=2).matters_of_time
+    assert runners.startswith("runners sample while learners learn")
+    (learners,) = make().learners(num_learners=1).matters_of_time
+    assert learners.startswith("learners in processes are not waited for")
+
+
 def test_rollouts_of_more_batches_than_may_wait_are_refused():
     config = make(train_batch_size=10, learner_queue_size=2).env_runners(num_env_runners=2)
     with pytest.raises(ConfigError, match=r"makes 4 train batches of 10 steps, but only 2 may wait"):

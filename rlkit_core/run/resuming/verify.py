@@ -187,8 +187,7 @@ def _outside(algorithm: Algorithm, first: Path, lock: Lock) -> Iterator[str]:
         yield f"learners(compile={config.compile!r}) keeps a tolerance, not every bit"
     if config.num_gpus_per_learner:
         yield "it learns on a GPU"
-    if not getattr(config, "in_lock_step", True):
-        yield "runners sample while learners learn, and which comes first is a matter of time"
+    yield from getattr(config, "matters_of_time", ())
     yield from algorithm.not_exact()
     left_out = read_metadata(first).get("left_out")
     if isinstance(left_out, list) and left_out:
