@@ -9,6 +9,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 import zlib
@@ -20,6 +22,7 @@ import torch
 
 from actor_critic import ACConfig
 from rlkit_core.envs import EnvRunnerGroup
+from rlkit_core.envs.gym_vectors.classes import GymVectorEnv
 from rlkit_core.errors import EnvError, NonFiniteError
 
 MID = "default_policy"
@@ -318,3 +321,71 @@ def test_an_evaluation_counts_an_episode_that_broke_off_as_cut(mode):
         group.stop()
     assert untimed(results[mode]) == untimed(results["auto"])
     assert results[mode]["num_episodes_cut"] > 0
+
+
+@pytest.mark.parametrize("mode", ["gymnasium_sync", "async"])
+def test_restarts_are_capped(mode):
+    config = config_for(mode, chance=0.05, kinds=("raise",)).fault_tolerance(max_num_sub_environment_restarts=2)
+    group = EnvRunnerGroup(config.prepared())
+    with pytest.raises(WheelError, match=r"made anew 2 times: .*max_num_sub_environment_restarts=2"):
+        sample_often(group)
+    assert group.get_fault_metrics()["num_env_restarts"] == 2
+    group.stop()
+
+
+def test_what_an_own_vector_class_raises_says_when_it_was():
+    script = {(5, 3): "raise", (7, "reset"): "raise"}
+    env = GymVectorEnv(gym.vector.SyncVectorEnv([lambda: Scripted(script)] * 2))
+    rows = np.zeros((2, 3), np.float32), np.zeros(2, np.float32), np.zeros(2, np.bool_), np.zeros(2, np.bool_)
+    with pytest.raises(WheelError, match=r"vector env .* raised WheelError at a reset with seeds \[1, 7\]") as caught:
+        env.reset([1, 7], rows[0])
+    assert isinstance(caught.value, EnvError)
+    env.reset([1, 5], rows[0])
+    for _ in range(3):
+        env.step(np.zeros(2, np.int64), *rows)
+    with pytest.raises(WheelError, match=r"at a step with actions array\(\[0, 1\]\), after .* seeds \[1, 5\]: wheel 4"):
+        env.step(np.arange(2), *rows)
+
+
+ENDS = """
+import sys, threading, time
+import numpy as np
+from test_faults_in_vectors import Scripted
+from rlkit_core.envs.gym_vectors.separate import SeparateVectorEnv
+
+env = SeparateVectorEnv([lambda: Scripted({(2, 0): "hang"})] * 3, Scripted())
+rows = np.zeros((3, 3), np.float32), np.zeros(3, np.float32), np.zeros(3, np.bool_), np.zeros(3, np.bool_)
+env.reset([0, 1, 2], rows[0])
+print(*env.processes.pids, flush=True)
+env.step(np.zeros(3, np.int64), *rows)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks processes up in /proc")
+def test_envs_end_with_their_driver_though_one_of_them_hangs():
+    path = os.pathsep.join([os.path.dirname(__file__), *sys.path])
+    driver = subprocess.Popen(
+        [sys.executable, "-c", ENDS], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path}
+    )
+    assert driver.stdout is not None
+    pids = [int(pid) for pid in driver.stdout.readline().split()]
+    try:
+        time.sleep(1.0)
+        driver.kill()
+        driver.wait()
+        end = time.monotonic() + 20
+        while [is_running(pid) for pid in pids] != [False, False, True]:
+            assert time.monotonic() < end
+            time.sleep(0.1)
+    finally:
+        os.kill(pids[2], signal.SIGKILL)
+        driver.stdout.close()
+
+
+def is_running(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -44,10 +44,12 @@ class EnvProcesses:
         """Begin process n, which is not there."""
         context = multiprocessing.get_context()
         ours, theirs = context.Pipe()
+        # A forked process has copies of all of them; as long as one is open, the other end never sees an end.
+        forked = [pipe for pipe in self._pipes if pipe is not None] if context.get_start_method() == "fork" else []
         process = context.Process(
             target=worker.run,
             name=f"env-{n}",
-            args=(theirs, ours, self._factories[n], n, self._envs),
+            args=(theirs, [ours, *forked], self._factories[n], n, self._envs),
             daemon=True,
         )
         with clear_mpi_env_vars():

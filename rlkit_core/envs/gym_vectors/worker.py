@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
@@ -145,9 +145,16 @@ class EnvWorker:
                 env.close()
 
 
-def run(pipe: Connection, others: Connection, factory: CloudpickleWrapper, number: int, envs: Envs) -> None:
-    """The process: what it asks is answered until its other end, ``others`` over there, is closed."""
-    others.close()  # this process's copy; otherwise it would never see the end
+def run(pipe: Connection, others: Sequence[Connection], factory: CloudpickleWrapper, number: int, envs: Envs) -> None:
+    """The process: what comes through ``pipe`` is answered until its other end is closed.
+
+    Args:
+        pipe: this process's end.
+        others: ends that are not this process's, to be closed.
+        factory, number, envs: see :class:`EnvWorker`.
+    """
+    for other in others:
+        other.close()
     # Signals for the run are the run's business: it may go on for a while, with its envs.
     signal.set_wakeup_fd(-1)
     for name, action in (("SIGINT", signal.SIG_IGN), ("SIGHUP", signal.SIG_IGN), ("SIGTERM", signal.SIG_DFL)):
