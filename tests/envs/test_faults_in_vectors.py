@@ -23,6 +23,7 @@ import torch
 from actor_critic import ACConfig
 from rlkit_core.envs import EnvRunnerGroup
 from rlkit_core.envs.gym_vectors.classes import GymVectorEnv
+from rlkit_core.envs.gym_vectors.separate import SeparateVectorEnv
 from rlkit_core.errors import EnvError, NonFiniteError
 
 MID = "default_policy"
@@ -286,6 +287,59 @@ def test_a_process_that_is_killed_between_two_samples_is_missed_at_the_next():
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
     assert not multiprocessing.active_children()
+
+
+def test_an_interrupt_leaves_no_answers_for_later_questions(plain):
+    config = config_for("async", script={place(plain, 4, rollout=0): "hang"})
+    group = EnvRunnerGroup(config.fault_tolerance(sub_environment_timeout_s=None).prepared())
+    runner = group.local_env_runner
+    processes = runner.env.processes
+
+    def interrupt(number, frame):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 3.0)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            group.sample(num_timesteps=STEPS * 3)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+    assert [pid is None for pid in processes.pids] == [False, True, False]
+    assert runner.env.own_states() == [None] * 3
+    rollout = group.sample(num_timesteps=STEPS * 3, force_reset=True)[MID]
+    assert rollout.loss_mask is None
+    assert group.get_fault_metrics()["num_env_restarts"] == 1
+    group.stop()
+
+
+class Foreign(Exception):
+    """Cannot be built where it arrives."""
+
+    def __reduce__(self):
+        return int, ("no number",)
+
+
+def test_an_answer_that_cannot_be_understood_is_the_envs_failure():
+    class Odd(Scripted):
+        observation_space = gym.spaces.Sequence(gym.spaces.Discrete(3))
+
+        def _seen(self):
+            return (Foreign(),) if self.t == 3 else (1, 2)
+
+    envs = SeparateVectorEnv([Odd] * 2, Odd())
+    rows, ends = np.empty(2, object), (np.zeros(2, np.float32), np.zeros(2, np.bool_), np.zeros(2, np.bool_))
+    assert envs.reset([2, 4], rows) == []
+    for _ in range(2):
+        assert envs.step(np.zeros(2, np.int64), rows, *ends) == []
+    assert rows.tolist() == [(1, 2)] * 2
+    (n, fault), (m, other) = envs.step(np.zeros(2, np.int64), rows, *ends)
+    assert (n, m) == (0, 1)
+    assert isinstance(fault.error, ValueError)
+    assert "no number" in str(other.error)
+    assert envs.restart(0, 8, rows) is None
+    envs.close()
 
 
 def test_an_env_that_cannot_be_made_again_is_tried_in_other_processes(plain, tmp_path, caplog):

@@ -7,6 +7,7 @@ import multiprocessing
 import select
 import signal
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -14,11 +15,13 @@ from typing import Any
 
 from gymnasium.vector.utils import CloudpickleWrapper, clear_mpi_env_vars
 
+from rlkit_core.envs.faults.elsewhere import Failure
 from rlkit_core.envs.gym_vectors import worker
 from rlkit_core.envs.gym_vectors.worker import Envs
 
 GRACE = 5.0
 """Seconds that envs have to close."""
+_open: weakref.WeakSet[Connection] = weakref.WeakSet()  # this process's ends, of all vector envs
 
 
 class EnvProcesses:
@@ -45,7 +48,7 @@ class EnvProcesses:
         context = multiprocessing.get_context()
         ours, theirs = context.Pipe()
         # A forked process has copies of all of them; as long as one is open, the other end never sees an end.
-        forked = [pipe for pipe in self._pipes if pipe is not None] if context.get_start_method() == "fork" else []
+        forked = list(_open) if context.get_start_method() == "fork" else []
         process = context.Process(
             target=worker.run,
             name=f"env-{n}",
@@ -56,6 +59,7 @@ class EnvProcesses:
             process.start()
         theirs.close()
         self._processes[n], self._pipes[n] = process, ours
+        _open.add(ours)
         self._ends.pop(n, None)
         self._waiting.add(n, ours, process.sentinel)
 
@@ -86,6 +90,15 @@ class EnvProcesses:
             and was killed.
         """
         answers: dict[int, Any] = {}
+        try:
+            self._ask(what, contents, times, answers)
+        except BaseException:  # an interrupt; their answers must not be taken for those of the next question
+            for n in contents.keys() - answers.keys():
+                self.end(n, "killed, since nobody waited for its answer any more")
+            raise
+        return answers
+
+    def _ask(self, what: str, contents: Mapping[int, object], times: float, answers: dict[int, Any]) -> None:
         for n, content in contents.items():
             pipe = self._pipes[n]
             if pipe is None:
@@ -108,7 +121,6 @@ class EnvProcesses:
                     self._lost(n)
                 else:
                     answers[n] = self._receive(n, has_sent)
-        return answers
 
     def _receive(self, n: int, has_sent: bool) -> Any:
         """The answer of a process that has sent something, or ended; it may have done both."""
@@ -120,6 +132,8 @@ class EnvProcesses:
                 return pipe.recv()
         except (EOFError, OSError):
             pass
+        except Exception as error:  # it cannot be understood here
+            return Failure.of(error, misfit=False, skipped=__file__)
         return self._lost(n)
 
     def _lost(self, n: int) -> ChildProcessError:
@@ -141,6 +155,7 @@ class EnvProcesses:
         self._ends.setdefault(n, how)
         self._waiting.remove(n)
         if pipe is not None:
+            _open.discard(pipe)
             pipe.close()
         if process is not None:
             process.kill()
