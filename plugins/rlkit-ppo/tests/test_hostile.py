@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import subprocess
@@ -39,6 +40,7 @@ def installed(names, folder):
 def train_beside(names, folder):
     """Train in a host that sees hostile plugins beside what is installed."""
     before, path, filters = set(sys.modules), list(sys.path), list(warnings.filters)
+    silenced = logging.root.manager.disable
     site = installed(names, folder)
     sys.path.insert(0, str(site.path))
     try:
@@ -48,6 +50,7 @@ def train_beside(names, folder):
                 return digest_of_a_run()
     finally:
         sys.path[:], warnings.filters[:] = path, filters
+        logging.disable(silenced)
         for name in set(sys.modules) - before:
             if (getattr(sys.modules[name], "__file__", None) or "").startswith(str(site.path)):
                 del sys.modules[name]
