@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 from typing import Any
 
 import gymnasium as gym
@@ -104,6 +105,13 @@ def told(runner: EnvRunner) -> Any:
     return report.returns, report.lengths, report.began.env.tolist(), runner.steps.env
 
 
+class Careless(Drift):
+    """Draws from generators that all of a process share."""
+
+    def seen(self):
+        return self.x + np.float32(random.random() + np.random.random())
+
+
 LAYOUTS: list[dict[str, Any]] = [
     {},
     {"length": 400},  # no episode ever ends within a rollout
@@ -116,6 +124,7 @@ LAYOUTS: list[dict[str, Any]] = [
     {"mode": "gymnasium_sync"},
     {"mode": "gymnasium_sync", "obs": "dict", "actions": "box", "model": {"use_lstm": True}},
     {"mode": "async", "envs": 2, "obs": "dict"},
+    {"mode": "async", "envs": 2, "env": Careless},
 ]
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import signal
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 import gymnasium as gym
+import numpy as np
 from attrs import frozen
 from gymnasium.vector.utils import CloudpickleWrapper, read_from_shared_memory
 
@@ -113,6 +115,7 @@ class EnvWorker:
             raise EnvError(f"env {self._number} ({self._env}) has other spaces than the others")
 
     def _reset(self, seed: int | None) -> Any:
+        _seed_generators(seed)
         return self._shown(self._env.reset(seed=seed)[0])
 
     def _step(self, action: object) -> Stepped:
@@ -124,6 +127,7 @@ class EnvWorker:
     def _resume(self, episode: Recorded) -> tuple[Any, str | None]:
         try:
             space = self._envs.observation_space
+            _seed_generators(episode.seed)
             return self._shown(resume_env(self._env, episode, space, self._write, self._split)), None
         except UnlikeError as error:
             return None, str(error)
@@ -143,6 +147,13 @@ class EnvWorker:
         if env is not None:
             with contextlib.suppress(Exception):
                 env.close()
+
+
+def _seed_generators(seed: int | None) -> None:
+    """Let an env that draws from ``random`` or ``np.random``, which are its own here, be as its episode's seed says."""
+    if seed is not None:
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
 
 
 def run(pipe: Connection, others: Sequence[Connection], factory: CloudpickleWrapper, number: int, envs: Envs) -> None:
