@@ -169,6 +169,28 @@ def test_a_survivor_that_dies_while_its_state_is_asked_for_is_not_the_last_one(p
     assert_equal_everywhere(pair)
 
 
+def dies_once(learner, rank, mark):
+    """What a learner of one rank does not survive, the first time."""
+    if learner.peers.rank == rank and not Path(mark).exists():
+        Path(mark).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return learner.peers.rank
+
+
+def test_a_question_is_asked_once_more_where_a_learner_dies_meanwhile(pair, tmp_path):
+    restarts = pair.get_stats()["num_learner_restarts"]
+    assert pair.call_first(dies_once, 0, str(tmp_path / "first")) == 0
+    assert pair._team.all_alike(dies_once, 1, str(tmp_path / "alike")) == [0, 1]
+    assert pair.get_stats()["num_learner_restarts"] == restarts + 2
+    with pytest.raises(ActorError, match="SIGKILL"):  # the other one has done it: it may not be done twice
+        pair.foreach_learner(lambda learner, mark=str(tmp_path / "each"): dies_once(learner, 1, mark))
+    pair.update(rows(seed=3))
+    pair._team.actors[1].call(lambda learner: os.kill(os.getpid(), signal.SIGKILL)).exception()
+    assert pair.take_rows() == {}
+    assert pair.get_stats()["num_learner_restarts"] == restarts + 4
+    assert_equal_everywhere(pair)
+
+
 def test_a_learner_that_does_not_come_back_is_ended(pair, monkeypatch):
     monkeypatch.setattr("rlkit_processes.learners.team.PATIENCE", 0.5)
     pair._team.executor._stop_timeout = 0.5

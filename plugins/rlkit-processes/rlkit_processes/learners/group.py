@@ -72,6 +72,7 @@ class SeveralLearners(LearnerGroup):
         self._under_way: deque[_Pending] = deque()
         self._steps_dropped = 0
         self._shards: Shards | None = None
+        self._restarts = 0  # when the latest update began
         self._listening: Collection[str] = ()  # modules whose drivers hear of rollouts
         self._modules_changed()
 
@@ -148,7 +149,7 @@ class SeveralLearners(LearnerGroup):
         return shard(len(self), **source)
 
     def _start(self, shards: Shards, kwargs: Mapping[str, Any], return_state: bool) -> _Pending:
-        self._shards = shards
+        self._shards, self._restarts = shards, self._team.num_restarts
         futures = self._team.start_update([{**own, **kwargs} for own in shards.arguments])
         weights = self._team.actors[0].call("get_weights") if return_state else None
         return _Pending(shards, futures, weights, self._team.num_restarts)
@@ -207,12 +208,19 @@ class SeveralLearners(LearnerGroup):
         """Rollouts as the first learner's drivers leave them; they stay here where none of those listens."""
         if not any(module_id in self._listening for module_id in rollouts):
             return dict(rollouts)
-        seen: dict[str, Rollout] = self._team.actors[0].call("see_rollouts", dict(rollouts)).result()
+        seen: dict[str, Rollout] = self._team.first("see_rollouts", dict(rollouts))
         return seen
 
     def take_rows(self) -> dict[str, dict[str, Any]]:
-        """Rows of all learners, in the order of the data."""
-        parts = self._team.all("take_rows")
+        """Rows of all learners, in the order of the data; none where a learner that had some is gone since."""
+        try:
+            parts = self._team.all("take_rows")
+        except ActorError as error:
+            if not self._team.recover(error):
+                raise
+            return {}
+        if self._restarts != self._team.num_restarts:
+            return {}
         if len(parts) == 1 or self._shards is None:
             return parts[0]  # type: ignore[no-any-return]
         return self._shards.join(parts)
@@ -221,7 +229,7 @@ class SeveralLearners(LearnerGroup):
 
     def set_modules(self, module_set: ModuleSet) -> MultiRLModuleSpec:
         """Give every learner the same modules; new ones begin with equal weights."""
-        differences = self._team.all("set_modules", module_set)
+        differences = self._team.all_alike("set_modules", module_set)
         new = list(differences[0].new)
         if new and len(self) > 1:  # learners draw equal numbers only as long as their shards are equally large
             self.set_weights(self.get_weights(new, inference_only=False))
@@ -266,13 +274,13 @@ class SeveralLearners(LearnerGroup):
         """The first learner's state, and beside it, unless only some components are asked for, what is others' own."""
         state: dict[str, Any] = {}
         if len(self) > 1 and components is None:
-            state[OTHERS] = self._team.all(states.own_part)[1:]
+            state[OTHERS] = self._team.all_alike(states.own_part)[1:]
         return {**state, **self.get_component_states(components, not_components, **kwargs)}
 
     def set_state(self, state: Mapping[str, Any], *, strict: bool = True) -> None:
         """Continue from :meth:`get_state`, of a group of as many learners or of another number."""
         if COMPONENT_LEARNER in state:
-            self._team.all("set_state", state[COMPONENT_LEARNER], strict=strict)
+            self._team.all_alike("set_state", state[COMPONENT_LEARNER], strict=strict)
             self._modules_changed()
         if COMPONENT_LEARNER in state or OTHERS in state:
             states.divide(self._team, state.get(OTHERS) or [])

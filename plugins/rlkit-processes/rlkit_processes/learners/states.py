@@ -74,7 +74,7 @@ class RemoteLearner:
 
     def restore_snapshot(self, snapshot: SavedComponent, *, strict: bool = True) -> None:
         """Let every learner take over a snapshot."""
-        self._team.all("restore_snapshot", snapshot, strict=strict)
+        self._team.all_alike("restore_snapshot", snapshot, strict=strict)
         self._changed()
 
     def restore_from_path(
@@ -93,7 +93,7 @@ class RemoteLearner:
             snapshot = Learner.own_part(snapshot, directory)
             self.restore_snapshot(snapshot, strict=strict)
             return
-        self._team.all(_restore_component, component, snapshot, strict)
+        self._team.all_alike(_restore_component, component, snapshot, strict)
         self._changed()
 
 

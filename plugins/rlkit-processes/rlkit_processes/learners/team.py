@@ -182,9 +182,8 @@ class Team(ActorGroup[Learner]):
     def first(self, method: str, /, *args: object, **kwargs: object) -> Any: ...
 
     def first(self, method: str | Callable[..., Any], /, *args: object, **kwargs: object) -> Any:
-        """Call the first learner, which stands for all."""
-        self.heal()
-        return self.actors[0].call(method, *args, **kwargs).result()
+        """Call the first learner, which stands for all; once more where it died meanwhile."""
+        return self._twice(lambda: self.actors[0].call(method, *args, **kwargs).result())
 
     @overload
     def all(
@@ -198,6 +197,19 @@ class Team(ActorGroup[Learner]):
         """Call every learner with the same arguments; results in their order."""
         self.heal()
         return self.results(list(self.call(method, *args, **kwargs).values()))
+
+    def all_alike(self, method: str | Callable[..., Any], /, *args: object, **kwargs: object) -> list[Any]:
+        """As :meth:`all`, once more where a learner died meanwhile: for what may be done twice."""
+        return self._twice(lambda: self.results(list(self.call(method, *args, **kwargs).values())))
+
+    def _twice(self, ask: Callable[[], ResultT]) -> ResultT:
+        self.heal()
+        try:
+            return ask()
+        except ActorError as error:
+            if not self.recover(error):
+                raise
+            return ask()
 
     def each(self, method: str | Callable[..., Any], arguments: Iterable[tuple[Any, ...]]) -> list[Any]:
         """Call every learner, each with its own arguments; results in their order."""
