@@ -75,8 +75,8 @@ With a critic that sees the state of the whole env (`docs/examples/central_criti
 BESIDE = """
 ## SAC beside Stable-Baselines3
 
-One seed each, the same steps, networks and settings (`benchmarks/peers/sb3_sac.py`): the mean return of 10
-deterministic episodes at each tenth of the steps, averaged over the last three.
+The same steps, networks and settings (`benchmarks/peers/sb3_sac.py`), one seed, of ours three where one says little:
+the mean return of 10 deterministic episodes at each tenth of the steps, averaged over the last three.
 
 """
 SELF_PLAY = """
@@ -117,7 +117,8 @@ def beside(results: Path) -> str:
     lines = []
     for file in sorted(results.glob("sac-*.json")):
         ours, theirs = (json.loads(one.read_text()) for one in (file, results / f"sb3-{file.name}"))
-        lines.append([ours["environment"], number(ours["steps"]), f"{ours['return']:.1f}", f"{theirs['return']:.1f}"])
+        returns = ", ".join(f"{run['return']:.1f}" for run in ours["runs"])
+        lines.append([ours["environment"], number(ours["steps"]), returns, f"{theirs['return']:.1f}"])
     return BESIDE + table(("environment", "steps", "rlkit", "stable-baselines3"), lines, left=1) if lines else ""
 
 
