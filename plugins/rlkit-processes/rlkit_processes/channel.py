@@ -224,8 +224,10 @@ class Channel:
                 raise Closed("its process has ended")
 
     def close(self) -> None:
-        """Close the socket; what was received stays valid."""
+        """Close the socket, and let go of all segments; what was received stays valid."""
         self.sock.close()
+        self._out.forget_all()
+        self._in.forget_all()
 
 
 class Packed:

@@ -135,6 +135,10 @@ class OutPool:
         chosen.lend()
         return chosen
 
+    def forget_all(self) -> None:
+        """Let go of all, with their descriptors; nobody reads them any more."""
+        self._segments.clear()
+
 
 class InPool:
     """The segments that one process receives from another one."""
@@ -153,6 +157,10 @@ class InPool:
     def forget(self, number: int) -> None:
         """Let go of a segment; views on it stay valid."""
         self._memory.pop(number, None)
+
+    def forget_all(self) -> None:
+        """Let go of all; views on them stay valid."""
+        self._memory.clear()
 
     def __len__(self) -> int:
         return len(self._memory)

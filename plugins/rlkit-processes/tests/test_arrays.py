@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import socket
 
 import numpy as np
@@ -276,3 +277,29 @@ def test_growing_does_not_waste_without_end():
     for version in range(200):
         place.publish(version, np.ones(1000 + version))
     assert os.fstat(place.fd).st_size < 20 * 8 * 1200
+
+
+class Mirror:
+    """Gives back what it gets."""
+
+    def show(self, array):
+        return array
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="descriptors are counted by /proc")
+def test_killed_actors_leave_no_descriptor_and_their_arrays_stay():
+    big = np.ones(100_000)
+    with ProcessExecutor() as executor:
+        actor = executor.spawn(Mirror)
+        kept = actor.call("show", big).result()
+        before = None
+        for _ in range(3):
+            assert np.array_equal(actor.call("show", big).result(), big)
+            os.kill(actor.pid, signal.SIGKILL)
+            assert actor.call("show", big).exception() is not None
+            actor = executor.restart(actor)
+            actor.ready.result()
+            there = len(os.listdir("/proc/self/fd"))
+            before = before or there
+            assert there == before
+        assert np.array_equal(kept, big)
