@@ -11,6 +11,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
+from itertools import chain
+from operator import is_, itemgetter
 from typing import Any
 
 import torch
@@ -23,6 +25,7 @@ _KERNELS: dict[type, Any] = {
     torch.optim.AdamW: getattr(torch, "_fused_adamw_", None),
 }
 _PLAIN_OPTIONS = ("amsgrad", "maximize", "capturable", "differentiable")
+_MOMENTS = itemgetter("step", "exp_avg", "exp_avg_sq")
 _HOOKS = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
 
 
@@ -61,17 +64,16 @@ class _Moments:
         self.mean, self.square = torch.zeros_like(flat), torch.zeros_like(flat)
         means, squares = buffer.split(self.mean), buffer.split(self.square)
         self.views = [{"step": self.steps[k], "exp_avg": means[k], "exp_avg_sq": squares[k]} for k in range(len(means))]
+        self.tensors = [tensor for views in self.views for tensor in _MOMENTS(views)]
         self.first, self.first_mean = buffer.parameters[0], self.views[0]["exp_avg"]
 
     def is_seen(self, state: Mapping[Any, dict[str, Any]]) -> bool:
         """Whether the optimizer's state is this one, of every parameter."""
-        for parameter, views in zip(self.buffer.parameters, self.views, strict=True):
-            own = state.get(parameter)
-            if not own or own.get("exp_avg") is not views["exp_avg"] or own.get("step") is not views["step"]:
-                return False
-            if own.get("exp_avg_sq") is not views["exp_avg_sq"]:
-                return False
-        return True
+        try:
+            own = chain.from_iterable(map(_MOMENTS, map(state.get, self.buffer.parameters)))
+            return all(map(is_, own, self.tensors))
+        except (KeyError, TypeError):  # a parameter without state, or without one of the three
+            return False
 
     def is_fresh(self, state: Mapping[Any, dict[str, Any]]) -> bool:
         """Whether nothing was stepped so far."""
