@@ -102,13 +102,18 @@ def configure(
     Raises:
         ConfigError: a setting that does not exist or takes no such value.
     """
+    from rlkit_core.algorithm.config.presets import preset_name
+    from rlkit_core.envs.naming.known import families
+
     config.environment(env)
     for text in settings:
         apply_setting(config, text)
     if seed is not None:
         config.debugging(seed=seed)
     if preset and config.apply_preset(env):
-        used = f"tuned preset for {env} (--no-preset leaves it out)"
+        name = preset_name(type(config), env)
+        of = f"tuned preset for {env}" if name not in families() else f"preset for {env}, of the family {name}"
+        used = f"{of} (--no-preset leaves it out)"
     else:
         used = f"defaults; it has no preset for {env}" if preset else "defaults"
     notes.append(f"settings: {type(config).__name__}'s {used}")

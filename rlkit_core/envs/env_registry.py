@@ -7,7 +7,8 @@ from typing import Any
 
 import gymnasium as gym
 
-from rlkit_core.envs.make import register_namespace, takes_config_dict
+from rlkit_core.envs.make import takes_config_dict
+from rlkit_core.envs.naming.registering import register_for
 from rlkit_core.errors import ConfigError
 from rlkit_core.execution.foreign_code import dumps, loads
 
@@ -54,7 +55,7 @@ def registered_envs(env: Any) -> dict[str, bytes]:
     """
     own = None
     if isinstance(env, str):
-        register_namespace(env)
+        register_for(env)
         own = env.rpartition(":")[2]
     found = {}
     for env_id, spec in gym.registry.items():

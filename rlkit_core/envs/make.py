@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from importlib import metadata
 from types import ModuleType
 from typing import Any, TypeGuard
 
@@ -14,6 +13,7 @@ import gymnasium as gym
 from rlkit_core.envs.faults.own_type import told
 from rlkit_core.envs.naming.kinds import kind_of
 from rlkit_core.envs.naming.names import creator_named, make_from_module, make_with_agents
+from rlkit_core.envs.naming.registering import missing_package, register_for
 from rlkit_core.errors import EnvError, did_you_mean
 
 _CONFIG_NAMES = ("config", "env_config", "ctx")
@@ -35,9 +35,9 @@ def make_env(
     where it can. A class or function whose first parameter is named ``config``, ``env_config`` or ``ctx``, or that has
     exactly one required parameter, is called with the dict; every other one with ``**env_config``.
 
-    An id may be ``module:Name-v0``, for an env that importing ``module`` registers. Where the namespace of an id
-    (``MinAtar/Breakout-v1``) is unknown to gymnasium, an installed package that offers it through an entry point in
-    the group ``gymnasium.envs`` registers it first.
+    An id may be ``module:Name-v0``, for an env that importing ``module`` registers. One that gymnasium does not know
+    yet (``ALE/Pong-v5``, ``MinAtar/Breakout-v1``) is registered first by the installed package that has it: see
+    :func:`~rlkit_core.envs.naming.registering.register_for`.
 
     Args:
         env: id, env class, function that returns an env, or a PettingZoo module.
@@ -51,7 +51,7 @@ def make_env(
     name = repr(env) if isinstance(env, str) else _name(env)
     creator: Callable[..., Any] | None
     if isinstance(env, str):
-        register_namespace(env)
+        register_for(env)
         creator = creator_named(env)
         if creator is None:
             return _make_registered(env, settings, kwargs)
@@ -102,32 +102,19 @@ def spaces_of(env: object) -> tuple[gym.Space[Any], gym.Space[Any]]:
     return known.observation_space, known.action_space
 
 
-def register_namespace(env_id: str) -> None:
-    """Let the package that offers an id's namespace register it, unless gymnasium knows the namespace already.
-
-    gymnasium itself stopped calling these entry points (group ``gymnasium.envs``, named as the namespace) with 1.0.
-
-    Raises:
-        EnvError: the package's function raised; chained from the original.
-    """
-    namespace, slash, _ = env_id.rpartition(":")[2].rpartition("/")
-    if not slash or any(known.startswith(f"{namespace}/") for known in gym.registry):
-        return
-    for entry in metadata.entry_points(group="gymnasium.envs", name=namespace):
-        try:
-            entry.load()()
-        except Exception as error:
-            raise EnvError(
-                f"env {env_id!r}: entry point {entry.value!r}, which registers {namespace!r}, raised: {error}"
-            ) from error
-
-
 def _make_registered(env_id: str, settings: dict[str, Any], kwargs: dict[str, Any]) -> gym.Env[Any, Any]:
     try:
         env: gym.Env[Any, Any] = gym.make(env_id, **{**kwargs, **settings})
     except gym.error.DependencyNotInstalled as error:
         raise EnvError(f"env {env_id!r} needs a package that is not installed: {error}") from error
     except (gym.error.UnregisteredEnv, gym.error.Error, ModuleNotFoundError) as error:
+        to_install = missing_package(env_id)
+        if to_install is not None:
+            also = f" (or 'rlkit-core[{to_install.extra}]')" if to_install.extra else ""
+            raise EnvError(
+                f"env {env_id!r} comes from {to_install.module}, which is not installed: "
+                f"python -m pip install '{to_install.install}'{also}"
+            ) from error
         name = env_id.rpartition("/")[2] or env_id
         known = {spec_id.rpartition("/")[2]: spec_id for spec_id in gym.registry}
         hint = did_you_mean(env_id, gym.registry) or did_you_mean(name, known)

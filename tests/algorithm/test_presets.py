@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from rlkit_core.algorithm import AlgorithmConfig
-from rlkit_core.algorithm.config.presets import load_presets, preset_for
+from rlkit_core.algorithm.config.presets import load_presets, preset_for, preset_name
 from rlkit_core.errors import ConfigError
+from rlkit_core.plugins.host import default_host
 
 PRESETS = {
     "CartPole-v1": {
@@ -79,6 +80,9 @@ def test_the_configs_own_env_is_the_default_and_subclasses_inherit(lab: Any) -> 
         ('{"E": {"trainin": {}}}', "no section 'trainin'"),
         ('{"E": {"training": 3}}', "expected settings, got int"),
         ('{"E": {"stop": {"reward": 1}}}', "stop has ['reward']"),
+        ('{"mujoco": {}, "E": {"like": "mujoko"}}', "like 'mujoko': expected another entry of the file. Did you mean"),
+        ('{"E": {"like": "F"}, "F": {"like": "E"}}', "like 'E': expected another entry"),
+        ('{"E": {"like": {}}}', "like {}: expected another entry"),
     ],
 )
 def test_a_broken_file_is_named(lab: Any, data: str, says: str) -> None:
@@ -94,3 +98,54 @@ def test_an_unknown_setting_in_a_preset_is_an_error(lab: Any) -> None:
     Path(lab.__file__).with_name("presets.json").write_text('{"E": {"training": {"lrr": 1}}}')
     with pytest.raises(ConfigError, match="Did you mean 'lr'"):
         lab.LabConfig().apply_preset("E")
+
+
+def test_a_family_serves_its_envs_that_have_no_entry_of_their_own(lab: Any) -> None:
+    presets = {"classic": {"training": {"lr": 0.2}}, "CartPole-v1": {"like": "classic", "training": {"beta": 3}}}
+    Path(lab.__file__).with_name("presets.json").write_text(json.dumps(presets))
+    for env, name, settings in [
+        ("CartPole-v1", "CartPole-v1", (0.2, 3)),
+        ("gymnasium.envs.classic_control:CartPole-v1", "CartPole-v1", (0.2, 3)),
+        ("Acrobot-v1", "classic", (0.2, 1)),
+        ("FrozenLake-v1", None, (0.001, 1)),
+        (None, None, (0.001, 1)),
+        (lambda: None, None, (0.001, 1)),
+    ]:
+        config = lab.LabConfig()
+        assert preset_name(lab.LabConfig, env) == name
+        assert config.environment(env).apply_preset() is (name is not None)
+        assert (config.lr, config.beta) == settings
+
+
+def test_what_is_like_another_entry_is_completed_from_it(lab: Any) -> None:
+    presets = {
+        "mujoco": {"training": {"lr": 0.2, "gamma": 0.5}, "stop": {"steps": 7}},
+        "wide": {"like": "mujoco", "rl_module": {"model_config": {"fcnet_hiddens": [4], "fcnet_activation": "relu"}}},
+        "E": {
+            "like": "wide",
+            "training": {"gamma": 0.9},
+            "rl_module": {"model_config": {"fcnet_hiddens": [8]}},
+            "stop": {"return": 3},
+        },
+    }
+    Path(lab.__file__).with_name("presets.json").write_text(json.dumps(presets))
+    assert load_presets(lab.LabConfig)["E"] == {
+        "training": {"lr": 0.2, "gamma": 0.9},
+        "rl_module": {"model_config": {"fcnet_hiddens": [8], "fcnet_activation": "relu"}},
+        "stop": {"steps": 7, "return": 3},
+    }
+    assert load_presets(lab.LabConfig)["mujoco"] == presets["mujoco"]
+
+
+@pytest.mark.parametrize("algo", ["ppo", "dqn", "impala", "appo", "sac"])
+def test_every_preset_of_an_installed_algorithm_is_one_that_it_takes(algo: str) -> None:
+    host = default_host()
+    if algo not in {entry.name for entry in host.snapshot.entry_points("rlkit.algorithms")}:
+        pytest.skip(f"rlkit-{algo} is not installed")
+    config_class = host.get_algorithm_config_class(algo)
+    for preset in load_presets(config_class).values():
+        config = config_class().environment("an-env-v0")
+        for section, settings in preset.items():
+            if section != "stop":
+                config.change(settings, section=section)
+        config.validate()

@@ -1,29 +1,39 @@
 """Tuned settings per environment: the file ``presets.json`` beside an algorithm's config class.
 
-The file maps environment ids to sections::
+The file maps environment ids, and families of them, to sections::
 
     {"CartPole-v1": {"training": {"lr": 3e-4}, "env_runners": {"num_envs_per_env_runner": 8},
                      "rl_module": {"model_config": {"fcnet_hiddens": [64, 64]}},
-                     "stop": {"return": 475, "steps": 150000}}}
+                     "stop": {"return": 475, "steps": 150000}},
+     "mujoco": {"training": {"reward_scaling": true}},
+     "Swimmer-v5": {"like": "mujoco", "training": {"gamma": 0.9999}}}
 
-``stop`` is for ``rlkit train``: the mean return of deterministic evaluation episodes to reach, and limits.
+A family (``classic``, ``box2d``, ``mujoco``, ``atari``, ``minigrid``) serves its envs that have no entry of their own.
+``like`` names the entry that another one adds to, key by key. ``stop`` is for ``rlkit train``: the mean return of
+deterministic evaluation episodes to reach, and limits.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
 from rlkit_core.algorithm.config.sections import CoreSettings
-from rlkit_core.errors import ConfigError
+from rlkit_core.envs.naming.known import family_of
+from rlkit_core.envs.naming.registering import register_for
+from rlkit_core.errors import ConfigError, EnvError, did_you_mean
 
 STOP_KEYS = ("return", "steps", "iterations", "seconds")
+_LIKE = "like"
 
 
 def load_presets(config_class: type) -> dict[str, Any]:
     """All presets of an algorithm: its own file's, or that of the nearest base class that has one.
+
+    What is ``like`` another entry is completed from it.
 
     Raises:
         ConfigError: the file is no JSON of the form above; the message names it.
@@ -38,12 +48,36 @@ def load_presets(config_class: type) -> dict[str, Any]:
     except ValueError as error:
         raise ConfigError(f"{file}: not JSON ({error})") from error
     _check(data, str(file))
-    return data  # type: ignore[no-any-return]
+    return {name: _completed(name, data, str(file)) for name in data}
 
 
-def preset_for(config_class: type, env_id: object) -> dict[str, Any] | None:
+def preset_name(config_class: type, env: object) -> str | None:
+    """Which entry of :func:`load_presets` serves an env: its id, with or without ``module:`` before it, or its family.
+
+    Args:
+        config_class: the algorithm's.
+        env: what :func:`~rlkit_core.envs.make.make_env` makes an env from; only ids, and specs of gymnasium, have
+            presets.
+    """
+    env_id = getattr(getattr(env, "spec", env), "id", env)
+    if not isinstance(env_id, str):
+        return None
+    presets = load_presets(config_class)
+    for name in (env_id, env_id.rpartition(":")[2]):
+        if name in presets:
+            return name
+    try:
+        register_for(env_id)
+    except EnvError:  # which is for whoever makes the env to report
+        return None
+    family = family_of(env_id)
+    return family if family in presets else None
+
+
+def preset_for(config_class: type, env: object) -> dict[str, Any] | None:
     """The preset of one environment: sections, and perhaps ``stop``; None where there is none."""
-    return load_presets(config_class).get(env_id) if isinstance(env_id, str) else None
+    name = preset_name(config_class, env)
+    return None if name is None else load_presets(config_class)[name]
 
 
 def apply_preset(config: CoreSettings, env_id: object) -> bool:
@@ -74,6 +108,24 @@ def _package_of(owner: type) -> str | None:
     return getattr(sys.modules.get(owner.__module__), "__package__", None) or None
 
 
+def _completed(name: str, data: Mapping[str, Any], where: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A preset, with what it does not say itself from the one that it is like."""
+    own = {key: value for key, value in data[name].items() if key != _LIKE}
+    base = data[name].get(_LIKE)
+    if base is None:
+        return own
+    if not isinstance(base, str) or base not in data or base in (name, *above):
+        near = did_you_mean(str(base), [one for one in data if one != name])
+        raise ConfigError(f"{where}: {name!r}: like {base!r}: expected another entry of the file.{near}")
+    whole = _completed(base, data, where, (name, *above))
+    for section, settings in own.items():
+        below = whole.get(section, {})
+        whole[section] = {**below, **settings}
+        if "model_config" in settings and "model_config" in below:
+            whole[section]["model_config"] = {**below["model_config"], **settings["model_config"]}
+    return whole
+
+
 def _check(data: object, where: str) -> None:
     if not isinstance(data, dict):
         raise ConfigError(f"{where}: expected {{environment id: sections}}")
@@ -82,9 +134,11 @@ def _check(data: object, where: str) -> None:
         if not isinstance(preset, dict):
             raise ConfigError(f"{where}: {env_id!r}: expected sections, got {type(preset).__name__}")
         for section, settings in preset.items():
+            if section == _LIKE:
+                continue
             if section != "stop" and section not in sections:
                 raise ConfigError(
-                    f"{where}: {env_id!r}: no section {section!r}; there are {', '.join(sections)} and stop"
+                    f"{where}: {env_id!r}: no section {section!r}; there are {', '.join(sections)}, stop and like"
                 )
             if not isinstance(settings, dict):
                 raise ConfigError(f"{where}: {env_id!r}: {section!r}: expected settings, got {type(settings).__name__}")

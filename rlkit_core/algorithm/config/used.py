@@ -10,7 +10,7 @@ import gymnasium as gym
 
 from rlkit_core.algorithm.config import converters as to
 from rlkit_core.algorithm.config.derived import DerivedSettings
-from rlkit_core.envs.naming.names import FAMILIES
+from rlkit_core.envs.naming.known import agent_families
 from rlkit_core.errors import AmbiguousComponentError, PluginError, RLKitError
 from rlkit_core.execution.by_name import service_name
 from rlkit_core.learner.group.config import SEVERAL
@@ -121,7 +121,8 @@ def _modules_of(env_id: str) -> Iterator[object]:
         yield module
     family = name.partition("/")[0]
     if "/" in name:
-        yield FAMILIES[family][0] if family in FAMILIES else family
+        known = agent_families().get(family)
+        yield family if known is None else known.module
 
 
 def mixins_named(config: DerivedSettings) -> list[str]:

@@ -10,7 +10,8 @@ import gymnasium as gym
 from rlkit_core.envs.gym_vectors.classes import GymVectorEnv
 from rlkit_core.envs.gym_vectors.separate import SeparateVectorEnv
 from rlkit_core.envs.gym_vectors.sync import SyncVectorEnv
-from rlkit_core.envs.make import make_env, register_namespace
+from rlkit_core.envs.make import make_env
+from rlkit_core.envs.naming.registering import register_for
 from rlkit_core.envs.vector import InlineVectorEnv, SeedSource, VectorEnv
 from rlkit_core.errors import ConfigError, EnvError
 
@@ -74,7 +75,7 @@ def make_vector_env(
     if mode == "vector_entry_point":
         if not isinstance(env, str):
             raise ConfigError("gym_env_vectorize_mode='vector_entry_point' needs a registered env id")
-        register_namespace(env)
+        register_for(env)
         try:
             envs = gym.make_vec(env, num_envs=num_envs, vectorization_mode="vector_entry_point", **(env_config or {}))
         except gym.error.Error as error:

@@ -15,32 +15,22 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.envs.registration import load_env_creator
 
+from rlkit_core.envs.naming.importing import import_if_there
 from rlkit_core.envs.naming.kinds import kind_of
+from rlkit_core.envs.naming.known import Package, agent_families
 from rlkit_core.errors import EnvError, did_you_mean
-from rlkit_core.plugins.using import import_by_name
 
 Creator = Callable[..., Any]
 
 _VERSION = re.compile(r"[-_]v(\d+)$")
-
-FAMILIES: Mapping[str, tuple[str, str]] = {
-    "atari": ("pettingzoo.atari", "pettingzoo[atari]"),
-    "butterfly": ("pettingzoo.butterfly", "pettingzoo[butterfly]"),
-    "classic": ("pettingzoo.classic", "pettingzoo[classic]"),
-    "magent2": ("magent2.environments", "magent2"),
-    "mpe": ("mpe2", "mpe2"),
-    "mpe2": ("mpe2", "mpe2"),
-    "sisl": ("pettingzoo.sisl", "pettingzoo[sisl]"),
-}
-"""Families of multi-agent envs: the package their modules lie in, and what pip has to be told to install them."""
 
 
 def creator_named(env_id: str) -> Creator | None:
     """What makes the env of a name; None where it is gymnasium's to make or to report.
 
     ``module:attribute`` is a class, function or module within a module; ``family/name`` is PettingZoo's registry, or a
-    module of that name in the family's package (see :data:`FAMILIES`; any package will do), whose ``parallel_env`` is
-    taken where it has one, and its ``env`` otherwise.
+    module of that name in the family's package (see :func:`~rlkit_core.envs.naming.known.agent_families`; any package
+    will do), whose ``parallel_env`` is taken where it has one, and its ``env`` otherwise.
 
     Raises:
         EnvError: the family is known, but not installed, or has no env of that name.
@@ -55,9 +45,10 @@ def creator_named(env_id: str) -> Creator | None:
     registered = _pettingzoos(env_id, family)
     if registered is not None or not slash:
         return registered
-    if family in FAMILIES:
-        return functools.partial(make_from_module, _module_of(env_id, *FAMILIES[family], name))
-    module = _import_if_there(f"{family.replace('/', '.')}.{name}")
+    known_family = agent_families().get(family)
+    if known_family is not None:
+        return functools.partial(make_from_module, _module_of(env_id, known_family, name))
+    module = import_if_there(f"{family.replace('/', '.')}.{name}")
     makes_envs = callable(getattr(module, "parallel_env", None)) or callable(getattr(module, "env", None))
     return functools.partial(make_from_module, module) if module is not None and makes_envs else None
 
@@ -114,13 +105,13 @@ def make_with_agents(env_id: str, settings: Mapping[str, Any]) -> gym.Env[Any, A
 
 def _attribute_of(module_name: str, path: str) -> Creator | None:
     """A class or function in a module, or a module that makes envs; None where gymnasium should have its say."""
-    module = _import_if_there(module_name)
+    module = import_if_there(module_name)
     if module is None or path in gym.registry:
         return None
     try:
         found: Any = functools.reduce(getattr, path.split("."), module)
     except AttributeError:
-        found = _import_if_there(f"{module_name}.{path}")  # a module that its package does not import
+        found = import_if_there(f"{module_name}.{path}")  # a module that its package does not import
     if isinstance(found, ModuleType):
         return functools.partial(make_from_module, found)
     return found if callable(found) else None
@@ -128,7 +119,9 @@ def _attribute_of(module_name: str, path: str) -> Creator | None:
 
 def _pettingzoos(env_id: str, family: str) -> Creator | None:
     """What makes an id of PettingZoo's own registry, ``tictactoe-v3`` as it writes it; older ones have no registry."""
-    if "pettingzoo" not in sys.modules and (family not in FAMILIES or not importlib.util.find_spec("pettingzoo")):
+    if "pettingzoo" not in sys.modules and (
+        family not in agent_families() or not importlib.util.find_spec("pettingzoo")
+    ):
         return None
     pettingzoo = importlib.import_module("pettingzoo")
     for kind in ("parallel", "aec"):
@@ -138,31 +131,20 @@ def _pettingzoos(env_id: str, family: str) -> Creator | None:
     return None
 
 
-def _module_of(env_id: str, package: str, to_install: str, name: str) -> ModuleType:
+def _module_of(env_id: str, known: Package, name: str) -> ModuleType:
     """The module of an env of a known family."""
+    package = known.module
     try:
         return importlib.import_module(f"{package}.{name}")
     except ModuleNotFoundError as error:
         missing = error.name or ""
         if missing != f"{package}.{name}":
             raise EnvError(
-                f"env {env_id!r} needs {missing!r}, which is not installed: python -m pip install '{to_install}'"
+                f"env {env_id!r} needs {missing!r}, which is not installed: python -m pip install '{known.install}'"
             ) from error
-        known = [module.name for module in pkgutil.iter_modules(importlib.import_module(package).__path__)]
-        names = [name for name in known if name.rpartition("_v")[2].isdigit()]
+        there = [module.name for module in pkgutil.iter_modules(importlib.import_module(package).__path__)]
+        names = [name for name in there if name.rpartition("_v")[2].isdigit()]
         hint = did_you_mean(name, names) or f" It has {', '.join(sorted(names))}."
         raise EnvError(f"env {env_id!r}: {package} has no such env.{hint}") from error
     except Exception as error:
         raise EnvError(f"env {env_id!r}: importing {package}.{name} raised {type(error).__name__}: {error}") from error
-
-
-def _import_if_there(name: str) -> ModuleType | None:
-    """A module, or None where there is none of that name; what it raises itself is passed on."""
-    try:
-        return import_by_name(name)
-    except ModuleNotFoundError as error:
-        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
-            return None
-        raise EnvError(f"env module {name!r} needs {error.name!r}, which is not installed") from error
-    except Exception as error:
-        raise EnvError(f"importing env module {name!r} raised {type(error).__name__}: {error}") from error
