@@ -20,9 +20,9 @@ from torch import Tensor
 from rlkit_core.columns import Columns
 from rlkit_core.data.nested import Nested, leaves
 from rlkit_core.data.sequences import max_seq_len
+from rlkit_core.envs.checks.rollouts import CHECK_EVERY
 from rlkit_core.envs.faults.mending import Finals, Mender
 from rlkit_core.envs.faults.own_type import retold
-from rlkit_core.envs.finite_checks import CHECK_EVERY
 from rlkit_core.envs.memory import ActingMemory, Bools
 from rlkit_core.envs.resume.history import ActionHistory
 from rlkit_core.envs.resume.recorded import decode, encode

@@ -16,6 +16,7 @@ from rlkit_core.columns import DEFAULT_AGENT_ID
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.envs.acting_loop import ActingLoop, Steps
 from rlkit_core.envs.acting_modules import ActingModules, Spaces
+from rlkit_core.envs.checks.rollouts import FiniteChecks
 from rlkit_core.envs.episodes import EpisodeQuota
 from rlkit_core.envs.events import (
     NO_EPISODES,
@@ -28,7 +29,6 @@ from rlkit_core.envs.events import (
 )
 from rlkit_core.envs.faults.mending import Mender
 from rlkit_core.envs.faults.patience import Patience
-from rlkit_core.envs.finite_checks import FiniteChecks
 from rlkit_core.envs.gym_vectors.make import make_vector_env
 from rlkit_core.envs.memory import Bools
 from rlkit_core.envs.runner_base import Runner, RunnerSettings, clipped

@@ -6,15 +6,18 @@ ordinary envs nothing is faster. Others are in :mod:`~rlkit_core.envs.gym_vector
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
 import torch
 
-from rlkit_core.data.nested import has_array, own_copy, storage
+from rlkit_core.data.nested import Nested, has_array, own_copy, storage
+from rlkit_core.envs.checks.returned import FirstLooks, ReturnedError, check_one_object_each
 from rlkit_core.envs.events import metrics_in
 from rlkit_core.envs.faults.fault import Fault
 from rlkit_core.envs.faults.telling import Beginnings, misfit, raised
@@ -182,7 +185,10 @@ def stack_observations(space: gym.Space[Any], observations: list[Any]) -> Any:
 
 
 def action_splitter(space: gym.Space[Any]) -> Callable[[Any], Sequence[Any]]:
-    """A function that turns batched actions into a list of N actions, each as the env's own space has it."""
+    """A function that turns batched actions into a list of N actions, each as the env's own space has it.
+
+    They share no memory with what they were made of: an env may change the action that it is given.
+    """
     if isinstance(space, gym.spaces.Dict):
         children = {key: action_splitter(child) for key, child in space.spaces.items()}
 
@@ -198,7 +204,22 @@ def action_splitter(space: gym.Space[Any]) -> Callable[[Any], Sequence[Any]]:
             return list(zip(*(split(actions[i]) for i, split in enumerate(parts)), strict=True))
 
         return split_tuple
-    return list
+    if isinstance(space, gym.spaces.Discrete):
+        return list  # of numbers, which nobody can change
+    if space.shape == ():
+        return lambda actions: [np.array(action) for action in actions]
+    return lambda actions: list(own_actions(actions))
+
+
+def own_actions(actions: Nested) -> Nested:
+    """Actions, of one env or several, that share no memory with ``actions``."""
+
+    def own(leaf: object) -> object:
+        if isinstance(leaf, np.ndarray):
+            return leaf.copy()
+        return leaf if isinstance(leaf, np.generic) else copy.deepcopy(leaf)
+
+    return nested_map(own, actions)
 
 
 class InlineVectorEnv:
@@ -228,6 +249,7 @@ class InlineVectorEnv:
         self.ended_infos: list[dict[str, float]] = []
         self._metrics = tuple(info_metrics)
         self.envs = [factory() for factory in factories]
+        check_one_object_each(self.envs)
         self.num_envs = len(self.envs)
         self.observation_space, self.action_space = spaces_of(self.envs[0])
         for env in self.envs[1:]:
@@ -238,8 +260,14 @@ class InlineVectorEnv:
         composed = isinstance(self.observation_space, (gym.spaces.Dict, gym.spaces.Tuple))
         self._plain = not composed and has_array(self.observation_space)
         self._split = action_splitter(self.action_space)
-        self._steps = [env.step for env in self.envs]
         self._began = Beginnings(self.num_envs)
+        self._looks = FirstLooks(self.observation_space, self.num_envs)
+        self._steps: list[Callable[[Any], Any]] = []
+        self._steps += [self._first_step(n) for n in range(self.num_envs)]
+
+    def _first_step(self, n: int) -> Callable[[Any], Any]:
+        """What steps env n as long as it has not been stepped."""
+        return self._looks.step(self.envs[n].step, partial(self._steps.__setitem__, n))
 
     def reset(self, seeds: Sequence[int | None], obs_out: Rows) -> list[Fault]:
         """Reset env n with ``seeds[n]``."""
@@ -263,7 +291,9 @@ class InlineVectorEnv:
             self.envs[n] = env = self._factories[n]()
             if spaces_of(env) != (self.observation_space, self.action_space):
                 raise EnvError(f"env {n} ({env}) has other spaces than before, now that it was made anew")
-            self._steps[n] = env.step
+            check_one_object_each(self.envs)
+            self._looks.begin(n)
+            self._steps[n] = self._first_step(n)
         except Exception as error:
             again = error if isinstance(error, EnvError) else raised(n, self.envs[n], "when it was made anew", error)
             return Fault(n, again, at_reset=True)
@@ -343,7 +373,10 @@ class InlineVectorEnv:
     ) -> Fault | None:
         """An episode has ended: keep what is asked for of its last step, and reset the env; what failed."""
         try:
+            self._looks.end(n, observation)
             self._write_row(obs_out, n, observation)  # it is written over, but has to fit all the same
+        except ReturnedError as error:
+            return Fault(n, raised(n, self.envs[n], "", error))
         except EnvError as error:
             return Fault(n, error)
         if self._metrics:
@@ -357,7 +390,7 @@ class InlineVectorEnv:
     def _reset_one(self, n: int, seed: int | None) -> Any:
         self._began.begin(n, seed)
         try:
-            return self.envs[n].reset(seed=seed)[0]
+            return self._looks.reset(n, self.envs[n].reset(seed=seed))
         except Exception as error:
             raise raised(n, self.envs[n], f"at a reset with seed {seed}", error) from error
 

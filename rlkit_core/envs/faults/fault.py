@@ -9,6 +9,7 @@ from typing import Protocol
 
 from attrs import define, frozen
 
+from rlkit_core.envs.checks.returned import ReturnedError
 from rlkit_core.envs.faults.elsewhere import ElsewhereError
 from rlkit_core.envs.faults.own_type import retold
 from rlkit_core.errors import EnvError, NonFiniteError
@@ -47,6 +48,8 @@ class Fault:
     @property
     def place(self) -> Hashable:
         """Kind of the error and place in the code that it comes from; the same for failures with one cause."""
+        if isinstance(self.error, ReturnedError):
+            return ReturnedError, self.at_reset
         cause = self.error.__cause__
         if cause is not None and isinstance(cause.__cause__, ElsewhereError):
             return type(cause), *cause.__cause__.place
@@ -98,7 +101,8 @@ class Restarts:
         Raises:
             EnvError, NonFiniteError: the failure, where envs are not begun anew, or this one not once more.
         """
-        if not self._allowed:
+        never_well = isinstance(fault.error, ReturnedError) and fault.error.at_first and not self.count
+        if not self._allowed or never_well:  # which is no better when it is made anew
             raise fault.error
         streak, place = self._streaks.get(fault.env), fault.place
         if streak is None or began > streak.at or now - streak.at >= ENOUGH:

@@ -16,8 +16,8 @@ import torch
 from attrs import frozen
 
 from rlkit_core.data.nested import Nested, leaves
+from rlkit_core.envs.checks.rollouts import FiniteChecks
 from rlkit_core.envs.faults.fault import Fault, Restarts
-from rlkit_core.envs.finite_checks import FiniteChecks
 from rlkit_core.envs.memory import Bools
 from rlkit_core.envs.rollout_buffers import RolloutBuffers
 from rlkit_core.errors import NonFiniteError

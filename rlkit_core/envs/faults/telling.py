@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gymnasium as gym
 
+from rlkit_core.envs.checks.returned import ReturnedError
 from rlkit_core.envs.faults.own_type import told
 from rlkit_core.errors import EnvError
 
@@ -34,13 +35,17 @@ class Beginnings:
 
 
 def raised(n: int, env: object, when: str, error: Exception, message: str | None = None) -> EnvError:
-    """Env n raised an error, which has another message than its own if one is given."""
+    """Env n raised an error, which has another message than its own if one is given, or returned what it should not."""
+    if isinstance(error, ReturnedError):
+        said = ReturnedError(f"env {n} ({env}){f' {when}' if when else ''}: {error if message is None else message}")
+        said.at_first = True
+        return said
     what = type(error).__name__
     return told(f"env {n} ({env}) raised {what} {when}: {error if message is None else message}", error)
 
 
 def misfit(n: int, env: object, space: gym.Space[object], error: Exception) -> EnvError:
     """Env n returned an observation that does not fit, as an error says that came of it."""
-    said = EnvError(f"env {n} ({env}): its observation does not fit its observation_space {space}: {error}")
+    said = ReturnedError(f"env {n} ({env}): its observation does not fit its observation_space {space}: {error}")
     said.__cause__ = error
     return said

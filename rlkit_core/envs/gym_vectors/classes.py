@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from rlkit_core.envs.faults.fault import Fault
 from rlkit_core.envs.faults.own_type import told
 from rlkit_core.envs.resume.promise import OWN_VECTOR
 from rlkit_core.envs.resume.recorded import Recorded
-from rlkit_core.envs.vector import Rows, batch_writer
+from rlkit_core.envs.vector import Rows, batch_writer, own_actions
 from rlkit_core.errors import EnvError
 from rlkit_core.spaces import nested_map
 
@@ -28,7 +29,7 @@ def step_together(
     truncateds_out: np.ndarray[Any, Any],
 ) -> Mapping[str, Any]:
     """Step one of gymnasium's vector envs and write the results, observations with ``write``; its infos."""
-    observations, rewards, terminateds, truncateds, infos = envs.step(actions)
+    observations, rewards, terminateds, truncateds, infos = envs.step(own_actions(actions))  # which they may change
     write(obs_out, observations)
     rewards_out[:] = rewards
     terminateds_out[:] = terminateds
@@ -138,7 +139,7 @@ class GymVectorEnv:
 
 
 def _final_row(final_obs: object, n: int) -> Any:
-    """Row n of gymnasium's ``infos["final_obs"]``: an object array of observations, or arrays nested as the space."""
+    """A copy of row n of gymnasium's ``infos["final_obs"]``: an object array, or arrays nested as the space."""
     if isinstance(final_obs, np.ndarray) and final_obs.dtype == object:
-        return final_obs[n]
+        return copy.deepcopy(final_obs[n])
     return nested_map(lambda rows: np.array(rows[n]), final_obs)

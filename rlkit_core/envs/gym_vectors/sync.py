@@ -11,6 +11,7 @@ import gymnasium as gym
 import numpy as np
 
 from rlkit_core.data.nested import own_copy
+from rlkit_core.envs.checks.returned import FirstLooks
 from rlkit_core.envs.faults.fault import Fault
 from rlkit_core.envs.gym_vectors.classes import step_together
 from rlkit_core.envs.resume.own_state import NoState
@@ -33,13 +34,14 @@ class Remembered(NoState, gym.Wrapper[Any, Any, Any, Any]):
                 f"env {env} is no gymnasium.Env, as gym_env_vectorize_mode='gymnasium_sync' needs; use 'auto'"
             )
         super().__init__(env)
+        self._step = FirstLooks(env.observation_space, 1).step(env.step, partial(setattr, self, "_step"))
         self.outcome: Any = None
         self.known: Any = None
 
     def step(self, action: object) -> Any:
         """Step the env."""
         try:
-            self.outcome = outcome = self.env.step(action)
+            self.outcome = outcome = self._step(action)
         except Exception as error:
             self.outcome = error
             raise
@@ -48,7 +50,7 @@ class Remembered(NoState, gym.Wrapper[Any, Any, Any, Any]):
     def step_once(self, action: object) -> Any:
         """Step the env, unless it has been stepped: then what that returned or raised."""
         if self.outcome is None:
-            return self.env.step(action)
+            return self._step(action)
         if isinstance(self.outcome, Exception):
             raise self.outcome
         return self.outcome
@@ -88,14 +90,14 @@ class SyncVectorEnv(InlineVectorEnv):
         factories = [made.__next__] * self.num_envs
         self.together = gym.vector.SyncVectorEnv(factories, copy=False, autoreset_mode=disabled)
         self._write_all = batch_writer(self.observation_space)
-        for n in range(self.num_envs):
-            self._steps[n] = self.envs[n].step_once
+
+    def _first_step(self, n: int) -> Callable[[Any], Any]:
+        return self.envs[n].step_once
 
     def restart(self, n: int, seed: int, obs_out: Rows) -> Fault | None:
         """See :class:`~rlkit_core.envs.vector.VectorEnv`."""
         fault = super().restart(n, seed, obs_out)
         self.together.envs[n] = self.envs[n]
-        self._steps[n] = self.envs[n].step_once
         return fault
 
     def step(

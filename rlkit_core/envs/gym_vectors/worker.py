@@ -6,6 +6,7 @@ import contextlib
 import random
 import signal
 from collections.abc import Callable, Sequence
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import numpy as np
 from attrs import frozen
 from gymnasium.vector.utils import CloudpickleWrapper, read_from_shared_memory
 
+from rlkit_core.envs.checks.returned import FirstLooks
 from rlkit_core.envs.faults.elsewhere import Failure
 from rlkit_core.envs.make import spaces_of
 from rlkit_core.envs.resume.own_state import get_own_state
@@ -80,6 +82,8 @@ class EnvWorker:
         self._split = action_splitter(envs.action_space)
         self._rows = None if envs.memory is None else envs.rows()
         self._env: Any = None
+        self._looks = FirstLooks(envs.observation_space, 1)
+        self._env_step: Callable[[Any], Any] = self._step
         self._answers: dict[str, Callable[[Any], object]] = {
             MAKE: self._make,
             RESET: self._reset,
@@ -113,14 +117,18 @@ class EnvWorker:
         self._env = self._factory()
         if spaces_of(self._env) != (self._envs.observation_space, self._envs.action_space):
             raise EnvError(f"env {self._number} ({self._env}) has other spaces than the others")
+        self._looks.begin(0)
+        self._env_step = self._looks.step(self._env.step, partial(setattr, self, "_env_step"))
 
     def _reset(self, seed: int | None) -> Any:
         _seed_generators(seed)
-        return self._shown(self._env.reset(seed=seed)[0])
+        return self._shown(self._looks.reset(0, self._env.reset(seed=seed)))
 
     def _step(self, action: object) -> Stepped:
-        observation, reward, terminated, truncated, info = self._env.step(action)
+        observation, reward, terminated, truncated, info = self._env_step(action)
         reward, terminated, truncated = float(reward), bool(terminated), bool(truncated)
+        if terminated or truncated:
+            self._looks.end(0, observation)
         wanted = info if self._envs.infos and (terminated or truncated) else None
         return Stepped(reward, terminated, truncated, self._shown(observation), wanted)
 

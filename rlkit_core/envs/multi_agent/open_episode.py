@@ -12,7 +12,7 @@ from rlkit_core.data.nested import Nested, leaves, storage
 from rlkit_core.envs.multi_agent.blocks import Array
 from rlkit_core.envs.multi_agent.protocol import AgentEnv, AgentID
 from rlkit_core.envs.resume.replay import NOT_DETERMINISTIC, UnlikeError
-from rlkit_core.envs.vector import action_splitter, row_writer
+from rlkit_core.envs.vector import action_splitter, own_actions, row_writer
 from rlkit_core.spaces import map_space
 
 Actions = Mapping[AgentID, Any]
@@ -112,7 +112,7 @@ class EpisodeRecord:
         try:
             acting = dict(env.reset(seed)[0])
             for step, (actions, total) in enumerate(zip(self.sent, self.totals, strict=True), 1):
-                observations, rewards, terminateds, truncateds, _, over = env.step(actions)
+                observations, rewards, terminateds, truncateds, _, over = env.step(own_actions(actions))
                 if over:
                     raise UnlikeError(f"{NOT_DETERMINISTIC}: its episode ended after {step} of {count} steps")
                 if sum_of(rewards) != total:

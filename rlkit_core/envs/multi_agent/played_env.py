@@ -12,13 +12,14 @@ import gymnasium as gym
 
 from rlkit_core.columns import Columns
 from rlkit_core.data.nested import leaves
+from rlkit_core.envs.checks.misfits import all_finite, misfit
 from rlkit_core.envs.faults.own_type import retold, told
 from rlkit_core.envs.multi_agent.columns import MISFITS, AgentColumns, Seat
 from rlkit_core.envs.multi_agent.episode_log import EpisodeLog
-from rlkit_core.envs.multi_agent.misfits import all_finite, misfit
 from rlkit_core.envs.multi_agent.open_episode import EpisodeRecord, is_as_it_was, is_plain, sum_of
 from rlkit_core.envs.multi_agent.protocol import AgentEnv, AgentEpisode, AgentID, AgentStep
 from rlkit_core.envs.resume.replay import NOT_DETERMINISTIC, UnlikeError
+from rlkit_core.envs.vector import own_actions
 from rlkit_core.errors import EnvError, NonFiniteError, RLKitError
 from rlkit_core.spaces import nested_map
 
@@ -79,6 +80,7 @@ class PlayedEnv:
         self._columns: dict[AgentID, AgentColumns] = {}  # of the modules of the episode's agents
         self._turn: dict[AgentID, Seat] = {}  # acting, by agent
         self._groups: list[tuple[AgentColumns, list[Seat]]] = []  # acting, by module
+        self._plain_actions = True  # numbers, of which nobody can change one
         self._wants_state = False
         self.number = 0
         self.at_reset = False
@@ -171,8 +173,10 @@ class PlayedEnv:
             actions = dict(zip(self._turn, self._groups[0][0].actions, strict=False))
         else:
             actions = {seat.agent: next(seat.columns.actions) for seat in self.acting}
+        # An env may change the dict, and the arrays in it.
+        given = dict(actions) if self._plain_actions else own_actions(actions)
         try:
-            step = self.env.step(actions)
+            step = self.env.step(given)
         except RLKitError as error:
             raise retold(error, self._placed(f"{error}, with actions {reprlib.repr(actions)}")) from error.__cause__
         except Exception as error:
@@ -301,6 +305,7 @@ class PlayedEnv:
         for seat in acting:
             groups.setdefault(id(seat.columns), (seat.columns, []))[1].append(seat)
         self._groups = list(groups.values())
+        self._plain_actions = all(isinstance(columns.spaces[1], gym.spaces.Discrete) for columns, _ in self._groups)
 
     def _columns_of(self, agent: AgentID) -> AgentColumns:
         columns = self._columns.get(agent)

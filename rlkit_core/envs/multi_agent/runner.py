@@ -14,6 +14,7 @@ from rlkit_core.columns import Columns
 from rlkit_core.data.nested import Nested
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.envs.acting_modules import ActingModules, Spaces
+from rlkit_core.envs.checks.returned import check_one_object_each
 from rlkit_core.envs.events import EpisodeReport
 from rlkit_core.envs.faults.patience import Patience
 from rlkit_core.envs.gym_vectors.make import OWN_MODES
@@ -76,6 +77,7 @@ class MultiAgentEnvRunner(Runner):
                 "env_runners(num_env_runners=...)"
             )
         made = [make_env() for _ in range(self.num_envs)]
+        check_one_object_each([getattr(one, "env", one) for one in made])
         self.agents = made[0].possible_agents
         if not self.agents:
             raise EnvError(f"env {made[0].name} names no agents; give it possible_agents, a list of their ids")

@@ -28,6 +28,7 @@ class MasksInObservations:
 
     def __init__(self, inner: AgentEnv) -> None:
         self._inner = inner
+        self.env: object = getattr(inner, "env", inner)
         self.possible_agents = inner.possible_agents
         self.name = inner.name
         self._spaces: dict[AgentID, gym.Space[Any]] = {}
