@@ -27,7 +27,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-learn train test test-slow learn test-wheels release bench bench-ppo bench-dqn bench-sac bench-impala bench-agents bench-image soak docs lint stubs format wheels clean distclean
+.PHONY: help install install-learn train test test-slow learn learn-long test-wheels release bench bench-ppo bench-dqn bench-sac bench-impala bench-agents bench-image soak docs lint stubs format wheels clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -84,6 +84,13 @@ test-slow: $(VENV)/.installed  ## the tests marked slow
 
 learn: $(VENV)/.learn-installed  ## the tests that train to a published level (minutes)
 	RLKIT_RESULTS=benchmarks/results $(BIN)/python -m pytest -m learn $(ARGS); status=$$?; \
+		$(BIN)/python benchmarks/learning_table.py; exit $$status
+
+LEARN_HOURS ?= 8
+learn-long: $(VENV)/.learn-installed  ## levels that take hours, 8 at most (LEARN_HOURS); begun again it goes on
+	RLKIT_RESULTS=benchmarks/results RLKIT_LEARN_RUNS=runs/learn-long \
+		RLKIT_LEARN_UNTIL=$$(( $$(date +%s) + $(LEARN_HOURS) * 3600 )) \
+		$(BIN)/python -m pytest -m learn_long $(ARGS); status=$$?; \
 		$(BIN)/python benchmarks/learning_table.py; exit $$status
 
 install-learn: $(VENV)/.learn-installed  ## add the envs of `make learn` to .venv

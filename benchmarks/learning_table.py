@@ -16,17 +16,47 @@ import click
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "reference" / "learning-results.md"
+NEXT = "next.json"
+"""Of each level that was missed, as ``{"ALGO ENV": text}``: what it was seen to need, or what to try next."""
 NAMES = {"appo": "APPO", "dqn": "DQN", "impala": "IMPALA", "ppo": "PPO", "sac": "SAC"}
 
 HEAD = """\
 # Learning results
 
 What each algorithm reached with the settings of its own data file (`presets.json`; `rlkit train ALGO ENV` uses them).
-`make learn` runs them and leaves one file per environment in `benchmarks/results/`, with all settings and the commit;
-`benchmarks/learning_table.py` makes this page from those files.
+`make learn` and `make learn-long` run them and leave one file per environment in `benchmarks/results/`, with all
+settings, learning curves and the commit; `benchmarks/learning_table.py` makes this page from those files.
 
-The level is a mean return over 100 deterministic evaluation episodes. Training stops at the first evaluation that is a
-little above it, and the checkpoint then plays 100 episodes with other seeds: both have to reach the level.
+"""
+PROTOCOL = """\
+Every seed trains to the end of its budget, and the policy that it has *then* is judged, on episodes of other seeds: 100
+or as many as give its mean return a standard error of 2 % of the level. A level is reached if the mean over the seeds
+is at it and no seed is below 60 % of it (of a negative level: 150 %). Policies act deterministically unless it says
+sampled. "First reached" is the first look while training at which the mean return was at the level (10 deterministic
+episodes, or the last 100 of training where the level is one of sampled actions), "-" where none was.
+
+"""
+LEVEL_COLUMNS = (
+    "algorithm",
+    "environment",
+    "steps",
+    "level",
+    "mean",
+    "reached",
+    "each seed",
+    "first reached",
+    "CPU seconds",
+    "commit",
+)
+MISSED = """
+Not reached:
+
+"""
+EARLIER = """
+## Recorded until the level was reached
+
+Rows of an earlier protocol, until they are measured again: training stopped at the first evaluation that was a little
+above the level, and the checkpoint then played 100 episodes with other seeds.
 
 """
 COLUMNS = (
@@ -87,7 +117,7 @@ the first player, and at most 2 % are by the second. A line is one sequence of a
 
 
 def learn_row(row: dict[str, Any]) -> list[str]:
-    """One line of the main table."""
+    """One line of the table of the earlier protocol."""
     name = NAMES.get(row["algorithm"], row["algorithm"])
     returns = (row["return"], row["return_of_checkpoint_on_other_seeds"])
     figures = [number(row[key]) for key in ("level", "within_steps", "seed", "steps")]
@@ -95,11 +125,58 @@ def learn_row(row: dict[str, Any]) -> list[str]:
     return [name, environment, *figures, *(f"{value:.1f}" for value in returns), row["commit"][:7]]
 
 
+def level_row(result: dict[str, Any], row: dict[str, Any]) -> list[str]:
+    """One line of the table of levels: a budget of an algorithm in an env."""
+    suffix = "_sampled" if row["sampled"] else ""
+    returns = [one[f"return{suffix}"] for one in row["seeds"]]
+    level = number(row["level"]) + (", sampled" if row["sampled"] else "")
+    first = ["-" if one["first_reached"] is None else number(one["first_reached"]) for one in row["seeds"]]
+    cpu = [one["cpu_seconds"] for one in row["seeds"] if one["cpu_seconds"] is not None]
+    return [
+        NAMES.get(result["algorithm"], result["algorithm"]),
+        result["environment"].rpartition(":")[2],
+        number(row["within"]),
+        level,
+        figure(sum(returns) / len(returns)) if returns else "-",
+        "no" if row["missed"] else "yes",
+        ", ".join(map(figure, returns)),
+        ", ".join(first),
+        number(round(sum(cpu) / len(cpu))) if cpu else "-",
+        result["commit"][:7],
+    ]
+
+
+def figure(value: float) -> str:
+    """A return, with as many decimals as say something."""
+    return f"{value:,.{0 if abs(value) >= 1000 else 1 if abs(value) >= 10 else 2}f}"
+
+
+def levels(results: Path) -> str:
+    """The table of levels, and what is to be said about those that were missed; empty without such files."""
+    found = [json.loads(file.read_text()) for file in sorted(results.glob("learn-*.json"))]
+    found = [result for result in found if isinstance(result, dict)]
+    found.sort(key=lambda result: (result["environment"].rpartition(":")[2], result["algorithm"]))
+    lines = [level_row(result, row) for result in found for row in result["levels"]]
+    text = PROTOCOL + table(LEVEL_COLUMNS, lines, left=2) if lines else ""
+    says = json.loads((results / NEXT).read_text()) if (results / NEXT).exists() else {}
+    said = []
+    for result in found:
+        why = [f"{row['within']:,} steps: {text}" for row in result["levels"] for text in row["missed"]]
+        why += result["unfinished"]
+        key = f"{result['algorithm']} {result['environment']}"
+        if why:
+            said.append(f"- {key}: {'; '.join(why)}. {says.get(key, '')}".rstrip() + "\n")
+    return text + (MISSED + "".join(said) if said else "")
+
+
 def page(results: Path = RESULTS) -> str:
     """The page, as the files under ``results`` have it."""
-    rows = [row for file in sorted(results.glob("learn-*.json")) for row in json.loads(file.read_text())]
+    files = [json.loads(file.read_text()) for file in sorted(results.glob("learn-*.json"))]
+    rows = [row for rows in files if isinstance(rows, list) for row in rows]
     rows.sort(key=lambda row: (row["environment"].rpartition(":")[2], row["algorithm"], row["seed"]))
-    text = HEAD + table(COLUMNS, map(learn_row, rows), left=2)
+    text = HEAD + levels(results)
+    if rows:
+        text += EARLIER + table(COLUMNS, map(learn_row, rows), left=2)
     bare = [json.loads(file.read_text()) for file in sorted(results.glob("bare-*.json"))]
     if bare:
         lines = [

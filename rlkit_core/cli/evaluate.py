@@ -29,8 +29,13 @@ COUNTS = ("num_episodes", *NOT_ENDED)
     show_default=True,
     help="Of a run folder, the newest checkpoint or that of the best evaluation.",
 )
+@click.option(
+    "--sampled", is_flag=True, help="Sample actions as in training, where the deterministic ones are not what counts."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print all figures as JSON.")
-def evaluate(checkpoint: Path, episodes: int, seed: int | None, env: str | None, which: str, as_json: bool) -> None:
+def evaluate(
+    checkpoint: Path, episodes: int, seed: int | None, env: str | None, which: str, sampled: bool, as_json: bool
+) -> None:
     """Play deterministic episodes with the algorithm saved in CHECKPOINT (or in the run folder of that name)."""
     with stdout_for_the_report(), warnings_as_notes():
         from rlkit_core.algorithm import Algorithm
@@ -43,7 +48,7 @@ def evaluate(checkpoint: Path, episodes: int, seed: int | None, env: str | None,
         stored = stored_config(path)
         if env is None:
             env_argument(stored, None, path)  # is not there where it was a function, which is said
-        config = stored.prepared_to_evaluate(env)
+        config = stored.prepared_to_evaluate(env, sampled=sampled)
         algorithm = Algorithm.from_checkpoint(path, config=config)
         try:
             result = algorithm.evaluate(episodes, seed=seed)["env_runners"]
@@ -53,7 +58,9 @@ def evaluate(checkpoint: Path, episodes: int, seed: int | None, env: str | None,
     if as_json:
         click.echo(json.dumps(to_json_value({"checkpoint": str(path), "env": str(env_name), **result}), indent=1))
         return
-    click.echo(f"{env_name}, {episodes} deterministic episodes with {path}")
+    click.echo(f"{env_name}, {episodes} {'sampled' if sampled else 'deterministic'} episodes with {path}")
+    stderr = result.get("episode_return_stderr")
+    error = {} if stderr is None else {"episode_return_mean": f" ± {stderr:.1f}"}
     for name in (*SHOWN, *(name for name in NOT_ENDED if result.get(name))):
         if name in result:
-            click.echo(f"{name:<20} {result[name]:.{0 if name in COUNTS else 1}f}")
+            click.echo(f"{name:<20} {result[name]:.{0 if name in COUNTS else 1}f}{error.get(name, '')}")

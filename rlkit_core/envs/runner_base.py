@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import abc
 import logging
+import math
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -400,10 +402,13 @@ class Runner(abc.ABC):
 
 
 def results_of_played(report: EpisodeReport) -> dict[str, Any]:
-    """Result keys of episodes that were played without being recorded."""
+    """Result keys of episodes that were played without being recorded; a standard error where two or more ended."""
     stats = EpisodeStats(1, max(1, len(report.returns)))
     stats.take(report, StepCounts(env=sum(report.lengths) + report.cut_steps))
-    return {**stats.result(), "num_episodes_cut": len(report.cut), "num_episodes_failed": report.failed}
+    result = {**stats.result(), "num_episodes_cut": len(report.cut), "num_episodes_failed": report.failed}
+    if len(report.returns) > 1:
+        result["episode_return_stderr"] = statistics.stdev(report.returns) / math.sqrt(len(report.returns))
+    return result
 
 
 def clipped(rewards: Tensor, clip: bool | float | None) -> Tensor:

@@ -86,7 +86,13 @@ def test_evaluate_reads_checkpoint_and_run_folder(trained: Path) -> None:
     )
     assert one["num_episodes"] == 3
     assert one["episode_return_mean"] == two["episode_return_mean"]
-    assert f"episode_return_mean  {one['episode_return_mean']:.1f}" in said.stdout
+    shown = f"{one['episode_return_mean']:.1f} ± {one['episode_return_stderr']:.1f}"
+    assert f"episode_return_mean  {shown}\n" in said.stdout
+    sampled = rlkit("evaluate", trained, "--episodes", 3, "--seed", 7, "--sampled", "--json").stdout
+    assert json.loads(sampled)["episode_return_mean"] != one["episode_return_mean"]
+    said = rlkit("evaluate", trained, "--episodes", 1, "--sampled").stdout
+    assert "1 sampled episodes" in said
+    assert "±" not in said
 
 
 def test_evaluate_in_another_env_of_the_same_spaces(trained: Path) -> None:

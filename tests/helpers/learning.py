@@ -1,18 +1,234 @@
-"""Learning tests: train with the command a user types, then let the checkpoint prove itself on other seeds."""
+"""Learning tests: train with the command a user types, then let the checkpoint prove itself on other episodes.
+
+:func:`reaches` is the protocol of published levels: every seed trains to the end of its budget, and what it has learned
+by then counts, not the best that it ever was. :func:`train_to_level` stops early and is for smoke tests.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import re
+import resource
+import shutil
+import signal
+import statistics
 import subprocess
 import sys
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-#: Directory that results are written to; nothing is written where it is not set.
+import pytest
+
 RESULTS_VARIABLE = "RLKIT_RESULTS"
+"""Names the directory that results are written to; nothing is written where it is not set."""
+RUNS_VARIABLE = "RLKIT_LEARN_RUNS"
+"""Names the directory where run folders stay, so that a test that was ended goes on; a temporary one otherwise."""
+UNTIL_VARIABLE = "RLKIT_LEARN_UNTIL"
+"""Seconds since 1970 after which training is interrupted, with a checkpoint, and said to be unfinished."""
+
+SEEDS = (1, 2, 3)
+EPISODES, MOST_EPISODES = 100, 2000
+STANDARD_ERROR = 0.02
+"""Of a mean return, as a share of the level; as many episodes are played as that takes."""
+FLOOR, FLOOR_OF_NEGATIVE = 0.6, 1.5
+"""What no seed may fall below, as a share of the level."""
+CURVE_POINTS = 40
+
+
+def reaches(
+    algo: str,
+    env: str,
+    levels: Mapping[int, float],
+    *,
+    folder: Path,
+    seeds: Sequence[int] = SEEDS,
+    sampled: bool = False,
+    episodes: int = EPISODES,
+    options: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Train every seed to the end of its budget, and judge the policy it has then.
+
+    A level holds if the mean over the seeds' final policies reaches it, no seed is below 60 % of it (of a negative one:
+    150 %), and each figure has a standard error of 2 % of it at most. A budget ends with the iteration that fills it.
+
+    Args:
+        algo: registered name; settings are what ``rlkit train`` takes by itself.
+        env: environment id.
+        levels: ``{env steps: mean return}``; where there are several, a run is judged, and goes on.
+        folder: where run folders are made, unless ``RLKIT_LEARN_RUNS`` names one that stays.
+        seeds: of the training runs; policies are judged on episodes of others.
+        sampled: the level is one of sampled actions; deterministic ones are played and recorded as well.
+        episodes: how many at least.
+        options: further arguments of ``rlkit train``.
+
+    Returns:
+        What is recorded as ``learn-ALGO-ENV.json`` under ``RLKIT_RESULTS``, reached or missed.
+
+    Raises:
+        AssertionError: a command failed, or a level was missed.
+        pytest.fail.Exception: ``RLKIT_LEARN_UNTIL`` came first.
+    """
+    folder = Path(os.environ.get(RUNS_VARIABLE) or folder)
+    budgets = sorted(levels)
+    by_budget: dict[int, list[dict[str, Any]]] = {within: [] for within in budgets}
+    curves: dict[str, list[list[float]]] = {}
+    unfinished: list[str] = []
+    settings: Any = None
+    for seed in seeds:
+        run = folder / re.sub(r"[^\w.-]+", "-", f"{algo}-{env}-seed{seed}")
+        for within in budgets:
+            cpu_seconds, in_time = _train(algo, env, seed, within, run, options)
+            lines = [json.loads(line) for line in (run / "results.jsonl").read_text().splitlines()]
+            curves[str(seed)] = learning_curve(lines, sampled=sampled)
+            settings = json.loads((run / "config.json").read_text())
+            if not in_time:
+                unfinished.append(f"seed {seed} at {curves[str(seed)][-1:]} of {within:,} steps; run folder {run}")
+                break
+            level, summary = levels[within], json.loads((run / "summary.json").read_text())
+            by_budget[within].append(
+                {
+                    "seed": seed,
+                    "steps": summary["steps"],
+                    "seconds": round(summary["seconds"], 1),
+                    "cpu_seconds": cpu_seconds,
+                    "first_reached": first_reached(lines, level, sampled=sampled),
+                    **_judged(run, level, seed, episodes, sampled=False),
+                    **(_judged(run, level, seed, episodes, sampled=True) if sampled else {}),
+                }
+            )
+    result = {
+        "algorithm": algo,
+        "environment": env,
+        "levels": [
+            {
+                "within": within,
+                "level": levels[within],
+                "sampled": sampled,
+                "seeds": rows,
+                "missed": missed(levels[within], rows, sampled=sampled),
+            }
+            for within, rows in by_budget.items()
+        ],
+        "curves": curves,
+        "unfinished": unfinished,
+        "options": list(options),
+        "settings": settings,
+        "commit": _commit(),
+        "python": platform.python_version(),
+    }
+    _record(result)
+    if unfinished:
+        pytest.fail(f"{algo} on {env}: not finished in time: {'; '.join(unfinished)}")
+    problems = [f"{row['within']:,} steps: {text}" for row in result["levels"] for text in row["missed"]]
+    assert not problems, f"{algo} on {env}: " + "; ".join(problems)
+    return result
+
+
+def missed(level: float, rows: Sequence[Mapping[str, Any]], *, sampled: bool = False) -> list[str]:
+    """What keeps a level from holding, in words; empty where it holds.
+
+    Args:
+        level: mean return.
+        rows: of the seeds, each with ``seed``, ``return`` and ``stderr``, of sampled actions ``return_sampled`` and
+            ``stderr_sampled``.
+        sampled: those count.
+    """
+    if not rows:
+        return ["no seed was judged"]
+    suffix = "_sampled" if sampled else ""
+    returns = {row["seed"]: row[f"return{suffix}"] for row in rows}
+    mean, floor = statistics.fmean(returns.values()), level * (FLOOR if level >= 0 else FLOOR_OF_NEGATIVE)
+    problems = [] if mean >= level else [f"the mean over seeds is {mean:.4g}, the level {level:g}"]
+    problems += [f"seed {k} made {value:.4g}, below {floor:g}" for k, value in returns.items() if not value >= floor]
+    for row in rows:
+        error = row[f"stderr{suffix}"]
+        if not error <= STANDARD_ERROR * abs(level):
+            problems.append(f"the return of seed {row['seed']} is known to {error:.3g} only")
+    return problems
+
+
+def learning_curve(lines: Sequence[Mapping[str, Any]], *, sampled: bool = False) -> list[list[float]]:
+    """``[[steps, mean return], ...]`` of a run's evaluations (``sampled``: of its training), thinned out.
+
+    Args:
+        lines: of ``results.jsonl``.
+        sampled: training's returns, of sampled actions, are the ones to look at.
+    """
+    points = _looks(lines, sampled=sampled)
+    stride = max(1, -(-len(points) // CURVE_POINTS))
+    return [[steps, round(value, 3)] for steps, value in points[::-1][::stride][::-1]]
+
+
+def first_reached(lines: Sequence[Mapping[str, Any]], level: float, *, sampled: bool = False) -> int | None:
+    """Env steps at the first look that was at the level; None where none was. See :func:`learning_curve`."""
+    return next((int(steps) for steps, value in _looks(lines, sampled=sampled) if value >= level), None)
+
+
+def _looks(lines: Sequence[Mapping[str, Any]], *, sampled: bool) -> list[tuple[int, float]]:
+    found = []
+    for line in lines:
+        played = line["env_runners"] if sampled else line.get("evaluation", {}).get("env_runners", {})
+        value = played.get("episode_return_mean")
+        if isinstance(value, float | int) and math.isfinite(value):
+            found.append((int(line["num_env_steps_sampled_lifetime"]), float(value)))
+    return found
+
+
+def _train(algo: str, env: str, seed: int, within: int, run: Path, options: Sequence[str]) -> tuple[float | None, bool]:
+    """Train, or go on; CPU seconds where all of them were spent here, and whether the budget was filled in time."""
+    begun = run / "run.json"
+    if begun.exists() and (run / "index.json").exists():
+        limit = json.loads(begun.read_text())["stop"]["steps"]
+        assert limit <= within, f"{run} was trained for {limit:,} steps already; remove it"
+        command = ["resume", str(run), *(["--more-steps", str(within - limit)] if limit < within else [])]
+    else:
+        shutil.rmtree(run, ignore_errors=True)
+        # A target that nothing reaches: evaluations happen as they would, and end nothing.
+        command = ["train", algo, env, "--seed", str(seed), "--run-dir", str(run), "--stop-return", "1e9"]
+        command += ["--stop-steps", str(within), "--evaluate", "2", *options]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    until = os.environ.get(UNTIL_VARIABLE)
+    in_time = _interruptible([*command, "--no-plot", "--quiet"], None if until is None else float(until) - time.time())
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return (round(used, 1) if command[0] == "train" else None), in_time
+
+
+def _interruptible(arguments: Sequence[str], seconds: float | None) -> bool:
+    """Run the command, interrupt it (as Ctrl-C does) after so many seconds; whether it came to its end."""
+    process = subprocess.Popen(_command(arguments), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        _, said = process.communicate(timeout=None if seconds is None else max(seconds, 1.0))
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)
+        process.communicate()
+        return False
+    finally:
+        process.kill()
+    assert process.returncode == 0, f"rlkit {' '.join(arguments)} failed:\n{said[-3000:]}"
+    return True
+
+
+def _judged(run: Path, level: float, seed: int, episodes: int, *, sampled: bool) -> dict[str, float]:
+    """Mean return of a run's last weights, of as many episodes as its standard error asks for."""
+    wanted = STANDARD_ERROR * abs(level)
+    further = ["--sampled"] if sampled else []
+    while True:
+        arguments = ["--episodes", str(episodes), "--seed", str(seed + 1000), "--json", *further]
+        played = json.loads(rlkit("evaluate", str(run), *arguments))
+        assert played["num_episodes"] == episodes, f"{run}: {episodes - played['num_episodes']} episodes did not end"
+        error = played["episode_return_stderr"]
+        if error <= wanted or episodes >= MOST_EPISODES:
+            break
+        episodes = min(MOST_EPISODES, max(2 * episodes, math.ceil(1.2 * episodes * (error / wanted) ** 2)))
+    suffix = "_sampled" if sampled else ""
+    mean = played["episode_return_mean"]
+    return {f"return{suffix}": mean, f"stderr{suffix}": error, f"episodes{suffix}": episodes}
 
 
 def train_to_level(
@@ -25,7 +241,7 @@ def train_to_level(
     run_dir: Path,
     episodes: int = 100,
     options: tuple[str, ...] = (),
-) -> dict[str, Any]:
+) -> None:
     """Run ``rlkit train`` until its preset is content, then ``rlkit evaluate`` its checkpoint on other episodes.
 
     The preset's ``stop`` return lies above the level, as a checkpoint that just reaches it would miss it half of the
@@ -41,9 +257,6 @@ def train_to_level(
         episodes: how many.
         options: further arguments of ``rlkit train`` (``"--stop-return", "490"``, say, where there is no preset).
 
-    Returns:
-        The row that is recorded under ``benchmarks/results``: returns, steps, seconds, settings, versions.
-
     Raises:
         AssertionError: a command failed, or a level was missed.
     """
@@ -53,26 +266,10 @@ def train_to_level(
     summary = json.loads((run_dir / "summary.json").read_text())
     seeds = ["--seed", str(seed + 1000)]
     again = json.loads(rlkit("evaluate", str(run_dir), "--episodes", str(episodes), *seeds, "--json"))
-    row = {
-        "algorithm": algo,
-        "environment": env,
-        "seed": seed,
-        "level": level,
-        "within_steps": within,
-        "steps": summary["steps"],
-        "seconds": round(summary["seconds"], 1),
-        "return": summary["evaluation_return_mean"],
-        "return_of_checkpoint_on_other_seeds": again["episode_return_mean"],
-        "options": list(options),
-        "settings": json.loads((run_dir / "config.json").read_text()),
-        "commit": _commit(),
-        "python": platform.python_version(),
-    }
-    _record(row)
-    assert row["return"] >= level, f"{algo} on {env}, seed {seed}: {row['return']:.1f} after {row['steps']} steps"
-    assert row["steps"] <= within
-    assert row["return_of_checkpoint_on_other_seeds"] >= level
-    return row
+    made, steps = summary["evaluation_return_mean"], summary["steps"]
+    assert made >= level, f"{algo} on {env}, seed {seed}: {made:.1f} after {steps} steps"
+    assert steps <= within
+    assert again["episode_return_mean"] >= level
 
 
 def rlkit(*arguments: str) -> str:
@@ -81,22 +278,23 @@ def rlkit(*arguments: str) -> str:
     Raises:
         AssertionError: it failed.
     """
-    command = [sys.executable, "-c", "from rlkit_core.cli import main; main()", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(_command(arguments), capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"rlkit {' '.join(arguments)} failed:\n{done.stderr[-3000:]}"
     return done.stdout
 
 
-def _record(row: dict[str, Any]) -> None:
+def _command(arguments: Sequence[str]) -> list[str]:
+    return [sys.executable, "-c", "from rlkit_core.cli import main; main()", *arguments]
+
+
+def _record(result: Mapping[str, Any]) -> None:
     folder = os.environ.get(RESULTS_VARIABLE)
     if not folder:
         return
-    name = re.sub(r"[^\w.-]+", "-", f"learn-{row['algorithm']}-{row['environment']}") + ".json"
+    name = re.sub(r"[^\w.-]+", "-", f"learn-{result['algorithm']}-{result['environment']}") + ".json"
     file = Path(folder) / name
     file.parent.mkdir(parents=True, exist_ok=True)
-    rows = json.loads(file.read_text()) if file.exists() else []
-    rows = [r for r in rows if r["seed"] != row["seed"]] + [row]
-    file.write_text(json.dumps(sorted(rows, key=lambda r: r["seed"]), indent=1) + "\n")
+    file.write_text(json.dumps(result, indent=1) + "\n")
 
 
 def _commit() -> str:

@@ -129,13 +129,15 @@ class AlgorithmConfig(Declaring):
         config.freeze()
         return config
 
-    def prepared_to_evaluate(self: ConfigT, env: EnvSpec = None) -> ConfigT:
-        """:meth:`prepared`, but without the processes and GPUs that only training needs.
+    def prepared_to_evaluate(self: ConfigT, env: EnvSpec = None, *, sampled: bool = False) -> ConfigT:
+        """:meth:`prepared`, but without the processes and GPUs that only training needs; ``sampled`` explores.
 
         It is validated before those are left out: a batch that fits two runners need not fit one that never samples it.
         """
         config = self.prepared(env).copy(copy_frozen=False)
         config.env_runners(num_env_runners=0).learners(num_learners=0, num_gpus_per_learner=0)
+        if sampled:
+            config.evaluation(evaluation_config={**config.evaluation_config, "explore": True})
         object.__setattr__(config, "_validated", True)
         config.freeze()
         return config

@@ -1,0 +1,53 @@
+"""The protocol of learning tests, on runs of seconds: judged at each budget, recorded, gone on with, interrupted."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import learning
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+
+def reach(levels, folder, **further):
+    options = ("--set", "evaluation_interval=1", "--set", "evaluation_duration=2")
+    return learning.reaches("ppo", "CartPole-v1", levels, folder=folder, seeds=(1,), options=options, **further)
+
+
+def test_a_run_is_judged_at_each_budget_and_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setenv(learning.RESULTS_VARIABLE, str(tmp_path / "results"))
+    monkeypatch.setattr(learning, "STANDARD_ERROR", 0.1)
+    result = reach({2048: 10.0, 4000: 15.0}, tmp_path, sampled=True)
+    assert json.loads((tmp_path / "results" / "learn-ppo-CartPole-v1.json").read_text()) == result
+    first, second = (row["seeds"][0] for row in result["levels"])
+    assert (first["steps"], second["steps"]) == (2048, 4096)
+    assert first["first_reached"] == 1024
+    assert first["stderr_sampled"] < 0.1 * 10.0
+    assert first["episodes_sampled"] > 100
+    assert first["return"] != first["return_sampled"]
+    assert [steps for steps, _ in result["curves"]["1"]] == [1024, 2048, 3072, 4096]
+
+
+def test_a_missed_level_is_recorded_and_raised(tmp_path, monkeypatch):
+    monkeypatch.setenv(learning.RESULTS_VARIABLE, str(tmp_path / "results"))
+    with pytest.raises(AssertionError, match=r"1,024 steps: the mean over seeds is \d+"):
+        reach({1024: 499.0}, tmp_path)
+    recorded = json.loads((tmp_path / "results" / "learn-ppo-CartPole-v1.json").read_text())
+    assert recorded["levels"][0]["missed"]
+
+
+def test_a_run_that_was_interrupted_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setenv(learning.RUNS_VARIABLE, str(tmp_path / "runs"))
+    monkeypatch.setenv(learning.UNTIL_VARIABLE, str(time.time() + 20))
+    with pytest.raises(pytest.fail.Exception, match="not finished in time: seed 1 at"):
+        reach({1_000_000: 10.0}, tmp_path)
+    [run] = (tmp_path / "runs").iterdir()
+    at = len((run / "results.jsonl").read_text().splitlines())
+    monkeypatch.delenv(learning.UNTIL_VARIABLE)
+    record = json.loads((run / "run.json").read_text())  # a shorter budget, for the test's sake
+    (run / "run.json").write_text(json.dumps({**record, "stop": {**record["stop"], "steps": (at + 1) * 1024}}))
+    result = reach({(at + 1) * 1024: 10.0}, tmp_path)
+    assert result["levels"][0]["seeds"][0]["steps"] == (at + 1) * 1024
+    assert result["levels"][0]["seeds"][0]["cpu_seconds"] is None
