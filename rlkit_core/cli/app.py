@@ -15,6 +15,7 @@ from rlkit_core.plugins import API_VERSION
 from rlkit_core.plugins.discovery import GROUP_COMMANDS, EntryPointInfo, canonical, scan
 from rlkit_core.plugins.guard import safe_text
 from rlkit_core.plugins.installed.variables import is_on
+from rlkit_core.plugins.own_code import own_code_in
 
 BUILT_IN: dict[str, tuple[str, str]] = {
     "algorithms": ("rlkit_core.cli.app:algorithms", "List the algorithms that are installed."),
@@ -103,7 +104,8 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; an error that rlkit explains becomes one message and exit code 2."""
         try:
-            return super().invoke(ctx)
+            with own_code_in(os.curdir):
+                return super().invoke(ctx)
         except RLKitError as exc:
             if is_on(os.environ, "RLKIT_DEBUG"):
                 traceback.print_exc()

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from rlkit_core.cli.carry_out import warnings_as_notes
+from rlkit_core.cli.named import own_env
 from rlkit_core.cli.output import stdout_for_the_report
 
 SHOWN = ("episode_return_mean", "episode_return_min", "episode_return_max", "episode_len_mean", "num_episodes")
@@ -20,7 +21,9 @@ COUNTS = ("num_episodes", *NOT_ENDED)
 @click.option("--episodes", type=click.IntRange(min=1), default=100, show_default=True, help="How many to play.")
 @click.option("--seed", type=click.IntRange(min=0), help="Root of the episodes' seeds.  [default: the run's]")
 @click.option(
-    "--env", help="Play in another environment with the same spaces: an id, or module.path:name of a class or function."
+    "--env",
+    help="Play in another environment with the same spaces: an id, or a class or function by module.path:name or "
+    "./file.py:name.",
 )
 @click.option(
     "--which",
@@ -44,6 +47,7 @@ def evaluate(
         from rlkit_core.run.run_folder import stored_config
         from rlkit_core.run.writers import to_json_value
 
+        env = None if env is None else own_env(env)
         path = locate(checkpoint, "best" if which == "best" else "last")
         stored = stored_config(path)
         if env is None:

@@ -12,7 +12,7 @@ import click
 from rlkit_core.cli.compare_runs import show_differences
 from rlkit_core.cli.explained import explain_modules, explain_run
 from rlkit_core.cli.given import settings_option
-from rlkit_core.cli.named import check_named
+from rlkit_core.cli.named import check_named, own_env
 from rlkit_core.cli.output import stdout_for_the_report
 from rlkit_core.cli.train import configure, stop_criteria
 
@@ -43,6 +43,7 @@ def explain(
     as_json: bool,
 ) -> None:
     """Build the module for an environment and print the trace of its components."""
+    env = None if env is None else own_env(env)
     if run is not None:
         ctx.exit(show_differences(run, explain_modules, algo, env, settings, preset=not no_preset, as_json=as_json))
     if algo is None or env is None:

@@ -10,6 +10,24 @@ from rlkit_core.errors import PluginNotFoundError
 from rlkit_core.plugins.discovery import GROUP_ALGORITHMS
 from rlkit_core.plugins.host import default_host
 from rlkit_core.plugins.lookup import find
+from rlkit_core.plugins.own_code import module_of_file
+
+
+def own_env(env: str) -> str:
+    """ENV as a config takes it: of one in a file, ``./my_env.py:MyEnv``, the name in its module, ``my_env:MyEnv``.
+
+    Only a command line may name a file; the folder it lies in goes onto ``sys.path``.
+
+    Raises:
+        ConfigError: there is no such file, or its name is no module's.
+        UsageError: only a file is named.
+    """
+    file, _, name = env.rpartition(":")
+    if file.endswith(".py"):
+        return f"{module_of_file(file)}:{name}"
+    if env.endswith(".py"):
+        raise click.UsageError(f"{env}: write {env}:NAME, with the class or function in it that makes the environment")
+    return env
 
 
 def check_named(algo: str, env: str | None, settings: Sequence[str] = ()) -> None:

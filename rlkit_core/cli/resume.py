@@ -9,6 +9,7 @@ import click
 
 from rlkit_core.cli.carry_out import go_on, no_plot_option, quiet_option, warnings_as_notes
 from rlkit_core.cli.given import settings_option
+from rlkit_core.cli.named import own_env
 from rlkit_core.run.output import unfailing_output
 
 
@@ -16,7 +17,7 @@ from rlkit_core.run.output import unfailing_output
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--more-steps", type=click.IntRange(min=1), help="Move the run's limit by so many environment steps.")
 @settings_option
-@click.option("--env", help="module.path:name of the environment, where it was a function.")
+@click.option("--env", help="module.path:name or ./file.py:name of the environment, where the run does not find it.")
 @click.option(
     "--which",
     type=click.Choice(["last", "best"]),
@@ -43,6 +44,7 @@ def resume(
     (not those that shape the module, nor environment and seed), which run.json records. A run that has reached its end
     says so.
     """
+    env = None if env is None else own_env(env)
     with unfailing_output(), warnings_as_notes():
         go_on(
             run, run_dir, settings, more_steps=more_steps, env=env, which=which, no_plot=no_plot, quiet=quiet

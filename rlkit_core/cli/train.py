@@ -9,7 +9,7 @@ import click
 
 from rlkit_core.cli.carry_out import carry_out, go_on, in_words, no_plot_option, quiet_option, warnings_as_notes
 from rlkit_core.cli.given import apply_setting, settings_option
-from rlkit_core.cli.named import check_named
+from rlkit_core.cli.named import check_named, own_env
 from rlkit_core.run.output import unfailing_output
 from rlkit_core.run.stop import DEFAULT_STEPS, Stop, reward_threshold
 
@@ -68,10 +68,11 @@ def train(
 ) -> None:
     """Train ALGO (an installed algorithm, such as ppo) in ENV (an id, such as CartPole-v1).
 
-    ENV is gymnasium's id of an environment, PettingZoo's (mpe2/simple_spread_v3), or module.path:name of a class or
-    function. The algorithm's tuned settings for the environment are used where it has some. Ctrl-C ends the run after
-    the iteration in progress, with a checkpoint.
+    ENV is gymnasium's id of an environment, PettingZoo's (mpe2/simple_spread_v3), or a class or function by
+    module.path:name (of a module in the current folder too) or ./file.py:name. The algorithm's tuned settings for the
+    environment are used where it has some. Ctrl-C ends the run after the iteration in progress, with a checkpoint.
     """
+    env = own_env(env)
     check_named(algo, env, settings)
     if resume is not None and (seed is not None or no_preset or weights is not None):
         raise click.UsageError("--resume takes the rest from the run; leave out --seed, --no-preset and --from")

@@ -7,7 +7,7 @@ from typing import Any
 
 import gymnasium as gym
 
-from rlkit_core.envs.make import takes_config_dict
+from rlkit_core.envs.naming.calling import EnvIndex, called
 from rlkit_core.envs.naming.registering import register_for
 from rlkit_core.errors import ConfigError
 from rlkit_core.execution.foreign_code import dumps, loads
@@ -22,8 +22,8 @@ class _Creator:
     def __init__(self, creator: Callable[..., Any]) -> None:
         self._creator = creator
 
-    def __call__(self, **settings: object) -> Any:
-        return self._creator(settings) if takes_config_dict(self._creator) else self._creator(**settings)
+    def __call__(self, worker_index: int = 0, vector_index: int = 0, **settings: object) -> Any:
+        return called(self._creator, settings, EnvIndex(worker_index, vector_index))
 
 
 def register_env(name: str, creator: Callable[..., Any]) -> None:

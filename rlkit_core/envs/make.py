@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, TypeGuard
 
 import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec
 
 from rlkit_core.envs.faults.own_type import told
+from rlkit_core.envs.naming.calling import EnvIndex, asked_for, called
+from rlkit_core.envs.naming.importing import import_if_there
 from rlkit_core.envs.naming.kinds import kind_of
-from rlkit_core.envs.naming.names import creator_named, make_from_module, make_with_agents
+from rlkit_core.envs.naming.names import creator_named, make_from_module, make_with_agents, maker_of
 from rlkit_core.envs.naming.registering import missing_package, register_for
+from rlkit_core.envs.naming.specs import env_of_spec
 from rlkit_core.errors import EnvError, did_you_mean
-
-_CONFIG_NAMES = ("config", "env_config", "ctx")
 
 
 def can_be_made(env: object) -> TypeGuard[str | ModuleType | Callable[..., Any]]:
-    """Whether ``env`` is what an env is made from (an id, class, function or module), and not an env."""
-    return isinstance(env, (str, type, ModuleType)) or (callable(env) and not hasattr(env, "step"))
+    """Whether ``env`` is what an env is made from (an id, class, function, module or spec), and not an env."""
+    return isinstance(env, (str, type, ModuleType, EnvSpec)) or (callable(env) and not hasattr(env, "step"))
 
 
 def make_env(
-    env: str | ModuleType | Callable[..., Any], env_config: Mapping[str, Any] | None = None, **kwargs: object
+    env: str | ModuleType | EnvSpec | Callable[..., Any],
+    env_config: Mapping[str, Any] | None = None,
+    *,
+    index: EnvIndex | None = None,
+    **kwargs: object,
 ) -> gym.Env[Any, Any]:
     """Make one environment, of one agent or (whatever the annotation says) of several.
 
@@ -33,28 +38,33 @@ def make_env(
     function (``module:attribute``) or an env of PettingZoo (``family/name_v0``): see
     :func:`~rlkit_core.envs.naming.names.creator_named`. A module is one of PettingZoo's, which makes a parallel env
     where it can. A class or function whose first parameter is named ``config``, ``env_config`` or ``ctx``, or that has
-    exactly one required parameter, is called with the dict; every other one with ``**env_config``.
+    exactly one required parameter, is called with the dict; every other one with ``**env_config``, and so is one whose
+    parameter of that kind is a key of ``env_config``. Its parameters ``worker_index`` and ``vector_index``, also those
+    of what a gymnasium id is made by, get the env's place among the envs of a run (in a dict, they are attributes).
 
     An id may be ``module:Name-v0``, for an env that importing ``module`` registers. One that gymnasium does not know
     yet (``ALE/Pong-v5``, ``MinAtar/Breakout-v1``) is registered first by the installed package that has it: see
     :func:`~rlkit_core.envs.naming.registering.register_for`.
 
     Args:
-        env: id, env class, function that returns an env, or a PettingZoo module.
+        env: id, env class, function that returns an env, a PettingZoo module, or a spec of gymnasium.
         env_config: settings of the env, free-form.
+        index: the env's place; that of the first env unless given.
         **kwargs: further arguments of ``gymnasium.make`` (its own ids only).
 
     Raises:
         EnvError: there is no such id, the arguments do not fit, or making it raised; chained from the original.
     """
     settings = dict(env_config or {})
+    if isinstance(env, EnvSpec):
+        env = env_of_spec(env)
     name = repr(env) if isinstance(env, str) else _name(env)
     creator: Callable[..., Any] | None
     if isinstance(env, str):
         register_for(env)
         creator = creator_named(env)
         if creator is None:
-            return _make_registered(env, settings, kwargs)
+            return _make_registered(env, settings, kwargs, index or EnvIndex())
     elif isinstance(env, ModuleType):
         creator = functools.partial(make_from_module, env)
     elif callable(env):
@@ -62,28 +72,12 @@ def make_env(
     else:
         raise EnvError(f"env {env!r}: expected a gymnasium id, an env class or a function, got {type(env).__name__}")
     try:
-        made = creator(settings) if takes_config_dict(creator) else creator(**settings)
+        made = called(creator, settings, index)
     except Exception as error:
         raise told(f"env {name} could not be made with env_config={settings!r}: {error}", error) from error
     if not hasattr(made, "step") or not hasattr(made, "reset"):
         raise EnvError(f"env {name} gave a {type(made).__name__}, which has no reset() and step()")
     return made  # type: ignore[no-any-return]
-
-
-def takes_config_dict(factory: Callable[..., Any]) -> bool:
-    """Whether ``factory`` wants the whole ``env_config`` as one argument."""
-    try:
-        parameters = [
-            p
-            for p in inspect.signature(factory).parameters.values()
-            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-        ]
-    except (TypeError, ValueError):
-        return False
-    if not parameters:
-        return False
-    required = [p for p in parameters if p.default is p.empty]
-    return parameters[0].name in _CONFIG_NAMES or len(required) == 1
 
 
 def spaces_of(env: object) -> tuple[gym.Space[Any], gym.Space[Any]]:
@@ -102,9 +96,13 @@ def spaces_of(env: object) -> tuple[gym.Space[Any], gym.Space[Any]]:
     return known.observation_space, known.action_space
 
 
-def _make_registered(env_id: str, settings: dict[str, Any], kwargs: dict[str, Any]) -> gym.Env[Any, Any]:
+def _make_registered(
+    env_id: str, settings: dict[str, Any], kwargs: dict[str, Any], index: EnvIndex
+) -> gym.Env[Any, Any]:
+    maker = maker_of(env_id)
+    place = {} if maker is None else asked_for(maker, settings, index)
     try:
-        env: gym.Env[Any, Any] = gym.make(env_id, **{**kwargs, **settings})
+        env: gym.Env[Any, Any] = gym.make(env_id, **{**kwargs, **place, **settings})
     except gym.error.DependencyNotInstalled as error:
         raise EnvError(f"env {env_id!r} needs a package that is not installed: {error}") from error
     except (gym.error.UnregisteredEnv, gym.error.Error, ModuleNotFoundError) as error:
@@ -118,17 +116,22 @@ def _make_registered(env_id: str, settings: dict[str, Any], kwargs: dict[str, An
         name = env_id.rpartition("/")[2] or env_id
         known = {spec_id.rpartition("/")[2]: spec_id for spec_id in gym.registry}
         hint = did_you_mean(env_id, gym.registry) or did_you_mean(name, known)
+        module, colon, attribute = env_id.rpartition(":")
+        if colon and import_if_there(module) is None:
+            hint = (
+                f" There is no module {module!r}: install it, or name its file to a command, ./{module}.py:{attribute}."
+            )
         raise EnvError(f"no env {env_id!r} is registered with gymnasium.{hint} ({error})") from error
     except Exception as error:
         # A TypeError is also what gymnasium says of an env that is none of its own kind.
-        with_agents = make_with_agents(env_id, settings) if isinstance(error, TypeError) else None
+        with_agents = make_with_agents(env_id, {**place, **settings}) if isinstance(error, TypeError) else None
         if with_agents is None:
             raise told(f"env {env_id!r} could not be made with env_config={settings!r}: {error}", error) from error
         return with_agents
     if kind_of(env.unwrapped) == "single":
         return env
     env.close()
-    return make_with_agents(env_id, settings) or env
+    return make_with_agents(env_id, {**place, **settings}) or env
 
 
 def _name(env: object) -> str:

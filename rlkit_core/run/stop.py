@@ -58,5 +58,5 @@ def reward_threshold(env: object) -> float | None:
     """The return at which gymnasium calls an environment solved, if it says so."""
     import gymnasium as gym
 
-    spec = gym.registry.get(env) if isinstance(env, str) else None
+    spec = gym.registry.get(env.rpartition(":")[2]) if isinstance(env, str) else getattr(env, "spec", None)
     return None if spec is None else spec.reward_threshold

@@ -104,7 +104,7 @@ def test_a_module_that_is_not_parallel_after_all(own):
         ("magent2/battle_v4", "needs 'magent2', which is not installed: python -m pip install 'magent2'"),
         ("classic/chess_v6", r"pettingzoo\[classic\]"),
         ("nowhere/spread_v3", "no env 'nowhere/spread_v3' is registered"),
-        ("nowhere:spread_v3", "no env 'nowhere:spread_v3' is registered"),
+        ("nowhere:spread_v3", "no env 'nowhere:spread_v3' is registered.* There is no module 'nowhere': install it"),
         ("own_envs:absent", "no env 'own_envs:absent' is registered"),
         ("own_envs:number", "no env 'own_envs:number' is registered"),
         ("broken_envs:pole", "'broken_envs' needs 'no_such_package', which is not installed"),
@@ -165,7 +165,7 @@ def test_an_entry_point_that_raises_is_named(registered):
         make_env("Two-v0", {"no_such": 1})
 
 
-@pytest.mark.parametrize("creator", [lambda config: Two(**config), lambda size: Two(size["size"]), Two])
+@pytest.mark.parametrize("creator", [lambda config: Two(**config), lambda all_of_it: Two(all_of_it["size"]), Two])
 def test_a_registered_creator_gets_its_settings(creator):
     register_env("mine/Two", lambda: None)
     register_env("mine/Two", creator)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 
 from rlkit_core.checkpoint.trust import class_named
+from rlkit_core.envs.naming.specs import env_of_spec
 from rlkit_core.errors import did_you_mean
 from rlkit_core.plugins.choices import components_problem
 from rlkit_core.plugins.discovery import canonical
@@ -22,7 +23,7 @@ from rlkit_core.settings import SectionedSettings, Settings, integer, mapping, n
 if TYPE_CHECKING:
     from rlkit_core.rl_module import MultiRLModuleSpec, RLModuleSpec
 
-EnvSpec = str | ModuleType | type[Any] | Callable[..., Any] | None
+EnvSpec = str | ModuleType | type[Any] | Callable[..., Any] | gym.envs.registration.EnvSpec | None
 _OWN_MEANS = (
     "episode_return",
     "episode_len",
@@ -50,7 +51,11 @@ def framework(value: object) -> str:
 
 
 def env(value: EnvSpec) -> EnvSpec:
-    """An id, a class or a function; None where there is none yet. A PettingZoo module becomes its name."""
+    """An id, a class or a function; None where there is none yet. A PettingZoo module becomes its name, a spec of
+    gymnasium its id, or, where it is not the registered one, what makes its env.
+    """
+    if isinstance(value, gym.envs.registration.EnvSpec):
+        return env_of_spec(value)
     if isinstance(value, ModuleType):
         return f"{value.__name__}:{'parallel_env' if hasattr(value, 'parallel_env') else 'env'}"
     if value is None or callable(value):

@@ -56,7 +56,8 @@ def make_vector_env(
     """
 
     def factory() -> Any:
-        made = make_env(env, env_config, **({"disable_env_checker": not check} if isinstance(env, str) else {}))
+        checker: dict[str, Any] = {"disable_env_checker": not check} if isinstance(env, str) else {}
+        made = make_env(env, env_config, **checker)
         if created is not None:
             created(made)
         return made

@@ -75,6 +75,18 @@ def make_from_module(module: ModuleType, /, **settings: object) -> Any:
     )
 
 
+def maker_of(env_id: str) -> Creator | None:
+    """What gymnasium calls to make a registered env; None where there is nothing, or its module cannot be imported."""
+    spec = gym.registry.get(env_id.rpartition(":")[2])
+    point = None if spec is None else spec.entry_point
+    if not isinstance(point, str):
+        return point
+    try:
+        return load_env_creator(point)
+    except Exception:
+        return None  # gymnasium says why
+
+
 def make_with_agents(env_id: str, settings: Mapping[str, Any]) -> gym.Env[Any, Any] | None:
     """Make the env of a gymnasium id that has agents, without gymnasium's wrappers, which would not understand it.
 
@@ -84,11 +96,10 @@ def make_with_agents(env_id: str, settings: Mapping[str, Any]) -> gym.Env[Any, A
     Raises:
         EnvError: the id has a limit of steps, which is a wrapper too.
     """
-    spec = gym.registry.get(env_id.rpartition(":")[2])
-    if spec is None or spec.entry_point is None:
+    spec, creator = gym.registry.get(env_id.rpartition(":")[2]), maker_of(env_id)
+    if spec is None or creator is None:
         return None
     try:
-        creator = load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
         env: Any = creator(**{**spec.kwargs, **settings})
     except Exception:
         return None  # gymnasium has said why already
