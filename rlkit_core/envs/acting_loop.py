@@ -20,7 +20,7 @@ from torch import Tensor
 from rlkit_core.columns import Columns
 from rlkit_core.data.nested import Nested, leaves
 from rlkit_core.data.sequences import max_seq_len
-from rlkit_core.envs.checks.rollouts import CHECK_EVERY
+from rlkit_core.envs.checks.rollouts import CHECK_EVERY, SAY_WHERE
 from rlkit_core.envs.faults.mending import Finals, Mender
 from rlkit_core.envs.faults.own_type import retold
 from rlkit_core.envs.memory import ActingMemory, Bools
@@ -28,7 +28,7 @@ from rlkit_core.envs.resume.history import ActionHistory
 from rlkit_core.envs.resume.recorded import decode, encode
 from rlkit_core.envs.rollout_buffers import RolloutBuffers
 from rlkit_core.envs.vector import VectorEnv
-from rlkit_core.errors import EnvError, NonFiniteError
+from rlkit_core.errors import EnvError
 from rlkit_core.rl_module import RLModule
 from rlkit_core.rl_module.acting import ActionSampler
 from rlkit_core.rl_module.forwards import RowPolicy
@@ -231,10 +231,10 @@ class ActingLoop:
                     self._look(buffers, taken, finals)
             except Exception as error:
                 # What is not finite may be why a module failed, or an env that it acted in.
-                if taken > t and not isinstance(error, NonFiniteError):
+                if taken > t and not isinstance(error, SAY_WHERE):
                     mender.blame(buffers, t // CHECK_EVERY * CHECK_EVERY, taken)
                 if taken > t or not self._look(buffers, taken, finals):
-                    if isinstance(error, EnvError):
+                    if isinstance(error, EnvError) and not isinstance(error, SAY_WHERE):
                         raise retold(error, f"{error} (step {t} of this rollout, {self._where})") from error.__cause__
                     raise
         return finals

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rlkit_core.data.nested import Nested, leaves, map_leaves, storage
+from rlkit_core.envs.checks.leaves import LeafChecks
 from rlkit_core.spaces import nested_map
 
 Array = np.ndarray[Any, Any]
@@ -43,7 +44,8 @@ class RolloutBuffers:
         self.obs_steps: Nested = map_leaves(lambda a: a[:-1], self.obs)
         self.obs_after: Nested = nested_map(lambda a: a[1:], arrays)
         self._first_and_last = list(zip(leaves(self.obs_rows[0]), leaves(self.obs_rows[-1]), strict=True))
-        self._float_obs = [leaf for leaf in leaves(arrays) if leaf.dtype.kind == "f"]
+        checks = zip(LeafChecks(observation_space).each, leaves(arrays), strict=True)
+        self._checks = [(check.holds, leaf) for check, leaf in checks if check is not None]
         self.rewards = np.zeros((num_steps, num_envs), np.float32)
         self.terminateds = np.zeros((num_steps, num_envs), np.bool_)
         self.truncateds = np.zeros((num_steps, num_envs), np.bool_)
@@ -53,7 +55,7 @@ class RolloutBuffers:
         self.rewards_tensor = torch.from_numpy(self.rewards)
         self.terminateds_tensor = torch.from_numpy(self.terminateds)
         self.truncateds_tensor = torch.from_numpy(self.truncateds)
-        self.raw_actions: list[Any] = [None] * num_steps
+        self.raw_actions: list[Nested] = [None] * num_steps
         self.sent: list[Nested] = [None] * num_steps
         self._outputs: dict[str, Nested] = {}
         self._blocks: dict[str, tuple[Tensor, list[Array]]] = {}
@@ -63,12 +65,14 @@ class RolloutBuffers:
         for first, last in self._first_and_last:
             first[...] = last
 
-    def finite(self, start: int, stop: int) -> bool:
-        """Whether rewards of the steps ``start:stop``, and the observations after them, add up to finite sums."""
+    def well(self, start: int, stop: int) -> bool:
+        """Whether rewards of the steps ``start:stop``, and the observations after them, add up to finite sums, and
+        choices are those that there are.
+        """
         if not math.isfinite(np.add.reduce(self.rewards[start:stop], axis=None)):
             return False
         after = slice(start + 1, stop + 1)
-        return all(math.isfinite(np.add.reduce(leaf[after], axis=None)) for leaf in self._float_obs)
+        return all(holds(leaf[after]) for holds, leaf in self._checks)
 
     def continue_from(self, other: RolloutBuffers) -> None:
         """Take over the observation after the last rollout from a buffer of another length."""

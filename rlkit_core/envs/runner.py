@@ -16,7 +16,7 @@ from rlkit_core.columns import DEFAULT_AGENT_ID
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.envs.acting_loop import ActingLoop, Steps
 from rlkit_core.envs.acting_modules import ActingModules, Spaces
-from rlkit_core.envs.checks.rollouts import FiniteChecks
+from rlkit_core.envs.checks.rollouts import RolloutChecks
 from rlkit_core.envs.episodes import EpisodeQuota
 from rlkit_core.envs.events import (
     NO_EPISODES,
@@ -87,7 +87,7 @@ class EnvRunner(Runner):
         self._mender = Mender(
             self.env,
             self.restarts,
-            FiniteChecks(config.env, self.worker_index, self.num_envs),
+            RolloutChecks(config.env, self.worker_index, self.num_envs, self.env.observation_space),
             self._episode_seeds,
             self._seeds.child("anew"),
         )

@@ -76,16 +76,6 @@ def _keeps_values(array: np.ndarray[Any, Any], wanted: np.dtype[Any]) -> bool:
     return bool((array.astype(wanted) == array).all())
 
 
-def all_finite(space: gym.Space[Any], observation: Nested) -> bool:
-    """Whether no number of an observation is NaN or infinite."""
-    children = sub_spaces(space)
-    if children is not None:
-        return all(all_finite(child, observation[key]) for key, child in children)
-    if not has_array(space) or np.dtype(space.dtype).kind != "f":
-        return True
-    return bool(np.isfinite(np.asarray(observation, space.dtype)).all())
-
-
 def _seen(value: Nested) -> str:
     shape = getattr(value, "shape", None)
     if shape is not None:

@@ -31,6 +31,10 @@ class ReturnedError(EnvError):
     at_first = False
 
 
+class NoChoiceError(ReturnedError):
+    """An observation is no choice of its space; found out over whole arrays, it says of which step."""
+
+
 def check_reset(result: object, space: gym.Space[Any]) -> Any:
     """The observation of what ``reset()`` returned.
 

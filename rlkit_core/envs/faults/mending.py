@@ -16,11 +16,10 @@ import torch
 from attrs import frozen
 
 from rlkit_core.data.nested import Nested, leaves
-from rlkit_core.envs.checks.rollouts import FiniteChecks
+from rlkit_core.envs.checks.rollouts import BadValueError, RolloutChecks
 from rlkit_core.envs.faults.fault import Fault, Restarts
 from rlkit_core.envs.memory import Bools
 from rlkit_core.envs.rollout_buffers import RolloutBuffers
-from rlkit_core.errors import NonFiniteError
 from rlkit_core.seeding import SeedTree
 from rlkit_core.spaces import nested_map
 
@@ -56,13 +55,13 @@ class Mender:
     Args:
         env: the envs.
         restarts: decides whether they may.
-        checks: looks for what is not finite.
+        checks: looks for what is not finite, and for choices that there are not.
         next_seed: the seed of an env's next episode, or None.
         seeds: seeds are drawn from it where that gives none: an env that was made anew has no generator to go on with.
     """
 
     def __init__(
-        self, env: Renewable, restarts: Restarts, checks: FiniteChecks, next_seed: SeedSource | None, seeds: SeedTree
+        self, env: Renewable, restarts: Restarts, checks: RolloutChecks, next_seed: SeedSource | None, seeds: SeedTree
     ) -> None:
         self._env, self._restarts, self._checks = env, restarts, checks
         self._next_seed, self._seeds = next_seed, seeds
@@ -130,7 +129,7 @@ class Mender:
         Raises:
             NonFiniteError: one of them may not, or they cannot begin one by one.
         """
-        if buffers.finite(start, stop):
+        if buffers.well(start, stop):
             return []
         found = self._checks.culprits(buffers, start, stop)
         for n, t, error in found:
@@ -147,7 +146,7 @@ class Mender:
         Raises:
             NonFiniteError: there is something.
         """
-        for _, _, error in self._checks.culprits(buffers, start, stop) if not buffers.finite(start, stop) else ():
+        for _, _, error in self._checks.culprits(buffers, start, stop) if not buffers.well(start, stop) else ():
             raise error
 
     def _forget(self, buffers: RolloutBuffers, patch: Patch, finals: Finals) -> None:
@@ -240,7 +239,7 @@ class Mender:
         self._now += buffers.num_steps
         return dones, lost
 
-    def _lose_end(self, index: int, error: NonFiniteError, buffers: RolloutBuffers, finals: Finals) -> None:
+    def _lose_end(self, index: int, error: BadValueError, buffers: RolloutBuffers, finals: Finals) -> None:
         """Mask a step that ended its episode with something that is not finite; its env has begun anew already."""
         t, n = divmod(index, self._env.num_envs)
         if not self._env.restarts_one:

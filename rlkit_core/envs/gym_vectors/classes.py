@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
+from rlkit_core.data.nested import own_copy
 from rlkit_core.envs.events import metrics_in_rows
 from rlkit_core.envs.faults.fault import Fault
 from rlkit_core.envs.faults.own_type import told
@@ -128,7 +128,7 @@ class GymVectorEnv:
         if not self.same_step_reset:
             return []
         cut = np.flatnonzero(truncateds_out & ~terminateds_out)
-        return [(int(n), _final_row(infos["final_obs"], int(n))) for n in cut]
+        return [(int(n), _final_row(self.observation_space, infos["final_obs"], int(n))) for n in cut]
 
     def _raised(self, when: str, error: Exception) -> EnvError:
         return told(f"vector env {self.envs} raised {type(error).__name__} {when}: {error}", error)
@@ -138,8 +138,8 @@ class GymVectorEnv:
         self.envs.close()
 
 
-def _final_row(final_obs: object, n: int) -> Any:
+def _final_row(space: gym.Space[Any], final_obs: object, n: int) -> Any:
     """A copy of row n of gymnasium's ``infos["final_obs"]``: an object array, or arrays nested as the space."""
     if isinstance(final_obs, np.ndarray) and final_obs.dtype == object:
-        return copy.deepcopy(final_obs[n])
-    return nested_map(lambda rows: np.array(rows[n]), final_obs)
+        return own_copy(space, final_obs[n])
+    return own_copy(space, nested_map(lambda rows: rows[n], final_obs))

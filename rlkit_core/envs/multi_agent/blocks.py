@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rlkit_core.data.nested import Nested, leaves, storage
+from rlkit_core.envs.checks.leaves import LeafChecks
 from rlkit_core.envs.vector import row_writer
 from rlkit_core.spaces import nested_map
 
@@ -139,6 +139,7 @@ class ObservationBlock(Block):
         space: of one observation.
         rows: R.
         width: N.
+        what: what messages call it.
 
     Attributes:
         space: of one observation.
@@ -146,34 +147,48 @@ class ObservationBlock(Block):
             TypeError, KeyError or IndexError where it does not fit.
     """
 
-    def __init__(self, space: gym.Space[Any], rows: int, width: int) -> None:
+    def __init__(self, space: gym.Space[Any], rows: int, width: int, what: str = "observation") -> None:
         self.space = space
         self.put: Callable[[Nested, int, Any], None] = row_writer(space)
         super().__init__(storage(space, (rows, width)))
         self.plain = self._one is not None and self._one.dtype != object
         """Whether ``flat[place] = observation`` does what :attr:`put` does, and quicker."""
-        self._floats = any(leaf.dtype.kind == "f" for leaf in leaves(self.arrays))
+        self._checks = LeafChecks(space, what)
+        self._holds = [_anything if check is None else check.holds for check in self._checks.each]
+        self._looks = any(check is not None for check in self._checks.each)
 
     def read(self, row: int, places: Places | None) -> tuple[Nested, bool]:
-        """A whole row, or what is at some places, for a module to read; and whether it adds up to finite sums.
+        """A whole row, or what is at some places, for a module to read; and whether it is well.
 
         Returns:
-            Tensors ``[M, ...]`` (arrays of objects where there are none), and whether they are finite.
+            Tensors ``[M, ...]`` (arrays of objects where there are none), and whether they add up to finite sums, and
+            choices are those that there are.
         """
         one = self._one
         if one is None:
             arrays = nested_map(lambda a: a[row], self.arrays) if places is None else self._taken(places)
-            return nested_map(_tensor, arrays), not self._floats or all(map(finite, leaves(arrays)))
+            if not self._looks:
+                return nested_map(_tensor, arrays), True
+            well = all(holds(leaf) for holds, leaf in zip(self._holds, leaves(arrays), strict=True))
+            return nested_map(_tensor, arrays), well
         array = one[row] if places is None else self.flat[places]
-        return (self.row(row) if places is None else _tensor(array)), finite(array)
+        return (self.row(row) if places is None else _tensor(array)), self._holds[0](array)
+
+    def problem(self, place: int) -> tuple[str, bool]:
+        """What is wrong at a place; see :meth:`problem_of`."""
+        return self.problem_of(nested_map(lambda leaf: leaf[place], self.flat))
+
+    def problem_of(self, observation: Nested) -> tuple[str, bool]:
+        """What is wrong with an observation; see :meth:`~rlkit_core.envs.checks.leaves.LeafChecks.problem`."""
+        return self._checks.problem(observation)
 
     def _taken(self, places: Places) -> Nested:
         return nested_map(lambda a: a[places], self.flat)
 
 
-def finite(array: Array) -> bool:
-    """Whether numbers add up to a finite sum; whole numbers and objects do."""
-    return array.dtype.kind != "f" or math.isfinite(np.add.reduce(array, axis=None))
+def _anything(values: Array) -> bool:
+    """Of objects and of numbers in a Box that are whole, nothing is asked."""
+    return True
 
 
 def _tensor(array: Array) -> Any:

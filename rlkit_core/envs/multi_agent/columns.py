@@ -63,7 +63,7 @@ class AgentColumns:
         self.module_id, self.spaces, self.memory = module_id, spaces, memory
         self.rows, self.width = rows, 0
         self.obs = ObservationBlock(spaces[0], rows, 0)
-        self.env_state = None if state_space is None else ObservationBlock(state_space, rows, 0)
+        self.env_state = None if state_space is None else ObservationBlock(state_space, rows, 0, "global state")
         self.rewards = Block.of(np.float32, rows, 0)
         self.terminateds, self.truncateds, self.starts = (Block.of(np.bool_, rows, 0) for _ in range(3))
         self.outputs: dict[str, Block] = {}

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 import gymnasium as gym
 
-from rlkit_core.columns import Columns
 from rlkit_core.data.nested import leaves
-from rlkit_core.envs.checks.misfits import all_finite, misfit
+from rlkit_core.envs.checks.misfits import misfit
+from rlkit_core.envs.checks.rollouts import BadValueError, bad_value
 from rlkit_core.envs.faults.own_type import retold, told
 from rlkit_core.envs.multi_agent.columns import MISFITS, AgentColumns, Seat
 from rlkit_core.envs.multi_agent.episode_log import EpisodeLog
@@ -20,8 +20,7 @@ from rlkit_core.envs.multi_agent.open_episode import EpisodeRecord, is_as_it_was
 from rlkit_core.envs.multi_agent.protocol import AgentEnv, AgentEpisode, AgentID, AgentStep
 from rlkit_core.envs.resume.replay import NOT_DETERMINISTIC, UnlikeError
 from rlkit_core.envs.vector import own_actions
-from rlkit_core.errors import EnvError, NonFiniteError, RLKitError
-from rlkit_core.spaces import nested_map
+from rlkit_core.errors import EnvError, RLKitError
 
 _log = logging.getLogger("rlkit_core.envs")
 
@@ -132,7 +131,7 @@ class PlayedEnv:
     def break_off(self) -> None:
         """The env has failed: lives that are open end with what was seen last, and do not count as ended."""
         for seat in self.seats.values():
-            seat.columns.break_off(seat, back=bool(self.not_finite(seat)))
+            seat.columns.break_off(seat, back=bool(self.wrong(seat)[0]))
             self.log.steps.add(seat.agent, seat.columns.module_id, seat.count())
         self.forget()
 
@@ -326,8 +325,10 @@ class PlayedEnv:
                 self._say_once(agent)
             elif (problem := misfit(columns.spaces[0], last)) is not None:
                 raise self._error(agent, f"its last observation {problem}")
-            elif not all_finite(columns.spaces[0], last):
-                raise self._not_finite(agent, f"a non-finite last observation ({last})")
+            else:
+                bad, finite = columns.obs.problem_of(last)
+                if bad:
+                    raise self._bad_value(agent, bad.replace("observation", "last observation", 1), finite=finite)
         columns.end(seat, terminated=terminated, truncated=truncated, last=last, state=state)
         self.log.steps.add(agent, columns.module_id, seat.count())
         return seat
@@ -420,33 +421,34 @@ class PlayedEnv:
 
     # -- what is wrong --------------------------------------------------------------------------------------------
 
-    def not_finite(self, seat: Seat) -> str:
-        """What of that which an agent is to act on is NaN or infinite; "" if nothing is."""
-        for name, block in seat.columns.seen():
-            seen = nested_map(lambda leaf: leaf[seat.at], block.flat)
-            if not all_finite(block.space, seen):
-                return f"a non-finite {'observation' if name == Columns.OBS else 'global state'} ({seen})"
-        return ""
+    def wrong(self, seat: Seat) -> tuple[str, bool]:
+        """What is wrong with that which an agent is to act on, "" if nothing is; and whether it is not finite."""
+        for _, block in seat.columns.seen():
+            bad, finite = block.problem(seat.at)
+            if bad:
+                return bad, finite
+        return "", False
 
-    def problem(self, seat: Seat) -> NonFiniteError | None:
-        """What :meth:`not_finite` found, as an error; None if nothing."""
-        bad = self.not_finite(seat)
+    def problem(self, seat: Seat) -> BadValueError | None:
+        """What :meth:`wrong` found, as an error; None if nothing."""
+        bad, finite = self.wrong(seat)
         if not bad:
             return None
         self.at_reset = not self._steps
-        return self._not_finite(seat.agent, bad)
+        return self._bad_value(seat.agent, bad, finite=finite)
 
-    def _not_finite(self, agent: AgentID, bad: str) -> NonFiniteError:
+    def _bad_value(self, agent: AgentID, bad: str, *, finite: bool = True) -> BadValueError:
         when = f"at step {self._steps}" if self._steps else "at a reset"
-        return NonFiniteError(
+        return bad_value(
             f"env {self.index} of runner {self._runner_index} ({self.env.name}) gave agent {agent!r} {bad} {when} of "
-            f"episode {self.episode.id_}; fix the env, or wrap it to replace such values"
+            f"episode {self.episode.id_}",
+            finite=finite,
         )
 
     def _check_finite(self, rewards: Mapping[AgentID, Any], actions: Mapping[AgentID, Any]) -> None:
         for agent, reward in rewards.items():  # a sum may also overflow with all its terms finite
             if not math.isfinite(reward):
-                raise self._not_finite(agent, f"the reward {reward} for {actions.get(agent, 'an earlier action')!r}")
+                raise self._bad_value(agent, f"the reward {reward} for {actions.get(agent, 'an earlier action')!r}")
 
     def _unearned(self, agent: AgentID, reward: float) -> EnvError:
         if agent in self._columns:

@@ -15,6 +15,7 @@ from rlkit_core.data.nested import Nested
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.envs.acting_modules import ActingModules, Spaces
 from rlkit_core.envs.checks.returned import check_one_object_each
+from rlkit_core.envs.checks.rollouts import BadValueError
 from rlkit_core.envs.events import EpisodeReport
 from rlkit_core.envs.faults.patience import Patience
 from rlkit_core.envs.gym_vectors.make import OWN_MODES
@@ -29,7 +30,7 @@ from rlkit_core.envs.multi_agent.played_env import PlayedEnv
 from rlkit_core.envs.multi_agent.protocol import AgentEnv, AgentEpisode, AgentID
 from rlkit_core.envs.multi_agent.to_rollout import make_rollout
 from rlkit_core.envs.runner_base import Runner, RunnerSettings
-from rlkit_core.errors import ConfigError, EnvError, NonFiniteError, RLKitError
+from rlkit_core.errors import ConfigError, EnvError, RLKitError
 from rlkit_core.rl_module.acting import ActionSampler
 from rlkit_core.rl_module.agent_mapping import SpacePair, spaces_by_module
 from rlkit_core.rl_module.module_set import ModuleSet
@@ -369,8 +370,8 @@ class MultiAgentEnvRunner(Runner):
             lost += self._mender.mend(*failed)
             self._turn = None
 
-    def _first_problem(self, seats: Sequence[Seat]) -> tuple[PlayedEnv, NonFiniteError] | None:
-        """An env that shows what is not finite; none, where only a sum has overflown."""
+    def _first_problem(self, seats: Sequence[Seat]) -> tuple[PlayedEnv, BadValueError] | None:
+        """An env that shows what is not well; none, where only a sum has overflown."""
         for seat in seats:
             error = self.envs[seat.env_index].problem(seat)
             if error is not None:
