@@ -11,7 +11,7 @@ from rlkit_core.algorithm.config.module_spaces import agent_spaces, modules_of
 from rlkit_core.algorithm.evaluation import Evaluation
 from rlkit_core.columns import DEFAULT_AGENT_ID
 from rlkit_core.envs import EnvRunnerGroup
-from rlkit_core.envs.make import make_env
+from rlkit_core.envs.gym_vectors.make import make_example
 from rlkit_core.errors import ConfigError, did_you_mean
 from rlkit_core.learner import LearnerGroup
 from rlkit_core.rl_module import RLModuleSpec
@@ -39,7 +39,7 @@ class Agents:
 
     def __init__(self, config: AlgorithmConfig) -> None:
         self._env = None if config.env_runner_cls is not None else config.env
-        self._env_config = config.env_config
+        self._env_config, self._mode = config.env_config, config.gym_env_vectorize_mode
         self._instead = config.observation_space, config.action_space
         self._spaces: dict[AgentID, SpacePair] | None = None
 
@@ -49,7 +49,7 @@ class Agents:
         if self._env is None:
             return {}
         if self._spaces is None:
-            env = make_env(self._env, self._env_config)
+            env = make_example(self._env, self._env_config, self._mode)
             try:
                 self._spaces = agent_spaces(env, instead=self._instead)
             finally:

@@ -40,13 +40,14 @@ def explain_run(config: AlgorithmConfig) -> Explained:
     from rlkit_core.algorithm.config.declared import check_agents
     from rlkit_core.algorithm.config.module_spaces import agent_spaces
     from rlkit_core.algorithm.config.used import used_by_config
-    from rlkit_core.envs.make import make_env
+    from rlkit_core.envs.gym_vectors.make import make_example
     from rlkit_core.envs.resume.promise import not_exact_by_config, not_exact_by_env
 
     if config.env is None:
         raise ConfigError("there is no environment: config.environment('CartPole-v1')")
-    with contextlib.closing(make_env(config.env, config.env_config)) as env:
-        not_exact = [*not_exact_by_config(config), *not_exact_by_env(env)]
+    with contextlib.closing(make_example(config.env, config.env_config, config.gym_env_vectorize_mode)) as env:
+        not_exact = not_exact_by_config(config)
+        not_exact += [reason for reason in not_exact_by_env(env) if not any(reason in said for said in not_exact)]
         agents = list(agent_spaces(env, instead=(config.observation_space, config.action_space)))
         check_agents(config, agents)
         multi = config.get_multi_rl_module_spec(env=env).build()

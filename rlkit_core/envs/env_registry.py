@@ -22,8 +22,8 @@ class _Creator:
     def __init__(self, creator: Callable[..., Any]) -> None:
         self._creator = creator
 
-    def __call__(self, worker_index: int = 0, vector_index: int = 0, **settings: object) -> Any:
-        return called(self._creator, settings, EnvIndex(worker_index, vector_index))
+    def __call__(self, worker_index: int = 0, vector_index: int = 0, num_envs: int = 1, **settings: object) -> Any:
+        return called(self._creator, settings, EnvIndex(worker_index, vector_index, num_envs))
 
 
 def register_env(name: str, creator: Callable[..., Any]) -> None:

@@ -40,7 +40,8 @@ def make_env(
     where it can. A class or function whose first parameter is named ``config``, ``env_config`` or ``ctx``, or that has
     exactly one required parameter, is called with the dict; every other one with ``**env_config``, and so is one whose
     parameter of that kind is a key of ``env_config``. Its parameters ``worker_index`` and ``vector_index``, also those
-    of what a gymnasium id is made by, get the env's place among the envs of a run (in a dict, they are attributes).
+    of what a gymnasium id is made by, get the env's place among the envs of a run (in a dict, they are attributes), and
+    ``num_envs``, for what makes a vector env, how many it is to step.
 
     An id may be ``module:Name-v0``, for an env that importing ``module`` registers. One that gymnasium does not know
     yet (``ALE/Pong-v5``, ``MinAtar/Breakout-v1``) is registered first by the installed package that has it: see
@@ -81,19 +82,22 @@ def make_env(
 
 
 def spaces_of(env: object) -> tuple[gym.Space[Any], gym.Space[Any]]:
-    """Observation and action space of an env, which must both be gymnasium spaces.
+    """Observation and action space of an env (of one env of a vector env), which must both be gymnasium spaces.
 
     Raises:
         EnvError: one is missing or of another kind (old ``gym`` spaces, say).
     """
-    for name in ("observation_space", "action_space"):
-        space = getattr(env, name, None)
+    names = ("observation_space", "action_space")
+    if kind_of(env) == "vector" and hasattr(env, "single_observation_space"):
+        names = ("single_observation_space", "single_action_space")
+    spaces = [getattr(env, name, None) for name in names]
+    for name, space in zip(names, spaces, strict=True):
         if not isinstance(space, gym.Space):
             raise EnvError(
                 f"env {env}: {name} is {type(space).__module__}.{type(space).__name__}, expected a gymnasium space"
             )
-    known: Any = env
-    return known.observation_space, known.action_space
+    observation_space, action_space = spaces
+    return observation_space, action_space  # type: ignore[return-value]
 
 
 def _make_registered(

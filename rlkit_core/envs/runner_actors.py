@@ -17,10 +17,12 @@ from rlkit_core.envs.agent_stats import StepCounts
 from rlkit_core.envs.env_registry import register_envs, registered_envs
 from rlkit_core.envs.events import EnvCreated, EpisodeReport
 from rlkit_core.envs.foreign.runner import ForeignRunner
-from rlkit_core.envs.gym_vectors.make import OWN_MODES
+from rlkit_core.envs.gym_vectors.make import OWN_MODES, WHOLE_MODES
 from rlkit_core.envs.make import make_env
 from rlkit_core.envs.multi_agent.make import is_multi_agent, make_agent_env
 from rlkit_core.envs.multi_agent.runner import MultiAgentEnvRunner
+from rlkit_core.envs.naming.calling import EnvIndex
+from rlkit_core.envs.naming.kinds import kind_of
 from rlkit_core.envs.resume.promise import GLOBALLY_DRAWN
 from rlkit_core.envs.runner import EnvRunner
 from rlkit_core.envs.runner_base import Runner, RunnerSettings
@@ -210,19 +212,28 @@ def make_runner(
     if config.env_runner_cls is not None:
         return ForeignRunner(config, **settings)
     env, env_config, mode = config.env, config.env_config, config.gym_env_vectorize_mode
-    if isinstance(env, str) and mode == "vector_entry_point":  # which may be all that the id has
+    if isinstance(env, str) and mode in WHOLE_MODES:  # which may be all that the id has
         return EnvRunner(config, env_created=env_created, **settings)
 
-    def make(*, tell: bool = True) -> gym.Env[Any, Any]:
-        checker = {"disable_env_checker": config.disable_env_checking} if isinstance(env, str) else {}
-        made = make_env(env, env_config, **checker)  # type: ignore[arg-type]
-        if env_created is not None and tell:
+    def told_of(made: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+        if env_created is not None:
             env_created(made, env_config, worker_index)
         return made
 
-    first = [make(tell=mode in OWN_MODES)]
+    def make() -> gym.Env[Any, Any]:
+        checker: dict[str, Any] = {"disable_env_checker": config.disable_env_checking} if isinstance(env, str) else {}
+        index = EnvIndex(worker_index, num_envs=num_envs or config.num_envs_per_env_runner)
+        return make_env(env, env_config, index=index, **checker)  # type: ignore[arg-type]
+
+    first = [make()]
     if is_multi_agent(first[0]):
-        return MultiAgentEnvRunner(config, lambda: make_agent_env(first.pop() if first else make()), **settings)
+        if mode in OWN_MODES:  # otherwise it is refused
+            told_of(first[0])
+        return MultiAgentEnvRunner(
+            config, lambda: make_agent_env(first.pop() if first else told_of(make())), **settings
+        )
+    if kind_of(first[0]) == "vector" and num_envs is not None:
+        settings["num_envs"] = first[0].num_envs  # type: ignore[attr-defined]  # for evaluation, where any number is right
     return EnvRunner(config, env_created=env_created, first_env=first[0], **settings)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rlkit_core.algorithm.config.to_json import to_data
 from rlkit_core.algorithm.used import choices_of, used_by
-from rlkit_core.envs.make import make_env
+from rlkit_core.envs.gym_vectors.make import make_example
 from rlkit_core.envs.multi_agent.make import check_spaces
 from rlkit_core.errors import ConfigError
 from rlkit_core.run import run_folder as folder
@@ -33,7 +33,7 @@ def check_to_train(config: AlgorithmConfig, stop: Stop) -> None:
     config.validate()
     if config.env is None:
         raise ConfigError("there is no environment: config.environment('CartPole-v1')")
-    env = make_env(config.env, config.env_config)
+    env = make_example(config.env, config.env_config, config.gym_env_vectorize_mode)
     check_spaces(env)
     env.close()
     to_data(config)

@@ -31,7 +31,7 @@ _OWN_MEANS = (
     "agent_episode_returns",
     "module_episode_returns",
 )
-_MODE = one_of("auto", "sync", "async", "gymnasium_sync", "vector_entry_point")
+_MODE = one_of("auto", "sync", "async", "gymnasium_sync", "vector_entry_point", "envpool")
 
 
 def always_true(value: object) -> bool:

@@ -53,14 +53,15 @@ class ModuleSpaces:
         """
         observation_space, action_space = self._look_up(module_id, multi)
         if observation_space is None and self._env is None and self._config.env is not None:
-            from rlkit_core.envs.make import make_env
+            from rlkit_core.envs.gym_vectors.make import make_example
 
-            self._env = make_env(self._config.env, self._config.env_config)
+            mode = self._config.gym_env_vectorize_mode
+            self._env = made = make_example(self._config.env, self._config.env_config, mode)
             self._of_agents = None
             try:
                 observation_space, action_space = self._look_up(module_id, multi)
             finally:
-                self._env.close()
+                made.close()
         if observation_space is None:
             used = ", ".join(repr(mid) for mid in self._by_agents() if mid not in ENV_KEYS)
             why = f" (agents are mapped to {used}, and differ in spaces)" if used else ""

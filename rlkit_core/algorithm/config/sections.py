@@ -135,7 +135,9 @@ class CoreSettings(SectionedSettings):
     gym_env_vectorize_mode: str = setting(
         "auto",
         section="env_runners",
-        help="'auto' picks the fastest; 'sync', 'async', 'gymnasium_sync' or 'vector_entry_point'.",
+        help="How envs are stepped: 'sync' one by one in this process, 'async' in a process each, 'gymnasium_sync', "
+        "'vector_entry_point' by the env's own vector class, 'envpool' by that package; 'auto' is 'sync', from 64 envs "
+        "on 'vector_entry_point' where there is one.",
         converter=to.vectorize_mode,
     )
     rollout_fragment_length: int | str = setting(

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import gymnasium as gym
 
+from rlkit_core.envs.gym_vectors.as_vector import as_vector_env
 from rlkit_core.envs.gym_vectors.classes import GymVectorEnv
+from rlkit_core.envs.gym_vectors.envpool import EnvPool
+from rlkit_core.envs.gym_vectors.own import own_vectors, own_vectors_if_like
 from rlkit_core.envs.gym_vectors.separate import SeparateVectorEnv
 from rlkit_core.envs.gym_vectors.sync import SyncVectorEnv
 from rlkit_core.envs.make import make_env
-from rlkit_core.envs.naming.registering import register_for
+from rlkit_core.envs.naming.calling import EnvIndex
+from rlkit_core.envs.naming.kinds import kind_of
 from rlkit_core.envs.vector import InlineVectorEnv, SeedSource, VectorEnv
 from rlkit_core.errors import ConfigError, EnvError
 
+EnvT = TypeVar("EnvT")
 OWN_MODES = ("auto", "sync")
 """Ways to step envs with our own loop, in the runner's process."""
-VECTORIZE_MODES = (*OWN_MODES, "async", "gymnasium_sync", "vector_entry_point")
+WHOLE_MODES = ("vector_entry_point", "envpool")
+"""Ways in which somebody else makes all envs of an id at once."""
+VECTORIZE_MODES = (*OWN_MODES, "async", "gymnasium_sync", *WHOLE_MODES)
 
 
 def make_vector_env(
@@ -36,55 +43,105 @@ def make_vector_env(
     """Make ``num_envs`` copies of an env, stepped as ``mode`` says.
 
     Args:
-        env: as for :func:`~rlkit_core.envs.make.make_env`.
+        env: as for :func:`~rlkit_core.envs.make.make_env`; a class or function may make a vector env of so many.
         env_config: settings of the env.
         num_envs: N.
-        mode: ``"auto"`` and ``"sync"``: :class:`InlineVectorEnv`. ``"async"``: :class:`SeparateVectorEnv`, one
-            process per env. ``"gymnasium_sync"``: gymnasium's ``SyncVectorEnv``. ``"vector_entry_point"``: the
-            env's own vector class.
+        mode: ``"sync"``: :class:`InlineVectorEnv`. ``"auto"``: the same, but the env's own vector class for many (see
+            :data:`~.own.MANY`) where it has one. ``"async"``: :class:`SeparateVectorEnv`, one process per env.
+            ``"gymnasium_sync"``: gymnasium's ``SyncVectorEnv``. ``"vector_entry_point"``: the env's own vector class.
+            ``"envpool"``: envs of that package.
         check: keep gymnasium's passive env checker (ids only).
-        next_seed: as for :class:`InlineVectorEnv`; an env's own vector class resets as it likes.
+        next_seed: as for :class:`InlineVectorEnv`; vector envs of others reset as they like.
         info_metrics: names of numbers in ``info`` that are kept where an episode ends.
-        created: called with each env when it is made, where it is made (``"async"``: in the env's own process;
-            ``"vector_entry_point"``: once, with the vector env).
-        first: one of the envs, where it has been made already; closed where the mode makes its own.
+        created: called with each env when it is made, where it is made (``"async"``: in the env's own process); with a
+            vector env of others once.
+        first: one of the envs, or the vector env, where it has been made already (and ``created`` is not told yet);
+            closed where the mode makes its own.
         timeout_s: as for :class:`SeparateVectorEnv`; the other modes have nothing that could go on without an env.
 
     Raises:
-        ConfigError: there is no such mode, or it needs a registered id.
+        ConfigError: there is no such mode, it needs a registered id, or a vector env has another N.
         EnvError: the env cannot be made.
     """
+    settings = dict(env_config or {})
 
-    def factory() -> Any:
+    def make() -> Any:
         checker: dict[str, Any] = {"disable_env_checker": not check} if isinstance(env, str) else {}
-        made = make_env(env, env_config, **checker)
+        return make_env(env, settings, index=EnvIndex(num_envs=num_envs), **checker)
+
+    def told_of(made: EnvT) -> EnvT:
         if created is not None:
             created(made)
         return made
 
+    def factory() -> Any:
+        return told_of(make())
+
+    if mode in WHOLE_MODES:
+        vectors = whole_vectors(env, settings, num_envs, mode, info_metrics)
+        told_of(vectors.envs)
+        return vectors
+    example = make() if first is None else first
+    if kind_of(example) == "vector":
+        if mode != "auto":
+            example.close()
+            raise ConfigError(
+                f"gym_env_vectorize_mode={mode!r} is for envs that are made one by one, and {env} makes a vector env "
+                f"({type(example).__name__}); leave it 'auto'"
+            )
+        return _of_so_many(as_vector_env(told_of(example), info_metrics=info_metrics), num_envs, env)
+    if mode == "auto":
+        own = own_vectors_if_like(env, settings, num_envs, info_metrics, example)
+        if own is not None:
+            example.close()
+            told_of(own.envs)
+            return own
     if mode in OWN_MODES:
-        made = [] if first is None else [lambda: first]
-        return InlineVectorEnv([*made, *[factory] * (num_envs - len(made))], next_seed, info_metrics, anew=factory)
+        factories = [lambda: told_of(example), *[factory] * (num_envs - 1)]
+        return InlineVectorEnv(factories, next_seed, info_metrics, anew=factory)
+    example.close()
     if mode == "async":
-        example = factory() if first is None else first
-        example.close()
         return SeparateVectorEnv([factory] * num_envs, example, next_seed, info_metrics, timeout_s)
-    if first is not None:
-        first.close()
     if mode == "gymnasium_sync":
         return sync_envs([factory] * num_envs, next_seed, info_metrics)
-    if mode == "vector_entry_point":
-        if not isinstance(env, str):
-            raise ConfigError("gym_env_vectorize_mode='vector_entry_point' needs a registered env id")
-        register_for(env)
-        try:
-            envs = gym.make_vec(env, num_envs=num_envs, vectorization_mode="vector_entry_point", **(env_config or {}))
-        except gym.error.Error as error:
-            raise EnvError(f"env {env!r} has no vector entry point; use gym_env_vectorize_mode='auto'") from error
-        if created is not None:
-            created(envs)
-        return GymVectorEnv(envs, info_metrics)
     raise ConfigError(f"gym_env_vectorize_mode={mode!r}: expected one of {', '.join(VECTORIZE_MODES)}")
+
+
+def make_example(env: object, env_config: dict[str, Any] | None = None, mode: str = "auto") -> Any:
+    """One env with the spaces that a runner's have: a vector env of one where the mode has others make all of them.
+
+    Raises:
+        ConfigError, EnvError: it cannot be made.
+    """
+    if mode in WHOLE_MODES:
+        return whole_vectors(env, dict(env_config or {}), 1, mode, ())
+    return make_env(env, env_config)  # type: ignore[arg-type]
+
+
+def whole_vectors(
+    env: object, settings: dict[str, Any], num_envs: int, mode: str, info_metrics: Sequence[str]
+) -> GymVectorEnv:
+    """A vector env of the modes in which somebody else makes all envs.
+
+    Raises:
+        ConfigError: the env is no id.
+        EnvError: it cannot be made.
+    """
+    if mode == "vector_entry_point":
+        return own_vectors(env, settings, num_envs, info_metrics)
+    if not isinstance(env, str):
+        raise ConfigError(f"gym_env_vectorize_mode='envpool' needs the id of an env, got a {type(env).__name__}")
+    return GymVectorEnv(EnvPool(env, num_envs, settings), info_metrics)
+
+
+def _of_so_many(made: VectorEnv, num_envs: int, env: object) -> VectorEnv:
+    if made.num_envs != num_envs:
+        made.close()
+        raise EnvError(
+            f"env {env} makes a vector env of {made.num_envs} envs, and {num_envs} are asked for: write "
+            f"env_runners(num_envs_per_env_runner={made.num_envs}), or let it take the argument num_envs"
+        )
+    return made
 
 
 def sync_envs(

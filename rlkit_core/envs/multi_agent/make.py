@@ -17,7 +17,7 @@ from rlkit_core.errors import EnvError
 
 def is_multi_agent(env: object) -> bool:
     """Whether an env (the object, not its id or class) has agents: RLlib's dict style, PettingZoo's parallel or AEC."""
-    return kind_of(env) != "single"
+    return kind_of(env) not in ("single", "vector")
 
 
 def make_agent_env(env: object, env_config: Mapping[str, Any] | None = None) -> AgentEnv:

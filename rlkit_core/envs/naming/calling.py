@@ -18,10 +18,12 @@ class EnvIndex:
     Attributes:
         worker_index: of the runner; 0 is the one in the driver.
         vector_index: which of the runner's envs it is.
+        num_envs: how many envs it is to step, where it is a vector env.
     """
 
     worker_index: int = 0
     vector_index: int = 0
+    num_envs: int = 1
 
 
 class EnvContext(dict[str, Any]):

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-Kind = Literal["single", "dict", "parallel", "aec"]
+Kind = Literal["single", "vector", "dict", "parallel", "aec"]
 
 
 def kind_of(env: object) -> Kind:
     """What an env is stepped like.
 
     ``"aec"`` and ``"parallel"`` are PettingZoo's two kinds, ``"dict"`` is RLlib's ``MultiAgentEnv`` (with an
-    ``"__all__"`` among its flags), and everything else is taken for ``"single"``.
+    ``"__all__"`` among its flags), ``"vector"`` steps many envs at once (gymnasium's interface, or
+    :class:`~rlkit_core.envs.vector.VectorEnv`), and everything else is taken for ``"single"``.
     """
+    if hasattr(env, "num_envs") and (hasattr(env, "single_observation_space") or hasattr(env, "same_step_reset")):
+        return "vector"
     if all(callable(getattr(env, name, None)) for name in ("agent_iter", "last", "observe")):
         return "aec"
     if any(base.__name__ == "MultiAgentEnv" for base in type(env).__mro__):

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import gymnasium as gym
 
+from rlkit_core.envs.naming.kinds import kind_of
 from rlkit_core.envs.resume.own_state import layers, tells_state
 
 OUTLIVING = (gym.wrappers.NormalizeObservation, gym.wrappers.NormalizeReward)
@@ -33,8 +34,8 @@ def not_exact_by_config(config: ResumeSettings) -> list[str]:
     if config.env_runner_cls is not None:
         name = config.env_runner_cls.__name__
         return [f"env_runners(env_runner_cls={name}): where it goes on is up to its own get_state and set_state"]
-    if config.gym_env_vectorize_mode == "vector_entry_point":
-        return [f"env_runners(gym_env_vectorize_mode='vector_entry_point'): {OWN_VECTOR}"]
+    if config.gym_env_vectorize_mode in ("vector_entry_point", "envpool"):
+        return [f"env_runners(gym_env_vectorize_mode={config.gym_env_vectorize_mode!r}): {OWN_VECTOR}"]
     if not config.replay:
         reasons.append("environment(replay=False): open episodes begin anew")
     if not config.seed_resets:
@@ -44,6 +45,8 @@ def not_exact_by_config(config: ResumeSettings) -> list[str]:
 
 def not_exact_by_env(env: object) -> list[str]:
     """Why, from an env with its wrappers."""
+    if kind_of(env) == "vector":
+        return [OWN_VECTOR]
     if tells_state(env):
         return []
     return [
