@@ -39,7 +39,7 @@ class Agents:
 
     def __init__(self, config: AlgorithmConfig) -> None:
         self._env = None if config.env_runner_cls is not None else config.env
-        self._env_config, self._mode = config.env_config, config.gym_env_vectorize_mode
+        self._how = config.env_config, config.gym_env_vectorize_mode, config.wrappers
         self._instead = config.observation_space, config.action_space
         self._spaces: dict[AgentID, SpacePair] | None = None
 
@@ -49,7 +49,7 @@ class Agents:
         if self._env is None:
             return {}
         if self._spaces is None:
-            env = make_example(self._env, self._env_config, self._mode)
+            env = make_example(self._env, *self._how)
             try:
                 self._spaces = agent_spaces(env, instead=self._instead)
             finally:

@@ -84,6 +84,21 @@ def reading() -> Iterator[None]:
         _READING.reset(token)
 
 
+def is_reading() -> bool:
+    """Whether this is inside of :func:`reading`."""
+    return _READING.get()
+
+
+def belongs_to_plugin(module_name: str) -> bool:
+    """Whether a module is part of ``rlkit_core`` or of an installed plugin, which may be imported for a checkpoint."""
+    return module_name.partition(".")[0] == "rlkit_core" or _package_of(module_name, plugin_packages()) is not None
+
+
+def is_imported(module_name: str) -> bool:
+    """Whether a module, outside the standard library, is in this process already."""
+    return module_name in sys.modules and not _is_standard_library(module_name)
+
+
 def class_named(ref: str) -> type:
     """The class that somebody names in a config, on a command line, by ``"package.module:Class"``.
 
@@ -209,7 +224,7 @@ def _imported(ref: str, plugins: Iterable[Mapping[str, Any]]) -> type | None:
     parts = module_name.split(".")
     if "__main__" in parts or _is_standard_library(module_name):
         return None
-    if parts[0] != "rlkit_core" and _package_of(module_name, plugin_packages()) is None:
+    if not belongs_to_plugin(module_name):
         return None
     try:
         module = import_by_name(module_name)

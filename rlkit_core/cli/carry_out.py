@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from rlkit_core.cli.given import apply_setting
+from rlkit_core.cli.given import apply_setting, apply_wraps
 from rlkit_core.plugins import PluginWarning
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def go_on(
     more_steps: int | None = None,
     like: AlgorithmConfig | None = None,
     env: str | None = None,
+    wraps: Sequence[str] = (),
     which: Which = "last",
     no_plot: bool = False,
     quiet: bool = False,
@@ -48,12 +49,14 @@ def go_on(
         settings: ``KEY=VALUE`` of ``--set``.
         stop, episodes, no_plot: what takes the place of the run's own.
         more_steps, like, env, which: see :func:`~rlkit_core.run.resuming.going_on.going_on`.
+        wraps: the run's wrappers again, of ``--wrap``.
         quiet: show no progress.
     """
     from rlkit_core.run.resuming.going_on import RunEndedError, going_on
     from rlkit_core.run.run import Run
 
     def change(config: AlgorithmConfig) -> None:
+        apply_wraps(config, wraps)
         for text in settings:
             apply_setting(config, text)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from rlkit_core.cli.carry_out import warnings_as_notes
+from rlkit_core.cli.given import apply_wraps, wrap_option
 from rlkit_core.cli.named import own_env
 from rlkit_core.cli.output import stdout_for_the_report
 
@@ -25,6 +26,7 @@ COUNTS = ("num_episodes", *NOT_ENDED)
     help="Play in another environment with the same spaces: an id, or a class or function by module.path:name or "
     "./file.py:name.",
 )
+@wrap_option
 @click.option(
     "--which",
     type=click.Choice(["last", "best"]),
@@ -37,9 +39,20 @@ COUNTS = ("num_episodes", *NOT_ENDED)
 )
 @click.option("--json", "as_json", is_flag=True, help="Print all figures as JSON.")
 def evaluate(
-    checkpoint: Path, episodes: int, seed: int | None, env: str | None, which: str, sampled: bool, as_json: bool
+    checkpoint: Path,
+    episodes: int,
+    seed: int | None,
+    env: str | None,
+    wraps: tuple[str, ...],
+    which: str,
+    sampled: bool,
+    as_json: bool,
 ) -> None:
-    """Play deterministic episodes with the algorithm saved in CHECKPOINT (or in the run folder of that name)."""
+    """Play deterministic episodes with the algorithm saved in CHECKPOINT (or in the run folder of that name).
+
+    The environment is wrapped as in training, without what is for training only; --wrap names other wrappers, or the
+    same again where they are neither gymnasium's nor a plugin's.
+    """
     with stdout_for_the_report(), warnings_as_notes():
         from rlkit_core.algorithm import Algorithm
         from rlkit_core.checkpoint.locate import locate
@@ -52,7 +65,9 @@ def evaluate(
         stored = stored_config(path)
         if env is None:
             env_argument(stored, None, path)  # is not there where it was a function, which is said
-        config = stored.prepared_to_evaluate(env, sampled=sampled)
+        config = stored.copy(copy_frozen=False)
+        apply_wraps(config, wraps)
+        config = config.prepared_to_evaluate(env, sampled=sampled)
         algorithm = Algorithm.from_checkpoint(path, config=config)
         try:
             result = algorithm.evaluate(episodes, seed=seed)["env_runners"]

@@ -11,7 +11,7 @@ import click
 
 from rlkit_core.cli.compare_runs import show_differences
 from rlkit_core.cli.explained import explain_modules, explain_run
-from rlkit_core.cli.given import settings_option
+from rlkit_core.cli.given import settings_option, wrap_option
 from rlkit_core.cli.named import check_named, own_env
 from rlkit_core.cli.output import stdout_for_the_report
 from rlkit_core.cli.train import configure, stop_criteria
@@ -22,6 +22,7 @@ _MOST_AGENTS = 8  # by name in text
 @click.command(help="Show which components a run of ALGO on ENV would use, and why.")
 @click.argument("algo", required=False)
 @click.argument("env", required=False)
+@wrap_option
 @settings_option
 @click.option("--no-preset", is_flag=True, help="Leave out the algorithm's tuned settings, as for train.")
 @click.option(
@@ -37,6 +38,7 @@ def explain(
     ctx: click.Context,
     algo: str | None,
     env: str | None,
+    wraps: tuple[str, ...],
     settings: tuple[str, ...],
     no_preset: bool,
     run: Path | None,
@@ -56,7 +58,7 @@ def explain(
     with stdout_for_the_report(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         config = get_algorithm_config(algo)
-        configure(config, env, None, settings, preset=not no_preset, notes=notes)
+        configure(config, env, None, settings, wraps, preset=not no_preset, notes=notes)
         check_to_train(config, stop_criteria(None, config, env, use_preset=not no_preset, notes=[]))
         explained = explain_run(config)
     found = (str(warning.message) for warning in caught if issubclass(warning.category, UserWarning))
@@ -119,6 +121,7 @@ def _rest(explained: dict[str, Any]) -> list[str]:
     learner = explained["learner"]
     if learner is not None:
         lines.append(f"  learner       {learner['class']} ({learner['distribution']} {learner['version']})")
+    lines += [f"  wrapped in    {text}" for text in explained["wrappers"]]
     for reason in explained["not_exact"] or ["goes on in the middle of episodes, as if it had not ended"]:
         lines.append(f"  resume        {reason}")
     for role in _SHOWN:

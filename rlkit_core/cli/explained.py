@@ -31,8 +31,9 @@ def explain_run(config: AlgorithmConfig) -> Explained:
     Returns:
         ``modules`` by id (class, catalog, spaces, parameter count, component trace, APIs with their drivers);
         ``agents`` (the module of each that the env knows beforehand); ``catalogs`` (those listed, and what each is used
-        for); ``learner``; ``not_exact`` (what keeps a resumed run from being equal, as far as it is known); ``used``
-        (everything with its distribution and version, roles as in run folders).
+        for); ``wrappers`` (in words, the innermost first); ``learner``; ``not_exact`` (what keeps a resumed run from
+        being equal, as far as it is known); ``used`` (everything with its distribution and version, roles as in run
+        folders).
 
     Raises:
         RLKitError: what training would raise before its first step.
@@ -42,10 +43,12 @@ def explain_run(config: AlgorithmConfig) -> Explained:
     from rlkit_core.algorithm.config.used import used_by_config
     from rlkit_core.envs.gym_vectors.make import make_example
     from rlkit_core.envs.resume.promise import not_exact_by_config, not_exact_by_env
+    from rlkit_core.envs.wrapping.entries import described
 
     if config.env is None:
         raise ConfigError("there is no environment: config.environment('CartPole-v1')")
-    with contextlib.closing(make_example(config.env, config.env_config, config.gym_env_vectorize_mode)) as env:
+    mode = config.gym_env_vectorize_mode
+    with contextlib.closing(make_example(config.env, config.env_config, mode, config.wrappers)) as env:
         not_exact = not_exact_by_config(config)
         not_exact += [reason for reason in not_exact_by_env(env) if not any(reason in said for said in not_exact)]
         agents = list(agent_spaces(env, instead=(config.observation_space, config.action_space)))
@@ -58,6 +61,7 @@ def explain_run(config: AlgorithmConfig) -> Explained:
         "agents": _mapping(config, agents),
         "catalogs": _catalogs(config, multi, modules),
         "learner": _learner(config, multi),
+        "wrappers": [described(entry) for entry in config.wrappers],
         "not_exact": not_exact,
         "used": [{"role": e.role, "id": e.id, "version": e.version} for e in lock.entries],
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,26 @@ settings_option = click.option(
     help="Change a setting: lr=3e-4, model_config.fcnet_hiddens=[64,64], env_config.gravity=12, "
     "plugin.acme-rnd.bonus=0.5. May be repeated.",
 )
+
+
+wrap_option = click.option(
+    "--wrap",
+    "wraps",
+    multiple=True,
+    metavar="NAME",
+    help="Put a wrapper around the environment: a bundle (atari, minigrid), a plugin's by name, package.module:Wrapper "
+    "(gymnasium.wrappers:TimeLimit), or JSON with a name and arguments. May be repeated, the innermost first.",
+)
+
+
+def apply_wraps(config: AlgorithmConfig, wraps: Sequence[str]) -> None:
+    """Let a config have these wrappers and no others; nothing is done where there are none.
+
+    Raises:
+        ConfigError: one is malformed.
+    """
+    if wraps:
+        config.environment(wrappers=[parse_value(text) if text.lstrip().startswith("{") else text for text in wraps])
 
 
 def apply_setting(config: AlgorithmConfig, text: str) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Literal
 
 import click
 
 from rlkit_core.cli.carry_out import go_on, no_plot_option, quiet_option, warnings_as_notes
-from rlkit_core.cli.given import settings_option
+from rlkit_core.cli.given import settings_option, wrap_option
 from rlkit_core.cli.named import own_env
 from rlkit_core.run.output import unfailing_output
 
@@ -18,6 +19,7 @@ from rlkit_core.run.output import unfailing_output
 @click.option("--more-steps", type=click.IntRange(min=1), help="Move the run's limit by so many environment steps.")
 @settings_option
 @click.option("--env", help="module.path:name or ./file.py:name of the environment, where the run does not find it.")
+@wrap_option
 @click.option(
     "--which",
     type=click.Choice(["last", "best"]),
@@ -33,6 +35,7 @@ def resume(
     more_steps: int | None,
     settings: tuple[str, ...],
     env: str | None,
+    wraps: tuple[str, ...],
     which: Literal["last", "best"],
     run_dir: Path | None,
     no_plot: bool,
@@ -42,10 +45,9 @@ def resume(
 
     Algorithm, environment, settings, limits, counters and seconds are the run's. --set changes a setting from here on
     (not those that shape the module, nor environment and seed), which run.json records. A run that has reached its end
-    says so.
+    says so. --wrap names the run's wrappers again, where they are neither gymnasium's nor a plugin's.
     """
     env = None if env is None else own_env(env)
     with unfailing_output(), warnings_as_notes():
-        go_on(
-            run, run_dir, settings, more_steps=more_steps, env=env, which=which, no_plot=no_plot, quiet=quiet
-        )  # fmt: skip
+        asked = functools.partial(go_on, more_steps=more_steps, env=env, wraps=wraps, which=which)
+        asked(run, run_dir, settings, no_plot=no_plot, quiet=quiet)

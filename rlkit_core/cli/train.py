@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from rlkit_core.cli.carry_out import carry_out, go_on, in_words, no_plot_option, quiet_option, warnings_as_notes
-from rlkit_core.cli.given import apply_setting, settings_option
+from rlkit_core.cli.given import apply_setting, apply_wraps, settings_option, wrap_option
 from rlkit_core.cli.named import check_named, own_env
 from rlkit_core.run.output import unfailing_output
 from rlkit_core.run.stop import DEFAULT_STEPS, Stop, reward_threshold
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 @click.option("--stop-iters", type=click.IntRange(min=1), help="Stop after this many iterations.")
 @click.option("--stop-seconds", type=click.FloatRange(min=0, min_open=True), help="Stop after this many seconds.")
 @click.option("--run-dir", type=click.Path(path_type=Path), help="The run folder.  [default: a new one in runs/]")
+@wrap_option
 @settings_option
 @click.option("--no-preset", is_flag=True, help="Leave out the algorithm's tuned settings for this environment.")
 @click.option(
@@ -58,6 +60,7 @@ def train(
     stop_iters: int | None,
     stop_seconds: float | None,
     run_dir: Path | None,
+    wraps: tuple[str, ...],
     settings: tuple[str, ...],
     no_preset: bool,
     episodes: int | None,
@@ -84,9 +87,10 @@ def train(
         own = Stop(stop_return, stop_steps, stop_iters, stop_seconds)
         if resume is not None:
             config.environment(env)
-            go_on(resume, run_dir, settings, like=config, stop=own, episodes=episodes, no_plot=no_plot, quiet=quiet)
+            asked = functools.partial(go_on, like=config, wraps=wraps, stop=own, episodes=episodes)
+            asked(resume, run_dir, settings, no_plot=no_plot, quiet=quiet)
         notes: list[str] = [] if weights is None else [f"weights from {weights}; all else is new"]
-        configure(config, env, seed, settings, preset=not no_preset, notes=notes)
+        configure(config, env, seed, settings, wraps, preset=not no_preset, notes=notes)
         stop = stop_criteria(own, config, env, use_preset=not no_preset, notes=notes)
         from rlkit_core.run.run_folder import default_run_dir
 
@@ -96,7 +100,14 @@ def train(
 
 
 def configure(
-    config: AlgorithmConfig, env: str, seed: int | None, settings: tuple[str, ...], *, preset: bool, notes: list[str]
+    config: AlgorithmConfig,
+    env: str,
+    seed: int | None,
+    settings: tuple[str, ...],
+    wraps: tuple[str, ...] = (),
+    *,
+    preset: bool,
+    notes: list[str],
 ) -> None:
     """Apply the command line to a config: environment, settings, and the preset below them; append to ``notes``.
 
@@ -107,6 +118,7 @@ def configure(
     from rlkit_core.envs.naming.known import families
 
     config.environment(env)
+    apply_wraps(config, wraps)
     for text in settings:
         apply_setting(config, text)
     if seed is not None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from rlkit_core.envs.agent_stats import AgentStats, StepCounts
 from rlkit_core.envs.events import EpisodeReport
+from rlkit_core.envs.wrapping.counted import HeldEpisodes
 
 Floats = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]
@@ -29,9 +30,13 @@ class EpisodeStats:
     Args:
         num_envs: N.
         window: how many of the last episodes the means are taken over.
+
+    Attributes:
+        held: where episodes are counted below wrappers for training, those that are not whole.
     """
 
     def __init__(self, num_envs: int, window: int = 100) -> None:
+        self.held = HeldEpisodes(num_envs)
         self._open_return = np.zeros(num_envs, np.float64)
         self._open_length = np.zeros(num_envs, np.int64)
         self._returns: deque[float] = deque(maxlen=window)
@@ -48,7 +53,15 @@ class EpisodeStats:
     def add(
         self, rewards: Floats, dones: Bools, valid: Bools | None = None, lost: Bools | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Take in a rollout.
+        """Take in a rollout; see :meth:`count`."""
+        returns, lengths = self.count(rewards, dones, valid, lost)
+        self.record(returns.tolist(), lengths.tolist(), steps=0)
+        return returns, lengths
+
+    def count(
+        self, rewards: Floats, dones: Bools, valid: Bools | None = None, lost: Bools | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Take in the steps of a rollout; what episodes have ended is returned, and not recorded.
 
         Args:
             rewards: ``[T, N]``.
@@ -83,16 +96,19 @@ class EpisodeStats:
         ended_returns, ended_lengths = ended_returns[back], ended_lengths[back].astype(np.int64)
         if lost is not None:
             ended_returns, ended_lengths = ended_returns[dones[t, n]], ended_lengths[dones[t, n]]
-        self.record(ended_returns.tolist(), ended_lengths.tolist(), steps=int(lengths.sum()))
+        self._count_steps(int(lengths.sum()))
         return ended_returns, ended_lengths
 
     def _add_none(self, rewards: Floats) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """The same where no episode ends."""
         self._open_return += np.add.reduce(rewards, 0, np.float64)
         self._open_length += rewards.shape[0]
-        self._steps += rewards.size
-        self.num_env_steps_lifetime += rewards.size
+        self._count_steps(rewards.size)
         return _NO_RETURNS, _NO_LENGTHS
+
+    def _count_steps(self, steps: int) -> None:
+        self._steps += steps
+        self.num_env_steps_lifetime += steps
 
     def _add_few(self, rewards: Floats, dones: Bools) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """The same, episode by episode."""
@@ -109,7 +125,6 @@ class EpisodeStats:
         for n, start in first.items():
             self._open_return[n] = rewards[start:, n].sum(dtype=np.float64)
             self._open_length[n] = rewards.shape[0] - start
-        self.record(returns, lengths, steps=0)
         return np.array(returns), np.array(lengths, np.int64)
 
     def record(self, returns: list[float], lengths: list[int], *, steps: int | None = None) -> None:
@@ -124,9 +139,7 @@ class EpisodeStats:
         self._lengths.extend(lengths)
         self._new += len(returns)
         self.num_episodes_lifetime += len(returns)
-        steps = sum(lengths) if steps is None else steps
-        self._steps += steps
-        self.num_env_steps_lifetime += steps
+        self._count_steps(sum(lengths) if steps is None else steps)
 
     def take(self, report: EpisodeReport, steps: StepCounts | None = None) -> None:
         """Take in what a runner tells of episodes that have ended.
@@ -157,15 +170,17 @@ class EpisodeStats:
         """Forget episodes that have not ended (the envs are about to be reset)."""
         self._open_return[:] = 0
         self._open_length[:] = 0
+        self.held.drop(slice(None))
 
     def get_open(self) -> dict[str, NDArray[Any]]:
         """Returns and lengths so far of the episodes that have not ended, each ``[N]``."""
-        return {"returns": self._open_return.copy(), "lengths": self._open_length.copy()}
+        return {"returns": self._open_return.copy(), "lengths": self._open_length.copy(), **self.held.get_state()}
 
     def set_open(self, state: Mapping[str, NDArray[Any]], fresh: Bools) -> None:
         """Go on from :meth:`get_open`, but where ``fresh [N]`` is True."""
         self._open_return[:] = np.where(fresh, 0, state["returns"])
         self._open_length[:] = np.where(fresh, 0, state["lengths"])
+        self.held.set_state(state, fresh)
 
     def result(self) -> dict[str, Any]:
         """Result keys of the env runners; NaN where no episode has ended yet. Starts the next interval."""

@@ -17,6 +17,8 @@ from rlkit_core.envs.naming.kinds import kind_of
 from rlkit_core.envs.naming.names import creator_named, make_from_module, make_with_agents, maker_of
 from rlkit_core.envs.naming.registering import missing_package, register_for
 from rlkit_core.envs.naming.specs import env_of_spec
+from rlkit_core.envs.wrapping.apply import wrapped
+from rlkit_core.envs.wrapping.entries import Entries, env_arguments
 from rlkit_core.errors import EnvError, did_you_mean
 
 
@@ -28,6 +30,7 @@ def can_be_made(env: object) -> TypeGuard[str | ModuleType | Callable[..., Any]]
 def make_env(
     env: str | ModuleType | EnvSpec | Callable[..., Any],
     env_config: Mapping[str, Any] | None = None,
+    wrappers: Entries = (),
     *,
     index: EnvIndex | None = None,
     **kwargs: object,
@@ -50,13 +53,19 @@ def make_env(
     Args:
         env: id, env class, function that returns an env, a PettingZoo module, or a spec of gymnasium.
         env_config: settings of the env, free-form.
+        wrappers: what is put around it, see :mod:`~rlkit_core.envs.wrapping.entries`.
         index: the env's place; that of the first env unless given.
         **kwargs: further arguments of ``gymnasium.make`` (its own ids only).
 
     Raises:
-        EnvError: there is no such id, the arguments do not fit, or making it raised; chained from the original.
+        EnvError: there is no such id, the arguments or wrappers do not fit, or making it raised; chained from the
+            original.
     """
-    settings = dict(env_config or {})
+    made = _make(env, {**env_arguments(wrappers), **(env_config or {})}, index, kwargs)
+    return wrapped(made, wrappers) if wrappers else made
+
+
+def _make(env: object, settings: dict[str, Any], index: EnvIndex | None, kwargs: dict[str, Any]) -> gym.Env[Any, Any]:
     if isinstance(env, EnvSpec):
         env = env_of_spec(env)
     name = repr(env) if isinstance(env, str) else _name(env)

@@ -35,6 +35,7 @@ from rlkit_core.envs.runner_base import Runner, RunnerSettings, clipped
 from rlkit_core.envs.steps_to_rollout import make_rollout
 from rlkit_core.envs.vector import VectorEnv
 from rlkit_core.envs.whole_episodes import play_episodes, sample_episodes
+from rlkit_core.envs.wrapping.entries import counts_below
 from rlkit_core.rl_module import RLModule
 from rlkit_core.rl_module.acting import ActionSampler
 from rlkit_core.rl_module.agent_mapping import ALL_AGENTS
@@ -79,8 +80,10 @@ class EnvRunner(Runner):
             info_metrics=config.info_metrics,
             first=first_env,
             timeout_s=config.sub_environment_timeout_s,
+            wrappers=config.wrappers,
             created=None if env_created is None else env_created.in_runner(config.env_config, worker_index),
         )
+        self._counts_below = counts_below(config.wrappers)
         self.observation_space = config.observation_space or self.env.observation_space
         self.action_space = config.action_space or self.env.action_space
         spaces = (self.observation_space, self.action_space)
@@ -161,21 +164,27 @@ class EnvRunner(Runner):
             counted = quota.take(dones)
             experience = counted if experience is None else counted & experience
             dones = dones & experience
-        returns, lengths = self.stats.add(steps.buffers.rewards, dones, experience, steps.lost)
-        self._report(steps, dones, returns, lengths)
+        self._count(steps, dones, experience)
         rewards = clipped(steps.buffers.rewards_tensor, self.config.clip_rewards)
         rollout = make_rollout(self.loop, steps, rewards, experience, self.weights_version)
         self.steps.env += rollout.num_env_steps
         return rollout
 
-    def _report(self, steps: Steps, dones: Bools, returns: Floats, lengths: Integers) -> None:
+    def _count(self, steps: Steps, dones: Bools, experience: Bools | None) -> None:
         """Keep what is told of the episodes that ended in these steps (at ``dones``), and of those that began."""
-        infos = steps.infos
+        infos: Sequence[Mapping[str, float]] = steps.infos
         if infos and dones is not steps.dones:
             infos = [info for info, counts in zip(infos, dones[steps.dones], strict=True) if counts]
-        ended = self._arrays(dones.nonzero()[1], returns, lengths, infos) if len(returns) else NO_EPISODES
-        self.stats.record_info(ended.info)
+        returns, lengths = self.stats.count(steps.buffers.rewards, dones, experience, steps.lost)
+        envs = dones.nonzero()[1] if len(returns) else NO_INDICES
         began = steps.began.nonzero()[1] if len(returns) or steps.experience is not None else NO_INDICES
+        if self._counts_below:
+            if steps.lost is not None:
+                self.stats.held.drop(np.flatnonzero(steps.lost.any(0)).tolist())
+            envs, returns, lengths, infos = self.stats.held.take(envs, lengths, infos)
+        self.stats.record(returns.tolist(), lengths.tolist(), steps=0)
+        ended = self._arrays(envs, returns, lengths, infos) if len(returns) else NO_EPISODES
+        self.stats.record_info(ended.info)
         if steps.fresh_start.any():
             began = np.concatenate((np.flatnonzero(steps.fresh_start), began))
         if len(returns) or len(began):

@@ -26,7 +26,8 @@ from rlkit_core.envs.naming.kinds import kind_of
 from rlkit_core.envs.resume.promise import GLOBALLY_DRAWN
 from rlkit_core.envs.runner import EnvRunner
 from rlkit_core.envs.runner_base import Runner, RunnerSettings
-from rlkit_core.errors import ActorError
+from rlkit_core.envs.wrapping.entries import counts_below
+from rlkit_core.errors import ActorError, ConfigError
 from rlkit_core.execution import ActorHandle, Executor, Published
 from rlkit_core.execution.actor_group import ActorGroup, RestartCap, RestartRefusedError
 from rlkit_core.execution.protocol import P, ResultT
@@ -223,10 +224,15 @@ def make_runner(
     def make() -> gym.Env[Any, Any]:
         checker: dict[str, Any] = {"disable_env_checker": config.disable_env_checking} if isinstance(env, str) else {}
         index = EnvIndex(worker_index, num_envs=num_envs or config.num_envs_per_env_runner)
-        return make_env(env, env_config, index=index, **checker)  # type: ignore[arg-type]
+        return make_env(env, env_config, config.wrappers, index=index, **checker)  # type: ignore[arg-type]
 
     first = [make()]
     if is_multi_agent(first[0]):
+        if counts_below(config.wrappers):
+            raise ConfigError(
+                "environment(wrappers=...): wrappers that are for training only are for envs of one agent; leave out "
+                "training_only and in_training, or use what the env itself has"
+            )
         if mode in OWN_MODES:  # otherwise it is refused
             told_of(first[0])
         return MultiAgentEnvRunner(

@@ -65,6 +65,7 @@ class RunnerSettings(ModuleConfig, Protocol):
     seed: int | None
     seed_resets: bool
     sub_environment_timeout_s: float | None
+    wrappers: list[dict[str, Any]]
 
     def get_rollout_fragment_length(self, worker_index: int = 0) -> int:
         """Steps that each env of a runner takes in one sample."""

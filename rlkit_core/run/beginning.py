@@ -33,7 +33,7 @@ def check_to_train(config: AlgorithmConfig, stop: Stop) -> None:
     config.validate()
     if config.env is None:
         raise ConfigError("there is no environment: config.environment('CartPole-v1')")
-    env = make_example(config.env, config.env_config, config.gym_env_vectorize_mode)
+    env = make_example(config.env, config.env_config, config.gym_env_vectorize_mode, config.wrappers)
     check_spaces(env)
     env.close()
     to_data(config)

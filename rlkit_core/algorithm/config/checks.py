@@ -36,6 +36,7 @@ def core_problems(config: DerivedSettings) -> Iterator[str]:
         yield "env_config is set but no environment: environment('CartPole-v1', env_config={...})"
     yield from _evaluation_problems(config)
     yield from _service_problems(config)
+    yield from wrapper_problems(config)
     yield from mixin_problems(config)
     yield from learner_problems(config)
 
@@ -106,6 +107,18 @@ def _service_problems(config: DerivedSettings) -> Iterator[str]:
             default_host().get_service(kind, name)
         except RLKitError as error:
             yield f"{setting}: {error}"
+
+
+def wrapper_problems(config: DerivedSettings) -> Iterator[str]:
+    """Wrappers that are not there, or were read from a file and are nobody's."""
+    from rlkit_core.envs.wrapping.apply import find
+    from rlkit_core.errors import RLKitError
+
+    for entry in config.wrappers:
+        try:
+            find(entry.get("name", wrapper_problems))  # which nothing is wrong with
+        except RLKitError as error:
+            yield f"environment(wrappers=[...]): {error}"
 
 
 def mixin_problems(config: DerivedSettings) -> Iterator[str]:

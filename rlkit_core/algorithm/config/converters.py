@@ -13,6 +13,7 @@ import gymnasium as gym
 
 from rlkit_core.checkpoint.trust import class_named
 from rlkit_core.envs.naming.specs import env_of_spec
+from rlkit_core.envs.wrapping.entries import wrapper_entries as wrapper_entries
 from rlkit_core.errors import did_you_mean
 from rlkit_core.plugins.choices import components_problem
 from rlkit_core.plugins.discovery import canonical

@@ -11,6 +11,7 @@ from rlkit_core.algorithm.config.converters import plugin_settings
 from rlkit_core.algorithm.config.fault_settings import FaultSettings
 from rlkit_core.algorithm.config.policies import PolicySpec
 from rlkit_core.columns import DEFAULT_MODULE_ID
+from rlkit_core.envs.wrapping.entries import for_evaluation
 from rlkit_core.errors import ConfigError, PluginError
 from rlkit_core.plugins.discovery import canonical
 from rlkit_core.plugins.guard import describe
@@ -240,11 +241,14 @@ class DerivedSettings(FaultSettings):
     def get_evaluation_config_object(self: DerivedT) -> DerivedT:
         """The config as it is while evaluating: ``evaluation_config`` applied, not exploring unless that says so.
 
-        Where there is an env, it is that which is played, whatever runners train with.
+        Where there is an env, it is that which is played, whatever runners train with; without the wrappers that are
+        for training only.
         """
         config = self.copy(copy_frozen=False)
         own = {"explore": False} if self.env is None else {"explore": False, "env_runner_cls": None}
         config.update_from_dict({**own, **self.evaluation_config})
+        if config.wrappers:
+            config.update_from_dict({"wrappers": for_evaluation(config.wrappers)})
         config.freeze()
         return config
 

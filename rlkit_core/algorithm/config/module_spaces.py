@@ -55,8 +55,8 @@ class ModuleSpaces:
         if observation_space is None and self._env is None and self._config.env is not None:
             from rlkit_core.envs.gym_vectors.make import make_example
 
-            mode = self._config.gym_env_vectorize_mode
-            self._env = made = make_example(self._config.env, self._config.env_config, mode)
+            mode, wrappers = self._config.gym_env_vectorize_mode, self._config.wrappers
+            self._env = made = make_example(self._config.env, self._config.env_config, mode, wrappers)
             self._of_agents = None
             try:
                 observation_space, action_space = self._look_up(module_id, multi)

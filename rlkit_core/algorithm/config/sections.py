@@ -74,6 +74,14 @@ class CoreSettings(SectionedSettings):
     env_config: dict[str, Any] = setting(
         {}, section="environment", help="Free-form arguments of the environment.", converter=mapping
     )
+    wrappers: list[dict[str, Any]] = setting(
+        [],
+        section="environment",
+        help="What is put around each env, the innermost first: 'package.module:Wrapper', a plugin's by name, a bundle "
+        "('atari', 'minigrid'), a class or function, or {'name': any of these, **its arguments}, with "
+        "training_only=True where evaluation goes without it.",
+        converter=to.wrapper_entries,
+    )
     observation_space: gym.Space[Any] | None = setting(
         section="environment", help="What modules observe, if not the env's own space.", converter=optional(to.space)
     )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from enum import Enum
 from rlkit_core.algorithm.config.converters import EnvSpec
 from rlkit_core.algorithm.config.policies import PolicySpec
+from rlkit_core.envs.wrapping.entries import Given
 from rlkit_core.rl_module import MultiRLModuleSpec
 from rlkit_core.rl_module import RLModuleSpec
 from rlkit_core.settings import SectionedSettings
@@ -22,6 +23,7 @@ class CoreSettings(SectionedSettings):
     _framework: str = ...
     env: str | type[Any] | Callable[..., Any] | None = ...
     env_config: dict[str, Any] = ...
+    wrappers: list[dict[str, Any]] = ...
     observation_space: gym.Space[Any] | None = ...
     action_space: gym.Space[Any] | None = ...
     clip_rewards: bool | float | None = ...
@@ -121,6 +123,7 @@ class CoreSettings(SectionedSettings):
         env: EnvSpec = ...,
         *,
         env_config: Mapping[str, Any] | None = ...,
+        wrappers: Sequence[Given] | Given | None = ...,
         observation_space: gym.Space[Any] | None = ...,
         action_space: gym.Space[Any] | None = ...,
         clip_rewards: bool | float | None = ...,

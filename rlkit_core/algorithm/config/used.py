@@ -11,6 +11,7 @@ import gymnasium as gym
 from rlkit_core.algorithm.config import converters as to
 from rlkit_core.algorithm.config.derived import DerivedSettings
 from rlkit_core.envs.naming.known import agent_families
+from rlkit_core.envs.wrapping.entries import name_of
 from rlkit_core.errors import AmbiguousComponentError, PluginError, RLKitError
 from rlkit_core.execution.by_name import service_name
 from rlkit_core.learner.group.config import SEVERAL
@@ -23,8 +24,8 @@ from rlkit_core.plugins.used.lock import Lock, Used, foundation, used_catalogs
 
 SERVICES = {"executor": "executor", "compile": "step_engine", "plugins": "callbacks", "writers": "writer"}
 """Settings that name services, and the kind that each names."""
-_ROLES = {"learner_group": "learners", "step_engine": "step engine"}
-_NAMED_ROLES = ("executor", "step engine", "callbacks", "writer", "catalog", "mixin")
+_ROLES = {"learner_group": "learners", "step_engine": "step engine", "env_wrapper": "wrapper"}
+_NAMED_ROLES = ("executor", "step engine", "callbacks", "writer", "catalog", "mixin", "wrapper")
 
 
 def used_by_config(config: DerivedSettings, host: PluginHost | None = None) -> Lock:
@@ -43,7 +44,8 @@ def used_by_config(config: DerivedSettings, host: PluginHost | None = None) -> L
     installed = [d for d in host.snapshot.distributions if d.name in config.plugin_config]
     lock |= Lock(Used.of("settings", "plugin_config", Origin(d.name, d.version)) for d in installed)
     lock |= Lock(used_catalogs(config.catalogs, host.snapshot, host.origin_of))
-    return lock | Lock([*_env(config.env, host), *_services(config, host), *_mixins(config, host)])
+    wrappers = _wrappers(config, host)
+    return lock | Lock([*_env(config.env, host), *wrappers, *_services(config, host), *_mixins(config, host)])
 
 
 def distributions_named(config: DerivedSettings, host: PluginHost) -> set[str]:
@@ -76,12 +78,14 @@ def names_in_full(config: DerivedSettings, lock: Lock, host: PluginHost | None =
         owners.setdefault(canonical(entry.name), set()).add(entry.distribution)
 
     def full(name: object) -> object:
+        if isinstance(name, dict):  # a wrapper with its arguments
+            return {**name, "name": full(name["name"])} if "name" in name else name
         short = canonical(name) if isinstance(name, str) else ""
         claimed = len(owners.get(short, ())) > 1
         return meant.get(short, name) if claimed else name
 
     changed: dict[str, Any] = {}
-    for setting in (*SERVICES, "catalogs", "mixins"):
+    for setting in (*SERVICES, "catalogs", "mixins", "wrappers"):
         value = config.stored(setting) if setting in config.known_settings() else None
         new = [full(one) for one in value] if isinstance(value, list | tuple) else full(value)
         if new != (list(value) if isinstance(value, tuple) else value):
@@ -109,6 +113,17 @@ def _env(env: object, host: PluginHost) -> Iterator[Used]:
         yield Used.of("env", env, found)
     elif env is not None:
         yield Used.of("env", getattr(env, "__qualname__", type(env).__qualname__), host.origin_of(env))
+
+
+def _wrappers(config: DerivedSettings, host: PluginHost) -> Iterator[Used]:
+    for entry in config.wrappers:
+        name = entry.get("name")
+        if isinstance(name, str) and ":" not in name:
+            with suppress(RLKitError):
+                found = host.find_service("env_wrapper", name)
+                yield Used("wrapper", found.id, found.origin.distribution, found.origin.version)
+        elif name is not None:
+            yield Used.of("wrapper", name_of(entry).partition(":")[2], host.origin_of(name))
 
 
 def _modules_of(env_id: str) -> Iterator[object]:

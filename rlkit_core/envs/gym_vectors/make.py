@@ -17,6 +17,9 @@ from rlkit_core.envs.make import make_env
 from rlkit_core.envs.naming.calling import EnvIndex
 from rlkit_core.envs.naming.kinds import kind_of
 from rlkit_core.envs.vector import InlineVectorEnv, SeedSource, VectorEnv
+from rlkit_core.envs.wrapping.apply import found
+from rlkit_core.envs.wrapping.counted import COUNTED
+from rlkit_core.envs.wrapping.entries import Entries, counts_below
 from rlkit_core.errors import ConfigError, EnvError
 
 EnvT = TypeVar("EnvT")
@@ -39,6 +42,7 @@ def make_vector_env(
     created: Callable[[object], None] | None = None,
     first: gym.Env[Any, Any] | None = None,
     timeout_s: float | None = None,
+    wrappers: Entries = (),
 ) -> VectorEnv:
     """Make ``num_envs`` copies of an env, stepped as ``mode`` says.
 
@@ -58,16 +62,20 @@ def make_vector_env(
         first: one of the envs, or the vector env, where it has been made already (and ``created`` is not told yet);
             closed where the mode makes its own.
         timeout_s: as for :class:`SeparateVectorEnv`; the other modes have nothing that could go on without an env.
+        wrappers: what is put around each env; those of others have none.
 
     Raises:
         ConfigError: there is no such mode, it needs a registered id, or a vector env has another N.
         EnvError: the env cannot be made.
     """
     settings = dict(env_config or {})
+    around = found(wrappers)
+    if counts_below(wrappers):
+        info_metrics = (*info_metrics, *COUNTED)
 
     def make() -> Any:
         checker: dict[str, Any] = {"disable_env_checker": not check} if isinstance(env, str) else {}
-        return make_env(env, settings, index=EnvIndex(num_envs=num_envs), **checker)
+        return make_env(env, settings, around, index=EnvIndex(num_envs=num_envs), **checker)
 
     def told_of(made: EnvT) -> EnvT:
         if created is not None:
@@ -78,6 +86,7 @@ def make_vector_env(
         return told_of(make())
 
     if mode in WHOLE_MODES:
+        _check_unwrapped(mode, wrappers)
         vectors = whole_vectors(env, settings, num_envs, mode, info_metrics)
         told_of(vectors.envs)
         return vectors
@@ -90,7 +99,7 @@ def make_vector_env(
                 f"({type(example).__name__}); leave it 'auto'"
             )
         return _of_so_many(as_vector_env(told_of(example), info_metrics=info_metrics), num_envs, env)
-    if mode == "auto":
+    if mode == "auto" and not wrappers:
         own = own_vectors_if_like(env, settings, num_envs, info_metrics, example)
         if own is not None:
             example.close()
@@ -107,15 +116,26 @@ def make_vector_env(
     raise ConfigError(f"gym_env_vectorize_mode={mode!r}: expected one of {', '.join(VECTORIZE_MODES)}")
 
 
-def make_example(env: object, env_config: dict[str, Any] | None = None, mode: str = "auto") -> Any:
+def make_example(
+    env: object, env_config: dict[str, Any] | None = None, mode: str = "auto", wrappers: Entries = ()
+) -> Any:
     """One env with the spaces that a runner's have: a vector env of one where the mode has others make all of them.
 
     Raises:
         ConfigError, EnvError: it cannot be made.
     """
     if mode in WHOLE_MODES:
+        _check_unwrapped(mode, wrappers)
         return whole_vectors(env, dict(env_config or {}), 1, mode, ())
-    return make_env(env, env_config)  # type: ignore[arg-type]
+    return make_env(env, env_config, wrappers)  # type: ignore[arg-type]
+
+
+def _check_unwrapped(mode: str, wrappers: Entries) -> None:
+    if wrappers:
+        raise ConfigError(
+            f"gym_env_vectorize_mode={mode!r}: environment(wrappers=...) are put around single envs, and here somebody "
+            "else makes all of them at once; use 'auto'"
+        )
 
 
 def whole_vectors(

@@ -14,6 +14,7 @@ from attrs import field, frozen
 from rlkit_core.checkpoint import PassAtLoad, files
 from rlkit_core.checkpoint.locate import KeptCheckpoint, Which, checkpoint_name, locate, quoted, read_index, run_of
 from rlkit_core.checkpoint.saved_component import check_snapshot, read_metadata
+from rlkit_core.envs.wrapping.entries import passed_again
 from rlkit_core.errors import CheckpointError, ConfigError
 from rlkit_core.run import run_folder as folder
 from rlkit_core.run.record import RunRecord, read_record, stop_changes
@@ -134,6 +135,9 @@ def going_on(
     config = stored.copy(copy_frozen=False)
     if change is not None:
         change(config)
+    if passed_again(stored.wrappers, config.wrappers):
+        arguments["wrappers"] = config.wrappers
+        stored = stored.copy(copy_frozen=False).change({"wrappers": config.wrappers})
     changed = settings_changed(stored, config)
     settings = {name: after for name, (_, after) in changed.items()}
     if arguments:
