@@ -1,7 +1,7 @@
 """Write the table of learning results into the documentation, from the files that ``make learn`` leaves.
 
-python benchmarks/learning_table.py            writes docs/reference/learning-results.md
-python benchmarks/learning_table.py --check    only says whether the page is up to date (exit status 1 if not)
+python benchmarks/learning_table.py            writes docs/reference/learning-results.md, and what `rlkit presets` shows
+python benchmarks/learning_table.py --check    only says whether these are up to date (exit status 1 if not)
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import reached
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -227,13 +228,12 @@ def rows_of(file: Path) -> list[dict[str, Any]]:
 @click.command()
 @click.option("--check", is_flag=True, help="Write nothing.")
 def main(check: bool) -> None:
-    """Make the page of learning results from the recorded files."""
-    text = page()
-    if check:
-        if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != text:
-            raise click.ClickException(f"{PAGE} is out of date: python benchmarks/learning_table.py")
-    else:
-        PAGE.write_text(text, encoding="utf-8")
+    """Make the page of learning results, and what rlkit presets shows, from the recorded files."""
+    for file, text in {PAGE: page(), **reached.files(RESULTS)}.items():
+        if not check:
+            file.write_text(text, encoding="utf-8")
+        elif not file.exists() or file.read_text(encoding="utf-8") != text:
+            raise click.ClickException(f"{file} is out of date: python benchmarks/learning_table.py")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from rlkit_core.envs.naming.known import family_of
 from rlkit_core.envs.naming.registering import register_for
 from rlkit_core.errors import ConfigError, EnvError, did_you_mean
 
+PRESETS, REACHED = "presets.json", "reached.json"
 STOP_KEYS = ("return", "steps", "iterations", "seconds")
 _LIKE = "like"
 
@@ -38,17 +39,25 @@ def load_presets(config_class: type) -> dict[str, Any]:
     Raises:
         ConfigError: the file is no JSON of the form above; the message names it.
     """
-    packages = filter(None, map(_package_of, config_class.__mro__))
-    files = (resources.files(package).joinpath("presets.json") for package in packages)
-    file = next((file for file in files if file.is_file()), None)
-    if file is None:
-        return {}
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(f"{file}: not JSON ({error})") from error
-    _check(data, str(file))
-    return {name: _completed(name, data, str(file)) for name in data}
+    where, data = _read(config_class, PRESETS)
+    _check(data, where)
+    return {name: _completed(name, data, where) for name in data}
+
+
+def load_reached(config_class: type) -> dict[str, Any]:
+    """What presets were seen to reach, from the file ``reached.json`` beside their own; empty without one.
+
+    Returns:
+        ``{preset: {"settings": those it had, "runs": [{"steps", "returns" (one a seed), "sampled", "level", "held",
+        "cpu_seconds", "seconds" (both a seed's, or None), "commit"}, ...]}}``.
+
+    Raises:
+        ConfigError: the file is no JSON object.
+    """
+    where, data = _read(config_class, REACHED)
+    if not isinstance(data, dict):
+        raise ConfigError(f"{where}: expected {{preset: what it reached}}, got {type(data).__name__}")
+    return data
 
 
 def preset_name(config_class: type, env: object) -> str | None:
@@ -99,6 +108,19 @@ def apply_preset(config: CoreSettings, env_id: object) -> bool:
         config.change(free, section=section)
     config.count_as_set(by_user)
     return True
+
+
+def _read(config_class: type, name: str) -> tuple[str, Any]:
+    """A data file beside the presets of a config class, or of its nearest base that has some: where it is, its JSON."""
+    packages = [resources.files(package) for package in map(_package_of, config_class.__mro__) if package is not None]
+    package = next((one for one in packages if one.joinpath(PRESETS).is_file()), None)
+    file = None if package is None else package.joinpath(name)
+    if file is None or not file.is_file():
+        return name, {}
+    try:
+        return str(file), json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{file}: not JSON ({error})") from error
 
 
 def _package_of(owner: type) -> str | None:

@@ -61,6 +61,17 @@ def missing_package(env_id: str) -> Package | None:
     return None if known is None or import_if_there(known.module) is not None else known
 
 
+def all_entry_points() -> list[metadata.EntryPoint]:
+    """Every entry point that registers envs, whatever their namespace."""
+    found = metadata.entry_points()
+    return [
+        entry
+        for group in found.groups
+        if group == _GROUP or group.startswith(f"{_GROUP}.")
+        for entry in found.select(group=group)
+    ]
+
+
 def _entry_points(namespace: str) -> Iterator[metadata.EntryPoint]:
     yield from metadata.entry_points(group=_GROUP, name=namespace)
     yield from metadata.entry_points(group=f"{_GROUP}.{namespace}")
