@@ -20,11 +20,11 @@ from rlkit_core.plugins.own_code import own_code_in
 BUILT_IN: dict[str, tuple[str, str]] = {
     "algorithms": ("rlkit_core.cli.app:algorithms", "List the algorithms that are installed."),
     "doctor": ("rlkit_core.cli.doctor:doctor", "Load every plugin and report what fails, and what to do."),
-    "envs": ("rlkit_core.cli.envs:envs", "List environments that can be named."),
+    "envs": ("rlkit_core.cli.lists.envs:envs", "List environments that can be named."),
     "evaluate": ("rlkit_core.cli.evaluate:evaluate", "Evaluate a checkpoint."),
     "explain": ("rlkit_core.cli.explain:explain", "Show which components a run would use, and why."),
     "plugins": ("rlkit_core.cli.app:plugins", "List the plugins that are installed."),
-    "presets": ("rlkit_core.cli.presets:presets", "Show tuned settings, and what each was seen to reach."),
+    "presets": ("rlkit_core.cli.lists.presets:presets", "Show tuned settings, and what each was seen to reach."),
     "resume": ("rlkit_core.cli.resume:resume", "Go on with a run, from its newest checkpoint."),
     "train": ("rlkit_core.cli.train:train", "Train an algorithm on an environment."),
     "verify": ("rlkit_core.cli.verify:verify", "Train the last stretch of a run again, and compare bit for bit."),

@@ -13,7 +13,7 @@ from gymnasium.envs.registration import EnvSpec
 from rlkit_core.envs.faults.own_type import told
 from rlkit_core.envs.naming.calling import EnvIndex, asked_for, called
 from rlkit_core.envs.naming.importing import import_if_there
-from rlkit_core.envs.naming.kinds import kind_of
+from rlkit_core.envs.naming.kinds import check_single, kind_of
 from rlkit_core.envs.naming.names import creator_named, make_from_module, make_with_agents, maker_of
 from rlkit_core.envs.naming.registering import missing_package, register_for
 from rlkit_core.envs.naming.specs import env_of_spec
@@ -94,8 +94,9 @@ def spaces_of(env: object) -> tuple[gym.Space[Any], gym.Space[Any]]:
     """Observation and action space of an env (of one env of a vector env), which must both be gymnasium spaces.
 
     Raises:
-        EnvError: one is missing or of another kind (old ``gym`` spaces, say).
+        EnvError: one is missing or of another kind (old ``gym`` spaces, say), or the env has several agents.
     """
+    check_single(env, "wanted here:", vector=True)
     names = ("observation_space", "action_space")
     if kind_of(env) == "vector" and hasattr(env, "single_observation_space"):
         names = ("single_observation_space", "single_action_space")

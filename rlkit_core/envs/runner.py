@@ -74,6 +74,7 @@ class EnvRunner(Runner):
             config.env,
             config.env_config,
             self.num_envs,
+            worker_index=worker_index,
             mode=config.gym_env_vectorize_mode,
             check=not config.disable_env_checking,
             next_seed=self._episode_seeds,

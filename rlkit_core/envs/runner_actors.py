@@ -221,9 +221,9 @@ def make_runner(
             env_created(made, env_config, worker_index)
         return made
 
-    def make() -> gym.Env[Any, Any]:
+    def make(n: int = 0) -> gym.Env[Any, Any]:
         checker: dict[str, Any] = {"disable_env_checker": config.disable_env_checking} if isinstance(env, str) else {}
-        index = EnvIndex(worker_index, num_envs=num_envs or config.num_envs_per_env_runner)
+        index = EnvIndex(worker_index, n, num_envs or config.num_envs_per_env_runner)
         return make_env(env, env_config, config.wrappers, index=index, **checker)  # type: ignore[arg-type]
 
     first = [make()]
@@ -236,7 +236,7 @@ def make_runner(
         if mode in OWN_MODES:  # otherwise it is refused
             told_of(first[0])
         return MultiAgentEnvRunner(
-            config, lambda: make_agent_env(first.pop() if first else told_of(make())), **settings
+            config, lambda n: make_agent_env(first.pop() if first else told_of(make(n))), **settings
         )
     if kind_of(first[0]) == "vector" and num_envs is not None:
         settings["num_envs"] = first[0].num_envs  # type: ignore[attr-defined]  # for evaluation, where any number is right

@@ -230,7 +230,7 @@ class InlineVectorEnv:
         next_seed: called with n when env n starts a further episode; its seed, or None to let the env go on with its
             own generator.
         info_metrics: names of numbers in ``info`` that are kept where an episode ends.
-        anew: makes an env in the place of one that failed; its own factory unless given.
+        anew: for each env, what makes another in its place where it failed; its own factory unless given.
 
     Raises:
         EnvError: an env cannot be made, or the envs' spaces differ.
@@ -243,9 +243,9 @@ class InlineVectorEnv:
         factories: Sequence[Callable[[], Any]],
         next_seed: SeedSource | None = None,
         info_metrics: Sequence[str] = (),
-        anew: Callable[[], Any] | None = None,
+        anew: Sequence[Callable[[], Any]] | None = None,
     ) -> None:
-        self._factories = list(factories) if anew is None else [anew] * len(factories)
+        self._factories = list(factories if anew is None else anew)
         self.ended_infos: list[dict[str, float]] = []
         self._metrics = tuple(info_metrics)
         self.envs = [factory() for factory in factories]

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from rlkit_core.cli.app import cli
-from rlkit_core.cli.presets import rows
+from rlkit_core.cli.lists.presets import rows
 from rlkit_core.envs.naming import listing
 from rlkit_core.envs.naming.known import Package
 

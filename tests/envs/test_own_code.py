@@ -5,11 +5,15 @@ from __future__ import annotations
 import sys
 
 import gymnasium as gym
+import numpy as np
 import pytest
 
+from actor_critic import ACConfig
 from rlkit_core.algorithm import AlgorithmConfig
-from rlkit_core.envs import make_env, register_env
-from rlkit_core.envs.naming.calling import EnvIndex
+from rlkit_core.envs import MultiAgentEnv, make_env, make_multi_agent, register_env, spaces_of
+from rlkit_core.envs.gym_vectors.make import make_vector_env
+from rlkit_core.envs.naming.calling import EnvContext, EnvIndex
+from rlkit_core.envs.runner_actors import make_runner
 from rlkit_core.errors import ConfigError, EnvError
 from rlkit_core.plugins.own_code import add_own, module_of_file, own_code_in
 from rlkit_core.run.stop import reward_threshold
@@ -102,10 +106,27 @@ class Single(gym.Env):
 
 
 class Placed(gym.Env):
-    observation_space = action_space = gym.spaces.Discrete(2)
+    observation_space, action_space = gym.spaces.Discrete(100), gym.spaces.Discrete(2)
 
     def __init__(self, worker_index, size=1, *, vector_index):
         self.told = (worker_index, vector_index, size)
+
+    def reset(self, *, seed=None, options=None):
+        return 10 * self.told[0] + self.told[1], {}
+
+    def step(self, action):
+        raise RuntimeError("never again")
+
+
+class PlacedAgents(MultiAgentEnv):
+    possible_agents = ("a",)
+    observation_spaces = action_spaces = {"a": gym.spaces.Discrete(2)}
+
+    def __init__(self, ctx):
+        self.told = (ctx.worker_index, ctx.vector_index)
+
+    def reset(self, *, seed=None, options=None):
+        return {"a": 0}, {}
 
 
 class PlacedByDict(gym.Env):
@@ -138,3 +159,35 @@ def test_an_env_is_told_its_place_where_it_asks(name):
     finally:
         for one in ("PlacedA-v0", "PlacedB-v0", "placed/Placed"):
             gym.registry.pop(one)
+
+
+@pytest.mark.parametrize("mode", ["sync", "async", "gymnasium_sync"])
+def test_each_env_of_a_runner_is_told_its_own_place(mode):
+    envs = make_vector_env(Placed, {}, 3, worker_index=2, mode=mode)
+    try:
+        seen = np.zeros(3, np.int64)
+        envs.reset([1, 2, 3], seen)
+        assert seen.tolist() == [20, 21, 22]
+        if envs.restarts_one:
+            seen[:] = 0
+            assert envs.restart(1, 7, seen) is None
+            assert seen.tolist() == [0, 21, 0]
+    finally:
+        envs.close()
+
+
+def test_each_env_of_agents_is_told_its_place_too():
+    config = ACConfig().environment(PlacedAgents).env_runners(num_envs_per_env_runner=2)
+    runner = make_runner(config.prepared(), worker_index=3)
+    assert [one.env.env.told for one in runner.envs] == [(3, 0), (3, 1)]
+
+
+def test_where_one_env_with_one_agent_is_wanted_others_are_refused():
+    with pytest.raises(EnvError, match=r"one env with one agent, and .* is an env of several agents .a MultiAgentEnv"):
+        spaces_of(PlacedAgents(EnvContext({}, EnvIndex())))
+    with pytest.raises(EnvError, match=r"MultiAgentPlacedAgents copies one env with one agent, and .* several agents"):
+        make_multi_agent(PlacedAgents)({"num_agents": 2})
+    with pytest.raises(EnvError, match=r"copies one env with one agent, and .* is a vector env"):
+        make_multi_agent(lambda: gym.make_vec("CartPole-v1", 2, "sync"))()
+    with pytest.raises(EnvError, match=r"copies one env with one agent, and .* .PettingZoo's ParallelEnv"):
+        make_multi_agent("mpe2/simple_spread_v3")()

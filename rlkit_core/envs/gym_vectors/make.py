@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -35,6 +36,7 @@ def make_vector_env(
     env_config: dict[str, Any] | None,
     num_envs: int,
     *,
+    worker_index: int = 0,
     mode: str = "auto",
     check: bool = False,
     next_seed: SeedSource | None = None,
@@ -50,6 +52,7 @@ def make_vector_env(
         env: as for :func:`~rlkit_core.envs.make.make_env`; a class or function may make a vector env of so many.
         env_config: settings of the env.
         num_envs: N.
+        worker_index: of the runner, for envs that ask for their place; see :class:`EnvIndex`.
         mode: ``"sync"``: :class:`InlineVectorEnv`. ``"auto"``: the same, but the env's own vector class for many (see
             :data:`~.own.MANY`) where it has one. ``"async"``: :class:`SeparateVectorEnv`, one process per env.
             ``"gymnasium_sync"``: gymnasium's ``SyncVectorEnv``. ``"vector_entry_point"``: the env's own vector class.
@@ -73,18 +76,16 @@ def make_vector_env(
     if counts_below(wrappers):
         info_metrics = (*info_metrics, *COUNTED)
 
-    def make() -> Any:
+    def make(n: int = 0) -> Any:
         checker: dict[str, Any] = {"disable_env_checker": not check} if isinstance(env, str) else {}
-        return make_env(env, settings, around, index=EnvIndex(num_envs=num_envs), **checker)
+        return make_env(env, settings, around, index=EnvIndex(worker_index, n, num_envs), **checker)
 
     def told_of(made: EnvT) -> EnvT:
         if created is not None:
             created(made)
         return made
 
-    def factory() -> Any:
-        return told_of(make())
-
+    factories = [functools.partial(lambda n: told_of(make(n)), n) for n in range(num_envs)]
     if mode in WHOLE_MODES:
         _check_unwrapped(mode, wrappers)
         vectors = whole_vectors(env, settings, num_envs, mode, info_metrics)
@@ -106,13 +107,12 @@ def make_vector_env(
             told_of(own.envs)
             return own
     if mode in OWN_MODES:
-        factories = [lambda: told_of(example), *[factory] * (num_envs - 1)]
-        return InlineVectorEnv(factories, next_seed, info_metrics, anew=factory)
+        return InlineVectorEnv([lambda: told_of(example), *factories[1:]], next_seed, info_metrics, anew=factories)
     example.close()
     if mode == "async":
-        return SeparateVectorEnv([factory] * num_envs, example, next_seed, info_metrics, timeout_s)
+        return SeparateVectorEnv(factories, example, next_seed, info_metrics, timeout_s)
     if mode == "gymnasium_sync":
-        return sync_envs([factory] * num_envs, next_seed, info_metrics)
+        return sync_envs(factories, next_seed, info_metrics)
     raise ConfigError(f"gym_env_vectorize_mode={mode!r}: expected one of {', '.join(VECTORIZE_MODES)}")
 
 

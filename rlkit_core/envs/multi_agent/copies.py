@@ -10,6 +10,7 @@ import gymnasium as gym
 from rlkit_core.envs.make import make_env
 from rlkit_core.envs.multi_agent.dict_env import ALL, Dicts, MultiAgentEnv
 from rlkit_core.envs.multi_agent.protocol import AgentID
+from rlkit_core.envs.naming.kinds import check_single
 from rlkit_core.errors import EnvError
 from rlkit_core.seeding import SeedTree
 
@@ -23,7 +24,7 @@ class CopiesEnv(MultiAgentEnv):
         config: ``num_agents`` (1); the rest are settings of each copy.
 
     Raises:
-        EnvError: ``num_agents`` is no positive number, or a copy cannot be made.
+        EnvError: ``num_agents`` is no positive number, or a copy cannot be made, has several agents or is a vector env.
     """
 
     copied: ClassVar[str | tuple[Creator]]  # a function lies in a tuple, so that it is no method
@@ -35,6 +36,8 @@ class CopiesEnv(MultiAgentEnv):
             raise EnvError(f"{type(self).__name__}: env_config['num_agents'] should be 1 or more, got {number!r}")
         copied = self.copied if isinstance(self.copied, str) else self.copied[0]
         self.envs: list[gym.Env[Any, Any]] = [make_env(copied, settings) for _ in range(number)]
+        for env in self.envs:
+            check_single(env, f"{type(self).__name__} copies")
         self.possible_agents = list(range(number))
         self.observation_spaces = {agent: env.observation_space for agent, env in enumerate(self.envs)}
         self.action_spaces = {agent: env.action_space for agent, env in enumerate(self.envs)}

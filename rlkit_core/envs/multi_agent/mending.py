@@ -21,7 +21,7 @@ class AgentMender:
 
     Args:
         restarts: decides whether they may.
-        make_env: makes one.
+        make_env: makes the n-th one.
         next_seed: the seed of an env's next episode, or None.
         seeds: seeds are drawn from it where that gives none.
 
@@ -30,7 +30,7 @@ class AgentMender:
     """
 
     def __init__(
-        self, restarts: Restarts, make_env: Callable[[], AgentEnv], next_seed: NextSeed, seeds: SeedTree
+        self, restarts: Restarts, make_env: Callable[[int], AgentEnv], next_seed: NextSeed, seeds: SeedTree
     ) -> None:
         self._restarts, self._make_env, self._next_seed, self._seeds = restarts, make_env, next_seed, seeds
         self._drawn = 0
@@ -74,7 +74,7 @@ class AgentMender:
         with suppress(Exception):
             env.env.close()
         try:
-            env.env = self._make_env()
+            env.env = self._make_env(env.index)
         except FAILURES:
             raise
         except Exception as error:

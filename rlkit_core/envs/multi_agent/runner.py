@@ -47,7 +47,7 @@ class MultiAgentEnvRunner(Runner):
 
     Args:
         config: the algorithm's config.
-        make_env: makes one of the envs.
+        make_env: makes the n-th of the envs.
         worker_index: which of the runners this is; 0 is the one in the driver.
         seeds: node of the seed tree that this runner draws from.
         num_envs: N; the config's ``num_envs_per_env_runner`` unless given.
@@ -64,7 +64,7 @@ class MultiAgentEnvRunner(Runner):
     def __init__(
         self,
         config: RunnerSettings,
-        make_env: Callable[[], AgentEnv],
+        make_env: Callable[[int], AgentEnv],
         *,
         worker_index: int = 0,
         seeds: SeedTree | None = None,
@@ -77,7 +77,7 @@ class MultiAgentEnvRunner(Runner):
                 "vector envs have no agents. Leave it at 'auto'; several runners step beside each other: "
                 "env_runners(num_env_runners=...)"
             )
-        made = [make_env() for _ in range(self.num_envs)]
+        made = [make_env(n) for n in range(self.num_envs)]
         check_one_object_each([getattr(one, "env", one) for one in made])
         self.agents = made[0].possible_agents
         if not self.agents:

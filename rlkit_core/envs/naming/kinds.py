@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+from rlkit_core.errors import EnvError
+
 Kind = Literal["single", "vector", "dict", "parallel", "aec"]
+_IN_WORDS: Mapping[Kind, str] = {
+    "single": "one env with one agent",
+    "vector": "a vector env, which steps several at once",
+    "dict": "an env of several agents (a MultiAgentEnv)",
+    "parallel": "an env of several agents (PettingZoo's ParallelEnv)",
+    "aec": "an env of several agents (PettingZoo's AECEnv)",
+}
 
 
 def kind_of(env: object) -> Kind:
@@ -30,3 +39,19 @@ def kind_of(env: object) -> Kind:
     ):
         return "dict"
     return "single"
+
+
+def check_single(env: object, what_for: str, *, vector: bool = False) -> None:
+    """Refuse what is not stepped as one env with one agent, where nothing else will do.
+
+    Args:
+        env: a made env.
+        what_for: what wants it, as the message begins: ``"make_multi_agent('Two-v0') copies"``.
+        vector: a vector env will do as well.
+
+    Raises:
+        EnvError: it is of another kind, which is said.
+    """
+    kind = kind_of(env)
+    if kind != "single" and not (vector and kind == "vector"):
+        raise EnvError(f"{what_for} {_IN_WORDS['single']}, and {env} is {_IN_WORDS[kind]}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import pkgutil
 import re
@@ -55,6 +54,8 @@ def list_envs(pattern: str = "", *, all_versions: bool = False) -> Listed:
         if there is None and (not pattern or any(_fits(one, pattern) for one in (*package.ids, package.install))):
             absent.append(package)
     for entry in all_entry_points() if pattern else ():
+        if any(known.startswith(f"{entry.name}/") for known in gym.registry):
+            continue  # a second time, gymnasium would warn of each
         try:
             entry.load()()
         except Exception as error:
@@ -87,9 +88,10 @@ def _agents() -> Iterator[tuple[str, str]]:
         if importlib.util.find_spec(top) is None:
             continue
         try:
-            folders = importlib.import_module(package.module).__path__
+            spec = importlib.util.find_spec(package.module)  # which imports no more than what it lies in
         except Exception:
             continue  # an extra of it is missing
+        folders = None if spec is None else spec.submodule_search_locations
         for module in pkgutil.iter_modules(folders):
             if _VERSION.match(module.name):
                 yield f"{family}/{module.name}", top

@@ -122,7 +122,7 @@ class Agents(MultiAgentEnv):
 def test_agents_do_not_stray_either(kind, end):
     config = ACConfig().environment(Agents, env_config={"kind": kind, "at": 5, "end": end, "nested": True})
     config.fault_tolerance(restart_failed_sub_environments=False).env_runners(num_envs_per_env_runner=1)
-    runner = MultiAgentEnvRunner(config.prepared(), lambda: make_agent_env(Agents, config.env_config))
+    runner = MultiAgentEnvRunner(config.prepared(), lambda n: make_agent_env(Agents, config.env_config))
     what = "last observation" if end else "observation"
     says = rf"(?s)env 0 of .*agent 'a' .*{what} 'x\.1'.* at step {3 if end else 5}"
     with pytest.raises(error_for(kind), match=says):

@@ -154,7 +154,7 @@ def test_agents_share_nothing_either(kind):
     for vandal in (False, True):
         config = ACConfig().environment(lambda: None).debugging(seed=3)
         config.rl_module(model_config={"fcnet_hiddens": [4]}).env_runners(num_envs_per_env_runner=2)
-        runner = MultiAgentEnvRunner(config.prepared(), lambda: make_agent_env(Crowd(ACTIONS[kind], vandal)))
+        runner = MultiAgentEnvRunner(config.prepared(), lambda n: make_agent_env(Crowd(ACTIONS[kind], vandal)))
         rollout = runner.sample(num_timesteps=8)["default_policy"].clone()
         runs[vandal] = rollout.columns, str(runner.get_open())
     assert all(same(column, runs[True][0][name]) for name, column in runs[False][0].items())
@@ -204,4 +204,4 @@ def test_one_object_is_not_two_envs():
     crowd = Crowd(ACTIONS["discrete"], vandal=False)
     config = ACConfig().environment(lambda: None).env_runners(num_envs_per_env_runner=2)
     with pytest.raises(EnvError, match="one and the same object"):
-        MultiAgentEnvRunner(config.prepared(), lambda: make_agent_env(crowd))
+        MultiAgentEnvRunner(config.prepared(), lambda n: make_agent_env(crowd))
