@@ -6,7 +6,7 @@ strings, ``Tuple`` indices as decimal strings; ``()`` is the root itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -92,8 +92,22 @@ def leaves(struct: object) -> Iterator[Any]:
 def at_path(struct: Any, path: tuple[str, ...]) -> Any:
     """What nested dicts, tuples and lists have at the path of a leaf."""
     for key in path:
-        struct = struct[key] if isinstance(struct, Mapping) else struct[int(key)]
+        struct = struct[key] if isinstance(struct, Mapping) and key in struct else struct[_key_of(struct, key)]
     return struct
+
+
+def _key_of(struct: Mapping[Any, Any] | Sequence[Any], text: str) -> Any:
+    """The key, or index, that a path has as text.
+
+    Raises:
+        KeyError, ValueError: there is none.
+    """
+    if not isinstance(struct, Mapping):
+        return int(text)
+    for key in struct:
+        if str(key) == text:
+            return key
+    raise KeyError(text)
 
 
 def with_leaf(struct: Any, path: tuple[str, ...], value: object) -> Any:
@@ -101,10 +115,11 @@ def with_leaf(struct: Any, path: tuple[str, ...], value: object) -> Any:
     if not path:
         return value
     key, rest = path[0], path[1:]
+    own = _key_of(struct, key)
     if isinstance(struct, Mapping):
-        return {**struct, key: with_leaf(struct[key], rest, value)}
+        return {**struct, own: with_leaf(struct[own], rest, value)}
     items = list(struct)
-    items[int(key)] = with_leaf(items[int(key)], rest, value)
+    items[own] = with_leaf(items[own], rest, value)
     return tuple(items)
 
 

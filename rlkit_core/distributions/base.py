@@ -11,6 +11,7 @@ import torch
 from rlkit_core.distributions.partial import make_partial
 from rlkit_core.distributions.units import raw_action_layout, raw_actions_to_env
 from rlkit_core.errors import ConfigError
+from rlkit_core.spaces import leaves
 
 if TYPE_CHECKING:
     import gymnasium as gym
@@ -212,7 +213,7 @@ class Distribution(ABC):
         Args:
             logits: ``(..., required_input_dim)``.
             mask: one entry for each logit, true (non-zero) where the action is legal; those of several choices follow
-                each other, and a bit with a false one stays 0.
+                each other, or are a tuple of masks, and a bit with a false one stays 0.
 
         Raises:
             ConfigError: the distribution cannot be masked, or the mask has another size.
@@ -223,9 +224,28 @@ class Distribution(ABC):
                 "actions (and those leaves of Dict and Tuple actions). Remove 'action_mask' from the observation "
                 "or use one of those action spaces."
             )
+        mask = joined_mask(mask)
         legal = mask if mask.dtype is torch.bool else mask > 0
         if legal.shape[-1:] != logits.shape[-1:]:
             raise ConfigError(
                 f"action mask: expected {logits.shape[-1]} entries (one for each logit), got shape {tuple(mask.shape)}"
             )
         return torch.where(legal, logits, torch.finfo(logits.dtype).min)
+
+
+def joined_mask(mask: Any) -> torch.Tensor:
+    """A mask with one entry for each logit, ``(..., n)``, from that or from a tuple of masks of several choices.
+
+    Raises:
+        ConfigError: it is a dict.
+    """
+    if isinstance(mask, torch.Tensor):
+        return mask
+    parts = list(leaves(mask))
+    if isinstance(mask, Mapping) or not parts or not all(isinstance(part, torch.Tensor) for part in parts):
+        seen = f"a dict with {list(mask)}" if isinstance(mask, Mapping) else f"a {type(mask).__name__}"
+        raise ConfigError(
+            "action mask: expected one entry for each choice, or a tuple of masks for a MultiDiscrete action, got "
+            f"{seen}; a dict of masks is for a Dict action"
+        )
+    return torch.cat(parts, -1)

@@ -36,7 +36,7 @@ class ActingMemory:
         self.stateful: bool = module.is_stateful()
         columns = getattr(module, "input_columns", ())
         self.previous = tuple(name for name in (PREV_ACTIONS, PREV_REWARDS) if name in columns)
-        self._none = no_previous_action(module.action_space, num_envs) if PREV_ACTIONS in columns else None
+        self._none = no_previous_action(module, num_envs) if PREV_ACTIONS in columns else None
         self._inputs: dict[str, Nested] = {}
         self._initial: Nested = {}
         self.begin()

@@ -12,6 +12,7 @@ from rlkit_core.models.default_config import (
     encoder_model_config,
     slot_model_config,
 )
+from rlkit_core.models.grid import GridEncoderConfig
 from rlkit_core.models.heads import FreeLogStdMLPHeadConfig, MLPHead, MLPHeadConfig
 from rlkit_core.models.initializers import get_activation
 from rlkit_core.models.mlp import MLPEncoderConfig, run_plan
@@ -30,6 +31,7 @@ __all__ = [
     "DefaultModelConfig",
     "Encoder",
     "FreeLogStdMLPHeadConfig",
+    "GridEncoderConfig",
     "Head",
     "MLPEncoderConfig",
     "MLPHead",

@@ -15,7 +15,7 @@ from rlkit_core.errors import ConfigError
 from rlkit_core.models.base import Encoder, ModelConfig, build_network, encoder_output
 from rlkit_core.models.default_config import effective_model_config
 from rlkit_core.models.mlp import MLPSettings, fcnet_settings, int_tuple, run_plan
-from rlkit_core.spaces import sub_spaces
+from rlkit_core.spaces import at_path, sub_spaces
 
 if TYPE_CHECKING:
     import gymnasium as gym
@@ -53,7 +53,10 @@ class MultiStreamEncoderConfig(MLPSettings):
         if entries is None:
             raise ConfigError(f"{cls.__name__}: expected a Dict or Tuple space, got {space}")
         settings = fcnet_settings(effective_model_config(model_config), "fusionnet")
-        return cls(base_encoder_configs={str(key): child(sub, (str(key),)) for key, sub in entries}, **settings)
+        configs = {str(key): child(sub, (str(key),)) for key, sub in entries}
+        if len(configs) < len(entries):
+            raise ConfigError(f"{cls.__name__}: two keys of {space} read alike as text; give them other names")
+        return cls(base_encoder_configs=configs, **settings)
 
     def _validate(self, framework: str = "torch") -> None:
         name = type(self).__name__
@@ -97,7 +100,11 @@ class MultiStreamEncoder(Encoder):
         outputs = []
         for key, name, rank in self._parts:
             encoder: Any = modules[name]
-            part = {**batch, Columns.OBS: obs[key] if named else obs[int(key)]}
+            try:
+                own = obs[key] if named else obs[int(key)]
+            except KeyError:  # the space has numbers for keys
+                own = at_path(obs, (key,))
+            part = {**batch, Columns.OBS: own}
             out = encoder_output(encoder(part), encoder)
             outputs.append(out if rank == 1 else out.flatten(-rank))
         return {ENCODER_OUT: run_plan(self._plan, torch.cat(outputs, -1))}

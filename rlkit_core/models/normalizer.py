@@ -33,8 +33,9 @@ class ObservationNormalizer(nn.Module):
     """Shifts and scales the float Box leaves of observations by running statistics, then clips.
 
     Acting and training never change the statistics; only :meth:`update_statistics` and :meth:`merge` do.
-    All are buffers (float64, with the float32 shift and scale that ``forward`` uses), so a restored module
-    computes exactly what the saved one did. Other leaves (integers, images of uint8) pass unchanged.
+    All are buffers (float64, with the float32 shift and scale that ``forward`` uses; observations in float64
+    are shifted by the mean itself), so a restored module computes exactly what the saved one did. Other leaves
+    (integers, images of uint8) pass unchanged.
 
     Args:
         observation_space: space of one observation.
@@ -76,8 +77,10 @@ class ObservationNormalizer(nn.Module):
     def forward(self, obs: object) -> Any:
         """Normalise observations with any leading axes; the structure stays."""
         for path, part, shape in self._leaves:
-            shift, scale = self.shift[part].view(shape), self.scale[part].view(shape)
-            x = (at_path(obs, path).to(shift.dtype) - shift) * scale
+            x, scale = at_path(obs, path), self.scale[part].view(shape)
+            # In the observation's own precision: large numbers that differ little are equal in another.
+            shift = (self.mean if x.dtype is torch.float64 else self.shift)[part].view(shape)
+            x = (x.to(shift.dtype) - shift).to(scale.dtype) * scale
             if self.clip:
                 x = x.clamp(-self.clip, self.clip)
             obs = with_leaf(obs, path, x)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from attrs import define, field
@@ -11,6 +11,7 @@ from gymnasium import spaces
 from torch import nn
 
 from rlkit_core.columns import ENCODER_OUT
+from rlkit_core.distributions.units import raw_action_layout
 from rlkit_core.errors import ConfigError
 from rlkit_core.models.actions import ActionPart, action_parts, actions_as_numbers, width_of
 from rlkit_core.models.base import (
@@ -128,12 +129,27 @@ class PreviousInputsEncoder(Encoder):
             ) from None
 
 
-def no_previous_action(space: Any, rows: int) -> Any:
-    """The previous raw action at an episode's start, ``(rows, ...)``: -1 for integers that name a choice, else 0."""
+class ActsRaw(Protocol):
+    """What is asked of a module that reads its previous action."""
 
-    def leaf(space: Any) -> torch.Tensor:
-        shape = (rows, *(space.shape or ()))
+    action_space: gym.Space[Any] | None
+
+    def get_exploration_action_dist_cls(self) -> Any:
+        """The distribution class that its actions come of."""
+
+
+def no_previous_action(module: ActsRaw, rows: int) -> Any:
+    """The previous raw action at an episode's start, ``(rows, ...)``: -1 for integers that name a choice, else 0."""
+    space = module.action_space
+    assert space is not None
+    try:
+        layout = module.get_exploration_action_dist_cls().action_shape_dtype(space)
+    except Exception:  # of a module that returns actions itself
+        layout = raw_action_layout(space)
+
+    def leaf(space: gym.Space[Any], raw: tuple[tuple[int, ...], object]) -> torch.Tensor:
+        shape = (rows, *raw[0])
         names_a_choice = isinstance(space, spaces.Discrete | spaces.MultiDiscrete)
         return torch.full(shape, -1, dtype=torch.int64) if names_a_choice else torch.zeros(shape)
 
-    return map_space(leaf, space)
+    return map_space(leaf, space, layout)

@@ -6,7 +6,7 @@ Registered through the hooks that anyone uses. Targets are strings, so that read
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from gymnasium import spaces
 
@@ -21,8 +21,34 @@ _MODELS = "rlkit_core.models:"
 _DISTRIBUTIONS = "rlkit_core.distributions:"
 
 
-def _has_axes(*counts: int) -> Callable[[ComponentRequest], bool]:
-    return lambda request: len(request.space.shape) in counts
+FEW_VALUES, LARGEST_GRID = 32, 64
+"""A Box of so many integers at most, with sides of so many cells, holds numbers that name things."""
+NO_PICTURE = 12
+"""So does one of bytes with shorter sides, as the views of MiniGrid are."""
+
+
+def _has_cells(request: ComponentRequest) -> bool:
+    """An image or a grid, of one channel or several, or a stack of them."""
+    return len(request.space.shape) in (2, 3, 4)
+
+
+def _is_grid(request: ComponentRequest) -> bool:
+    """Whether its numbers name things: few of them, or the bytes of what is too small to be a picture."""
+    space = request.space
+    if not _has_cells(request) or space.dtype.kind not in "iu" or not space.low.size:
+        return False
+    shape = sorted(space.shape)
+    side = shape[-1] if len(shape) == 2 else shape[-2]  # the longest axis of three may be that of channels
+    values = int(space.high.max()) - int(space.low.min()) + 1
+    return (2 < values <= FEW_VALUES and side <= LARGEST_GRID) or (values == 256 and side <= NO_PICTURE)
+
+
+def _is_image(request: ComponentRequest) -> bool:
+    return _has_cells(request) and not _is_grid(request)
+
+
+def _is_vector(request: ComponentRequest) -> bool:
+    return not _has_cells(request)
 
 
 def _wants_free_log_std(request: ComponentRequest) -> bool:
@@ -38,8 +64,9 @@ def rlkit_encoders() -> Iterable[Component]:
     """Encoders for every space the core serves."""
     discrete = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
     return [
-        _component("mlp", "encoder", _MODELS + "MLPEncoderConfig", (spaces.Box,), when=_has_axes(1)),
-        _component("cnn", "encoder", _MODELS + "CNNEncoderConfig", (spaces.Box,), when=_has_axes(2, 3)),
+        _component("mlp", "encoder", _MODELS + "MLPEncoderConfig", (spaces.Box,), when=_is_vector),
+        _component("cnn", "encoder", _MODELS + "CNNEncoderConfig", (spaces.Box,), when=_is_image),
+        _component("grid", "encoder", _MODELS + "GridEncoderConfig", (spaces.Box,), when=_is_grid),
         _component("one-hot", "encoder", _MODELS + "OneHotEncoderConfig", discrete),
         _component("multi-stream", "encoder", _MODELS + "MultiStreamEncoderConfig", (spaces.Dict, spaces.Tuple)),
     ]

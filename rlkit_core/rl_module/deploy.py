@@ -19,7 +19,7 @@ from rlkit_core.plugins.using import names_plugins
 from rlkit_core.rl_module.acting import ActionSampler
 from rlkit_core.rl_module.forwards import ModuleForwards
 from rlkit_core.rl_module.packing import ObservationPacker, one
-from rlkit_core.spaces import as_arrays, leaves, nested_map
+from rlkit_core.spaces import as_arrays, leaves, map_space, nested_map
 
 # Mixed into what has a module's forwards: the module itself, or a wrapper that passes on what it does not do.
 if TYPE_CHECKING:
@@ -206,13 +206,18 @@ class Deployment:
         """
         module, device = self._outer, self.device
         arrays = as_arrays(module.observation_space, obs) if self.packer is None else self.packer(obs)
-        batch: dict[str, Any] = {Columns.OBS: nested_map(lambda x: to_tensor(x, device), arrays)}
+        space = module.observation_space if self.packer is None else None
+        if space is None:
+            seen = nested_map(lambda x: to_tensor(x, device), arrays)
+        else:  # a leaf in float64 stays one, as in training
+            seen = map_space(lambda leaf, x: to_tensor(x, device, wide=leaf.dtype == np.float64), space, arrays)
+        batch: dict[str, Any] = {Columns.OBS: seen}
         rows = int(next(leaves(batch[Columns.OBS])).shape[0])
         if PREV_ACTIONS in self.input_columns:
             state = dict(state or {})
             previous = state.pop(PREV_ACTIONS, None)
             if previous is None:
-                previous = no_previous_action(module.action_space, rows)
+                previous = no_previous_action(module, rows)
             batch[PREV_ACTIONS] = nested_map(lambda x: to_tensor(x, device), previous)
         if PREV_REWARDS in self.input_columns:
             rewards = np.zeros(rows) if prev_rewards is None else prev_rewards
@@ -228,10 +233,10 @@ class Deployment:
         return out, nested_map(to_numpy, out[Columns.ACTIONS])
 
 
-def to_tensor(value: object, device: torch.device | None = None) -> torch.Tensor:
-    """A tensor of a numpy array; float64 becomes float32."""
+def to_tensor(value: object, device: torch.device | None = None, *, wide: bool = False) -> torch.Tensor:
+    """A tensor of a numpy array; float64 becomes float32, unless it is to stay ``wide``."""
     tensor = value if isinstance(value, torch.Tensor) else torch.from_numpy(np.array(value))
-    if tensor.dtype is torch.float64:
+    if tensor.dtype is torch.float64 and not wide:
         tensor = tensor.float()
     return tensor.to(device) if device is not None else tensor
 

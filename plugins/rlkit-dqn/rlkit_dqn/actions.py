@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rlkit_core.distributions.base import joined_mask
 from rlkit_core.errors import ConfigError
 
 #: Largest joint table of a MultiDiscrete action space.
@@ -74,11 +75,12 @@ class ActionTable(nn.Module):
         return index.unsqueeze(-1).div(self.strides, rounding_mode="floor").remainder(self.nvec)
 
     def legal(self, mask: Tensor) -> Tensor:
-        """``(..., A)`` bool from an ``action_mask``, ``(..., n)`` or ``(..., sum(nvec))``.
+        """``(..., A)`` bool from an ``action_mask``, ``(..., n)`` or ``(..., sum(nvec))``, or a tuple of masks.
 
         Raises:
             ConfigError: the mask is of another width.
         """
+        mask = joined_mask(mask)
         legal = mask if mask.dtype is torch.bool else mask > 0
         wanted = int(self.nvec.sum()) if self.joint else self.size
         if legal.shape[-1] != wanted:

@@ -42,7 +42,7 @@ class SlotMemory:
         self.stateful: bool = module.is_stateful()
         self.seq_len = max_seq_len(module) if self.stateful else None
         self.previous = tuple(name for name in (PREV_ACTIONS, PREV_REWARDS) if name in columns)
-        self._none = no_previous_action(module.action_space, 1) if PREV_ACTIONS in columns else None
+        self._none = no_previous_action(module, 1) if PREV_ACTIONS in columns else None
         self._initial: Nested = {}  # [1, ...]
         self._now: dict[str, Nested] = {}  # inputs of the next step, [N, ...]
         self._before: Nested = None  # states that the last step of each slot began with
