@@ -138,7 +138,8 @@ class Rollout:
         """The same rollout with every tensor on ``device`` (itself where nothing moves)."""
         if all(leaf.device == device for leaf in leaves(self.columns)):
             return self
-        return self.map_axes(dict.fromkeys(Axes, lambda tensor: tensor.to(device, non_blocking=True)))
+        waits = device is None or torch.device(device).type == "cpu"  # who reads there does not know of the transfer
+        return self.map_axes(dict.fromkeys(Axes, lambda tensor: tensor.to(device, non_blocking=not waits)))
 
     def clone(self) -> Rollout:
         """The same rollout in memory of its own."""

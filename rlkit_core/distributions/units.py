@@ -1,4 +1,4 @@
-"""Raw actions and the environment's actions: layouts and translation, by action space, in numpy."""
+"""Raw actions and the environment's: layouts and translation, by action space (tensors: :mod:`.tensor_units`)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from gymnasium import spaces
 
+from rlkit_core.distributions.tensor_units import tensor_to_env
 from rlkit_core.errors import ConfigError
 from rlkit_core.spaces import map_space, sub_spaces
 
@@ -43,11 +45,16 @@ def raw_action_layout(space: gym.Space[Any]) -> Any:
 
 
 def raw_actions_to_env(actions: object, space: gym.Space[Any], *, normalize: bool = True, clip: bool = True) -> Any:
-    """Translate raw actions, with any leading batch axes, to the environment's units (see ``to_env``)."""
+    """Translate raw actions, with any leading batch axes, to the environment's units (see ``to_env``).
+
+    Arrays become arrays, and tensors tensors of their own on their device.
+    """
     if isinstance(space, spaces.Dict | spaces.Tuple):
         return map_sub_spaces(
             lambda item, sub, _: raw_actions_to_env(item, sub, normalize=normalize, clip=clip), actions, space
         )
+    if isinstance(actions, torch.Tensor):
+        return tensor_to_env(actions, space, normalize=normalize, clip=clip)
     array = np.asarray(actions)
     if isinstance(space, spaces.Discrete):
         first = int(space.start)

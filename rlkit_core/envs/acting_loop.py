@@ -27,7 +27,7 @@ from rlkit_core.envs.memory import ActingMemory, Bools
 from rlkit_core.envs.resume.history import ActionHistory
 from rlkit_core.envs.resume.recorded import decode, encode
 from rlkit_core.envs.rollout_buffers import RolloutBuffers
-from rlkit_core.envs.vector import VectorEnv
+from rlkit_core.envs.vector import VectorEnv, stack_observations
 from rlkit_core.errors import EnvError
 from rlkit_core.rl_module import RLModule
 from rlkit_core.rl_module.acting import ActionSampler
@@ -119,7 +119,7 @@ class ActingLoop:
         self.env, self.num_envs, self.mender = env, env.num_envs, mender
         self._where = where
         self.module = module
-        self.memory = ActingMemory.of(inner, env.num_envs)
+        self.memory = ActingMemory.of(inner, env.num_envs, getattr(env, "device", None))
         self.packer = ObservationPacker.of(inner, observation_space)
         self.seq_len = max_seq_len(inner) if self.memory is not None and self.memory.stateful else None
         self.in_reset_row = np.zeros(env.num_envs, np.bool_)
@@ -140,6 +140,33 @@ class ActingLoop:
                 self.module, explore=explore, exploration_noise=self._exploration_noise
             )
         return self._samplers[explore]
+
+    # -- what differs where envs return tensors ---------------------------------------------------------------------
+
+    def new_buffers(self, num_steps: int) -> RolloutBuffers:
+        """Room for a rollout of so many steps."""
+        return RolloutBuffers(self.env.observation_space, num_steps, self.num_envs)
+
+    def row_policy(self, sampler: ActionSampler, timesteps: Sequence[int]) -> RowPolicy | None:
+        """The module's own quicker way to act through a rollout, if it has one."""
+        return sampler.row_policy(timesteps, self.num_envs, self._rng)
+
+    def as_raw(self, actions: Nested) -> Nested:
+        """Raw actions of a step, as buffers keep them: numpy arrays ``[N, ...]``."""
+        return actions.numpy() if isinstance(actions, Tensor) else nested_map(lambda x: x.numpy(), actions)
+
+    def readable(self, rows: Nested) -> Nested:
+        """Rows of observations, as who looks for what is wrong reads them: numpy arrays ``[N, ...]``."""
+        return rows
+
+    def final_rows(self, steps: Steps) -> tuple[Nested, Tensor] | None:
+        """Last observations of truncated episodes ``[K, ...]`` and their places ``t * N + n``; None where none are."""
+        if not steps.finals:
+            return None
+        places, observations = zip(*steps.finals, strict=True)
+        return stack_observations(self.env.observation_space, list(observations)), torch.tensor(places)
+
+    # ---------------------------------------------------------------------------------------------------------------
 
     @contextmanager
     def acting(self) -> Iterator[None]:
@@ -169,7 +196,7 @@ class ActingLoop:
         fresh_start, self._fresh = self._fresh, self._not_fresh
         row_policy = None
         if self.memory is None and self.packer is None:
-            row_policy = sampler.row_policy(timesteps, self.num_envs, self._rng)
+            row_policy = self.row_policy(sampler, timesteps)
         states: list[Nested] = []
         if row_policy is not None:
             finals = self.run(buffers, row_policy)
@@ -248,7 +275,9 @@ class ActingLoop:
 
     def start(self, buffers: RolloutBuffers, seeds: Sequence[int | None]) -> None:
         """Reset the envs and write their first observations into the first row."""
-        self.mender.reset(self.env.reset(seeds, buffers.obs_rows[0]), buffers.obs_rows[0])
+        rows = buffers.obs_rows[0]
+        faults = self.env.reset(seeds, rows)
+        self.mender.reset(faults, self.readable(rows))
         self._fresh = ~self._not_fresh
         self.in_reset_row = np.zeros(self.num_envs, np.bool_)
         if self._history is not None:
@@ -317,7 +346,7 @@ class ActingLoop:
             self.reset_later(state["reset_seeds"])
             return [None] * self.num_envs
         episodes = decode(self.env.action_space, state["episodes"])
-        buffers = RolloutBuffers(self.env.observation_space, 1, self.num_envs)
+        buffers = self.new_buffers(1)
         rows = buffers.obs_rows[-1]
         problems = self.env.resume(episodes, rows)
         fresh = np.array([problem is not None for problem in problems])
@@ -339,7 +368,7 @@ class ActingLoop:
     def _prepare(self, num_steps: int) -> RolloutBuffers:
         buffers = self._buffers
         if buffers is None or buffers.num_steps != num_steps:
-            fresh = RolloutBuffers(self.env.observation_space, num_steps, self.num_envs)
+            fresh = self.new_buffers(num_steps)
             if buffers is not None:
                 fresh.continue_from(buffers)
             self._buffers = buffers = fresh
@@ -384,10 +413,10 @@ class ModulePolicy:
         """Draw the random numbers of all rows at once, where the distribution lets us."""
         noise = self._sampler.noise(self._buffers.num_steps, self._loop.num_envs)
         if noise is not None:
-            self._noise = noise.unbind(0)
+            self._noise = noise.to(self._buffers.device).unbind(0)
 
     def __call__(self, t: int, rows: Nested) -> Nested:
-        """Raw actions for row t, numpy arrays ``[N, ...]``."""
+        """Raw actions for row t, ``[N, ...]``."""
         batch = {Columns.OBS: self._buffers.obs_inputs[t]}
         if self._packer is not None:
             batch[Columns.OBS] = self._packer(batch[Columns.OBS])
@@ -401,8 +430,7 @@ class ModulePolicy:
         if self._keep:
             del self._outputs[t:]  # asked again, since envs that made it fail have begun anew
             self._outputs.append(out)
-        actions = out[Columns.ACTIONS]
-        return actions.numpy() if isinstance(actions, Tensor) else nested_map(lambda x: x.numpy(), actions)
+        return self._loop.as_raw(out[Columns.ACTIONS])
 
     def remember(self, t: int) -> None:
         """Let the memory know that step t has been taken; the state leaves the outputs."""

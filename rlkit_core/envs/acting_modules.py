@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
+import torch
 
 from rlkit_core.columns import DEFAULT_AGENT_ID
 from rlkit_core.rl_module import MultiRLModule, RLModule
@@ -25,6 +26,7 @@ class ActingModules:
             every module.
         rng: draws the weights of new modules.
         agents: agents that are known before there is an episode.
+        device: where they act; the CPU unless given.
 
     Attributes:
         module: all modules, by id.
@@ -42,15 +44,21 @@ class ActingModules:
         rng: TorchRNG,
         *,
         agents: Sequence[AgentID] = (DEFAULT_AGENT_ID,),
+        device: torch.device | None = None,
     ) -> None:
-        self._rng, self._agents = rng, tuple(agents)
+        self._rng, self._agents, self._device = rng, tuple(agents), device
         self.module_set = ModuleSet.from_config(config, dict(spaces))
         self.check_mapping(self.module_set)
         with rng.scope():
             self.module: MultiRLModule = config.get_multi_rl_module_spec(
                 spaces=dict(spaces), inference_only=True
             ).build()
+        self._settle()
+
+    def _settle(self) -> None:
         self.module.eval()
+        if self._device is not None:
+            self.module.to(self._device)
 
     @property
     def acting_id(self) -> str:
@@ -88,7 +96,7 @@ class ActingModules:
         self.check_mapping(module_set)
         with self._rng.scope():
             difference = module_set.bring(self.module, inference_only=True)
-        self.module.eval()
+        self._settle()
         self.module_set = module_set
         return difference
 

@@ -29,22 +29,26 @@ class ActingMemory:
     Args:
         module: the module that acts.
         num_envs: N.
+        device: where it is; the CPU unless given.
     """
 
-    def __init__(self, module: Any, num_envs: int) -> None:
-        self._module, self._num_envs = module, num_envs
+    def __init__(self, module: Any, num_envs: int, device: torch.device | None = None) -> None:
+        self._module, self._num_envs, self._device = module, num_envs, device or torch.device("cpu")
         self.stateful: bool = module.is_stateful()
         columns = getattr(module, "input_columns", ())
         self.previous = tuple(name for name in (PREV_ACTIONS, PREV_REWARDS) if name in columns)
-        self._none = no_previous_action(module, num_envs) if PREV_ACTIONS in columns else None
+        self._none = None
+        if PREV_ACTIONS in columns:
+            none = no_previous_action(module, num_envs)
+            self._none = map_leaves(lambda x: x.to(self._device), none)
         self._inputs: dict[str, Nested] = {}
         self._initial: Nested = {}
         self.begin()
 
     @classmethod
-    def of(cls, module: RLModule, num_envs: int) -> ActingMemory | None:
+    def of(cls, module: RLModule, num_envs: int, device: torch.device | None = None) -> ActingMemory | None:
         """The memory that a module wants; None where it wants none."""
-        memory = cls(module, num_envs)
+        memory = cls(module, num_envs, device)
         return memory if memory.stateful or memory.previous else None
 
     def begin(self) -> None:
@@ -55,14 +59,14 @@ class ActingMemory:
         if PREV_ACTIONS in self.previous:
             self._inputs[PREV_ACTIONS] = self._none
         if PREV_REWARDS in self.previous:
-            self._inputs[PREV_REWARDS] = torch.zeros(self._num_envs)
+            self._inputs[PREV_REWARDS] = torch.zeros(self._num_envs, device=self._device)
 
     def refresh(self) -> None:
         """Read the module's initial state anew; it may be learned."""
         if self.stateful:
 
             def rows(leaf: np.ndarray[Any, Any]) -> Tensor:
-                tensor = torch.as_tensor(leaf).detach()
+                tensor = torch.as_tensor(leaf).detach().to(self._device)
                 return tensor.expand(self._num_envs, *tensor.shape).clone()
 
             self._initial = map_leaves(rows, self._module.get_initial_state())
@@ -72,7 +76,7 @@ class ActingMemory:
         """Columns that the next step's batch has beside ``obs``, ``[N, ...]``."""
         return self._inputs
 
-    def remember(self, out: dict[str, Nested], rewards: np.ndarray[Any, Any], starts: Bools) -> None:
+    def remember(self, out: dict[str, Nested], rewards: np.ndarray[Any, Any] | Tensor, starts: Bools | Tensor) -> None:
         """Take in a step.
 
         Args:
@@ -81,21 +85,26 @@ class ActingMemory:
             starts: ``[N]`` bool, the next row is an episode's first.
         """
         inputs: dict[str, Nested] = {}
-        fresh = torch.from_numpy(starts.copy()) if starts.any() else None
+        fresh = self._own(starts) if starts.any() else None
         if self.stateful:
             inputs[Columns.STATE_IN] = _reset(out.pop(Columns.STATE_OUT), self._initial, fresh)
         if PREV_ACTIONS in self.previous:
             inputs[PREV_ACTIONS] = _reset(out[Columns.ACTIONS], self._none, fresh)
         if PREV_REWARDS in self.previous:
-            previous = torch.from_numpy(rewards.copy())
+            previous = self._own(rewards)
             inputs[PREV_REWARDS] = _reset(previous, torch.zeros_like(previous), fresh)
         self._inputs = inputs
 
+    def _own(self, values: np.ndarray[Any, Any] | Tensor) -> Tensor:
+        """A copy, on its device."""
+        return torch.as_tensor(values, device=self._device).clone()
+
     def begin_some(self, envs: Sequence[int]) -> None:
         """Let some envs be at an episode's start."""
-        fresh = torch.zeros(self._num_envs, dtype=torch.bool)
+        fresh = torch.zeros(self._num_envs, dtype=torch.bool, device=self._device)
         fresh[list(envs)] = True
-        starts = {Columns.STATE_IN: self._initial, PREV_ACTIONS: self._none, PREV_REWARDS: torch.zeros(self._num_envs)}
+        rewards = torch.zeros(self._num_envs, device=self._device)
+        starts = {Columns.STATE_IN: self._initial, PREV_ACTIONS: self._none, PREV_REWARDS: rewards}
         self._inputs = {name: _reset(column, starts[name], fresh) for name, column in self._inputs.items()}
 
     def get_state(self) -> dict[str, Nested]:

@@ -33,7 +33,10 @@ class RolloutBuffers:
         obs_after: what followed each step, ``[T, N, ...]`` numpy.
         raw_actions: of each step, as numpy sees them.
         sent: the same as the envs got them.
+        device: where tensors are.
     """
+
+    device = torch.device("cpu")
 
     def __init__(self, observation_space: gym.Space[Any], num_steps: int, num_envs: int) -> None:
         self.num_steps, self.num_envs = num_steps, num_envs
@@ -74,6 +77,10 @@ class RolloutBuffers:
         after = slice(start + 1, stop + 1)
         return all(holds(leaf[after]) for holds, leaf in self._checks)
 
+    def readable(self) -> RolloutBuffers:
+        """Itself, or a copy with numpy rows, for who looks for what is wrong in them."""
+        return self
+
     def continue_from(self, other: RolloutBuffers) -> None:
         """Take over the observation after the last rollout from a buffer of another length."""
         for last, others in zip(leaves(self.obs_rows[-1]), leaves(other.obs_rows[-1]), strict=True):
@@ -93,7 +100,9 @@ class RolloutBuffers:
         """Put T module outputs ``[N, ...]`` into this buffer's ``[T, N, ...]`` column ``name`` and return it."""
         column = self._outputs.get(name)
         if column is None:
-            column = map_leaves(lambda x: torch.empty((self.num_steps, *x.shape), dtype=x.dtype), steps[0])
+            column = map_leaves(
+                lambda x: torch.empty((self.num_steps, *x.shape), dtype=x.dtype, device=x.device), steps[0]
+            )
             self._outputs[name] = column
 
         def put(out: Tensor, *rows: Tensor) -> None:

@@ -30,6 +30,8 @@ from rlkit_core.envs.events import (
 from rlkit_core.envs.faults.mending import Mender
 from rlkit_core.envs.faults.patience import Patience
 from rlkit_core.envs.gym_vectors.make import make_vector_env
+from rlkit_core.envs.gym_vectors.tensors.loop import TensorLoop
+from rlkit_core.envs.gym_vectors.tensors.vector import TensorVectorEnv
 from rlkit_core.envs.memory import Bools
 from rlkit_core.envs.runner_base import Runner, RunnerSettings, clipped
 from rlkit_core.envs.steps_to_rollout import make_rollout
@@ -95,7 +97,9 @@ class EnvRunner(Runner):
             self._episode_seeds,
             self._seeds.child("anew"),
         )
-        self.modules = ActingModules(config, {ALL_AGENTS: spaces}, self._rng)
+        device = self.env.device if isinstance(self.env, TensorVectorEnv) else None
+        self._rng.use_device(device)
+        self.modules = ActingModules(config, {ALL_AGENTS: spaces}, self._rng, device=device)
         self._begin_to_act()
         self.reset_envs()
 
@@ -131,7 +135,8 @@ class EnvRunner(Runner):
 
     def _begin_to_act(self) -> None:
         """Make what depends on the acting module."""
-        self.loop = ActingLoop(
+        loop = TensorLoop if isinstance(self.env, TensorVectorEnv) else ActingLoop
+        self.loop: ActingLoop = loop(
             self.env,
             self.acting_module,
             observation_space=self.observation_space,

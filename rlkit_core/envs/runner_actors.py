@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from typing import Any, Concatenate, cast
 
 import gymnasium as gym
+import torch
 from attrs import evolve, frozen
 
 from rlkit_core.data.rollout import Rollout
@@ -97,7 +98,7 @@ class RunnerActor:
             )
         if modules is not None:
             self.runner.set_modules(modules)
-        self._place = place
+        self._place, self._alone = place, alone
         self._known: int | None = None
 
     def _take_weights(self) -> None:
@@ -130,6 +131,8 @@ class RunnerActor:
             force_reset=force_reset,
             timestep=timestep,
         )
+        if self._alone:  # what is on a device does not go to other processes
+            rollouts = {module_id: rollout.to(torch.device("cpu")) for module_id, rollout in rollouts.items()}
         if clone:
             rollouts = {module_id: rollout.clone() for module_id, rollout in rollouts.items()}
         return Sample(rollouts, self._told(self.runner.episodes), self.runner.steps)

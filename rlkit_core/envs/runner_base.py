@@ -310,10 +310,12 @@ class Runner(abc.ABC):
             self.reset_envs()
             return
         self.stats.set_open(state["stats"], np.array([problem is not None for problem in problems]))
-        for n, problem in enumerate(problems):
+        alike = len(problems) > 1 and len(set(problems)) == 1
+        for n, problem in enumerate(problems[:1] if alike else problems):
             if problem is not None:
-                _log.warning("%s begins with a fresh episode: %s", self._name_of(n), problem)
-                self._begun_anew.append(f"{self._name_of(n)} began a fresh episode when it was resumed: {problem}")
+                who = f"each env of runner {self.worker_index}" if alike else self._name_of(n)
+                _log.warning("%s begins with a fresh episode: %s", who, problem)
+                self._begun_anew.append(f"{who} began a fresh episode when it was resumed: {problem}")
 
     def exploring(self) -> dict[str, ActionSampler]:
         """What explores, by module id. Part of the runner's state: noise that hangs together over time, if it has such,

@@ -10,7 +10,6 @@ from rlkit_core.data.nested import flatten_time, index_rows, stack
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.envs.acting_loop import ActingLoop, Steps
 from rlkit_core.envs.memory import ActingMemory, Bools
-from rlkit_core.envs.vector import stack_observations
 from rlkit_core.models.base import PREV_ACTIONS, PREV_REWARDS
 
 
@@ -33,9 +32,8 @@ def make_rollout(
         with torch.no_grad():
             logp = dist_cls.from_logits(dist_inputs).logp(columns[Columns.ACTIONS])
         columns[Columns.ACTION_LOGP], columns[Columns.ACTION_PROB] = logp, logp.exp()
-    obs, bootstrap_obs, final_obs = buffers.obs_steps, buffers.obs_inputs[-1], None
-    if steps.finals:
-        final_obs = stack_observations(loop.env.observation_space, [final for _, final in steps.finals])
+    obs, bootstrap_obs = buffers.obs_steps, buffers.obs_inputs[-1]
+    final_obs, final_index = loop.final_rows(steps) or (None, None)
     if loop.packer is not None:
         parts = [obs, bootstrap_obs, *([] if final_obs is None else [final_obs])]
         obs, bootstrap_obs, *rest = loop.packer.together(parts)
@@ -50,8 +48,8 @@ def make_rollout(
         },
         bootstrap_obs=bootstrap_obs,
         final_obs=final_obs,
-        final_index=torch.tensor([at for at, _ in steps.finals], dtype=torch.int64) if steps.finals else None,
-        loss_mask=None if loss_mask is None else torch.from_numpy(loss_mask),
+        final_index=final_index,
+        loss_mask=None if loss_mask is None else torch.from_numpy(loss_mask).to(buffers.device),
         weights_version=weights_version,
         fresh_start=bool(steps.fresh_start.any()),
     )
@@ -64,7 +62,7 @@ def _add_memory(rollout: Rollout, loop: ActingLoop, steps: Steps, memory: Acting
     """What the learner needs to see a rollout as the module saw it."""
     if loop.seq_len is not None:
         # The row after an episode's last: after its end, or after the row that shows the final observation.
-        last = torch.from_numpy(steps.over)
+        last = torch.from_numpy(steps.over).to(steps.buffers.device)
         if not loop.env.same_step_reset:
             assert rollout.loss_mask is not None
             last = ~rollout.loss_mask
@@ -75,7 +73,7 @@ def _add_memory(rollout: Rollout, loop: ActingLoop, steps: Steps, memory: Acting
     if rollout.final_index is not None:
         done_at = {
             PREV_ACTIONS: rollout[Columns.ACTIONS],
-            PREV_REWARDS: torch.from_numpy(steps.buffers.rewards),
+            PREV_REWARDS: steps.buffers.rewards_tensor,
         }
         at = rollout.final_index
         rollout.final_inputs = {name: index_rows(flatten_time(done_at[name]), at) for name in memory.previous}

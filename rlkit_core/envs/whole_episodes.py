@@ -94,7 +94,7 @@ def play_episodes(
     order = [list(episodes[n::num_envs]) for n in range(num_envs)]
     queues = [[seeds.child(k).seed() for k in one] for one in order]
     counter = EpisodeCounter([len(one) for one in order])
-    buffers = RolloutBuffers(loop.env.observation_space, 1, num_envs)
+    buffers = loop.new_buffers(1)
     policy = ModulePolicy(loop, buffers, loop.sampler(explore), (0,), keep=False)
     remember = None if loop.memory is None else policy.remember
     episode_seeds.give([queue[1:] for queue in queues])

@@ -133,7 +133,7 @@ class ComputeActions(_Forwards):
         return cast("np.ndarray[Any, Any]", to_numpy(logp))
 
     def actions_to_env(self, actions: Any) -> Any:
-        """Turn actions as rollouts store them (numpy, any leading axes) into env units; see ``Distribution.to_env``.
+        """Turn actions as rollouts store them (any leading axes) into env units; see ``Distribution.to_env``.
 
         ``normalize_actions`` and ``clip_actions`` of ``model_config`` (True unless set) turn scaling and clipping off.
         """
@@ -168,7 +168,7 @@ class Deployment:
     def to_env(self) -> Callable[[Any], Any]:
         """The translation to env units by the module's distribution class, or, without one, by its action space."""
         from rlkit_core.distributions import Distribution
-        from rlkit_core.distributions.units import in_env_units
+        from rlkit_core.distributions.units import in_env_units, raw_actions_to_env
 
         module = self.module
         space = module.action_space
@@ -183,7 +183,7 @@ class Deployment:
         standard = getattr(dist_cls.to_env, "__func__", None) is Distribution.to_env.__func__  # type: ignore[attr-defined]
         if standard and isinstance(space, gym.spaces.Discrete) and not space.start:
             dtype = space.dtype
-            return lambda actions: actions if actions.dtype == dtype else actions.astype(dtype)
+            return lambda actions: actions if actions.dtype == dtype else raw_actions_to_env(actions, space)
         to_env = in_env_units(
             dist_cls,
             normalize=bool(module.model_config.get("normalize_actions", True)),

@@ -2,66 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from counting_vectors import COUNTED, Counting, CountingVector
+from counting_vectors import COUNTED, ENVS, Counting, CountingVector, config_for, experience, runner_of, sampled
 from gymnasium.vector import AutoresetMode
 
-from actor_critic import ACConfig
 from rlkit_core.data import gae
-from rlkit_core.data.nested import leaves
 from rlkit_core.envs import as_vector_env, make_env, register_env
 from rlkit_core.envs.gym_vectors.classes import GymVectorEnv
 from rlkit_core.envs.gym_vectors.own import MANY
-from rlkit_core.envs.runner_actors import make_runner
 from rlkit_core.envs.vector import InlineVectorEnv
 from rlkit_core.errors import ConfigError, EnvError
-
-STEPS, ENVS = 40, 3
-
-
-def config_for(env, envs=ENVS, mode="auto", **env_config):
-    return (
-        ACConfig()
-        .environment(env, env_config=env_config)
-        .env_runners(num_envs_per_env_runner=envs, gym_env_vectorize_mode=mode)
-        .training(train_batch_size=envs * 8, minibatch_size=envs * 8)
-        .debugging(seed=5)
-    )
-
-
-def runner_of(env, envs=ENVS, mode="auto", **env_config):
-    return make_runner(config_for(env, envs, mode, **env_config), worker_index=0)
-
-
-@functools.cache
-def sampled(env, steps=STEPS, **env_config):
-    """A rollout, a short one behind it, and metrics; actions depend on observations only."""
-    runner = runner_of(env, **env_config)
-    rollout = runner.sample(num_timesteps=steps * ENVS, explore=False)["default_policy"].clone()
-    again = runner.sample(num_timesteps=6 * ENVS, explore=False)["default_policy"].clone()
-    metrics = runner.get_metrics()
-    runner.stop()
-    return rollout, again, metrics
-
-
-def experience(rollout, n):
-    """What env n experienced: rewards, ends, and the observation before and after each step, in order."""
-    after, rows = rollout.next_obs(), []
-    for t in range(rollout.num_steps):
-        if rollout.loss_mask is not None and not rollout.loss_mask[t, n]:
-            continue
-        ended = bool(rollout["terminateds"][t, n])
-        seen = [leaf[t, n].tolist() for leaf in leaves(rollout["obs"])]
-        then = None if ended else [leaf[t, n].tolist() for leaf in leaves(after)]
-        rows.append((seen, float(rollout["rewards"][t, n]), ended, bool(rollout["truncateds"][t, n]), then))
-    return rows
-
 
 KINDS = [
     (AutoresetMode.NEXT_STEP, "objects"),

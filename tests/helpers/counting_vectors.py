@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
+
+from actor_critic import ACConfig
+from rlkit_core.data.nested import leaves
+from rlkit_core.envs.runner_actors import make_runner
 
 COUNTED = gym.spaces.Box(-np.inf, np.inf, (2,), np.float32)
 """The episode's number, the step in it."""
@@ -128,3 +134,44 @@ class CountingVector(gym.vector.VectorEnv):
             else:
                 infos["final_obs"] = self._stacked(finals)
         return self._show(), rewards, terminateds, truncateds, infos
+
+
+STEPS, ENVS = 40, 3
+
+
+def config_for(env, envs=ENVS, mode="auto", **env_config):
+    return (
+        ACConfig()
+        .environment(env, env_config=env_config)
+        .env_runners(num_envs_per_env_runner=envs, gym_env_vectorize_mode=mode)
+        .training(train_batch_size=envs * 8, minibatch_size=envs * 8)
+        .debugging(seed=5)
+    )
+
+
+def runner_of(env, envs=ENVS, mode="auto", **env_config):
+    return make_runner(config_for(env, envs, mode, **env_config), worker_index=0)
+
+
+@functools.cache
+def sampled(env, steps=STEPS, **env_config):
+    """A rollout, a short one behind it, and metrics; actions depend on observations only."""
+    runner = runner_of(env, **env_config)
+    rollout = runner.sample(num_timesteps=steps * ENVS, explore=False)["default_policy"].clone()
+    again = runner.sample(num_timesteps=6 * ENVS, explore=False)["default_policy"].clone()
+    metrics = runner.get_metrics()
+    runner.stop()
+    return rollout, again, metrics
+
+
+def experience(rollout, n):
+    """What env n experienced: rewards, ends, and the observation before and after each step, in order."""
+    after, rows = rollout.next_obs(), []
+    for t in range(rollout.num_steps):
+        if rollout.loss_mask is not None and not rollout.loss_mask[t, n]:
+            continue
+        ended = bool(rollout["terminateds"][t, n])
+        seen = [leaf[t, n].tolist() for leaf in leaves(rollout["obs"])]
+        then = None if ended else [leaf[t, n].tolist() for leaf in leaves(after)]
+        rows.append((seen, float(rollout["rewards"][t, n]), ended, bool(rollout["truncateds"][t, n]), then))
+    return rows

@@ -120,6 +120,12 @@ class LeafChecks:
         paths = ((".".join(path), leaf) for path, leaf in flat_leaves(space))
         self.each = [_check_of(f"{what} {path!r}" if path else what, leaf) for path, leaf in paths]
 
+    def hold(self, observations: Nested) -> bool:
+        """Whether all of them, ``[N, ...]``, are well; False also where only a sum of them has overflown."""
+        values: list[Any] = []
+        map_space(lambda _, value: values.append(value), self._space, observations)
+        return all(check is None or check.holds(value) for check, value in zip(self.each, values, strict=True))
+
     def problem(self, observation: Nested) -> tuple[str, bool]:
         """What is wrong with one observation, "" if nothing is; and whether that is about NaN and infinity."""
         values: list[Any] = []  # in the space's order, which need not be the observation's

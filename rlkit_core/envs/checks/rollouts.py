@@ -63,6 +63,10 @@ class RolloutChecks:
                     found[n] = n, t, self._error(n, bad, t, buffers.raw_actions[t], finite=finite)
         return list(found.values())
 
+    def well_at_reset(self, obs: Nested) -> bool:
+        """Whether all is well with what all envs show after a reset, ``[N, ...]``."""
+        return self._leaves.hold(obs)
+
     def at_reset(self, obs: Nested, n: int) -> BadValueError | None:
         """What is wrong with what env n shows after a reset, ``[N, ...]``; None where all is well."""
         bad, finite = self._leaves.problem(nested_map(lambda leaf: leaf[n], obs))

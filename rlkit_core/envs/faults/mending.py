@@ -107,7 +107,7 @@ class Mender:
         """
         for fault in faults:
             self._renew(fault, 0, self._now, rows)
-        for n in range(self._env.num_envs):
+        for n in range(self._env.num_envs) if not self._checks.well_at_reset(rows) else ():
             error = self._checks.at_reset(rows, n)
             if error is not None:
                 self._renew(Fault(n, error, at_reset=True), 0, self._now, rows)
@@ -131,7 +131,7 @@ class Mender:
         """
         if buffers.well(start, stop):
             return []
-        found = self._checks.culprits(buffers, start, stop)
+        found = self._checks.culprits(buffers.readable(), start, stop)
         for n, t, error in found:
             if not self._env.restarts_one:
                 raise error
@@ -146,8 +146,9 @@ class Mender:
         Raises:
             NonFiniteError: there is something.
         """
-        for _, _, error in self._checks.culprits(buffers, start, stop) if not buffers.well(start, stop) else ():
-            raise error
+        if not buffers.well(start, stop):
+            for _, _, error in self._checks.culprits(buffers.readable(), start, stop):
+                raise error
 
     def _forget(self, buffers: RolloutBuffers, patch: Patch, finals: Finals) -> None:
         """Mask rows from that of a failure on, and let nothing of them be left."""

@@ -57,7 +57,43 @@ def autoreset_mode(envs: object) -> AutoresetMode:
     return mode if isinstance(mode, AutoresetMode) else AutoresetMode(getattr(mode, "value", mode))
 
 
-class GymVectorEnv:
+class SomebodyElses:
+    """What all vector envs of others have in common: no env of theirs can be brought anywhere, or made anew, by itself.
+
+    Attributes:
+        envs: the vector env.
+        num_envs: N.
+    """
+
+    replays = resets_one = restarts_one = False
+    envs: Any
+    num_envs: int
+
+    def episode_seeds(self) -> list[int | None]:
+        """There are none."""
+        return [None] * self.num_envs
+
+    def own_states(self) -> list[list[Any] | None]:
+        """There are none."""
+        return [None] * self.num_envs
+
+    def not_exact(self) -> list[str]:
+        """Its episodes begin anew."""
+        return [OWN_VECTOR]
+
+    def resume(self, episodes: Sequence[Recorded | str], obs_out: Rows) -> list[str | None]:
+        """Say that this cannot be done."""
+        return [OWN_VECTOR] * self.num_envs
+
+    def restart(self, n: int, seed: int, obs_out: Rows) -> Fault | None:
+        """Never called: single ones cannot be made anew."""
+        raise NotImplementedError(f"env {n} of an env's own vector implementation cannot be made anew by itself")
+
+    def _raised(self, when: str, error: Exception) -> EnvError:
+        return told(f"vector env {self.envs} raised {type(error).__name__} {when}: {error}", error)
+
+
+class GymVectorEnv(SomebodyElses):
     """A vector env of gymnasium's interface, whichever way it resets; where its episodes begin nobody can say.
 
     One that does not reset by itself (``AutoresetMode.DISABLED``) is reset by mask, in the step that ends an episode.
@@ -73,16 +109,14 @@ class GymVectorEnv:
         EnvError: its spaces are no gymnasium spaces.
     """
 
-    replays = resets_one = restarts_one = False
-
     def __init__(self, envs: gym.vector.VectorEnv[Any, Any, Any], info_metrics: Sequence[str] = ()) -> None:
         mode = autoreset_mode(envs)
         self.envs = envs
         self.ended_infos: list[dict[str, float]] = []
         self.info_metrics = tuple(info_metrics)
         self.num_envs = envs.num_envs
-        self.observation_space = _space(envs, "single_observation_space")
-        self.action_space = _space(envs, "single_action_space")
+        self.observation_space = space_of(envs, "single_observation_space")
+        self.action_space = space_of(envs, "single_action_space")
         self.same_step_reset = mode != AutoresetMode.NEXT_STEP
         self._by_mask = mode == AutoresetMode.DISABLED
         self._write = batch_writer(self.observation_space)
@@ -111,35 +145,15 @@ class GymVectorEnv:
     def _with_a_list(self, seeds: Sequence[int | None]) -> object:
         """What a reset with a seed for each env gives; None where the vector env takes no lists of them."""
         try:
-            return self.envs.reset(seed=list(seeds))  # type: ignore[arg-type]
+            return self.envs.reset(seed=list(seeds))
         except (TypeError, ValueError, AssertionError, OverflowError, gym.error.Error):
             return None
         except Exception as error:
             raise self._raised(f"at a reset with seeds {self._seeds}", error) from error
 
-    def episode_seeds(self) -> list[int | None]:
-        """There are none."""
-        return [None] * self.num_envs
-
-    def own_states(self) -> list[list[Any] | None]:
-        """There are none."""
-        return [None] * self.num_envs
-
-    def not_exact(self) -> list[str]:
-        """Its episodes begin anew."""
-        return [OWN_VECTOR]
-
-    def resume(self, episodes: Sequence[Recorded | str], obs_out: Rows) -> list[str | None]:
-        """Say that this cannot be done."""
-        return [OWN_VECTOR] * self.num_envs
-
     def reset_some(self, seeds: Mapping[int, int | None], obs_out: Rows) -> list[Fault]:
         """Reset all: single ones cannot be."""
         return self.reset([seeds.get(n) for n in range(self.num_envs)], obs_out)
-
-    def restart(self, n: int, seed: int, obs_out: Rows) -> Fault | None:
-        """Never called: single ones cannot be made anew."""
-        raise NotImplementedError(f"env {n} of an env's own vector implementation cannot be made anew by itself")
 
     # -- steps ----------------------------------------------------------------------------------------------------
 
@@ -223,9 +237,6 @@ class GymVectorEnv:
         self._write(obs_out, observations)
         return finals
 
-    def _raised(self, when: str, error: Exception) -> EnvError:
-        return told(f"vector env {self.envs} raised {type(error).__name__} {when}: {error}", error)
-
     def _wrong(self, what: str, expected: str, seen: object) -> EnvError:
         shown = f"a {type(seen).__name__}" if not isinstance(seen, Mapping) else f"a dict with {list(seen)}"
         if isinstance(seen, tuple):
@@ -237,8 +248,13 @@ class GymVectorEnv:
         self.envs.close()
 
 
-def _space(envs: object, name: str) -> gym.Space[Any]:
-    space = getattr(envs, name, None)
+def space_of(envs: object, *names: str) -> gym.Space[Any]:
+    """The first of these spaces that a vector env has.
+
+    Raises:
+        EnvError: it has none that is a gymnasium space.
+    """
+    name, space = names[0], next((getattr(envs, name) for name in names if hasattr(envs, name)), None)
     if not isinstance(space, gym.Space):
         raise EnvError(
             f"vector env {envs}: {name} is a {type(space).__name__}, expected the gymnasium space of one env"

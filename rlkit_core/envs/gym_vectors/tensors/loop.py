@@ -1,0 +1,71 @@
+"""The acting loop of envs that return torch tensors: from observation to action and back on one device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from rlkit_core.data.nested import Nested
+from rlkit_core.envs.acting_loop import ActingLoop, Steps
+from rlkit_core.envs.faults.mending import Finals
+from rlkit_core.envs.gym_vectors.tensors.buffers import TensorBuffers, numpy_of
+from rlkit_core.envs.gym_vectors.tensors.vector import TensorVectorEnv
+from rlkit_core.envs.resume.promise import OWN_VECTOR
+from rlkit_core.envs.resume.recorded import encode
+from rlkit_core.envs.rollout_buffers import RolloutBuffers
+from rlkit_core.rl_module.acting import ActionSampler
+from rlkit_core.rl_module.forwards import RowPolicy
+
+
+class TensorLoop(ActingLoop):
+    """As :class:`ActingLoop`; observations, actions and all that modules return stay tensors, on the envs' device.
+
+    What goes to the CPU, once a rollout: rewards and flags ``[T, N]``, for statistics.
+    """
+
+    env: TensorVectorEnv
+
+    def new_buffers(self, num_steps: int) -> TensorBuffers:
+        """See :meth:`ActingLoop.new_buffers`."""
+        return TensorBuffers(self.env.observation_space, num_steps, self.num_envs, self.env.device)
+
+    def row_policy(self, sampler: ActionSampler, timesteps: Sequence[int]) -> RowPolicy | None:
+        """None: those are of numpy rows."""
+        return None
+
+    def as_raw(self, actions: Nested) -> Nested:
+        """Raw actions of a step: they stay as they are."""
+        return actions
+
+    def run(self, buffers: RolloutBuffers, policy: RowPolicy, after: Callable[[int], None] | None = None) -> Finals:
+        """See :meth:`ActingLoop.run`; last observations are in the buffers."""
+        assert isinstance(buffers, TensorBuffers)
+        self.env.finals.clear()
+        finals = super().run(buffers, policy, after)
+        buffers.fetch(self.env.finals, same_step=self.env.same_step_reset)
+        return finals + buffers.bad_finals()  # which are told of where those of other envs are
+
+    def final_rows(self, steps: Steps) -> tuple[Nested, Tensor] | None:
+        """See :meth:`ActingLoop.final_rows`."""
+        assert isinstance(steps.buffers, TensorBuffers)
+        return steps.buffers.finals
+
+    def start(self, buffers: RolloutBuffers, seeds: Sequence[int | None]) -> None:
+        """See :meth:`ActingLoop.start`; simulators draw from torch's generators, or seed them."""
+        with self._rng.scope():
+            super().start(buffers, seeds)
+
+    def readable(self, rows: Nested) -> Nested:
+        """Rows of observations, as who looks for what is wrong reads them."""
+        return numpy_of(rows)
+
+    def get_open(self) -> dict[str, Any]:
+        """Nothing that could be gone on with."""
+        return {"episodes": encode(self.env.action_space, [OWN_VECTOR] * self.num_envs)}
+
+    def resume(self, state: Mapping[str, Any], fresh_seeds: Callable[[], Sequence[int]]) -> list[str | None]:
+        """Begin with fresh episodes."""
+        self.reset_later(fresh_seeds())
+        return [OWN_VECTOR] * self.num_envs
