@@ -58,11 +58,12 @@ def explain(
     with stdout_for_the_report(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         config = get_algorithm_config(algo)
-        configure(config, env, None, settings, wraps, preset=not no_preset, notes=notes)
+        generic = configure(config, env, None, settings, wraps, preset=not no_preset, notes=notes)
         check_to_train(config, stop_criteria(None, config, env, use_preset=not no_preset, notes=[]))
         explained = explain_run(config)
     found = (str(warning.message) for warning in caught if issubclass(warning.category, UserWarning))
-    explained["notes"] = [*notes, *dict.fromkeys(found)]
+    explained["generic"] = [{"kind": g.kind, "because": g.because, "settings": dict(g.settings)} for g in generic]
+    explained["notes"] = [*notes, *(f"settings for {one}" for one in generic), *dict.fromkeys(found)]
     if as_json:
         click.echo(json.dumps({"algorithm": algo, "env": env, **explained}, indent=2))
         return

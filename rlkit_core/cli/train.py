@@ -16,6 +16,7 @@ from rlkit_core.run.stop import DEFAULT_STEPS, Stop, reward_threshold
 
 if TYPE_CHECKING:
     from rlkit_core.algorithm.config.config import AlgorithmConfig
+    from rlkit_core.algorithm.config.generic import GenericSettings
 
 
 @click.command()
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 @click.option("--run-dir", type=click.Path(path_type=Path), help="The run folder.  [default: a new one in runs/]")
 @wrap_option
 @settings_option
-@click.option("--no-preset", is_flag=True, help="Leave out the algorithm's tuned settings for this environment.")
+@click.option(
+    "--no-preset", is_flag=True, help="Leave out the algorithm's tuned settings for the environment, or for its spaces."
+)
 @click.option(
     "--evaluate",
     "episodes",
@@ -73,7 +76,8 @@ def train(
 
     ENV is gymnasium's id of an environment, PettingZoo's (mpe2/simple_spread_v3), or a class or function by
     module.path:name (of a module in the current folder too) or ./file.py:name. The algorithm's tuned settings for the
-    environment are used where it has some. Ctrl-C ends the run after the iteration in progress, with a checkpoint.
+    environment are used where it has some, otherwise those for its spaces. Ctrl-C ends the run after the iteration in
+    progress, with a checkpoint.
     """
     env = own_env(env)
     check_named(algo, env, settings)
@@ -108,12 +112,18 @@ def configure(
     *,
     preset: bool,
     notes: list[str],
-) -> None:
+) -> list[GenericSettings]:
     """Apply the command line to a config: environment, settings, and the preset below them; append to ``notes``.
+
+    Where there is no preset, settings are chosen by the env's spaces, if the algorithm has some.
+
+    Returns:
+        Those that were.
 
     Raises:
         ConfigError: a setting that does not exist or takes no such value.
     """
+    from rlkit_core.algorithm.config.generic import ANY
     from rlkit_core.algorithm.config.presets import preset_name
     from rlkit_core.envs.naming.known import families
 
@@ -127,9 +137,14 @@ def configure(
         name = preset_name(type(config), env)
         of = f"tuned preset for {env}" if name not in families() else f"preset for {env}, of the family {name}"
         used = f"{of} (--no-preset leaves it out)"
+        generic = []
     else:
-        used = f"defaults; it has no preset for {env}" if preset else "defaults"
+        generic = config.apply_generic() if preset else []
+        kinds = " and ".join([one.kind for one in generic if one.kind != ANY] or [ANY])
+        used = f"generic ones for {kinds} (--no-preset leaves them out)" if generic else "defaults"
+        used += f"; it has no preset for {env}" if preset else ""
     notes.append(f"settings: {type(config).__name__}'s {used}")
+    return generic
 
 
 def stop_criteria(own: Stop | None, config: AlgorithmConfig, env: str, *, use_preset: bool, notes: list[str]) -> Stop:

@@ -83,12 +83,13 @@ def reaches(
         run = folder / re.sub(r"[^\w.-]+", "-", f"{algo}-{env}-seed{seed}")
         for within in budgets:
             cpu_seconds, in_time = _train(algo, env, seed, within, run, options)
-            lines = [json.loads(line) for line in (run / "results.jsonl").read_text().splitlines()]
+            log = run / "results.jsonl"
+            lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
             curves[str(seed)] = learning_curve(lines, sampled=sampled)
-            settings = json.loads((run / "config.json").read_text())
             if not in_time:
                 unfinished.append(f"seed {seed} at {curves[str(seed)][-1:]} of {within:,} steps; run folder {run}")
                 break
+            settings = json.loads((run / "config.json").read_text())
             level, summary = levels[within], json.loads((run / "summary.json").read_text())
             by_budget[within].append(
                 {

@@ -40,14 +40,26 @@ def test_a_missed_level_is_recorded_and_raised(tmp_path, monkeypatch):
 
 def test_a_run_that_was_interrupted_goes_on(tmp_path, monkeypatch):
     monkeypatch.setenv(learning.RUNS_VARIABLE, str(tmp_path / "runs"))
-    monkeypatch.setenv(learning.UNTIL_VARIABLE, str(time.time() + 20))
+    monkeypatch.setattr(learning, "STANDARD_ERROR", 1.0)
+    monkeypatch.setenv(learning.UNTIL_VARIABLE, str(time.time() + 45))
     with pytest.raises(pytest.fail.Exception, match="not finished in time: seed 1 at"):
         reach({1_000_000: 10.0}, tmp_path)
     [run] = (tmp_path / "runs").iterdir()
-    at = len((run / "results.jsonl").read_text().splitlines())
+    log = run / "results.jsonl"
+    at = len(log.read_text().splitlines()) if log.exists() else 0
     monkeypatch.delenv(learning.UNTIL_VARIABLE)
     record = json.loads((run / "run.json").read_text())  # a shorter budget, for the test's sake
     (run / "run.json").write_text(json.dumps({**record, "stop": {**record["stop"], "steps": (at + 1) * 1024}}))
     result = reach({(at + 1) * 1024: 10.0}, tmp_path)
     assert result["levels"][0]["seeds"][0]["steps"] == (at + 1) * 1024
     assert result["levels"][0]["seeds"][0]["cpu_seconds"] is None
+
+
+def test_a_run_that_has_not_begun_in_time_begins_anew(tmp_path, monkeypatch):
+    monkeypatch.setenv(learning.RUNS_VARIABLE, str(tmp_path / "runs"))
+    monkeypatch.setattr(learning, "STANDARD_ERROR", 1.0)
+    monkeypatch.setenv(learning.UNTIL_VARIABLE, str(time.time() - 1))
+    with pytest.raises(pytest.fail.Exception, match="not finished in time"):
+        reach({1024: 10.0}, tmp_path)
+    monkeypatch.delenv(learning.UNTIL_VARIABLE)
+    assert reach({1024: 10.0}, tmp_path)["levels"][0]["seeds"][0]["steps"] == 1024

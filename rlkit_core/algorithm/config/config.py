@@ -12,6 +12,7 @@ from rlkit_core.algorithm.config import module_specs, to_json
 from rlkit_core.algorithm.config.checks import core_problems, model_config_problems, only_problems, plugin_problems
 from rlkit_core.algorithm.config.converters import EnvSpec
 from rlkit_core.algorithm.config.declared import Declaring, declared_problems
+from rlkit_core.algorithm.config.generic import GenericSettings, apply_generic
 from rlkit_core.algorithm.config.presets import apply_preset
 from rlkit_core.columns import DEFAULT_MODULE_ID
 from rlkit_core.errors import ConfigError
@@ -205,6 +206,17 @@ class AlgorithmConfig(Declaring):
         What the user has set is left alone. Returns whether there is a preset.
         """
         return apply_preset(self, env_id if env_id is not None else self.env)
+
+    def apply_generic(self) -> list[GenericSettings]:
+        """Set what the algorithm's data file holds for spaces like those of the config's env, which is made for that.
+
+        ``rlkit train`` does so where no preset serves the env. What the user has set is left alone. Returns what was
+        chosen, and why; nothing where the algorithm has no such file.
+
+        Raises:
+            ConfigError, EnvError: there is no env, or it cannot be made.
+        """
+        return apply_generic(self)
 
     def to_json(self) -> str:
         """The config as a JSON text; functions are recorded as "to be passed at load".

@@ -133,13 +133,11 @@ def modules_of(config: DerivedSettings, agents: Mapping[AgentID, SpacePair]) -> 
     return spaces_by_module(agents, lambda agent: ask(mapping, agent, AgentEpisode("", 0), acting), made_for)
 
 
+def env_space(env: object, kind: str) -> Any:
+    """The ``"observation"`` or ``"action"`` space of one env (of a vector env: its single one); None: it has none."""
+    space = getattr(env, f"single_{kind}_space", None) or getattr(env, f"{kind}_space", None)
+    return None if callable(space) else space
+
+
 def _env_spaces(env: object) -> tuple[Any, Any] | None:
-    """Spaces of one env; a vector env tells its single ones."""
-    if env is None:
-        return None
-    observation_space = getattr(env, "single_observation_space", None) or getattr(env, "observation_space", None)
-    action_space = getattr(env, "single_action_space", None) or getattr(env, "action_space", None)
-    return (
-        None if callable(observation_space) else observation_space,
-        None if callable(action_space) else action_space,
-    )
+    return None if env is None else (env_space(env, "observation"), env_space(env, "action"))

@@ -39,7 +39,7 @@ def load_presets(config_class: type) -> dict[str, Any]:
     Raises:
         ConfigError: the file is no JSON of the form above; the message names it.
     """
-    where, data = _read(config_class, PRESETS)
+    where, data = read_beside(config_class, PRESETS)
     _check(data, where)
     return {name: _completed(name, data, where) for name in data}
 
@@ -54,10 +54,35 @@ def load_reached(config_class: type) -> dict[str, Any]:
     Raises:
         ConfigError: the file is no JSON object.
     """
-    where, data = _read(config_class, REACHED)
+    where, data = read_beside(config_class, REACHED, of=PRESETS)
     if not isinstance(data, dict):
         raise ConfigError(f"{where}: expected {{preset: what it reached}}, got {type(data).__name__}")
     return data
+
+
+def read_beside(config_class: type, name: str, *, of: str | None = None) -> tuple[str, Any]:
+    """A data file beside a config class, or beside its nearest base that has one: where it is, and its JSON.
+
+    Args:
+        config_class: the algorithm's.
+        name: of the file.
+        of: another file's name; the one beside that is meant, if there is one.
+
+    Returns:
+        An empty dict as JSON where there is no such file.
+
+    Raises:
+        ConfigError: the file is no JSON; the message names it.
+    """
+    packages = [resources.files(package) for package in map(_package_of, config_class.__mro__) if package is not None]
+    package = next((one for one in packages if one.joinpath(of or name).is_file()), None)
+    file = None if package is None else package.joinpath(name)
+    if file is None or not file.is_file():
+        return name, {}
+    try:
+        return str(file), json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{file}: not JSON ({error})") from error
 
 
 def preset_name(config_class: type, env: object) -> str | None:
@@ -98,29 +123,32 @@ def apply_preset(config: CoreSettings, env_id: object) -> bool:
     preset = preset_for(type(config), env_id)
     if preset is None:
         return False
-    by_user = config.set_by_user()
-    for section, settings in preset.items():
-        if section == "stop":
-            continue
-        free = {name: value for name, value in settings.items() if name not in by_user}
-        if "model_config" in settings and "model_config" in by_user:
-            free["model_config"] = {**settings["model_config"], **config.stored("model_config")}
-        config.change(free, section=section)
-    config.count_as_set(by_user)
+    fill_in(config, {section: settings for section, settings in preset.items() if section != "stop"})
     return True
 
 
-def _read(config_class: type, name: str) -> tuple[str, Any]:
-    """A data file beside the presets of a config class, or of its nearest base that has some: where it is, its JSON."""
-    packages = [resources.files(package) for package in map(_package_of, config_class.__mro__) if package is not None]
-    package = next((one for one in packages if one.joinpath(PRESETS).is_file()), None)
-    file = None if package is None else package.joinpath(name)
-    if file is None or not file.is_file():
-        return name, {}
-    try:
-        return str(file), json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(f"{file}: not JSON ({error})") from error
+def fill_in(config: CoreSettings, sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Set what the user has not set; it does not count as set by the user.
+
+    Args:
+        config: what is filled in.
+        sections: ``{section: {setting: value}}``; ``model_config`` is merged key by key, the user's keys winning.
+
+    Returns:
+        What was filled in, ``{setting: value}``, that of the model config as ``model_config.KEY``.
+    """
+    by_user = config.set_by_user()
+    of_model = config.stored("model_config") if "model_config" in by_user else {}
+    filled: dict[str, Any] = {}
+    for section, settings in sections.items():
+        free = {name: value for name, value in settings.items() if name not in by_user}
+        filled |= {name: value for name, value in free.items() if name != "model_config"}
+        if "model_config" in settings:
+            free["model_config"] = {**settings["model_config"], **of_model}
+            filled |= {f"model_config.{k}": v for k, v in settings["model_config"].items() if k not in of_model}
+        config.change(free, section=section)
+    config.count_as_set(by_user)
+    return filled
 
 
 def _package_of(owner: type) -> str | None:
