@@ -233,7 +233,7 @@ class Distribution(ABC):
         return torch.where(legal, logits, torch.finfo(logits.dtype).min)
 
 
-def joined_mask(mask: Any) -> torch.Tensor:
+def joined_mask(mask: object) -> torch.Tensor:
     """A mask with one entry for each logit, ``(..., n)``, from that or from a tuple of masks of several choices.
 
     Raises:

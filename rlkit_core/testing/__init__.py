@@ -18,6 +18,7 @@ _HOMES = {
     "MultiAgentEnv": "rlkit_core.envs.multi_agent.dict_env",
     "RandomEnv": "rlkit_core.testing.random_env",
     "StatelessCartPole": "rlkit_core.testing.stateless_cartpole",
+    "check_env": "rlkit_core.envs.trial.check_env",
     "make_multi_agent": "rlkit_core.envs.multi_agent.copies",
 }
 
@@ -26,6 +27,7 @@ __all__ = sorted(_HOMES)
 if TYPE_CHECKING:
     from rlkit_core.envs.multi_agent.copies import make_multi_agent as make_multi_agent
     from rlkit_core.envs.multi_agent.dict_env import MultiAgentEnv as MultiAgentEnv
+    from rlkit_core.envs.trial.check_env import check_env as check_env
     from rlkit_core.testing.bc_algorithm import BC as BC
     from rlkit_core.testing.bc_algorithm import BCConfigTest as BCConfigTest
     from rlkit_core.testing.bc_algorithm import BCTorchLearner as BCTorchLearner
