@@ -79,7 +79,7 @@ train: $(VENV)/.installed  ## train PPO on CartPole-v1 until it is solved
 test: $(VENV)/.installed  ## the default tests
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
-test-slow: $(VENV)/.installed  ## the tests marked slow
+test-slow: $(VENV)/.learn-installed  ## the tests marked slow, with the envs of the extras
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
 learn: $(VENV)/.learn-installed  ## the tests that train to a published level (minutes)
