@@ -42,7 +42,8 @@ def explain_run(config: AlgorithmConfig) -> Explained:
     from rlkit_core.algorithm.config.module_spaces import agent_spaces
     from rlkit_core.algorithm.config.used import used_by_config
     from rlkit_core.envs.gym_vectors.make import make_example
-    from rlkit_core.envs.resume.promise import not_exact_by_config, not_exact_by_env
+    from rlkit_core.envs.gym_vectors.own import takes_own_vectors
+    from rlkit_core.envs.resume.promise import OWN_VECTOR, not_exact_by_config, not_exact_by_env
     from rlkit_core.envs.wrapping.entries import described
 
     if config.env is None:
@@ -51,6 +52,9 @@ def explain_run(config: AlgorithmConfig) -> Explained:
     with contextlib.closing(make_example(config.env, config.env_config, mode, config.wrappers)) as env:
         not_exact = not_exact_by_config(config)
         not_exact += [reason for reason in not_exact_by_env(env) if not any(reason in said for said in not_exact)]
+        auto = config.gym_env_vectorize_mode == "auto" and not config.wrappers
+        if auto and takes_own_vectors(config.env, config.num_envs_per_env_runner):
+            not_exact.append(f"env_runners(num_envs_per_env_runner={config.num_envs_per_env_runner}): {OWN_VECTOR}")
         agents = list(agent_spaces(env, instead=(config.observation_space, config.action_space)))
         check_agents(config, agents)
         multi = config.get_multi_rl_module_spec(env=env).build()

@@ -142,7 +142,10 @@ def _make_registered(
         if with_agents is None:
             raise told(f"env {env_id!r} could not be made with env_config={settings!r}: {error}", error) from error
         return with_agents
-    if kind_of(env.unwrapped) == "single":
+    kind = kind_of(env.unwrapped)
+    if kind == "vector":  # a simulator that is a gymnasium.Env by name; wrappers of single envs are nothing for it
+        return env.unwrapped
+    if kind == "single":
         return env
     env.close()
     return make_with_agents(env_id, {**place, **settings}) or env

@@ -33,6 +33,9 @@ from rlkit_core.seeding import SeedTree, TorchRNG
 
 _log = logging.getLogger("rlkit_core.envs")
 
+SAID_ONE_BY_ONE = 16
+"""Envs up to which each is told of that begins anew; of more, all at once where the reason is the same."""
+
 
 class RunnerSettings(ModuleConfig, Protocol):
     """Settings of the environment and of how experience is collected, as ``AlgorithmConfig`` declares them."""
@@ -310,7 +313,7 @@ class Runner(abc.ABC):
             self.reset_envs()
             return
         self.stats.set_open(state["stats"], np.array([problem is not None for problem in problems]))
-        alike = len(problems) > 1 and len(set(problems)) == 1
+        alike = len(problems) > SAID_ONE_BY_ONE and len(set(problems)) == 1
         for n, problem in enumerate(problems[:1] if alike else problems):
             if problem is not None:
                 who = f"each env of runner {self.worker_index}" if alike else self._name_of(n)

@@ -105,7 +105,7 @@ def test_learning_equals_that_from_a_vector_env_of_numpy():
 
 
 def test_it_evaluates_saves_and_goes_on(tmp_path, caplog):
-    config = config_for(TensorCounting, envs=4)
+    config = config_for(TensorCounting, envs=20)
     with config.build_algo() as algo:
         algo.train()
         played = algo.evaluate()["env_runners"]
@@ -118,7 +118,6 @@ def test_it_evaluates_saves_and_goes_on(tmp_path, caplog):
         again.restore_from_path(path)
         caplog.clear()
         again.train()
-        assert again.metrics is not None if hasattr(again, "metrics") else True
         said = [one for one in caplog.records if "fresh episode" in one.getMessage()]
         assert len(said) == 1  # not one for each env
         assert before.keys() == again.learner_group.get_weights().state["default_policy"].keys()
@@ -304,3 +303,37 @@ def test_actions_are_translated_as_those_of_numpy(space, normalize, clip):
     given = tensors(actions)
     theirs = Distribution.to_env(given, space, normalize=normalize, clip=clip)
     check(theirs, Distribution.to_env(actions, space, normalize=normalize, clip=clip), given)
+
+
+def test_one_that_does_not_reset_by_itself_is_told_of(caplog):
+    class Endless(TensorCounting):
+        def _begin(self, where):
+            if (self.episode < 0).all():  # at the first reset only
+                super()._begin(where)
+
+        def step(self, actions):
+            observations, rewards, _, _, infos = super().step(actions)
+            late = self.t >= 5
+            return observations, rewards, torch.zeros_like(late), late, infos
+
+    for env, count in ((TensorCounting, 0), (Endless, 1)):
+        caplog.clear()
+        runner = runner_of(env)
+        with caplog.at_level(logging.WARNING):
+            for _ in range(2):
+                runner.sample(num_timesteps=ENVS * 40)
+        assert len([one for one in caplog.records if "seems not to reset" in one.getMessage()]) == count
+
+
+def test_a_simulator_that_gymnasium_knows():
+    class Named(TensorCounting, gym.Env):
+        metadata = {}
+        observation_space, action_space = TensorCounting(1).single_observation_space, Counting.action_space
+
+    gym.register("Sim-v0", entry_point=Named)
+    try:
+        runner = runner_of("Sim-v0", envs=5)
+        assert isinstance(runner.env, TensorVectorEnv)
+        assert runner.sample(num_timesteps=20)["default_policy"].num_envs == 5
+    finally:
+        del gym.registry["Sim-v0"]

@@ -11,10 +11,12 @@ import torch
 from counting_vectors import COUNTED, ENVS, Counting, CountingVector, config_for, experience, runner_of, sampled
 from gymnasium.vector import AutoresetMode
 
+from rlkit_core.cli.explained import explain_run
 from rlkit_core.data import gae
 from rlkit_core.envs import as_vector_env, make_env, register_env
 from rlkit_core.envs.gym_vectors.classes import GymVectorEnv
 from rlkit_core.envs.gym_vectors.own import MANY
+from rlkit_core.envs.runner_actors import make_runner
 from rlkit_core.envs.vector import InlineVectorEnv
 from rlkit_core.errors import ConfigError, EnvError
 
@@ -223,6 +225,18 @@ def test_gymnasiums_modes_are_for_single_envs():
     for mode in ("vector_entry_point", "envpool"):
         with pytest.raises(ConfigError, match="id"):
             runner_of(CountingVector, mode=mode)
+
+
+def test_explain_says_that_auto_begins_anew():
+    for envs, reasons in ((MANY, 1), (2, 0)):
+        assert len(explain_run(config_for("CartPole-v1", envs=envs))["not_exact"]) == reasons
+
+
+def test_wrappers_of_vector_envs_go_round_them():
+    config = config_for(CountingVector).environment(wrappers=["gymnasium.wrappers.vector:ClipReward"])
+    made = config.environment(wrappers=[{"name": "gymnasium.wrappers.vector:ClipReward", "max_reward": 1.0}])
+    rollout = make_runner(made, worker_index=0).sample(num_timesteps=60)["default_policy"]
+    assert rollout["rewards"].max() == 1.0
 
 
 def test_what_is_no_vector_env():

@@ -23,6 +23,8 @@ from rlkit_core.spaces import map_space
 _log = logging.getLogger("rlkit_core.envs")
 
 AutoresetMode = gym.vector.AutoresetMode
+FINALS = ("final_obs", "final_observation")
+"""Where infos have what episodes showed last; the second was gymnasium's name before 1.0."""
 
 
 def step_together(
@@ -178,10 +180,9 @@ class GymVectorEnv(SomebodyElses):
             for n in np.flatnonzero(truncateds_out | terminateds_out):
                 self.ended_infos.append(metrics_in_rows(infos, self.info_metrics, int(n), f"env {n} of {self.envs}"))
         if not self.same_step_reset:
-            if "final_obs" in infos:
-                raise self._wrong(
-                    "step()", "no infos['final_obs'], as its autoreset_mode is NEXT_STEP", infos["final_obs"]
-                )
+            told = [name for name in FINALS if name in infos]
+            if told:
+                raise self._wrong("step()", f"no infos[{told[0]!r}], as its autoreset_mode is NEXT_STEP", infos)
             return []
         cut = np.flatnonzero(truncateds_out & ~terminateds_out).tolist()
         if self._by_mask:
@@ -211,11 +212,11 @@ class GymVectorEnv(SomebodyElses):
         return infos
 
     def _final(self, infos: Mapping[str, Any], n: int) -> Any:
-        """The last observation of an episode, a copy of row n of gymnasium's ``infos["final_obs"]``.
+        """The last observation of an episode, a copy of row n of :data:`FINALS` in infos.
 
         That is an object array of observations, or arrays nested as the space.
         """
-        final = infos.get("final_obs")
+        final = next((infos[name] for name in FINALS if name in infos), None)
         if isinstance(final, np.ndarray) and final.dtype == object:
             final = final[n]
         elif final is not None:

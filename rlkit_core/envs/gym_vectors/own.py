@@ -57,6 +57,11 @@ def has_own_vectors(env: object) -> bool:
         return False
 
 
+def takes_own_vectors(env: object, num_envs: int) -> bool:
+    """Whether the own vector implementation of an env is tried where nothing else is asked for."""
+    return num_envs >= MANY and has_own_vectors(env)
+
+
 def own_vectors_if_like(
     env: object, env_config: Mapping[str, Any], num_envs: int, info_metrics: Sequence[str], example: object
 ) -> GymVectorEnv | None:
@@ -64,7 +69,7 @@ def own_vectors_if_like(
 
     That it was taken is said once for each id.
     """
-    if num_envs < MANY or not has_own_vectors(env):
+    if not takes_own_vectors(env, num_envs):
         return None
     try:
         made = own_vectors(env, env_config, num_envs, info_metrics)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from rlkit_core.data.nested import Nested
@@ -18,6 +20,11 @@ from rlkit_core.envs.rollout_buffers import RolloutBuffers
 from rlkit_core.rl_module.acting import ActionSampler
 from rlkit_core.rl_module.forwards import RowPolicy
 
+_log = logging.getLogger("rlkit_core.envs")
+
+IN_A_ROW = 8
+"""Steps at each of which an env ends an episode, behind some where it did not, that look as if it was not reset."""
+
 
 class TensorLoop(ActingLoop):
     """As :class:`ActingLoop`; observations, actions and all that modules return stay tensors, on the envs' device.
@@ -26,6 +33,7 @@ class TensorLoop(ActingLoop):
     """
 
     env: TensorVectorEnv
+    _said = False
 
     def new_buffers(self, num_steps: int) -> TensorBuffers:
         """See :meth:`ActingLoop.new_buffers`."""
@@ -45,7 +53,25 @@ class TensorLoop(ActingLoop):
         self.env.finals.clear()
         finals = super().run(buffers, policy, after)
         buffers.fetch(self.env.finals, same_step=self.env.same_step_reset)
+        self._look_for_resets(buffers)
         return finals + buffers.bad_finals()  # which are told of where those of other envs are
+
+    def _look_for_resets(self, buffers: TensorBuffers) -> None:
+        """Say so, once, where an env ends an episode at every step: many simulators have to be asked to reset."""
+        over = buffers.terminateds | buffers.truncateds
+        if self._said or len(over) <= IN_A_ROW or not over.any():
+            return
+        runs = np.lib.stride_tricks.sliding_window_view(over, IN_A_ROW, 0).all(-1)[1:]
+        stuck = np.flatnonzero((runs & ~over[:-IN_A_ROW]).any(0))
+        if len(stuck):
+            self._said = True
+            _log.warning(
+                "env %d of vector env %s went on for a while, and then ended %d episodes in as many steps: it seems "
+                "not to reset by itself; wrap the simulator in what does that",
+                stuck[0],
+                self.env.envs,
+                IN_A_ROW,
+            )
 
     def final_rows(self, steps: Steps) -> tuple[Nested, Tensor] | None:
         """See :meth:`ActingLoop.final_rows`."""

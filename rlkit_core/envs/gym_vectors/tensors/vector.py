@@ -15,15 +15,13 @@ from rlkit_core.data.nested import Nested, has_array, index_rows, leaves, map_le
 from rlkit_core.envs.events import metrics_in_rows
 from rlkit_core.envs.faults.fault import Fault
 from rlkit_core.envs.gym_vectors.batches import check_flags, check_observations, check_rewards
-from rlkit_core.envs.gym_vectors.classes import AutoresetMode, SomebodyElses
+from rlkit_core.envs.gym_vectors.classes import FINALS, AutoresetMode, SomebodyElses
 from rlkit_core.envs.gym_vectors.tensors.buffers import Cut, numpy_of
 from rlkit_core.errors import EnvError
 from rlkit_core.spaces import describe, flat_leaves, map_space
 
 _log = logging.getLogger("rlkit_core.envs")
 
-FINALS = ("final_obs", "final_observation")
-"""Where infos have what episodes showed last."""
 TIME_OUTS = ("time_outs", "TimeLimit.truncated")
 """Where infos say that an episode's end was a truncation, for envs whose step gives one flag."""
 
