@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 from collections.abc import Iterator
@@ -148,4 +149,10 @@ def test_every_preset_of_an_installed_algorithm_is_one_that_it_takes(algo: str) 
         for section, settings in preset.items():
             if section != "stop":
                 config.change(settings, section=section)
+        if any(importlib.util.find_spec(name.partition(".")[0]) is None for name in names_of(config.wrappers)):
+            config.environment(wrappers=[])  # of an extra that is not installed
         config.validate()
+
+
+def names_of(wrappers: list[dict[str, Any]]) -> list[str]:
+    return [entry["name"].partition(":")[0] for entry in wrappers if "name" in entry]

@@ -52,6 +52,14 @@ def package_of(env_id: str) -> Package | None:
     return next(found, None)
 
 
+def how_to_install(module: str) -> str:
+    """What to do about a module that is not there, as a sentence's end: ``"install its package"``, or which that is."""
+    top = module.partition(".")[0]
+    found = (one for one in known_packages() if one.module.partition(".")[0] == top)
+    package = next(found, None)
+    return "install its package" if package is None else f"python -m pip install '{package.install}'"
+
+
 def families() -> tuple[str, ...]:
     """Names of the families that presets may be for."""
     return tuple(_data()["families"])

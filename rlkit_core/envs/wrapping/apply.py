@@ -11,6 +11,7 @@ import gymnasium as gym
 from rlkit_core.checkpoint import PassAtLoad
 from rlkit_core.checkpoint.trust import belongs_to_plugin, is_imported
 from rlkit_core.envs.faults.own_type import told
+from rlkit_core.envs.naming.known import how_to_install
 from rlkit_core.envs.wrapping.counted import Below, Counted
 from rlkit_core.envs.wrapping.entries import (
     Entries,
@@ -119,9 +120,9 @@ def _in_module(name: str, module_name: str, path: str) -> Make:
         module = import_by_name(module_name)
     except ModuleNotFoundError as error:
         missing = error.name or module_name
-        hint = did_you_mean(str(name), names_in_bundles(), cutoff=0.8)
+        hint = did_you_mean(str(name), [one for one in names_in_bundles() if one != name], cutoff=0.8)
         raise ConfigError(
-            f"wrapper {str(name)!r}: there is no module {missing!r}; install its package.{hint}"
+            f"wrapper {str(name)!r}: there is no module {missing!r}; {how_to_install(missing)}.{hint}"
         ) from error
     except RLKitError:
         raise
