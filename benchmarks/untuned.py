@@ -23,12 +23,12 @@ import click
 from side_by_side import ROOT, describe_machine
 
 ENVS = {
-    "InvertedDoublePendulum-v5": 50_000,
-    "Reacher-v5": 50_000,
-    "Pusher-v5": 50_000,
+    "InvertedPendulum-v5": 30_000,
+    "InvertedDoublePendulum-v5": 30_000,
+    "Reacher-v5": 30_000,
+    "Pusher-v5": 30_000,
     "FrozenLake-v1": 50_000,
-    "Taxi-v4": 50_000,
-    "Catch": 20_000,  # pictures; peers/_catch.py
+    "Catch": 10_000,  # pictures; peers/_catch.py
 }
 PEERS = ROOT / "benchmarks" / "peers"
 

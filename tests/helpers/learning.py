@@ -193,22 +193,25 @@ def _train(algo: str, env: str, seed: int, within: int, run: Path, options: Sequ
         command = ["train", algo, env, "--seed", str(seed), "--run-dir", str(run), "--stop-return", "1e9"]
         command += ["--stop-steps", str(within), "--evaluate", "2", *options]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    until = os.environ.get(UNTIL_VARIABLE)
-    in_time = _interruptible([*command, "--no-plot", "--quiet"], None if until is None else float(until) - time.time())
+    in_time = _interruptible([*command, "--no-plot", "--quiet"])
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return (round(used, 1) if command[0] == "train" else None), in_time
 
 
-def _interruptible(arguments: Sequence[str], seconds: float | None) -> bool:
-    """Run the command, interrupt it (as Ctrl-C does) after so many seconds; whether it came to its end."""
+def _interruptible(arguments: Sequence[str]) -> bool:
+    """Run the command, interrupt it (as Ctrl-C does) when it is time; whether it came to its end."""
     process = subprocess.Popen(_command(arguments), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    said = None
     try:
-        _, said = process.communicate(timeout=None if seconds is None else max(seconds, 1.0))
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGINT)
-        process.communicate()
-        return False
+        while said is None:
+            try:
+                _, said = process.communicate(timeout=1.0)
+            except subprocess.TimeoutExpired:
+                if time.time() > float(os.environ.get(UNTIL_VARIABLE, "inf")):
+                    process.send_signal(signal.SIGINT)
+                    process.communicate()
+                    return False
     finally:
         process.kill()
     assert process.returncode == 0, f"rlkit {' '.join(arguments)} failed:\n{said[-3000:]}"

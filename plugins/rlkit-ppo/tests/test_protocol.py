@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 
 import learning
@@ -41,12 +42,19 @@ def test_a_missed_level_is_recorded_and_raised(tmp_path, monkeypatch):
 def test_a_run_that_was_interrupted_goes_on(tmp_path, monkeypatch):
     monkeypatch.setenv(learning.RUNS_VARIABLE, str(tmp_path / "runs"))
     monkeypatch.setattr(learning, "STANDARD_ERROR", 1.0)
-    monkeypatch.setenv(learning.UNTIL_VARIABLE, str(time.time() + 45))
+    log = tmp_path / "runs" / "ppo-CartPole-v1-seed1" / "results.jsonl"
+
+    def interrupt():
+        while not log.exists() or len(log.read_text().splitlines()) < 2:
+            time.sleep(0.1)
+        monkeypatch.setenv(learning.UNTIL_VARIABLE, str(time.time()))
+
+    threading.Thread(target=interrupt, daemon=True).start()
     with pytest.raises(pytest.fail.Exception, match="not finished in time: seed 1 at"):
         reach({1_000_000: 10.0}, tmp_path)
-    [run] = (tmp_path / "runs").iterdir()
-    log = run / "results.jsonl"
-    at = len(log.read_text().splitlines()) if log.exists() else 0
+    run = log.parent
+    at = len(log.read_text().splitlines())
+    assert at >= 2
     monkeypatch.delenv(learning.UNTIL_VARIABLE)
     record = json.loads((run / "run.json").read_text())  # a shorter budget, for the test's sake
     (run / "run.json").write_text(json.dumps({**record, "stop": {**record["stop"], "steps": (at + 1) * 1024}}))
