@@ -61,7 +61,8 @@ class TensorLoop(ActingLoop):
         over = buffers.terminateds | buffers.truncateds
         if self._said or len(over) <= IN_A_ROW or not over.any():
             return
-        runs = np.lib.stride_tricks.sliding_window_view(over, IN_A_ROW, 0).all(-1)[1:]
+        windows = np.lib.stride_tricks.sliding_window_view(over, IN_A_ROW, 0)
+        runs = np.logical_and.reduce(windows, -1)[1:]
         stuck = np.flatnonzero((runs & ~over[:-IN_A_ROW]).any(0))
         if len(stuck):
             self._said = True
