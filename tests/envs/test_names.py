@@ -106,6 +106,7 @@ def test_a_module_that_is_not_parallel_after_all(own):
         ("nowhere/spread_v3", "no env 'nowhere/spread_v3' is registered"),
         ("nowhere:spread_v3", "no env 'nowhere:spread_v3' is registered.* There is no module 'nowhere': install it"),
         ("own_envs:absent", "no env 'own_envs:absent' is registered"),
+        ("subprocess:run", "'subprocess:run': nothing in Python's standard library makes an env"),
         ("own_envs:number", "no env 'own_envs:number' is registered"),
         ("broken_envs:pole", "'broken_envs' needs 'no_such_package', which is not installed"),
         ("raising_envs:pole", "importing env module 'raising_envs' raised ZeroDivisionError"),

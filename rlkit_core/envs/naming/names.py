@@ -115,7 +115,13 @@ def make_with_agents(env_id: str, settings: Mapping[str, Any]) -> gym.Env[Any, A
 
 
 def _attribute_of(module_name: str, path: str) -> Creator | None:
-    """A class or function in a module, or a module that makes envs; None where gymnasium should have its say."""
+    """A class or function in a module, or a module that makes envs; None where gymnasium should have its say.
+
+    Raises:
+        EnvError: the module is Python's own: a name may come from a checkpoint, and ``subprocess:run`` makes no env.
+    """
+    if module_name.partition(".")[0] in sys.stdlib_module_names - {"__main__"}:
+        raise EnvError(f"env '{module_name}:{path}': nothing in Python's standard library makes an env")
     module = import_if_there(module_name)
     if module is None or path in gym.registry:
         return None
