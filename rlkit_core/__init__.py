@@ -38,6 +38,7 @@ _LAZY = {
     "TorchRLModule": "rlkit_core.rl_module",
     "get_algorithm_config": "rlkit_core.algorithm",
     "hookimpl": "rlkit_core.plugins.hookspecs",
+    "load_policy": "rlkit_core.run.policy.load",
 }
 
 __all__ = ["__version__", *sorted(_LAZY)]
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from rlkit_core.rl_module import RLModuleSpec as RLModuleSpec
     from rlkit_core.rl_module import TorchRLModule as TorchRLModule
     from rlkit_core.rl_module.actor_critic import ActorCriticTorchRLModule as ActorCriticTorchRLModule
+    from rlkit_core.run.policy.load import load_policy as load_policy
     from rlkit_core.run.run import Run as Run
     from rlkit_core.run.stop import Stop as Stop
 

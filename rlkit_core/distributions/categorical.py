@@ -135,6 +135,11 @@ class Categorical(Distribution):
         lowest = torch.finfo(log_p.dtype).min
         return (log_p.exp() * (log_p.clamp(min=lowest) - log_q.clamp(min=lowest))).sum(-1)
 
+    @classmethod
+    def mode_of(cls, logits: torch.Tensor) -> torch.Tensor:
+        """The most probable action."""
+        return torch.argmax(logits, -1)
+
     def to_deterministic(self) -> Deterministic:
         """Always the most probable action."""
         return Deterministic(torch.argmax(self.logits, -1), event_dims=0)

@@ -61,7 +61,7 @@ def raw_actions_to_env(actions: object, space: gym.Space[Any], *, normalize: boo
         array = array + first if first else array
         return array.astype(space.dtype, copy=False)
     if isinstance(space, spaces.Box):
-        return _box_to_env(_shaped(array, space.shape), space, normalize, clip)
+        return box_units(space, normalize=normalize, clip=clip)(array)
     if isinstance(space, spaces.MultiDiscrete):
         array = _shaped(array, space.nvec.shape)
         start = getattr(space, "start", None)
@@ -104,22 +104,32 @@ def _shaped(array: np.ndarray[Any, Any], shape: tuple[int, ...]) -> Any:
     raise ConfigError(f"actions: expected flat (..., {size}) or (..., {shape}), got shape {array.shape}")
 
 
-def _box_to_env(array: np.ndarray[Any, Any], space: spaces.Box, normalize: bool, clip: bool) -> Any:
-    low, high = space.low, space.high
-    if normalize or clip:
-        array = array.astype(np.result_type(array.dtype, np.float32), copy=False)
-    if normalize:
-        bounded = np.isfinite(low) & np.isfinite(high)
-        if bounded.any():
-            low64 = np.where(bounded, low, -1.0).astype(np.float64)
-            high64 = np.where(bounded, high, 1.0).astype(np.float64)
-            half = (high64 - low64) * 0.5
-            array = np.where(bounded, low64 + (array + 1.0) * half, array)
-    if clip:
-        array = np.clip(array, low, high)
-    if np.issubdtype(space.dtype, np.integer):
-        array = np.rint(array)
-    return array.astype(space.dtype, copy=False)
+def box_units(space: spaces.Box, *, normalize: bool = True, clip: bool = True) -> Callable[[Any], Any]:
+    """The translation of raw actions ``(*batch, n)`` of a Box to env units, with what the space says worked out."""
+    low, high, dtype, shape = space.low, space.high, space.dtype, space.shape
+    bounded = np.isfinite(low) & np.isfinite(high)
+    low64 = np.where(bounded, low, -1.0).astype(np.float64)
+    half = (np.where(bounded, high, 1.0).astype(np.float64) - low64) * 0.5
+    some, all_ = bool(normalize and bounded.any()), bool(bounded.all())
+    whole = np.issubdtype(dtype, np.integer)
+    single = np.dtype(np.float32)
+    if some:  # which makes float64 of actions; so need not be done each time
+        low, high = low.astype(np.float64), high.astype(np.float64)
+
+    def to_env(array: np.ndarray[Any, Any]) -> Any:
+        array = _shaped(array, shape)
+        if (normalize or clip) and array.dtype != single:
+            array = array.astype(np.result_type(array.dtype, single), copy=False)
+        if some:
+            scaled = low64 + (array + 1.0) * half
+            array = scaled if all_ else np.where(bounded, scaled, array)
+        if clip:
+            array = np.minimum(np.maximum(array, low), high)
+        if whole:
+            array = np.rint(array)
+        return array.astype(dtype, copy=False)
+
+    return to_env
 
 
 def in_env_units(dist_cls: Any, *, normalize: bool, clip: bool) -> Callable[[Any, Any], Any]:

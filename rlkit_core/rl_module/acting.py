@@ -70,6 +70,7 @@ class ActionSampler:
             )
         except Exception as error:  # a module that returns actions itself needs none
             self._dist_error = error
+        self._mode_of = None if explore else _quick_mode(self.dist_cls)
         self.needs_noise = self._has_noise = explore and getattr(self.dist_cls, "noise", None) is not None
         #: Where the noise of continuous actions comes from; None: each number is drawn by itself.
         self.process: NoiseProcess | None = noise_process(exploration_noise) if explore else None
@@ -170,6 +171,8 @@ class ActionSampler:
                 f"{self._where} must return 'actions', 'action_dist_inputs' or both; it returned "
                 f"{', '.join(map(repr, out)) or 'an empty dict'}"
             )
+        if self._mode_of is not None:
+            return {**out, Columns.ACTIONS: self._mode_of(inputs)}
         if self.dist_cls is None:
             raise self._dist_error or ModuleAPIError(f"{self._where} returned 'action_dist_inputs' only")
         dist = self.dist_cls.from_logits(inputs)
@@ -197,6 +200,18 @@ class ActionSampler:
             if inputs is not None:
                 out[Columns.ACTION_DIST_INPUTS] = inputs
         return out
+
+
+def _quick_mode(dist_cls: object) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    """A distribution class's own ``mode_of``, where no subclass of the one that has it draws modes in another way."""
+    if not isinstance(dist_cls, type) or not issubclass(dist_cls, Distribution):
+        return None
+    for cls in dist_cls.__mro__:
+        if "mode_of" in cls.__dict__:
+            return None if cls is Distribution else dist_cls.mode_of
+        if not {"from_logits", "to_deterministic"}.isdisjoint(cls.__dict__):
+            return None
+    return None
 
 
 def _mode(dist: Any) -> Any:

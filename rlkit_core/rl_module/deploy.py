@@ -12,6 +12,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from rlkit_core.columns import Columns
+from rlkit_core.data.one_observation import Reader, observation_reader
 from rlkit_core.errors import ConfigError
 from rlkit_core.models.base import PREV_ACTIONS, PREV_REWARDS
 from rlkit_core.models.previous import no_previous_action
@@ -63,7 +64,13 @@ class ComputeActions(_Forwards):
     def compute_single_action(
         self, obs: object, state: Mapping[str, Any] | None = None, explore: bool = False, **kwargs: object
     ) -> tuple[Any, dict[str, Any]]:
-        """As :meth:`compute_actions` of one observation, without a batch axis in what goes in and comes out."""
+        """As :meth:`compute_actions` of one observation, without a batch axis in what goes in and comes out.
+
+        Raises:
+            ConfigError: the observation is none of the module's space; the message names the leaf.
+        """
+        if not state and not kwargs and self._deployment.read_one is not None:
+            return self._deployment.act_on_one(obs, explore), {}
         if self._deployment.packer is None:
             batched = nested_map(lambda x: x[None], as_arrays(self.observation_space, obs))
         else:
@@ -168,7 +175,7 @@ class Deployment:
     def to_env(self) -> Callable[[Any], Any]:
         """The translation to env units by the module's distribution class, or, without one, by its action space."""
         from rlkit_core.distributions import Distribution
-        from rlkit_core.distributions.units import in_env_units, raw_actions_to_env
+        from rlkit_core.distributions.units import box_units, in_env_units, raw_actions_to_env
 
         module = self.module
         space = module.action_space
@@ -184,12 +191,37 @@ class Deployment:
         if standard and isinstance(space, gym.spaces.Discrete) and not space.start:
             dtype = space.dtype
             return lambda actions: actions if actions.dtype == dtype else raw_actions_to_env(actions, space)
-        to_env = in_env_units(
-            dist_cls,
-            normalize=bool(module.model_config.get("normalize_actions", True)),
-            clip=bool(module.model_config.get("clip_actions", True)),
-        )
+        normalize = bool(module.model_config.get("normalize_actions", True))
+        clip = bool(module.model_config.get("clip_actions", True))
+        to_env = in_env_units(dist_cls, normalize=normalize, clip=clip)
+        if standard and isinstance(space, gym.spaces.Box):
+            of_box = box_units(space, normalize=normalize, clip=clip)
+            return lambda actions: of_box(actions) if isinstance(actions, np.ndarray) else to_env(actions, space)
         return lambda actions: to_env(actions, space)
+
+    @functools.cached_property
+    def read_one(self) -> Reader | None:
+        """What makes tensors of one observation; None where the module reads more than that, or packs it."""
+        space = self.module.observation_space
+        if space is None or self.packer is not None or self.input_columns or self.module.is_stateful():
+            return None
+        return observation_reader(space)
+
+    def act_on_one(self, obs: object, explore: bool) -> Any:
+        """Act on one observation, where there is :attr:`read_one`; the action in env units, without a batch axis."""
+        assert self.read_one is not None
+        batch, device = {Columns.OBS: self.read_one(obs)}, self.device
+        if device is not None and device.type != "cpu":
+            batch = nested_map(lambda x: x.to(device), batch)
+        with torch.no_grad():
+            raw = self.sampler(explore)(batch)[Columns.ACTIONS]
+        return nested_map(lambda x: x[0], self.to_env(nested_map(to_numpy, raw)))
+
+    def sampler(self, explore: bool) -> ActionSampler:
+        """What turns the module's outputs into actions; made once for each way of acting."""
+        if explore not in self._samplers:
+            self._samplers[explore] = ActionSampler(self._outer, explore=explore)
+        return self._samplers[explore]
 
     def act(
         self,
@@ -226,10 +258,8 @@ class Deployment:
             if not state:
                 state = nested_map(lambda x: np.stack([to_numpy(x)] * rows), module.get_initial_state())
             batch[Columns.STATE_IN] = nested_map(lambda x: to_tensor(x, device), state)
-        if explore not in self._samplers:
-            self._samplers[explore] = ActionSampler(module, explore=explore)
         with torch.no_grad():
-            out = self._samplers[explore](batch, t=t)
+            out = self.sampler(explore)(batch, t=t)
         return out, nested_map(to_numpy, out[Columns.ACTIONS])
 
 

@@ -1,0 +1,1 @@
+"""What a run has learned, to act with."""
