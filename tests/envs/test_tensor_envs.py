@@ -88,6 +88,12 @@ def test_nothing_goes_through_numpy(monkeypatch, model):
             counts.append(len(counted.shapes))
         assert counts[0] == counts[1] == counts[2]
         assert counts[0] <= 20
+        algo.train()
+        counted = Counted(monkeypatch)
+        algo.train()
+        monkeypatch.undo()
+        assert counted.shapes.count((8, 5)) == (4 if model else 3)  # the last one: where sequences begin
+        assert all(len(shape) < 2 for shape in counted.shapes if shape != (8, 5))  # metrics of the update
 
 
 def test_learning_equals_that_from_a_vector_env_of_numpy():

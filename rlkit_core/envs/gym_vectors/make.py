@@ -134,8 +134,8 @@ def _check_unwrapped(mode: str, wrappers: Entries) -> None:
     if wrappers:
         raise ConfigError(
             f"gym_env_vectorize_mode={mode!r}: environment(wrappers=...) are put around single envs, and here somebody "
-            "else makes all of them at once; use 'auto', or leave them out: environment(wrappers=[]), --set wrappers=[] "
-            "where a preset has them"
+            "else makes all of them at once; use 'auto', or leave them out: environment(wrappers=[]), or --set "
+            "wrappers=[] where a preset has them"
         )
 
 
