@@ -189,6 +189,7 @@ class Returns:
         (lambda o, r, d, c, i: (o, r[:, None], d, c, i), r"rewards: expected shape \(3,\)"),
         (lambda o, r, d, c, i: (o, r, d.float(), c, i), "terminations: expected .*bool.*float32"),
         (lambda o, r, d, c, i: ({"policy": o}, r, d, c, i), r"a dict with \['policy'\].*observation_key"),
+        (lambda o, r, d, c, i: (o, r, d, c, {"final_obs": o[:, :1]}), r"final_obs.*expected shape \(3, 2\)"),
         (lambda o, r, d, c, i: (o, r), "expected .observations, rewards.*got a tuple of 2"),
         (lambda o, r, d, c, i: 1 / 0, "raised ZeroDivisionError at a step"),
     ],

@@ -198,6 +198,19 @@ def test_a_vector_env_that_resets_otherwise_than_it_says():
         runner_of(Wrong, autoreset=AutoresetMode.NEXT_STEP).sample(num_timesteps=60)
 
 
+def test_what_episodes_showed_last_is_looked_at():
+    class Wrong(CountingVector):
+        def step(self, actions):
+            *given, infos = super().step(actions)
+            if "final_obs" in infos:
+                infos["final_obs"] = infos["final_obs"][:, :1]
+            return *given, infos
+
+    runner = runner_of(Wrong, autoreset=AutoresetMode.SAME_STEP, finals="arrays")
+    with pytest.raises(EnvError, match=r"infos\['final_obs'\] of env 0 .*shape \(1,\)"):
+        runner.sample(num_timesteps=60)
+
+
 def test_a_vector_env_of_a_fixed_size():
     with pytest.raises(EnvError, match=r"vector env of 4 envs, and 3 .*num_envs_per_env_runner=4"):
         runner_of(lambda: CountingVector(4))

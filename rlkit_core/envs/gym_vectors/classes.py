@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 
 from rlkit_core.data.nested import own_copy
+from rlkit_core.envs.checks.misfits import misfit
 from rlkit_core.envs.events import metrics_in_rows
 from rlkit_core.envs.faults.fault import Fault
 from rlkit_core.envs.faults.own_type import told
@@ -125,6 +126,7 @@ class GymVectorEnv(SomebodyElses):
         self._seeds: Sequence[int | None] = []
         self._one_seed = False  # it takes one for all of them
         self._step = self._checked_step
+        self._looked_at_final = False
 
     # -- resets ---------------------------------------------------------------------------------------------------
 
@@ -223,6 +225,11 @@ class GymVectorEnv(SomebodyElses):
             final = map_space(lambda leaf, rows: rows[n], self.observation_space, final)
         if final is None:
             raise self._wrong("step()", f"infos['final_obs'] with what env {n} showed last, as it was truncated", infos)
+        if not self._looked_at_final:
+            problem = misfit(self.observation_space, final)
+            if problem is not None:
+                raise EnvError(f"vector env {self.envs}: infos['final_obs'] of env {n} {problem}")
+            self._looked_at_final = True
         return own_copy(self.observation_space, final)
 
     def _reset_by_mask(self, dones: np.ndarray[Any, Any], cut: list[int], obs_out: Rows) -> list[tuple[int, Any]]:

@@ -85,7 +85,7 @@ class TensorVectorEnv(SomebodyElses):
         parameters = inspect.signature(envs.reset).parameters.values()
         self._seeded = any(p.name == "seed" or p.kind is p.VAR_KEYWORD for p in parameters)
         self._seed: int | None = None
-        self._looked_at = self._said = False
+        self._looked_at = self._looked_at_final = self._said = False
 
     # -- resets ---------------------------------------------------------------------------------------------------
 
@@ -166,6 +166,10 @@ class TensorVectorEnv(SomebodyElses):
                 )
             return None
         final = self._of_space(final, "infos['final_obs']")
+        if not self._looked_at_final:
+            who = f"vector env {self.envs}: infos['final_obs']"
+            check_observations(self.observation_space, self.num_envs, final, who)
+            self._looked_at_final = True
         envs = cut.nonzero().squeeze(-1)
         return (envs, index_rows(final, envs)) if len(envs) else None
 
