@@ -213,6 +213,8 @@ def action_splitter(space: gym.Space[Any]) -> Callable[[Any], Sequence[Any]]:
 
 def own_actions(actions: Nested) -> Nested:
     """Actions, of one env or several, that share no memory with ``actions``."""
+    if isinstance(actions, np.ndarray):
+        return actions.copy()
 
     def own(leaf: object) -> object:
         if isinstance(leaf, np.ndarray):

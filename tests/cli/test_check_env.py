@@ -42,7 +42,7 @@ def test_an_env_in_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = run("./my_broken_env.py:Env", "--steps", "40")
     assert result.exit_code == 0, result.output
-    assert "warning: no episode ended in 40 steps, and there is no time limit\n    fix: " in result.stdout
+    assert "warning: no episode ended in 40 steps, and no time limit is known\n    fix: " in result.stdout
     assert "noise" not in result.stdout
     wrap = json.dumps({"name": "gymnasium.wrappers:TimeLimit", "max_episode_steps": 5})
     report = json.loads(run("my_broken_env:Env", "--wrap", wrap, "--steps", "40", "--json").stdout)

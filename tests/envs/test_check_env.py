@@ -252,7 +252,7 @@ BROKEN = [
     (LeftOver, "randomness", "warning", "left over from the episodes before|let reset() put back"),
     (OfTheClass, "shared state", "error", "another one is stepped beside it|keep state in self"),
     (SameEpisode, "resets", "warning", "the same episode each time"),
-    (Endless, "time limit", "warning", "no episode ended in 90 steps|TimeLimit(env, 1000)"),
+    (Endless, "time limit", "warning", "no episode ended in 90 steps, and no time limit is known|TimeLimit(env, 1000)"),
     (NoLimit, "time limit", "note", "there is no time limit"),
     (LimitTerminates, "truncation", "warning", "terminated after 20 steps|truncated=True"),
     (NoReward, "rewards", "warning", "every reward was 0 in 90 steps"),

@@ -43,7 +43,7 @@ def _of_ends(trace: Trace, env: gym.Env[Any, Any]) -> Iterator[Finding]:
     fix = "gymnasium.wrappers.TimeLimit(env, 1000), or register(..., max_episode_steps=1000)"
     if time_limit(env) is None and not trace.truncated:
         if not trace.lengths:
-            what = f"no episode ended in {len(trace.rewards)} steps, and there is no time limit"
+            what = f"no episode ended in {len(trace.rewards)} steps, and no time limit is known"
             yield Finding("time limit", "warning", what, fix)
         else:
             what = "there is no time limit: an episode lasts as long as the policy keeps it from ending"
