@@ -120,22 +120,7 @@ def _make_registered(
     except gym.error.DependencyNotInstalled as error:
         raise EnvError(f"env {env_id!r} needs a package that is not installed: {error}") from error
     except (gym.error.UnregisteredEnv, gym.error.Error, ModuleNotFoundError) as error:
-        to_install = missing_package(env_id)
-        if to_install is not None:
-            also = f" (or 'rlkit-core[{to_install.extra}]')" if to_install.extra else ""
-            raise EnvError(
-                f"env {env_id!r} comes from {to_install.module}, which is not installed: "
-                f"python -m pip install '{to_install.install}'{also}"
-            ) from error
-        name = env_id.rpartition("/")[2] or env_id
-        known = {spec_id.rpartition("/")[2]: spec_id for spec_id in gym.registry}
-        hint = did_you_mean(env_id, gym.registry) or did_you_mean(name, known)
-        module, colon, attribute = env_id.rpartition(":")
-        if colon and import_if_there(module) is None:
-            hint = (
-                f" There is no module {module!r}: install it, or name its file to a command, ./{module}.py:{attribute}."
-            )
-        raise EnvError(f"no env {env_id!r} is registered with gymnasium.{hint} ({error})") from error
+        raise EnvError(_not_made(env_id, error)) from error
     except Exception as error:
         # A TypeError is also what gymnasium says of an env that is none of its own kind.
         with_agents = make_with_agents(env_id, {**place, **settings}) if isinstance(error, TypeError) else None
@@ -149,6 +134,32 @@ def _make_registered(
         return env
     env.close()
     return make_with_agents(env_id, {**place, **settings}) or env
+
+
+def _not_made(env_id: str, error: Exception) -> str:
+    """Why gymnasium has no env of a name, and what to do about it."""
+    module, colon, name = env_id.rpartition(":")
+    spec, to_install = gym.registry.get(name), missing_package(env_id)
+    if spec is not None and isinstance(error, ModuleNotFoundError):
+        return f"env {env_id!r} needs {error.name!r}, which is not installed"
+    if spec is not None and spec.entry_point is None:
+        mode = "env_runners(gym_env_vectorize_mode='vector_entry_point')"
+        return f"env {env_id!r} can only step several at once (it is registered as a vector env): {mode}"
+    if to_install is not None:
+        also = f" (or 'rlkit-core[{to_install.extra}]')" if to_install.extra else ""
+        return (
+            f"env {env_id!r} comes from {to_install.module}, which is not installed: "
+            f"python -m pip install '{to_install.install}'{also}"
+        )
+    known = {one.rpartition("/")[2]: one for one in gym.registry}
+    lower = {one.lower(): one for one in gym.registry}
+    hint = did_you_mean(env_id, gym.registry) or did_you_mean(name.rpartition("/")[2] or env_id, known)
+    if name.lower() in lower:
+        hint = f" Did you mean {lower[name.lower()]!r}?"
+    if colon and import_if_there(module) is None:
+        file = f"./{module.replace('.', '/')}.py:{name}"
+        hint = f" There is no module {module!r}: install it, or name its file to a command, as ENV or --env {file}."
+    return f"no env {env_id!r} is registered with gymnasium.{hint} ({error})"
 
 
 def _name(env: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 
 import gymnasium as gym
@@ -11,6 +12,7 @@ import pytest
 
 from rlkit_core.envs import MultiAgentEnv, make_env, register_env
 from rlkit_core.envs.naming.kinds import kind_of
+from rlkit_core.envs.naming.known import package_of
 from rlkit_core.errors import ConfigError, EnvError
 from rlkit_core.testing import MultiAgentCartPole
 
@@ -187,3 +189,40 @@ def test_a_registered_creator_may_make_a_single_agent_env():
 def test_a_name_must_be_one_that_gymnasium_takes():
     with pytest.raises(ConfigError, match="env name 'my pole'"):
         register_env("my pole", Two)
+
+
+def test_an_env_that_is_registered_but_cannot_be_made_says_what_it_needs():
+    gym.register("OnlyVector-v0", vector_entry_point="gymnasium.envs.classic_control:CartPoleVectorEnv")
+    gym.register("NeedsMore-v0", "no_such_package.envs:Env")
+    try:
+        with pytest.raises(EnvError, match=r"only step several at once .*vectorize_mode='vector_entry_point'"):
+            make_env("OnlyVector-v0")
+        with pytest.raises(EnvError, match="'NeedsMore-v0' needs 'no_such_package', which is not installed"):
+            make_env("NeedsMore-v0")
+    finally:
+        del gym.registry["OnlyVector-v0"], gym.registry["NeedsMore-v0"]
+    with pytest.raises(EnvError, match="Did you mean 'CartPole-v1'"):
+        make_env("cartpole-V1")
+
+
+@pytest.mark.parametrize(
+    ("env_id", "module"),
+    [
+        ("ALE/Pong-v5", "ale_py"),
+        ("ale/pong-v5", "ale_py"),
+        ("PongNoFrameskip-v4", "ale_py"),
+        ("MiniGrid-Empty-8x8-v0", "minigrid"),
+        ("BabyAI-GoToRedBall-v0", "minigrid"),
+        ("highway-v0", "highway_env"),
+        ("FetchReach-v4", "gymnasium_robotics"),
+        ("dm_control/cartpole-balance-v0", "shimmy"),
+        ("CartPole-v1", None),
+        ("Humanoid-v5", None),
+    ],
+)
+def test_packages_are_known_by_ids(env_id, module):
+    found = package_of(env_id)
+    assert (None if found is None else found.module) == module
+    if module is not None and importlib.util.find_spec(module) is None:
+        with pytest.raises(EnvError, match=f"comes from {module}, which is not installed: python -m pip install"):
+            make_env(env_id)

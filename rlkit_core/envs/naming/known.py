@@ -47,8 +47,9 @@ def agent_families() -> Mapping[str, Package]:
 
 
 def package_of(env_id: str) -> Package | None:
-    """The package that an id (without a ``module:`` before it) comes from, where one is known to have it."""
-    found = (one for one in known_packages() if any(fnmatchcase(env_id, pattern) for pattern in one.ids))
+    """The package that is known to have an id, which has no ``module:`` before it, in any case; None where none is."""
+    name = env_id.lower()
+    found = (one for one in known_packages() if any(fnmatchcase(name, pattern.lower()) for pattern in one.ids))
     return next(found, None)
 
 

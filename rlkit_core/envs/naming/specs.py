@@ -21,8 +21,8 @@ class MadeFromSpec:
         self.__name__ = self.__qualname__ = spec.id
 
     def __call__(self, **settings: object) -> gym.Env[Any, Any]:
-        """Make the env; settings are added to the spec's own."""
-        return gym.make(self.spec, **settings)  # type: ignore[arg-type]
+        """Make the env; settings are added to the spec's own. It is stepped without gymnasium's checker, as ids are."""
+        return gym.make(self.spec, **{"disable_env_checker": True, **settings})  # type: ignore[arg-type]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, MadeFromSpec) and self.spec == other.spec
