@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from actor_critic import ACConfig
+from rlkit_core import load_policy
 from rlkit_core.envs.gym_vectors.envpool import EnvPool
 from rlkit_core.envs.runner_actors import make_runner
-from rlkit_core.errors import EnvError
+from rlkit_core.errors import CheckpointError, EnvError
 
 pytestmark = pytest.mark.slow
 
@@ -69,6 +70,17 @@ def test_a_pole_falls_as_in_gymnasium():
 def test_what_it_does_not_know(env, settings, says):
     with pytest.raises(EnvError, match=says):
         EnvPool(env, 2, settings)
+
+
+@pytest.mark.usefixtures("_installed")
+def test_a_policy_says_who_made_its_envs(tmp_path):
+    with config_for("CartPole-v1").build_algo() as algo:
+        algo.train()
+        policy = load_policy(algo.save_to_path(tmp_path / "saved"))
+    with pytest.raises(CheckpointError, match=r"envpool\.make\('CartPole-v1'"):
+        policy.make_env()
+    action = policy(np.zeros(4, np.float32))
+    assert action in (0, 1)
 
 
 def test_it_says_what_to_install(monkeypatch):

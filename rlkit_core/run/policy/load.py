@@ -106,6 +106,11 @@ class _EnvOfRun:
                 f"the env of {self._where} was the function {env.ref}, and checkpoints hold no code; pass it again: "
                 "load_policy(path, env=function)"
             )
+        if self._env is None and self._setting("gym_env_vectorize_mode", evaluation) == "envpool":
+            raise CheckpointError(
+                f"the envs of {self._where} were envpool's, which makes vector envs only: "
+                f"envpool.make({env!r}, env_type='gymnasium', num_envs=1), or give another: load_policy(path, env=...)"
+            )
         if self._wrappers is not None:
             entries = wrapper_entries(self._wrappers)
         else:
