@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, repeat
 from operator import is_, itemgetter
 from typing import Any
 
@@ -26,6 +26,7 @@ _KERNELS: dict[type, Any] = {
 }
 _PLAIN_OPTIONS = ("amsgrad", "maximize", "capturable", "differentiable")
 _MOMENTS = itemgetter("step", "exp_avg", "exp_avg_sq")
+_NONE: dict[str, Any] = {}
 _HOOKS = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
 
 
@@ -70,9 +71,9 @@ class _Moments:
     def is_seen(self, state: Mapping[Any, dict[str, Any]]) -> bool:
         """Whether the optimizer's state is this one, of every parameter."""
         try:
-            own = chain.from_iterable(map(_MOMENTS, map(state.get, self.buffer.parameters)))
+            own = chain.from_iterable(map(_MOMENTS, map(state.get, self.buffer.parameters, repeat(_NONE))))
             return all(map(is_, own, self.tensors))
-        except (KeyError, TypeError):  # a parameter without state, or without one of the three
+        except KeyError:  # a parameter without state, or without one of the three
             return False
 
     def is_fresh(self, state: Mapping[Any, dict[str, Any]]) -> bool:
