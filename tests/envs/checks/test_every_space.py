@@ -124,7 +124,13 @@ def test_observations(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", ACTIONS)
-@pytest.mark.parametrize("memory", [{}, {"use_lstm": True, "lstm_cell_size": 3, "max_seq_len": 4}], ids=["", "lstm"])
+@pytest.mark.parametrize(
+    "memory",
+    [
+        pytest.param({}, id="plain", marks=pytest.mark.slow),
+        pytest.param({"use_lstm": True, "lstm_cell_size": 3, "max_seq_len": 4}, id="lstm"),
+    ],
+)
 def test_actions(tmp_path, kind, memory):
     previous = {"lstm_use_prev_action": True, "lstm_use_prev_reward": True} if memory else {}
     train(tmp_path, OBSERVATIONS["int keys"], ACTIONS[kind], **memory, **previous)
