@@ -8,7 +8,6 @@ from types import ModuleType
 from typing import Any, TypeGuard
 
 import gymnasium as gym
-import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
 from rlkit_core.envs.faults.own_type import told
@@ -62,17 +61,8 @@ def make_env(
         EnvError: there is no such id, the arguments or wrappers do not fit, or making it raised; chained from the
             original.
     """
-    made = _make(env, {**env_arguments(wrappers), **_own(dict(env_config or {}))}, index, kwargs)
+    made = _make(env, {**env_arguments(wrappers), **(env_config or {})}, index, kwargs)
     return wrapped(made, wrappers) if wrappers else made
-
-
-def _own(settings: object) -> Any:
-    """Settings whose dicts, lists and arrays are an env's own: it may change them, and neighbours and config stay."""
-    if type(settings) is dict:
-        return {key: _own(value) for key, value in settings.items()}
-    if type(settings) is list:
-        return [_own(value) for value in settings]
-    return settings.copy() if isinstance(settings, np.ndarray) else settings
 
 
 def _make(env: object, settings: dict[str, Any], index: EnvIndex | None, kwargs: dict[str, Any]) -> gym.Env[Any, Any]:

@@ -193,26 +193,6 @@ def test_a_vector_env_may_have_one_buffer_and_change_its_actions():
     assert [final.tolist() for _, final in finals] == [[2, 2], [2, 2], [4, 4], [4, 4]]
 
 
-class TakesSettings(Vandal):
-    def __init__(self, config):
-        super().__init__(ACTIONS["discrete"])
-        self.sizes = [config["deep"].pop("size"), len(config["list"]), int(config["array"].sum())]
-        config["list"].append(1)
-        config["array"] += 1
-        config["new"] = 1
-
-
-@pytest.mark.parametrize("mode", ["sync", "gymnasium_sync"])
-def test_settings_of_one_env_are_not_those_of_the_next(mode):
-    settings = {"deep": {"size": 3}, "list": [0], "array": np.zeros(2)}
-    config = ACConfig().environment(TakesSettings, env_config=settings)
-    config.env_runners(num_envs_per_env_runner=3, gym_env_vectorize_mode=mode)
-    runner = EnvRunner(config.prepared())
-    assert [env.unwrapped.sizes for env in runner.env.envs] == [[3, 1, 0]] * 3
-    assert str(settings) == str({"deep": {"size": 3}, "list": [0], "array": np.zeros(2)})
-    assert str(config.env_config) == str(settings)
-
-
 def test_one_object_is_not_two_envs():
     env = Vandal(ACTIONS["discrete"])
     wrapped = gym.wrappers.TimeLimit(env, 3)
