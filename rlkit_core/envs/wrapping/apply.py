@@ -26,6 +26,7 @@ from rlkit_core.envs.wrapping.entries import (
 from rlkit_core.errors import CheckpointError, ConfigError, EnvError, RLKitError, did_you_mean
 from rlkit_core.plugins.guard import describe
 from rlkit_core.plugins.host import default_host
+from rlkit_core.plugins.own_code import add_own
 from rlkit_core.plugins.using import code_of, import_by_name
 
 Make = Callable[..., Any]
@@ -120,6 +121,8 @@ def _in_module(name: str, module_name: str, path: str) -> Make:
         module = import_by_name(module_name)
     except ModuleNotFoundError as error:
         missing = error.name or module_name
+        if f"{module_name}.".startswith(f"{missing}.") and add_own(module_name):  # a command's current folder
+            return _in_module(name, module_name, path)
         hint = did_you_mean(str(name), [one for one in names_in_bundles() if one != name], cutoff=0.8)
         raise ConfigError(
             f"wrapper {str(name)!r}: there is no module {missing!r}; {how_to_install(missing)}.{hint}"
