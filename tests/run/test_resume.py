@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import signal
 from collections.abc import Callable
@@ -355,12 +356,13 @@ def test_verify_names_what_differs_first_and_by_how_much(run: Path) -> None:
 def test_verify_says_why_an_env_that_is_not_repeatable_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = """
 import os
+import re
 import gymnasium
 
 class Noisy(gymnasium.Wrapper):
     def step(self, action):
         obs, *more = self.env.step(action)
-        return obs + os.urandom(1)[0] * 1e-4, *more
+        return obs + (1 + os.urandom(1)[0]) * 1e-4, *more
 
 def noisy():
     return Noisy(gymnasium.make("CartPole-v1"))
@@ -372,7 +374,8 @@ def noisy():
     Run(made, folder, stop=Stop(iterations=3), evaluation_episodes=2, plot=False).fit()
     done = rlkit("verify", folder)
     assert done.exit_code == 1, done.output
-    assert "not promised here: env 0 of runner 0 began a fresh episode when it was resumed" in done.stdout
+    began = r"not promised here: env \d of runner 0 began a fresh episode when it was resumed"
+    assert re.search(began, done.stdout)  # whichever has played long enough to tell
     assert "the env is not deterministic given its seed" in done.stdout
     assert "note: " not in done.stdout  # nothing is said twice
     assert done.stdout.splitlines()[-1].endswith("here that was not promised")
