@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from rlkit_core.data.nested import Nested, has_array, own_copy, storage
-from rlkit_core.envs.checks.returned import FirstLooks, ReturnedError, check_one_object_each
+from rlkit_core.envs.checks.returned import FirstLooks, ReturnedError, check_one_object_each, taken_apart
 from rlkit_core.envs.events import metrics_in
 from rlkit_core.envs.faults.fault import Fault
 from rlkit_core.envs.faults.telling import Beginnings, misfit, raised
@@ -36,6 +36,7 @@ RowWriter = Callable[[Rows, int, Any], None]
 SeedSource = Callable[[int], "int | None"]
 
 
+_NO_RESULT = object()
 MISFITS = (ValueError, TypeError, KeyError, IndexError)
 """What is raised where an observation does not fit its space."""
 
@@ -343,13 +344,22 @@ class InlineVectorEnv:
         finals: list[tuple[int, Any]] = []
         plain = self._plain  # the common case goes without two calls
         for n, (step, action) in enumerate(zip(self._steps, self._split(actions), strict=True)):
+            result: Any = _NO_RESULT
             try:
-                observation, rewards_out[n], terminated, truncated, info = step(action)
-            except Exception as error:
-                finals.append((n, Fault(n, raised(n, self.envs[n], self._began.at_step(n, action), error))))
-                continue
-            terminateds_out[n] = terminated
-            truncateds_out[n] = truncated
+                result = step(action)
+                observation, rewards_out[n], terminated, truncated, info = result
+                terminateds_out[n] = terminated
+                truncateds_out[n] = truncated
+            except Exception:
+                try:
+                    if result is _NO_RESULT:
+                        raise
+                    result = taken_apart(result, self.observation_space)
+                    observation, rewards_out[n], terminateds_out[n], truncateds_out[n], info = result
+                    terminated, truncated = result[2:4]
+                except Exception as again:
+                    finals.append((n, Fault(n, raised(n, self.envs[n], self._began.at_step(n, action), again))))
+                    continue
             if terminated or truncated:
                 fault = self._end(n, observation, terminated, info, obs_out, finals)
                 if fault is not None:

@@ -7,7 +7,8 @@ it costs is paid there.
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import gymnasium as gym
@@ -117,14 +118,16 @@ class FirstLooks:
     def reset(self, n: int, result: tuple[Any, Any]) -> Any:
         """The observation of what ``reset()`` of env n returned; its first two are looked at."""
         if self._resets[n] < 2:
-            check_reset(result, self._space)
+            with _at_first():
+                check_reset(result, self._space)
             self._resets[n] += 1
         return result[0]
 
     def end(self, n: int, observation: object) -> None:
         """An episode of env n has ended with an observation; the first one is looked at."""
         if not self._ends[n]:
-            check_observation(observation, self._space, "the last observation of an episode")
+            with _at_first():
+                check_observation(observation, self._space, "the last observation of an episode")
             self._ends[n] = True
 
     def step(self, step: Step, seen: Callable[[Step], None]) -> Step:
@@ -138,7 +141,9 @@ class FirstLooks:
 
         def first(action: object) -> Any:
             result = step(action)
-            if check_step(result, self._space):
+            with _at_first():
+                plain = check_step(result, self._space)
+            if plain:
                 seen(step)
                 return result
             seen(of_arrays)
@@ -148,6 +153,26 @@ class FirstLooks:
             return _plainly(step(action))
 
         return first
+
+
+@contextmanager
+def _at_first() -> Iterator[None]:
+    try:
+        yield
+    except ReturnedError as error:
+        error.at_first = True
+        raise
+
+
+def taken_apart(result: object, space: gym.Space[Any]) -> Any:
+    """What a step returned, with plain numbers in the place of arrays of one.
+
+    Raises:
+        ReturnedError: see :func:`check_step`.
+    """
+    check_step(result, space)
+    assert isinstance(result, tuple)
+    return _plainly(result)
 
 
 def _plainly(result: tuple[Any, ...]) -> Any:

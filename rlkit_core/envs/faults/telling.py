@@ -38,7 +38,7 @@ def raised(n: int, env: object, when: str, error: Exception, message: str | None
     """Env n raised an error, which has another message than its own if one is given, or returned what it should not."""
     if isinstance(error, ReturnedError):
         said = ReturnedError(f"env {n} ({env}){f' {when}' if when else ''}: {error if message is None else message}")
-        said.at_first = True
+        said.at_first = error.at_first
         return said
     what = type(error).__name__
     return told(f"env {n} ({env}) raised {what} {when}: {error if message is None else message}", error)

@@ -11,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 
 from rlkit_core.data.nested import own_copy
-from rlkit_core.envs.checks.returned import FirstLooks
+from rlkit_core.envs.checks.returned import FirstLooks, check_step
 from rlkit_core.envs.faults.fault import Fault
 from rlkit_core.envs.gym_vectors.classes import step_together
 from rlkit_core.envs.resume.own_state import NoState
@@ -42,6 +42,8 @@ class Remembered(NoState, gym.Wrapper[Any, Any, Any, Any]):
         """Step the env."""
         try:
             self.outcome = outcome = self._step(action)
+            if outcome is None:
+                check_step(outcome, self.observation_space)
         except Exception as error:
             self.outcome = error
             raise

@@ -15,7 +15,7 @@ import numpy as np
 from attrs import frozen
 from gymnasium.vector.utils import CloudpickleWrapper, read_from_shared_memory
 
-from rlkit_core.envs.checks.returned import FirstLooks
+from rlkit_core.envs.checks.returned import FirstLooks, taken_apart
 from rlkit_core.envs.faults.elsewhere import Failure
 from rlkit_core.envs.make import spaces_of
 from rlkit_core.envs.resume.own_state import get_own_state
@@ -125,8 +125,12 @@ class EnvWorker:
         return self._shown(self._looks.reset(0, self._env.reset(seed=seed)))
 
     def _step(self, action: object) -> Stepped:
-        observation, reward, terminated, truncated, info = self._env_step(action)
-        reward, terminated, truncated = float(reward), bool(terminated), bool(truncated)
+        result = self._env_step(action)
+        try:
+            observation, reward, terminated, truncated, info = result
+            reward, terminated, truncated = float(reward), bool(terminated), bool(truncated)
+        except MISFITS:
+            observation, reward, terminated, truncated, info = taken_apart(result, self._envs.observation_space)
         if terminated or truncated:
             self._looks.end(0, observation)
         wanted = info if self._envs.infos and (terminated or truncated) else None

@@ -190,6 +190,45 @@ def test_arrays_of_one_number_will_do(step, mode):
         assert plain[name].dtype == arrays[name].dtype
 
 
+#: the second step, what the error says of it; "" where it will do
+LATER = {
+    "rewards": ((ROW, np.ones(2), False, False, {}), r"reward should be a number, and is an array of shape \(2,\)"),
+    "flags": ((ROW, 1.0, np.zeros(2, bool), False, {}), "terminated should be True or False"),
+    "old step": ((ROW, 1.0, False, {}), "tuple of 4"),
+    "nothing": (None, r"step\(\) should return .* gave a NoneType"),
+    "observation": ((np.ones(2, np.float32), 1.0, False, False, {}), "does not fit its observation_space"),
+    "array of one": ((ROW, np.ones(1), np.zeros(1, bool), False, {}), ""),
+}
+
+
+class Later(Says):
+    def __init__(self, kind):
+        super().__init__()
+        self.third = LATER[kind][0]
+
+    def step(self, action):
+        seen = super().step(action)
+        return self.third if self.t == 2 else seen
+
+
+@pytest.mark.parametrize("mode", ["sync", "gymnasium_sync", "async"])
+@pytest.mark.parametrize("kind", LATER)
+def test_later_results_that_cannot_be_taken_apart_are_told_of_too(kind, mode):
+    says = LATER[kind][1]
+    config = ACConfig()
+    config.env_runners(num_envs_per_env_runner=1, gym_env_vectorize_mode=mode).debugging(seed=1)
+    config.fault_tolerance(restart_failed_sub_environments=False).rl_module(model_config={"fcnet_hiddens": [4]})
+    runner = EnvRunner(config.environment(Later, env_config={"kind": kind}).prepared())
+    try:
+        if says:
+            with pytest.raises(EnvError, match=rf"env 0 .*{says}"):
+                runner.sample(num_timesteps=2)
+        else:
+            assert runner.sample(num_timesteps=3)["default_policy"]["rewards"].tolist() == [[1.0]] * 3
+    finally:
+        runner.stop()
+
+
 def test_only_the_first_results_cost_anything():
     steps = []
 
