@@ -140,7 +140,7 @@ def going_on(
         stored = stored.copy(copy_frozen=False).change({"wrappers": config.wrappers})
     changed = settings_changed(stored, config)
     settings = {name: after for name, (_, after) in changed.items()}
-    if arguments:
+    if "env" in arguments:
         config.environment(arguments["env"])
     before = (read_record(run) if run is not None else None) or RunRecord(Stop.usual(config.env))
     ended = _ended(run, position)
