@@ -15,7 +15,7 @@ from rlkit_core.cli.output import stdout_for_the_report
 @click.option("--all", "all_versions", is_flag=True, help="List older versions too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def envs(text: str, all_versions: bool, as_json: bool) -> None:
-    """List environments whose id or package has FILTER in it (or matches it, with *).
+    """List environments whose id or package has FILTER in it (or matches it: Hopper-v? and the like).
 
     With FILTER, installed packages that are known to have environments are imported, and theirs are listed too.
     """
