@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from data_lab import data_lab
 from gymnasium import spaces
 
 from rlkit_core.algorithm import AlgorithmConfig
@@ -33,27 +33,12 @@ GENERIC = {
     },
     "image observations": {"because": "pixels", "env_runners": {"num_envs_per_env_runner": 5}},
 }
-MODULE = """
-import attrs
-from rlkit_core.algorithm import AlgorithmConfig
-from rlkit_core.settings import setting
-@attrs.define
-class LabConfig(AlgorithmConfig):
-    beta: int = setting(1, section="training", help="A setting.")
-"""
 
 
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    package = tmp_path / "generic_lab"
-    package.mkdir()
-    (package / "__init__.py").write_text(MODULE)
-    (package / "generic.json").write_text(json.dumps(GENERIC))
-    monkeypatch.syspath_prepend(str(tmp_path))
-    import generic_lab  # type: ignore[import-not-found]
-
-    yield generic_lab
-    del sys.modules["generic_lab"]
+    with data_lab(tmp_path, monkeypatch, "generic_lab", {"generic.json": GENERIC}) as package:
+        yield package
 
 
 def env_with(observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> Any:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from data_lab import data_lab
 
 from rlkit_core.algorithm import AlgorithmConfig
 from rlkit_core.algorithm.config.presets import load_presets, preset_for, preset_name
@@ -24,29 +24,12 @@ PRESETS = {
         "stop": {"return": 475, "steps": 1000},
     }
 }
-MODULE = """
-import attrs
-from rlkit_core.algorithm import AlgorithmConfig
-from rlkit_core.settings import setting
-@attrs.define
-class LabConfig(AlgorithmConfig):
-    beta: int = setting(1, section="training", help="A setting.")
-"""
 
 
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    package = tmp_path / "preset_lab"
-    (package / "deep").mkdir(parents=True)
-    (package / "__init__.py").write_text(MODULE)
-    (package / "deep" / "__init__.py").write_text("")
-    (package / "presets.json").write_text(json.dumps(PRESETS))
-    monkeypatch.syspath_prepend(str(tmp_path))
-    import preset_lab  # type: ignore[import-not-found]
-
-    yield preset_lab
-    for name in [name for name in sys.modules if name.startswith("preset_lab")]:
-        del sys.modules[name]
+    with data_lab(tmp_path, monkeypatch, "preset_lab", {"presets.json": PRESETS}) as package:
+        yield package
 
 
 def test_a_preset_fills_what_the_user_left_open(lab: Any) -> None:

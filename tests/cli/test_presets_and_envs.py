@@ -11,19 +11,13 @@ from typing import Any
 import gymnasium as gym
 import pytest
 from click.testing import CliRunner
+from data_lab import data_lab
 
 from rlkit_core.cli.app import cli
 from rlkit_core.cli.lists.presets import rows
 from rlkit_core.envs.naming import listing
 from rlkit_core.envs.naming.known import Package
 
-MODULE = """
-import attrs
-from rlkit_core.algorithm import AlgorithmConfig
-@attrs.define
-class LabConfig(AlgorithmConfig):
-    pass
-"""
 PRESETS = {
     "mujoco": {"training": {"gamma": 0.5}},
     "E-v1": {"like": "mujoco", "training": {"lr": [[0, 1e-3], [100, 0]]}, "stop": {"steps": 7}},
@@ -54,17 +48,10 @@ def rlkit(*args: str, code: int = 0) -> str:
 
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    package = tmp_path / "shown_lab"
-    package.mkdir()
-    (package / "__init__.py").write_text(MODULE)
-    (package / "presets.json").write_text(json.dumps(PRESETS))
-    (package / "reached.json").write_text(json.dumps(REACHED))
-    monkeypatch.syspath_prepend(str(tmp_path))
-    import shown_lab  # type: ignore[import-not-found]
-
-    monkeypatch.setattr("rlkit_core.algorithm.get_algorithm_config", lambda name: shown_lab.LabConfig())
-    yield shown_lab
-    del sys.modules["shown_lab"]
+    files = {"presets.json": PRESETS, "reached.json": REACHED}
+    with data_lab(tmp_path, monkeypatch, "shown_lab", files) as package:
+        monkeypatch.setattr("rlkit_core.algorithm.get_algorithm_config", lambda name: package.LabConfig())
+        yield package
 
 
 def test_presets_are_shown_with_what_they_reached(lab: Any) -> None:

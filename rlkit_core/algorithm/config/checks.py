@@ -115,8 +115,10 @@ def wrapper_problems(config: DerivedSettings) -> Iterator[str]:
     from rlkit_core.errors import RLKitError
 
     for entry in config.wrappers:
+        if "name" not in entry:
+            continue
         try:
-            find(entry.get("name", wrapper_problems))  # which nothing is wrong with
+            find(entry["name"])
         except RLKitError as error:
             yield f"environment(wrappers=[...]): {error}"
 
