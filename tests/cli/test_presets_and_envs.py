@@ -89,6 +89,7 @@ def test_envs_are_listed_by_name_and_package() -> None:
     assert dict(line.split() for line in rlkit("envs", "MPE2/*spread*").splitlines()) == {
         "mpe2/simple_spread_v3": "mpe2"
     }
+    assert rlkit("envs", "acrobot-v?").split() == ["Acrobot-v1", "gymnasium"]
     assert rlkit("envs", "no-such").startswith("no environment has 'no-such' in its name")
 
 

@@ -16,6 +16,7 @@ from rlkit_core.envs.naming.known import Package, agent_families, known_packages
 from rlkit_core.envs.naming.registering import all_entry_points
 from rlkit_core.errors import EnvError
 
+_WILD = re.compile(r"[*?]")
 _VERSION = re.compile(r"^(.*)[-_]v(\d+)$")
 
 
@@ -35,7 +36,7 @@ class Listed:
 
 
 def list_envs(pattern: str = "", *, all_versions: bool = False) -> Listed:
-    """Envs whose id, or whose package's name, has a text in it (or matches a pattern with ``*``), in any case.
+    """Envs whose id, or whose package's name, has a text in it (or matches a pattern with ``*`` or ``?``), in any case.
 
     With a text, installed packages that are known to have envs are imported, so that theirs are listed too.
 
@@ -112,7 +113,7 @@ def _fits_any(names: tuple[str, ...], pattern: str) -> bool:
 
 def _fits(name: str, pattern: str) -> bool:
     name, pattern = name.lower(), pattern.lower()
-    return fnmatchcase(name, pattern) if "*" in pattern else pattern in name
+    return fnmatchcase(name, pattern) if _WILD.search(pattern) else pattern in name
 
 
 def _top(module: str) -> str:
