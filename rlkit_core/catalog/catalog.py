@@ -24,7 +24,7 @@ from rlkit_core.models import (
     slot_model_config,
 )
 from rlkit_core.models.actions import action_parts, width_of
-from rlkit_core.models.q_network import QNetwork, joined_width
+from rlkit_core.models.networks import QNetwork, SlotNetwork, joined_width
 from rlkit_core.plugins.choices import ENCODER_SLOT
 from rlkit_core.plugins.records import Component
 from rlkit_core.plugins.registry import Choice
@@ -235,6 +235,19 @@ class Catalog:
         config = self.encoder_config(slot, **settings)
         with self.working():
             return build_network(config, framework)
+
+    def build_slot_network(self, slot: str, outputs: int, framework: str = "torch", **settings: object) -> SlotNetwork:
+        """Return a new network, ``network(batch)`` (B, outputs), with an encoder and a head for ``slot``.
+
+        Settings ``{slot}_fcnet_hiddens``, ``{slot}_head_fcnet_hiddens`` and so on are its own; ``settings`` go on top.
+
+        Raises:
+            ConfigError: a recurrent encoder.
+        """
+        encoder = self.encoder_config(slot, **settings)
+        head = self.head_config(slot, outputs, joined_width(encoder, 0), **settings)
+        with self.working():
+            return SlotNetwork(encoder, head, framework)
 
     def build_q_network(
         self, framework: str = "torch", *, actions: bool = True, slot: str = "qf", **settings: object

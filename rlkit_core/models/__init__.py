@@ -17,10 +17,10 @@ from rlkit_core.models.heads import FreeLogStdMLPHeadConfig, MLPHead, MLPHeadCon
 from rlkit_core.models.initializers import get_activation
 from rlkit_core.models.mlp import MLPEncoderConfig, run_plan
 from rlkit_core.models.multi_stream import MultiStreamEncoderConfig
+from rlkit_core.models.networks import QNetwork, SlotNetwork
 from rlkit_core.models.normalizer import NormalizedEncoderConfig, ObservationNormalizer, observation_normalizers
 from rlkit_core.models.one_hot import OneHotEncoderConfig
 from rlkit_core.models.previous import PreviousInputsEncoderConfig
-from rlkit_core.models.q_network import QNetwork
 from rlkit_core.models.recurrent import RecurrentEncoderConfig
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "PreviousInputsEncoderConfig",
     "QNetwork",
     "RecurrentEncoderConfig",
+    "SlotNetwork",
     "build_network",
     "effective_model_config",
     "encoder_model_config",

@@ -123,6 +123,17 @@ def test_without_actions_as_an_input_there_is_one_output_for_each():
         Catalog(VECTOR, ACT, {**SMALL, "use_lstm": True}).build_q_network()
 
 
+@pytest.mark.parametrize("obs", [VECTOR, IMAGE, DICT])
+def test_a_slot_network_has_an_encoder_and_a_head_of_its_own(obs):
+    catalog = Catalog(obs, ACT, {**SMALL, "pi_fcnet_hiddens": [16], "pi_head_fcnet_hiddens": [8]})
+    network, batch = catalog.build_slot_network("pi", 3), {"obs": rows(obs)}
+    assert network(batch).shape == (5, 3)
+    torch.testing.assert_close(network(batch), network.head(network.encode(batch)))
+    assert [layer.out_features for layer in network.head.modules() if isinstance(layer, torch.nn.Linear)] == [8, 3]
+    with pytest.raises(ConfigError, match="its encoder is recurrent"):
+        Catalog(obs, ACT, {**SMALL, "use_lstm": True}).build_slot_network("pi", 3)
+
+
 def test_each_slot_may_have_its_own_encoder_and_settings():
     wide = Component("wide", "encoder", Wide, (BOX,))
     both = ids(twin(DICT, components={"encoder:speed": wide}))
