@@ -27,7 +27,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-learn train test test-slow learn learn-long test-wheels release bench bench-ppo bench-dqn bench-sac bench-impala bench-agents bench-image soak docs lint stubs format wheels clean distclean
+.PHONY: help install install-learn train test test-slow learn learn-long test-wheels release bench bench-ppo bench-dqn bench-sac bench-impala bench-agents bench-image bench-envs soak docs lint stubs format wheels clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -55,7 +55,7 @@ $(VENV)/.learn-installed: $(VENV)/.installed
 # Stable-Baselines3 lives alone, so that it can ask for older versions without touching .venv.
 $(BENCH_VENV)/.installed: constraints.txt
 	test -x $(BENCH_VENV)/bin/python || $(PYTHON) -m venv $(BENCH_VENV)
-	$(BENCH_VENV)/bin/python $(PIP_INSTALL) torch gymnasium stable-baselines3
+	$(BENCH_VENV)/bin/python $(PIP_INSTALL) torch gymnasium stable-baselines3 mujoco ale-py opencv-python-headless
 	@touch $@
 
 # So does RLlib, with the gymnasium that its newest release asks for; only torch is the one of constraints.txt. Where it
@@ -117,6 +117,9 @@ bench-impala: $(VENV)/.installed $(RLLIB_VENV)/.installed  ## IMPALA and APPO be
 
 bench-agents: $(VENV)/.installed $(RLLIB_VENV)/.installed  ## PPO with two agents beside RLlib's
 	$(BIN)/python benchmarks/multi_agent.py $(ARGS)
+
+bench-envs: $(VENV)/.learn-installed $(BENCH_VENV)/.installed  ## PPO on HalfCheetah and Pong beside Stable-Baselines3
+	$(BIN)/python benchmarks/ppo_envs.py $(ARGS)
 
 bench-image: $(VENV)/.installed  ## PPO on frames beside a bare loop, in one run
 	$(BIN)/python benchmarks/ppo_image.py $(ARGS)
