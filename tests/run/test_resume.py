@@ -15,6 +15,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from gymnasium.wrappers import TimeLimit
 
 from actor_critic import ACConfig
 from rlkit_core import Algorithm, RLModule, Run
@@ -220,6 +221,26 @@ def test_a_solved_run_is_trained_beyond_its_target(tmp_path: Path) -> None:
     (folder / "summary.json").write_text(json.dumps(data))
     higher = going_on(folder, stop=Stop(return_mean=1e6))
     assert higher.stop == Stop(return_mean=1e6, steps=6400)
+
+
+def short(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+    return TimeLimit(env, 20)
+
+
+def test_wrappers_given_again_are_those_that_a_run_goes_on_with(tmp_path: Path) -> None:
+    """A checkpoint holds no code, so a function of the user's own is named once more."""
+    folder = tmp_path / "run"
+    Run(config().environment(wrappers=[short]), folder, stop=Stop(steps=64), plot=False).fit()
+    refused = rlkit("resume", folder, "--more-steps", 64)
+    assert refused.exit_code == 2
+    assert "--wrap" in refused.output
+    other = json.dumps({"name": "gymnasium.wrappers:TimeLimit", "max_episode_steps": 30})
+    refused = rlkit("resume", folder, "--wrap", other, "--more-steps", 64)
+    assert refused.exit_code == 2
+    assert "wrappers: what was learned is of that environment" in refused.output
+    done = rlkit("resume", folder, "--wrap", f"{__name__}:short", "--more-steps", 64)
+    assert done.exit_code == 0, done.output
+    assert iterations(folder) == [1, 2]
 
 
 def test_train_resume_does_the_same_and_its_words_must_agree(run: Path) -> None:
