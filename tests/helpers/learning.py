@@ -82,7 +82,8 @@ def reaches(
     for seed in seeds:
         run = folder / re.sub(r"[^\w.-]+", "-", f"{algo}-{env}-seed{seed}")
         for within in budgets:
-            cpu_seconds, in_time = _train(algo, env, seed, within, run, options)
+            told = _Told(run)
+            in_time = told.judged(within, levels[within]) or _train(algo, env, seed, within, run, options, told)
             log = run / "results.jsonl"
             lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
             curves[str(seed)] = learning_curve(lines, sampled=sampled)
@@ -90,18 +91,20 @@ def reaches(
                 unfinished.append(f"seed {seed} at {curves[str(seed)][-1:]} of {within:,} steps; run folder {run}")
                 break
             settings = json.loads((run / "config.json").read_text())
-            level, summary = levels[within], json.loads((run / "summary.json").read_text())
-            by_budget[within].append(
-                {
+            row = told.judged(within, levels[within])
+            if row is None:
+                level, summary = levels[within], json.loads((run / "summary.json").read_text())
+                row = {
                     "seed": seed,
                     "steps": summary["steps"],
                     "seconds": round(summary["seconds"], 1),
-                    "cpu_seconds": cpu_seconds,
+                    "cpu_seconds": told.cpu_seconds,
                     "first_reached": first_reached(lines, level, sampled=sampled),
                     **_judged(run, level, seed, episodes, sampled=False),
                     **(_judged(run, level, seed, episodes, sampled=True) if sampled else {}),
                 }
-            )
+                told.judge(within, level, row)
+            by_budget[within].append(row)
     result = {
         "algorithm": algo,
         "environment": env,
@@ -180,8 +183,47 @@ def _looks(lines: Sequence[Mapping[str, Any]], *, sampled: bool) -> list[tuple[i
     return found
 
 
-def _train(algo: str, env: str, seed: int, within: int, run: Path, options: Sequence[str]) -> tuple[float | None, bool]:
-    """Train, or go on; CPU seconds where all of them were spent here, and whether the budget was filled in time."""
+class _Told:
+    """What a run folder that stays has to tell a test that goes on with it: its CPU seconds, and how it was judged.
+
+    A run that went on to a later budget can be judged at an earlier one no more.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self._file = run / "learning-test.json"
+        begun = (run / "run.json").exists()
+        nothing = {"cpu_seconds": None if begun else 0.0, "judged": {}}
+        self._values = json.loads(self._file.read_text()) if self._file.exists() else nothing
+
+    @property
+    def cpu_seconds(self) -> float | None:
+        """Of training so far; None where it is not known."""
+        value = self._values["cpu_seconds"]
+        return None if value is None else round(value, 1)
+
+    def trained(self, cpu_seconds: float) -> None:
+        """So many CPU seconds more."""
+        if self._values["cpu_seconds"] is not None:
+            self._values["cpu_seconds"] += cpu_seconds
+        self._write()
+
+    def judged(self, within: int, level: float) -> dict[str, Any] | None:
+        """The row of a budget, if it was made for this level."""
+        found = self._values["judged"].get(str(within))
+        return found["row"] if found is not None and found["level"] == level else None
+
+    def judge(self, within: int, level: float, row: Mapping[str, Any]) -> None:
+        """Keep the row of a budget."""
+        self._values["judged"][str(within)] = {"level": level, "row": dict(row)}
+        self._write()
+
+    def _write(self) -> None:
+        if self._file.parent.is_dir():
+            self._file.write_text(json.dumps(self._values) + "\n")
+
+
+def _train(algo: str, env: str, seed: int, within: int, run: Path, options: Sequence[str], told: _Told) -> bool:
+    """Train, or go on; whether the budget was filled in time."""
     begun = run / "run.json"
     if begun.exists() and (run / "index.json").exists():
         limit = json.loads(begun.read_text())["stop"]["steps"]
@@ -195,8 +237,8 @@ def _train(algo: str, env: str, seed: int, within: int, run: Path, options: Sequ
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     in_time = _interruptible([*command, "--no-plot", "--quiet"])
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return (round(used, 1) if command[0] == "train" else None), in_time
+    told.trained(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return in_time
 
 
 def _interruptible(arguments: Sequence[str]) -> bool:

@@ -19,6 +19,7 @@ def reach(levels, folder, **further):
 
 def test_a_run_is_judged_at_each_budget_and_goes_on(tmp_path, monkeypatch):
     monkeypatch.setenv(learning.RESULTS_VARIABLE, str(tmp_path / "results"))
+    monkeypatch.setenv(learning.RUNS_VARIABLE, str(tmp_path / "runs"))
     monkeypatch.setattr(learning, "STANDARD_ERROR", 0.1)
     result = reach({2048: 10.0, 4000: 15.0}, tmp_path, sampled=True)
     assert json.loads((tmp_path / "results" / "learn-ppo-CartPole-v1.json").read_text()) == result
@@ -29,6 +30,9 @@ def test_a_run_is_judged_at_each_budget_and_goes_on(tmp_path, monkeypatch):
     assert first["episodes_sampled"] > 100
     assert first["return"] != first["return_sampled"]
     assert [steps for steps, _ in result["curves"]["1"]] == [1024, 2048, 3072, 4096]
+    assert 0 < first["cpu_seconds"] < second["cpu_seconds"]
+    monkeypatch.setattr(learning, "rlkit", None)  # begun once more, it neither trains nor judges
+    assert reach({2048: 10.0, 4000: 15.0}, tmp_path, sampled=True) == result
 
 
 def test_a_missed_level_is_recorded_and_raised(tmp_path, monkeypatch):
@@ -60,7 +64,7 @@ def test_a_run_that_was_interrupted_goes_on(tmp_path, monkeypatch):
     (run / "run.json").write_text(json.dumps({**record, "stop": {**record["stop"], "steps": (at + 1) * 1024}}))
     result = reach({(at + 1) * 1024: 10.0}, tmp_path)
     assert result["levels"][0]["seeds"][0]["steps"] == (at + 1) * 1024
-    assert result["levels"][0]["seeds"][0]["cpu_seconds"] is None
+    assert result["levels"][0]["seeds"][0]["cpu_seconds"] > 1
 
 
 def test_a_run_that_has_not_begun_in_time_begins_anew(tmp_path, monkeypatch):
