@@ -12,7 +12,7 @@ from torch import nn
 from rlkit_core.columns import Columns
 from rlkit_core.errors import ConfigError
 from rlkit_core.models.actions import ActionPart, actions_as_numbers
-from rlkit_core.models.base import Model, build_network, encoder_output, input_columns_of
+from rlkit_core.models.base import Model, ModelConfig, build_network, encoder_output, input_columns_of
 
 
 class SlotNetwork(Model):
@@ -23,7 +23,7 @@ class SlotNetwork(Model):
         head_config: config of the head.
     """
 
-    def __init__(self, encoder_config: Any, head_config: Any, framework: str = "torch") -> None:
+    def __init__(self, encoder_config: ModelConfig, head_config: ModelConfig, framework: str = "torch") -> None:
         super().__init__()
         if getattr(encoder_config, "recurrent", False):
             raise ConfigError(
@@ -60,7 +60,11 @@ class QNetwork(SlotNetwork):
     """
 
     def __init__(
-        self, encoder_config: Any, head_config: Any, parts: tuple[ActionPart, ...] | None, framework: str = "torch"
+        self,
+        encoder_config: ModelConfig,
+        head_config: ModelConfig,
+        parts: tuple[ActionPart, ...] | None,
+        framework: str = "torch",
     ) -> None:
         super().__init__(encoder_config, head_config, framework)
         self._parts = parts
@@ -88,6 +92,6 @@ class QNetwork(SlotNetwork):
         return self.q_of_features(self.encode(batch), actions)
 
 
-def joined_width(encoder_config: Any, parts_width: int) -> tuple[int]:
+def joined_width(encoder_config: ModelConfig, parts_width: int) -> tuple[int]:
     """Input size of a head behind an encoder whose output is joined with so many numbers."""
     return (math.prod(encoder_config.output_dims) + parts_width,)
