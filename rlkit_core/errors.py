@@ -94,6 +94,10 @@ class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
         return str(self.args[0]) if self.args else ""
 
 
+class ContractError(RLKitError, AssertionError):
+    """A plugin, component, module or algorithm breaks its contract; the message says what, each with the fix."""
+
+
 class ActorError(RLKitError, RuntimeError):
     """An actor (runner or learner) died or could not be reached."""
 

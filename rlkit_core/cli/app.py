@@ -19,6 +19,7 @@ from rlkit_core.plugins.own_code import own_code_in
 
 BUILT_IN: dict[str, tuple[str, str]] = {
     "algorithms": ("rlkit_core.cli.app:algorithms", "List the algorithms that are installed."),
+    "check": ("rlkit_core.testing.kit.command:check", "Say what users of a plugin would trip over."),
     "check-env": ("rlkit_core.cli.check_env:check_env", "Say what a trainer will trip over in an environment."),
     "doctor": ("rlkit_core.cli.doctor:doctor", "Load every plugin and report what fails, and what to do."),
     "envs": ("rlkit_core.cli.lists.envs:envs", "List environments that can be named."),

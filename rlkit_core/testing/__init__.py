@@ -1,4 +1,4 @@
-"""Example modules and environments, for tests and as patterns to copy; they load on first use."""
+"""The conformance kit, and example modules and environments to test with and to copy; they load on first use."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ _HOMES = {
     "RandomEnv": "rlkit_core.testing.random_env",
     "StatelessCartPole": "rlkit_core.testing.stateless_cartpole",
     "check_env": "rlkit_core.envs.trial.check_env",
+    "check_plugin": "rlkit_core.testing.kit.plugin",
     "make_multi_agent": "rlkit_core.envs.multi_agent.copies",
 }
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
         BCTorchRLModuleWithSharedGlobalEncoder as BCTorchRLModuleWithSharedGlobalEncoder,
     )
     from rlkit_core.testing.bc_module import DiscreteBCTorchModule as DiscreteBCTorchModule
+    from rlkit_core.testing.kit.plugin import check_plugin as check_plugin
     from rlkit_core.testing.mobilenet import MOBILENET_INPUT_SHAPE as MOBILENET_INPUT_SHAPE
     from rlkit_core.testing.mobilenet import MobileNetV2EncoderConfig as MobileNetV2EncoderConfig
     from rlkit_core.testing.multi_agent import MultiAgentCartPole as MultiAgentCartPole

@@ -16,11 +16,12 @@ import torch
 from rlkit_core.envs.checks.returned import inmost
 from rlkit_core.envs.make import can_be_made, make_env, spaces_of
 from rlkit_core.envs.naming.kinds import check_single
-from rlkit_core.envs.trial.findings import EnvReport, Finding, Level
+from rlkit_core.envs.trial.findings import EnvReport
 from rlkit_core.envs.trial.judging import judged
 from rlkit_core.envs.trial.playing import Player, Trace
 from rlkit_core.envs.wrapping.entries import Entries
 from rlkit_core.errors import EnvError, RLKitError
+from rlkit_core.findings import Finding, Level, in_order
 
 COMPARED = 200
 """Steps that are played again, to be compared."""
@@ -69,9 +70,8 @@ def check_env(
         trial = _Trial(made, env if isinstance(env, str) else str(made), steps, seed, make_another)
         report = trial.run()
     if strict:
-        for finding in report.findings:
-            if finding.level == "warning":
-                warnings.warn(f"{report.env}: {finding}", EnvCheckWarning, stacklevel=2)
+        for finding in report.warnings:
+            warnings.warn(f"{report.env}: {finding}", EnvCheckWarning, stacklevel=2)
         if report.errors:
             raise EnvError("\n".join([f"{report.env} cannot be trained in:", *map(str, report.errors)]))
     return report
@@ -114,11 +114,14 @@ class _Trial:
         return self._report(first)
 
     def _report(self, trace: Trace) -> EnvReport:
-        order = ("error", "warning", "note")
-        found = sorted(self._findings, key=lambda one: order.index(one.level))
         steps, seconds = len(trace.rewards), trace.step_seconds + trace.reset_seconds
-        speed = steps / seconds if seconds else 0.0
-        return EnvReport(self._name, tuple(found), steps, len(trace.lengths), speed)
+        return EnvReport(
+            findings=in_order(self._findings),
+            env=self._name,
+            steps=steps,
+            episodes=len(trace.lengths),
+            steps_per_second=steps / seconds if seconds else 0.0,
+        )
 
     def _find(self, kind: str, level: Level, what: str, fix: str) -> None:
         self._findings.append(Finding(kind, level, what, fix))

@@ -8,8 +8,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from rlkit_core.envs.trial.findings import Finding
 from rlkit_core.envs.trial.playing import Trace
+from rlkit_core.findings import Finding
 
 SLOW_STEP = 0.01
 """Seconds that a step may take on the mean."""

@@ -14,8 +14,8 @@ from attrs import define, field
 from rlkit_core.data.nested import Nested, leaves
 from rlkit_core.envs.checks.leaves import LeafChecks
 from rlkit_core.envs.checks.returned import ReturnedError, check_reset, check_step
-from rlkit_core.envs.trial.findings import Finding, Level
 from rlkit_core.envs.vector import own_actions
+from rlkit_core.findings import Finding, Level
 from rlkit_core.spaces import flat_leaves, map_space
 
 _RESET_FIX = "def reset(self, *, seed=None, options=None): super().reset(seed=seed); ...; return observation, {}"

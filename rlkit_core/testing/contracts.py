@@ -1,0 +1,40 @@
+"""What each part of a plugin keeps, as test classes: subclass one in a test module, and pytest runs it.
+
+They load on first use, and need numpy, torch and gymnasium, and no pytest::
+
+    from rlkit_core.testing.contracts import EncoderContract
+
+    class TestGCN(EncoderContract):
+        component = "acme-graph/gcn"
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+_HOMES = {
+    "EncoderContract": "rlkit_core.testing.kit.encoder",
+    "ExecutorContract": "rlkit_core.execution.conformance",
+    "StepEngineContract": "rlkit_core.testing.step_engine",
+}
+
+__all__ = sorted(_HOMES)
+
+if TYPE_CHECKING:
+    from rlkit_core.execution.conformance import ExecutorContract as ExecutorContract
+    from rlkit_core.testing.kit.encoder import EncoderContract as EncoderContract
+    from rlkit_core.testing.step_engine import StepEngineContract as StepEngineContract
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'rlkit_core.testing.contracts' has no attribute {name!r}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

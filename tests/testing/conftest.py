@@ -1,0 +1,23 @@
+"""Sites on the path, and the kit let loose on what is in them."""
+
+from __future__ import annotations
+
+import pytest
+from site_fixtures import make_site, site
+
+from rlkit_core.plugins.host import use_host
+from rlkit_core.testing import check_plugin
+
+__all__ = ["make_site", "site"]
+
+
+@pytest.fixture
+def checked(site):
+    """Write a distribution and check it, in process unless said; returns the report."""
+
+    def check(name="lab", source="", *, isolated=False, fast=True, **parts):
+        site.add(name, source, **parts)
+        with use_host(site.host()):
+            return check_plugin(name, isolated=isolated, fast=fast, strict=False)
+
+    return check
