@@ -177,7 +177,19 @@ def test_doctor_goes_on_in_strict_mode(site, rlkit):
 
 
 def test_every_built_in_command_has_a_help_line_and_a_home():
-    own = {"algorithms", "check-env", "doctor", "envs", "evaluate", "explain", "plugins", "presets", "resume", "train"}
+    own = {
+        "algorithms",
+        "check",
+        "check-env",
+        "doctor",
+        "envs",
+        "evaluate",
+        "explain",
+        "plugins",
+        "presets",
+        "resume",
+        "train",
+    }
     assert set(app.BUILT_IN) == own | {"verify"}
     assert doctor.doctor.name == "doctor"
 
