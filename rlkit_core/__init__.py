@@ -18,6 +18,7 @@ _LAZY = {
     "Catalog": "rlkit_core.catalog",
     "Columns": "rlkit_core.columns",
     "Component": "rlkit_core.plugins.records",
+    "ComponentRequest": "rlkit_core.plugins.records",
     "DefaultCallbacks": "rlkit_core.algorithm.callbacks",
     "DefaultModelConfig": "rlkit_core.models.default_config",
     "Distribution": "rlkit_core.distributions",
@@ -30,6 +31,7 @@ _LAZY = {
     "PluginHost": "rlkit_core.plugins.host",
     "PolicySpec": "rlkit_core.algorithm.config.policies",
     "Run": "rlkit_core.run.run",
+    "Service": "rlkit_core.plugins.records",
     "RLModule": "rlkit_core.rl_module",
     "RLlibCallback": "rlkit_core.algorithm.callbacks",
     "RLModuleConfig": "rlkit_core.rl_module",
@@ -60,7 +62,9 @@ if TYPE_CHECKING:
     from rlkit_core.plugins.hookspecs import hookimpl as hookimpl
     from rlkit_core.plugins.host import PluginHost as PluginHost
     from rlkit_core.plugins.records import Component as Component
+    from rlkit_core.plugins.records import ComponentRequest as ComponentRequest
     from rlkit_core.plugins.records import ModuleAPI as ModuleAPI
+    from rlkit_core.plugins.records import Service as Service
     from rlkit_core.rl_module import MultiRLModule as MultiRLModule
     from rlkit_core.rl_module import MultiRLModuleConfig as MultiRLModuleConfig
     from rlkit_core.rl_module import MultiRLModuleSpec as MultiRLModuleSpec

@@ -11,6 +11,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+__all__ = [
+    "ActorError",
+    "AmbiguousComponentError",
+    "CheckpointError",
+    "CheckpointNotFoundError",
+    "ConfigError",
+    "EnvError",
+    "ModuleAPIError",
+    "NoComponentError",
+    "NonFiniteError",
+    "PluginError",
+    "PluginNotFoundError",
+    "PluginVersionError",
+    "RLKitError",
+    "SpecError",
+    "StateError",
+    "UnknownSettingError",
+    "did_you_mean",
+]
+
 
 class RLKitError(Exception):
     """Base class of every error that rlkit raises on purpose."""

@@ -10,7 +10,8 @@ The file maps environment ids, and families of them, to sections::
 
 A family (``classic``, ``box2d``, ``mujoco``, ``atari``, ``minigrid``) serves its envs that have no entry of their own.
 ``like`` names the entry that another one adds to, key by key. ``stop`` is for ``rlkit train``: the mean return of
-deterministic evaluation episodes to reach, and limits.
+deterministic evaluation episodes to reach, and limits. What the algorithm's own file has no entry for may come with the
+env (:mod:`~rlkit_core.algorithm.config.presets_of_envs`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
+from rlkit_core.algorithm.config.presets_of_envs import read_with_env
 from rlkit_core.algorithm.config.sections import CoreSettings
 from rlkit_core.envs.naming.known import family_of
 from rlkit_core.envs.naming.registering import register_for
@@ -39,9 +41,7 @@ def load_presets(config_class: type) -> dict[str, Any]:
     Raises:
         ConfigError: the file is no JSON of the form above; the message names it.
     """
-    where, data = read_beside(config_class, PRESETS)
-    _check(data, where)
-    return {name: _completed(name, data, where) for name in data}
+    return _checked(*read_beside(config_class, PRESETS))
 
 
 def load_reached(config_class: type) -> dict[str, Any]:
@@ -86,32 +86,21 @@ def read_beside(config_class: type, name: str, *, of: str | None = None) -> tupl
 
 
 def preset_name(config_class: type, env: object) -> str | None:
-    """Which entry of :func:`load_presets` serves an env: its id, with or without ``module:`` before it, or its family.
+    """Which entry serves an env: its id, with or without ``module:`` before it, or its family.
+
+    An id is looked for in the algorithm's own file, then in that of the env's package; families are the algorithm's.
 
     Args:
         config_class: the algorithm's.
         env: what :func:`~rlkit_core.envs.make.make_env` makes an env from; only ids, and specs of gymnasium, have
             presets.
     """
-    env_id = getattr(getattr(env, "spec", env), "id", env)
-    if not isinstance(env_id, str):
-        return None
-    presets = load_presets(config_class)
-    for name in (env_id, env_id.rpartition(":")[2]):
-        if name in presets:
-            return name
-    try:
-        register_for(env_id)
-    except EnvError:  # which is for whoever makes the env to report
-        return None
-    family = family_of(env_id)
-    return family if family in presets else None
+    return _entry_for(config_class, env)[0]
 
 
 def preset_for(config_class: type, env: object) -> dict[str, Any] | None:
     """The preset of one environment: sections, and perhaps ``stop``; None where there is none."""
-    name = preset_name(config_class, env)
-    return None if name is None else load_presets(config_class)[name]
+    return _entry_for(config_class, env)[1]
 
 
 def apply_preset(config: CoreSettings, env_id: object) -> bool:
@@ -151,6 +140,27 @@ def fill_in(config: CoreSettings, sections: Mapping[str, Mapping[str, Any]]) -> 
     return filled
 
 
+def _entry_for(config_class: type, env: object) -> tuple[str | None, dict[str, Any] | None]:
+    """Name and content of the entry that serves an env; None where there is none."""
+    env_id = getattr(getattr(env, "spec", env), "id", env)
+    if not isinstance(env_id, str):
+        return None, None
+    presets, names = load_presets(config_class), (env_id, env_id.rpartition(":")[2])
+    for name in names:
+        if name in presets:
+            return name, presets[name]
+    try:
+        register_for(env_id)
+    except EnvError:  # which is for whoever makes the env to report
+        return None, None
+    of_env = _checked(*read_with_env(config_class, env_id))
+    for name in names:
+        if name in of_env:
+            return name, of_env[name]
+    family = family_of(env_id)
+    return (family, presets[family]) if family in presets else (None, None)
+
+
 def _package_of(owner: type) -> str | None:
     """The package a class lives in; None for scripts, builtins and the core."""
     if owner.__module__ in ("builtins", "__main__") or owner.__module__.split(".")[0] == "rlkit_core":
@@ -176,7 +186,13 @@ def _completed(name: str, data: Mapping[str, Any], where: str, above: tuple[str,
     return whole
 
 
-def _check(data: object, where: str) -> None:
+def _checked(where: str, data: object) -> dict[str, Any]:
+    """Presets, completed; an error names ``where``."""
+    presets = _check(data, where)
+    return {name: _completed(name, presets, where) for name in presets}
+
+
+def _check(data: object, where: str) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ConfigError(f"{where}: expected {{environment id: sections}}")
     sections = CoreSettings.sections()
@@ -195,3 +211,4 @@ def _check(data: object, where: str) -> None:
         unknown = set(preset.get("stop", {})) - set(STOP_KEYS)
         if unknown:
             raise ConfigError(f"{where}: {env_id!r}: stop has {sorted(unknown)}; there are {', '.join(STOP_KEYS)}")
+    return data
