@@ -29,7 +29,7 @@ def reached(results: Path) -> dict[str, dict[str, Any]]:
             runs = [_at_the_end(row, data["commit"]) for row in data["levels"] if row["seeds"]]
         else:
             algorithm, env, settings, runs = _fixed_length(data)
-        if runs:
+        if runs and not _has_its_own_presets(env):
             kept = dict(_kept(algorithm, env, settings["settings"]))
             found.setdefault(algorithm, {})[env] = {"settings": kept, "runs": runs}
     return {algorithm: dict(sorted(entries.items())) for algorithm, entries in sorted(found.items())}
@@ -43,6 +43,11 @@ def files(results: Path) -> dict[Path, str]:
         folder = ROOT / "plugins" / f"rlkit-{algorithm}" / f"rlkit_{algorithm}"
         texts[folder / FILE] = f"{{\n{lines}\n}}\n"
     return texts
+
+
+def _has_its_own_presets(env: str) -> bool:
+    """Whether it is an env of a plugin here, which brings its presets; an algorithm's file is not about these."""
+    return (ROOT / "plugins" / env.partition("/")[0]).is_dir()
 
 
 def _kept(algorithm: str, env: str, settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -95,7 +95,11 @@ def one(space: gym.Space[Any], observation: Any) -> Any:
 
 
 def observation_packs(module: ModuleForwards) -> dict[Path, Pack]:
-    """``{path: pack}``: the module's own ``observation_packs()``, else those of the encoders that its catalog chose."""
+    """``{path: pack}``: the module's own ``observation_packs()``, else those of the encoders that its catalog chose.
+
+    Of a chosen encoder it is the ``pack`` of the config that its network was built from, so that settings reach it, and
+    that of its class where a network keeps no config.
+    """
     inner: Any = module.unwrapped()
     packs = getattr(inner, "observation_packs", None)
     if packs is not None:
@@ -103,7 +107,14 @@ def observation_packs(module: ModuleForwards) -> dict[Path, Pack]:
     if not inner.component_trace():
         return {}
     chosen = [(c.path, c.component.load()) for c in inner.catalog.trace if c.kind == "encoder"]
-    return {tuple(path): target.pack for path, target in chosen if hasattr(target, "pack")}
+    of_classes = {tuple(path): target.pack for path, target in chosen if hasattr(target, "pack")}
+    of_configs: dict[Path, Pack] = {}
+    for network in inner.modules() if of_classes else ():
+        kind, _, path = getattr(network, "place", None) or ("", "", ())
+        config: Any = getattr(network, "config", None)
+        if kind == "encoder" and hasattr(config, "pack"):
+            of_configs.setdefault(path, config.pack)
+    return of_classes | of_configs
 
 
 def _objects(value: Sequence[object] | np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

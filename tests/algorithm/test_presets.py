@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import pytest
 from data_lab import data_lab
 
 from rlkit_core.algorithm import AlgorithmConfig
 from rlkit_core.algorithm.config.presets import load_presets, preset_for, preset_name
 from rlkit_core.errors import ConfigError
+from rlkit_core.plugins.discovery import GROUP_ALGORITHMS, EntryPointInfo, Snapshot
 from rlkit_core.plugins.host import default_host
 
 PRESETS = {
@@ -119,6 +121,60 @@ def test_what_is_like_another_entry_is_completed_from_it(lab: Any) -> None:
         "stop": {"steps": 7, "return": 3},
     }
     assert load_presets(lab.LabConfig)["mujoco"] == presets["mujoco"]
+
+
+@pytest.fixture
+def registered(lab: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A package of envs that brings presets, for an algorithm that the lab is said to have."""
+    entry = EntryPointInfo(GROUP_ALGORITHMS, "lab", "preset_lab:LabConfig", "local", "0")
+    monkeypatch.setattr(Snapshot, "entry_points", lambda self, group: (entry,) if group == GROUP_ALGORITHMS else ())
+    gym.register("Deep-v0", "preset_lab.deep:Deep")
+    yield Path(lab.__file__).with_name("rlkit_presets.json")
+    del gym.registry["Deep-v0"]
+
+
+def test_an_env_brings_presets_for_the_algorithms_of_others(lab: Any, registered: Path) -> None:
+    def lr_for(env: str) -> float:
+        config = lab.LabConfig()
+        config.apply_preset(env)
+        return float(config.lr)
+
+    before = lr_for("Deep-v0"), lr_for("Acrobot-v1"), lr_for("CartPole-v1")
+    own = {"training": {"lr": 0.3}, "stop": {"return": 1}}
+    of_others = {"training": {"lr": 0.7}}
+    presets = {"Deep-v0": own, "wide": own, "preset_lab.deep:Deep": {"like": "wide", "training": {"lr": 0.4}}}
+    registered.write_text(json.dumps({"lab": {**presets, "Acrobot-v1": of_others, "CartPole-v1": of_others}}))
+    assert before == (0.001, 0.001, 0.1)
+    assert lr_for("Deep-v0") == lr_for("preset_lab:Deep-v0") == 0.3
+    assert lr_for("preset_lab.deep:Deep") == 0.4
+    assert lr_for("Acrobot-v1") == 0.001  # which lies elsewhere
+    assert lr_for("CartPole-v1") == 0.1
+    assert preset_name(lab.LabConfig, "Deep-v0") == "Deep-v0"
+    assert preset_for(lab.LabConfig, "Deep-v0") == own
+    registered.write_text(json.dumps({"local/lab": {"Deep-v0": of_others}, "lab": presets}))
+    assert lr_for("Deep-v0") == 0.7  # the full name before the short one
+    registered.write_text(json.dumps({"another": presets}))
+    assert lr_for("Deep-v0") == 0.001
+    Path(lab.__file__).with_name("presets.json").write_text(json.dumps({"Deep-v0": {"training": {"lr": 0.5}}}))
+    registered.write_text(json.dumps({"lab": presets}))
+    assert lr_for("Deep-v0") == 0.5  # the algorithm's own word
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ("{", "not JSON"),
+        ("[]", "expected {algorithm: {environment id: sections}}, got list"),
+        ('{"lab": []}', ": lab: expected {environment id: sections}"),
+        ('{"lab": {"Deep-v0": {"trainin": {}}}}', "no section 'trainin'"),
+    ],
+)
+def test_a_broken_file_of_an_env_is_named(lab: Any, registered: Path, data: str, says: str) -> None:
+    registered.write_text(data)
+    with pytest.raises(ConfigError) as caught:
+        lab.LabConfig().apply_preset("Deep-v0")
+    assert says in str(caught.value)
+    assert str(registered) in str(caught.value)
 
 
 @pytest.mark.parametrize("algo", ["ppo", "dqn", "impala", "appo", "sac"])

@@ -1,4 +1,4 @@
-"""The tutorials' code uses what is public and documented, and nothing else; it is as short as the pages say."""
+"""Tutorials and third parties use what is public and documented, and nothing else; pages are as short as they say."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ PAGES = sorted((ROOT / "docs" / "tutorial").glob("*.md"))
 REFERENCE = sorted((ROOT / "docs" / "reference").glob("*.md"))
 DIRECTIVE = re.compile(r"^\.\. (currentmodule|autoclass|autofunction):: ([\w.]+)", re.MULTILINE)
 WORD = re.compile(r"[A-Za-z_]\w*")
+THIRD_PARTIES = ("rlkit-graph",)
+"""Plugins of this workspace that show what others can do, so they may use what others may."""
 LIMITS = {"on-policy-algorithm": 55, "off-policy-algorithm": 78, "api-mixin": 60}
 """Lines of Python that a reader writes: without empty ones, comments and docstrings."""
 
@@ -136,6 +138,21 @@ def test_a_tutorial_uses_documented_names_only(page):
 def test_others_would_be_seen(code, message):
     (said,) = problems(f"```python\n{code}\n```\n")
     assert said.startswith(message)
+
+
+@pytest.mark.parametrize("name", THIRD_PARTIES)
+def test_a_third_party_imports_documented_names_only(name):
+    files = sorted((ROOT / "plugins" / name / name.replace("-", "_")).rglob("*.py"))
+    assert files
+    found, seen = [], 0
+    for node in (node for file in files for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))):
+        if isinstance(node, ast.ImportFrom) and node.module.partition(".")[0] == "rlkit_core":
+            seen += 1
+            found += import_problems(node.module, [alias.name for alias in node.names])
+        elif isinstance(node, ast.Import):
+            found += [f"import {a.name}" for a in node.names if a.name.startswith("rlkit")]
+    assert found == []
+    assert seen > 3
 
 
 @pytest.mark.parametrize("page", LIMITS)

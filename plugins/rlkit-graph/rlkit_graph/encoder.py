@@ -30,6 +30,8 @@ class GraphEncoderConfig(ModelConfig):
         aggregation: what a node makes of its messages, ``"sum"`` or ``"mean"``.
         pooling: what is made of all nodes, ``"mean"``, ``"max"`` or ``"sum"``.
         both_ways: whether messages also go against the direction of edges.
+        max_nodes: graphs are padded to so many; None: to the largest of those that are packed together.
+        max_edges: the same for edges.
     """
 
     space: Graph
@@ -39,6 +41,8 @@ class GraphEncoderConfig(ModelConfig):
     aggregation: str = "sum"
     pooling: str = "mean"
     both_ways: bool = False
+    max_nodes: int | None = None
+    max_edges: int | None = None
 
     @classmethod
     def from_space(cls, space: Graph, model_config: Mapping[str, Any]) -> GraphEncoderConfig:
@@ -52,12 +56,13 @@ class GraphEncoderConfig(ModelConfig):
             aggregation=model_config["graph_aggregation"],
             pooling=model_config["graph_pooling"],
             both_ways=model_config["graph_both_ways"],
+            max_nodes=model_config["graph_max_nodes"],
+            max_edges=model_config["graph_max_edges"],
         )
 
-    @classmethod
-    def pack(cls, space: Graph, observations: Sequence[GraphInstance]) -> dict[str, Array]:
+    def pack(self, space: Graph, observations: Sequence[GraphInstance]) -> dict[str, Array]:
         """Graphs as arrays, see :func:`~rlkit_graph.packing.pack_graphs`."""
-        return pack_graphs(space, observations)
+        return pack_graphs(space, observations, max_nodes=self.max_nodes, max_edges=self.max_edges)
 
     @property
     def output_dims(self) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ FEWEST = 4
 QUESTIONS = 10
 
 
-class OpenDoor(gym.Env[GraphInstance, int]):
+class OpenDoor(gym.Env[GraphInstance, np.int64]):
     """Rooms with names, doors between them: name the room that an open door leads to from here.
 
     A node is a room. Its number is its name, plus 6 for the room where one stands. An edge is a door that one can go
@@ -35,7 +35,7 @@ class OpenDoor(gym.Env[GraphInstance, int]):
         super().reset(seed=seed)
         return self._ask(), {}
 
-    def step(self, action: int) -> tuple[GraphInstance, float, bool, bool, dict[str, Any]]:
+    def step(self, action: np.int64) -> tuple[GraphInstance, float, bool, bool, dict[str, Any]]:
         """Judge the answer and ask the next question."""
         reward = float(int(action) == self._answer)
         return self._ask(), reward, False, False, {}

@@ -15,8 +15,10 @@ Array = np.ndarray[Any, Any]
 Part = Box | Discrete
 
 
-def pack_graphs(space: Graph, graphs: Sequence[GraphInstance]) -> dict[str, Array]:
-    """Pad graphs to the largest of them; sizes are rounded up, so that few shapes occur.
+def pack_graphs(
+    space: Graph, graphs: Sequence[GraphInstance], *, max_nodes: int | None = None, max_edges: int | None = None
+) -> dict[str, Array]:
+    """Pad graphs to the largest of them, rounded up, so that few shapes occur; or to the sizes given.
 
     Args:
         space: with Boxes or Discrete as node and edge space; without an edge space edges are links alone.
@@ -28,33 +30,38 @@ def pack_graphs(space: Graph, graphs: Sequence[GraphInstance]) -> dict[str, Arra
         What is padded is zero.
 
     Raises:
-        EnvError: a graph is none, a link leads to a node that there is not, or edges do not match links.
+        EnvError: a graph is none or too large, a link leads to a node that there is not, edges do not match links.
     """
     for index, graph in enumerate(graphs):
         if not isinstance(graph, GraphInstance):
             raise EnvError(f"{_name(index)} is a {type(graph).__name__}, expected a GraphInstance")
-    links = [np.zeros((0, 2), np.int64) if g.edge_links is None else np.asarray(g.edge_links) for g in graphs]
-    num_nodes = np.array([len(g.nodes) for g in graphs], np.int64)
+    links: list[Array] = [
+        np.zeros((0, 2), np.int64) if g.edge_links is None else np.asarray(g.edge_links) for g in graphs
+    ]
+    nodes: list[Any] = [g.nodes for g in graphs]
+    num_nodes = np.array([len(one) for one in nodes], np.int64)
     num_links = np.array([len(one) for one in links], np.int64)
-    for index, (one, nodes) in enumerate(zip(links, num_nodes, strict=True)):
+    for index, (one, count) in enumerate(zip(links, num_nodes, strict=True)):
         if one.size and (one.ndim != 2 or one.shape[1] != 2):
             raise EnvError(f"{_name(index)}: edge_links have shape {one.shape}, expected ({len(one)}, 2)")
-        if one.size and not (one.min() >= 0 and one.max() < nodes):
+        if one.size and not (one.min() >= 0 and one.max() < count):
             raise EnvError(
-                f"{_name(index)}: edge_links name nodes {one.min()} to {one.max()}; there are {nodes}, counted from 0"
+                f"{_name(index)}: edge_links name nodes {one.min()} to {one.max()}; there are {count}, counted from 0"
             )
+    most_nodes, most_links = _room(num_nodes, max_nodes, "nodes"), _room(num_links, max_edges, "edges")
     packed = {
-        "nodes": _padded(space.node_space, [g.nodes for g in graphs], num_nodes, "nodes"),
+        "nodes": _padded(space.node_space, nodes, num_nodes, most_nodes, "nodes"),
         "num_nodes": num_nodes,
-        "links": _fill(np.zeros((len(graphs), _roomy(num_links), 2), np.int64), links, num_links),
+        "links": _fill(np.zeros((len(graphs), most_links, 2), np.int64), links, num_links),
         "num_links": num_links,
     }
     if space.edge_space is not None:
-        edges = [() if g.edges is None else g.edges for g in graphs]
-        for index, (one, count) in enumerate(zip(edges, num_links, strict=True)):
-            if len(one) != count:
-                raise EnvError(f"{_name(index)} has {len(one)} edges and {count} edge_links; each edge needs its link")
-        packed["edges"] = _padded(space.edge_space, edges, num_links, "edges")
+        edges: list[Any] = [() if g.edges is None else g.edges for g in graphs]
+        for index, (listed, count) in enumerate(zip(edges, num_links, strict=True)):
+            if len(listed) != count:
+                have = f"{len(listed)} edges and {count} edge_links"
+                raise EnvError(f"{_name(index)} has {have}; each edge needs its link")
+        packed["edges"] = _padded(space.edge_space, edges, num_links, most_links, "edges")
     return packed
 
 
@@ -85,9 +92,9 @@ class Vectors(nn.Module):
         return vectors
 
 
-def _padded(space: Part, items: Sequence[Any], counts: Array, what: str) -> Array:
+def _padded(space: Part, items: Sequence[Any], counts: Array, most: int, what: str) -> Array:
     """Nodes or edges of all graphs, ``[B, N, D]``, or ``[B, N]`` of a Discrete."""
-    size = (len(items), _roomy(counts))
+    size = (len(items), most)
     if isinstance(space, Box):
         width = int(np.prod(space.shape, dtype=np.int64))
         rows = [np.asarray(one, np.float32).reshape(len(one), width) for one in items]
@@ -108,9 +115,16 @@ def _fill(padded: Array, rows: Sequence[Array], counts: Array) -> Array:
     return padded
 
 
-def _roomy(counts: Array) -> int:
-    """The next power of two: a recorded gradient step is used again for each shape it has seen."""
-    return 1 << max(int(counts.max(initial=1)) - 1, 0).bit_length()
+def _room(counts: Array, most: int | None, what: str) -> int:
+    """To which size graphs are padded: the next power of two, as a recorded gradient step is one of a shape."""
+    largest = int(counts.max(initial=1))
+    if most is None:
+        return 1 << max(largest - 1, 0).bit_length()
+    if largest > most:
+        raise EnvError(
+            f"{_name(int(counts.argmax()))} has {largest} {what}; model_config['graph_max_{what}'] is {most}"
+        )
+    return most
 
 
 def _name(index: int) -> str:

@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from gymnasium.spaces import Box, Discrete, Graph
 
 from rlkit_core import Component, ComponentRequest, hookimpl
-from rlkit_core.settings import boolean, integer, one_of, setting
+from rlkit_core.settings import boolean, integer, one_of, optional, setting
 
 rlkit_api = "1.0"
+
+SIZE = optional(integer(ge=1))
 
 
 def is_served(request: ComponentRequest) -> bool:
@@ -31,6 +33,10 @@ MESSAGE_PASSING = Component(
             "sum", help="What a node makes of the messages that reach it.", converter=one_of("sum", "mean")
         ),
         "graph_pooling": setting("mean", help="What is made of all nodes.", converter=one_of("mean", "max", "sum")),
+        "graph_max_nodes": setting(
+            None, help="Pad to so many nodes, as a replay buffer needs it; None: to the largest.", converter=SIZE
+        ),
+        "graph_max_edges": setting(None, help="The same for edges.", converter=SIZE),
         "graph_both_ways": setting(False, help="Send messages against the direction of edges, too.", converter=boolean),
     },
 )

@@ -36,7 +36,7 @@ def made(space=LINES, width=4, hiddens=(5,), **settings):
 
 def encoded(network, graphs):
     """What an encoder makes of graphs, ``[B, H]``."""
-    packed = GraphEncoderConfig.pack(network.config.space, graphs)
+    packed = network.config.pack(network.config.space, graphs)
     with torch.no_grad():
         return network({"obs": {name: torch.as_tensor(array) for name, array in packed.items()}})["encoder_out"]
 
@@ -150,6 +150,25 @@ def test_order_does_not_matter(data):
 def test_what_is_no_such_graph_is_refused_by_its_place(wrong, message):
     with pytest.raises(EnvError, match=message):
         pack_graphs(LINES, [TRIANGLE, wrong])
+
+
+def test_sizes_are_rounded_up_or_as_given():
+    several = [TRIANGLE, graph(range(5))]
+    packed = pack_graphs(LINES, several)
+    assert {name: array.shape for name, array in packed.items()} == {
+        "nodes": (2, 8, 1),
+        "num_nodes": (2,),
+        "links": (2, 4, 2),
+        "num_links": (2,),
+        "edges": (2, 4, 1),
+    }
+    network = made(max_nodes=5, max_edges=9)
+    packed = network.config.pack(LINES, several)
+    assert packed["nodes"].shape == (2, 5, 1)
+    assert packed["edges"].shape == (2, 9, 1)
+    torch.testing.assert_close(encoded(network, several), torch.cat([encoded(network, [one]) for one in several]))
+    with pytest.raises(EnvError, match=r"graph 1 .*5 nodes; model_config\['graph_max_nodes'\] is 4"):
+        pack_graphs(LINES, several, max_nodes=4)
 
 
 def test_choices_that_there_are_not_are_refused():

@@ -199,7 +199,7 @@ def test_masks_that_do_not_fit_are_errors(mask, says):
 UNSERVED = {
     "text": S.Dict(a=S.Box(-1, 1), t=S.Text(3)),
     "sequence": S.Sequence(S.Box(-1, 1)),
-    "graph": S.Graph(S.Box(-1, 1, (2,)), None),
+    "graph": S.Graph(S.MultiBinary(2), None),  # of vectors and choices an installed plugin may serve some
     "one of": S.OneOf([S.Box(-1, 1), S.Discrete(2)]),
     "bytes": S.Box(0, 255, (2,), np.uint8),
     "nothing": S.Dict({}),

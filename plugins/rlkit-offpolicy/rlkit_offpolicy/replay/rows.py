@@ -81,7 +81,8 @@ class RowStore:
             seen = f"{tuple(block.shape[lead:])} {block.dtype}" if isinstance(block, Tensor) else repr(block)
             raise ConfigError(
                 f"column {self.name!r}: this buffer holds rows of {self.shape} {self.dtype}, and got {seen}; "
-                "rollouts of one buffer must come from envs and modules with the same spaces"
+                "rollouts of one buffer must come from envs and modules with the same spaces (and what an encoder "
+                "packs, graphs or texts, has to be of one shape: give it a setting that says which)"
             )
         if lead == 2:
             steps, envs = array.shape[:2]
