@@ -24,8 +24,8 @@ NAMES = {"appo": "APPO", "dqn": "DQN", "impala": "IMPALA", "ppo": "PPO", "sac": 
 HEAD = """\
 # Learning results
 
-What each algorithm reached with the settings of its own data file (`presets.json`; `rlkit train ALGO ENV` uses them), or
-those that a plugin's env brings along.
+What each algorithm reached with the settings of its own data file (`presets.json`; `rlkit train ALGO ENV` uses them),
+or with those that a plugin's env brings along.
 `make learn` and `make learn-long` run them and leave one file per environment in `benchmarks/results/`, with all
 settings, learning curves and the commit; `benchmarks/learning_table.py` makes this page from those files.
 

@@ -9,15 +9,17 @@ smaller arrays are filled up with zeros, so zeros must be fit for padding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch
+from torch import nn
 
 from rlkit_core.data.nested import has_array
 from rlkit_core.errors import ConfigError
+from rlkit_core.plugins.registry import Choice
 from rlkit_core.rl_module.forwards import ModuleForwards
 from rlkit_core.spaces import at_path, describe, flat_leaves, map_space, with_leaf
 
@@ -95,26 +97,35 @@ def one(space: gym.Space[Any], observation: Any) -> Any:
 
 
 def observation_packs(module: ModuleForwards) -> dict[Path, Pack]:
-    """``{path: pack}``: the module's own ``observation_packs()``, else those of the encoders that its catalog chose.
-
-    Of a chosen encoder it is the ``pack`` of the config that its network was built from, so that settings reach it, and
-    that of its class where a network keeps no config.
-    """
+    """``{path: pack}``: the module's own ``observation_packs()``, else those of the encoders that its catalog chose."""
     inner: Any = module.unwrapped()
     packs = getattr(inner, "observation_packs", None)
     if packs is not None:
         return dict(packs())
     if not inner.component_trace():
         return {}
-    chosen = [(c.path, c.component.load()) for c in inner.catalog.trace if c.kind == "encoder"]
-    of_classes = {tuple(path): target.pack for path, target in chosen if hasattr(target, "pack")}
+    return packs_of_encoders(inner.catalog.trace, inner)
+
+
+def packs_of_encoders(trace: Iterable[Choice], built: nn.Module) -> dict[Path, Pack]:
+    """``{path: pack}`` of the encoders that were chosen.
+
+    It is the ``pack`` of the config that a network was built from, so that settings reach it, and that of the class
+    where a network keeps no config.
+
+    Args:
+        trace: what a catalog chose.
+        built: what has been built of it.
+    """
+    chosen = [(choice.path, choice.component.load()) for choice in trace if choice.kind == "encoder"]
+    packs: dict[Path, Pack] = {tuple(path): target.pack for path, target in chosen if hasattr(target, "pack")}
     of_configs: dict[Path, Pack] = {}
-    for network in inner.modules() if of_classes else ():
+    for network in built.modules() if packs else ():
         kind, _, path = getattr(network, "place", None) or ("", "", ())
         config: Any = getattr(network, "config", None)
         if kind == "encoder" and hasattr(config, "pack"):
             of_configs.setdefault(path, config.pack)
-    return of_classes | of_configs
+    return packs | of_configs
 
 
 def _objects(value: Sequence[object] | np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

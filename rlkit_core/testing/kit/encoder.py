@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from rlkit_core.catalog import ActorCriticCatalog, make_catalog
 from rlkit_core.catalog.scope import takes_child
 from rlkit_core.columns import ENCODER_OUT, Columns
-from rlkit_core.data.nested import Nested, leaves, map_leaves
-from rlkit_core.models.base import initial_state_of
-from rlkit_core.rl_module.packing import ObservationPacker
-from rlkit_core.spaces import describe
+from rlkit_core.data.nested import Nested, has_array, leaves, map_leaves
+from rlkit_core.models.base import build_network, initial_state_of
+from rlkit_core.rl_module.packing import ObservationPacker, packs_of_encoders
+from rlkit_core.spaces import describe, flat_leaves
 from rlkit_core.testing.kit.component import ComponentContract
 from rlkit_core.testing.kit.contract import doing, require
 from rlkit_core.testing.kit.examples import ROWS, SMALL, Space, as_tensors, example_rows, with_time
@@ -121,10 +121,10 @@ class EncoderContract(ComponentContract, NetworkContract):
                 )
                 with catalog.working():
                     config = catalog.get_tokenizer_config(space, catalog.model_config_dict)
-            chosen = [(choice.path, choice.component.load()) for choice in catalog.trace if choice.kind == "encoder"]
-            packs = {path: target.pack for path, target in chosen if hasattr(target, "pack")}
-            with doing(f"{label}: packing observations", "write the class method pack(space, observations)"):
-                odd = ObservationPacker(space, packs)
+            odd = None
+            if not all(has_array(leaf) for _, leaf in flat_leaves(space)):
+                with doing(f"{label}: packing observations", "write the method pack(space, observations)"):
+                    odd = ObservationPacker(space, packs_of_encoders(catalog.trace, build_network(config)))
             made.append((space, label, config, _Encoding(label, space, bool(config.recurrent), odd)))
         return made
 
