@@ -19,7 +19,7 @@ class Finding:
         kind: what it is about, one word or two: ``"contract"``, ``"time limit"``.
         level: ``"error"``: it fails, or does something else; ``"warning"``: it may; ``"note"``: to be known.
         what: what was seen, and where.
-        fix: what to do.
+        fix: what to do; empty where there is nothing to be done.
     """
 
     kind: str
@@ -28,7 +28,8 @@ class Finding:
     fix: str
 
     def __str__(self) -> str:
-        return f"{self.level}: {self.what}\n    fix: {self.fix}"
+        fix = f"\n    fix: {self.fix}" if self.fix else ""
+        return f"{self.level}: {self.what}{fix}"
 
 
 def in_order(findings: list[Finding]) -> tuple[Finding, ...]:

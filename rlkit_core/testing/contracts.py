@@ -14,8 +14,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {
+    "DistributionContract": "rlkit_core.testing.kit.distribution",
     "EncoderContract": "rlkit_core.testing.kit.encoder",
     "ExecutorContract": "rlkit_core.execution.conformance",
+    "HeadContract": "rlkit_core.testing.kit.head",
+    "MixinContract": "rlkit_core.testing.kit.mixin",
+    "RLModuleContract": "rlkit_core.testing.kit.module",
     "StepEngineContract": "rlkit_core.testing.step_engine",
 }
 
@@ -23,7 +27,11 @@ __all__ = sorted(_HOMES)
 
 if TYPE_CHECKING:
     from rlkit_core.execution.conformance import ExecutorContract as ExecutorContract
+    from rlkit_core.testing.kit.distribution import DistributionContract as DistributionContract
     from rlkit_core.testing.kit.encoder import EncoderContract as EncoderContract
+    from rlkit_core.testing.kit.head import HeadContract as HeadContract
+    from rlkit_core.testing.kit.mixin import MixinContract as MixinContract
+    from rlkit_core.testing.kit.module import RLModuleContract as RLModuleContract
     from rlkit_core.testing.step_engine import StepEngineContract as StepEngineContract
 
 

@@ -59,6 +59,156 @@ class Waves(Encoder):
 """
 
 
+HEAD_PLUGIN = """
+from gymnasium.spaces import Discrete
+from rlkit_core import Component, hookimpl
+
+rlkit_api = "1.0"
+
+
+@hookimpl
+def rlkit_heads():
+    return [Component("linear", "head", "lab_parts:LinearConfig", [Discrete], settings={})]
+"""
+
+HEAD_PARTS = """
+from torch import nn
+from rlkit_core.models import Head, ModelConfig
+
+
+class LinearConfig(ModelConfig):
+    def __init__(self, inputs, outputs):
+        self.input_dims, self.output_dims_ = tuple(inputs), (outputs,)
+
+    @classmethod
+    def from_dims(cls, input_dims, output_dim, model_config):
+        return cls(input_dims, output_dim)
+
+    @property
+    def output_dims(self):
+        return self.output_dims_
+
+    def build(self, framework="torch"):
+        return Linear(self)
+
+
+class Linear(Head):
+    def __init__(self, config):
+        super().__init__(config)
+        self.layer = nn.Linear(config.input_dims[0], config.output_dims[0])
+
+    def forward(self, x):
+        return self.layer(x)
+"""
+
+DISTRIBUTION_PLUGIN = """
+from gymnasium.spaces import Discrete
+from rlkit_core import Component, hookimpl
+
+rlkit_api = "1.0"
+
+
+@hookimpl
+def rlkit_distributions():
+    return [Component("warm", "distribution", "lab_parts:Warm", [Discrete], settings={})]
+"""
+
+DISTRIBUTION_PARTS = """
+import torch
+from rlkit_core import Distribution
+from rlkit_core.distributions import Deterministic
+
+HEAT = 2.0
+
+
+class Warm(Distribution):
+    supports_mask = True
+
+    def __init__(self, logits):
+        self.logp_of = torch.log_softmax(logits / HEAT, -1)
+
+    @classmethod
+    def from_logits(cls, logits, **kwargs):
+        return cls(logits)
+
+    @classmethod
+    def required_input_dim(cls, space, model_config=None, **kwargs):
+        return int(space.n)
+
+    def draw(self, sample_shape, noise):
+        shape = self.logp_of.shape[:-1]
+        flat = self.logp_of.detach().exp().reshape(-1, self.logp_of.shape[-1])
+        return torch.multinomial(flat, 1).reshape(shape)
+
+    def logp(self, value):
+        return self.logp_of.gather(-1, value.unsqueeze(-1)).squeeze(-1)
+
+    def entropy(self):
+        return -(self.logp_of.exp() * self.logp_of).sum(-1)
+
+    def kl(self, other):
+        return (self.logp_of.exp() * (self.logp_of - other.logp_of)).sum(-1)
+
+    def to_deterministic(self):
+        return Deterministic(self.logp_of.argmax(-1))
+"""
+
+MIXIN_PLUGIN = """
+from rlkit_core import ModuleAPI, hookimpl
+from rlkit_core.settings import integer, setting
+
+rlkit_api = "1.0"
+SETTINGS = {"guess_width": setting(4, help="Width.", converter=integer(ge=1))}
+
+
+@hookimpl
+def rlkit_module_apis():
+    names = "lab_parts:GuessAPI", "lab_parts:GuessDriver"
+    return [ModuleAPI("guess", *names, implementation="lab_parts:Guess", settings=SETTINGS)]
+"""
+
+MIXIN_PARTS = """
+import torch
+from rlkit_core.apis import InferenceOnlyAPI
+
+
+class GuessAPI:
+    def guess(self, obs):
+        raise NotImplementedError
+
+
+class Guess(GuessAPI, InferenceOnlyAPI):
+    def setup(self):
+        super().setup()
+        width = self.model_config["guess_width"]
+        self.guess_net = torch.nn.Sequential(torch.nn.Linear(3, width), torch.nn.Tanh(), torch.nn.Linear(width, 1))
+
+    def get_non_inference_attributes(self):
+        return [*super().get_non_inference_attributes(), "guess_net"]
+
+    def guess(self, obs):
+        return self.guess_net(obs).squeeze(-1)
+
+
+class GuessDriver:
+    def __init__(self):
+        self.updates = 0
+
+    def extra_loss(self, module, batch):
+        error = module.guess(batch["obs"]) - batch["rewards"]
+        return error.square().mean() / (1 + self.updates)
+
+    def after_update(self):
+        self.updates += 1
+
+    def get_state(self):
+        return {"updates": self.updates}
+
+    def set_state(self, state):
+        self.updates = state["updates"]
+"""
+
+
 @dataclass(frozen=True)
 class Lab:
     """A plugin: the module with its hooks, and the module that these name."""
@@ -67,7 +217,12 @@ class Lab:
     parts: str
 
 
-GOOD = {"encoder": Lab(ENCODER_PLUGIN, ENCODER_PARTS)}
+GOOD = {
+    "encoder": Lab(ENCODER_PLUGIN, ENCODER_PARTS),
+    "head": Lab(HEAD_PLUGIN, HEAD_PARTS),
+    "distribution": Lab(DISTRIBUTION_PLUGIN, DISTRIBUTION_PARTS),
+    "mixin": Lab(MIXIN_PLUGIN, MIXIN_PARTS),
+}
 
 
 @dataclass(frozen=True)
@@ -152,6 +307,46 @@ DEFECTS = [
         ("no-encoder-out", '"encoder_out": features', '"features": features', "'lab/waves'|encoder_out"),
         ("writes-into-its-input", 'batch["obs"].float()', 'batch["obs"].mul_(2).float()', "'lab/waves'|its input"),
         ("no-network", _BUILD, "        return None", "'lab/waves'|build() returned None"),
+    ),
+    *_defects(
+        "head",
+        ("width-of-its-own", "(outputs,)", "(outputs + 1,)", "head 'lab/linear'|output_dims|(4,)"),
+        ("forgets-time", "self.layer(x)", "self.layer(x.flatten(0, -2))", "'lab/linear'|(B, T, 6)"),
+    ),
+    *_defects(
+        "distribution",
+        ("not-normalised", "torch.log_softmax(logits / HEAT, -1)", "logits / HEAT", "'lab/warm'|sum to"),
+        ("width-is-wrong", "int(space.n)", "int(space.n) + 1", "'lab/warm'|not in the space"),
+        (
+            "too-many-axes",
+            ".gather(-1, value.unsqueeze(-1)).squeeze(-1)",
+            ".gather(-1, value.unsqueeze(-1))",
+            "'lab/warm'|logp()|(1, 1)",
+        ),
+        ("masks-unkept", "logits / HEAT", "logits.clamp(-9, 9) / HEAT", "'lab/warm'|forbids"),
+        ("no-mode", "Deterministic(self.logp_of.argmax(-1))", "self", "'lab/warm'|to_deterministic()"),
+        ("entropy-raises", "self.logp_of.exp() * self.logp_of)", "self.probs * self.logp_of)", "'lab/warm'|entropy()"),
+        (
+            "generator-of-its-own",
+            "torch.multinomial(flat, 1)",
+            "torch.multinomial(flat, 1, generator=torch.Generator().manual_seed(torch.seed()))",
+            "'lab/warm'|seed is the same",
+        ),
+        ("diverges-from-itself", "- other.logp_of)", "- 2 * other.logp_of)", "'lab/warm'|divergence from itself"),
+    ),
+    *_defects(
+        "mixin",
+        ("does-not-cooperate", "        super().setup()\n", "", "'lab/guess'|setup()"),
+        (
+            "forgets-the-others",
+            '[*super().get_non_inference_attributes(), "guess_net"]',
+            '["guess_net"]',
+            "'lab/guess'|get_non_inference_attributes()",
+        ),
+        ("driver-forgets", 'self.updates = state["updates"]', "pass", "'lab/guess'|other numbers"),
+        ("misspelt-event", "def after_update", "def after_updates", "'lab/guess'|after_updates"),
+        ("loss-is-not-finite", "/ (1 + self.updates)", "/ self.updates", "'lab/guess'|update of a learner"),
+        ("state-that-cannot-be-saved", '{"updates": self.updates}', '{"updates": object()}', "'lab/guess'"),
     ),
     Defect("no-requirement", "encoder", "", "", ("does not require rlkit-core",), {"requires": ()}),
     Defect("too-new", "encoder", "", "", ("incompatible", "rlkit-core>=7"), {"requires": ("rlkit-core>=7",)}),

@@ -95,7 +95,11 @@ class ComponentContract(Contract):
             f"{self.name}: no record says which spaces the class serves",
             f"spaces = [gymnasium.spaces.Box(-1, 1, (3,))] in the class {type(self).__name__}",
         )
-        return [space for space in example_spaces(classes) if self.admits(space)]
+        return [space for space in self.examples(classes) if self.admits(space)]
+
+    def examples(self, classes: tuple[type, ...]) -> list[Space]:
+        """Small spaces of these classes."""
+        return example_spaces(classes)
 
     def admits(self, space: Space) -> bool:
         """Whether its condition holds for a space."""

@@ -62,13 +62,20 @@ _EXAMPLES: dict[type, Callable[[], list[Space]]] = {
     spaces.OneOf: lambda: [spaces.OneOf((_vector(), spaces.Discrete(3)))],
 }
 
-OF_ACTIONS = (spaces.Discrete, spaces.Box, spaces.MultiDiscrete, spaces.MultiBinary, spaces.Dict, spaces.Tuple)
-"""Classes of action spaces that the core serves."""
+_OF_ACTIONS = (spaces.Discrete, spaces.Box, spaces.MultiDiscrete, spaces.MultiBinary, spaces.Dict, spaces.Tuple)
 
 
-def example_spaces(classes: Iterable[type], among: Sequence[type] = tuple(_EXAMPLES)) -> list[Space]:
+def example_spaces(classes: Iterable[type]) -> list[Space]:
     """Small spaces of these classes (of all, for ``gymnasium.Space``); none of classes that the kit does not know."""
-    return [example for kind in among if any(issubclass(kind, cls) for cls in classes) for example in _EXAMPLES[kind]()]
+    kinds = [kind for kind in _EXAMPLES if any(issubclass(kind, cls) for cls in classes)]
+    return [example for kind in kinds for example in _EXAMPLES[kind]()]
+
+
+def example_actions(classes: Iterable[type]) -> list[Space]:
+    """The same of action spaces: for ``gymnasium.Space`` those that the core serves, and no Box of integers."""
+    some = [cls for cls in classes if cls is not gym.Space] or _OF_ACTIONS
+    found = example_spaces(some)
+    return [one for one in found if not isinstance(one, spaces.Box) or np.issubdtype(one.dtype, np.floating)]
 
 
 def unknown_classes(classes: Iterable[type]) -> list[type]:

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from attrs import define
 from torch import Tensor, nn
@@ -108,12 +109,12 @@ class NetworkContract(Contract):
                 "make the network and its parameters in build(), not in the config",
             )
             require(
-                _equal(first.state_dict(), second.state_dict()),
+                equal_states(first.state_dict(), second.state_dict()),
                 f"{one.label}: weights differ although the seed is the same",
                 "draw them from torch's global generator, not from a generator or numpy of your own",
             )
             advise(
-                not mine or not _equal(first.state_dict(), other.state_dict()),
+                not mine or not equal_states(first.state_dict(), other.state_dict()),
                 f"{one.label}: weights are the same whatever the seed",
                 "draw initial weights at random, or never seed a generator in build()",
             )
@@ -198,10 +199,11 @@ class NetworkContract(Contract):
 def _same(first: object, second: object) -> bool:
     if isinstance(first, Tensor) and isinstance(second, Tensor):
         return first.dtype is second.dtype and torch.equal(first, second)
-    return bool(first == second)
+    return bool(np.array_equal(first, second))  # type: ignore[arg-type]
 
 
-def _equal(first: Mapping[str, object], second: Mapping[str, object]) -> bool:
+def equal_states(first: Mapping[str, object], second: Mapping[str, object]) -> bool:
+    """Whether two flat states have the same names and, to the last bit, the same values."""
     return list(first) == list(second) and all(_same(first[name], second[name]) for name in first)
 
 

@@ -3,60 +3,24 @@
 from __future__ import annotations
 
 import os
-import time
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from attrs import frozen
-
 from rlkit_core import contracts
 from rlkit_core.cli.examine import NOTE, Row, examine
-from rlkit_core.errors import ContractError, PluginNotFoundError, RLKitError, did_you_mean
-from rlkit_core.findings import Finding, Report, in_order
+from rlkit_core.errors import PluginNotFoundError, RLKitError, did_you_mean
+from rlkit_core.findings import Finding
 from rlkit_core.plugins import PluginWarning
 from rlkit_core.plugins.contract.hooks import hook_problems
-from rlkit_core.plugins.discovery import CORE, FOUND, RESERVED, Snapshot, canonical
+from rlkit_core.plugins.discovery import CORE, FOUND, GROUP_CATALOGS, RESERVED, Snapshot, canonical
 from rlkit_core.plugins.host import PluginHost, default_host, use_host
 from rlkit_core.plugins.records import Record, Registered
 from rlkit_core.plugins.states import FAILED
-from rlkit_core.testing.kit.contract import ContractWarning, findings_of
-from rlkit_core.testing.kit.encoder import EncoderContract
+from rlkit_core.testing.kit.checks import catalog_findings, record_findings
 from rlkit_core.testing.kit.imports import ENDED, import_findings
 from rlkit_core.testing.kit.metadata import metadata_findings
-
-OF_KIND: dict[str, type[Any]] = {"encoder": EncoderContract}
-"""The contract of a record, by its kind."""
-
-
-@frozen(kw_only=True)
-class KitReport(Report):
-    """What the kit found.
-
-    Attributes:
-        subject: what was looked at.
-        seconds: how long that took.
-    """
-
-    subject: str
-    seconds: float
-
-    def heading(self) -> str:
-        """What was looked at, and how long it took."""
-        return f"{self.subject}: looked at in {self.seconds:.1f} s"
-
-    def judged(self, strict: bool) -> KitReport:
-        """Itself; if ``strict``, warnings are told as such first, and errors are raised.
-
-        Raises:
-            ContractError: there are errors.
-        """
-        if strict:
-            for finding in self.warnings:
-                warnings.warn(ContractWarning(f"{self.subject}: {finding.what}", finding.fix), stacklevel=4)
-            if self.errors:
-                raise ContractError("\n".join([f"{self.subject} breaks its contract:", *map(str, self.errors)]))
-        return self
+from rlkit_core.testing.kit.report import KitReport, report_of
 
 
 def check_plugin(plugin: str | object, *, fast: bool = False, isolated: bool = True, strict: bool = True) -> KitReport:
@@ -76,19 +40,19 @@ def check_plugin(plugin: str | object, *, fast: bool = False, isolated: bool = T
         PluginNotFoundError: nothing of that name with rlkit's entry points is installed.
         ContractError: there are errors, and it is ``strict``.
     """
-    begun = time.perf_counter()
     snapshot = default_host().snapshot
     host = PluginHost(snapshot, {**os.environ, "RLKIT_PLUGINS_STRICT": ""})
-    with use_host(host), warnings.catch_warnings():
-        warnings.simplefilter("ignore", PluginWarning)  # of other plugins
-        if isinstance(plugin, str):
-            name = _installed(plugin, snapshot)
-            found = list(_of_distribution(host, name, fast=fast, isolated=isolated))
-        else:
-            name = str(getattr(plugin, "__name__", type(plugin).__name__))
-            found = list(_of_object(host, plugin))
-    seconds = time.perf_counter() - begun
-    return KitReport(findings=in_order(found), subject=f"plugin {name}", seconds=seconds).judged(strict)
+    own_name = str(getattr(plugin, "__name__", type(plugin).__name__))
+    name = _installed(plugin, snapshot) if isinstance(plugin, str) else own_name
+
+    def find() -> list[Finding]:
+        with use_host(host), warnings.catch_warnings():
+            warnings.simplefilter("ignore", PluginWarning)  # of other plugins
+            if isinstance(plugin, str):
+                return list(_of_distribution(host, name, fast=fast, isolated=isolated))
+            return list(_of_object(host, plugin, fast=fast))
+
+    return report_of(f"plugin {name}", find, strict=strict)
 
 
 def _installed(distribution: str, snapshot: Snapshot) -> str:
@@ -119,10 +83,15 @@ def _of_distribution(host: PluginHost, name: str, *, fast: bool, isolated: bool)
     broken = {(row["what"], row["name"]) for row in rows if row["state"] == FAILED}
     for record in records_of(host, name):
         if (noun_of(record), record.name) not in broken:
-            yield from _of_record(record)
+            yield from record_findings(record, fast=fast)
+    for entry in info.entry_points:
+        if entry.state != FOUND or (entry.group, entry.name) in broken:
+            continue
+        if entry.group == GROUP_CATALOGS:
+            yield from catalog_findings(host.load_entry_point(entry))
 
 
-def _of_object(host: PluginHost, plugin: object) -> Iterator[Finding]:
+def _of_object(host: PluginHost, plugin: object, *, fast: bool) -> Iterator[Finding]:
     fix = "write it as docs/reference/hooks.md says"
     try:
         name = host.register(plugin)
@@ -139,14 +108,7 @@ def _of_object(host: PluginHost, plugin: object) -> Iterator[Finding]:
         kind = noun_of(record)
         yield from (Finding(kind, "error", f"{kind} {record.name!r}: {problem}", fix) for problem in problems)
         if not problems:
-            yield from _of_record(record)
-
-
-def _of_record(record: Registered[Record]) -> Iterator[Finding]:
-    """What the contract of its kind finds."""
-    contract = OF_KIND.get(record.kind)
-    if contract is not None:
-        yield from findings_of(type(contract.__name__, (contract,), {"component": record}))
+            yield from record_findings(record, fast=fast)
 
 
 def noun_of(record: Registered[Record]) -> str:
