@@ -98,7 +98,10 @@ def check_catalog(
 
 
 def catalog_findings(
-    catalog: Any, *, spaces: Sequence[tuple[Space, Space]] = _SPACES, model_config: Mapping[str, Any] | None = None
+    catalog: type[Catalog],
+    *,
+    spaces: Sequence[tuple[Space, Space]] = _SPACES,
+    model_config: Mapping[str, Any] | None = None,
 ) -> Iterator[Finding]:
     """What :func:`check_catalog` finds."""
     name = f"catalog {_name_of(catalog)}"
@@ -121,7 +124,7 @@ def catalog_findings(
         yield from findings_of(_about(RLModuleContract, module=spec, model_config=model_config), label=f"{name}: ")
 
 
-def _about(contract: type[Contract], **about: Any) -> type[Contract]:
+def _about(contract: type[Contract], **about: object) -> type[Contract]:
     """A contract about something; what is None is left as it is."""
     return type(contract.__name__, (contract,), {name: value for name, value in about.items() if value is not None})
 

@@ -28,7 +28,7 @@ class Reads(dict[str, Any]):
         self.names[name] = None
         return super().__getitem__(name)
 
-    def get(self, name: str, default: Any = None) -> Any:
+    def get(self, name: str, default: object = None) -> Any:
         """As of any dict."""
         self.names[name] = None
         return super().get(name, default)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
@@ -17,7 +17,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from rlkit_core.catalog import ActorCriticCatalog, make_catalog
-from rlkit_core.data.nested import leaves, map_leaves
+from rlkit_core.data.nested import Nested, leaves, map_leaves
 from rlkit_core.errors import ConfigError
 from rlkit_core.plugins.records import ComponentRequest
 from rlkit_core.rl_module.deploy import to_numpy
@@ -287,7 +287,7 @@ class DistributionContract(ComponentContract):
             )
 
 
-def _if_there(ask: Callable[[], Any], otherwise: Any = None) -> Any:
+def _if_there(ask: Callable[[], Any], otherwise: Tensor | None = None) -> Any:
     """What a method gives that not every distribution has."""
     try:
         return ask()
@@ -295,7 +295,7 @@ def _if_there(ask: Callable[[], Any], otherwise: Any = None) -> Any:
         return otherwise
 
 
-def _layouts(layout: Any) -> Any:
+def _layouts(layout: Nested) -> Iterator[tuple[tuple[int, ...], Any]]:
     """Each ``(shape, dtype)`` of a nested layout."""
     if isinstance(layout, Mapping):
         for part in layout.values():
@@ -333,5 +333,5 @@ def first_choices(space: Space, width: int) -> list[int] | None:
     return [0] if isinstance(space, spaces.MultiBinary) and width == np.prod(space.shape) else None
 
 
-def _equal(first: Any, second: Any) -> bool:
+def _equal(first: Nested, second: Nested) -> bool:
     return all(torch.equal(a, b) for a, b in zip(leaves(first), leaves(second), strict=True))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from rlkit_core.apis import InferenceOnlyAPI
 from rlkit_core.columns import Columns
+from rlkit_core.data import Rollout
 from rlkit_core.learner import Learner
 from rlkit_core.plugins.host import default_host
 from rlkit_core.plugins.records import ModuleAPI, Registered
@@ -164,7 +165,7 @@ class MixinContract(Contract):
             "keep in get_state() and set_state() of the driver what its calls leave behind, and draw from torch only",
         )
 
-    def _rollouts(self) -> Any:
+    def _rollouts(self) -> dict[str, Rollout]:
         config = self._config()
         with doing(f"{self.name}: acting in an env", "see the forward contract"), config.build_algo() as algo:
             return {mid: rollout.clone() for mid, rollout in algo.env_runner_group.sample().items()}
@@ -181,6 +182,6 @@ class MixinContract(Contract):
             learner.build()
         return learner
 
-    def _update(self, learner: Learner, rollouts: Any) -> None:
+    def _update(self, learner: Learner, rollouts: Mapping[str, Rollout]) -> None:
         with doing(f"{self.name}: an update of a learner", "see the driver's events in docs/reference/drivers.md"):
             learner.update(rollouts=rollouts)

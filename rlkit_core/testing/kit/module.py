@@ -23,7 +23,7 @@ from rlkit_core.models.base import PREV_ACTIONS, PREV_REWARDS
 from rlkit_core.models.default_config import model_config_dict
 from rlkit_core.models.previous import no_previous_action
 from rlkit_core.plugins.records import load_target
-from rlkit_core.rl_module import ActorCriticTorchRLModule, RLModuleSpec
+from rlkit_core.rl_module import ActorCriticTorchRLModule, RLModule, RLModuleSpec
 from rlkit_core.rl_module.apis import implements
 from rlkit_core.rl_module.packing import ObservationPacker
 from rlkit_core.spaces import describe
@@ -95,7 +95,7 @@ class RLModuleContract(Contract):
 
     # -- calling it ------------------------------------------------------------------------------------------------
 
-    def batch(self, module: Any, rows: int) -> dict[str, Any]:
+    def batch(self, module: RLModule, rows: int) -> dict[str, Any]:
         """What a forward is given: ``(B, ...)``, or ``(B, T, ...)`` with a state where it is recurrent."""
         space: Any = module.observation_space
         obs = as_tensors(space, example_rows(space, rows), ObservationPacker.of(module, space))
@@ -111,7 +111,7 @@ class RLModuleContract(Contract):
             batch[Columns.STATE_IN] = map_leaves(lambda x: torch.stack([torch.as_tensor(x)] * rows), state)
         return batch
 
-    def forward(self, module: Any, phase: str, batch: dict[str, Any]) -> dict[str, Any]:
+    def forward(self, module: RLModule, phase: str, batch: dict[str, Any]) -> dict[str, Any]:
         """One of its forwards; what it returns has to be a dict."""
         with doing(f"{self.name}: forward_{phase}()", "it has to take any number of rows"):
             out = getattr(module, f"forward_{phase}")(batch)
@@ -122,7 +122,7 @@ class RLModuleContract(Contract):
         )
         return dict(out)
 
-    def acted(self, module: Any, batch: dict[str, Any]) -> Nested:
+    def acted(self, module: RLModule, batch: dict[str, Any]) -> Nested:
         """What inference says of a batch: inputs of a distribution, or actions."""
         out = self.forward(module, "inference", batch)
         key = next((one for one in (Columns.ACTION_DIST_INPUTS, Columns.ACTIONS) if one in out), None)
@@ -173,13 +173,14 @@ class RLModuleContract(Contract):
                 self._check_width(module, phase, out)
                 self._check_state(module, phase, out, batch)
 
-    def _check_width(self, module: Any, phase: str, out: Mapping[str, Any]) -> None:
+    def _check_width(self, module: RLModule, phase: str, out: Mapping[str, Any]) -> None:
         inputs = out.get(Columns.ACTION_DIST_INPUTS)
         if inputs is None:
             return
         cls = module.get_exploration_action_dist_cls()
         if isinstance(cls, type) and issubclass(cls, Distribution):
-            wanted = cls.required_input_dim(module.action_space, module.distribution_settings())
+            space: Any = module.action_space
+            wanted = cls.required_input_dim(space, module.distribution_settings())
             require(
                 inputs.shape[-1] == wanted,
                 f"{self.name}: _forward_{phase}() gives 'action_dist_inputs' of width {inputs.shape[-1]}, and "
@@ -187,7 +188,7 @@ class RLModuleContract(Contract):
                 "let the policy head be as wide as required_input_dim() says",
             )
 
-    def _check_state(self, module: Any, phase: str, out: Mapping[str, Any], batch: Mapping[str, Any]) -> None:
+    def _check_state(self, module: RLModule, phase: str, out: Mapping[str, Any], batch: Mapping[str, Any]) -> None:
         if not module.is_stateful():
             return
         given = [tuple(leaf.shape) for leaf in leaves(batch[Columns.STATE_IN])]
@@ -328,7 +329,7 @@ class RLModuleContract(Contract):
             what = f"{self.name}: set_state() takes a state {why}"
             require(False, what, "leave it to TorchRLModule, or compare names: another module's state is taken for its")
 
-    def _check_alike(self, module: Any, other: Any, which: str, fix: str) -> None:
+    def _check_alike(self, module: RLModule, other: RLModule, which: str, fix: str) -> None:
         batch = self.batch(module, ROWS)
         first, second = self.acted(module, batch), self.acted(other, batch)
         require(
@@ -389,7 +390,7 @@ class RLModuleContract(Contract):
         )
 
 
-def _array(value: Any) -> Any:
+def _array(value: object) -> Any:
     return value.float().numpy() if isinstance(value, Tensor) else np.asarray(value)
 
 
