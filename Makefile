@@ -27,7 +27,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-learn train test test-slow learn learn-long test-wheels release bench bench-ppo bench-dqn bench-sac bench-impala bench-agents bench-image bench-envs soak docs lint stubs format wheels clean distclean
+.PHONY: help install install-learn train test test-slow learn learn-long test-wheels release bench bench-ppo bench-dqn bench-sac bench-impala bench-agents bench-image bench-envs soak docs lint stubs reference format wheels clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -141,6 +141,9 @@ lint: $(VENV)/.installed  ## ruff, formatting, mypy --strict on the core and the
 stubs: $(VENV)/.installed  ## write the type stubs of modules with settings anew
 	$(BIN)/python tests/helpers/settings_stubs.py rlkit_core.algorithm.config.sections rlkit_core.algorithm.config.fault_settings \
 		$(patsubst %,%.config,$(notdir $(patsubst %/config.py,%,$(wildcard plugins/*/*/config.py))))
+
+reference: $(VENV)/.installed  ## write the generated pages of the reference anew
+	$(BIN)/python tests/helpers/rllib_page.py
 
 format: $(VENV)/.installed  ## let ruff fix and format
 	$(BIN)/ruff check --fix .

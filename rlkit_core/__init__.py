@@ -81,6 +81,9 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     module = _LAZY.get(name)
     if module is None:
+        from rlkit_core.from_rllib import refuse_name
+
+        refuse_name(name)
         raise AttributeError(f"module 'rlkit_core' has no attribute {name!r}")
     value = getattr(importlib.import_module(module), name)
     globals()[name] = value

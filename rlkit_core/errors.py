@@ -75,6 +75,10 @@ class ModuleAPIError(RLKitError, TypeError):
     """An RLModule lacks an API its algorithm needs, or APIs on one module contradict each other."""
 
 
+class OverrideError(RLKitError, TypeError):
+    """A subclass overrides what would never be called; the message says what to override instead."""
+
+
 class SpecError(RLKitError, ValueError):
     """An ``RLModuleSpec`` or ``MultiRLModuleSpec`` is incomplete or contradictory."""
 

@@ -77,8 +77,8 @@ class Algorithm(Checkpointable):
         try:
             spaces, acting = self.env_runner_group.get_spaces(), self.env_runner_group.module_as_it_was
             spec = self.config.get_multi_rl_module_spec(spaces=spaces, inference_only=False).pinned_by(acting)
-            used = self.what_is_used
-            self.learner_group = LearnerGroup(config=self.config, module_spec=spec, seeds=self.seeds, used=used)
+            given = {"spaces": spaces, "module_spec": spec, "seeds": self.seeds, "used": self.what_is_used}
+            self.learner_group: LearnerGroup = self.config.make_learner_group(**given)
         except BaseException:
             self.env_runner_group.stop()
             raise

@@ -30,6 +30,7 @@ from rlkit_core.checkpoint.strict_json import key_path
 from rlkit_core.checkpoint.tree import encode_tree
 from rlkit_core.checkpoint.trust import class_ref, distribution_of, refs_in, resolve_class
 from rlkit_core.errors import CheckpointError, RLKitError
+from rlkit_core.from_rllib import CHECKPOINTS, RefusesOverrides
 from rlkit_core.plugins.discovery import CORE
 from rlkit_core.plugins.host import default_host
 from rlkit_core.plugins.used.lock import Lock, Used, foundation, listed
@@ -46,7 +47,7 @@ def _listed(value: Filter) -> list[str]:
     return [value] if isinstance(value, str) else list(value)
 
 
-class Checkpointable(abc.ABC):
+class Checkpointable(RefusesOverrides, abc.ABC):
     """Mixin of everything that can be saved and restored, alone or as part of something larger.
 
     A subclass gives three methods, :meth:`get_state`, :meth:`set_state` and :meth:`get_ctor_args_and_kwargs`, and lists
@@ -60,6 +61,7 @@ class Checkpointable(abc.ABC):
     STATE_FILE_NAME: ClassVar[str] = DEFAULT_STATE_FILE
     CLASS_AND_CTOR_ARGS_FILE_NAME: ClassVar[str] = CLASS_FILE
     METADATA_FILE_NAME: ClassVar[str] = files.METADATA_FILE
+    refused_overrides = CHECKPOINTS
     #: What its state is to ``rlkit_checkpoint_migrate``: ``"module"``, ``"learner"`` or ``"algorithm"``.
     migrates_as: ClassVar[str] = "algorithm"
     #: Where one of this kind lies in an algorithm's checkpoint: names of components; ``"*"`` is the only one there.

@@ -20,6 +20,7 @@ from rlkit_core.columns import (
 )
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.errors import NonFiniteError
+from rlkit_core.from_rllib import LEARNERS, overridden
 from rlkit_core.learner import update_data
 from rlkit_core.learner.device import pick_device
 from rlkit_core.learner.drivers import DriverSet
@@ -81,6 +82,7 @@ class Learner(OverridePoints, Checkpointable):
     migrates_as: ClassVar[str] = "learner"
     lies_in = ("learner_group", "learner")
     capturable: ClassVar[bool] = True
+    refused_overrides = LEARNERS
 
     def __init__(
         self,
@@ -97,16 +99,14 @@ class Learner(OverridePoints, Checkpointable):
         self.metrics, self.rows = Metrics(), RowLog()
         self.device, self.weights_seq_no = torch.device("cpu"), 0
         self.report_dir: Path | None = Path(config.nonfinite_dir) if config.nonfinite_dir else None
-        self.optimizers = OptimizerSet()
-        self.drivers = DriverSet(self)
-        self.observation_statistics = ObservationStatistics()
+        self.optimizers = OptimizerSet(overridden(self, OverridePoints, "filter_param_dict_for_optimizer"))
+        self.drivers, self.observation_statistics = DriverSet(self), ObservationStatistics()
         self.schedules = OwnedSchedules(self, self.optimizers, lambda: self.module)
         self.members = Members(self)
         self.finite = FiniteCheck(self)
         self.peers: Peers = Alone()
         self.engine: StepEngine = Eager(self)
-        self._counts = update_data.UpdateCounts()
-        self._effect = EffectCheck(type(self).__name__)
+        self._counts, self._effect = update_data.UpdateCounts(), EffectCheck(type(self).__name__)
 
     # -- build --------------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rlkit_core.from_rllib import refuse_name
 from rlkit_core.rl_module.acting import ActionSampler
 from rlkit_core.rl_module.base import RLModule
 from rlkit_core.rl_module.config import RLModuleConfig
@@ -43,9 +44,5 @@ def __getattr__(name: str) -> Any:
         from rlkit_core.rl_module.actor_critic import ActorCriticTorchRLModule
 
         return ActorCriticTorchRLModule
-    if name == "TfRLModule":
-        raise ImportError(
-            "TfRLModule is not part of rlkit: its modules are torch modules. Port the network to TorchRLModule; the "
-            "forward contract is the same."
-        )
+    refuse_name(name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,6 +12,7 @@ from rlkit_core.checkpoint import Checkpointable
 from rlkit_core.checkpoint.migration import Migration
 from rlkit_core.columns import COMPONENT_LEARNER, COMPONENT_LEARNER_GROUP, COMPONENT_RL_MODULE
 from rlkit_core.errors import CheckpointError, RLKitError, did_you_mean
+from rlkit_core.from_rllib import PARTS_OF_CHECKPOINTS
 from rlkit_core.plugins.host import default_host
 from rlkit_core.plugins.registry import Choice
 from rlkit_core.plugins.used.lock import Lock, Used, used_catalogs
@@ -56,6 +57,7 @@ class RLModule(ComputeActions, BuiltModule, Checkpointable):
 
     framework: str | None = None
     STATE_FILE_NAME = "module_state"
+    refused_overrides = PARTS_OF_CHECKPOINTS
     migrates_as = "module"
     lies_in: ClassVar[tuple[str, ...]] = (COMPONENT_LEARNER_GROUP, COMPONENT_LEARNER, COMPONENT_RL_MODULE, "*")
     #: The catalog used when a spec names none; an algorithm's module class sets its own.

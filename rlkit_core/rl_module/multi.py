@@ -10,6 +10,7 @@ from torch import nn
 
 from rlkit_core.columns import ALL_MODULES, COMPONENT_LEARNER, COMPONENT_LEARNER_GROUP, COMPONENT_RL_MODULE
 from rlkit_core.errors import SpecError, StateError
+from rlkit_core.from_rllib import MULTI_MODULES
 from rlkit_core.plugins.used.pinned import by_module
 from rlkit_core.rl_module.base import RLModule
 from rlkit_core.rl_module.construction import takes_config_object
@@ -45,6 +46,7 @@ class MultiRLModule(nn.Module, RLModule):
     """
 
     framework: str | None = None
+    refused_overrides = MULTI_MODULES
     lies_in = (COMPONENT_LEARNER_GROUP, COMPONENT_LEARNER, COMPONENT_RL_MODULE)
 
     def __init__(
@@ -293,8 +295,7 @@ class MultiRLModule(nn.Module, RLModule):
         Raises:
             KeyError: there is no such member.
         """
-        own = _overrides(self, "_forward", "_forward_exploration", "_forward_inference")
-        return ActingMember(self, module_id, self[module_id]) if own else self[module_id]
+        return ActingMember(self, module_id, self[module_id]) if _overrides(self, *_ACTING) else self[module_id]
 
     def keys(self) -> KeysView[str]:
         """The module ids."""
@@ -486,6 +487,9 @@ class MultiRLModule(nn.Module, RLModule):
     def unwrapped(self) -> MultiRLModule:
         """The very same object."""
         return self
+
+
+_ACTING = ("_forward", "_forward_exploration", "_forward_inference", "forward_exploration", "forward_inference")
 
 
 def _overrides(module: MultiRLModule, *methods: str) -> bool:

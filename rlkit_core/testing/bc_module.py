@@ -47,6 +47,9 @@ class BCTorchRLModuleWithSharedGlobalEncoder(TorchRLModule):
         )
 
     def _forward(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:
+        return self._common_forward(batch)
+
+    def _common_forward(self, batch: dict[str, Any]) -> dict[str, Any]:
         obs = batch[Columns.OBS]
         features = torch.cat([self.encoder(obs["global"]), obs["local"]], dim=-1)
         return {Columns.ACTION_DIST: torch.distributions.Categorical(logits=self.policy_head(features))}

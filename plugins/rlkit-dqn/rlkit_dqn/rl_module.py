@@ -50,7 +50,9 @@ _ACTING = {
     "_heads",
     "_masked",
     "compute_q_values",
+    "compute_advantage_distribution",
 }
+_VALUES = ("compute_q_values", "compute_advantage_distribution")
 
 
 def _wants_noise(request: Any) -> bool:
@@ -142,7 +144,13 @@ class DQNTorchRLModule(TorchRLModule, QNetAPI, TargetNetworkAPI):
         self._num_actions, self._joint = self.table.size, self.table.joint  # a module finds its parts slowly
         #: Columns of a batch that the networks read; whoever acts and trains supplies them.
         self.input_columns = tuple(getattr(self.encoder, "input_columns", (Columns.OBS,)))
-        plain = self.num_atoms == 1 and not self._masks
+        #: Methods of a subclass that say what is best; RLlib's users override them for that.
+        self._own_values = [
+            name for name in _VALUES if getattr(type(self), name) is not getattr(DQNTorchRLModule, name)
+        ]
+        if self.num_atoms > 1 and self._own_values[-1:] == [_VALUES[1]]:  # an argmax of Q takes V(s) too
+            self._own_values.pop()
+        plain = self.num_atoms == 1 and not self._masks and not self._own_values
         self._acting_plan = ActingPlan.of(self.encoder, self.af) if plain else None
         self._small_plan = None if self._acting_plan is None else SmallPlan.of(self._acting_plan.layers)
         own = type(self)
@@ -301,7 +309,11 @@ class DQNTorchRLModule(TorchRLModule, QNetAPI, TargetNetworkAPI):
             if obs.dtype is torch.float32 and plan.holds(modules.get("encoder"), modules.get("af")):
                 return run_plan(plan.layers, obs).argmax(-1), {}
         vf = self.vf if self.num_atoms > 1 else None
-        values, state = self._q_values(batch, self.encoder, self.af, vf)
+        if self._own_values:
+            values = getattr(self, self._own_values[0])(batch)
+            state = self._q_values(batch, self.encoder, self.af, vf)[1] if self.is_stateful() else None
+        else:
+            values, state = self._q_values(batch, self.encoder, self.af, vf)
         return values[QF_PREDS].argmax(-1), {} if state is None else {Columns.STATE_OUT: state}
 
     # -- training -----------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import attrs
@@ -16,11 +16,15 @@ from rlkit_core.algorithm.config.generic import GenericSettings, apply_generic
 from rlkit_core.algorithm.config.presets import apply_preset
 from rlkit_core.columns import DEFAULT_MODULE_ID
 from rlkit_core.errors import ConfigError
+from rlkit_core.from_rllib import CONFIGS
 from rlkit_core.plugins.using import code_of
+from rlkit_core.rl_module.construction import accepted_names
 
 if TYPE_CHECKING:
     from rlkit_core.learner import Learner, LearnerGroup
+    from rlkit_core.plugins.used.lock import Lock
     from rlkit_core.rl_module import MultiRLModuleSpec, RLModuleSpec
+    from rlkit_core.seeding import SeedTree
 
 ConfigT = TypeVar("ConfigT", bound="AlgorithmConfig")
 
@@ -56,6 +60,7 @@ class AlgorithmConfig(Declaring):
     """
 
     shared_settings: ClassVar[frozenset[str]] = frozenset()
+    refused_overrides: ClassVar[Mapping[str, str]] = CONFIGS
 
     def problems(self) -> Iterator[str]:
         """What is wrong with the settings as they stand together. Subclasses yield theirs after ``super()``'s."""
@@ -178,14 +183,22 @@ class AlgorithmConfig(Declaring):
         spaces: Any = None,
         rl_module_spec: RLModuleSpec | MultiRLModuleSpec | None = None,
         placement_group: None = None,
+        module_spec: MultiRLModuleSpec | None = None,
+        seeds: SeedTree | None = None,
+        used: Callable[[], Lock] | None = None,
     ) -> LearnerGroup:
-        """Make a LearnerGroup for the modules of this config.
+        """Make a LearnerGroup for the modules of this config; an algorithm makes its own by this.
+
+        An override takes whichever of the arguments it names.
 
         Args:
             env: as for :meth:`get_multi_rl_module_spec`, and so are ``spaces``.
             spaces: see there.
             rl_module_spec: takes the place of the config's own spec.
             placement_group: must be None; the executor places learners.
+            module_spec: the complete spec of all modules, where it is known.
+            seeds: node of the seed tree; of the config's seed unless given.
+            used: see :class:`~rlkit_core.LearnerGroup`.
         """
         from rlkit_core.learner import LearnerGroup
 
@@ -195,8 +208,14 @@ class AlgorithmConfig(Declaring):
         if rl_module_spec is not None:
             config = self.copy(copy_frozen=False)
             config.rl_module(rl_module_spec=rl_module_spec)
-        spec = config.get_multi_rl_module_spec(env=env, spaces=spaces, inference_only=False)
-        return LearnerGroup(config=config, module_spec=spec)
+        spec = module_spec or config.get_multi_rl_module_spec(env=env, spaces=spaces, inference_only=False)
+        return LearnerGroup(config=config, module_spec=spec, seeds=seeds, used=used)
+
+    def make_learner_group(self, **arguments: object) -> LearnerGroup:
+        """What :meth:`build_learner_group` makes, called with those of the arguments that it takes."""
+        accepted = accepted_names(self.build_learner_group)
+        given: dict[str, Any] = {n: value for n, value in arguments.items() if accepted is None or n in accepted}
+        return self.build_learner_group(**given)
 
     # Presets and JSON
 

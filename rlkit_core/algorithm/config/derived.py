@@ -13,6 +13,7 @@ from rlkit_core.algorithm.config.policies import PolicySpec
 from rlkit_core.columns import DEFAULT_MODULE_ID
 from rlkit_core.envs.wrapping.entries import for_evaluation
 from rlkit_core.errors import ConfigError, PluginError
+from rlkit_core.from_rllib import refuse_overrides
 from rlkit_core.plugins.discovery import canonical
 from rlkit_core.plugins.guard import describe
 from rlkit_core.plugins.records import load_target
@@ -45,6 +46,7 @@ class DerivedSettings(FaultSettings):
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
+        refuse_overrides(cls)
         own = cls.__dict__.get("algo_class")
         if own is not None and not isinstance(own, property):
             cls.default_algo_class = own

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -20,11 +20,15 @@ Holders = Mapping[str, set[int]]
 class OptimizerSet:
     """Optimizers by name; each parameter belongs to at most one of them.
 
+    Args:
+        own_part: a learner's own ``filter_param_dict_for_optimizer``, where it has one.
+
     Attributes:
         parameters: those whose gradients a step takes: of modules that are trained, and of no module.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, own_part: Callable[[ParamDict, torch.optim.Optimizer], ParamDict] | None = None) -> None:
+        self._own_part = own_part
         self._by_name: dict[str, RegisteredOptimizer] = {}
         self._trained: dict[str, list[nn.Parameter]] = {}
         self.parameters: list[nn.Parameter] = []
@@ -186,6 +190,8 @@ class OptimizerSet:
 
     def part_of(self, gradients: ParamDict, registered: RegisteredOptimizer) -> ParamDict:
         """What an optimizer steps of a gradient dict: all of it where there is but one optimizer."""
+        if self._own_part is not None:
+            return self._own_part(gradients, registered.optimizer)
         if len(self._by_name) == 1:
             return gradients
         return {p: gradients[p] for p in registered.parameters if p in gradients}
