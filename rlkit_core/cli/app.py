@@ -15,6 +15,7 @@ from rlkit_core.plugins import API_VERSION
 from rlkit_core.plugins.discovery import GROUP_COMMANDS, EntryPointInfo, canonical, scan
 from rlkit_core.plugins.guard import safe_text
 from rlkit_core.plugins.installed.variables import is_on
+from rlkit_core.plugins.known_packages import KNOWN_PACKAGES
 from rlkit_core.plugins.own_code import own_code_in
 
 BUILT_IN: dict[str, tuple[str, str]] = {
@@ -90,7 +91,10 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command of the first argument; a typo gets a suggestion."""
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            package = KNOWN_PACKAGES.get(("command", canonical(args[0])))
             hint = did_you_mean(args[0], self.list_commands(ctx), cutoff=0.5)
+            if package is not None:
+                hint = f" It comes with {package}: pip install {package}"
             ctx.fail(f"No such command {args[0]!r}.{hint}")
         return super().resolve_command(ctx, args)
 

@@ -12,6 +12,7 @@ KNOWN_PACKAGES: dict[tuple[str, str], str] = {
     ("algorithm", "sac"): "rlkit-sac",
     ("command", "compare"): "rlkit-tools",
     ("command", "export"): "rlkit-tools",
+    ("command", "new-plugin"): "rlkit-scaffold",
     ("command", "record"): "rlkit-tools",
     ("command", "report"): "rlkit-tools",
     ("command", "tune"): "rlkit-tools",

@@ -56,6 +56,12 @@ def test_a_typo_gets_a_suggestion(rlkit):
     assert "No such command 'plugin'. Did you mean 'plugins'?" in err
 
 
+def test_a_command_that_is_not_installed_names_what_to_install(rlkit):
+    code, _, err = rlkit("watch", "runs/x")
+    assert code == 2
+    assert "No such command 'watch'. It comes with rlkit-tools: pip install rlkit-tools" in err
+
+
 def test_commands_of_plugins(site, rlkit):
     site.fixture("fx-command")
     assert rlkit("hello", "there")[1] == "hello there\n"

@@ -92,6 +92,18 @@ def wheel(tmp_path_factory) -> Callable[[str], Path]:
     return find
 
 
+@pytest.fixture(scope="session")
+def build_folder(tmp_path_factory) -> Callable[[Path], Path]:
+    """Return the wheel of the distribution in a folder."""
+
+    def make(folder: Path) -> Path:
+        out = tmp_path_factory.mktemp("wheels")
+        build(out, folder)
+        return next(out.glob("*.whl"))
+
+    return make
+
+
 class Tutorial(NamedTuple):
     """The distribution that a page makes: its wheel, and what of the workspace it needs."""
 
