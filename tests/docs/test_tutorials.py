@@ -20,7 +20,7 @@ PAGES = sorted((ROOT / "docs" / "tutorial").glob("*.md"))
 REFERENCE = sorted(set((ROOT / "docs" / "reference").glob("*.md")) - {ROOT / "docs" / "reference" / "rllib-names.md"})
 DIRECTIVE = re.compile(r"^\.\. (currentmodule|autoclass|autofunction):: ([\w.]+)", re.MULTILINE)
 WORD = re.compile(r"[A-Za-z_]\w*")
-THIRD_PARTIES = ("rlkit-graph",)
+THIRD_PARTIES = ("rlkit-graph", "rlkit-rnd")
 """Plugins of this workspace that show what others can do, so they may use what others may."""
 LIMITS = {"on-policy-algorithm": 55, "off-policy-algorithm": 78, "api-mixin": 60}
 """Lines of Python that a reader writes: without empty ones, comments and docstrings."""
