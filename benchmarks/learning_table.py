@@ -111,6 +111,13 @@ The same steps, networks and settings (`benchmarks/peers/sb3_sac.py`), one seed,
 the mean return of 10 deterministic episodes at each tenth of the steps, averaged over the last three.
 
 """
+CURIOUS = """
+## Curiosity
+
+PPO with the mixin `rlkit-rnd/rnd` and without it, all else alike, in an env whose reward chance does not find: the mean
+return of 100 deterministic episodes at the end, one figure a seed (`plugins/rlkit-rnd/tests/test_learning.py`).
+
+"""
 SELF_PLAY = """
 Tic-tac-toe learned by self-play (`docs/examples/self_play.py`) until, at a look every 40,960 moves, no line is lost by
 the first player, and at most 2 % are by the second. A line is one sequence of an opponent's replies; all are played.
@@ -188,7 +195,7 @@ def page(results: Path = RESULTS) -> str:
         [cap] = {row["max_episode_steps"] for row in bare}
         text += BARE.format(cap=cap)
         text += table(("loop", "environment", "steps", "return", "commit"), lines, left=2)
-    return text + beside(results) + agents(results)
+    return text + beside(results) + agents(results) + curiosity(results)
 
 
 def beside(results: Path) -> str:
@@ -218,6 +225,17 @@ def agents(results: Path) -> str:
             lines.append([number(row["seed"]), number(row["steps"]), *lost])
         text += SELF_PLAY + table(("seed", "moves", "lost as first", "lost as second"), lines, left=0)
     return text
+
+
+def curiosity(results: Path) -> str:
+    """Runs with and without a reward for what is new; empty without such files."""
+    lines = []
+    for file in sorted(results.glob("curiosity-*.json")):
+        row = json.loads(file.read_text())
+        returns = [", ".join(f"{value:.2f}" for value in row[key]) for key in ("with", "without")]
+        lines.append([row["environment"], number(row["steps"]), *returns, row["commit"][:7]])
+    columns = ("environment", "steps", "with", "without", "commit")
+    return CURIOUS + table(columns, lines, left=1) if lines else ""
 
 
 def rows_of(file: Path) -> list[dict[str, Any]]:

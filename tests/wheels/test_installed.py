@@ -5,6 +5,7 @@ import zipfile
 
 import pytest
 
+THIRD_PARTIES = (("rlkit-graph", "rlkit_graph"), ("rlkit-rnd", "rlkit_rnd"))
 HEAVY = {"torch", "numpy", "gymnasium", "rich", "click", "tensorboard"}
 
 
@@ -26,8 +27,9 @@ def test_the_environment_shows_nothing_of_the_parent(bare):
 
 
 def test_wheels_hold_the_package_and_nothing_else(wheel):
-    for name, package in (("rlkit-core", "rlkit_core"), ("rlkit-ppo", "rlkit_ppo")):
+    for name, package in (("rlkit-core", "rlkit_core"), ("rlkit-ppo", "rlkit_ppo"), *THIRD_PARTIES):
         names = zipfile.ZipFile(wheel(name)).namelist()
+        assert (name, package) not in THIRD_PARTIES or f"{package}/rlkit_presets.json" in names
         assert f"{package}/py.typed" in names
         assert {n.split("/")[0] for n in names if ".dist-info/" not in n} == {package}
         assert not [n for n in names if "__pycache__" in n or "/tests/" in n]

@@ -13,6 +13,7 @@ from rlkit_core.data import Rollout
 from rlkit_core.learner import masked_mean
 from rlkit_core.protocols import DriverState, ExtraLoss, OnRemove, OnRollout
 from rlkit_rnd.api import NoveltyAPI, Observations
+from rlkit_rnd.plugin import DEFAULTS
 from rlkit_rnd.returns import ReturnScale
 
 
@@ -37,8 +38,9 @@ class NoveltyDriver(OnRollout[NoveltyAPI], ExtraLoss[NoveltyAPI], OnRemove, Driv
             ~rollout.columns[Columns.TERMINATEDS] if mask is None else mask & ~rollout.columns[Columns.TERMINATEDS]
         )
         novelty = torch.where(counted, novelty, 0.0)
-        scale = self.scales.setdefault(module_id, ReturnScale(module.model_config["rnd_gamma"]))
-        bonus = module.model_config["rnd_coeff"] * novelty / scale.take_in(novelty, mask, fresh=rollout.fresh_start)
+        settings = {**DEFAULTS, **module.model_config}
+        scale = self.scales.setdefault(module_id, ReturnScale(settings["rnd_gamma"]))
+        bonus = settings["rnd_coeff"] * novelty / scale.take_in(novelty, mask, fresh=rollout.fresh_start)
         rollout.columns[Columns.REWARDS] = rewards + bonus
         log = {"rnd_novelty": masked_mean(novelty, mask), "rnd_bonus": masked_mean(bonus, mask)}
         learner.metrics.log_dict(log, key=module_id)
@@ -59,7 +61,7 @@ class NoveltyDriver(OnRollout[NoveltyAPI], ExtraLoss[NoveltyAPI], OnRemove, Driv
             obs, mask = merged(obs), None if mask is None else mask.flatten()
         loss = masked_mean(module.novelty(obs), mask)
         learner.metrics.log_value((module_id, "rnd_loss"), loss)
-        weighted: Tensor = module.model_config["rnd_loss_coeff"] * loss
+        weighted: Tensor = {**DEFAULTS, **module.model_config}["rnd_loss_coeff"] * loss
         return weighted
 
     def on_remove(self, *, learner: Learner, module_id: str) -> None:

@@ -18,10 +18,17 @@ def widths(value: Any) -> list[int]:
     return list(value)
 
 
+#: Of what the driver reads, for modules that say themselves what is new: these are given no defaults.
+DEFAULTS = {"rnd_coeff": 0.1, "rnd_gamma": 0.99, "rnd_loss_coeff": 1.0}
+
 SETTINGS = {
-    "rnd_coeff": setting(0.1, help="Reward for what is as new as usual.", converter=number(ge=0)),
-    "rnd_gamma": setting(0.99, help="Discount of the returns that novelty is scaled by.", converter=number(ge=0, le=1)),
-    "rnd_loss_coeff": setting(1.0, help="Weight of the predictor's loss.", converter=number(ge=0)),
+    "rnd_coeff": setting(DEFAULTS["rnd_coeff"], help="Reward for what is as new as usual.", converter=number(ge=0)),
+    "rnd_gamma": setting(
+        DEFAULTS["rnd_gamma"], help="Discount of the returns that novelty is scaled by.", converter=number(ge=0, le=1)
+    ),
+    "rnd_loss_coeff": setting(
+        DEFAULTS["rnd_loss_coeff"], help="Weight of the predictor's loss.", converter=number(ge=0)
+    ),
     "rnd_obs_clip": setting(5.0, help="Bound of what both networks see.", converter=number(gt=0)),
     "rnd_features": setting(64, help="Numbers to predict.", converter=integer(ge=1)),
     "rnd_fcnet_hiddens": setting([128], help="Widths of the hidden layers of both networks.", converter=widths),

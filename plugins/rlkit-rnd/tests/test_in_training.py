@@ -7,13 +7,14 @@ import abc
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
-from rlkit_core import Algorithm, ModuleAPI, get_algorithm_config
+from rlkit_core import Algorithm, ModuleAPI, RLModuleSpec, get_algorithm_config
 from rlkit_core import hookimpl as implements
 from rlkit_core.cli.app import cli
 from rlkit_core.plugins.host import default_host
-from rlkit_rnd.api import RND
+from rlkit_rnd.api import RND, NoveltyAPI
 
 ppo = pytest.importorskip("rlkit_ppo")
 
@@ -146,6 +147,36 @@ def test_it_goes_with_another_mixin(order):
     assert result["rnd_bonus"] > 0
     sees_it = any(name.startswith("rnd_") for name in module.penalised)
     assert sees_it is (order[0] == "local/small")  # the first one listed is set up last
+
+
+class CountsCells(ppo.PPOTorchRLModule, NoveltyAPI):
+    """A module with a novelty of its own, of large observations."""
+
+    def setup(self):
+        super().setup()
+        self.offset = torch.nn.Parameter(torch.ones(()))
+
+    def novelty(self, obs):
+        return obs.square().mean(-1) * self.offset.square()
+
+
+def test_a_module_may_say_itself_what_is_new():
+    config = small(mixins=()).rl_module(rl_module_spec=RLModuleSpec(CountsCells))
+    config.rl_module(model_config={"fcnet_hiddens": [8], "rnd_coeff": 0.5})
+    with config.build_algo() as algo:
+        result = algo.train()["learners"][ID]
+        assert result["rnd_novelty"] > 0
+        assert result["rnd_bonus"] > 0
+        assert algo.learner_group.learner.module[ID].offset < 1  # learned to expect what it sees
+
+
+def test_its_networks_are_those_of_a_slot():
+    config = small().rl_module(components={"encoder@rnd": "rlkit-core/mlp"})
+    with config.build_algo() as algo:
+        module = algo.learner_group.learner.module[ID].unwrapped()
+        assert {"encoder", "rnd"} <= {row["slot"] for row in module.component_trace() if row["kind"] == "encoder"}
+        first = next(p for name, p in module.rnd_predictor.named_parameters() if name.endswith("weight"))
+        assert first.shape == (8, 4)
 
 
 @pytest.mark.parametrize("memory", [{"use_lstm": True, "lstm_cell_size": 4, "max_seq_len": 8}])
