@@ -227,4 +227,4 @@ class DriverSet:
             driver = self._instances.get(name)
             if driver is not None and hasattr(driver, "set_state"):
                 with in_use(driver_name(self._records[name], "set_state")):
-                    driver.set_state(driver_state)
+                    with_its_keywords("set_state", driver.set_state)(state=driver_state)

@@ -246,6 +246,7 @@ class EarlyStop:
         return False
 
 
+@pytest.mark.covers("service:callbacks")
 def test_a_plugins_callbacks_are_called_by_name_and_may_end_training() -> None:
     config = AlgorithmConfig().callbacks(plugins="acme/early-stop")
     assert config.plugins == ["acme/early-stop"]

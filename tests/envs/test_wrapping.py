@@ -233,6 +233,7 @@ def test_arguments_of_the_env_lie_below_those_of_the_config() -> None:
 # -- whom they belong to ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.covers("service:env_wrapper")
 def test_two_plugins_with_one_name_are_told_apart_by_id_now_and_later(install) -> None:
     install("acme", PLUGIN.format(module="acme"))
     short = config(["wrap"])

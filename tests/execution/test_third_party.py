@@ -26,6 +26,7 @@ def bc(**learners):
     return config.learners(**learners)
 
 
+@pytest.mark.covers("service:executor")
 def test_runners_in_threads_sample_beside_each_other():
     config = bc().env_runners(num_env_runners=2, num_envs_per_env_runner=2, rollout_fragment_length=5)
     with ThreadExecutor() as executor:

@@ -103,6 +103,7 @@ def engine_lab(tmp_path, monkeypatch):
     sys.modules.pop("engine_lab", None)
 
 
+@pytest.mark.covers("service:step_engine")
 def test_an_engine_is_chosen_by_its_name_and_told_of_updates_and_steps(engine_lab):
     learner = build("noting")
     learner.update({"default_policy": rows()}, minibatch_size=16, num_epochs=2)

@@ -181,6 +181,7 @@ def test_many_threads_load_one_host_once(site):
 # ------------------------------------------------------------------------------ files
 
 
+@pytest.mark.covers("variable:RLKIT_PLUGIN_FILES")
 def test_a_file_is_a_plugin(site, tmp_path):
     (tmp_path / "beside_it.py").write_text("NAME = 'text'\n")
     file = tmp_path / "my_lab_plugin.py"

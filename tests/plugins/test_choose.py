@@ -180,6 +180,7 @@ def test_a_condition_that_raises_loses_only_its_own_component():
     assert any(i == "rlkit-core/broken" and "AttributeError" in why for i, why in choice.considered)
 
 
+@pytest.mark.covers("record:ComponentRequest")
 def test_a_condition_gets_the_whole_request():
     seen = []
     request = ComponentRequest("head", "vf", ("a",), TEXT, Discrete(2), {"x": 1}, "ppo")

@@ -4,6 +4,8 @@ import io
 import json
 import sys
 
+import pytest
+
 from rlkit_core.cli import app, doctor, listing
 from rlkit_core.plugins import discovery
 
@@ -39,6 +41,7 @@ def test_algorithms(site, rlkit):
     assert rlkit("algorithms")[1].splitlines()[1].split() == ["noop", "fx-algorithm", "1.0", "found"]
 
 
+@pytest.mark.covers("state:shadowed")
 def test_shadowed_copies_are_listed(make_site, capsys, monkeypatch):
     first, second = make_site("first"), make_site("second")
     for site, version in ((first, "2.0"), (second, "1.0")):
@@ -62,6 +65,7 @@ def test_a_command_that_is_not_installed_names_what_to_install(rlkit):
     assert "No such command 'watch'. It comes with rlkit-tools: pip install rlkit-tools" in err
 
 
+@pytest.mark.covers("group:rlkit.commands")
 def test_commands_of_plugins(site, rlkit):
     site.fixture("fx-command")
     assert rlkit("hello", "there")[1] == "hello there\n"
@@ -91,6 +95,15 @@ def test_errors_are_one_message_and_tracebacks_are_for_debugging(site, rlkit):
     assert "No module named 'nobody_has_this'" in err
     assert "Traceback" not in err
     assert "Traceback" in rlkit("broken", "--debug")[2]
+
+
+@pytest.mark.covers("variable:RLKIT_DEBUG")
+@pytest.mark.parametrize(("value", "shown"), [("1", True), ("off", False), ("", False)])
+def test_the_variable_for_debugging_shows_tracebacks_too(site, rlkit, value, shown):
+    site.add("lab", "import nobody_has_this\n", groups={"rlkit.commands": {"broken": "lab:cmd"}})
+    code, _, err = rlkit("broken", RLKIT_DEBUG=value)
+    assert code == 2
+    assert ("Traceback" in err) is shown
 
 
 def test_disabled_commands_say_so(site, rlkit):

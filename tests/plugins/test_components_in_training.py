@@ -53,6 +53,7 @@ def test_installing_it_changes_nothing_that_worked(lab):
     assert {i.split("/")[0] for i, _ in found.values()} == {"rlkit-core"}
 
 
+@pytest.mark.covers("hook:rlkit_encoders", "hook:rlkit_heads", "hook:rlkit_distributions", "record:Component")
 def test_encoder_head_and_distribution_by_id(lab):
     components = {
         "encoder": "lab-parts/mlp",
@@ -66,6 +67,7 @@ def test_encoder_head_and_distribution_by_id(lab):
     assert module.get_train_action_dist_cls().__name__ == "LabCategorical"
 
 
+@pytest.mark.covers("group:rlkit.catalogs")
 def test_a_registered_catalog_by_its_name_and_by_class_in_a_spec(lab):
     module, found = trained(MIXED.spaces["x"], catalogs=["lab"])
     assert type(module.catalog).__name__ == "LabCatalog"

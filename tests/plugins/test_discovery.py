@@ -22,6 +22,7 @@ def by_name(snapshot):
     return {d.name: d for d in snapshot.distributions}
 
 
+@pytest.mark.covers("group:rlkit.plugins", "state:found")
 def test_metadata_is_read_without_importing(site):
     site.add("my-lab", "raise AssertionError('imported')")
     info = by_name(site.scan())["my-lab"]
@@ -187,6 +188,7 @@ def three(site):
     return site
 
 
+@pytest.mark.covers("variable:RLKIT_PLUGINS", "variable:RLKIT_PLUGINS_DISABLE")
 @pytest.mark.parametrize(
     ("env", "usable"),
     [
@@ -205,6 +207,7 @@ def test_variables_select_over_all_groups(three, env, usable):
     assert {name for _, _, _, name, _ in snapshot.usable()} == usable
 
 
+@pytest.mark.covers("state:disabled")
 def test_a_disabled_distribution_says_which_variable_hides_it(three):
     infos = by_name(three.scan({"RLKIT_PLUGINS": "lab-b"}))
     assert infos["lab-a"].state == "disabled"

@@ -155,6 +155,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.covers("state:failed")
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_costs_only_its_plugin_and_leaves_nothing_behind(site, fault):
     source, reason, remedy = FAULTS[fault]
@@ -186,6 +187,7 @@ def test_an_entry_point_that_names_nothing_usable(site, value):
     assert state_of(load(site), "lab-x").state in refused
 
 
+@pytest.mark.covers("state:loaded")
 def test_two_entry_points_of_one_distribution_fail_apart(site):
     groups = {"rlkit.plugins": {"one": "lab_x", "two": "lab_y"}}
     site.add("lab-x", GOOD, groups=groups, lab_y=GOOD)
@@ -306,6 +308,7 @@ def test_a_failure_is_reported_once_per_process(site):
         site.host().load()
 
 
+@pytest.mark.covers("state:incompatible")
 def test_incompatible_plugins_are_reported_and_not_imported(site):
     site.fixture("fx-incompatible")
     host = site.host()
@@ -327,6 +330,7 @@ def test_disabled_plugins_are_not_imported_and_not_reported(site):
         host.get_algorithm_config_class("needs-missing")
 
 
+@pytest.mark.covers("variable:RLKIT_PLUGINS_STRICT")
 def test_strict_raises_chained_from_the_plugins_own_exception(site):
     site.add("lab-x", "import nobody_has_this")
     with pytest.raises(PluginError, match="lab-x") as caught:
@@ -334,6 +338,7 @@ def test_strict_raises_chained_from_the_plugins_own_exception(site):
     assert isinstance(caught.value.__cause__, ModuleNotFoundError)
 
 
+@pytest.mark.covers("variable:RLKIT_TRACE_PLUGINS")
 def test_trace(site, capsys):
     site.add("lab-x", GOOD)
     host = load(site, RLKIT_TRACE_PLUGINS="1")
@@ -377,6 +382,7 @@ def test_asking_for_a_failed_plugin_raises_its_error_again(site):
         assert isinstance(caught.value.__cause__, ModuleNotFoundError)
 
 
+@pytest.mark.covers("group:rlkit.algorithms")
 def test_asking_for_an_algorithm_loads_its_plugin_and_nobody_elses(site):
     site.add("lab-other", "raise AssertionError('not asked for')")
     config = "class Config: pass\n"

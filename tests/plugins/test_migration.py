@@ -210,6 +210,7 @@ def renamed(weights):
     return {new(name): value for name, value in weights.items()}
 
 
+@pytest.mark.covers("hook:rlkit_checkpoint_migrate")
 def test_every_part_is_brought_up_to_date_by_its_owner(site, saved):
     path, weights = saved
     with use_host(install(site, "2.0", MIGRATES)), warnings.catch_warnings(record=True) as caught:

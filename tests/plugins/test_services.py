@@ -25,6 +25,7 @@ def add(site, name, target, kinds=SERVICE_KINDS):
     site.add(name, SERVICES.format(target=target, kinds=repr(tuple(kinds))))
 
 
+@pytest.mark.covers("hook:rlkit_services", "record:Service", "service:framework")
 @pytest.mark.parametrize("kind", SERVICE_KINDS)
 def test_one_of_each_kind_is_found_by_name_and_by_id(site, kind):
     add(site, "lab-a", "json:JSONDecoder")

@@ -88,6 +88,7 @@ class KeyboardInterruptLike(BaseException):
         raise SystemExit(1)
 
 
+@pytest.mark.covers("hook:rlkit_algorithm_built", "hook:rlkit_train_result", "hook:rlkit_checkpoint_saved")
 def test_an_observer_changes_nothing(host: PluginHost, tmp_path: Path) -> None:
     plain, _ = learned(small(), tmp_path / "plain")
     vandal = Vandal()
@@ -253,6 +254,7 @@ USES = {
 }
 
 
+@pytest.mark.covers("hook:rlkit_check_config")
 @pytest.mark.parametrize("use", USES)
 def test_plugins_that_a_config_uses_are_asked(installed, use: str) -> None:
     lab = installed("return ['too odd']", more=MORE)

@@ -61,6 +61,7 @@ def test_bad_outputs() -> None:
         run({"x": 1}, GOOD)
 
 
+@pytest.mark.covers("variable:RLKIT_CHECK_SPECS")
 def test_other_phases_keep_their_defaults_and_are_checked_on_request(monkeypatch) -> None:
     module = Checked(**KW, model_config={"out": {}})
     assert module.input_specs_inference() == ["obs"]

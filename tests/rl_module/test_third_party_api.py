@@ -95,6 +95,7 @@ def config_with(module_class):
     )
 
 
+@pytest.mark.covers("hook:rlkit_module_apis", "record:ModuleAPI")
 def test_the_learner_serves_it(lab, tmp_path) -> None:
     class Mine(ACModule, lab.BonusAPI):
         def bonus(self):

@@ -374,6 +374,7 @@ class Labs:
         return [Service("writer", name, cls) for name, cls in {**made, "not-closing": NotClosing}.items()]
 
 
+@pytest.mark.covers("service:writer")
 def test_writers_are_named_and_a_failing_one_is_left_out_and_said_once(tmp_path: Path) -> None:
     Kept.made.clear()
     names = ["csv", "rlkit-core/csv", "kept", "not-made", "local/none", "not-writing", "leaving", "not-closing"]

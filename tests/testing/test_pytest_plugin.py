@@ -23,6 +23,7 @@ print("plugin", "rlkit_core.testing.pytest_plugin" in sys.modules, "heavy", heav
 """
 
 
+@pytest.mark.covers("group:pytest11")
 def test_collecting_nothing_imports_nothing(tmp_path):
     env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     done = subprocess.run([sys.executable, "-c", SEEN], cwd=tmp_path, env=env, capture_output=True, text=True)

@@ -86,6 +86,7 @@ def whole(pair):
 # -- the same as one learner ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.covers("service:learner_group")
 @pytest.mark.parametrize(("count", "masked"), [(32, False), (33, False), (33, True)])
 def test_two_learners_on_halves_are_one_on_the_whole(pair, whole, count, masked):
     for k in range(5):

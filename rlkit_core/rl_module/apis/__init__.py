@@ -11,7 +11,7 @@ from rlkit_core.plugins.guard import in_use, notice
 from rlkit_core.plugins.host import PluginHost, default_host
 from rlkit_core.plugins.records import ModuleAPI, Registered
 from rlkit_core.plugins.using import driver_name
-from rlkit_core.rl_module.apis.driver_contract import driver_problems
+from rlkit_core.rl_module.apis.driver_contract import driver_problems, with_its_keywords
 from rlkit_core.rl_module.apis.mixin_class import mixin_of
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def module_built(module: object) -> None:
         hook = getattr(driver_class(record), "on_module_built", None)
         if hook is not None:
             with in_use(driver_name(record, "on_module_built")):
-                hook(module)
+                with_its_keywords("on_module_built", hook)(module=module)
 
 
 @functools.lru_cache(maxsize=512)

@@ -14,6 +14,8 @@ from actor_critic import ACConfig
 from rlkit_core.data.nested import leaves, storage
 from rlkit_core.envs import EnvRunner
 from rlkit_core.envs.checks.leaves import LeafChecks
+from rlkit_core.envs.checks.returned import NoChoiceError
+from rlkit_core.envs.checks.rollouts import RolloutChecks
 from rlkit_core.envs.multi_agent.make import make_agent_env
 from rlkit_core.envs.multi_agent.runner import MultiAgentEnvRunner
 from rlkit_core.envs.vector import row_writer
@@ -158,3 +160,15 @@ def _at(rows, t):
     if isinstance(rows, dict):
         return {key: _at(part, t) for key, part in rows.items()}
     return tuple(_at(part, t) for part in rows) if isinstance(rows, tuple) else rows[t]
+
+
+@pytest.mark.covers("error:NoChoiceError")
+def test_what_is_no_choice_and_what_is_not_finite_have_an_error_each():
+    checks = RolloutChecks("lab/Env-v0", 3, 2, S.Dict({"a": S.Discrete(3), "b": S.Box(-1.0, 1.0, (1,))}))
+    good = {"a": np.array([0, 2]), "b": np.zeros((2, 1), np.float32)}
+    assert checks.at_reset(good, 1) is None
+    strayed = checks.at_reset({**good, "a": np.array([0, 3])}, 1)
+    assert isinstance(strayed, NoChoiceError)
+    assert "env 1 of runner 3 (lab/Env-v0)" in str(strayed)
+    assert "declare a larger space" in str(strayed)
+    assert isinstance(checks.at_reset({**good, "b": np.full((2, 1), np.nan)}, 1), NonFiniteError)
