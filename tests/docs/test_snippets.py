@@ -21,9 +21,11 @@ SLOW = {
     "docs/how-to/debug-a-plugin.md",
     "docs/how-to/run-in-processes.md",
     "docs/how-to/train-with-several-learners.md",
+    "docs/how-to/write-each-kind.md",
     "docs/tutorial/api-mixin.md",
     "docs/tutorial/off-policy-algorithm.md",
     "docs/tutorial/on-policy-algorithm.md",
+    "docs/tutorial/publish-a-plugin.md",
     "plugins/rlkit-processes/README.md",
 }
 """Pages that start many processes, or learn for longer: `make test-slow` runs them."""

@@ -3,8 +3,8 @@
 - ``python`` blocks of one page share a namespace. A block, of any language, whose first line is a comment with a
   path (``# my_lab/encoder.py``) is a file: it is written, not run.
 - ``console`` blocks: lines that begin with ``$ `` are run; the others are output, each of which must appear
-  (``…`` stands for anything). ``pip install`` of the page's own package goes into a folder of the page, and
-  ``python`` blocks after it begin a new interpreter.
+  (``…`` stands for anything). ``pip install`` of the page's own package goes into a folder of the page, without
+  extras and in the place of what was there, and ``python`` blocks after it begin a new interpreter.
 - A comment right before a block changes this: ``<!-- not run: why -->``, ``<!-- raises: ConfigError -->`` or
   ``<!-- exits: 1 -->``.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -171,10 +172,12 @@ class Page:
 
     def run_command(self, command: str) -> subprocess.CompletedProcess[str]:
         """Run one command line in the page's folder."""
-        if re.match(r"pip install (-e )?\.", command):
+        of_the_page = re.fullmatch(r"pip install (?:-e )?'?(\.[\w./-]*)(?:\[\w+\])?'?", command)
+        if of_the_page:
             pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
             self.end_interpreter()
-            arguments: Any = [*pip, "--no-index", "--target", str(self.site), command.split()[-1]]
+            shutil.rmtree(self.site, ignore_errors=True)  # a page makes one distribution, perhaps a newer one
+            arguments: Any = [*pip, "--no-index", "--target", str(self.site), of_the_page[1]]
         else:
             arguments = ["bash", "-c", command]
         return subprocess.run(

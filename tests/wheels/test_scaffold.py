@@ -71,7 +71,7 @@ def test_a_new_plugin_is_well(kind, begin, author, make_venv, build_folder, tmp_
     assert done.returncode == 0, done.stdout + done.stderr
     assert "skipped" not in done.stdout
 
-    tool("mypy", "--python-executable", user.python, "--cache-dir", mypy_cache, cwd=folder)
+    tool("mypy", "--python-executable", author.python, "--cache-dir", mypy_cache, cwd=folder)
 
 
 @pytest.mark.parametrize("kind", KINDS)
