@@ -18,6 +18,7 @@ _HOMES = {
     "MultiAgentEnv": "rlkit_core.envs.multi_agent.dict_env",
     "RandomEnv": "rlkit_core.testing.random_env",
     "StatelessCartPole": "rlkit_core.testing.stateless_cartpole",
+    "check_algorithm": "rlkit_core.testing.kit.checks",
     "check_catalog": "rlkit_core.testing.kit.checks",
     "check_env": "rlkit_core.envs.trial.check_env",
     "check_plugin": "rlkit_core.testing.kit.plugin",
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         BCTorchRLModuleWithSharedGlobalEncoder as BCTorchRLModuleWithSharedGlobalEncoder,
     )
     from rlkit_core.testing.bc_module import DiscreteBCTorchModule as DiscreteBCTorchModule
+    from rlkit_core.testing.kit.checks import check_algorithm as check_algorithm
     from rlkit_core.testing.kit.checks import check_catalog as check_catalog
     from rlkit_core.testing.kit.checks import check_rl_module as check_rl_module
     from rlkit_core.testing.kit.plugin import check_plugin as check_plugin

@@ -14,13 +14,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {
+    "AlgorithmContract": "rlkit_core.testing.kit.training",
+    "CallbacksContract": "rlkit_core.testing.kit.services",
     "DistributionContract": "rlkit_core.testing.kit.distribution",
     "EncoderContract": "rlkit_core.testing.kit.encoder",
+    "EnvWrapperContract": "rlkit_core.testing.kit.services",
     "ExecutorContract": "rlkit_core.execution.conformance",
     "HeadContract": "rlkit_core.testing.kit.head",
+    "LearnerContract": "rlkit_core.testing.kit.training",
     "MixinContract": "rlkit_core.testing.kit.mixin",
     "RLModuleContract": "rlkit_core.testing.kit.module",
     "StepEngineContract": "rlkit_core.testing.step_engine",
+    "WriterContract": "rlkit_core.testing.kit.services",
 }
 
 __all__ = sorted(_HOMES)
@@ -32,6 +37,11 @@ if TYPE_CHECKING:
     from rlkit_core.testing.kit.head import HeadContract as HeadContract
     from rlkit_core.testing.kit.mixin import MixinContract as MixinContract
     from rlkit_core.testing.kit.module import RLModuleContract as RLModuleContract
+    from rlkit_core.testing.kit.services import CallbacksContract as CallbacksContract
+    from rlkit_core.testing.kit.services import EnvWrapperContract as EnvWrapperContract
+    from rlkit_core.testing.kit.services import WriterContract as WriterContract
+    from rlkit_core.testing.kit.training import AlgorithmContract as AlgorithmContract
+    from rlkit_core.testing.kit.training import LearnerContract as LearnerContract
     from rlkit_core.testing.step_engine import StepEngineContract as StepEngineContract
 
 

@@ -209,12 +209,122 @@ class GuessDriver:
 """
 
 
+SERVICE_PLUGIN = """
+from rlkit_core import hookimpl
+from rlkit_core.plugins.records import Service
+
+rlkit_api = "1.0"
+
+
+@hookimpl
+def rlkit_services():
+    return [Service("KIND", "mine", "lab_parts:Mine")]
+"""
+
+WRITER_PARTS = """
+import json
+
+
+class Mine:
+    cuts_back = False
+
+    def __init__(self, run_dir, config, resume_at):
+        self.file = open(run_dir / "mine.txt", "a")
+
+    def write(self, result):
+        self.file.write(str(result["env_runners"]["episode_return_mean"]))
+
+    def close(self):
+        self.file.close()
+"""
+
+WRAPPER_PARTS = """
+import gymnasium as gym
+import numpy as np
+
+
+class Mine(gym.ObservationWrapper):
+    def __init__(self, env):
+        super().__init__(env)
+        self.observation_space = gym.spaces.Box(-2, 2, (3,), np.float32)
+
+    def observation(self, observation):
+        return (2 * observation).astype(np.float32)
+"""
+
+CALLBACKS_PARTS = """
+class Mine:
+    def on_episode_end(self, episodes):
+        self.last = float(episodes.return_[-1])
+
+    def on_train_result(self, algorithm, result):
+        result["last"] = self.last
+"""
+
+CATALOG_PLUGIN = """
+from rlkit_core import ActorCriticCatalog
+from rlkit_core.models import MLPHeadConfig
+
+
+class LabCatalog(ActorCriticCatalog):
+    def build_pi_head(self, framework="torch"):
+        width = self.get_action_dist_cls().required_input_dim(self.action_space)
+        return MLPHeadConfig(input_dims=self.latent_dims, output_layer_dim=width).build(framework=framework)
+"""
+
+ALGORITHM_PLUGIN = """
+import attrs
+from rlkit_core import ActorCriticCatalog, ActorCriticTorchRLModule, Algorithm, AlgorithmConfig, Learner, RLModuleSpec
+
+
+@attrs.define
+class LabConfig(AlgorithmConfig):
+    algo_class = "lab:Lab"
+    default_learner_class = "lab:LabLearner"
+    default_module_class = "lab:LabModule"
+
+
+class LabModule(ActorCriticTorchRLModule):
+    default_catalog_class = ActorCriticCatalog
+
+
+class LabLearner(Learner):
+    def compute_loss_for_module(self, *, module_id, config, batch, fwd_out):
+        dist = self.module[module_id].get_train_action_dist_cls().from_logits(fwd_out["action_dist_inputs"])
+        return -(dist.logp(batch["actions"]) * (batch["rewards"] + 1)).mean()
+
+
+class Lab(Algorithm):
+    def setup(self):
+        self.steps = 0
+
+    def training_step(self):
+        self.steps += 1
+        rollouts = self.env_runner_group.sample()
+        rollouts["default_policy"].columns["rewards"] += 0.1 * self.steps
+        self.learner_group.update(rollouts=rollouts, timesteps=self.timesteps)
+        self.sync_weights()
+
+    def get_state(self, *args, **kwargs):
+        return {**super().get_state(*args, **kwargs), "steps": self.steps}
+
+    def set_state(self, state, **kwargs):
+        super().set_state(state, **kwargs)
+        self.steps = state.get("steps", self.steps)
+"""
+
+
 @dataclass(frozen=True)
 class Lab:
     """A plugin: the module with its hooks, and the module that these name."""
 
     plugin: str
     parts: str
+    groups: dict[str, dict[str, str]] | None = None
+
+    def written(self) -> dict[str, Any]:
+        """Arguments of the ``checked`` fixture."""
+        return {"source": self.plugin, "lab_parts": self.parts, "groups": self.groups, "fast": self.groups is None}
 
 
 GOOD = {
@@ -222,6 +332,11 @@ GOOD = {
     "head": Lab(HEAD_PLUGIN, HEAD_PARTS),
     "distribution": Lab(DISTRIBUTION_PLUGIN, DISTRIBUTION_PARTS),
     "mixin": Lab(MIXIN_PLUGIN, MIXIN_PARTS),
+    "writer": Lab(SERVICE_PLUGIN.replace("KIND", "writer"), WRITER_PARTS),
+    "env wrapper": Lab(SERVICE_PLUGIN.replace("KIND", "env_wrapper"), WRAPPER_PARTS),
+    "callbacks": Lab(SERVICE_PLUGIN.replace("KIND", "callbacks"), CALLBACKS_PARTS),
+    "catalog": Lab(CATALOG_PLUGIN, "", {"rlkit.catalogs": {"lab": "lab:LabCatalog"}}),
+    "algorithm": Lab(ALGORITHM_PLUGIN, "", {"rlkit.algorithms": {"lab": "lab:LabConfig"}}),
 }
 
 
@@ -245,7 +360,7 @@ class Defect:
             f"{self.name}: {self.old!r} is there {both.count(self.old)} times"
         )
         plugin, parts = (text.replace(self.old, self.new) if self.old else text for text in (lab.plugin, lab.parts))
-        return {"source": plugin, "lab_parts": parts, "isolated": self.isolated, **self.metadata}
+        return {**lab.written(), "source": plugin, "lab_parts": parts, "isolated": self.isolated, **self.metadata}
 
 
 def _defects(lab: str, *rows: tuple[Any, ...]) -> list[Defect]:
@@ -347,6 +462,68 @@ DEFECTS = [
         ("misspelt-event", "def after_update", "def after_updates", "'lab/guess'|after_updates"),
         ("loss-is-not-finite", "/ (1 + self.updates)", "/ self.updates", "'lab/guess'|update of a learner"),
         ("state-that-cannot-be-saved", '{"updates": self.updates}', '{"updates": object()}', "'lab/guess'"),
+    ),
+    *_defects(
+        "writer",
+        ("writer-is-made-otherwise", "run_dir, config, resume_at", "run_dir", "writer 'mine'|run_dir"),
+        (
+            "writer-wants-a-number",
+            'str(result["env_runners"]["episode_return_mean"])',
+            "f\"{int(result['env_runners']['episode_return_mean'])}\"",
+            "writer 'lab/mine'|write()",
+        ),
+        (
+            "writer-changes-results",
+            'result["env_runners"]["episode_return_mean"]',
+            'result["env_runners"].setdefault("mine", 1)',
+            "writer 'lab/mine'|write()",
+        ),
+        ("writer-cannot-resume", '"mine.txt", "a"', '"mine.txt", "x"', "writer 'lab/mine'|making it"),
+    ),
+    *_defects(
+        "env wrapper",
+        ("wrapper-keeps-the-space", "(-2, 2, (3,), np.float32)", "(-2, 2, (4,), np.float32)", "'lab/mine'|shape"),
+        (
+            "wrapper-does-not-close",
+            "    def observation(self, observation):",
+            "    def close(self):\n        pass\n\n    def observation(self, observation):",
+            "'lab/mine'|close()",
+        ),
+    ),
+    *_defects(
+        "callbacks",
+        ("callback-misspelt", "on_episode_end", "on_episode_ends", "callbacks 'mine'|on_episode_ends"),
+        ("callback-raises", "episodes.return_[-1]", "episodes.total_return[-1]", "'lab/mine'|total_return"),
+    ),
+    *_defects(
+        "catalog",
+        ("head-too-wide", "output_layer_dim=width", "output_layer_dim=width + 1", "LabCatalog|action_dist_inputs"),
+        ("catalog-takes-more", 'build_pi_head(self, framework="torch")', "build_pi_head(self, width)", "build_pi_head"),
+    ),
+    *_defects(
+        "algorithm",
+        ("no-algorithm", 'algo_class = "lab:Lab"', "", "LabConfig has no algo_class"),
+        (
+            "chance-of-its-own",
+            "0.1 * self.steps",
+            "__import__('numpy').random.default_rng().random()",
+            "LabConfig|with the same seed",
+        ),
+        ("forgets-its-steps", 'state.get("steps", self.steps)', "0", "LabConfig|goes on with other weights"),
+        (
+            "learns-nothing",
+            '-(dist.logp(batch["actions"]) * (batch["rewards"] + 1)).mean()',
+            '0.0 * dist.logp(batch["actions"]).mean()',
+            "LabConfig|change no weight",
+        ),
+    ),
+    *(
+        Defect(name, "encoder", 'rlkit_api = "1.0"', f'rlkit_api = "1.0"\n{code}', words, isolated=True)
+        for name, code, words in (
+            ("imports-torch", "import torch", ("importing lab imports torch",)),
+            ("seeds-at-import", "import random; random.seed(3)", ("importing lab changes the state of random",)),
+            ("ends-python", "import os; os._exit(3)", ("importing lab ended Python with exit code 3",)),
+        )
     ),
     Defect("no-requirement", "encoder", "", "", ("does not require rlkit-core",), {"requires": ()}),
     Defect("too-new", "encoder", "", "", ("incompatible", "rlkit-core>=7"), {"requires": ("rlkit-core>=7",)}),

@@ -9,10 +9,11 @@ import gymnasium as gym
 import numpy as np
 
 from rlkit_core import contracts
+from rlkit_core.algorithm import AlgorithmConfig
 from rlkit_core.catalog import ActorCriticCatalog, Catalog
 from rlkit_core.findings import Finding
 from rlkit_core.plugins.host import default_host
-from rlkit_core.plugins.records import Record, Registered
+from rlkit_core.plugins.records import Record, Registered, Service
 from rlkit_core.rl_module import ActorCriticTorchRLModule, RLModuleSpec
 from rlkit_core.testing.kit.contract import Contract, findings_of
 from rlkit_core.testing.kit.distribution import DistributionContract
@@ -22,6 +23,8 @@ from rlkit_core.testing.kit.head import HeadContract
 from rlkit_core.testing.kit.mixin import MixinContract
 from rlkit_core.testing.kit.module import RLModuleContract
 from rlkit_core.testing.kit.report import KitReport, report_of
+from rlkit_core.testing.kit.services import service_contract
+from rlkit_core.testing.kit.training import AlgorithmContract, LearnerContract
 
 OF_KIND: Mapping[str, type[Contract]] = {
     "encoder": EncoderContract,
@@ -38,8 +41,10 @@ _SPACES: tuple[tuple[Space, Space], ...] = (
 
 
 def record_findings(record: Registered[Record], *, fast: bool) -> Iterator[Finding]:
-    """What the contract of its kind finds of a record."""
+    """What the contract of its kind finds of a record; if ``fast``, of executors and step engines nothing."""
     contract = OF_KIND.get(record.kind)
+    if isinstance(record.record, Service):
+        contract = service_contract(record.kind, fast=fast)
     if contract is not None:
         yield from findings_of(_about(contract, component=record))
 
@@ -122,6 +127,36 @@ def catalog_findings(
             action_space=actions,
         )
         yield from findings_of(_about(RLModuleContract, module=spec, model_config=model_config), label=f"{name}: ")
+
+
+def check_algorithm(
+    config: AlgorithmConfig | type[AlgorithmConfig] | str, *, iterations: int = 2, strict: bool = True
+) -> KitReport:
+    """Train an algorithm a little, several times over, and say what breaks its contract, with the fix.
+
+    Its config is data; the seed decides; a restored run goes on exactly; captured steps equal eager ones; runners may
+    be elsewhere, and there may be two learners; what it says of recurrent modules is so; masks are kept.
+
+    Args:
+        config: a config, which may have an env and settings of its own, its class, or its registered name.
+        iterations: ``train()`` calls of each run.
+        strict: raise errors, and warn of the rest; otherwise only return them.
+
+    Raises:
+        PluginNotFoundError: nothing installed has an algorithm of that name.
+        ContractError: there are errors, and it is ``strict``.
+    """
+    name = config if isinstance(config, str) else getattr(config, "__name__", type(config).__name__)
+    find = lambda: algorithm_findings(config, iterations=iterations)  # noqa: E731
+    return report_of(f"algorithm {name}", find, strict=strict)
+
+
+def algorithm_findings(
+    config: AlgorithmConfig | type[AlgorithmConfig] | str, *, iterations: int = 2
+) -> Iterator[Finding]:
+    """What :func:`check_algorithm` finds."""
+    for contract in (LearnerContract, AlgorithmContract):
+        yield from findings_of(_about(contract, config=config, iterations=iterations))
 
 
 def _about(contract: type[Contract], **about: object) -> type[Contract]:

@@ -81,7 +81,7 @@ class HeadContract(ComponentContract, NetworkContract):
             flat = one.output(network, features)
             long = one.output(network, torch.stack([features, features], 1))
             require(
-                tuple(long.shape) == (ROWS, 2, *one.output_dims) and close(long[:, 1], flat),
+                tuple(long.shape) == (ROWS, 2, *flat.shape[1:]) and close(long[:, 1], flat),
                 f"{one.label}: (B, T, {INPUTS}) gives {tuple(long.shape)}, or other numbers than step by step",
                 "let every operation keep leading axes: nn.Linear does, flatten() and BatchNorm1d do not",
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,9 @@ from torch import Tensor
 
 from rlkit_core.apis import ValueFunctionAPI
 from rlkit_core.catalog import has_action_mask
-from rlkit_core.checkpoint import load_tree, save_tree
 from rlkit_core.columns import Columns
 from rlkit_core.data.nested import Nested, leaves, map_leaves
 from rlkit_core.distributions import Distribution
-from rlkit_core.errors import StateError
 from rlkit_core.models.base import PREV_ACTIONS, PREV_REWARDS
 from rlkit_core.models.default_config import model_config_dict
 from rlkit_core.models.previous import no_previous_action
@@ -27,16 +25,16 @@ from rlkit_core.rl_module import ActorCriticTorchRLModule, RLModule, RLModuleSpe
 from rlkit_core.rl_module.apis import implements
 from rlkit_core.rl_module.packing import ObservationPacker
 from rlkit_core.spaces import describe
-from rlkit_core.testing.kit.contract import Contract, advise, doing, require, seeded, skip
+from rlkit_core.testing.kit.contract import doing, require, seeded
 from rlkit_core.testing.kit.examples import ROWS, SMALL, Space, as_tensors, example_rows, with_time
-from rlkit_core.testing.kit.networks import close, equal_states
+from rlkit_core.testing.kit.networks import Network, NetworkContract
 
 STEPS = 3
 DRAWS = 50
 _ACTING = (Columns.ACTIONS, Columns.ACTION_DIST_INPUTS, Columns.ACTION_DIST)
 
 
-class RLModuleContract(Contract):
+class RLModuleContract(NetworkContract):
     """What every module keeps. Subclass it and say which::
 
         class TestMyModule(RLModuleContract):
@@ -122,32 +120,49 @@ class RLModuleContract(Contract):
         )
         return dict(out)
 
-    def acted(self, module: RLModule, batch: dict[str, Any]) -> Nested:
-        """What inference says of a batch: inputs of a distribution, or actions."""
+    def acted(self, module: RLModule, batch: dict[str, Any]) -> Tensor:
+        """What inference says of a batch, a row for each: inputs of a distribution, or actions."""
         out = self.forward(module, "inference", batch)
-        key = next((one for one in (Columns.ACTION_DIST_INPUTS, Columns.ACTIONS) if one in out), None)
-        if key is not None:
-            return out[key]
         dist = out.get(Columns.ACTION_DIST)
-        logits = getattr(dist, "logits", None)
-        return logits if isinstance(logits, Tensor) else getattr(dist, "mean", torch.zeros(0))
+        given = out.get(Columns.ACTION_DIST_INPUTS, out.get(Columns.ACTIONS, getattr(dist, "logits", None)))
+        if given is None and dist is not None:
+            given = dist.mean
+        rows = len(next(leaves(batch[Columns.OBS])))
+        parts = [leaf.reshape(rows, -1).float() for leaf in leaves(given) if isinstance(leaf, Tensor)]
+        return torch.cat(parts, 1) if parts else torch.zeros(rows, 0)
+
+    def losses(self, module: Any, batch: dict[str, Any]) -> list[Tensor]:
+        """What a loss can be made of: what ``forward_train`` returns, and values."""
+        out = self.forward(module, "train", batch)
+        parts = [leaf for key, value in out.items() if key != Columns.ACTION_DIST for leaf in leaves(value)]
+        parts.append(getattr(out.get(Columns.ACTION_DIST), "logits", None))
+        lead = (ROWS, STEPS) if module.is_stateful() else (ROWS,)
+        if implements(module, ValueFunctionAPI):
+            with doing(f"{self.name}: compute_values()", "return values (B,), or (B, T) where it is recurrent"):
+                values = module.compute_values(batch, embeddings=out.get(Columns.EMBEDDINGS))
+            require(
+                tuple(values.shape) == lead,
+                f"{self.name}: compute_values() gives shape {tuple(values.shape)}, expected {lead}",
+                "squeeze(-1) what the value head gives",
+            )
+            parts.append(values)
+        return [one for one in parts if isinstance(one, Tensor)]
 
     # -- the contract ----------------------------------------------------------------------------------------------
 
-    def test_it_is_built_alike_for_the_same_seed(self) -> None:
-        """Weights come from torch's generator alone."""
-        first, second = self.built(), self.built()
-        require(
-            equal_states(first.get_state(), second.get_state()),
-            f"{self.name}: weights differ although the seed is the same",
-            "draw them from torch's global generator, not from a generator or numpy of your own",
+    def networks(self) -> Iterator[Network]:
+        """The module itself."""
+        probe = self.built()
+        yield Network(
+            self.name,
+            lambda: self.spec.build(),
+            lambda rows: self.batch(probe, rows),
+            self.acted,
+            losses=self.losses,
+            untrained=self.untrained,
+            state=lambda module: module.get_state(),
+            load=lambda module, state: module.set_state(state),
         )
-        if first.get_state():
-            advise(
-                not equal_states(first.get_state(), self.built(seed=1).get_state()),
-                f"{self.name}: weights are the same whatever the seed",
-                "never seed a generator in setup()",
-            )
 
     def test_forwards_return_actions_or_what_they_come_from(self) -> None:
         """Acting forwards give ``actions``, ``action_dist_inputs`` or both, a row for each, finite."""
@@ -155,7 +170,13 @@ class RLModuleContract(Contract):
         for phase in ("exploration", "inference"):
             for rows in (1, ROWS):
                 batch = self.batch(module, rows)
+                mode = module.training = rows == 1
                 out = self.forward(module, phase, batch)
+                require(
+                    module.training == mode,
+                    f"{self.name}: _forward_{phase}() leaves it in another mode",
+                    "call neither train() nor eval() in a forward",
+                )
                 require(
                     any(key in out for key in _ACTING),
                     f"{self.name}: _forward_{phase}() returned {sorted(map(str, out))}",
@@ -220,120 +241,11 @@ class RLModuleContract(Contract):
             "draw nothing at random in _forward_inference()",
         )
 
-    def test_gradients_reach_all_parameters(self) -> None:
-        """Some loss on what ``forward_train`` returns, and on values, trains every parameter."""
-        module = self.built()
-        batch = self.batch(module, ROWS)
-        out = self.forward(module, "train", batch)
-        parts = [leaf for key, value in out.items() if key != Columns.ACTION_DIST for leaf in leaves(value)]
-        logits = getattr(out.get(Columns.ACTION_DIST), "logits", None)
-        parts += [logits] if isinstance(logits, Tensor) else []
-        recurrent = module.is_stateful()
-        if implements(module, ValueFunctionAPI):
-            with doing(f"{self.name}: compute_values()", "return values (B,), or (B, T) where it is recurrent"):
-                values = module.compute_values(batch, embeddings=out.get(Columns.EMBEDDINGS))
-            lead = (ROWS, STEPS) if recurrent else (ROWS,)
-            require(
-                tuple(values.shape) == lead,
-                f"{self.name}: compute_values() gives shape {tuple(values.shape)}, expected {lead}",
-                "squeeze(-1) what the value head gives",
-            )
-            parts.append(values)
-        trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
-        parts = [one for one in parts if isinstance(one, Tensor) and one.requires_grad]
-        if not trained:
-            skip("the module has nothing to train")
-        require(
-            parts,
-            f"{self.name}: nothing that forward_train() returns has a gradient",
-            "return what the loss is made of, without detach() or no_grad()",
-        )
-        sum((one * torch.randn_like(one)).sum() for one in parts).backward()
-        left = [name for name, p in trained.items() if p.grad is None and not name.startswith(tuple(self.untrained))]
-        require(
-            not left,
-            f"{self.name}: no gradient reaches {', '.join(left[:5])}",
-            "use them in forward_train(); name what another loss trains in `untrained` of the contract, and give "
-            "requires_grad_(False) to what nothing trains",
-        )
-
-    def test_acting_changes_nothing(self) -> None:
-        """Neither weights, buffers, mode nor the batch; and the same batch gives the same again."""
-        module = self.built()
-        batch = self.batch(module, ROWS)
-        given, before = map_leaves(torch.clone, batch), module.get_state()
-        for mode in (True, False):
-            module.train(mode)
-            for phase in ("exploration", "inference"):
-                self.forward(module, phase, batch)
-                require(
-                    module.training == mode,
-                    f"{self.name}: forward_{phase}() leaves it in another mode",
-                    "call neither train() nor eval() in a forward",
-                )
-        after = module.get_state()
-        changed = [name for name in after if not np.array_equal(_array(after[name]), _array(before.get(name)))]
-        require(
-            not changed and list(after) == list(before),
-            f"{self.name}: acting changes {', '.join(changed[:5]) or 'which parts there are'}",
-            "change buffers in a driver or learner, once an update; make nothing anew in a forward",
-        )
-        require(
-            all(map(torch.equal, leaves(given), leaves(batch))),
-            f"{self.name}: a forward writes into its batch",
-            "no operations in place (x += 1, x.mul_()) on what is passed in",
-        )
-        first, again = self.acted(module, batch), self.acted(module, batch)
-        require(
-            all(map(torch.equal, leaves(first), leaves(again))),
-            f"{self.name}: forward_inference() of the same batch gives something else the second time",
-            "draw nothing at random in it, and keep nothing from call to call but the recurrent state",
-        )
-
-    def test_rows_are_independent(self) -> None:
-        """What a row gives does not depend on the other rows."""
-        module = self.built()
-        many, alone = (self.acted(module, self.batch(module, rows)) for rows in (ROWS, 1))
-        pairs = zip(leaves(many), leaves(alone), strict=True)
-        require(
-            all(close(a[:1].float(), b.float()) for a, b in pairs),
-            f"{self.name}: what forward_inference() gives for a row depends on the other rows of its batch",
-            "no means, norms or attention over the batch axis in eval mode",
-        )
-
-    def test_its_state_is_all_of_it(self) -> None:
-        """Through files into a new module; missing and unexpected names are refused, and named."""
-        module, fresh = self.built(), self.built(seed=1)
-        state = module.get_state()
-        with tempfile.TemporaryDirectory() as folder:
-            with doing(f"{self.name}: saving its state", "get_state() gives arrays, numbers, texts, lists and dicts"):
-                save_tree(state, folder)
-            read: dict[str, Any] = load_tree(folder)
-        with doing(f"{self.name}: set_state() of a new module", "it has to take what get_state() gave"):
-            fresh.set_state(read)
-        self._check_alike(module, fresh, "with the same state", "nn.Parameter or register_buffer() for every tensor")
-        if not state:
-            return
-        name = next(iter(state))
-        for wrong, why in (
-            ({key: value for key, value in read.items() if key != name}, f"without {name!r}"),
-            ({**read, "kit.unexpected": np.zeros(1, np.float32)}, "with 'kit.unexpected'"),
-        ):
-            try:
-                fresh.set_state(wrong)
-            except StateError:
-                continue
-            except Exception as error:
-                what = f"{self.name}: set_state() of a state {why} raised {type(error).__name__}, not StateError"
-                require(False, what, "leave it to TorchRLModule, or raise rlkit_core.errors.StateError")
-            what = f"{self.name}: set_state() takes a state {why}"
-            require(False, what, "leave it to TorchRLModule, or compare names: another module's state is taken for its")
-
     def _check_alike(self, module: RLModule, other: RLModule, which: str, fix: str) -> None:
         batch = self.batch(module, ROWS)
         first, second = self.acted(module, batch), self.acted(other, batch)
         require(
-            all(map(torch.equal, leaves(first), leaves(second))),
+            torch.equal(first, second),
             f"{self.name}: a module {which} acts otherwise: something that it computes with is not in its state",
             fix,
         )
@@ -388,10 +300,6 @@ class RLModuleContract(Contract):
             f"{self.name}: it takes an action that the action_mask of the observation forbids",
             "mask logits in every forward: dist_cls.mask_logits(logits, batch['obs']['action_mask'])",
         )
-
-
-def _array(value: object) -> Any:
-    return value.float().numpy() if isinstance(value, Tensor) else np.asarray(value)
 
 
 def _flat(action: Nested) -> Any:

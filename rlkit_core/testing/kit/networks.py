@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import functools
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +16,10 @@ from torch import Tensor, nn
 
 from rlkit_core.checkpoint import load_tree, save_tree
 from rlkit_core.data.nested import Nested, leaves, map_leaves
+from rlkit_core.errors import StateError
 from rlkit_core.plugins.guard import safe_text
 from rlkit_core.rl_module.state import load_nn_state, nn_state
-from rlkit_core.testing.kit.contract import Contract, advise, doing, require, seeded
+from rlkit_core.testing.kit.contract import BreachError, Contract, advise, doing, require, seeded
 from rlkit_core.testing.kit.examples import ROWS, row
 
 
@@ -25,23 +28,34 @@ def close(first: Tensor, second: Tensor) -> bool:
     return torch.allclose(first, second, rtol=1e-4, atol=1e-5)
 
 
+def _load(network: nn.Module, state: Mapping[str, Any]) -> None:
+    load_nn_state(type(network).__name__, network, state)
+
+
 @define
 class Network:
-    """One network that a component builds, for one space or size.
+    """One network that a component builds, for one space or size; or a module.
 
     Attributes:
         label: as findings name it.
         build: makes it.
         batch: makes an input of so many rows.
         call: gives its output for an input, a tensor of one row for each.
-        output_dims: what its config says of a row of that.
+        output_dims: what its config says of a row of that; None where nothing does.
+        losses: what a loss can be made of for an input, in training; its output unless given.
+        untrained: names, or their beginnings, of parameters that no such loss has to reach.
+        state, load: give its state, flat, and take one.
     """
 
     label: str
     build: Callable[[], Any]
     batch: Callable[[int], Any]
     call: Callable[[Any, Any], Tensor]
-    output_dims: tuple[int, ...]
+    output_dims: tuple[int, ...] | None = None
+    losses: Callable[[Any, Any], list[Tensor]] | None = None
+    untrained: Sequence[str] = ()
+    state: Callable[[Any], Mapping[str, Any]] = nn_state
+    load: Callable[[Any, Mapping[str, Any]], None] = _load
 
     def built(self, seed: int = 0) -> nn.Module:
         """A new one, with weights drawn from ``seed``."""
@@ -80,11 +94,11 @@ class NetworkContract(Contract):
             network = one.built()
             for rows in (1, ROWS):
                 out = one.output(network, one.batch(rows))
-                expected = (rows, *one.output_dims)
+                seen = tuple(getattr(out, "shape", ()))
+                wanted = (rows, *(seen[1:] if one.output_dims is None else one.output_dims))
                 require(
-                    isinstance(out, Tensor) and tuple(out.shape) == expected,
-                    f"{one.label}: the output for {rows} rows has shape {tuple(getattr(out, 'shape', ()))}, and "
-                    f"output_dims say {expected}",
+                    isinstance(out, Tensor) and seen == wanted,
+                    f"{one.label}: the output for {rows} rows has shape {seen}, and output_dims say {wanted}",
                     "return output_dims of what forward() gives, without the batch axis",
                 )
                 require(
@@ -109,35 +123,39 @@ class NetworkContract(Contract):
                 "make the network and its parameters in build(), not in the config",
             )
             require(
-                equal_states(first.state_dict(), second.state_dict()),
+                equal_states(one.state(first), one.state(second)),
                 f"{one.label}: weights differ although the seed is the same",
                 "draw them from torch's global generator, not from a generator or numpy of your own",
             )
             advise(
-                not mine or not equal_states(first.state_dict(), other.state_dict()),
+                not mine or not equal_states(one.state(first), one.state(other)),
                 f"{one.label}: weights are the same whatever the seed",
                 "draw initial weights at random, or never seed a generator in build()",
             )
 
     def test_gradients_reach_all_parameters(self) -> None:
-        """A loss on the output trains every parameter that is to be trained."""
+        """Some loss trains every parameter that is to be trained."""
         for one in self._networks:
             network = one.built()
-            out = one.output(network, one.batch(ROWS), train=True)
             trained = {name: p for name, p in network.named_parameters() if p.requires_grad}
+            network.train()
+            batch = one.batch(ROWS)
+            outputs = [one.output(network, batch, train=True)] if one.losses is None else one.losses(network, batch)
+            outputs = [out for out in outputs if out.requires_grad]
             if not trained:
                 continue
             require(
-                out.requires_grad,
-                f"{one.label}: no gradient comes back through its output",
+                outputs,
+                f"{one.label}: no gradient comes back through what it gives",
                 "no detach(), no_grad(), argmax or numpy between its weights and what it returns",
             )
-            (out * torch.randn_like(out)).sum().backward()  # type: ignore[no-untyped-call]
-            missed = [name for name, parameter in trained.items() if parameter.grad is None]
+            torch.stack([(out * torch.randn_like(out)).sum() for out in outputs]).sum().backward()  # type: ignore[no-untyped-call]
+            missed = [n for n, p in trained.items() if p.grad is None and not n.startswith(tuple(one.untrained))]
             require(
                 not missed,
                 f"{one.label}: no gradient reaches {', '.join(missed[:5])}",
-                "use them in forward() without detach(), or leave them out (requires_grad_(False) where they stay)",
+                "use them without detach(); what nothing trains has requires_grad_(False), what another loss trains is "
+                "named in `untrained` of a module's contract",
             )
 
     def test_acting_changes_nothing_and_repeats(self) -> None:
@@ -145,12 +163,13 @@ class NetworkContract(Contract):
         for one in self._networks:
             network = one.built()
             batch = one.batch(ROWS)
-            given, before = map_leaves(torch.clone, batch), _copied(network.state_dict())
+            given, before = map_leaves(torch.clone, batch), copy.deepcopy(dict(one.state(network)))
             first, again = one.output(network, batch), one.output(network, batch)
-            changed = [name for name, value in network.state_dict().items() if not _same(before.get(name), value)]
+            after = one.state(network)
+            changed = [name for name in after if name not in before or not _same(before[name], after[name])]
             require(
-                not changed,
-                f"{one.label}: acting changes {', '.join(changed[:5])}",
+                not changed and len(before) == len(after),
+                f"{one.label}: acting changes {', '.join(changed[:5]) or 'which parts there are'}",
                 "change buffers in training only (if self.training), or better in a driver, once an update",
             )
             require(
@@ -182,18 +201,24 @@ class NetworkContract(Contract):
         for one in self._networks:
             network, fresh = one.built(), one.built(seed=1)
             batch = one.batch(ROWS)
-            state = nn_state(network)
-            with tempfile.TemporaryDirectory() as folder:
-                save_tree(state, folder)
+            with tempfile.TemporaryDirectory() as folder, doing(f"{one.label}: saving its state", "keep it to arrays"):
+                save_tree(dict(one.state(network)), folder)
                 read: dict[str, Any] = load_tree(folder)
-            with doing(f"{one.label}: loading its state into a new network", "name weights the same in every build"):
-                load_nn_state(one.label, fresh, read)
+            with doing(f"{one.label}: loading its state into a new one", "name weights the same in every build"):
+                one.load(fresh, read)
             require(
                 torch.equal(one.output(network, batch), one.output(fresh, batch)),
-                f"{one.label}: a new network with the same state gives other outputs: something that it computes with "
-                "is not in its state",
+                f"{one.label}: a new one with the same state gives other outputs: something that it computes with is "
+                "not in its state",
                 "nn.Parameter or register_buffer() for every tensor, no plain attributes",
             )
+            without = dict(list(read.items())[1:])
+            for wrong, why in ((without, f"without {next(iter(read), '')!r}"), ({**read, "x.y": 0}, "with 'x.y'")):
+                with contextlib.suppress(StateError):
+                    if read:
+                        one.load(fresh, wrong)
+                        fix = "leave it to TorchRLModule, or compare names: another module's state is taken for its own"
+                        raise BreachError(f"{one.label}: it takes a state {why}", fix)
 
 
 def _same(first: object, second: object) -> bool:
@@ -205,7 +230,3 @@ def _same(first: object, second: object) -> bool:
 def equal_states(first: Mapping[str, object], second: Mapping[str, object]) -> bool:
     """Whether two flat states have the same names and, to the last bit, the same values."""
     return list(first) == list(second) and all(_same(first[name], second[name]) for name in first)
-
-
-def _copied(state: Mapping[str, object]) -> dict[str, object]:
-    return {name: value.clone() if isinstance(value, Tensor) else value for name, value in state.items()}

@@ -13,11 +13,11 @@ from rlkit_core.errors import PluginNotFoundError, RLKitError, did_you_mean
 from rlkit_core.findings import Finding
 from rlkit_core.plugins import PluginWarning
 from rlkit_core.plugins.contract.hooks import hook_problems
-from rlkit_core.plugins.discovery import CORE, FOUND, GROUP_CATALOGS, RESERVED, Snapshot, canonical
+from rlkit_core.plugins.discovery import CORE, FOUND, GROUP_ALGORITHMS, GROUP_CATALOGS, RESERVED, Snapshot, canonical
 from rlkit_core.plugins.host import PluginHost, default_host, use_host
 from rlkit_core.plugins.records import Record, Registered
 from rlkit_core.plugins.states import FAILED
-from rlkit_core.testing.kit.checks import catalog_findings, record_findings
+from rlkit_core.testing.kit.checks import algorithm_findings, catalog_findings, record_findings
 from rlkit_core.testing.kit.imports import ENDED, import_findings
 from rlkit_core.testing.kit.metadata import metadata_findings
 from rlkit_core.testing.kit.report import KitReport, report_of
@@ -89,6 +89,8 @@ def _of_distribution(host: PluginHost, name: str, *, fast: bool, isolated: bool)
             continue
         if entry.group == GROUP_CATALOGS:
             yield from catalog_findings(host.load_entry_point(entry))
+        elif entry.group == GROUP_ALGORITHMS and not fast:
+            yield from algorithm_findings(host.load_entry_point(entry))
 
 
 def _of_object(host: PluginHost, plugin: object, *, fast: bool) -> Iterator[Finding]:
