@@ -9,7 +9,7 @@ import pytest
 
 if TYPE_CHECKING:
     from rlkit_core.plugins.host import PluginHost
-    from rlkit_core.testing.kit.report import KitReport
+    from rlkit_core.testing.kit.contract import KitReport
 
 
 @pytest.fixture

@@ -15,14 +15,13 @@ from rlkit_core.findings import Finding
 from rlkit_core.plugins.host import default_host
 from rlkit_core.plugins.records import Record, Registered, Service
 from rlkit_core.rl_module import ActorCriticTorchRLModule, RLModuleSpec
-from rlkit_core.testing.kit.contract import Contract, findings_of
+from rlkit_core.testing.kit.contract import Contract, KitReport, findings_of, report_of
 from rlkit_core.testing.kit.distribution import DistributionContract
 from rlkit_core.testing.kit.encoder import EncoderContract
 from rlkit_core.testing.kit.examples import Space
 from rlkit_core.testing.kit.head import HeadContract
 from rlkit_core.testing.kit.mixin import MixinContract
 from rlkit_core.testing.kit.module import RLModuleContract
-from rlkit_core.testing.kit.report import KitReport, report_of
 from rlkit_core.testing.kit.services import service_contract
 from rlkit_core.testing.kit.training import AlgorithmContract, LearnerContract
 

@@ -34,11 +34,11 @@ class KitEnv(gym.Env[Any, Any]):
         self._t = 0
         return self._look(), {}
 
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+    def step(self, action: object) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Take a step; the action has to be in the space, and legal."""
         assert self.action_space.contains(action), f"{action!r} is not in {self.action_space}"
         if self._masked:
-            assert int(action) != int(self.action_space.start), "a masked action was taken"  # type: ignore[attr-defined]
+            assert action != self.action_space.start, "a masked action was taken"  # type: ignore[attr-defined]
         self._t += 1
         flat = np.asarray(gym.spaces.flatten(self.action_space, action), np.float64)
         return self._look(), -float(np.abs(flat).mean()), False, self._t == LENGTH, {}

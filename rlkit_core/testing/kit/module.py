@@ -131,7 +131,7 @@ class RLModuleContract(NetworkContract):
         parts = [leaf.reshape(rows, -1).float() for leaf in leaves(given) if isinstance(leaf, Tensor)]
         return torch.cat(parts, 1) if parts else torch.zeros(rows, 0)
 
-    def losses(self, module: Any, batch: dict[str, Any]) -> list[Tensor]:
+    def losses(self, module: RLModule, batch: dict[str, Any]) -> list[Tensor]:
         """What a loss can be made of: what ``forward_train`` returns, and values."""
         out = self.forward(module, "train", batch)
         parts = [leaf for key, value in out.items() if key != Columns.ACTION_DIST for leaf in leaves(value)]

@@ -18,9 +18,9 @@ from rlkit_core.plugins.host import PluginHost, default_host, use_host
 from rlkit_core.plugins.records import Record, Registered
 from rlkit_core.plugins.states import FAILED
 from rlkit_core.testing.kit.checks import algorithm_findings, catalog_findings, record_findings
+from rlkit_core.testing.kit.contract import KitReport, report_of
 from rlkit_core.testing.kit.imports import ENDED, import_findings
 from rlkit_core.testing.kit.metadata import metadata_findings
-from rlkit_core.testing.kit.report import KitReport, report_of
 
 
 def check_plugin(plugin: str | object, *, fast: bool = False, isolated: bool = True, strict: bool = True) -> KitReport:

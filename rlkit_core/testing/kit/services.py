@@ -23,6 +23,7 @@ from rlkit_core.learner.step import StepEngine
 from rlkit_core.plugins.host import default_host
 from rlkit_core.plugins.quarantine import random_states_kept
 from rlkit_core.plugins.records import Registered, load_target
+from rlkit_core.run.writers import ResultWriter
 from rlkit_core.testing.bc_algorithm import BCConfigTest
 from rlkit_core.testing.kit.contract import BreachError, Contract, advise, doing, require, skip
 from rlkit_core.testing.kit.envs import KitEnv
@@ -81,7 +82,7 @@ class WriterContract(ServiceContract):
         with doing(f"{self.name}: making it", "it is made as (run_dir, config, resume_at), and the folder exists"):
             return self.target(Path(folder), config, resume_at)
 
-    def write(self, writer: Any, iterations: Iterable[int]) -> None:
+    def write(self, writer: ResultWriter, iterations: Iterable[int]) -> None:
         """Write results, and close it."""
         for iteration in iterations:
             result = self.result(iteration)
@@ -225,7 +226,7 @@ class CallbacksContract(ServiceContract):
             return {name: np.array(value) for name, value in weights.items()}
 
 
-def _first(observations: Any) -> Any:
+def _first(observations: np.ndarray[Any, Any]) -> Any:
     return np.zeros(len(observations), np.int64)
 
 
