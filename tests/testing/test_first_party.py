@@ -9,7 +9,9 @@ from rlkit_core.testing import check_plugin
 
 INSTALLED = [info.name for info in scan().distributions if info.state == "found"]
 ALGORITHMS = ["rlkit-appo", "rlkit-dqn", "rlkit-impala", "rlkit-ppo", "rlkit-sac"]
-EVERY = sorted({*ALGORITHMS, "rlkit-capture", "rlkit-core", "rlkit-graph", "rlkit-processes", "rlkit-scaffold"})
+EVERY = sorted(
+    {*ALGORITHMS, "rlkit-capture", "rlkit-core", "rlkit-graph", "rlkit-processes", "rlkit-rnd", "rlkit-scaffold"}
+)
 
 
 def check(name, **options):
