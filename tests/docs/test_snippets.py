@@ -26,7 +26,9 @@ SLOW = {
     "docs/tutorial/off-policy-algorithm.md",
     "docs/tutorial/on-policy-algorithm.md",
     "docs/tutorial/publish-a-plugin.md",
+    "plugins/rlkit-graph/README.md",
     "plugins/rlkit-processes/README.md",
+    "plugins/rlkit-rnd/README.md",
 }
 """Pages that start many processes, or learn for longer: `make test-slow` runs them."""
 

@@ -115,7 +115,7 @@ def test_nodes_of_several_axes_are_flattened():
     assert pack_graphs(space, [one])["nodes"].tolist() == np.arange(12.0).reshape(1, 2, 6).tolist()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(data=st.data())
 def test_order_does_not_matter(data):
     count = data.draw(st.integers(1, 6))

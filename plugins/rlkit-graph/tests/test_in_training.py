@@ -100,7 +100,7 @@ def test_a_recorded_step_learns_the_same():
     learned = []
     for compile in (None, "capture"):
         with small(graph_both_ways=True).learners(compile=compile).build_algo() as algo:
-            for _ in range(3):
+            for _ in range(2):
                 algo.train()
             learned.append(weights(algo))
     assert_equal(*learned, rtol=1e-5, atol=1e-6)

