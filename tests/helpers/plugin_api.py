@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import functools
 import importlib
 import inspect
@@ -33,7 +32,7 @@ DIRECTIVE = re.compile(
 )
 RECORDS = ("Component", "ComponentRequest", "ModuleAPI", "Service")
 OF_THIS = "test_plugin_reference.py"  # plants marks
-VARIABLE = re.compile(r"RLKIT_[A-Z_]*[A-Z]\Z")
+VARIABLE = re.compile(r"""["'](RLKIT_[A-Z_]*[A-Z])["']""")
 
 
 @frozen
@@ -106,19 +105,17 @@ def groups() -> list[str]:
 
 def variables() -> set[str]:
     """Names of environment variables in the code."""
-    constants = (node.value for tree in trees() for node in ast.walk(tree) if isinstance(node, ast.Constant))
-    return {value for value in constants if isinstance(value, str) and VARIABLE.match(value)}
+    return {name for text in sources().values() for name in VARIABLE.findall(text)}
 
 
 def public_errors() -> list[type]:
     """Classes that derive from RLKitError, those with an underscore and the tests' own aside; the base first."""
     names: set[str] = set()
-    for folder in SOURCES:
-        for file in sorted(folder.rglob("*.py")):
-            defined = re.findall(r"^class ([A-Za-z]\w*Error)\(", file.read_text(encoding="utf-8"), re.MULTILINE)
-            if defined:
-                importlib.import_module(".".join(file.relative_to(folder.parent).with_suffix("").parts))
-                names.update(defined)
+    for module, text in sources().items():
+        defined = re.findall(r"^class ([A-Za-z]\w*Error)\(", text, re.MULTILINE)
+        if defined:
+            importlib.import_module(module)
+            names.update(defined)
 
     def below(base: type) -> Iterator[type]:
         yield base
@@ -131,10 +128,13 @@ def public_errors() -> list[type]:
 
 
 @functools.cache
-def trees() -> tuple[ast.Module, ...]:
-    """The code of core and plugins."""
-    files = (file for folder in SOURCES for file in sorted(folder.rglob("*.py")))
-    return tuple(ast.parse(file.read_text(encoding="utf-8")) for file in files)
+def sources() -> dict[str, str]:
+    """The code of core and plugins, by module."""
+    return {
+        ".".join(file.relative_to(folder.parent).with_suffix("").parts): file.read_text(encoding="utf-8")
+        for folder in SOURCES
+        for file in sorted(folder.rglob("*.py"))
+    }
 
 
 # -- what pages say ---------------------------------------------------------------------------------------------------
