@@ -170,7 +170,8 @@ class RLModuleContract(NetworkContract):
         for phase in ("exploration", "inference"):
             for rows in (1, ROWS):
                 batch = self.batch(module, rows)
-                mode = module.training = rows == 1
+                mode = rows == 1
+                module.train(mode)
                 out = self.forward(module, phase, batch)
                 require(
                     module.training == mode,
