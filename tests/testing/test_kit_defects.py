@@ -51,3 +51,12 @@ def test_there_are_many_defects_each_of_its_own():
     names = [defect.name for defect in kit_lab.DEFECTS]
     assert len(set(names)) == len(names) >= 30
     assert set(names) | set(kit_lab.GOOD) >= SLOW
+
+
+def test_what_an_import_does_beside_its_purpose_is_advised_against(checked):
+    code = "import gymnasium, os; print('hello'); os.environ['LAB'] = '1'; gymnasium.register('Lab-v0', 'lab:Env')\n"
+    report = checked(source=code + kit_lab.ENCODER_PLUGIN, lab_parts=kit_lab.ENCODER_PARTS, isolated=True)
+    assert report.errors == (), told(report)
+    said = " ".join(one.what for one in report.warnings)
+    for words in ("prints 'hello' to stdout", "changes os.environ", "registers Lab-v0 with gymnasium"):
+        assert words in said

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
-import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
@@ -53,10 +52,10 @@ class HeadContract(ComponentContract, NetworkContract):
 
     def networks(self) -> Iterator[Network]:
         """Of two widths: a policy's and a value's, where its condition lets it be one."""
-        for width in (WIDTH, 1):
+        for width in (WIDTH, 1) if self.served else ():
             when, settings = self.record.record.when, self.settings
             slot = "vf" if width == 1 else "pi"
-            space = self.served[0] if self.served else gym.spaces.Discrete(WIDTH)
+            space = self.served[0]
             if width == 1 and when is not None and not when(ComponentRequest("head", slot, (), space, space, settings)):
                 continue
             label = f"{self.name} from {INPUTS} to {width}"
