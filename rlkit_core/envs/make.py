@@ -11,7 +11,7 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
 from rlkit_core.envs.faults.own_type import told
-from rlkit_core.envs.naming.calling import EnvIndex, asked_for, called, of_its_own
+from rlkit_core.envs.naming.calling import EnvIndex, asked_for, called
 from rlkit_core.envs.naming.importing import import_if_there
 from rlkit_core.envs.naming.kinds import check_single, kind_of
 from rlkit_core.envs.naming.names import creator_named, make_from_module, make_with_agents, maker_of
@@ -52,7 +52,7 @@ def make_env(
 
     Args:
         env: id, env class, function that returns an env, a PettingZoo module, or a spec of gymnasium.
-        env_config: settings of the env, free-form. Each env has its own copies of dicts, lists, sets and arrays in it.
+        env_config: settings of the env, free-form.
         wrappers: what is put around it, see :mod:`~rlkit_core.envs.wrapping.entries`.
         index: the env's place; that of the first env unless given.
         **kwargs: further arguments of ``gymnasium.make`` (its own ids only).
@@ -61,8 +61,7 @@ def make_env(
         EnvError: there is no such id, the arguments or wrappers do not fit, or making it raised; chained from the
             original.
     """
-    settings = {**env_arguments(wrappers), **(env_config or {})}
-    made = _make(env, of_its_own(settings), index, kwargs)
+    made = _make(env, {**env_arguments(wrappers), **(env_config or {})}, index, kwargs)
     return wrapped(made, wrappers) if wrappers else made
 
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import sys
 
 import gymnasium as gym
-import numpy as np
 import pytest
 
 from rlkit_core.envs import make_env, spaces_of
@@ -39,20 +38,6 @@ def test_how_classes_and_functions_get_theirs():
     assert make_env(lambda env_config: TakesConfig(env_config), {"a": 1}).config == {"a": 1}
     assert make_env(lambda ctx, more=0: TakesConfig(ctx), {"a": 1}).config == {"a": 1}
     assert make_env(lambda: Plain(9)).size == 9
-
-
-def test_no_two_envs_share_what_their_settings_hold():
-    seen, settings = object(), {"levels": [{"start": np.zeros(2)}], "names": {"a"}, "pair": ([1], 2)}
-    first, second = (make_env(TakesConfig, {**settings, "kept": seen}).config for _ in range(2))
-    first["levels"][0]["start"][:] = 1
-    first["levels"].append({})
-    first["names"].add("b")
-    first["pair"][0].append(2)
-    for other in (second, settings):
-        assert len(other["levels"]) == 1
-        assert not other["levels"][0]["start"].any()
-        assert (other["names"], other["pair"]) == ({"a"}, ([1], 2))
-    assert first["kept"] is second["kept"] is seen
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 from attrs import asdict, frozen
 
 _CONFIG_NAMES = ("config", "env_config", "ctx")
@@ -80,13 +79,3 @@ def parameters_of(factory: Callable[..., Any]) -> Mapping[str, inspect.Parameter
         return inspect.signature(factory).parameters
     except (TypeError, ValueError):
         return {}
-
-
-def of_its_own(value: Any) -> Any:
-    """``value`` with new dicts, lists, tuples, sets and arrays all the way down; other objects are the same ones."""
-    kind = type(value)
-    if kind is dict:
-        return {key: of_its_own(item) for key, item in value.items()}
-    if kind in (list, tuple, set):
-        return kind(of_its_own(item) for item in value)
-    return value.copy() if kind is np.ndarray else value

@@ -11,7 +11,6 @@ import gymnasium as gym
 from rlkit_core.checkpoint import PassAtLoad
 from rlkit_core.checkpoint.trust import belongs_to_plugin, is_imported
 from rlkit_core.envs.faults.own_type import told
-from rlkit_core.envs.naming.calling import of_its_own
 from rlkit_core.envs.naming.known import how_to_install
 from rlkit_core.envs.wrapping.counted import Below, Counted
 from rlkit_core.envs.wrapping.entries import (
@@ -109,7 +108,7 @@ def wrapped(env: object, entries: Entries) -> Any:
 def _around(make: Make, env: object, entry: Mapping[str, Any]) -> Any:
     try:
         with code_of(make, f"env wrapper {name_of(entry)}, when it was made"):
-            made = make(env, **of_its_own(arguments_of(entry)))
+            made = make(env, **arguments_of(entry))
     except Exception as error:
         raise told(f"wrapper {described(entry)} could not be put around env {env}: {describe(error)}", error) from error
     if not hasattr(made, "step") or not hasattr(made, "reset"):
