@@ -5,12 +5,12 @@ Importing this package is cheap: no torch, no gymnasium, no plugin code. Public 
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rlkit_core._version import __version__
+from rlkit_core.lazy import lazy_names
 
-_LAZY = {
+_HOMES = {
     "ActorCriticCatalog": "rlkit_core.catalog",
     "ActorCriticTorchRLModule": "rlkit_core.rl_module.actor_critic",
     "Algorithm": "rlkit_core.algorithm",
@@ -43,7 +43,7 @@ _LAZY = {
     "load_policy": "rlkit_core.run.policy.load",
 }
 
-__all__ = ["__version__", *sorted(_LAZY)]
+__all__ = ["__version__", *sorted(_HOMES)]
 
 if TYPE_CHECKING:
     from rlkit_core.algorithm import Algorithm as Algorithm
@@ -78,17 +78,10 @@ if TYPE_CHECKING:
     from rlkit_core.run.stop import Stop as Stop
 
 
-def __getattr__(name: str) -> Any:
-    module = _LAZY.get(name)
-    if module is None:
-        from rlkit_core.from_rllib import refuse_name
+def _refuse(name: str) -> None:
+    from rlkit_core.from_rllib import refuse_name
 
-        refuse_name(name)
-        raise AttributeError(f"module 'rlkit_core' has no attribute {name!r}")
-    value = getattr(importlib.import_module(module), name)
-    globals()[name] = value
-    return value
+    refuse_name(name)
 
 
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+__getattr__, __dir__ = lazy_names(__name__, _HOMES, refuse=_refuse)

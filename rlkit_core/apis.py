@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from rlkit_core.lazy import lazy_names
 
 _HOMES = {
     "InferenceOnlyAPI": "rlkit_core.rl_module.apis.inference_only",
@@ -22,15 +23,4 @@ if TYPE_CHECKING:
     from rlkit_core.rl_module.apis.target_network import TargetNetworkAPI as TargetNetworkAPI
     from rlkit_core.rl_module.apis.value_function import ValueFunctionAPI as ValueFunctionAPI
 
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'rlkit_core.apis' has no attribute {name!r}")
-    value = getattr(importlib.import_module(home), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

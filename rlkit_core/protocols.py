@@ -6,8 +6,9 @@ them: ``rlkit doctor`` looks at the methods.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from rlkit_core.lazy import lazy_names
 
 _DRIVERS = "rlkit_core.learner.driver_protocols"
 _HOMES = {
@@ -51,15 +52,4 @@ if TYPE_CHECKING:
     from rlkit_core.learner.step import StepEngine as StepEngine
     from rlkit_core.run.writers import ResultWriter as ResultWriter
 
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'rlkit_core.protocols' has no attribute {name!r}")
-    value = getattr(importlib.import_module(home), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from rlkit_core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from rlkit_core.algorithm.algorithm import Algorithm as Algorithm
     from rlkit_core.algorithm.config.config import AlgorithmConfig as AlgorithmConfig
     from rlkit_core.algorithm.config.policies import PolicySpec as PolicySpec
+    from rlkit_core.settings import redeclare as redeclare
+    from rlkit_core.settings import setting as setting
 
-_LAZY = {
-    "Algorithm": ("rlkit_core.algorithm.algorithm", "Algorithm"),
-    "AlgorithmConfig": ("rlkit_core.algorithm.config.config", "AlgorithmConfig"),
-    "PolicySpec": ("rlkit_core.algorithm.config.policies", "PolicySpec"),
-    "redeclare": ("rlkit_core.settings", "redeclare"),
-    "setting": ("rlkit_core.settings", "setting"),
+_HOMES = {
+    "Algorithm": "rlkit_core.algorithm.algorithm",
+    "AlgorithmConfig": "rlkit_core.algorithm.config.config",
+    "PolicySpec": "rlkit_core.algorithm.config.policies",
+    "redeclare": "rlkit_core.settings",
+    "setting": "rlkit_core.settings",
 }
 
 __all__ = ["Algorithm", "AlgorithmConfig", "PolicySpec", "get_algorithm_config", "redeclare", "setting"]
@@ -39,8 +42,4 @@ def get_algorithm_config(name: str) -> Any:
     return default_host().get_algorithm_config_class(name)()
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, attribute = _LAZY[name]
-    return getattr(importlib.import_module(module), attribute)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

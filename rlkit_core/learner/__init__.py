@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from rlkit_core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from rlkit_core.data.foreign_episodes import rollout_from_episodes as rollout_from_episodes
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from rlkit_core.rl_module.apis.target_network import make_target_network as make_target_network
     from rlkit_core.rl_module.apis.target_network import update_target_network as update_target_network
 
-_LAZY = {
+_HOMES = {
     "STATE_AFTER_UPDATE": "rlkit_core.learner.group.learner_group",
     "ChunkLayout": "rlkit_core.data.sequences",
     "Learner": "rlkit_core.learner.learner",
@@ -55,8 +56,4 @@ __all__ = [
     "values_of_rollout",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_LAZY[name]), name)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from rlkit_core.lazy import lazy_names
 
 _HOMES = {
     "BC": "rlkit_core.testing.bc_algorithm",
@@ -52,15 +53,4 @@ if TYPE_CHECKING:
     from rlkit_core.testing.random_env import RandomEnv as RandomEnv
     from rlkit_core.testing.stateless_cartpole import StatelessCartPole as StatelessCartPole
 
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'rlkit_core.testing' has no attribute {name!r}")
-    value = getattr(importlib.import_module(home), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -10,8 +10,9 @@ They load on first use, and need numpy, torch and gymnasium, and no pytest::
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from rlkit_core.lazy import lazy_names
 
 _HOMES = {
     "AlgorithmContract": "rlkit_core.testing.kit.training",
@@ -44,15 +45,4 @@ if TYPE_CHECKING:
     from rlkit_core.testing.kit.training import LearnerContract as LearnerContract
     from rlkit_core.testing.step_engine import StepEngineContract as StepEngineContract
 
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'rlkit_core.testing.contracts' has no attribute {name!r}")
-    value = getattr(importlib.import_module(home), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)
