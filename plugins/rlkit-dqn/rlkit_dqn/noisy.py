@@ -29,7 +29,7 @@ class NoisyLinear(nn.Module):
         sigma0: the deviations start at ``sigma0 / sqrt(inputs)``.
 
     Attributes:
-        noisy: whether calls add noise; off until someone turns it on.
+        noisy: whether calls add noise; None, as long as nobody says: in training mode.
     """
 
     def __init__(self, linear: nn.Linear, sigma0: float = 0.5) -> None:
@@ -42,12 +42,12 @@ class NoisyLinear(nn.Module):
         if linear.bias is not None:
             self.bias_mu = nn.Parameter(linear.bias.detach().clone())
             self.bias_sigma = nn.Parameter(torch.full_like(self.bias_mu, start))
-        self.noisy = False
+        self.noisy: bool | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(..., inputs)`` to ``(..., outputs)``."""
         mean = F.linear(x, self.weight_mu, self.bias_mu)
-        if not self.noisy:
+        if not (self.training if self.noisy is None else self.noisy):
             return mean
         outputs, inputs = self.weight_mu.shape
         noise = torch.randn(inputs + outputs, dtype=x.dtype, device=x.device)
@@ -71,7 +71,7 @@ class NoisyMLPHeadConfig(MLPHeadConfig):
     def from_dims(cls, input_dims: Any, output_dim: int, model_config: Mapping[str, Any]) -> NoisyMLPHeadConfig:
         """Config from the ``head_*`` settings and ``sigma0``."""
         config = super().from_dims(input_dims, output_dim, model_config)
-        return cast("NoisyMLPHeadConfig", attrs.evolve(config, sigma0=float(model_config.get("sigma0", 0.5))))
+        return cast("NoisyMLPHeadConfig", attrs.evolve(config, sigma0=float(model_config["sigma0"])))
 
     def build(self, framework: str = "torch") -> MLPHead:
         """Return a new :class:`NoisyMLPHead`."""

@@ -23,6 +23,7 @@ from rlkit_core.models import (
     initial_state_of,
     run_plan,
 )
+from rlkit_core.settings import number, setting
 from rlkit_dqn.acting import EPSILON, RowPolicy, epsilon_greedy_rows, greedy_rows
 from rlkit_dqn.actions import ActionTable
 from rlkit_dqn.noisy import NoisyLinear, noisy_layers, set_noise
@@ -71,7 +72,7 @@ class DQNCatalog(Catalog):
             "rlkit_dqn.noisy:NoisyMLPHeadConfig",
             (gym.spaces.Space,),
             when=_wants_noise,
-            settings={},
+            settings={"sigma0": setting(0.5, help="First scale of the noise.", converter=number(gt=0))},
         ),
     )
 
@@ -162,6 +163,7 @@ class DQNTorchRLModule(TorchRLModule, QNetAPI, TargetNetworkAPI):
         self._plain: list[PlainNetworks] = [] if networks is None else [networks]
         self._noisy: list[NoisyLinear] = noisy_layers(self.encoder, self.af, self.vf)
         self._target_noisy: list[NoisyLinear] = []
+        set_noise(self._noisy, False)
 
     def get_initial_state(self) -> Any:
         """The encoder's initial state, without a batch axis."""

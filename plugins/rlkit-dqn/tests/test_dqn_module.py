@@ -198,8 +198,11 @@ def test_noisy_layers_are_the_papers():
     assert bool((layer.weight_sigma == 0.4 / 4.0).all())
     assert bool((layer.bias_sigma == 0.4 / 4.0).all())
     x = torch.randn(8, 16)
+    torch.testing.assert_close(layer.eval()(x), linear(x))
+    assert not torch.equal(layer.train()(x), linear(x))
+    layer.noisy = False
     torch.testing.assert_close(layer(x), linear(x))
-    layer.noisy = True
+    layer.eval().noisy = True
     torch.manual_seed(2)
     y = layer(x)
     torch.manual_seed(2)
