@@ -153,6 +153,55 @@ class Warm(Distribution):
         return Deterministic(self.logp_of.argmax(-1))
 """
 
+DENSITY_PLUGIN = """
+from gymnasium.spaces import Box
+from rlkit_core import Component, hookimpl
+
+rlkit_api = "1.0"
+
+
+@hookimpl
+def rlkit_distributions():
+    return [Component("logistic", "distribution", "lab_parts:Logistic", [Box], settings={})]
+"""
+
+DENSITY_PARTS = """
+import math
+import torch
+from rlkit_core import Distribution
+from rlkit_core.distributions import Deterministic
+
+
+class Logistic(Distribution):
+    '''A logistic distribution, squashed into (-1, 1).'''
+
+    def __init__(self, logits):
+        self.loc, log_scale = logits.chunk(2, -1)
+        self.scale = log_scale.clamp(-3, 1).exp()
+
+    @classmethod
+    def from_logits(cls, logits, **kwargs):
+        return cls(logits)
+
+    @classmethod
+    def required_input_dim(cls, space, model_config=None, **kwargs):
+        return 2 * math.prod(space.shape)
+
+    def draw(self, sample_shape, noise):
+        u = torch.rand_like(self.loc).clamp(1e-4, 1 - 1e-4)
+        return torch.tanh(self.loc + self.scale * torch.logit(u)).detach()
+
+    def logp(self, value):
+        x = torch.atanh(value.clamp(-1 + 1e-6, 1 - 1e-6))
+        z = (x - self.loc) / self.scale
+        density = -z - 2 * torch.nn.functional.softplus(-z) - self.scale.log()
+        slope = torch.log1p(-value.square() + 1e-7)
+        return (density - slope).sum(-1)
+
+    def to_deterministic(self):
+        return Deterministic(torch.tanh(self.loc))
+"""
+
 MIXIN_PLUGIN = """
 from rlkit_core import ModuleAPI, hookimpl
 from rlkit_core.settings import integer, setting
@@ -331,6 +380,7 @@ GOOD = {
     "encoder": Lab(ENCODER_PLUGIN, ENCODER_PARTS),
     "head": Lab(HEAD_PLUGIN, HEAD_PARTS),
     "distribution": Lab(DISTRIBUTION_PLUGIN, DISTRIBUTION_PARTS),
+    "density": Lab(DENSITY_PLUGIN, DENSITY_PARTS),
     "mixin": Lab(MIXIN_PLUGIN, MIXIN_PARTS),
     "writer": Lab(SERVICE_PLUGIN.replace("KIND", "writer"), WRITER_PARTS),
     "env wrapper": Lab(SERVICE_PLUGIN.replace("KIND", "env_wrapper"), WRAPPER_PARTS),
@@ -448,6 +498,18 @@ DEFECTS = [
             "'lab/warm'|seed is the same",
         ),
         ("diverges-from-itself", "- other.logp_of)", "- 2 * other.logp_of)", "'lab/warm'|divergence from itself"),
+    ),
+    *_defects(
+        "density",
+        ("no-jacobian", "(density - slope)", "density", "'lab/logistic' for Box([-1, 1], (), float32)|integrates to"),
+        ("not-divided-by-the-scale", " - self.scale.log()", "", "'lab/logistic'|integrates to"),
+        ("draws-wider", "self.scale * torch.logit(u)", "2 * self.scale * torch.logit(u)", "'lab/logistic'|draws are"),
+        (
+            "refuses-all",
+            "return 2 * math.prod(space.shape)",
+            "from rlkit_core.errors import ConfigError; raise ConfigError('give it a Box of five')",
+            "'lab/logistic' refuses every space|a Box of five",
+        ),
     ),
     *_defects(
         "mixin",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import kit_lab
 import pytest
 
+from rlkit_core.errors import PluginNotFoundError
+
 #: Those that train longest, or begin another process that does much; the others of their kinds are run every time.
 SLOW = {
     "algorithm",
@@ -60,3 +62,31 @@ def test_what_an_import_does_beside_its_purpose_is_advised_against(checked):
     said = " ".join(one.what for one in report.warnings)
     for words in ("prints 'hello' to stdout", "changes os.environ", "registers Lab-v0 with gymnasium"):
         assert words in said
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (
+            "import random; random.seed(3)",
+            ["error: importing lab changes the state of random", "none of rlkit's entry"],
+        ),
+        pytest.param("import lab_nowhere", ["importing lab ended Python", "lab_nowhere"], marks=pytest.mark.slow),
+    ],
+)
+def test_what_registers_nothing_is_imported_all_the_same(checked, code, words):
+    report = checked(source=code, groups={}, isolated=True)
+    assert all(word in " ".join(told(report).split()) for word in words), told(report)
+
+
+@pytest.mark.parametrize(
+    ("requires", "words"),
+    [(("rlkit-core>=7",), "lab is incompatible"), (("rlkit-core",), "a later core that it does not fit")],
+)
+def test_what_registers_nothing_says_which_cores_it_is_for(checked, requires, words):
+    assert words in told(checked(groups={}, requires=requires))
+
+
+def test_what_has_nothing_to_do_with_rlkit_is_no_plugin(checked):
+    with pytest.raises(PluginNotFoundError, match="no distribution 'lab' with rlkit's entry points"):
+        checked(groups={}, requires=())

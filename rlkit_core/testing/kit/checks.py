@@ -45,7 +45,8 @@ def record_findings(record: Registered[Record], *, fast: bool) -> Iterator[Findi
     if isinstance(record.record, Service):
         contract = service_contract(record.kind, fast=fast)
     if contract is not None:
-        yield from findings_of(_about(contract, component=record))
+        label = f"{record.kind.replace('_', ' ')} {record.id!r}: "
+        yield from findings_of(_about(contract, component=record), label=label)
 
 
 def check_rl_module(

@@ -14,7 +14,7 @@ from rlkit_core.plugins.host import default_host
 from rlkit_core.plugins.records import Component, ComponentRequest, Registered, load_target
 from rlkit_core.spaces import describe
 from rlkit_core.testing.kit.contract import Contract, advise, doing, require, skip
-from rlkit_core.testing.kit.examples import SMALL, Space, example_spaces, unknown_classes
+from rlkit_core.testing.kit.examples import SMALL, Space, example_actions, example_spaces, unknown_classes
 
 
 class Reads(dict[str, Any]):
@@ -95,7 +95,11 @@ class ComponentContract(Contract):
             f"{self.name}: no record says which spaces the class serves",
             f"spaces = [gymnasium.spaces.Box(-1, 1, (3,))] in the class {type(self).__name__}",
         )
-        return [space for space in self.examples(classes) if self.admits(space)]
+        return self.admitted(self.examples(classes))
+
+    def admitted(self, spaces: Sequence[Space]) -> list[Space]:
+        """Those of some spaces that its condition holds for."""
+        return [space for space in spaces if self.admits(space)]
 
     def examples(self, classes: tuple[type, ...]) -> list[Space]:
         """Small spaces of these classes."""
@@ -166,3 +170,22 @@ class ComponentContract(Contract):
                 f"{self.name} declares {', '.join(map(repr, unread))}, which it never reads",
                 "leave out what nothing reads, or read it in from_space()",
             )
+
+
+class ActionComponentContract(ComponentContract):
+    """What is asked of a component whose spaces are action spaces, and which a config may always name."""
+
+    slot: ClassVar[str] = "pi"
+
+    def examples(self, classes: tuple[type, ...]) -> list[Space]:
+        """Small action spaces of these classes."""
+        return example_actions(classes)
+
+    def admitted(self, spaces: Sequence[Space]) -> list[Space]:
+        """All of them where its condition holds for none: such a component is built for those who name it."""
+        return super().admitted(spaces) or list(spaces)
+
+    def test_its_condition_holds_somewhere(self) -> None:
+        """Where it does for no example, the rest is looked at as if a config named the component."""
+        if not self.spaces and self.served and not any(map(self.admits, self.served)):
+            skip(f"when {self.name} is chosen: its condition holds for no example; the rest is as if a config named it")

@@ -22,9 +22,9 @@ from rlkit_core.errors import ConfigError
 from rlkit_core.plugins.records import ComponentRequest
 from rlkit_core.rl_module.deploy import to_numpy
 from rlkit_core.spaces import describe, sub_spaces
-from rlkit_core.testing.kit.component import ComponentContract
-from rlkit_core.testing.kit.contract import doing, require, seeded
-from rlkit_core.testing.kit.examples import ROWS, SMALL, Space, example_actions
+from rlkit_core.testing.kit.component import ActionComponentContract
+from rlkit_core.testing.kit.contract import doing, require, seeded, skip
+from rlkit_core.testing.kit.examples import ROWS, SMALL, Space
 
 OBSERVATIONS = gym.spaces.Box(-1.0, 1.0, (3,), np.float32)
 LEADS = ((1,), (ROWS,), (ROWS, 3))
@@ -33,6 +33,8 @@ DRAWS = 64
 """Of a masked distribution, of which none may be illegal."""
 MOST = 64
 """Actions that are counted one by one."""
+MANY, BINS = 20_000, 10
+"""Draws that a density is held against, and parts of their range, each with as many of them."""
 
 
 @define
@@ -58,22 +60,14 @@ class Made:
         return doing(f"{self.label}: {what}", "see rlkit_core.Distribution for what it has to give")
 
 
-class DistributionContract(ComponentContract):
+class DistributionContract(ActionComponentContract):
     """What every action distribution keeps.
 
-    Attributes:
-        component: its id, its record, its class, or ``"package.module:Class"``.
-        spaces: action spaces; small ones of each class that its record declares unless given.
-        model_config: settings above small defaults.
+    Attributes are those of :class:`EncoderContract`; ``spaces`` are action spaces.
     """
 
     about = "distribution"
     kind: ClassVar[str] = "distribution"
-    slot: ClassVar[str] = "pi"
-
-    def examples(self, classes: tuple[type, ...]) -> list[Space]:
-        """Action spaces."""
-        return example_actions(classes)
 
     def requests(self, space: Space) -> Any:
         """As a catalog asks."""
@@ -88,23 +82,24 @@ class DistributionContract(ComponentContract):
 
     @functools.cached_property
     def made(self) -> list[Made]:
-        """One for each space."""
-        found = []
+        """One for each space; without those of the kit's own that it refuses."""
+        return [one for one in self._chosen if isinstance(one, Made)]
+
+    @functools.cached_property
+    def _chosen(self) -> list[Made | ConfigError]:
+        """One for each space, or how it refuses that."""
+        found: list[Made | ConfigError] = []
         for space in self.served:
             label = f"{self.name} for {describe(space)}"
             fix = "serve the space, or narrow the record: Component(..., when=lambda request: ...), other spaces"
             with doing(f"{label}: required_input_dim()", fix):
-                catalog = make_catalog(
-                    catalog_class=ActorCriticCatalog,
-                    own_class=None,
-                    catalogs=(),
-                    components={"distribution": self.record.record},
-                    observation_space=OBSERVATIONS,
-                    action_space=space,
-                    model_config={**SMALL, **self.model_config},
-                )
-                cls = catalog.get_action_dist_cls()
-                width = cls.required_input_dim(space, catalog.distribution_settings())
+                try:
+                    cls, width = self._choose(space)
+                except ConfigError as refusal:
+                    if self.spaces:
+                        raise
+                    found.append(refusal)
+                    continue
             require(
                 isinstance(width, int) and width > 0,
                 f"{label}: required_input_dim() gave {width!r}, expected a positive int",
@@ -112,6 +107,31 @@ class DistributionContract(ComponentContract):
             )
             found.append(Made(label, space, cls, width))
         return found
+
+    def _choose(self, space: Space) -> tuple[Any, Any]:
+        """The class for an action space as a module gets it, and how wide its inputs are."""
+        catalog = make_catalog(
+            catalog_class=ActorCriticCatalog,
+            own_class=None,
+            catalogs=(),
+            components={"distribution": self.record.record},
+            observation_space=OBSERVATIONS,
+            action_space=space,
+            model_config={**SMALL, **self.model_config},
+        )
+        cls = catalog.get_action_dist_cls()
+        return cls, cls.required_input_dim(space, catalog.distribution_settings())
+
+    def test_what_it_refuses_is_not_all(self) -> None:
+        """A space of a declared class may be refused by a ConfigError, which says why; not every one."""
+        refusals = [one for one in self._chosen if isinstance(one, ConfigError)]
+        require(
+            self.made or not refusals,
+            f"{self.name} refuses every space of the classes that it declares: {refusals and refusals[0]}",
+            "declare the spaces that it serves: Component(..., spaces=[...])",
+        )
+        if refusals:
+            skip(f"spaces that {self.name} refuses: {'; '.join(map(str, refusals))}")
 
     def test_actions_have_the_shape_of_the_space(self) -> None:
         """Whatever the leading axes, samples are as ``action_shape_dtype`` says, and have no gradients."""
@@ -171,6 +191,36 @@ class DistributionContract(ComponentContract):
                     f"{one.label}: the probabilities of all {len(every)} actions sum to {total:.4g}, not to 1",
                     "normalise them: torch.log_softmax() of the logits",
                 )
+
+    def test_densities(self) -> None:
+        """Where actions are one number, the density integrates to 1, and to the share of draws wherever they are."""
+        for one in self.made:
+            if not isinstance(one.space, spaces.Box) or np.prod(one.space.shape) != 1:
+                continue
+            drawn = self._draws(one)
+            if len(set(drawn.flatten().tolist())) < MANY // 2:
+                continue  # few actions, whose probabilities these are
+            edges = torch.quantile(drawn.flatten(), torch.linspace(0.01, 0.99, BINS + 1))
+            points = torch.stack([torch.linspace(float(a), float(b), 257) for a, b in itertools.pairwise(edges)])
+            with one.asking("logp() of actions in the range of its draws"):
+                dist = one.of(one.logits((1,)).expand(points.numel(), -1))
+                density = dist.logp(points.reshape(-1, *drawn.shape[1:])).detach().double().exp()
+            masses = torch.trapezoid(density.reshape(points.shape), points.double())
+            worst = int((masses - 0.98 / BINS).abs().argmax())
+            for first, last, share, error in ((0, BINS, 0.98, 0.02), (worst, worst + 1, 0.98 / BINS, 0.02)):
+                mass = float(masses[first:last].sum())
+                require(
+                    abs(mass - share) < error,
+                    f"{one.label}: between {float(edges[first]):.4g} and {float(edges[last]):.4g} its density "
+                    f"integrates to {mass:.3g}, and {share:.3g} of its draws are there",
+                    "let logp() be the log-density of what sample() draws, of the same parameters, normalised; where a "
+                    "draw is transformed (tanh, say), minus the log of the derivative",
+                )
+
+    def _draws(self, one: Made) -> Tensor:
+        with seeded(), one.asking("sample()"):
+            drawn: Tensor = one.of(one.logits((1,)).expand(MANY, -1)).sample()
+        return drawn
 
     def test_the_seed_decides_and_the_mode_stays(self) -> None:
         """The same seed draws the same; the deterministic form draws its mode every time, as ``mode_of`` does."""

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from rlkit_core.data.nested import Nested
 from rlkit_core.plugins.records import ComponentRequest
-from rlkit_core.testing.kit.component import ComponentContract
+from rlkit_core.testing.kit.component import ActionComponentContract
 from rlkit_core.testing.kit.contract import doing, require
-from rlkit_core.testing.kit.examples import ROWS, Space, example_actions
+from rlkit_core.testing.kit.examples import ROWS, Space
 from rlkit_core.testing.kit.networks import Network, NetworkContract, close
 
 INPUTS, WIDTH = 6, 4
@@ -28,22 +28,14 @@ def _call(network: nn.Module, features: Nested) -> Tensor:
     return out
 
 
-class HeadContract(ComponentContract, NetworkContract):
+class HeadContract(ActionComponentContract, NetworkContract):
     """What every head keeps: a network from an encoder's output to distribution inputs or values.
 
-    Attributes:
-        component: its id, its record, its class, or ``"package.module:Class"``.
-        spaces: action spaces; small ones of each class that its record declares unless given.
-        model_config: settings above small defaults.
+    Attributes are those of :class:`EncoderContract`; ``spaces`` are action spaces.
     """
 
     about = "head"
     kind: ClassVar[str] = "head"
-    slot: ClassVar[str] = "pi"
-
-    def examples(self, classes: tuple[type, ...]) -> list[Space]:
-        """Action spaces."""
-        return example_actions(classes)
 
     def requests(self, space: Space) -> Iterator[ComponentRequest]:
         """One for each slot that a head may go to."""

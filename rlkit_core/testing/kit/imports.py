@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +35,28 @@ _CHILD = (
 )
 
 
-def import_findings(distribution: str) -> Iterator[Finding]:
+def packages_of(distribution: str) -> list[str]:
+    """The packages of a distribution; what its name would be where its metadata do not say, as of editable ones."""
+    files = [Path(file).parts for file in importlib.metadata.files(distribution) or ()]
+    listed = {parts[0] for parts in files if len(parts) > 1 and parts[-1].endswith(".py")}
+    listed |= {parts[0].removesuffix(".py") for parts in files if len(parts) == 1 and parts[0].endswith(".py")}
+    own = distribution.replace("-", "_")
+    return sorted(name for name in {own, *listed} if name.isidentifier() and importlib.util.find_spec(name))
+
+
+def import_findings(distribution: str, packages: Sequence[str] = ()) -> Iterator[Finding]:
     """Import the hooks of a distribution in a new interpreter, and say what they do and cost.
 
     One that ends or hangs Python is an error that says so.
+
+    Args:
+        distribution: its name.
+        packages: are imported instead of hooks, of which a library has none; it is used where torch is.
     """
     with tempfile.TemporaryDirectory(prefix="rlkit-check-") as folder:
         file = Path(folder, "seen.json")
-        command = [sys.executable, "-X", "faulthandler", "-c", _CHILD, json.dumps(sys.path), distribution, str(file)]
+        command = [sys.executable, "-X", "faulthandler", "-c", _CHILD, json.dumps(sys.path)]
+        command += [distribution, str(file), *packages]
         fix = "import nothing but rlkit_core, gymnasium's spaces and the standard library in the module with the hooks"
         try:
             done = subprocess.run(
@@ -83,34 +99,42 @@ def _judged(distribution: str, seen: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(_ABOUT, "warning", what, fix)
 
 
-def look(distribution: str, file: str) -> None:
-    """In the new interpreter: import the hooks of a distribution, and write what was seen into a file."""
+def look(distribution: str, file: str, *packages: str) -> None:
+    """In the new interpreter: import the hooks of a distribution, or packages, and write what was seen into a file."""
     from rlkit_core.errors import RLKitError
     from rlkit_core.plugins.discovery import CORE, GROUP_PLUGINS, scan
+    from rlkit_core.plugins.guard import Origin
     from rlkit_core.plugins.host import PluginHost
+    from rlkit_core.plugins.quarantine import Changes, quarantined
 
-    env = {**os.environ, "RLKIT_PLUGINS": distribution, "RLKIT_PLUGINS_STRICT": ""}
+    env = {**os.environ, "RLKIT_PLUGINS": CORE if packages else distribution, "RLKIT_PLUGINS_STRICT": ""}
     host = PluginHost(scan(env=env, refresh=True), env)
     entries = host.snapshot.entry_points(GROUP_PLUGINS)
     for entry in entries:
         if entry.distribution == CORE:  # what the core imports is not the plugin's
             host.load_entry_point(entry)
-    registry = _registered()
-    seconds = 0.0
+    if packages:
+        import torch  # noqa: F401
+    registry, heavy = _registered(), [name for name in HEAVY if name in sys.modules]
+    begun = time.process_time()
+    changes: list[Changes] = []
     for entry in entries:
         if entry.distribution == distribution:
-            begun = time.process_time()
             with contextlib.suppress(RLKitError):  # it is the state of the plugin, which whoever examines that says
                 host.load_entry_point(entry)
-            seconds += time.process_time() - begun
+    for package in packages:
+        with quarantined(Origin(distribution, "")) as quarantine:
+            importlib.import_module(package)
+        changes.append(quarantine.changes)
+    seconds = time.process_time() - begun
     states = [state for state in host.states if state.distribution == distribution]
-    heavy = [name for name in HEAVY if name in sys.modules]
+    changes += [state.changes for state in states]
     seen = {
         "seconds": round(seconds, 3),
-        "heavy": heavy,
+        "heavy": [name for name in HEAVY if name in sys.modules and name not in heavy],
         "first": f"in {', '.join(state.value for state in states) or 'nothing'}",
-        "put_back": [name for state in states for name in state.changes.put_back],
-        "left": [name for state in states for name in state.changes.left],
+        "put_back": [name for change in changes for name in change.put_back],
+        "left": [name for change in changes for name in change.left],
         "envs": sorted(_registered() - registry),
     }
     Path(file).write_text(json.dumps(seen), encoding="utf-8")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
 from collections.abc import Iterator
 
 from packaging.requirements import InvalidRequirement, Requirement
 
+from rlkit_core._version import __version__
 from rlkit_core.findings import Finding
 from rlkit_core.plugins.discovery import (
     CORE,
@@ -14,15 +16,31 @@ from rlkit_core.plugins.discovery import (
     GROUP_ALGORITHMS,
     GROUP_CATALOGS,
     GROUP_COMMANDS,
+    INCOMPATIBLE,
     DistributionInfo,
     Snapshot,
     canonical,
 )
+from rlkit_core.plugins.versions import window_problem
 
 _ABOUT = "metadata"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 _NAMED = {GROUP_ALGORITHMS: "algorithm", GROUP_CATALOGS: "catalog", GROUP_COMMANDS: "command"}
 _CLOSED = ("<", "<=", "==", "===", "~=")
+
+
+def library(name: str) -> DistributionInfo | None:
+    """What is installed under a name, requires rlkit-core and has none of rlkit's entry points: others build on it."""
+    try:
+        installed = importlib.metadata.distribution(name)
+        of_core = [text for text in installed.requires or () if canonical(Requirement(text).name) == CORE]
+    except (importlib.metadata.PackageNotFoundError, InvalidRequirement, ValueError):
+        return None
+    if not of_core:
+        return None
+    reason = next(filter(None, (window_problem(text, __version__) for text in of_core)), None)
+    state = FOUND if reason is None else INCOMPATIBLE
+    return DistributionInfo(canonical(name), installed.version, (), " and ".join(of_core), state, reason)
 
 
 def metadata_findings(info: DistributionInfo, snapshot: Snapshot) -> Iterator[Finding]:
@@ -34,6 +52,9 @@ def metadata_findings(info: DistributionInfo, snapshot: Snapshot) -> Iterator[Fi
         return
     if info.name != CORE:
         yield from _of_core(info)
+    if not info.entry_points:
+        what = f"{info.name} has none of rlkit's entry points, so it registers nothing that could be looked at"
+        yield Finding(_ABOUT, "note", what, "")
     for entry in info.entry_points:
         if entry.state != FOUND:
             what = f"entry point {entry.name!r} of {entry.group} is {entry.state}: {info.reason}"

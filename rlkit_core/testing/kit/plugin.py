@@ -13,14 +13,23 @@ from rlkit_core.errors import PluginNotFoundError, RLKitError, did_you_mean
 from rlkit_core.findings import Finding
 from rlkit_core.plugins import PluginWarning
 from rlkit_core.plugins.contract.hooks import hook_problems
-from rlkit_core.plugins.discovery import CORE, FOUND, GROUP_ALGORITHMS, GROUP_CATALOGS, RESERVED, Snapshot, canonical
+from rlkit_core.plugins.discovery import (
+    CORE,
+    FOUND,
+    GROUP_ALGORITHMS,
+    GROUP_CATALOGS,
+    RESERVED,
+    DistributionInfo,
+    Snapshot,
+    canonical,
+)
 from rlkit_core.plugins.host import PluginHost, default_host, use_host
 from rlkit_core.plugins.records import Record, Registered
 from rlkit_core.plugins.states import FAILED
 from rlkit_core.testing.kit.checks import algorithm_findings, catalog_findings, record_findings
 from rlkit_core.testing.kit.contract import KitReport, report_of
-from rlkit_core.testing.kit.imports import ENDED, import_findings
-from rlkit_core.testing.kit.metadata import metadata_findings
+from rlkit_core.testing.kit.imports import ENDED, import_findings, packages_of
+from rlkit_core.testing.kit.metadata import library, metadata_findings
 
 
 def check_plugin(plugin: str | object, *, fast: bool = False, isolated: bool = True, strict: bool = True) -> KitReport:
@@ -37,26 +46,27 @@ def check_plugin(plugin: str | object, *, fast: bool = False, isolated: bool = T
         strict: raise errors, and warn of the rest; otherwise only return them.
 
     Raises:
-        PluginNotFoundError: nothing of that name with rlkit's entry points is installed.
+        PluginNotFoundError: nothing of that name that has rlkit's entry points, or requires rlkit-core, is installed.
         ContractError: there are errors, and it is ``strict``.
     """
     snapshot = default_host().snapshot
     host = PluginHost(snapshot, {**os.environ, "RLKIT_PLUGINS_STRICT": ""})
     own_name = str(getattr(plugin, "__name__", type(plugin).__name__))
-    name = _installed(plugin, snapshot) if isinstance(plugin, str) else own_name
+    info = _installed(plugin, snapshot) if isinstance(plugin, str) else None
+    name = own_name if info is None else info.name
 
     def find() -> list[Finding]:
         with use_host(host), warnings.catch_warnings():
             warnings.simplefilter("ignore", PluginWarning)  # of other plugins
-            if isinstance(plugin, str):
-                return list(_of_distribution(host, name, fast=fast, isolated=isolated))
+            if info is not None:
+                return list(_of_distribution(host, info, fast=fast, isolated=isolated))
             return list(_of_object(host, plugin, fast=fast))
 
     return report_of(f"plugin {name}", find, strict=strict)
 
 
-def _installed(distribution: str, snapshot: Snapshot) -> str:
-    info = snapshot.distribution(distribution)
+def _installed(distribution: str, snapshot: Snapshot) -> DistributionInfo:
+    info = snapshot.distribution(distribution) or library(distribution)
     if info is None:
         known = [one.name for one in snapshot.distributions]
         near = did_you_mean(canonical(distribution), known) or f" Installed: {', '.join(known)}."
@@ -64,20 +74,21 @@ def _installed(distribution: str, snapshot: Snapshot) -> str:
             f"no distribution {distribution!r} with rlkit's entry points is installed.{near} After a change of entry "
             "points, install it again: pip install -e ."
         )
-    return info.name
+    return info
 
 
-def _of_distribution(host: PluginHost, name: str, *, fast: bool, isolated: bool) -> Iterator[Finding]:
-    info = host.snapshot.distribution(name)
-    assert info is not None
+def _of_distribution(host: PluginHost, info: DistributionInfo, *, fast: bool, isolated: bool) -> Iterator[Finding]:
+    name = info.name
     yield from metadata_findings(info, host.snapshot)
     if info.state != FOUND:
         return
     if isolated and name != CORE:
-        of_imports = list(import_findings(name))
+        of_imports = list(import_findings(name, () if info.entry_points else packages_of(name)))
         yield from of_imports
         if any(one.kind == ENDED for one in of_imports):
             return  # it would do the same here
+    if not info.entry_points:
+        return
     rows = examine(host, only=name)
     yield from (finding for row in rows for finding in _of_row(row, isolated=isolated))
     broken = {(row["what"], row["name"]) for row in rows if row["state"] == FAILED}
