@@ -329,6 +329,7 @@ from rlkit_core import ActorCriticCatalog, ActorCriticTorchRLModule, Algorithm, 
 @attrs.define
 class LabConfig(AlgorithmConfig):
     algo_class = "lab:Lab"
+    supports_multi_agent = True
     default_learner_class = "lab:LabLearner"
     default_module_class = "lab:LabModule"
 
@@ -350,7 +351,8 @@ class Lab(Algorithm):
     def training_step(self):
         self.steps += 1
         rollouts = self.env_runner_group.sample()
-        rollouts["default_policy"].columns["rewards"] += 0.1 * self.steps
+        for rollout in rollouts.values():
+            rollout.columns["rewards"] += 0.1 * self.steps
         self.learner_group.update(rollouts=rollouts, timesteps=self.timesteps)
         self.sync_weights()
 
@@ -577,6 +579,18 @@ DEFECTS = [
             '-(dist.logp(batch["actions"]) * (batch["rewards"] + 1)).mean()',
             '0.0 * dist.logp(batch["actions"]).mean()',
             "LabConfig|change no weight",
+        ),
+        (
+            "knows-one-module",
+            "in rollouts.values()",
+            'in [rollouts["default_policy"]]',
+            "LabConfig, with two agents|KeyError",
+        ),
+        (
+            "trains-one-of-two",
+            "update(rollouts=rollouts",
+            "update(rollouts=dict([next(iter(rollouts.items()))])",
+            "LabConfig, with two agents|change no weight of second",
         ),
     ),
     *(

@@ -1,4 +1,4 @@
-"""A small env to train in, for the kit's contracts."""
+"""Small envs to train in, for the kit's contracts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+
+from rlkit_core.envs.multi_agent.copies import CopiesEnv
 
 LENGTH = 12
 
@@ -50,3 +52,9 @@ class KitEnv(gym.Env[Any, Any]):
         mask = np.ones(self.observation_space["action_mask"].shape, np.int8)  # type: ignore[index]
         mask[0] = 0
         return {"seen": seen, "action_mask": mask}
+
+
+class KitAgents(CopiesEnv):
+    """The same for agents 0, 1, ..., each with a copy of its own."""
+
+    copied = (KitEnv,)

@@ -19,7 +19,7 @@ from rlkit_core.algorithm.results import flatten_result
 from rlkit_core.plugins.host import default_host
 from rlkit_core.plugins.records import load_target
 from rlkit_core.testing.kit.contract import Contract, advise, doing, require, skip
-from rlkit_core.testing.kit.envs import KitEnv
+from rlkit_core.testing.kit.envs import KitAgents, KitEnv
 from rlkit_core.testing.kit.examples import SMALL
 from rlkit_core.testing.kit.networks import equal_states
 
@@ -105,6 +105,16 @@ class TrainingContract(Contract):
         """What training comes to, eagerly, in this process."""
         return self.train("training", compile=None)
 
+    def require_moved(self, before: Mapping[str, Any], after: Mapping[str, Any], what: str = "") -> None:
+        """Require that training has changed every module."""
+        moved = {name.partition("/")[0] for name in after if not np.array_equal(before[name], after[name])}
+        still = {name.partition("/")[0] for name in after} - moved
+        require(
+            not still,
+            f"{self.name}{what}: {self.iterations} iterations change no weight of {', '.join(sorted(still))}",
+            "see that the loss reaches the module, or give the contract a config that learns in so many iterations",
+        )
+
     def has(self, kind: str) -> bool:
         """Whether something installed offers a kind of service."""
         return any(one.origin.distribution != "rlkit-core" for one in default_host().services(kind))
@@ -127,13 +137,7 @@ class LearnerContract(TrainingContract):
         after = self.plain.weights
         bad = [name for name, value in after.items() if not np.isfinite(value).all()]
         require(not bad, f"{self.name}: after training {', '.join(bad[:5])} is not finite", "look at the loss")
-        moved = {name.partition("/")[0] for name in after if not np.array_equal(before[name], after[name])}
-        still = {name.partition("/")[0] for name in after} - moved
-        require(
-            not still,
-            f"{self.name}: {self.iterations} iterations change no weight of {', '.join(sorted(still))}",
-            "see that the loss reaches the module, or give the contract a config that learns in so many iterations",
-        )
+        self.require_moved(before, after)
 
     def test_results_are_numbers(self) -> None:
         """What learners report is finite."""
@@ -244,6 +248,21 @@ class AlgorithmContract(TrainingContract):
         model_config = {**self.make_config().stored("model_config"), "use_lstm": True}
         self._goes_on("with use_lstm=True", model_config=model_config)
 
+    def test_several_agents(self) -> None:
+        """Where it says that it trains several modules, each of two agents' own learns something."""
+        if type(self._given).supports_multi_agent is not True or self.make_config().env is not KitEnv:
+            return
+        agents: dict[str, object] = {
+            "env": KitAgents,
+            "env_config": {**self.make_config().env_config, "num_agents": 2},
+            "policies": ("first", "second"),
+            "policy_mapping_fn": lambda agent_id, episode: ("first", "second")[agent_id],
+        }
+        what = "with two agents, each with a module of its own"
+        with self.running(what, compile=None, **agents) as algo:
+            before = weights_of(algo)
+        self.require_moved(before, self._goes_on(what, **agents), f", {what}")
+
     def test_masked_actions_are_never_taken(self) -> None:
         """What an ``action_mask`` forbids is not done, and not learned from."""
         config = self.make_config()
@@ -251,10 +270,11 @@ class AlgorithmContract(TrainingContract):
             masked = {**config.env_config, "masked": True}
             self._goes_on("with an action_mask in observations", env_config=masked)
 
-    def _goes_on(self, what: str, **changes: object) -> None:
+    def _goes_on(self, what: str, **changes: object) -> dict[str, Any]:
         weights = self.train(what, compile=None, restart_failed_sub_environments=False, **changes).weights
         bad = [name for name, value in weights.items() if not np.isfinite(value).all()]
         require(not bad, f"{self.name}, {what}: {', '.join(bad[:5])} is not finite", "look at the loss")
+        return weights
 
 
 def weights_of(algo: Algorithm) -> dict[str, Any]:
