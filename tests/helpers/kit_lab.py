@@ -310,6 +310,28 @@ class Mine:
         result["last"] = self.last
 """
 
+GROUP_PARTS = """
+from rlkit_core.learner import LearnerGroup, Learner
+
+
+class Mine(LearnerGroup):
+    def make_learners(self, config, module_spec, seeds, executor, used):
+        settings = config.copy(copy_frozen=False).learners(num_learners=0)
+        self.inner = LearnerGroup(config=settings, module_spec=module_spec)
+
+    def update(self, batches=None, **kwargs):
+        return self.inner.update(batches, **kwargs)
+
+    def get_weights(self, module_ids=None, *, inference_only=True):
+        return self.inner.get_weights(module_ids, inference_only=inference_only)
+
+    def get_state(self, *args, **kwargs):
+        return self.inner.get_state(*args, **kwargs)
+
+    def shutdown(self):
+        pass
+"""
+
 CATALOG_PLUGIN = """
 from rlkit_core import ActorCriticCatalog
 from rlkit_core.models import MLPHeadConfig
@@ -387,6 +409,8 @@ GOOD = {
     "writer": Lab(SERVICE_PLUGIN.replace("KIND", "writer"), WRITER_PARTS),
     "env wrapper": Lab(SERVICE_PLUGIN.replace("KIND", "env_wrapper"), WRAPPER_PARTS),
     "callbacks": Lab(SERVICE_PLUGIN.replace("KIND", "callbacks"), CALLBACKS_PARTS),
+    "learner group": Lab(SERVICE_PLUGIN.replace("KIND", "learner_group"), GROUP_PARTS),
+    "framework": Lab(SERVICE_PLUGIN.replace("KIND", "framework"), "class Mine:\n    pass\n"),
     "catalog": Lab(CATALOG_PLUGIN, "", {"rlkit.catalogs": {"lab": "lab:LabCatalog"}}),
     "algorithm": Lab(ALGORITHM_PLUGIN, "", {"rlkit.algorithms": {"lab": "lab:LabConfig"}}),
 }
@@ -558,6 +582,26 @@ DEFECTS = [
         "callbacks",
         ("callback-misspelt", "on_episode_end", "on_episode_ends", "callbacks 'mine'|on_episode_ends"),
         ("callback-raises", "episodes.return_[-1]", "episodes.total_return[-1]", "'lab/mine'|total_return"),
+    ),
+    *_defects(
+        "learner group",
+        (
+            "no-learner-group",
+            "class Mine(LearnerGroup)",
+            "class Mine",
+            "learner group 'mine'|subclass of rlkit_core.LearnerGroup",
+        ),
+        (
+            "updates-twice",
+            "        return self.inner.update(batches, **kwargs)",
+            "        self.inner.update(batches, **kwargs)\n        return self.inner.update(batches, **kwargs)",
+            "learner group 'lab/mine'|other weights",
+        ),
+        ("state-of-nobody", "self.inner.get_state(*args, **kwargs)", "{}", "learner group 'lab/mine'|state"),
+    ),
+    *_defects(
+        "framework",
+        ("framework-leads-nowhere", "class Mine", "class Yours", "framework 'mine'|Mine"),
     ),
     *_defects(
         "catalog",

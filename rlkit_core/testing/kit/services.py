@@ -11,14 +11,16 @@ from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
+import torch
 
 from rlkit_core.algorithm.config.events import object_problem
 from rlkit_core.algorithm.run_view import read_only
+from rlkit_core.columns import Columns
 from rlkit_core.envs.trial.check_env import check_env
 from rlkit_core.errors import EnvError
 from rlkit_core.execution.conformance import ExecutorContract
 from rlkit_core.execution.protocol import Executor
-from rlkit_core.learner import Learner
+from rlkit_core.learner import Learner, LearnerGroup
 from rlkit_core.learner.step import StepEngine
 from rlkit_core.plugins.host import default_host
 from rlkit_core.plugins.quarantine import random_states_kept
@@ -252,12 +254,83 @@ class StepEngineServiceContract(ServiceContract, StepEngineContract):
         return made
 
 
+class LearnerGroupServiceContract(ServiceContract):
+    """What every learner group keeps that is registered: looked at with one learner, which is in this process."""
+
+    about = service = "learner_group"
+
+    def test_it_learns_as_the_learner_of_this_process(self) -> None:
+        """The same rows give the same weights, and a state that the learner of this process takes."""
+        plain = LearnerGroup(config=_for_rows(0))
+        with doing(
+            f"{self.name}: making it", "it is made as LearnerGroup is, by config; see LearnerGroup.make_learners"
+        ):
+            group = self.target(config=_for_rows(1))
+        try:
+            with doing(f"{self.name}: update()", "it takes what LearnerGroup.update takes, and returns results"):
+                for learners in (plain, group):
+                    for seed in range(UPDATES):
+                        learners.update({MODULE: _rows(seed)})
+                expected, seen = _weights(plain), _weights(group)
+            require(
+                list(expected) == list(seen) and all(np.allclose(expected[n], seen[n], atol=1e-5) for n in expected),
+                f"{self.name}: one learner in it comes to other weights than the learner of this process",
+                "let each learner update on all of its rows, once, and get_weights() give what it then has",
+            )
+            with doing(f"{self.name}: get_state()", "give the state of one learner, which all of them share"):
+                other = LearnerGroup(config=_for_rows(0, seed=3))
+                other.set_state(group.get_state())
+            taken = _weights(other)
+            require(
+                all(np.array_equal(seen[name], taken[name]) for name in seen),
+                f"{self.name}: a learner of this process takes its state, and has other weights then",
+                "give the state of one learner, which all of them share",
+            )
+        finally:
+            group.shutdown()
+
+
+MODULE, UPDATES = "default_policy", 2
+
+
+def _for_rows(num_learners: int, seed: int = 2) -> BCConfigTest:
+    config = BCConfigTest().environment(
+        observation_space=KitEnv().observation_space, action_space=KitEnv().action_space
+    )
+    config.learners(num_learners=num_learners, compile=None).execution(executor="local").debugging(seed=seed)
+    return config
+
+
+def _rows(seed: int) -> dict[str, torch.Tensor]:
+    obs = torch.randn(32, 3, generator=torch.Generator().manual_seed(seed))
+    return {Columns.OBS: obs, Columns.ACTIONS: (obs[:, 0] > 0).long()}
+
+
+def _weights(group: LearnerGroup) -> dict[str, Any]:
+    state = group.get_weights(inference_only=False).state[MODULE]
+    return {name: np.array(value) for name, value in state.items()}
+
+
+class FrameworkServiceContract(ServiceContract):
+    """Frameworks are kept and listed, and nothing uses them yet: this one can be imported."""
+
+    about = service = "framework"
+
+    def test_it_is_there(self) -> None:
+        """What its record names is imported."""
+        with doing(f"{self.name}: importing it", "name it as 'package.module:Attribute'"):
+            _ = self.target
+        skip(f"{self.name}, beyond its import: nothing uses frameworks yet")
+
+
 def service_contract(kind: str, *, fast: bool) -> type[ServiceContract] | None:
     """The contract of a service; of executors and engines, which take their time, unless it has to be ``fast``."""
     contracts: dict[str, type[ServiceContract]] = {
         "writer": WriterContract,
         "env_wrapper": EnvWrapperContract,
         "callbacks": CallbacksContract,
+        "learner_group": LearnerGroupServiceContract,
+        "framework": FrameworkServiceContract,
     }
     if not fast:
         contracts |= {"executor": ExecutorServiceContract, "step_engine": StepEngineServiceContract}
