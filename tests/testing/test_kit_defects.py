@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import kit_defects
 import kit_lab
 import pytest
 
@@ -37,7 +38,7 @@ def test_a_good_plugin_passes(checked, part):
     assert [one for one in report.findings if one.level != "note"] == [], told(report)
 
 
-@pytest.mark.parametrize("defect", [marked(defect.name, defect) for defect in kit_lab.DEFECTS])
+@pytest.mark.parametrize("defect", [marked(defect.name, defect) for defect in kit_defects.DEFECTS])
 def test_it_is_rejected(checked, defect):
     report = checked(**defect.written())
     words = " ".join(told_errors(report).split())
@@ -50,7 +51,7 @@ def told_errors(report):
 
 
 def test_there_are_many_defects_each_of_its_own():
-    names = [defect.name for defect in kit_lab.DEFECTS]
+    names = [defect.name for defect in kit_defects.DEFECTS]
     assert len(set(names)) == len(names) >= 30
     assert set(names) | set(kit_lab.GOOD) >= SLOW
 
