@@ -7,7 +7,6 @@ joins the learner; an update then calls plain bound methods.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attrs import evolve
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from rlkit_core.plugins.records import ModuleAPI, Registered
     from rlkit_core.rl_module import RLModule
 
+_NONE: frozenset[str] = frozenset()
 _EVENTS = ("on_rollout", "before_update", "extra_loss", "compute_loss", "after_update")
 Call = Callable[..., Any]
 
@@ -68,6 +68,7 @@ class DriverSet:
         self._records: dict[str, Registered[ModuleAPI]] = {}
         self._of_module: dict[str, list[str]] = {}
         self._calls: dict[str, dict[str, list[Bound]]] = {}
+        self._heard: dict[str, frozenset[str]] = {}  # the events that a module's drivers have methods for
 
     def add(self, module_id: str, module: RLModule) -> None:
         """Bind the drivers of a module and let them prepare it.
@@ -95,6 +96,7 @@ class DriverSet:
         if replacement is not None:
             chosen = self._bound(replacement.id, "compute_loss")
             self._calls[module_id]["compute_loss"] = [chosen] if chosen is not None else []
+        self._heard[module_id] = frozenset(event for event, calls in self._calls[module_id].items() if calls)
         for name in names:
             self._tell(name, "on_build", learner=self._learner, module_id=module_id, module=module)
 
@@ -115,11 +117,11 @@ class DriverSet:
         for name in self._of_module.pop(module_id, ()):
             self._tell(name, "on_remove", learner=self._learner, module_id=module_id)
         self._calls.pop(module_id, None)
+        self._heard.pop(module_id, None)
 
     def hears(self, module_id: str, *events: str) -> bool:
         """Whether a driver of a module has a method for one of these events; False of a module that is not here."""
-        calls = self._calls.get(module_id, {})
-        return any(calls.get(event) for event in events)
+        return not self._heard.get(module_id, _NONE).isdisjoint(events)
 
     def on_rollout(self, module_id: str, module: RLModule, rollout: Rollout) -> Rollout:
         """The rollout as drivers leave it: rewards may be other ones, and columns be added.
@@ -150,7 +152,9 @@ class DriverSet:
         """
         seen, learner = dict(rollouts), self._learner
         heard = [module_id for module_id in rollouts if self.hears(module_id, "on_rollout")]
-        with learner.rng.scope() if heard else nullcontext():
+        if not heard:
+            return seen
+        with learner.rng.scope():
             for module_id in heard:
                 module, rollout = learner.module[module_id], rollouts[module_id]
                 module.eval()
