@@ -188,10 +188,12 @@ class EnvRunner(Runner):
             if steps.lost is not None:
                 self.stats.held.drop(np.flatnonzero(steps.lost.any(0)).tolist())
             envs, returns, lengths, infos = self.stats.held.take(envs, lengths, infos)
-        self.stats.record(returns.tolist(), lengths.tolist(), steps=0)
-        ended = self._arrays(envs, returns, lengths, infos) if len(returns) else NO_EPISODES
-        self.stats.record_info(ended.info)
-        if steps.fresh_start.any():
+        ended = NO_EPISODES
+        if len(returns):
+            self.stats.record(returns.tolist(), lengths.tolist(), steps=0)
+            ended = self._arrays(envs, returns, lengths, infos)
+            self.stats.record_info(ended.info)
+        if np.count_nonzero(steps.fresh_start):
             began = np.concatenate((np.flatnonzero(steps.fresh_start), began))
         if len(returns) or len(began):
             self._reports.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -51,7 +52,7 @@ def make_rollout(
         final_index=final_index,
         loss_mask=None if loss_mask is None else torch.from_numpy(loss_mask).to(buffers.device),
         weights_version=weights_version,
-        fresh_start=bool(steps.fresh_start.any()),
+        fresh_start=bool(np.count_nonzero(steps.fresh_start)),
     )
     if loop.memory is not None:
         _add_memory(rollout, loop, steps, loop.memory)

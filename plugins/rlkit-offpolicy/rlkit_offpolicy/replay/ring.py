@@ -249,7 +249,7 @@ class ReplayStorage:
                 "a buffer holds rollouts with recurrent states or without; the first one "
                 f"{'had none' if self.states is None else 'had them'}, this one differs"
             )
-        if rollout.loss_mask is None and truncateds.any():
+        if rollout.loss_mask is None and np.count_nonzero(truncateds):
             cut = int(np.count_nonzero(truncateds & ~terminateds))
             finals = 0 if rollout.final_index is None else int(rollout.final_index.shape[0])
             if finals != cut:
