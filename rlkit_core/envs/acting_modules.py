@@ -48,6 +48,7 @@ class ActingModules:
     ) -> None:
         self._rng, self._agents, self._device = rng, tuple(agents), device
         self.module_set = ModuleSet.from_config(config, dict(spaces))
+        self._acting: tuple[ModuleSet | None, str | None] = None, None
         self.check_mapping(self.module_set)
         with rng.scope():
             self.module: MultiRLModule = config.get_multi_rl_module_spec(
@@ -63,7 +64,12 @@ class ActingModules:
     @property
     def acting_id(self) -> str:
         """Id of the module that acts; of several agents, that of the first one."""
-        return self.module_set.module_of(self._agents[0])
+        of, module_id = self._acting
+        if of is not self.module_set or module_id is None:
+            module_id = self.module_set.module_of(self._agents[0])
+            always = self.module_set.config.stored("policy_mapping_fn") is None  # a user's may say another one next
+            self._acting = self.module_set, module_id if always else None
+        return module_id
 
     @property
     def acting(self) -> RLModule:

@@ -50,13 +50,14 @@ class ObservationStatistics:
                 moments = normalizer.moments(obs, mask)
             self._gathered.append((normalizer, moments))
 
-    @torch.no_grad()
     def take_in(self, peers: Peers) -> None:
         """Merge what this learner and its peers have gathered into the modules' statistics."""
         of_all = peers.gather_moments([moments for _, moments in self._gathered])
-        for (normalizer, _), moments in zip(self._gathered, of_all, strict=True):
-            normalizer.merge(moments)
-        self.clear()
+        if self._gathered:
+            with torch.no_grad():
+                for (normalizer, _), moments in zip(self._gathered, of_all, strict=True):
+                    normalizer.merge(moments)
+            self.clear()
 
     def clear(self) -> None:
         """Forget what was gathered."""
