@@ -18,7 +18,7 @@ from rlkit_core.errors import PluginError, did_you_mean
 from rlkit_core.execution.protocol import Executor
 from rlkit_core.learner import Learner, LearnerGroup
 from rlkit_core.learner.step import StepEngine
-from rlkit_core.models import ModelConfig
+from rlkit_core.models import ModelConfig, SpaceEncoder
 from rlkit_core.plugins.contract.signatures import (
     Call,
     is_declared_only,
@@ -37,6 +37,7 @@ from rlkit_core.run.writers import ResultWriter
 _FROM = {"encoder": "from_space", "head": "from_dims"}
 _FROM_SPACE = Call(("space", "model_config"))
 _FROM_DIMS = Call(("input_dims", "output_dim", "model_config"))
+_SETUP = Call(("space", "model_config"))
 _BUILD = Call(named=("framework",))
 _DISTRIBUTION: dict[str, tuple[Call, bool]] = {
     "from_logits": (Call(("logits",)), True),
@@ -136,13 +137,22 @@ def component_problems(record: Component, target: object) -> Iterator[str]:
     """Yield why a component cannot be chosen, built and used."""
     if record.kind == "distribution":
         yield from _distribution_problems(target, record.framework)
+    elif record.kind == "encoder" and isinstance(target, type) and issubclass(target, SpaceEncoder):
+        yield from _space_encoder_problems(target)
     elif not isinstance(target, type) or not issubclass(target, ModelConfig):
+        other = ", or of rlkit_core.models.SpaceEncoder" if record.kind == "encoder" else ""
         yield (
             f"its target is {target!r}, expected a subclass of rlkit_core.models.ModelConfig with build(), "
-            f"output_dims and {_FROM[record.kind]}()"
+            f"output_dims and {_FROM[record.kind]}(){other}"
         )
     else:
         yield from _model_config_problems(target, _FROM[record.kind])
+
+
+def _space_encoder_problems(target: type[SpaceEncoder]) -> Iterator[str]:
+    if target.setup is SpaceEncoder.setup:
+        yield f"{target.__qualname__} has no setup{_SETUP}, which makes its layers"
+    yield from _filtered(method_problem(target, "setup", _SETUP))
 
 
 def _model_config_problems(target: type, maker: str) -> Iterator[str]:

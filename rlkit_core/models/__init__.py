@@ -22,6 +22,7 @@ from rlkit_core.models.normalizer import NormalizedEncoderConfig, ObservationNor
 from rlkit_core.models.one_hot import OneHotEncoderConfig
 from rlkit_core.models.previous import PreviousInputsEncoderConfig
 from rlkit_core.models.recurrent import RecurrentEncoderConfig
+from rlkit_core.models.space_encoder import SpaceEncoder
 
 __all__ = [
     "ActingPlan",
@@ -45,6 +46,7 @@ __all__ = [
     "QNetwork",
     "RecurrentEncoderConfig",
     "SlotNetwork",
+    "SpaceEncoder",
     "build_network",
     "effective_model_config",
     "encoder_model_config",

@@ -92,6 +92,13 @@ DEFECTS = [
         ("no-network", _BUILD, "        return None", "'lab/waves'|build() returned None"),
     ),
     *_defects(
+        "space encoder",
+        ("no-setup", "def setup", "def set_up", "encoder 'waves'|no setup(space, model_config)"),
+        ("setup-takes-less", "setup(self, space, model_config)", "setup(self, space)", "'waves'|setup is called as"),
+        ("loses-the-batch", ".sin()}", ".sin().flatten()}", "'lab/waves'|keep the batch axis"),
+        ("width-by-the-rows", ".sin()}", ".sin().repeat(1, len(batch['obs']))}", "'lab/waves'|output_dims"),
+    ),
+    *_defects(
         "head",
         ("width-of-its-own", "(outputs,)", "(outputs + 1,)", "head 'lab/linear'|output_dims|(4,)"),
         ("forgets-time", "self.layer(x)", "self.layer(x.flatten(0, -2))", "'lab/linear'|(B, T, 6)"),

@@ -58,6 +58,18 @@ class Waves(Encoder):
         return {"encoder_out": features}
 """
 
+SPACE_ENCODER_PARTS = """
+import torch
+from rlkit_core.models import SpaceEncoder
+
+
+class WavesConfig(SpaceEncoder):
+    def setup(self, space, model_config):
+        self.frequencies = torch.nn.Parameter(torch.randn(space.shape[0], model_config["waves"]))
+
+    def forward(self, batch):
+        return {"encoder_out": (batch["obs"].float() @ self.frequencies).sin()}
+"""
 
 HEAD_PLUGIN = """
 from gymnasium.spaces import Discrete
@@ -402,6 +414,7 @@ class Lab:
 
 GOOD = {
     "encoder": Lab(ENCODER_PLUGIN, ENCODER_PARTS),
+    "space encoder": Lab(ENCODER_PLUGIN, SPACE_ENCODER_PARTS),
     "head": Lab(HEAD_PLUGIN, HEAD_PARTS),
     "distribution": Lab(DISTRIBUTION_PLUGIN, DISTRIBUTION_PARTS),
     "density": Lab(DENSITY_PLUGIN, DENSITY_PARTS),

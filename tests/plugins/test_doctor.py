@@ -24,7 +24,7 @@ from rlkit_core import Component, ModuleAPI, hookimpl
 from rlkit_core.plugins.records import Service
 
 rlkit_api = "1.0"
-ENCODERS = "IsInt NoMaker NotOfClass TooFew Abstract NoneMaker Fine"
+ENCODERS = "IsInt NoMaker NotOfClass TooFew Abstract NoneMaker NoSetup OddSetup Fine"
 SERVICES = "executor learner_group step_engine writer callbacks env_wrapper framework"
 
 
@@ -62,7 +62,7 @@ from rlkit_core.distributions import Categorical, Distribution
 from rlkit_core.execution import LocalExecutor
 from rlkit_core.learner import LearnerGroup
 from rlkit_core.learner.step import Eager
-from rlkit_core.models import ModelConfig
+from rlkit_core.models import ModelConfig, SpaceEncoder
 from rlkit_core.run.writers import CSVWriter
 
 IsInt = int
@@ -113,6 +113,15 @@ class Config(ModelConfig):
 
     def build(self, framework="torch"):
         return None
+
+
+class NoSetup(SpaceEncoder):
+    pass
+
+
+class OddSetup(SpaceEncoder):
+    def setup(self, space):
+        pass
 
 
 class NoMaker(Config):
@@ -255,6 +264,8 @@ EXPECTED = {
     ("encoder", "TooFew"): ["from_space is called as (space, model_config, child)", "build is called as (framework=)"],
     ("encoder", "Abstract"): ["Abstract is abstract: write build, output_dims"],
     ("encoder", "NoneMaker"): ["NoneMaker.from_space is NoneType, expected a method"],
+    ("encoder", "NoSetup"): ["NoSetup has no setup(space, model_config), which makes its layers"],
+    ("encoder", "OddSetup"): ["OddSetup.setup is called as (space, model_config)"],
     ("distribution", "Half"): ["Half is abstract: write from_logits, logp", "write draw(sample_shape, noise)"],
     ("distribution", "Odd"): ["Odd.from_logits is called on the class", "Odd.logp is called as (value)", "async def"],
     ("distribution", "Mapped"): ["expected a subclass of rlkit_core.Distribution"],

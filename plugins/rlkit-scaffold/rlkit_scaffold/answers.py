@@ -74,7 +74,7 @@ class Answers:
         _check_package(self.package, self.name)
         given = self.called
         self.called = _called(given or self.name.removeprefix("rlkit-"), self.kind, given=bool(given))
-        what = {"algorithm": "An algorithm", "component": "An encoder", "api": "Something for every algorithm"}
+        what = {"algorithm": "An algorithm", "component": "An encoder", "api": "An API mixin"}
         self.description = self.description or f"{what[self.kind]} for rlkit: {self.called}."
         self.author = self.author or f"The {self.name} authors"
 

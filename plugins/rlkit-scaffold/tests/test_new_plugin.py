@@ -46,6 +46,12 @@ def test_the_command_explains_what_it_refuses(tmp_path):
     assert "is a file: a new plugin needs a new or an empty folder" in done.output
 
 
+def test_a_folder_that_cannot_be_made_is_one_sentence():
+    done = CliRunner().invoke(cli, ["new-plugin", "acme", "--kind", "api", "--dir", f"{__file__}/acme"])
+    assert done.exit_code == 2
+    assert done.output == f"Error: {__file__}/acme cannot be made: Not a directory. Name another folder: --dir FOLDER\n"
+
+
 def test_a_folder_that_holds_something_is_left_alone(written, tmp_path):
     (tmp_path / "acme").mkdir()
     (tmp_path / "acme" / "mine.txt").write_text("mine")
