@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from rlkit_core.models.actor_critic import ActingPlan, ActorCriticEncoderConfig
-from rlkit_core.models.base import Encoder, Head, ModelConfig, build_network, encoder_output, initial_state_of
+from rlkit_core.models.base import (
+    Encoder,
+    Head,
+    ModelConfig,
+    SpaceEncoder,
+    build_network,
+    encoder_output,
+    initial_state_of,
+)
 from rlkit_core.models.cnn import CNNEncoderConfig
 from rlkit_core.models.cnn_transpose import CNNTransposeHeadConfig
 from rlkit_core.models.default_config import (
@@ -22,7 +30,6 @@ from rlkit_core.models.normalizer import NormalizedEncoderConfig, ObservationNor
 from rlkit_core.models.one_hot import OneHotEncoderConfig
 from rlkit_core.models.previous import PreviousInputsEncoderConfig
 from rlkit_core.models.recurrent import RecurrentEncoderConfig
-from rlkit_core.models.space_encoder import SpaceEncoder
 
 __all__ = [
     "ActingPlan",
