@@ -118,6 +118,12 @@ class CheckpointNotFoundError(CheckpointError, FileNotFoundError):
         return str(self.args[0]) if self.args else ""
 
 
+class MissingColumnError(ConfigError, KeyError):
+    """A loss reads a column that its batch does not have."""
+
+    __str__ = Exception.__str__
+
+
 class ContractError(RLKitError, AssertionError):
     """A plugin, component, module or algorithm breaks its contract; the message says what, each with the fix."""
 

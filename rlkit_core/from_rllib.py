@@ -6,10 +6,11 @@ Both are refused where they are met, with what to write instead: silence would c
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from rlkit_core.errors import OverrideError
+from rlkit_core.errors import ConfigError, OverrideError
 
 _NETWORKS = "its networks are made in setup(), and what they compute is said in _forward()"
 _POLICIES = (
@@ -30,6 +31,7 @@ NOT_HERE: Final[Mapping[str, str]] = {
     "Policy": "an RLModule acts by itself: it has compute_actions(), compute_single_action(), "
     "compute_actions_from_input_dict() and compute_log_likelihoods()",
     "RLConfig": "a module's constructor takes an RLModuleConfig, of rlkit_core",
+    "TorchCompileConfig": "say learners(compile='auto'), or None, 'capture' or 'inductor', in the config",
     "TfRLModule": "use TorchRLModule, of rlkit_core; the forward contract is the same",
     "TorchModelV2": f"use TorchRLModule, of rlkit_core: {_NETWORKS}",
     "TorchPolicyV2": _POLICIES,
@@ -69,6 +71,58 @@ CONFIGS: Final = {
 """What may not be overridden of checkpointable objects, of those that are parts of one, and so on: name -> instead."""
 
 
+_WHY_NOT: Final = {
+    "window": "a metric is of one update; window=1, the latest value, is reduce='last'",
+    "ema_coeff": "a metric is the mean of one update; smooth over updates where you plot it",
+    "clear_on_reduce": "a metric begins anew with every update; reduce='lifetime_sum' goes on",
+    "with_throughput": "rates are in the result's timers and env steps",
+    "throughput_ema_coeff": "rates are in the result's timers and env steps",
+    "reduce_per_index_on_aggregate": "learners' metrics are means over learners",
+}
+"""Arguments of RLlib's ``log_value()`` that have no meaning here, and why."""
+
+
+def as_kind(reduce: str | None, rllib: Mapping[str, object]) -> Any:
+    """How RLlib's arguments of ``log_value()`` reduce the values of one update; what has no meaning is warned of.
+
+    Raises:
+        TypeError: an argument that RLlib has not either.
+        ValueError: a ``reduce`` that is neither's.
+    """
+    unknown = [name for name in rllib if name not in _WHY_NOT]
+    if unknown:
+        raise TypeError(f"log_value() takes no argument {unknown[0]!r}; it takes key, value and reduce=")
+    left = {name: value for name, value in rllib.items() if value is not None and value is not False}
+    kind = "last" if reduce is None else reduce
+    if kind == "mean" and left.get("window") == 1:
+        del left["window"]
+        kind = "last"
+    if kind == "sum" and rllib.get("clear_on_reduce") is False:
+        kind = "lifetime_sum"
+    if left.get("clear_on_reduce") is True:
+        del left["clear_on_reduce"]
+    if kind not in ("mean", "sum", "min", "max", "last", "lifetime_sum"):
+        raise ValueError(
+            f"log_value(reduce={reduce!r}): expected 'mean', 'sum', 'min', 'max', 'last' or 'lifetime_sum'"
+        )
+    for name, value in left.items():
+        warnings.warn(f"log_value({name}={value!r}) changes nothing: {_WHY_NOT[name]}", UserWarning, stacklevel=3)
+    return kind
+
+
+def refuse_async(arguments: dict[str, Any]) -> None:
+    """Take RLlib's ``async_update`` out of the arguments of ``LearnerGroup.update()``.
+
+    Raises:
+        ConfigError: it is True.
+    """
+    if arguments.pop("async_update", False):
+        raise ConfigError(
+            "update(async_update=True): use async_update(...), which returns at once, with a list of the results of "
+            "updates that have ended meanwhile"
+        )
+
+
 def refuse_name(name: str) -> None:
     """Raise ImportError, with what to use instead, if ``name`` is one of :data:`NOT_HERE`.
 
@@ -76,6 +130,63 @@ def refuse_name(name: str) -> None:
     """
     if name in NOT_HERE:
         raise ImportError(f"{name} is RLlib's and no part of rlkit: {NOT_HERE[name]}", name="rlkit_core")
+
+
+ATTRIBUTES: Final[Mapping[str, Mapping[str, str]]] = {
+    "Algorithm": {
+        "add_policy": "add_module()",
+        "compute_action": "compute_single_action()",
+        "compute_actions": "get_module().compute_actions()",
+        "evaluation_workers": "eval_env_runner_group",
+        "export_policy_checkpoint": "get_module(ID).save_to_path(PATH)",
+        "export_policy_model": "get_module(ID), a torch.nn.Module",
+        "get_policy": "get_module()",
+        "get_weights": "learner_group.get_weights()",
+        "set_weights": "learner_group.set_weights()",
+        "import_policy_model_from_h5": "restore_from_path(PATH, component=...)",
+        "local_replay_buffer": "replay_buffers",
+        "remove_policy": "remove_module()",
+        "restore": "restore_from_path()",
+        "save": "save_to_path()",
+        "save_checkpoint": "save_to_path()",
+        "load_checkpoint": "restore_from_path()",
+        "workers": "env_runner_group",
+    },
+    "EnvRunnerGroup": {
+        "foreach_worker": "foreach_env_runner()",
+        "foreach_worker_with_id": "foreach_env_runner()",
+        "local_worker": "local_env_runner",
+        "num_healthy_remote_workers": "get_fault_metrics()",
+        "probe_unhealthy_workers": "sample(), which restarts runners that are gone",
+        "remote_workers": "foreach_env_runner()",
+    },
+    "LearnerGroup": {"load_module_state": "set_weights()", "additional_update": "update(), which does it all"},
+    "Learner": {
+        "curr_kl_coeffs_per_module": "get_state(), which has them",
+        "entropy_coeff_schedulers_per_module": "metrics.peek((MODULE_ID, 'curr_entropy_coeff')); a schedule is "
+        "entropy_coeff=[[step, value], ...]",
+        "additional_update": "after_gradient_based_update()",
+        "additional_update_for_module": "after_gradient_based_update()",
+        "load_state": "set_state()",
+        "load_module_state": "module[MODULE_ID].set_state()",
+        "remove_module_state": "remove_module()",
+        "set_module_state": "module[MODULE_ID].set_state()",
+    },
+}
+"""Attributes and methods of RLlib's classes, older ones too, each with what does it here."""
+
+
+class SaysInstead:
+    """Base of classes that say what does the work of an attribute that only RLlib's have: :data:`ATTRIBUTES`."""
+
+    if not TYPE_CHECKING:  # a type checker finds an unknown attribute itself
+
+        def __getattr__(self, name: str) -> Any:
+            text = f"{type(self).__name__!r} object has no attribute {name!r}"
+            for base in type(self).__mro__:
+                if name in ATTRIBUTES.get(base.__name__, ()):
+                    raise AttributeError(f"{text}; it is RLlib's: use {ATTRIBUTES[base.__name__][name]}")
+            raise AttributeError(text)
 
 
 def refuse_overrides(cls: type) -> None:

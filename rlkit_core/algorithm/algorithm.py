@@ -12,6 +12,7 @@ from rlkit_core.algorithm.callbacks import Callbacks
 from rlkit_core.algorithm.config.converters import EnvSpec
 from rlkit_core.algorithm.evaluation import Evaluation
 from rlkit_core.algorithm.module_changes import Agents, RunningModules
+from rlkit_core.algorithm.reporting import AlgorithmMetrics, Reporting
 from rlkit_core.algorithm.results import ResultDict, Timers, assemble_result, fault_metrics
 from rlkit_core.algorithm.surroundings import Surroundings
 from rlkit_core.algorithm.used import used_by, with_restored_config
@@ -34,7 +35,7 @@ AlgorithmT = TypeVar("AlgorithmT", bound="Algorithm")
 ItemT = TypeVar("ItemT")
 
 
-class Algorithm(Checkpointable):
+class Algorithm(Reporting, Checkpointable):
     """Trains modules in an environment.
 
     A subclass overrides :meth:`training_step`, built from the core's verbs: ``self.env_runner_group.sample``,
@@ -62,7 +63,7 @@ class Algorithm(Checkpointable):
         if config.seed is None:  # the seed that was drawn is kept, so that a checkpoint continues with it
             config = config.copy(copy_frozen=False).debugging(seed=self.seeds.root)
             config.freeze()
-        self.config, self.iteration, self.timers = config, 0, Timers()
+        self.config, self.iteration, self.timers, self.metrics = config, 0, Timers(), AlgorithmMetrics()
         self._trainable: tuple[Any, frozenset[str]] = (None, frozenset())
         self.callbacks = Callbacks(self.config, host)
         # Groups are made with what they tell, which asks for them when there is something to tell.
@@ -133,26 +134,9 @@ class Algorithm(Checkpointable):
             num_training_step_calls=calls,
             config=self.config.to_dict(),
         )
-        cast(dict[str, Any], result).update(self.extra_results())
+        self.add_to_result(cast(dict[str, Any], result))
         self.callbacks.on_train_result(self, result)
         return result
-
-    def learner_results(self) -> dict[str, Any]:
-        """``learners`` of an iteration's result: :attr:`last_learner_results`, unless overridden."""
-        return self.last_learner_results
-
-    @property
-    def last_learner_results(self) -> dict[str, Any]:
-        """What the last update of :attr:`learner_group` returned that returned something; ``{}`` before the first."""
-        return self.learner_group.last_results
-
-    @last_learner_results.setter
-    def last_learner_results(self, results: dict[str, Any]) -> None:
-        self.learner_group.last_results = results
-
-    def extra_results(self) -> dict[str, Any]:
-        """Results of an iteration that only this kind of algorithm has (``replay_buffer``, ...), by top-level key."""
-        return {}
 
     def training_step(self) -> None:
         """One round of sampling and learning. The default is the synchronous on-policy one: sample, update, sync."""
@@ -469,6 +453,7 @@ class Algorithm(Checkpointable):
     ) -> dict[str, Any]:
         """Counters, random state and statistics of the runners, and the state of the learner group."""
         state: dict[str, Any] = {"iteration": self.iteration, "seed": self.seeds.root}
+        state["metrics"] = self.metrics.get_state()
         state |= {"last_learner_results": self.last_learner_results, "evaluation": self.evaluation.get_state()}
         state |= {"env_runners": self.env_runner_group.get_state(), "global_generators": self._surroundings.get_state()}
         return {**state, **self.get_component_states(components, not_components, **kwargs)}
@@ -476,6 +461,7 @@ class Algorithm(Checkpointable):
     def set_state(self, state: Mapping[str, Any], *, strict: bool = True) -> None:
         """Continue from :meth:`get_state`."""
         self.iteration = int(state.get("iteration", self.iteration))
+        self.metrics.set_state(state.get("metrics", {}))
         self._surroundings.set_state(state.get("global_generators"))
         if "env_runners" in state:
             self.env_runner_group.set_state(dict(state["env_runners"]))

@@ -10,13 +10,14 @@ import numpy as np
 
 from rlkit_core.algorithm.config.config import AlgorithmConfig
 from rlkit_core.algorithm.config.events import CALLBACK_EVENTS, object_problem
-from rlkit_core.algorithm.results import TIMERS, ResultDict
+from rlkit_core.algorithm.results import ResultDict
 from rlkit_core.algorithm.run_view import RunView, read_only
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.envs.events import Callback, EnvCreated, EpisodeReport, RunnerEvents, name_of
 from rlkit_core.errors import PluginError
 from rlkit_core.plugins.guard import Origin, in_use
 from rlkit_core.plugins.host import PluginHost, default_host
+from rlkit_core.result_keys import TIMERS
 
 if TYPE_CHECKING:
     from rlkit_core.envs import EnvRunnerGroup

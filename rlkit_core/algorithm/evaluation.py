@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rlkit_core.algorithm.config.config import AlgorithmConfig
-from rlkit_core.algorithm.results import NUM_EPISODES_CUT, NUM_EPISODES_FAILED
 from rlkit_core.envs import EnvRunnerGroup
 from rlkit_core.envs.events import RunnerEvents
 from rlkit_core.errors import ConfigError
 from rlkit_core.execution import Published
 from rlkit_core.plugins.used.lock import Lock
 from rlkit_core.plugins.used.pinned import for_modules
+from rlkit_core.result_keys import NUM_EPISODES_CUT, NUM_EPISODES_FAILED
 from rlkit_core.seeding import SeedTree
 
 EVALUATION_ENVS = 16

@@ -6,23 +6,24 @@ import math
 import numbers
 import time
 from collections.abc import Mapping
-from typing import Any, Final, Protocol, TypedDict
+from typing import Any, Protocol, TypedDict
 
-ENV_RUNNER_RESULTS: Final = "env_runners"
-LEARNER_RESULTS: Final = "learners"
-EVALUATION_RESULTS: Final = "evaluation"
-FAULT_TOLERANCE: Final = "fault_tolerance"
-TIMERS: Final = "timers"
-TRAINING_ITERATION: Final = "training_iteration"
-NUM_ENV_STEPS_SAMPLED_LIFETIME: Final = "num_env_steps_sampled_lifetime"
-NUM_TRAINING_STEP_CALLS_PER_ITERATION: Final = "num_training_step_calls_per_iteration"
-EPISODE_RETURN_MEAN: Final = "episode_return_mean"
-NUM_EPISODES_CUT: Final = "num_episodes_cut"
-NUM_EPISODES_FAILED: Final = "num_episodes_failed"
-STOPPED_BY: Final = "stopped_by"
-IS_SUCCESS_MEAN: Final = "is_success_mean"
-AGENT_EPISODE_RETURNS_MEAN: Final = "agent_episode_returns_mean"
-MODULE_EPISODE_RETURNS_MEAN: Final = "module_episode_returns_mean"
+from rlkit_core.result_keys import (
+    AGENT_EPISODE_RETURNS_MEAN,
+    ENV_RUNNER_RESULTS,
+    EPISODE_RETURN_MEAN,
+    EVALUATION_RESULTS,
+    FAULT_TOLERANCE_STATS,
+    IS_SUCCESS_MEAN,
+    LEARNER_RESULTS,
+    MODULE_EPISODE_RETURNS_MEAN,
+    NUM_ENV_STEPS_SAMPLED_LIFETIME,
+    NUM_EPISODES_CUT,
+    NUM_EPISODES_FAILED,
+    NUM_TRAINING_STEP_CALLS_PER_ITERATION,
+    TIMERS,
+    TRAINING_ITERATION,
+)
 
 
 class ResultDict(TypedDict, total=False):
@@ -83,7 +84,7 @@ def assemble_result(
     if evaluation is not None:
         result[EVALUATION_RESULTS] = dict(evaluation)
     if fault_tolerance is not None:
-        result[FAULT_TOLERANCE] = dict(fault_tolerance)
+        result[FAULT_TOLERANCE_STATS] = dict(fault_tolerance)
     return result
 
 

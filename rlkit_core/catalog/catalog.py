@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -303,6 +304,13 @@ class Catalog:
             return config
 
 
+def for_framework(method: Callable[..., Any], framework: str | None) -> Any:
+    """Call a catalog's method with its framework, which an override may leave out, or give no default."""
+    parameters = inspect.signature(method).parameters.values()
+    takes = any(p.name == "framework" or p.kind is p.VAR_KEYWORD for p in parameters)
+    return method(framework=framework) if takes else method()
+
+
 class ActorCriticCatalog(Catalog):
     """Makes what actor-critic algorithms need: an encoder for actor and critic, ``pi`` and ``vf`` heads.
 
@@ -326,7 +334,7 @@ class ActorCriticCatalog(Catalog):
     @functools.cached_property
     def pi_head_config(self) -> ModelConfig:
         """The policy head's config."""
-        dist_cls = self.get_action_dist_cls()
+        dist_cls = for_framework(self.get_action_dist_cls, "torch")
         gaussian = isinstance(dist_cls, type) and issubclass(dist_cls, DiagGaussian)
         if self._model_config_dict["free_log_std"] and not gaussian:
             raise ConfigError(

@@ -98,6 +98,43 @@ def rollout_from_episodes(episodes: Sequence[Any], observation_space: gym.Space[
     )
 
 
+def split_episodes(episodes: Sequence[Any], count: int) -> list[list[dict[str, Any]]]:
+    """The same steps in ``count`` parts of as many steps as can be, in order; an episode may be cut between two.
+
+    A cut episode goes on in the next part: the value after its last step here is bootstrapped, and a recurrent module
+    begins the rest from its initial state.
+
+    Args:
+        episodes: as for :func:`rollout_from_episodes`.
+        count: how many parts; at most as many as there are steps.
+
+    Raises:
+        ConfigError: an episode lacks something, or lengths do not fit.
+    """
+    read = [_read(f"episode {k}", episode, None) for k, episode in enumerate(episodes)]
+    total = sum(episode.length for episode in read)
+    parts: list[list[dict[str, Any]]] = [[] for _ in range(count)]
+    begin = 0
+    for episode in read:
+        end = begin + episode.length
+        for k, part in enumerate(parts):
+            start, stop = (max(begin, k * total // count) - begin, min(end, (k + 1) * total // count) - begin)
+            if start < stop:
+                part.append(_piece(episode, start, stop))
+        begin = end
+    return parts
+
+
+def _piece(episode: _Episode, start: int, stop: int) -> dict[str, Any]:
+    columns = {name: map_leaves(lambda x: x[start:stop], column) for name, column in episode.columns.items()}
+    return {
+        **columns,
+        Columns.OBS: map_leaves(lambda x: x[start : stop + 1], episode.obs),
+        "terminated": episode.terminated and stop == episode.length,
+        "weights_version": episode.version,
+    }
+
+
 def complete_rollout(module: Any, rollout: Rollout) -> Rollout:
     """Add what acting would have noted down, where it is missing.
 

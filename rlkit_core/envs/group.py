@@ -18,6 +18,7 @@ from rlkit_core.envs.runner_actors import Ask, RunnerActor, RunnerFleet, Sample
 from rlkit_core.envs.runner_base import Runner, RunnerSettings, results_of_played
 from rlkit_core.errors import ConfigError
 from rlkit_core.execution import ActorHandle, Executor, LocalExecutor, Published, make_executor
+from rlkit_core.from_rllib import SaysInstead
 from rlkit_core.plugins.used.lock import Lock
 from rlkit_core.plugins.used.pinned import Pinned
 from rlkit_core.rl_module import MultiRLModule
@@ -31,7 +32,7 @@ STEPS_AT_ONCE = 100
 """Env steps after which a runner that evaluates by steps looks whether it may end."""
 
 
-class EnvRunnerGroup:
+class EnvRunnerGroup(SaysInstead):
     """Runners that sample with the same weights.
 
     With ``num_env_runners=0`` there is one runner in this process, otherwise so many actors of an executor. Statistics

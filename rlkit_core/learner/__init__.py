@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from rlkit_core.learner.group.learner_group import STATE_AFTER_UPDATE as STATE_AFTER_UPDATE
     from rlkit_core.learner.group.learner_group import LearnerGroup as LearnerGroup
     from rlkit_core.learner.learner import Learner as Learner
-    from rlkit_core.learner.learner import TorchLearner as TorchLearner
     from rlkit_core.learner.nonfinite_report import replay_nonfinite as replay_nonfinite
     from rlkit_core.learner.optim.schedule import Scheduler as Scheduler
+    from rlkit_core.learner.torch_learner import TorchLearner as TorchLearner
     from rlkit_core.learner.values import values_of_rollout as values_of_rollout
     from rlkit_core.rl_module.apis.target_network import make_target_network as make_target_network
     from rlkit_core.rl_module.apis.target_network import update_target_network as update_target_network
@@ -28,7 +28,7 @@ _HOMES = {
     "Learner": "rlkit_core.learner.learner",
     "LearnerGroup": "rlkit_core.learner.group.learner_group",
     "Scheduler": "rlkit_core.learner.optim.schedule",
-    "TorchLearner": "rlkit_core.learner.learner",
+    "TorchLearner": "rlkit_core.learner.torch_learner",
     "make_target_network": "rlkit_core.rl_module.apis.target_network",
     "replay_nonfinite": "rlkit_core.learner.nonfinite_report",
     "rollout_from_episodes": "rlkit_core.data.foreign_episodes",

@@ -20,7 +20,7 @@ from rlkit_core.columns import (
 )
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.errors import NonFiniteError
-from rlkit_core.from_rllib import LEARNERS, overridden
+from rlkit_core.from_rllib import LEARNERS, SaysInstead, overridden
 from rlkit_core.learner import update_data
 from rlkit_core.learner.device import pick_device
 from rlkit_core.learner.drivers import DriverSet
@@ -45,7 +45,7 @@ from rlkit_core.rl_module.weights import Weights
 from rlkit_core.seeding import SeedTree, TorchRNG
 
 
-class Learner(OverridePoints, Checkpointable):
+class Learner(OverridePoints, SaysInstead, Checkpointable):
     """Turns batches into better weights.
 
     An algorithm overrides :meth:`compute_loss_for_module`, :meth:`build_train_batch` where its loss needs more columns
@@ -495,6 +495,3 @@ class Learner(OverridePoints, Checkpointable):
 
     def shutdown(self) -> None:
         """Free what the learner holds."""
-
-
-TorchLearner = Learner

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from rlkit_core.columns import ALL_MODULES
+from rlkit_core.from_rllib import as_kind
 
 Key = tuple[str, ...]
 Reduce = Literal["mean", "sum", "min", "max", "last", "lifetime_sum"]
 BlockKeys = tuple[tuple[Key, Reduce], ...]
+_KINDS = frozenset(get_args(Reduce))
 
 
 class Metrics:
@@ -34,7 +36,9 @@ class Metrics:
         self._has_tensors = False
         self.kinds: dict[Key, Reduce] = {}
 
-    def log_value(self, key: str | tuple[str, ...], value: object, *, reduce: Reduce = "mean") -> None:
+    def log_value(
+        self, key: str | tuple[str, ...], value: object, *, reduce: Reduce | None = "mean", **rllib: object
+    ) -> None:
         """Log one value.
 
         Args:
@@ -42,15 +46,22 @@ class Metrics:
             value: a number or a 0-dim tensor; a tensor is detached.
             reduce: how the values of one update become one number: ``mean``, ``sum``, ``min``, ``max``, ``last``, or
                 ``lifetime_sum`` (summed over all updates, kept in checkpoints).
+            rllib: arguments that RLlib's has beside these (``window``, ``ema_coeff``, ``clear_on_reduce``, ...), as far
+                as they mean something for one update: ``window=1`` is ``last``, a ``sum`` that is not cleared
+                ``lifetime_sum``. Others are warned of, once each, and change nothing.
+
+        Raises:
+            TypeError: an argument that neither has.
         """
         path = (key,) if isinstance(key, str) else tuple(key)
+        kind: Reduce = as_kind(reduce, rllib) if rllib or reduce is None or reduce not in _KINDS else reduce
         if isinstance(value, Tensor):
             self._has_tensors = True
             if value.requires_grad:
                 value = value.detach()
-        if self._blocks and reduce == "last":
+        if self._blocks and kind == "last":
             self._unpack()
-        self._list(path, reduce).append(value)
+        self._list(path, kind).append(value)
 
     def _list(self, path: Key, reduce: Reduce) -> list[Any]:
         """What was logged under a key in this update; a 1-dim tensor stands for as many values."""
@@ -86,9 +97,18 @@ class Metrics:
             for (path, reduce), column in zip(keys, columns, strict=True):
                 self._list(path, reduce).extend(column)
 
-    def log_dict(self, values: Mapping[str, Any], *, key: str | tuple[str, ...] = (), reduce: Reduce = "mean") -> None:
-        """Log several values below ``key``."""
+    def log_dict(
+        self,
+        values: Mapping[str, Any],
+        *,
+        key: str | tuple[str, ...] = (),
+        reduce: Reduce | None = "mean",
+        **rllib: object,
+    ) -> None:
+        """Log several values below ``key``, each as :meth:`log_value` does."""
         path = (key,) if isinstance(key, str) else tuple(key)
+        if rllib or reduce not in _KINDS:
+            reduce = as_kind(reduce, rllib)
         for name, value in values.items():
             self.log_value((*path, name), value, reduce=reduce)
 

@@ -338,7 +338,9 @@ class OverridePoints:
             all computed from the weights before the step and may share a forward pass. Each is differentiated for its
             optimizer's own parameters and no others; an optimizer without entry is not stepped.
         """
-        raise NotImplementedError(f"{type(self).__name__} must override compute_loss_for_module()")
+        if type(self).compute_loss_for_module is OverridePoints.compute_loss_for_module:
+            raise NotImplementedError(f"{type(self).__name__} must override compute_loss_for_module()")
+        return torch.zeros((), device=self.device)  # for who calls super()
 
     def compute_gradients(self, loss_per_module: Mapping[str, Loss], **kwargs: Any) -> ParamDict:
         """Gradients of the losses: ``{parameter: gradient}``; tensors are summed, entries of dicts each have their own.
@@ -477,8 +479,7 @@ class OverridePoints:
     @property
     def step_kind(self) -> tuple[Hashable, ...]:
         """Which modules are trained and the :meth:`step_variant` of each: a recorded step serves its own kind only."""
-        trained = self.trained_modules
-        return (trained, *map(self.step_variant, trained))
+        return (trained := self.trained_modules, *map(self.step_variant, trained))
 
     def eager_step(self, minibatch: Minibatch) -> None:
         """One gradient step, operation by operation."""
@@ -487,13 +488,12 @@ class OverridePoints:
     @contextmanager
     def redirected(self, metrics: Metrics, rows: RowLog) -> Iterator[None]:
         """Let what losses log go elsewhere, and nothing read a value, until the block ends."""
-        before = self.metrics, self.rows
+        before = self.metrics, self.rows, True
         self.metrics, self.rows, self.finite.reads_values = metrics, rows, False
         try:
             yield
         finally:
-            self.metrics, self.rows = before
-            self.finite.reads_values = True
+            self.metrics, self.rows, self.finite.reads_values = before
 
     def forget_losses(self) -> None:
         """Drop the losses of the latest step, which keep autograd's graph alive."""

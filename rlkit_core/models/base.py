@@ -145,6 +145,10 @@ class Model(nn.Module):
                 parameter.fill_(value_sequence[i % len(value_sequence)])
 
 
+class TorchModel(Model):
+    """A :class:`Model`, which is torch's by itself; beside it a class may derive from ``Encoder`` or ``Head`` too."""
+
+
 class Encoder(Model):
     """A network from ``{"obs": ...[, "state_in": ...]}`` to ``{"encoder_out": ...[, "state_out": ...]}``."""
 

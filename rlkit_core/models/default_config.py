@@ -238,3 +238,12 @@ def encoder_model_config(model_config: Mapping[str, Any], slot: str) -> dict[str
 
 
 _DEFAULTS = DefaultModelConfig()
+# dataclasses.asdict(), fields() and replace() work on it, as on RLlib's.
+_FIELDS = dataclasses.make_dataclass(
+    "_FIELDS",
+    [
+        (name, Any, dataclasses.field(default_factory=item.make_default))
+        for name, item in _DEFAULTS.known_settings().items()
+    ],
+)
+DefaultModelConfig.__dataclass_fields__ = _FIELDS.__dataclass_fields__  # type: ignore[attr-defined]

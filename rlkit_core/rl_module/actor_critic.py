@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from rlkit_core.catalog import ActorCriticCatalog, has_action_mask
+from rlkit_core.catalog import ActorCriticCatalog, for_framework, has_action_mask
 from rlkit_core.columns import ACTOR, CRITIC, ENCODER_OUT, Columns
 from rlkit_core.models.actor_critic import ActingPlan
 from rlkit_core.models.base import initial_state_of, input_columns_of
 from rlkit_core.models.mlp import run_plan
 from rlkit_core.rl_module.apis.inference_only import InferenceOnlyAPI
 from rlkit_core.rl_module.apis.value_function import ValueFunctionAPI
-from rlkit_core.rl_module.construction import accepted_names, ignores_kwargs
+from rlkit_core.rl_module.construction import ignores_kwargs
 from rlkit_core.rl_module.torch_module import TorchRLModule
 
 
@@ -38,19 +38,15 @@ class ActorCriticTorchRLModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI
     def setup(self) -> None:
         """Build encoder and heads with the catalog."""
         catalog: Any = self.catalog
-        self.encoder = self._built(catalog.build_actor_critic_encoder)
-        self.pi = self._built(catalog.build_pi_head)
-        self.vf = self._built(catalog.build_vf_head)
-
-    def _built(self, build: Any) -> Any:
-        """Call a catalog's method; an override may leave the framework argument out."""
-        accepted = accepted_names(build)
-        return build(framework=self.framework) if accepted is None or "framework" in accepted else build()
+        self.encoder = for_framework(catalog.build_actor_critic_encoder, self.framework)
+        self.pi = for_framework(catalog.build_pi_head, self.framework)
+        self.vf = for_framework(catalog.build_vf_head, self.framework)
 
     def _prepare(self) -> None:
         super()._prepare()
         self._mask_with: Any = None
-        if has_action_mask(self.observation_space):
+        catalog = self.__dict__.get("_catalog")  # the space that the networks were made for, in setup()
+        if has_action_mask(self.observation_space if catalog is None else catalog.observation_space):
             self._mask_with = self.get_train_action_dist_cls().mask_logits
         #: Columns of a batch that the networks read; whoever acts and trains supplies them.
         self.input_columns = input_columns_of(self.encoder)

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from rlkit_core.catalog import Catalog, make_catalog
+from rlkit_core.catalog import Catalog, for_framework, make_catalog
 from rlkit_core.catalog.scope import module_setup
 from rlkit_core.checkpoint import Checkpointable
 from rlkit_core.checkpoint.migration import Migration
@@ -197,7 +197,11 @@ class RLModule(ComputeActions, BuiltModule, Checkpointable):
     def action_dist_cls(self) -> Any:
         """The catalog's action distribution class, made on first access; None without a catalog."""
         catalog = self.catalog
-        return None if catalog is None else self._guarded(catalog.get_action_dist_cls, framework=self.framework)
+        return (
+            None
+            if catalog is None
+            else self._guarded(for_framework, method=catalog.get_action_dist_cls, framework=self.framework)
+        )
 
     def _guarded(self, function: Callable[..., Any], **kwargs: object) -> Any:
         """Call; an AttributeError becomes another type, as nn.Module hides those that a property raises."""

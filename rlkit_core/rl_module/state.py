@@ -70,9 +70,22 @@ def check_names(what: str, expected: Collection[str], given: Collection[str], *,
         parts = [f"missing: {_listed(missing)}"] if missing else []
         parts += [f"unexpected: {_listed(unexpected)}"] if unexpected else []
         raise StateError(
-            f"state does not fit {what}: {'; '.join(parts)}. It comes from a module with other components; build "
-            "the module with the same spec, or pass strict=False to load what fits."
+            f"state does not fit {what}: {'; '.join(parts)}. It comes from a module with other components"
+            f"{_of_sharing(missing, unexpected)}; build the module with the same spec, or pass strict=False to load "
+            "what fits."
         )
+
+
+def _of_sharing(missing: Collection[str], unexpected: Collection[str]) -> str:
+    """What to write where one of two actor-critic modules has one encoder for both, and the other one each."""
+    for names, here, there in ((missing, "each", True), (unexpected, "both", False)):
+        if any(name.startswith("encoder.actor_encoder.") for name in names):
+            other = "one encoder for both" if here == "each" else "an encoder for each"
+            return (
+                f": policy and value function have {other} there, as rl_module(model_config={{'vf_share_layers': "
+                f"{there}}}) gives it"
+            )
+    return ""
 
 
 def load_nn_state(

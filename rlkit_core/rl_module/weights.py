@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -16,8 +16,8 @@ from rlkit_core.rl_module.torch_module import TorchRLModule
 
 
 @frozen(eq=False)
-class Weights:
-    """Weights with the number of the update that made them.
+class Weights(Mapping[str, Any]):
+    """Weights with the number of the update that made them; the mapping is :attr:`state`.
 
     Attributes:
         version: the learner's ``weights_seq_no``; it grows by one with every update.
@@ -26,6 +26,15 @@ class Weights:
 
     version: int
     state: dict[str, Any]
+
+    def __getitem__(self, module_id: str) -> Any:
+        return self.state[module_id]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.state)
+
+    def __len__(self) -> int:
+        return len(self.state)
 
 
 class WeightLink:

@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from rlkit_core.algorithm.results import (
+from rlkit_core.algorithm.results import evaluation_return_mean, look_up, return_mean, return_of_all
+from rlkit_core.result_keys import (
     ENV_RUNNER_RESULTS,
     EPISODE_RETURN_MEAN,
     EVALUATION_RESULTS,
     NUM_EPISODES_CUT,
     NUM_EPISODES_FAILED,
-    evaluation_return_mean,
-    look_up,
-    return_mean,
-    return_of_all,
 )
 from rlkit_core.run.signals import Interrupted, Signals
 

@@ -12,9 +12,6 @@ from typing import TYPE_CHECKING, Any, cast
 from attrs import frozen
 
 from rlkit_core.algorithm.results import (
-    ENV_RUNNER_RESULTS,
-    NUM_ENV_STEPS_SAMPLED_LIFETIME,
-    STOPPED_BY,
     evaluation_return_mean,
     look_up,
     return_mean,
@@ -25,6 +22,7 @@ from rlkit_core.algorithm.results import (
 from rlkit_core.algorithm.run_view import in_run_folder
 from rlkit_core.checkpoint.locate import Which, locate
 from rlkit_core.errors import ConfigError
+from rlkit_core.result_keys import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME, STOPPED_BY
 from rlkit_core.run import run_folder as folder
 from rlkit_core.run.beginning import check_to_train, describe_run, keep_reports_of
 from rlkit_core.run.crash import say_what_was_kept

@@ -23,9 +23,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, ClassVar, Protocol, runtime_checkable
 
-from rlkit_core.algorithm.results import NUM_ENV_STEPS_SAMPLED_LIFETIME, TRAINING_ITERATION, as_number, flatten_result
+from rlkit_core.algorithm.results import as_number, flatten_result
 from rlkit_core.checkpoint.files import replace_file
 from rlkit_core.checkpoint.locate import read_index
+from rlkit_core.result_keys import NUM_ENV_STEPS_SAMPLED_LIFETIME, TRAINING_ITERATION
 
 MOST_OF_A_RESULT = 1 << 16
 """Bytes that a result takes as TensorBoard's points, and more."""

@@ -185,8 +185,20 @@ class Settings:
     def __setattr__(self, name: str, value: object) -> None:
         if name.startswith("_") and name not in self.known_settings():
             object.__setattr__(self, name, value)
-        else:
+            return
+        try:
             self.change({name: value})
+        except UnknownSettingError as error:
+            shown = repr(value) if isinstance(value, int | float | str | list | dict | None) else "None"
+            kind = type(value).__name__ if shown != "None" else "Any"
+            raise UnknownSettingError(
+                f"{error} A subclass, decorated with @attrs.define, declares one of its own by a line in its body: "
+                f"{name}: {kind} = setting({shown}, {self._where_declared()}help='...')"
+            ) from None
+
+    def _where_declared(self) -> str:
+        """How a declaration says where it belongs, as an example."""
+        return ""
 
     # What was set
 

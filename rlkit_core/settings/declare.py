@@ -51,6 +51,7 @@ class Setting:
     only_why: str = ""
     aliases: tuple[str, ...] = ()
     short: str = ""
+    needs: str = ""
     name: str = ""
     attribute: str = ""
     type: str = "Any"
@@ -80,6 +81,7 @@ def setting(
     only_why: str = "",
     aliases: Sequence[str] = (),
     short: str = "",
+    needs: str = "",
 ) -> Any:
     """Declare one setting of a class (an attrs field).
 
@@ -95,6 +97,8 @@ def setting(
         aliases: other names that mean this setting (accepted with a note).
         short: its name in the section's fluent method, where the section says the rest:
             ``checkpointing(keep=3)`` of ``config.checkpoint_keep``.
+        needs: the setting without which this one changes nothing (where that is None, False, 0 or empty), which is said
+            of a config that sets this one alone.
 
     Example:
         >>> import attrs
@@ -108,7 +112,9 @@ def setting(
         validator = attrs.validators.and_(*validator)
     honoured = tuple(only) if only is not None else None
     others = tuple(aliases)
-    declaration = Setting(_fresh(default), section, help, converter, validator, honoured, only_why, others, short)
+    declaration = Setting(
+        _fresh(default), section, help, converter, validator, honoured, only_why, others, short, needs
+    )
     return declaration.declared()
 
 

@@ -123,6 +123,9 @@ class SectionedSettings(Settings):
         local = [item.spelled for item in cls.sections()[section].settings_of(cls)]
         return f" Settings of {section}(): {', '.join(local)}." if local else f" {section}() has none yet."
 
+    def _where_declared(self) -> str:
+        return "section='training', "
+
     def change(self: ConfigT, settings: Mapping[str, Any], *, section: str | None = None) -> ConfigT:
         """As :meth:`Settings.change`.
 

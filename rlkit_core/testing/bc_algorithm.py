@@ -15,14 +15,17 @@ from rlkit_core.algorithm.config.converters import function, path
 from rlkit_core.checkpoint import load_tree
 from rlkit_core.columns import Columns
 from rlkit_core.data.nested import index_rows, leaves, map_leaves
-from rlkit_core.learner import Learner
+from rlkit_core.errors import ConfigError
+from rlkit_core.learner import TorchLearner
 from rlkit_core.rl_module import RLModuleSpec
 from rlkit_core.settings import optional, setting
+
+_ONE_OF_THEM = "give training(expert=...), or training(rows_path=...)"
 
 
 @attrs.define
 class BCConfigTest(AlgorithmConfig):
-    """Settings of behaviour cloning. Give :attr:`expert` or :attr:`rows_path`; a bare Learner needs neither."""
+    """Settings of behaviour cloning. To train, give :attr:`expert` or :attr:`rows_path`; to build needs neither."""
 
     algo_class = "rlkit_core.testing.bc_algorithm:BC"
 
@@ -50,14 +53,11 @@ class BCConfigTest(AlgorithmConfig):
     def problems(self) -> Iterator[str]:
         """What does not fit together."""
         yield from super().problems()
-        if (self.expert is None) == (self.rows_path is None):
-            yield (
-                "behaviour cloning needs someone to clone: training(expert=...), or training(rows_path=...) "
-                "(one of them)"
-            )
+        if self.expert is not None and self.rows_path is not None:
+            yield f"expert= and rows_path= both say what is cloned; {_ONE_OF_THEM}"
 
 
-class BCTorchLearner(Learner):
+class BCTorchLearner(TorchLearner):
     """The loss of behaviour cloning: minus the mean log-probability of the actions in the batch."""
 
     def compute_loss_for_module(
@@ -81,6 +81,8 @@ class BC(Algorithm):
     def training_step(self) -> None:
         """One update on rows that were recorded, or on the states of a fresh sample with the expert's actions."""
         config = self.config
+        if config.expert is None and config.rows_path is None:
+            raise ConfigError(f"behaviour cloning has nobody to clone; {_ONE_OF_THEM}")
         batch = self._recorded() if config.rows_path is not None else self._sampled()
         self.learner_group.update(
             batch=batch,

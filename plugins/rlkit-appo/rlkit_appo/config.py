@@ -47,9 +47,15 @@ class APPOConfig(IMPALAConfig):
         help="Add a penalty on KL(target policy || new), with a weight that adapts.",
         converter=boolean,
     )
-    kl_coeff: float = setting(1.0, section="training", help="First weight of the KL penalty.", converter=number(ge=0))
+    kl_coeff: float = setting(
+        1.0, section="training", help="First weight of the KL penalty.", converter=number(ge=0), needs="use_kl_loss"
+    )
     kl_target: float = setting(
-        0.01, section="training", help="KL that the penalty's weight steers towards.", converter=number(gt=0)
+        0.01,
+        section="training",
+        help="KL that the penalty's weight steers towards.",
+        converter=number(gt=0),
+        needs="use_kl_loss",
     )
     use_circular_buffer: bool = setting(
         True,
@@ -62,9 +68,14 @@ class APPOConfig(IMPALAConfig):
         section="training",
         help="Batches in the circular buffer; a further one drives the oldest out.",
         converter=integer(ge=1),
+        needs="use_circular_buffer",
     )
     circular_buffer_iterations_per_batch: int = setting(
-        2, section="training", help="How often each of them is used.", converter=integer(ge=1)
+        2,
+        section="training",
+        help="How often each of them is used.",
+        converter=integer(ge=1),
+        needs="use_circular_buffer",
     )
     target_network_update_freq: int = setting(
         1,

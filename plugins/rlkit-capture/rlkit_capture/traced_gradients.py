@@ -38,11 +38,13 @@ class MetricsTap(Metrics):
         self._behind = behind
         self.logged: list[tuple[Key, Any, Reduce]] = []
 
-    def log_value(self, key: str | tuple[str, ...], value: object, *, reduce: Reduce = "mean") -> None:
+    def log_value(
+        self, key: str | tuple[str, ...], value: object, *, reduce: Reduce | None = "mean", **rllib: object
+    ) -> None:
         """Note one value."""
-        super().log_value(key, value, reduce=reduce)
+        super().log_value(key, value, reduce=reduce, **rllib)
         path = (key,) if isinstance(key, str) else tuple(key)
-        self.logged.append((path, value.detach() if isinstance(value, Tensor) else value, reduce))
+        self.logged.append((path, value.detach() if isinstance(value, Tensor) else value, self.kinds[path]))
 
     def peek(self, key: str | tuple[str, ...], default: Any = None) -> Any:
         """A value of this step, or of those before it."""

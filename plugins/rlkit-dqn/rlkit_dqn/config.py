@@ -65,7 +65,7 @@ class DQNConfig(OffPolicyConfig):
         converter=boolean,
     )
     sigma0: float = setting(
-        0.5, section="training", help="First scale of the noise of noisy layers.", converter=number(gt=0)
+        0.5, section="training", help="First scale of the noise of noisy layers.", converter=number(gt=0), needs="noisy"
     )
     hiddens: list[int] = setting(
         [128], section="training", help="Hidden layers of each head, above the encoder.", converter=_hiddens
@@ -111,6 +111,16 @@ class DQNConfig(OffPolicyConfig):
         """Steps that each env of a runner takes in one round; ``"auto"`` is 4, as in Mnih et al. (2015)."""
         length = self.rollout_fragment_length
         return length if isinstance(length, int) else 4
+
+    def without_effect(self) -> Iterator[str]:
+        """What was set and changes nothing."""
+        yield from super().without_effect()
+        given = self.set_by_user()
+        for name in ("v_min", "v_max"):
+            if name in given and self.num_atoms == 1:
+                yield f"training({name}={self[name]!r}) changes nothing: it needs training(num_atoms=...) above 1"
+        if "td_error_loss_fn" in given and self.num_atoms > 1:
+            yield "training(td_error_loss_fn=...) changes nothing: with num_atoms above 1 the loss is C51's"
 
     def problems(self) -> Iterator[str]:
         """What does not fit together."""

@@ -11,9 +11,9 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from rlkit_core import Columns, Learner
+from rlkit_core import Columns
 from rlkit_core.apis import QNetAPI, TargetNetworkAPI
-from rlkit_core.learner import masked_mean
+from rlkit_core.learner import TorchLearner, masked_mean
 from rlkit_dqn.q_learning import (
     categorical_loss,
     categorical_targets,
@@ -43,7 +43,7 @@ class DQN(OffPolicyAlgorithm):
         return batch
 
 
-class DQNTorchLearner(Learner):
+class DQNTorchLearner(TorchLearner):
     """DQN's loss."""
 
     @classmethod

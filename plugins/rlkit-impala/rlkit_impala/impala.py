@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlkit_core import Algorithm, Columns, Learner
+from rlkit_core import Algorithm, Columns
 from rlkit_core.apis import ValueFunctionAPI
 from rlkit_core.columns import ALL_MODULES
 from rlkit_core.data import Rollout, vtrace
 from rlkit_core.errors import ConfigError
-from rlkit_core.learner import STATE_AFTER_UPDATE, Scheduler, masked_mean
+from rlkit_core.learner import STATE_AFTER_UPDATE, Scheduler, TorchLearner, masked_mean
 from rlkit_core.rl_module.weights import Weights
 from rlkit_impala.batches import Batch, BatchQueue, Gatherer
 from rlkit_impala.trajectories import BOOTSTRAP_VALUES, CUTS, DISCOUNTS, trajectory_batch
@@ -183,7 +183,7 @@ def _what_acts(runner: Any) -> tuple[int, dict[str, Any]]:
     return runner.weights_version, runner.module.get_state()
 
 
-class IMPALATorchLearner(Learner):
+class IMPALATorchLearner(TorchLearner):
     """IMPALA's loss."""
 
     @classmethod

@@ -42,16 +42,20 @@ class PPOConfig(AlgorithmConfig):
         0.2, section="training", help="How far the probability ratio may move from 1.", converter=number(gt=0)
     )
     use_critic: bool = setting(True, section="training", help="Train the value function.", converter=boolean)
-    vf_loss_coeff: float = setting(0.5, section="training", help="Weight of the value loss.", converter=number(ge=0))
+    vf_loss_coeff: float = setting(
+        0.5, section="training", help="Weight of the value loss.", converter=number(ge=0), needs="use_critic"
+    )
     vf_clip_param: float | None = setting(
         section="training",
         help="Bound on the squared value error; None does not bound it.",
         converter=optional(number(gt=0)),
+        needs="use_critic",
     )
     value_clip: float | None = setting(
         section="training",
         help="How far a value may move from the rollout's; None does not bound it.",
         converter=optional(number(gt=0)),
+        needs="use_critic",
     )
     entropy_coeff: float | list[list[float]] = setting(
         0.0,
@@ -65,9 +69,15 @@ class PPOConfig(AlgorithmConfig):
         help="Add a penalty on KL(old || new), with a weight that adapts.",
         converter=boolean,
     )
-    kl_coeff: float = setting(0.2, section="training", help="First weight of the KL penalty.", converter=number(ge=0))
+    kl_coeff: float = setting(
+        0.2, section="training", help="First weight of the KL penalty.", converter=number(ge=0), needs="use_kl_loss"
+    )
     kl_target: float = setting(
-        0.01, section="training", help="KL that the penalty's weight steers towards.", converter=number(gt=0)
+        0.01,
+        section="training",
+        help="KL that the penalty's weight steers towards.",
+        converter=number(gt=0),
+        needs="use_kl_loss",
     )
     normalize_advantages: str | None = setting(
         "batch",

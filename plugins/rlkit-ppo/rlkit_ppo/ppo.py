@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rlkit_core import Algorithm, Columns, Learner
+from rlkit_core import Algorithm, Columns
 from rlkit_core.apis import ValueFunctionAPI
 from rlkit_core.data import Rollout, gae
-from rlkit_core.learner import Scheduler, masked_mean, train_rows, values_of_rollout
+from rlkit_core.learner import Scheduler, TorchLearner, masked_mean, train_rows, values_of_rollout
 from rlkit_ppo.reward_scaling import RewardScaler
 
 
@@ -25,7 +25,7 @@ class PPO(Algorithm):
     """Proximal Policy Optimization. Its training step is the core's: sample, update, publish the weights."""
 
 
-class PPOTorchLearner(Learner):
+class PPOTorchLearner(TorchLearner):
     """PPO's advantages, loss and KL control."""
 
     @classmethod

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlkit_core import Columns, Learner
+from rlkit_core import Columns
 from rlkit_core.apis import QNetAPI, TargetNetworkAPI
+from rlkit_core.learner import TorchLearner
 from rlkit_offpolicy import DISCOUNT, TD_ERROR, WEIGHTS, OffPolicyAlgorithm
 from rlkit_sac.rl_module import QF_PREDS, QF_TWIN_PREDS
 
@@ -23,7 +24,7 @@ class SAC(OffPolicyAlgorithm):
     """Soft actor-critic; see :class:`~rlkit_sac.SACConfig`."""
 
 
-class SACTorchLearner(Learner):
+class SACTorchLearner(TorchLearner):
     """SAC's three losses, each with an optimizer of its own: ``actor``, ``critic``, ``alpha``."""
 
     @classmethod

@@ -19,10 +19,24 @@ def only_problems(config: DerivedSettings) -> Iterator[str]:
             yield f"{item.section}({item.name}={value!r}): {item.only_why}; set it to {allowed}"
 
 
+def settings_without_effect(config: DerivedSettings) -> Iterator[str]:
+    """Settings that were set while the one they need is off."""
+    known = config.known_settings()
+    for name in sorted(config.set_by_user()):
+        item = known[name]
+        if item.needs and not config.stored(item.needs):
+            off, value = known[item.needs], config.stored(item.needs)
+            yield (
+                f"{item.section}({item.spelled}={config.stored(name)!r}) changes nothing: it needs "
+                f"{off.section}({off.spelled}=...), which is {value!r}"
+            )
+
+
 def core_problems(config: DerivedSettings) -> Iterator[str]:
     """Contradictions among the core's settings."""
     batch = config.train_batch_size_per_learner
-    if config.minibatch_size is not None and config.minibatch_size > batch:
+    given = "minibatch_size" in config.set_by_user()  # otherwise prepared() takes the whole batch
+    if given and config.minibatch_size is not None and config.minibatch_size > batch:
         yield (
             f"minibatch_size={config.minibatch_size} is larger than the train batch of one learner "
             f"(train_batch_size_per_learner={batch}); lower the one or raise the other"

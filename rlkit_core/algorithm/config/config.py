@@ -9,11 +9,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import attrs
 
 from rlkit_core.algorithm.config import module_specs, to_json
-from rlkit_core.algorithm.config.checks import core_problems, model_config_problems, only_problems, plugin_problems
+from rlkit_core.algorithm.config.checks import (
+    core_problems,
+    model_config_problems,
+    only_problems,
+    plugin_problems,
+    settings_without_effect,
+)
 from rlkit_core.algorithm.config.converters import EnvSpec
 from rlkit_core.algorithm.config.declared import Declaring, declared_problems
 from rlkit_core.algorithm.config.generic import GenericSettings, apply_generic
 from rlkit_core.algorithm.config.presets import apply_preset
+from rlkit_core.algorithm.config.rllib_defaults import take_rllib_defaults
 from rlkit_core.columns import DEFAULT_MODULE_ID
 from rlkit_core.errors import ConfigError
 from rlkit_core.from_rllib import CONFIGS
@@ -27,6 +34,7 @@ if TYPE_CHECKING:
     from rlkit_core.seeding import SeedTree
 
 ConfigT = TypeVar("ConfigT", bound="AlgorithmConfig")
+_LOG = logging.getLogger(__name__)
 
 
 @attrs.define(slots=False)
@@ -68,6 +76,10 @@ class AlgorithmConfig(Declaring):
         yield from core_problems(self)
         yield from declared_problems(self)
         yield from model_config_problems(self, self._model_config_auto_includes)
+
+    def without_effect(self) -> Iterator[str]:
+        """What was set and changes nothing, with what it takes. Subclasses yield theirs after ``super()``'s."""
+        yield from settings_without_effect(self)
 
     # Modules
 
@@ -112,6 +124,8 @@ class AlgorithmConfig(Declaring):
             ConfigError: with all problems found.
         """
         found = [*self.problems(), *plugin_problems(self)]
+        for text in self.without_effect():
+            _LOG.warning("%s: %s", type(self).__name__, text)
         if len(found) == 1:
             raise ConfigError(f"{type(self).__name__}: {found[0]}")
         if found:
@@ -129,6 +143,9 @@ class AlgorithmConfig(Declaring):
         config = self.copy(copy_frozen=False)
         if env is not None:
             config.environment(env)
+        size = config.minibatch_size
+        if size and size > config.train_batch_size_per_learner and "minibatch_size" not in config.set_by_user():
+            object.__setattr__(config, "minibatch_size", None)  # a default that is larger than the batch takes it whole
         config.validate()
         if config.log_level is not None:
             logging.getLogger("rlkit_core").setLevel(config.log_level)
@@ -163,18 +180,28 @@ class AlgorithmConfig(Declaring):
                 f"{type(self).__name__} builds no algorithm: use an algorithm's config, or "
                 f"{type(self).__name__}(algo_class=...)"
             )
-        return self.algo_class(self.prepared(env))
+        return self.algo_class(self._with_parts_of_its_algorithm().prepared(env))
+
+    def _with_parts_of_its_algorithm(self) -> AlgorithmConfig:
+        """Itself, or, where it is no config of its algorithm's kind, a default one of that with what was set here."""
+        if self.given_algo_class is None or type(self) is not AlgorithmConfig:
+            return self
+        own: AlgorithmConfig = self.algo_class.get_default_config()
+        own.change(self.set_fields())
+        return own
 
     def build(self, env: EnvSpec = None, use_copy: bool = True) -> Any:
         """The same as :meth:`build_algo`."""
         return self.build_algo(env, use_copy)
 
     def build_learner(self, *, env: object = None, spaces: Any = None) -> Learner:
-        """Make a Learner for the modules of this config; ``learner.build()`` then builds them."""
+        """Make a Learner, and build it, for the modules of this config."""
         spec = self.get_multi_rl_module_spec(env=env, spaces=spaces, inference_only=False)
         learner_class = self.learner_class
         with code_of(learner_class, f"learner class {learner_class.__name__}, when it was made"):
-            return learner_class(config=self, module_spec=spec)  # type: ignore[no-any-return]
+            learner: Learner = learner_class(config=self, module_spec=spec)
+            learner.build()
+        return learner
 
     def build_learner_group(
         self,
@@ -236,6 +263,13 @@ class AlgorithmConfig(Declaring):
             ConfigError, EnvError: there is no env, or it cannot be made.
         """
         return apply_generic(self)
+
+    def rllib_defaults(self: ConfigT) -> ConfigT:
+        """Take RLlib's figures where an algorithm's defaults are others, but for what was set. Returns the config.
+
+        They, and why they are others here, are in the file ``rllib_defaults.json`` beside the algorithm's config class.
+        """
+        return take_rllib_defaults(self)
 
     def to_json(self) -> str:
         """The config as a JSON text; functions are recorded as "to be passed at load".

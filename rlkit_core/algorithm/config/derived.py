@@ -52,6 +52,14 @@ class DerivedSettings(FaultSettings):
             cls.default_algo_class = own
             del cls.algo_class
 
+    @classmethod
+    def _hint(cls, name: str, section: str | None) -> str:
+        from rlkit_core.models.default_config import DefaultModelConfig, is_of_a_slot
+
+        if name in DefaultModelConfig.known_settings() or is_of_a_slot(name):
+            return f" It is a setting of the networks: rl_module(model_config={{{name!r}: ...}})."
+        return super()._hint(name, section)
+
     @property
     def given_algo_class(self) -> type | str | None:
         """The ``algo_class`` that the constructor was given, or None where it is the class's own."""

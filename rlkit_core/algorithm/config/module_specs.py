@@ -21,7 +21,7 @@ def merged_spec(config: DerivedSettings) -> RLModuleSpec | MultiRLModuleSpec:
     given = config.stored("rl_module_spec")
     if isinstance(given, MultiRLModuleSpec):
         return _merged_multi(config)
-    return _merged_single(config, given, config)
+    return _merged_single(config, config.policy_ids[0], given, config)
 
 
 def multi_spec(config: Declaring, *, env: object, spaces: Any, inference_only: bool | None) -> MultiRLModuleSpec:
@@ -41,7 +41,7 @@ def multi_spec(config: Declaring, *, env: object, spaces: Any, inference_only: b
         if inference_only is not None:
             spec.inference_only = inference_only
         complete[module_id] = spec
-    default = _default_spec(config, needed=False)
+    default = _default_spec(config, config.policy_ids[0], needed=False)
     check_specs(config, complete, default.module_class if default is not None else None)
     multi.rl_module_specs = complete
     if inference_only is not None:
@@ -51,7 +51,9 @@ def multi_spec(config: Declaring, *, env: object, spaces: Any, inference_only: b
 
 def _merged_multi(config: DerivedSettings) -> MultiRLModuleSpec:
     given = config.stored("rl_module_spec")
-    multi: MultiRLModuleSpec = given.copy() if isinstance(given, MultiRLModuleSpec) else MultiRLModuleSpec()
+    default = None if isinstance(given, MultiRLModuleSpec) else _whole_default(config)
+    whole = default if isinstance(default, MultiRLModuleSpec) else given
+    multi: MultiRLModuleSpec = whole.copy() if isinstance(whole, MultiRLModuleSpec) else MultiRLModuleSpec()
     one = given.rl_module_specs if isinstance(given, MultiRLModuleSpec) else given
     one = one if isinstance(one, RLModuleSpec) else None
     named = specs_by_id(given)
@@ -59,6 +61,7 @@ def _merged_multi(config: DerivedSettings) -> MultiRLModuleSpec:
     multi.rl_module_specs = {
         module_id: _merged_single(
             config,
+            module_id,
             _layered(named.get(module_id), of_policies.get(module_id), one),
             config.get_config_for_module(module_id),
         )
@@ -81,7 +84,9 @@ def _layered(*given: RLModuleSpec | None) -> RLModuleSpec | None:
     return result
 
 
-def _merged_single(config: DerivedSettings, given: RLModuleSpec | None, own_config: DerivedSettings) -> RLModuleSpec:
+def _merged_single(
+    config: DerivedSettings, module_id: str, given: RLModuleSpec | None, own_config: DerivedSettings
+) -> RLModuleSpec:
     """One module's spec: the given one's fields, and the algorithm's (which ``config`` knows) where they are missing.
 
     ``own_config`` is the config of this module, with its overrides; it knows the model config.
@@ -91,7 +96,7 @@ def _merged_single(config: DerivedSettings, given: RLModuleSpec | None, own_conf
     below: dict[str, Any] = {}
     own_class = spec.module_class is None
     if spec.module_class is None or spec.catalog_class is None:
-        default = _default_spec(config, needed=spec.module_class is None)
+        default = _default_spec(config, module_id, needed=spec.module_class is None)
         if default is not None:
             below = plain_model_config(default.model_config)
             if spec.module_class is None:
@@ -112,15 +117,25 @@ def _merged_single(config: DerivedSettings, given: RLModuleSpec | None, own_conf
     return spec
 
 
-def _default_spec(config: DerivedSettings, *, needed: bool) -> RLModuleSpec | None:
+def _whole_default(config: DerivedSettings) -> RLModuleSpec | MultiRLModuleSpec | None:
     try:
-        default = config.get_default_rl_module_spec()
+        default: RLModuleSpec | MultiRLModuleSpec = config.get_default_rl_module_spec()
     except NotImplementedError:
-        if needed:
-            raise
         return None
-    if isinstance(default, MultiRLModuleSpec):
-        raise SpecError(
-            f"{type(config).__name__}.get_default_rl_module_spec() gave a MultiRLModuleSpec; give an RLModuleSpec"
-        )
     return default
+
+
+def _default_spec(config: DerivedSettings, module_id: str, *, needed: bool) -> RLModuleSpec | None:
+    """The algorithm's spec of a module; None where it has none and none is needed."""
+    default = config.get_default_rl_module_spec() if needed else _whole_default(config)
+    if not isinstance(default, MultiRLModuleSpec):
+        return default
+    if isinstance(default.rl_module_specs, RLModuleSpec):
+        return default.rl_module_specs
+    own: RLModuleSpec | None = (default.rl_module_specs or {}).get(module_id)
+    if own is None and needed:
+        raise SpecError(
+            f"{type(config).__name__}.get_default_rl_module_spec() has specs of "
+            f"{', '.join(map(repr, default.rl_module_specs or {})) or 'no module'}, and none of {module_id!r}"
+        )
+    return own

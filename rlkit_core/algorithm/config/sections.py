@@ -136,6 +136,7 @@ class CoreSettings(SectionedSettings):
         section="env_runners",
         help="Rollouts that each runner has under way while an asynchronous algorithm learns.",
         converter=integer(ge=1),
+        needs="num_env_runners",
     )
     num_envs_per_env_runner: int = setting(
         1, section="env_runners", help="Environments that one runner steps together.", converter=integer(ge=1)
@@ -184,6 +185,7 @@ class CoreSettings(SectionedSettings):
         section="learners",
         help="Updates that may wait or run at once where they are not waited for; data beyond is dropped, and counted.",
         converter=integer(ge=1),
+        needs="num_learners",
     )
     num_gpus_per_learner: float = setting(
         0,
@@ -246,6 +248,7 @@ class CoreSettings(SectionedSettings):
         section="training",
         help="What grad_clip bounds: 'global_norm', 'norm' or 'value'.",
         converter=one_of("global_norm", "norm", "value"),
+        needs="grad_clip",
     )
     train_batch_size: int = setting(
         32, section="training", help="Env steps per update, over all learners.", converter=integer(ge=1)
@@ -362,6 +365,7 @@ class CoreSettings(SectionedSettings):
         section="evaluation",
         help="Evaluate, with the weights from before it, while an iteration trains.",
         converter=boolean,
+        needs="evaluation_interval",
     )
 
     metrics_num_episodes_for_smoothing: int = setting(

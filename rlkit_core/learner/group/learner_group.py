@@ -10,6 +10,7 @@ from rlkit_core.columns import COMPONENT_LEARNER, COMPONENT_LEARNER_GROUP, COMPO
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.errors import ConfigError
 from rlkit_core.execution import Executor
+from rlkit_core.from_rllib import SaysInstead, refuse_async
 from rlkit_core.learner.group.config import SEVERAL
 from rlkit_core.learner.learner import Learner
 from rlkit_core.learner.learner_settings import GroupSettings
@@ -47,7 +48,7 @@ def add_counts(learner: Learner, others: Sequence[Mapping[str, Any]]) -> None:
     learner.metrics.set_state(total)
 
 
-class LearnerGroup(Checkpointable):
+class LearnerGroup(SaysInstead, Checkpointable):
     """Learners that are updated together.
 
     With ``num_learners=0`` there is one, in this process. Otherwise each is an actor of an executor, and gradients are
@@ -204,9 +205,11 @@ class LearnerGroup(Checkpointable):
             Means over the learners of what is a mean, sums of what is counted, the first's of what is the same on all.
 
         Raises:
+            ConfigError: ``async_update=True``, RLlib's way to ask for what :meth:`async_update` does.
             ActorError: a learner died once too often (``fault_tolerance(max_num_learner_restarts=...)``).
             Exception: what one learner's update raised, in its own type.
         """
+        refuse_async(kwargs)
         result = self.record(self._learner.update(batch=batch, rollouts=rollouts, episodes=episodes, **kwargs))
         return {**result, STATE_AFTER_UPDATE: self.get_weights()} if return_state else result
 

@@ -14,6 +14,7 @@ from rlkit_core.columns import COMPONENT_LEARNER
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.errors import ActorError, ConfigError, RLKitError
 from rlkit_core.execution import Executor, make_executor
+from rlkit_core.from_rllib import refuse_async
 from rlkit_core.learner import STATE_AFTER_UPDATE, Learner, LearnerGroup
 from rlkit_core.learner.group.config import learner_problems
 from rlkit_core.learner.group.learner_group import OTHERS
@@ -131,6 +132,7 @@ class SeveralLearners(LearnerGroup):
         **kwargs: Any,
     ) -> dict[str, Any]:
         """Divide the data, and let every learner update on its part; once more where one of them died."""
+        refuse_async(kwargs)
         shards = self._divide({"batch": batch, "rollouts": rollouts, "episodes": episodes})
         while True:
             if self._team.broken:

@@ -10,6 +10,7 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
+from rlkit_core.data.foreign_episodes import split_episodes
 from rlkit_core.data.nested import first_leaf, leaves, slice_rows
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.errors import ConfigError
@@ -69,7 +70,8 @@ def shard(
         size: number of learners.
         batch: ``{module id: columns}``: by rows (whole sequences of a recurrent module's batch).
         rollouts: ``{module id: Rollout or list of them}``: by envs.
-        episodes: ``{module id: episodes}`` or episodes: by number, whole ones.
+        episodes: ``{module id: episodes}`` or episodes: by number, whole ones; by steps where there are fewer than
+            learners.
 
     Raises:
         ConfigError: not exactly one source, or a rollout has fewer envs than there are learners.
@@ -162,8 +164,14 @@ def _shard_episodes(size: int, episodes: Mapping[str, Sequence[Any]] | Sequence[
     steps = 0
     for module_id, of_module in by_module.items():
         steps += sum(_length(episode) for episode in of_module)
-        for part, (start, stop) in zip(parts, bounds(len(of_module), size), strict=True):
-            part[module_id] = of_module[start:stop] if len(of_module) >= size else []
+        if 0 < len(of_module) < size <= sum(map(_length, of_module)):
+            shares: list[list[Any]] = split_episodes(of_module, size)
+        elif len(of_module) < size:
+            shares = [[] for _ in parts]
+        else:
+            shares = [of_module[start:stop] for start, stop in bounds(len(of_module), size)]
+        for part, share in zip(parts, shares, strict=True):
+            part[module_id] = share
     if not isinstance(episodes, Mapping):
         parts = [part[None] for part in parts]
     return Shards([{"episodes": part} for part in parts], {}, steps)
