@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rlkit_core.columns import Columns
 from rlkit_core.data.nested import first_leaf
-from rlkit_core.errors import MissingColumnError, PluginError, RLKitError
+from rlkit_core.errors import PluginError
 from rlkit_core.learner.optim.losses import Loss, add_term, check_loss
 from rlkit_core.plugins.guard import in_use, safe_text
 from rlkit_core.plugins.using import driver_name
@@ -191,35 +191,14 @@ class DriverSet:
         calls = self._calls[module_id]
         given: dict[str, Any] = {"module_id": module_id, "config": config, "batch": batch, "fwd_out": fwd_out}
         loss: Loss
-        try:
-            loss = (
-                self._term(calls["compute_loss"][0], module=module, **given)
-                if calls["compute_loss"]
-                else default(**given)
-            )
-        except KeyError as error:
-            missing = self._missing_column(error, module_id, batch, fwd_out)
-            if missing is None:
-                raise
-            raise missing from error
+        if calls["compute_loss"]:
+            loss = self._term(calls["compute_loss"][0], module=module, **given)
+        else:
+            loss = default(**given)
         for bound in calls["extra_loss"]:
             term = self._term(bound, module=module, **given)
             loss = add_term(loss, term, module_id, self._learner.optimizers, bound.who)
         return loss
-
-    def _missing_column(
-        self, error: KeyError, module_id: str, batch: Mapping[str, Any], fwd_out: Mapping[str, Any]
-    ) -> MissingColumnError | None:
-        """The error in words, where it is about a column that the batch of a loss does not have."""
-        name = error.args[0] if error.args else None
-        if isinstance(error, RLKitError) or not isinstance(name, str) or name in batch or name in fwd_out:
-            return None
-        return MissingColumnError(
-            f"{type(self._learner).__name__}: the loss of module {module_id!r} reads {name!r}, which is no column "
-            f"of its batch ({', '.join(sorted(batch))}), and not given by the module ({', '.join(sorted(fwd_out))}). "
-            "build_train_batch() makes the columns of a loss from rollouts and episodes: update(rollouts=...), "
-            "update(episodes=...); what is given as update(batch=...) has to have them"
-        )
 
     def _term(self, bound: Bound, *, module_id: str, **given: object) -> Loss:
         try:  # costs nothing where nothing is raised, unlike a with statement

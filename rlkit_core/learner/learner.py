@@ -370,6 +370,9 @@ class Learner(OverridePoints, SaysInstead, Checkpointable):
             if error.minibatch_index is not None:  # the same random numbers make the same minibatches
                 minibatch = next(islice(make_minibatches(), error.minibatch_index, None))
             raise write_report(self, error, minibatch) from None
+        except KeyError as error:
+            update_data.say_what_lacks(error, minibatch, type(self).__name__)
+            raise
 
     def _nothing_to_do(self, reduce_metrics: bool) -> dict[str, Any]:
         count = is_first(self.peers)

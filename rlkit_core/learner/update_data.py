@@ -9,9 +9,9 @@ from rlkit_core.columns import ALL_MODULES
 from rlkit_core.data.foreign_episodes import complete_rollout, rollout_from_episodes
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.data.sequences import num_env_steps
-from rlkit_core.errors import ConfigError
+from rlkit_core.errors import ConfigError, MissingColumnError, RLKitError
 from rlkit_core.learner.metrics import BlockKeys, Metrics, count_keys
-from rlkit_core.learner.minibatch import ModuleBatch, num_rows
+from rlkit_core.learner.minibatch import Minibatch, ModuleBatch, num_rows
 from rlkit_core.rl_module import MultiRLModule
 
 if TYPE_CHECKING:
@@ -110,6 +110,28 @@ def with_own_count(
         return timesteps
     before = metrics.peek((ALL_MODULES, "num_module_steps_trained_lifetime"), default=0.0)
     return {**timesteps, TRAINED: int(before) + sum(num_env_steps(rows) for rows in ready.values())}
+
+
+def say_what_lacks(error: KeyError, minibatch: Minibatch, learner: str) -> None:
+    """Raise, from an error of a step, one in words where it is about a column that no batch of the step has.
+
+    Args:
+        error: of a module's forward, or of a loss.
+        minibatch: of the step.
+        learner: name of its class.
+
+    Raises:
+        MissingColumnError: so it is.
+    """
+    name = error.args[0] if error.args else None
+    if isinstance(error, RLKitError) or not isinstance(name, str) or any(name in rows for rows in minibatch.values()):
+        return
+    batches = "; ".join(f"of {module_id!r}: {', '.join(sorted(rows))}" for module_id, rows in minibatch.items())
+    raise MissingColumnError(
+        f"{learner}: a loss or a module reads {name!r}, which is no column of its batch ({batches}) and no module "
+        "gave. build_train_batch() makes the columns of a loss from rollouts and episodes: update(rollouts=...), "
+        "update(episodes=...); what is given as update(batch=...) has to have them"
+    ) from error
 
 
 class UpdateCounts:

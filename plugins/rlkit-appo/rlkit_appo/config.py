@@ -14,7 +14,8 @@ from rlkit_impala import IMPALAConfig
 class APPOConfig(IMPALAConfig):
     """Settings of APPO: those of IMPALA, and those of the surrogate, the target policy and the circular buffer.
 
-    They have RLlib's names and meanings; the plugin's README lists the defaults that differ, and why.
+    They have RLlib's names and meanings; defaults that differ are listed in the reference, each with the reason;
+    :meth:`rllib_defaults` takes RLlib's.
     """
 
     algo_class = "rlkit_appo.appo:APPO"

@@ -29,7 +29,8 @@ def _hiddens(value: Sequence[int]) -> list[int]:
 class DQNConfig(OffPolicyConfig):
     """Settings of DQN and of its extensions, which together are Rainbow.
 
-    They have RLlib's names and meanings; the plugin's README lists the defaults that differ, and why.
+    They have RLlib's names and meanings; defaults that differ are listed in the reference, each with the reason;
+    :meth:`rllib_defaults` takes RLlib's.
     """
 
     algo_class = "rlkit_dqn.dqn:DQN"
@@ -119,8 +120,6 @@ class DQNConfig(OffPolicyConfig):
         for name in ("v_min", "v_max"):
             if name in given and self.num_atoms == 1:
                 yield f"training({name}={self[name]!r}) changes nothing: it needs training(num_atoms=...) above 1"
-        if "td_error_loss_fn" in given and self.num_atoms > 1:
-            yield "training(td_error_loss_fn=...) changes nothing: with num_atoms above 1 the loss is C51's"
 
     def problems(self) -> Iterator[str]:
         """What does not fit together."""

@@ -15,7 +15,8 @@ from rlkit_core.settings import integer, number, redeclare, schedule, setting
 class IMPALAConfig(AlgorithmConfig):
     """Settings of IMPALA (Espeholt et al. 2018, https://arxiv.org/abs/1802.01561), good for one process as they are.
 
-    They have RLlib's names and meanings; the plugin's README lists the defaults that differ, and why.
+    They have RLlib's names and meanings; defaults that differ are listed in the reference, each with the reason;
+    :meth:`rllib_defaults` takes RLlib's.
     """
 
     algo_class = "rlkit_impala.impala:IMPALA"

@@ -16,8 +16,8 @@ class PPOConfig(AlgorithmConfig):
     """Settings of PPO, with defaults that work on most environments with small observations.
 
     They are those of the literature (Schulman et al. 2017; Andrychowicz et al. 2021, "What matters in on-policy RL?";
-    Huang et al. 2022, "The 37 implementation details of PPO") and differ from RLlib's in places; the plugin's README
-    lists each difference and the reason.
+    Huang et al. 2022, "The 37 implementation details of PPO") and differ from RLlib's in places; the reference lists
+    each difference and the reason, and :meth:`rllib_defaults` takes RLlib's figures.
     """
 
     algo_class = "rlkit_ppo.ppo:PPO"

@@ -15,7 +15,8 @@ from rlkit_offpolicy import OffPolicyConfig, replay_buffer_setting
 class SACConfig(OffPolicyConfig):
     """Settings of soft actor-critic.
 
-    They have RLlib's names and meanings; the plugin's README lists the defaults that differ, and why.
+    They have RLlib's names and meanings; defaults that differ are listed in the reference, each with the reason;
+    :meth:`rllib_defaults` takes RLlib's.
     """
 
     algo_class = "rlkit_sac.sac:SAC"
