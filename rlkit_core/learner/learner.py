@@ -22,8 +22,8 @@ from rlkit_core.data.rollout import Rollout
 from rlkit_core.errors import NonFiniteError
 from rlkit_core.from_rllib import LEARNERS, SaysInstead, overridden
 from rlkit_core.learner import update_data
-from rlkit_core.learner.device import pick_device
 from rlkit_core.learner.drivers import DriverSet
+from rlkit_core.learner.learner_settings import pick_device
 from rlkit_core.learner.membership import Members
 from rlkit_core.learner.metrics import Metrics
 from rlkit_core.learner.minibatch import Minibatch, ModuleBatch, as_tensors, count_minibatches, minibatches, num_rows
@@ -129,7 +129,7 @@ class Learner(OverridePoints, SaysInstead, Checkpointable):
         self._choose_engine()
 
     def _pick_device(self) -> torch.device:
-        """See :func:`~rlkit_core.learner.device.pick_device`."""
+        """See :func:`~rlkit_core.learner.learner_settings.pick_device`."""
         return pick_device(self.config)
 
     def _make_module(self) -> MultiRLModule:

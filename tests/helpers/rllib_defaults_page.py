@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rlkit_core import get_algorithm_config
-from rlkit_core.algorithm.config.rllib_defaults import load_rllib_defaults
+from rlkit_core.algorithm.config.presets import load_rllib_defaults
 
 ALGORITHMS = ("ppo", "impala", "appo", "dqn", "sac")
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "rllib-defaults.md"

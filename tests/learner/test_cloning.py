@@ -74,5 +74,5 @@ def test_the_algorithm_clones_recorded_rows(tmp_path):
 
 
 def test_nobody_to_clone():
-    with pytest.raises(ConfigError, match="someone to clone"):
-        BCConfigTest().environment("CartPole-v1").build_algo()
+    with BCConfigTest().environment("CartPole-v1").build_algo() as algo, pytest.raises(ConfigError, match="nobody"):
+        algo.train()

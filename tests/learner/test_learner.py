@@ -179,7 +179,8 @@ def test_what_update_refuses():
     with pytest.raises(ConfigError, match=r"unknown modules.*other"):
         learner.update({"other": {}})
     with pytest.raises(RLKitError, match="not built"):
-        config_for().build_learner(spaces=SPACES).update(rows())
+        config = config_for()
+        config.learner_class(config=config, module_spec=config.get_multi_rl_module_spec(spaces=SPACES)).update(rows())
 
 
 def test_an_empty_batch_is_counted_and_changes_nothing():

@@ -18,7 +18,7 @@ from rlkit_capture.cuda_step import CudaStep
 from rlkit_capture.recording import NotTraceableError
 from rlkit_core import RLModuleSpec
 from rlkit_core.errors import ConfigError, NonFiniteError
-from rlkit_core.learner.device import pick_device
+from rlkit_core.learner.learner_settings import pick_device
 from rlkit_ppo import PPOConfig, PPOTorchLearner
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -19,8 +19,7 @@ from rlkit_core.algorithm.config.checks import (
 from rlkit_core.algorithm.config.converters import EnvSpec
 from rlkit_core.algorithm.config.declared import Declaring, declared_problems
 from rlkit_core.algorithm.config.generic import GenericSettings, apply_generic
-from rlkit_core.algorithm.config.presets import apply_preset
-from rlkit_core.algorithm.config.rllib_defaults import take_rllib_defaults
+from rlkit_core.algorithm.config.presets import apply_preset, take_rllib_defaults
 from rlkit_core.columns import DEFAULT_MODULE_ID
 from rlkit_core.errors import ConfigError
 from rlkit_core.from_rllib import CONFIGS
@@ -269,7 +268,8 @@ class AlgorithmConfig(Declaring):
 
         They, and why they are others here, are in the file ``rllib_defaults.json`` beside the algorithm's config class.
         """
-        return take_rllib_defaults(self)
+        take_rllib_defaults(self)
+        return self
 
     def to_json(self) -> str:
         """The config as a JSON text; functions are recorded as "to be passed at load".

@@ -28,7 +28,7 @@ from rlkit_core.envs.naming.known import family_of
 from rlkit_core.envs.naming.registering import register_for
 from rlkit_core.errors import ConfigError, EnvError, did_you_mean
 
-PRESETS, REACHED = "presets.json", "reached.json"
+PRESETS, REACHED, OF_RLLIB = "presets.json", "reached.json", "rllib_defaults.json"
 STOP_KEYS = ("return", "steps", "iterations", "seconds")
 _LIKE = "like"
 
@@ -212,3 +212,25 @@ def _check(data: object, where: str) -> dict[str, Any]:
         if unknown:
             raise ConfigError(f"{where}: {env_id!r}: stop has {sorted(unknown)}; there are {', '.join(STOP_KEYS)}")
     return data
+
+
+def load_rllib_defaults(config_class: type) -> list[dict[str, Any]]:
+    """Defaults of RLlib's that an algorithm has not taken over: its file ``rllib_defaults.json``; empty without one.
+
+    Returns:
+        ``[{"settings": {name: RLlib's default, ...}, "why": "why it is another here"}, ...]``, where ``model_config`` has
+        settings of the networks.
+    """
+    return list(read_beside(config_class, OF_RLLIB)[1])
+
+
+def take_rllib_defaults(config: CoreSettings) -> None:
+    """Set what that file of a config's class holds, but not what was set before."""
+    given = config.set_by_user()
+    networks: dict[str, Any] = {}
+    for entry in load_rllib_defaults(type(config)):
+        settings = dict(entry["settings"])
+        networks.update(settings.pop("model_config", {}))
+        config.change({name: value for name, value in settings.items() if name not in given})
+    if networks:
+        config.change({"model_config": {**networks, **(config.stored("model_config") or {})}})
