@@ -178,9 +178,10 @@ def test_what_update_refuses():
         learner.update()
     with pytest.raises(ConfigError, match=r"unknown modules.*other"):
         learner.update({"other": {}})
+    config = config_for()
+    unbuilt = config.learner_class(config=config, module_spec=config.get_multi_rl_module_spec(spaces=SPACES))
     with pytest.raises(RLKitError, match="not built"):
-        config = config_for()
-        config.learner_class(config=config, module_spec=config.get_multi_rl_module_spec(spaces=SPACES)).update(rows())
+        unbuilt.update(rows())
 
 
 def test_an_empty_batch_is_counted_and_changes_nothing():

@@ -218,8 +218,8 @@ def load_rllib_defaults(config_class: type) -> list[dict[str, Any]]:
     """Defaults of RLlib's that an algorithm has not taken over: its file ``rllib_defaults.json``; empty without one.
 
     Returns:
-        ``[{"settings": {name: RLlib's default, ...}, "why": "why it is another here"}, ...]``, where ``model_config`` has
-        settings of the networks.
+        ``[{"settings": {name: RLlib's default, ...}, "why": "why it is another here"}, ...]``; those of networks
+        are in ``model_config`` there.
     """
     return list(read_beside(config_class, OF_RLLIB)[1])
 
