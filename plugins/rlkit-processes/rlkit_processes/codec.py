@@ -52,6 +52,10 @@ class Encoded:
         self.nbytes = aligned(offset + array.nbytes)
         return offset
 
+    def pieces(self) -> list[_Array]:
+        """The bytes of each array by itself, for :class:`Pieces`; copied only where they do not lie side by side."""
+        return [array.reshape(-1, order=_order(array)).view(np.uint8) for _, array in self._sources if array.nbytes]
+
     def write(self, buffer: Any, start: int) -> None:
         """Copy the arrays into ``buffer``, which holds ``nbytes`` from ``start`` (a multiple of 64) on."""
         for offset, array in self._sources:
@@ -128,6 +132,28 @@ class Source:
         buffer = self._loan if keep else self._memory
         view: _Array = np.ndarray(shape, dtype, buffer=buffer, offset=self._start + offset, order=order)
         return view if keep else view.copy(order="K")
+
+
+class Pieces(Source):
+    """A message's arrays, each in memory of its own: what :meth:`Encoded.pieces` became on this side.
+
+    Args:
+        pieces: the bytes of each, in that order. Arrays are built on them, and are as writable as they are.
+    """
+
+    def __init__(self, pieces: Sequence[_Array]) -> None:
+        super().__init__(None, 0)
+        self._pieces: dict[int, _Array] = {}
+        offset = 0
+        for piece in pieces:
+            self._pieces[offset] = piece
+            offset = aligned(offset + piece.nbytes)
+
+    def array(self, offset: int, dtype: np.dtype[Any], shape: tuple[int, ...], order: Any) -> _Array:
+        """The array at an offset."""
+        if not dtype.itemsize or not all(shape):
+            return np.empty(shape, dtype, order)
+        return np.ndarray(shape, dtype, buffer=self._pieces[offset], order=order)
 
 
 _local = threading.local()
@@ -275,3 +301,28 @@ def tracked_classes() -> Mapping[type, Any]:
     """
     found: Mapping[type, Any] = _tracker("_DYNAMIC_CLASS_TRACKER_BY_CLASS")
     return found
+
+
+class ClassesOfPeer(dict[type, Any]):
+    """Classes that the other side sent by value, with cloudpickle's token of each, for ``encode(classes_of_peer=...)``.
+
+    They are held, so that tokens stay true.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: dict[type, Any] = {}  # those, and others that cloudpickle has met
+
+    def received(self) -> None:
+        """Take in what a message has brought that was just decoded."""
+        tracked = tracked_classes()
+        if len(tracked) != len(self._seen):
+            new = {kind: token for kind, token in list(tracked.items()) if kind not in self._seen}
+            self.update(new)
+            self._seen.update(new)
+
+    def sent(self) -> None:
+        """Leave out classes of this process's own making that a message has taken along."""
+        tracked = tracked_classes()
+        if len(tracked) != len(self._seen):
+            self._seen.update(tracked)

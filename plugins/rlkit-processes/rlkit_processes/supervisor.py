@@ -24,6 +24,7 @@ from rlkit_core.errors import ActorError
 from rlkit_core.execution.foreign_code import shadowed_packages
 from rlkit_processes import worker
 from rlkit_processes.channel import INLINE, Channel, Closed, Message, Packed
+from rlkit_processes.remote_errors import revive
 
 DEPTH = 4
 """Calls that are on their way to an actor at once; later ones wait here, so that sending one never blocks."""
@@ -195,9 +196,9 @@ class WorkerProcess:
             failed.__cause__ = error
         if failed is None and message.kind == worker.ERROR:
             described = content
-            failed = worker.revive(*described)
+            failed = revive(*described)
             if message.call == 0:
-                self._reason = lambda: worker.revive(*described)
+                self._reason = lambda: revive(*described)
         elif failed is None and message.kind == worker.REFUSED:
             text = f"actor {self.name} was not made: {content}"
             failed = ActorError(text)
