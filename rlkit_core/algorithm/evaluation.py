@@ -93,6 +93,7 @@ class Evaluation:
                 num_env_runners=count,
                 events=self._events,
                 used=self._used,
+                role="evaluation",
             )
 
     def begin(

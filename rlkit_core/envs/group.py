@@ -46,6 +46,7 @@ class EnvRunnerGroup(SaysInstead):
         num_env_runners: how many runners; the config's unless given.
         events: who is told of samples and envs.
         used: what runners use of what is installed, asked when one is started; only that has to be the same there.
+        role: what they are to an executor that asks: ``"runner"`` or ``"evaluation"``.
 
     Raises:
         PluginNotFoundError: there is no such executor.
@@ -62,6 +63,7 @@ class EnvRunnerGroup(SaysInstead):
         num_env_runners: int | None = None,
         events: RunnerEvents | None = None,
         used: Callable[[], Lock] | None = None,
+        role: str = "runner",
     ) -> None:
         self.config = config
         count = config.num_env_runners if num_env_runners is None else num_env_runners
@@ -69,7 +71,12 @@ class EnvRunnerGroup(SaysInstead):
         self._seeds = seeds = seeds or SeedTree.from_seed(config.seed)
         self._rounds = 0  # of episodes for evaluation
         self._env_restarts = 0
-        chosen = executor or (make_executor(config.executor) if count else LocalExecutor())
+        if executor is not None:
+            chosen = executor
+        elif count:
+            chosen = make_executor(config.executor, role=role, plugin_config=config.plugin_config)
+        else:
+            chosen = LocalExecutor()
         indices = range(1, count + 1) if count else (0,)
         self._events = events or RunnerEvents()
         self._fleet = RunnerFleet(

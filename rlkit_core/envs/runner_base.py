@@ -50,6 +50,7 @@ class RunnerSettings(ModuleConfig, Protocol):
     evaluation_max_steps_per_episode: int | None
     evaluation_sample_timeout_s: float | None
     executor: str
+    plugin_config: dict[str, dict[str, Any]]
     exploration_noise: dict[str, Any] | None
     explore: bool
     gym_env_vectorize_mode: str

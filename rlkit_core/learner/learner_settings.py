@@ -18,6 +18,7 @@ class LearnerSettings(Protocol):
 
     compile: str | None
     executor: str
+    plugin_config: dict[str, dict[str, Any]]
     grad_clip: float | None
     grad_clip_by: str
     local_gpu_idx: int

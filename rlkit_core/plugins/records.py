@@ -247,7 +247,8 @@ class Service(Record):
         kind: one of :data:`SERVICE_KINDS`.
         name: as a config writes it, unique among its kind inside its distribution.
         target: the class, or ``"package.module:Class"`` (imported only when named).
-        settings: what it reads from its part of a config, by name; None: undeclared.
+        settings: what it reads from its part of a config, by name; None: undeclared. Those of an executor, of its
+            plugin's ``rlkit_settings``, are arguments of it and may be given to ``config.execution()``.
 
     Raises:
         ValueError: a value is not as described; an unknown kind comes with the nearest known one.

@@ -23,12 +23,15 @@ class section:  # noqa: N801 - stands where a method would
         meaning: what the section is about, one sentence.
         positional: the setting that may be given by position too.
         also: settings of other sections that it takes as well.
+        others: whose settings others that it takes are; the config's ``change()`` sees to them.
     """
 
     name = ""
 
-    def __init__(self, meaning: str, *, positional: str | None = None, also: tuple[str, ...] = ()) -> None:
-        self.meaning, self.positional, self.also = meaning, positional, also
+    def __init__(
+        self, meaning: str, *, positional: str | None = None, also: tuple[str, ...] = (), others: str = ""
+    ) -> None:
+        self.meaning, self.positional, self.also, self.others = meaning, positional, also, others
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -72,6 +75,8 @@ class section:  # noqa: N801 - stands where a method would
             lines.append("Args:")
             for item in known:
                 lines.append(f"    {item.spelled} ({item.type}): {item.help} Default: {item.make_default()!r}.")
+        if self.others:
+            lines.append(f"    **others: settings of {self.others}.")
         return "\n".join(lines) + "\n"
 
 

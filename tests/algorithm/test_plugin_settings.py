@@ -163,3 +163,54 @@ def test_a_class_of_settings_is_made_of_a_dict() -> None:
     assert (made(n=3).n, made().x) == (3, None)
     with pytest.raises(ConfigError, match=r"mine\(n=0\): expected a whole number >= 1"):
         made(n=0)
+
+
+EXECUTOR = """
+from rlkit_core import Service, hookimpl
+from rlkit_core.execution import LocalExecutor
+from rlkit_core.settings import integer, setting
+rlkit_api = "1.0"
+rlkit_settings = {
+    "seats": setting(2, help="How many fit.", converter=integer(ge=1)),
+    "color": setting("red", help="Not the executor's."),
+}
+
+class Tables(LocalExecutor):
+    made = []
+
+    def __init__(self, *, role, seats):
+        super().__init__()
+        self.made.append((role, seats))
+
+@hookimpl
+def rlkit_services():
+    return [Service("executor", "tables", Tables, settings={"seats": rlkit_settings["seats"]})]
+"""
+
+
+def test_an_executor_has_settings_of_its_own(install) -> None:
+    install(EXECUTOR, "acme-tables")
+    config = ACConfig().environment("CartPole-v1").execution(executor="tables", seats=3)
+    assert (config.executor, config.plugin_config) == ("tables", {"acme-tables": {"seats": 3}})
+    assert config.execution(seats=4).plugin_config == {"acme-tables": {"seats": 4}}
+    assert ACConfig.from_dict(config.to_dict()) == config
+    with pytest.raises(UnknownSettingError, match=r"'acme-tables' has no setting 'seat'. Did you mean 'seats'"):
+        ACConfig().execution(executor="tables", seat=3)
+    with pytest.raises(ConfigError, match=r"'acme-tables'\(seats=0\): expected a whole number >= 1"):
+        config.execution(seats=0)
+    with pytest.raises(UnknownSettingError, match=r"execution\(\) has no setting 'seats'"):
+        ACConfig().execution(executor="local", seats=3)
+
+
+def test_an_executor_learns_whose_actors_it_makes(install) -> None:
+    install(EXECUTOR, "acme-tables")
+    config = ACConfig().environment("CartPole-v1").execution(executor="tables", seats=3)
+    config.env_runners(num_env_runners=1).evaluation(evaluation_num_env_runners=1, evaluation_duration=1)
+    algo = config.training(train_batch_size=8, minibatch_size=8).build()
+    try:
+        made = sys.modules["acme_tables"].Tables.made
+        assert made == [("runner", 3)]
+        algo.evaluate()
+        assert made == [("runner", 3), ("evaluation", 3)]
+    finally:
+        algo.stop()

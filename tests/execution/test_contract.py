@@ -7,6 +7,8 @@ import pytest
 from rlkit_core.errors import PluginError
 from rlkit_core.execution import LocalExecutor, by_name, make_executor
 from rlkit_core.execution.conformance import ExecutorContract
+from rlkit_core.plugins.guard import Origin
+from rlkit_core.plugins.records import Registered, Service
 
 
 class TestLocal(ExecutorContract):
@@ -25,8 +27,9 @@ def test_an_executor_has_to_say_what_it_can_do(monkeypatch):
         in_process = False
 
     class Host:
-        def get_service(self, kind, name):
-            return Silent
+        def find_service(self, kind, name):
+            origin = Origin("silent", "1.0")
+            return Registered(Service("executor", "silent", Silent), origin)
 
     monkeypatch.setattr(by_name, "default_host", Host)
     with pytest.raises(PluginError, match="no attribute concurrent, threads"):

@@ -134,6 +134,8 @@ def _fluent_method(method: section, known: list[Setting]) -> Iterator[str]:
     if named:
         yield "    *,"
     yield from (f"    {item.spelled}: {taken_type(item)} = ...," for item in named)
+    if method.others:
+        yield "    **others: Any,"
     yield ") -> Self: ..."
 
 

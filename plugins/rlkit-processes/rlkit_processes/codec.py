@@ -153,7 +153,8 @@ class Pieces(Source):
         """The array at an offset."""
         if not dtype.itemsize or not all(shape):
             return np.empty(shape, dtype, order)
-        return np.ndarray(shape, dtype, buffer=self._pieces[offset], order=order)
+        view: _Array = np.ndarray(shape, dtype, buffer=self._pieces[offset], order=order)
+        return view
 
 
 _local = threading.local()

@@ -13,9 +13,11 @@ from rlkit_core.algorithm.config.policies import PolicySpec
 from rlkit_core.columns import DEFAULT_MODULE_ID
 from rlkit_core.envs.wrapping.entries import for_evaluation
 from rlkit_core.errors import ConfigError, PluginError
+from rlkit_core.execution.by_name import service_name
 from rlkit_core.from_rllib import refuse_overrides
 from rlkit_core.plugins.discovery import canonical
 from rlkit_core.plugins.guard import describe
+from rlkit_core.plugins.host import default_host
 from rlkit_core.plugins.records import load_target
 from rlkit_core.plugins.using import import_by_name
 from rlkit_core.rl_module.agent_mapping import DefaultMapping
@@ -66,12 +68,26 @@ class DerivedSettings(FaultSettings):
         return self._algo_class
 
     def change(self: DerivedT, settings: Mapping[str, Any], *, section: str | None = None) -> DerivedT:
-        """As :meth:`SectionedSettings.change`; what was derived or validated before counts no longer."""
+        """As :meth:`SectionedSettings.change`; what was derived or validated before counts no longer.
+
+        What the executor declares for itself becomes a setting of its plugin.
+        """
+        if section == "execution":
+            settings = self._take_executors_own(settings)
         super().change(settings, section=section)
         if settings:
             self._validated = False
             self._module_configs.clear()
         return self
+
+    def _take_executors_own(self, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        others = {name: value for name, value in settings.items() if name not in self.known_settings()}
+        if others:
+            executor = default_host().find_service("executor", service_name(settings.get("executor", self.executor)))
+            if executor.record.settings:
+                self.plugin(executor.origin.distribution, **others)
+                return {name: value for name, value in settings.items() if name not in others}
+        return settings
 
     def plugin(
         self: DerivedT,

@@ -57,7 +57,7 @@ class CoreSettings(SectionedSettings):
     debugging = section("Seed and log level.")
     fault_tolerance = section("What happens when something dies.")
     experimental = section("Settings that may change.")
-    execution = section("Where runners and learners live.")
+    execution = section("Where runners and learners live.", others="the executor's own")
     plugin = section("Settings of plugins' own; see :meth:`AlgorithmConfig.plugin`.")
 
     enable_rl_module_and_learner: bool = setting(

@@ -268,6 +268,7 @@ class CoreSettings(SectionedSettings):
         self,
         *,
         executor: str = ...,
+        **others: Any,
     ) -> Self: ...
     def plugin(
         self,

@@ -300,7 +300,7 @@ class SeveralLearners(LearnerGroup):
 
 
 def _executor_for(config: GroupSettings) -> Executor:
-    executor = make_executor(config.executor)
+    executor = make_executor(config.executor, role="learner", plugin_config=config.plugin_config)
     executor.threads = None  # learners choose the number when they know their networks
     return executor
 

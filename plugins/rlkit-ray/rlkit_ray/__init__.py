@@ -1,0 +1,15 @@
+"""Actors of a Ray cluster: the executor ``ray``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rlkit_core.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from rlkit_ray.executor import RayActor as RayActor
+    from rlkit_ray.executor import RayExecutor as RayExecutor
+
+__all__ = ["RayActor", "RayExecutor"]
+
+__getattr__, __dir__ = lazy_names(__name__, dict.fromkeys(__all__, "rlkit_ray.executor"))

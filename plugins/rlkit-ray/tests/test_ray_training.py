@@ -1,0 +1,137 @@
+"""Training on a real cluster of two nodes: the numbers of one process, and a node that is lost in the middle."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+ray = pytest.importorskip("ray", reason="Ray is not installed")
+pytest.importorskip("rlkit_impala", reason="it trains with PPO and IMPALA")
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+from ray.cluster_utils import Cluster  # noqa: E402
+
+from rlkit_impala import IMPALAConfig  # noqa: E402
+from rlkit_ppo import PPOConfig  # noqa: E402
+
+MEMORY = 150_000_000
+
+
+@pytest.fixture
+def cluster():
+    """Two nodes with two CPUs each; this process is on the first, and the second may be taken away."""
+    made = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 2, "object_store_memory": MEMORY, "include_dashboard": False},
+    )
+    made.second = made.add_node(num_cpus=2, object_store_memory=MEMORY)
+    made.wait_for_nodes()
+    ray.init(address=made.address)
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+def ppo(executor, runners=2):
+    config = PPOConfig().environment("CartPole-v1").debugging(seed=3)
+    config.env_runners(num_env_runners=runners, num_envs_per_env_runner=4).execution(executor=executor)
+    return config.training(train_batch_size=512, minibatch_size=128, num_epochs=4, lr=1e-3)
+
+
+def nodes_of(infos):
+    return {node for _, node in infos}
+
+
+def where(_):
+    import os
+
+    import ray
+
+    return os.getpid(), ray.get_runtime_context().get_node_id()
+
+
+def train_to(algo, level, iterations):
+    best = 0.0
+    for _ in range(iterations):
+        result = algo.train()
+        best = max(best, result["env_runners"]["episode_return_mean"])
+        if best >= level:
+            break
+    assert best >= level
+    return result
+
+
+def trained(config):
+    algo = config.build()
+    try:
+        results = [algo.train()["env_runners"] for _ in range(2)]
+        weights = algo.learner_group.get_weights().state["default_policy"]
+        return [result["episode_return_mean"] for result in results], {k: np.array(v) for k, v in weights.items()}
+    finally:
+        algo.stop()
+
+
+def test_the_same_numbers_here_in_processes_and_on_ray(cluster):
+    returns, weights = trained(ppo("local"))
+    for executor in ("process", "ray"):
+        others, other_weights = trained(ppo(executor))
+        assert others == returns, executor
+        assert all(np.array_equal(other_weights[name], weights[name]) for name in weights), executor
+
+
+def test_ppo_goes_on_when_a_node_is_lost(cluster):
+    algo = ppo("ray").build()
+    try:
+        first = algo.train()
+        assert first["fault_tolerance"]["num_healthy_env_runners"] == 2
+        before = algo.env_runner_group.foreach_env_runner(where)
+        assert len(nodes_of(before)) == 2
+        cluster.remove_node(cluster.second, allow_graceful=False)
+        result = train_to(algo, 300, 60)
+        assert result["fault_tolerance"]["num_env_runner_restarts"] == 1
+        assert result["fault_tolerance"]["num_healthy_env_runners"] == 2
+        weights = algo.learner_group.get_weights().state["default_policy"]
+
+        def own(runner):
+            return {name: np.array(value) for name, value in runner.module["default_policy"].get_state().items()}
+
+        algo.sync_weights()
+        for state in algo.env_runner_group.foreach_env_runner(own):
+            assert all(np.array_equal(state[name], np.array(weights[name])) for name in state)
+        assert len(nodes_of(algo.env_runner_group.foreach_env_runner(where))) == 1
+    finally:
+        algo.stop()
+
+
+def test_impala_goes_on_when_a_node_is_lost(cluster):
+    config = IMPALAConfig().environment("CartPole-v1").debugging(seed=3)
+    config.env_runners(num_env_runners=2).execution(executor="ray")
+    algo = config.build()
+    try:
+        algo.train()
+        cluster.remove_node(cluster.second, allow_graceful=False)
+        result = train_to(algo, 150, 200)
+        assert result["fault_tolerance"]["num_env_runner_restarts"] >= 1
+        assert result["fault_tolerance"]["num_healthy_env_runners"] == 2
+    finally:
+        algo.stop()
+
+
+def test_learners_go_on_from_a_survivor(cluster):
+    config = ppo("ray", runners=0).learners(num_learners=2, compile=None)
+    algo = config.build()
+    try:
+        algo.train()
+        assert len(nodes_of(algo.learner_group.foreach_learner(where))) == 2
+        cluster.remove_node(cluster.second, allow_graceful=False)
+        result = algo.train()
+        assert result["fault_tolerance"]["num_learner_restarts"] == 1
+        assert len(nodes_of(algo.learner_group.foreach_learner(where))) == 1
+
+        def weights(learner):
+            return {name: np.array(value) for name, value in learner.module["default_policy"].get_state().items()}
+
+        one, two = algo.learner_group.foreach_learner(weights)
+        assert all(np.array_equal(one[name], two[name]) for name in one)
+    finally:
+        algo.stop()
