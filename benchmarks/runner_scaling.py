@@ -94,13 +94,14 @@ class BareProcesses:
             process.join()
 
 
-def _group(count: int, kwargs: dict[str, float], num_envs: int) -> EnvRunnerGroup:
+def _group(count: int, kwargs: dict[str, float], num_envs: int, executor: str) -> EnvRunnerGroup:
     config = (
         PPOConfig()
         .environment(CostlyEnv, env_config=kwargs)
         .env_runners(num_env_runners=count, num_envs_per_env_runner=num_envs)
         .rl_module(model_config={"fcnet_hiddens": [64, 64]})
         .debugging(seed=0)
+        .execution(executor=executor)
     )
     return EnvRunnerGroup(config)
 
@@ -139,7 +140,8 @@ def runners(options: argparse.Namespace) -> dict[str, Any]:
         found[kind] = {}
         for count in options.counts:
             total = count * options.envs * options.steps
-            times = _take_turns(_group(count, kwargs, options.envs), count, kwargs, options)
+            group = _group(count, kwargs, options.envs, options.executor)
+            times = _take_turns(group, count, kwargs, options)
             rates = {name: total / statistics.median(values) for name, values in times.items()}
             found[kind][str(count)] = {
                 "steps_per_s": round(rates["runners"], 1),

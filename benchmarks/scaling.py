@@ -4,11 +4,13 @@ The part ``runners``: sampling with runner processes, on an env that costs 1 ms 
 beside bare processes that step the same envs.
 
 The part ``transport``: how long a call to an actor in another process takes, and how long a rollout takes to come back
-from one, beside one copy of the same rollout in memory and beside the standard library's process pool. The variants
-take turns, so that a busy machine hurts all of them alike; the figures are medians.
+from one, beside one copy of the same rollout in memory and beside the standard library's process pool, or with
+``--executor ray`` beside a bare actor of Ray. The variants take turns, so that a busy machine hurts all of them alike;
+the figures are medians.
 
-    python benchmarks/scaling.py [--parts runners transport] [--rounds 15] [--kinds busy sleeping] [--counts 1 2 4 8]
-        [--steps 100] [--envs 4] [--megabytes 100] [--limit-ratio 1.5] [--json FILE]
+    python benchmarks/scaling.py [--executor process] [--parts runners transport] [--rounds 15]
+        [--kinds busy sleeping] [--counts 1 2 4 8] [--steps 100] [--envs 4] [--megabytes 100]
+        [--limit-ratio 1.5] [--json FILE]
 """
 
 from __future__ import annotations
@@ -20,15 +22,16 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from runner_scaling import ENVS, runners, show_runners, too_slow
 
-from rlkit_processes import ProcessExecutor
+from rlkit_core.execution import ActorHandle, make_executor
 
 Rollout = dict[str, Any]
 BLOCK = 200  # calls in a row whose time is taken together
@@ -112,40 +115,67 @@ def medians(variants: dict[str, Callable[[], Any]], rounds: int, warm_up: int) -
 def transport(options: argparse.Namespace) -> dict[str, Any]:
     """Latency of a call, and time to move a rollout between processes."""
     rollout, target = make_rollout(options.megabytes), make_rollout(options.megabytes)
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(1, mp_context=context, initializer=_hold, initargs=(options.megabytes,))
-    with ProcessExecutor() as executor, pool:
+    with make_executor(options.executor) as executor:
         actor = executor.spawn(Holder, options.megabytes)
-        latency = medians(
-            {
-                "call": lambda: [actor.call("nothing").result() for _ in range(BLOCK)],
-                "process pool": lambda: [pool.submit(_pool_nothing).result() for _ in range(BLOCK)],
-            },
-            options.rounds,
-            warm_up=3,
-        )
-        move = medians(
-            {
-                "copy": lambda: copy_into(target, rollout),
-                "result": lambda: actor.call("sample").result(),
-                "result, then read": lambda: float(actor.call("sample").result()["obs"].max()),
-                "read alone": lambda: float(rollout["obs"].max()),
-                "argument": lambda: actor.call(_ignore, rollout).result(),
-            },
-            options.rounds,
-            warm_up=3,
-        )
-        pooled = medians({"pool": lambda: pool.submit(_pool_sample).result()}, 3, warm_up=1)
+        actor.ready.result()
+        with bare_peer(options.executor, options.megabytes) as (peer_nothing, peer_sample):
+            return _transport(options, actor, rollout, target, peer_nothing, peer_sample)
+
+
+@contextmanager
+def bare_peer(executor: str, megabytes: int) -> Iterator[tuple[Callable[[], Any], Callable[[], Any]]]:
+    """What moves the same without rlkit: a call that does nothing, and one that returns the rollout."""
+    if executor == "ray":
+        import ray
+
+        holder = ray.remote(Holder).remote(megabytes)
+        yield lambda: ray.get(holder.nothing.remote()), lambda: ray.get(holder.sample.remote())
+        ray.kill(holder)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context, initializer=_hold, initargs=(megabytes,)) as pool:
+        yield lambda: pool.submit(_pool_nothing).result(), lambda: pool.submit(_pool_sample).result()
+
+
+def _transport(
+    options: argparse.Namespace,
+    actor: ActorHandle[Holder],
+    rollout: Rollout,
+    target: Rollout,
+    peer_nothing: Callable[[], Any],
+    peer_sample: Callable[[], Any],
+) -> dict[str, Any]:
+    latency = medians(
+        {
+            "call": lambda: [actor.call("nothing").result() for _ in range(BLOCK)],
+            "peer": lambda: [peer_nothing() for _ in range(BLOCK)],
+        },
+        options.rounds,
+        warm_up=3,
+    )
+    move = medians(
+        {
+            "copy": lambda: copy_into(target, rollout),
+            "result": lambda: actor.call("sample").result(),
+            "result, then read": lambda: float(actor.call("sample").result()["obs"].max()),
+            "read alone": lambda: float(rollout["obs"].max()),
+            "argument": lambda: actor.call(_ignore, rollout).result(),
+        },
+        options.rounds,
+        warm_up=3,
+    )
+    alone = medians({"peer": peer_sample}, 3, warm_up=1)
     read = move["result, then read"] - move["read alone"]
     return {
         "megabytes": options.megabytes,
         "rounds": options.rounds,
         "call_us": round(latency["call"] / BLOCK * 1e6, 1),
-        "process_pool_call_us": round(latency["process pool"] / BLOCK * 1e6, 1),
+        "peer": "bare Ray" if options.executor == "ray" else "process pool",
+        "peer_call_us": round(latency["peer"] / BLOCK * 1e6, 1),
         "copy_ms": round(move["copy"] * 1e3, 2),
         "result_ms": round(move["result"] * 1e3, 2),
         "argument_ms": round(move["argument"] * 1e3, 2),
-        "process_pool_result_ms": round(pooled["pool"] * 1e3, 2),
+        "peer_result_ms": round(alone["peer"] * 1e3, 2),
         "result_ratio": round(move["result"] / move["copy"], 3),
         "result_ratio_with_reading": round(read / move["copy"], 3),
         "argument_ratio": round(move["argument"] / move["copy"], 3),
@@ -158,14 +188,14 @@ def _ignore(holder: Holder, rollout: Rollout) -> None:
 
 def show_transport(result: dict[str, Any]) -> None:
     """Print what :func:`transport` measured."""
-    print(f"a call to an actor       {result['call_us']:8.1f} us   (process pool: {result['process_pool_call_us']} us)")
+    print(f"a call to an actor       {result['call_us']:8.1f} us   ({result['peer']}: {result['peer_call_us']} us)")
     print(f"{result['megabytes']} MB, one copy in memory {result['copy_ms']:8.2f} ms")
     print(
         f"  result of a call       {result['result_ms']:8.2f} ms   {result['result_ratio']} copies; "
         f"{result['result_ratio_with_reading']} when it is read as well, reading itself not counted"
     )
     print(f"  argument of a call     {result['argument_ms']:8.2f} ms   {result['argument_ratio']} copies")
-    print(f"  process pool           {result['process_pool_result_ms']:8.2f} ms")
+    print(f"  {result['peer']:<22} {result['peer_result_ms']:8.2f} ms")
 
 
 PARTS: dict[str, tuple[Callable[[argparse.Namespace], dict[str, Any]], Callable[[dict[str, Any]], None]]] = {
@@ -177,6 +207,7 @@ PARTS: dict[str, tuple[Callable[[argparse.Namespace], dict[str, Any]], Callable[
 def main() -> None:
     """Measure, print, and exit with 1 when a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--executor", default="process", help="process, or ray")
     parser.add_argument("--parts", nargs="+", choices=sorted(PARTS), default=sorted(PARTS))
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--kinds", nargs="+", choices=list(ENVS), default=list(ENVS), help="of envs")
@@ -187,7 +218,11 @@ def main() -> None:
     parser.add_argument("--limit-ratio", type=float, default=1.5)
     parser.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
     options = parser.parse_args()
-    results: dict[str, Any] = {"cores": os.cpu_count(), "limit_ratio": options.limit_ratio}
+    results: dict[str, Any] = {
+        "executor": options.executor,
+        "cores": os.cpu_count(),
+        "limit_ratio": options.limit_ratio,
+    }
     for name in options.parts:
         measure, show = PARTS[name]
         results[name] = measure(options)

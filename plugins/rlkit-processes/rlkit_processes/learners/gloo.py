@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -132,7 +133,11 @@ def _process_group(store: TCPStore, rank: int, size: int, own_host: str) -> Proc
 def own_address() -> tuple[str, str]:
     """``(name of this machine, an address under which other machines reach it)``."""
     name = socket.gethostname()
-    try:
-        return name, socket.gethostbyname(name)
-    except OSError:
-        return name, "127.0.0.1"
+    address = "127.0.0.1"
+    with contextlib.suppress(OSError):
+        address = socket.gethostbyname(name)
+    if address.startswith("127."):  # as many machines call themselves; then that of the way out, where nothing is sent
+        with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
+            way.connect(("192.0.2.1", 9))
+            address = way.getsockname()[0]
+    return name, address
