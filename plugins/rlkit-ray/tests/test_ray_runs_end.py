@@ -53,6 +53,6 @@ def test_a_signal(driver, number):
     process.send_signal(number)
     process.communicate(timeout=60)
     assert process.returncode != 0
-    # After a kill, Ray's own helpers look once in a while whether the rest is still there.
-    assert driver.eventually(lambda: not driver.processes(), 60.0), driver.processes()
+    # After a kill, helpers of Ray wait for what is gone for about a minute.
+    assert driver.eventually(lambda: not driver.processes(), 180.0), driver.processes()
     driver.left_nothing()
