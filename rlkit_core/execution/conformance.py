@@ -181,6 +181,7 @@ class ExecutorContract:
             "again": big,
             "transposed": big.T,
             "strided": big[::3, ::-2],
+            "column": big[:, 0],
             "scalar": np.array(2.5),
             "empty": np.empty((0, 4), np.int16),
             "bools": rng.random(5) < 0.5,

@@ -54,7 +54,8 @@ class Encoded:
 
     def pieces(self) -> list[_Array]:
         """The bytes of each array by itself, for :class:`Pieces`; copied only where they do not lie side by side."""
-        return [array.reshape(-1, order=_order(array)).view(np.uint8) for _, array in self._sources if array.nbytes]
+        flat = [array.reshape(-1, order=_order(array)) for _, array in self._sources if array.nbytes]
+        return [np.ascontiguousarray(array).view(np.uint8) for array in flat]
 
     def write(self, buffer: Any, start: int) -> None:
         """Copy the arrays into ``buffer``, which holds ``nbytes`` from ``start`` (a multiple of 64) on."""
