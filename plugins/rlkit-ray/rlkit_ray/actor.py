@@ -26,8 +26,9 @@ class Actor:
     """The one class of actors that Ray knows; an actor of ours lives in each."""
 
     def __init__(self) -> None:
-        self._served: served.Served | None = None
+        self._served = served.Served(None)
         self._classes = ClassesOfPeer()
+        self._unmade: Message | None = None  # why there is no actor
 
     def hello(self) -> tuple[str, int]:
         """``(machine, process id)``: answered as soon as there is a process."""
@@ -39,21 +40,19 @@ class Actor:
         """Make the actor, with the driver's code and plugins."""
         _look_where(driver)
         problem = served.difference(plugins)
-        if problem:
-            return transport.pack(REFUSED, problem)
         self._served = served.Served(threads)
-        return self._answer(self._served.make, message)
+        answer = transport.pack(REFUSED, problem) if problem else self._answer(self._served.make, message)
+        if answer[0] != RESULT:
+            self._unmade = answer
+        return answer
 
     def call(self, message: Message) -> Message:
         """Call the actor."""
-        if self._served is None:
-            raise RuntimeError("the actor was not made")
-        return self._answer(self._served.call, message)
+        return self._unmade or self._answer(self._served.call, message)
 
     def stop(self) -> None:
         """Call the actor's ``stop()``."""
-        if self._served is not None:
-            self._served.stop()
+        self._served.stop()
 
     def _answer(self, handle: Callable[[Any], Any], message: Message) -> Message:
         try:

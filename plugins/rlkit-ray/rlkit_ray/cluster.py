@@ -19,6 +19,7 @@ except ImportError as error:
         f"the executor 'ray' needs Ray, which cannot be imported here ({error}): pip install ray"
     ) from error
 
+_log = logging.getLogger("rlkit_ray")
 REACH_S = 10.0
 """Seconds in which the port of an address has to answer."""
 _BY_NAME = ("auto", "local")  # that Ray resolves by itself
@@ -102,7 +103,10 @@ def _readable(resources: Mapping[str, float]) -> dict[str, float]:
 
 def _receive(arrived: queue.SimpleQueue[Callable[[], object] | None]) -> None:
     for answer in iter(arrived.get, None):
-        answer()
+        try:
+            answer()
+        except Exception:  # the others are waited for as well
+            _log.exception("an answer of an actor was lost")
         del answer
 
 

@@ -99,8 +99,8 @@ class RayActor(Generic[ActorT]):
                 self.end(lambda: ActorError(text))
                 return _failed(ActorError(text))
             self._open[future] = label
-        arrived, receive = self._tie.arrived, self._receive
-        reference.future().add_done_callback(lambda done: arrived.put(partial(receive, done, future)))
+        arrived, receive = self._tie.arrived, partial(self._receive, future, method)
+        reference.future().add_done_callback(lambda done: arrived.put(partial(receive, done)))
         return future
 
     # -- answers ------------------------------------------------------------------------------------------------------
@@ -110,7 +110,7 @@ class RayActor(Generic[ActorT]):
         if hello.exception() is None:
             self._where = "process {1} on {0}".format(*hello.result())
 
-    def _receive(self, done: Future[Any], future: Future[Any]) -> None:
+    def _receive(self, future: Future[Any], method: str, done: Future[Any]) -> None:
         error = done.exception()
         if error is not None:
             label = self._open.get(future)
@@ -118,34 +118,29 @@ class RayActor(Generic[ActorT]):
                 text = f"actor {self._name} ({self._where}) died while {label!r} ran: {_said(error)}"
                 self._give_up(lambda: ActorError(text))
             return
-        failure: BaseException | None = None
-        content = done.result()
-        if isinstance(content, tuple) and len(content) == 3:
-            kind = content[0]
-            try:
-                content = transport.unpack(content)
-            except Exception as problem:
-                failure = ActorError(f"what actor {self._name} returned cannot be read here: {problem!r}")
-                failure.__cause__ = problem
-            if failure is None and kind != transport.RESULT:
-                failure = self._failure(kind, content, is_made=future is not self.ready)
+        content, failure = done.result(), None
+        if method != "hello":
+            content, failure = self._unpacked(content)
+        if failure is not None and method == "make":
+            self._give_up(failure)
         with self._lock:
             if self._open.pop(future, None) is None:
                 return
         if failure is not None:
-            future.set_exception(failure)
+            future.set_exception(failure())
         else:
             future.set_result(content)
 
-    def _failure(self, kind: int, content: Any, *, is_made: bool) -> BaseException:
-        def failure() -> BaseException:
-            if kind == transport.REFUSED:
-                return ActorError(f"actor {self._name} was not made: {content}")
-            return revive(*content)
-
-        if not is_made:
-            self._reason = failure
-        return failure()
+    def _unpacked(self, message: transport.Message) -> tuple[Any, Callable[[], BaseException] | None]:
+        """What an answer brings: a result, or how to make the exception."""
+        try:
+            content = transport.unpack(message)
+        except Exception as problem:
+            text = f"what actor {self._name} returned cannot be read here: {problem!r}"
+            return None, lambda: ActorError(text)
+        if message[0] == transport.REFUSED:
+            return None, lambda: ActorError(f"actor {self._name} was not made: {content}")
+        return content, None if message[0] == transport.RESULT else lambda: revive(*content)
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
@@ -275,6 +270,8 @@ class RayExecutor:
         finally:
             self._actors[:] = [actor for actor in self._actors if actor.alive]
             if handle is None:
+                if self._board is not None and self._tie and self._tie[0].connected:
+                    ray.kill(self._board)
                 self._board = None
                 _leave(self._tie)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import weakref
 from typing import Any
@@ -68,5 +69,6 @@ class RayPublished:
 
 
 def _forget(board: Any, place: int) -> None:
-    if ray.is_initialized():
-        board.forget.remote(place)
+    with contextlib.suppress(Exception):  # the board, or the cluster, may be gone
+        if ray.is_initialized():
+            board.forget.remote(place)
