@@ -14,10 +14,8 @@ from rlkit_core.errors import ActorError
 
 try:
     import ray as ray
-except ImportError as error:
-    raise ImportError(
-        f"the executor 'ray' needs Ray, which cannot be imported here ({error}): pip install ray"
-    ) from error
+except ImportError:
+    ray = None
 
 _log = logging.getLogger("rlkit_ray")
 REACH_S = 10.0
@@ -66,8 +64,10 @@ def acquire(address: str | None) -> Cluster:
     """Join the cluster that this process is connected to, or connect it.
 
     Raises:
-        ActorError: nobody answers at the address, or a cluster of another Ray or Python.
+        ActorError: Ray is not installed, nobody answers at the address, or a cluster of another Ray or Python.
     """
+    if ray is None:
+        raise ActorError("the executor 'ray' needs Ray, which is not installed here: pip install ray")
     with _lock:
         if _current and not _current[0].connected:
             _current.pop().end()

@@ -7,10 +7,9 @@ import itertools
 import weakref
 from typing import Any
 
-import ray
-
 from rlkit_core.errors import ActorError
 from rlkit_ray import transport
+from rlkit_ray.cluster import ray
 
 _places = itertools.count(1)
 
