@@ -140,15 +140,19 @@ class TorchRLModule(nn.Module, RLModule):
         Args:
             state: what ``get_state`` gave; numpy arrays or tensors.
             strict: refuse missing and unexpected names. Entries of attributes that an inference-only module has
-                dropped are ignored either way. A state without target networks (from a module that was never
-                trained) is fine, they become copies of their main networks.
+                dropped are ignored either way; one with the TargetNetworkAPI makes no targets, whose names only they
+                tell, and ignores all that it does not have. A state without target networks (from a module that was
+                never trained) is fine, they become copies of their main networks.
 
         Raises:
             StateError: names (when strict) or shapes differ; nothing is changed.
         """
         ignore = self.stripped_attributes
         lacking: list[str] = []
-        if implements(self, TargetNetworkAPI) and not self.inference_only:
+        if implements(self, TargetNetworkAPI) and self.inference_only:
+            present = self.state_dict()
+            ignore = (*ignore, *(name for name in state if name not in present))
+        elif implements(self, TargetNetworkAPI):
             present = self.state_dict()
             if strict and any(name not in present and not under(name, ignore) for name in state):
                 # The state may be that of a trained module, whose Learner has made the target networks.

@@ -18,7 +18,7 @@ from rlkit_core.apis import (
     TargetNetworkAPI,
     ValueFunctionAPI,
 )
-from rlkit_core.errors import ModuleAPIError
+from rlkit_core.errors import ModuleAPIError, StateError
 from rlkit_core.learner import make_target_network, update_target_network
 from rlkit_core.plugins.host import default_host
 from rlkit_core.plugins.records import Origin, Registered
@@ -158,6 +158,18 @@ def test_targets_are_not_made_on_inference_only_modules() -> None:
     module = type("Q", (Everything, TorchRLModule, TargetNetworkAPI), {})(**KW, inference_only=True)
     TargetNetworkDriver().on_build(learner=None, module_id="p", module=module)
     assert not hasattr(module, "target")
+
+
+def test_an_inference_only_module_takes_the_state_of_one_with_targets() -> None:
+    q = type("Q", (Everything, TorchRLModule, TargetNetworkAPI), {})
+    trained, acting = q(**KW), q(**KW, inference_only=True)
+    trained.make_target_networks()
+    state = trained.get_state()
+    assert any(name.startswith("target.") for name in state)
+    acting.set_state(state)
+    assert torch.equal(acting.net.weight, trained.net.weight)
+    with pytest.raises(StateError, match=r"missing: net\.weight"):
+        acting.set_state({name: value for name, value in state.items() if name != "net.weight"})
 
 
 class CuriosityAPI:

@@ -292,6 +292,8 @@ class DQNTorchRLModule(TorchRLModule, QNetAPI, TargetNetworkAPI):
         plan, modules = self._acting_plan, self._modules
         return (
             plan is not None
+            and not torch.jit.is_tracing()  # a trace holds no numpy
+            and not torch.compiler.is_compiling()
             and obs.shape[0] <= SMALL_ROWS
             and obs.dtype is torch.float32
             and not obs.is_cuda
