@@ -1,0 +1,1 @@
+"""``rlkit export``: a trained policy as one graph that runs without rlkit."""

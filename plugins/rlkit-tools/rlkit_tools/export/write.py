@@ -1,0 +1,156 @@
+"""The files of an exported policy: the graph, what it takes and gives, and Python that runs it."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import gymnasium as gym
+import torch
+
+from rlkit_core.checkpoint.files import METADATA_FILE, sha256_of
+from rlkit_core.plugins.used.lock import versions
+from rlkit_core.run.policy.policy import Policy
+from rlkit_core.spaces import space_to_json
+from rlkit_tools.export.graph import PolicyGraph
+from rlkit_tools.export.verify import ExportError, verify
+
+FORMAT = 1
+PYTHON = Path(__file__).with_name("policy_file.py")
+KINDS = (".onnx", ".pt2")
+#: gymnasium's wrappers that leave observations and actions alone.
+NOTHING_OWED = {"OrderEnforcing", "PassiveEnvChecker", "TimeLimit", "RecordEpisodeStatistics", "Autoreset"}
+
+
+def export_policy(policy: Policy, target: Path, *, checkpoint: Path, observations: int = 200) -> dict[str, Any]:
+    """Write ``target``, and beside it a ``.json`` and a ``.py`` of that name, and verify them in the policy's env.
+
+    Args:
+        policy: of a checkpoint.
+        target: ends in ``.onnx`` or ``.pt2``.
+        checkpoint: the directory that the policy was read from.
+        observations: how many of the env to compare on.
+
+    Returns:
+        What the ``.json`` says; ``verified`` has the fields of :class:`~rlkit_tools.export.verify.Verified`.
+
+    Raises:
+        ExportError: it cannot be exported, or acts otherwise; nothing is left behind.
+        ConfigError: the same, of a module or space that has no graph.
+    """
+    if target.suffix not in KINDS:
+        raise ExportError(f"{target}: the name has to end in {' or '.join(KINDS)}")
+    files = [target, target.with_suffix(".json"), target.with_suffix(".py")]
+    there = [str(file) for file in files if file.exists()]
+    if there:
+        raise ExportError(f"{', '.join(there)}: is there already; remove it or choose another name")
+    graph = PolicyGraph(policy.module).eval()
+    with contextlib.closing(policy.make_env()) as env, tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        made = [Path(folder) / file.name for file in files]
+        _write_graph(graph, made[0])
+        about = {
+            "format": FORMAT,
+            "file": target.name,
+            "sha256": sha256_of(made[0]),
+            "checkpoint": {"path": str(checkpoint), "sha256": sha256_of(checkpoint / METADATA_FILE)},
+            "observation_space": space_to_json(policy.observation_space),
+            "action_space": space_to_json(policy.action_space),
+            "inputs": [attrs.asdict(leaf) for leaf in graph.inputs],
+            "state": [attrs.asdict(one) for one in graph.memory],
+            "outputs": graph.outputs,
+            "action": graph.action,
+            "wrappers_owed": wrappers_owed(env),
+            "versions": versions(),
+        }
+        made[1].write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        shutil.copyfile(PYTHON, made[2])
+        about["verified"] = attrs.asdict(verify(policy, _written_policy(made[2]), env, observations))
+        made[1].write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        for new, file in zip(made, files, strict=True):
+            os.replace(new, file)
+    return about
+
+
+def wrappers_owed(env: gym.Env[Any, Any]) -> list[dict[str, Any]]:
+    """The wrappers, innermost first, between the bare env and what the policy sees: whoever acts applies them."""
+    spec = getattr(env, "spec", None)  # of an env of several agents there may be none
+    settings: Mapping[str, Any] = {}
+    if spec is not None:
+        settings = {one.name: one.kwargs for one in spec.additional_wrappers}
+    found = []
+    while isinstance(env, gym.Wrapper):
+        name, module = type(env).__name__, type(env).__module__
+        if not (name in NOTHING_OWED and module.startswith("gymnasium.")):
+            kwargs = {key: _readable(value) for key, value in (settings.get(name) or {}).items()}
+            found.append({"wrapper": f"{module}:{type(env).__qualname__}", "settings": kwargs})
+        env = env.env
+    return found[::-1]
+
+
+def _readable(value: object) -> Any:
+    return value if value is None or isinstance(value, bool | int | float | str | list) else repr(value)
+
+
+def _write_graph(graph: PolicyGraph, path: Path) -> None:
+    """Write the graph for batches of any size.
+
+    Raises:
+        ExportError: the module does what a graph has not, or a package is missing.
+    """
+    inputs = graph.example(3)
+    if path.suffix == ".onnx":
+        lacking = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
+        if lacking:
+            raise ExportError(f"ONNX needs {', '.join(lacking)}: pip install 'rlkit-tools[export]'; a .pt2 needs none")
+    rows = torch.export.Dim("batch")
+    names = [leaf.name for leaf in graph.inputs] + [one.input for one in graph.memory]
+    with torch.no_grad(), _quiet():
+        graph(*inputs)  # what is made at the first call is made of real tensors
+        try:
+            program = torch.export.export(graph, inputs, dynamic_shapes=(tuple({0: rows} for _ in inputs),))
+            if path.suffix == ".pt2":
+                torch.export.save(program, path)
+            else:
+                made = torch.onnx.export(program, (), dynamo=True, input_names=names, output_names=graph.outputs)
+                assert made is not None
+                made.save(path, external_data=False)
+        except Exception as error:  # whatever a module, torch or onnxscript raises
+            why = next((line for line in str(error).splitlines() if line.strip()), "")
+            raise ExportError(
+                f"{type(graph.module).__name__} cannot be exported: {type(error).__name__}: {why}. Its forward for "
+                "inference has to be of torch operations alone"
+            ) from error
+
+
+def _written_policy(path: Path) -> Any:
+    """The policy, by the very file that was written."""
+    spec = importlib.util.spec_from_file_location(f"_exported_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.Policy()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporters' own notes, which are not about the policy."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(None):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
