@@ -185,6 +185,7 @@ def act_elsewhere(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @needs_onnx
 @pytest.mark.parametrize(
     ("algorithm", "observation", "action", "model_config"), CELLS, ids=["-".join([*c[:3], *c[3]]) for c in CELLS]
