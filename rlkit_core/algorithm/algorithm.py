@@ -257,7 +257,11 @@ class Algorithm(Reporting, Checkpointable):
         return self.env_runner_group.local_env_runner
 
     def get_module(self, module_id: str = DEFAULT_MODULE_ID) -> RLModule | None:
-        """The module as runners act with it (inference-only), or None if there is none of that id."""
+        """The module as runners act with it (inference-only), or None if there is none of that id.
+
+        It is the same object each time. Where runners are elsewhere, asking for it here is what brings it the weights
+        that were synced last: who keeps it, and trains on, asks again.
+        """
         module: RLModule | None = self.env_runner_group.module.get(module_id)
         return module
 

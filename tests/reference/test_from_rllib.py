@@ -476,3 +476,16 @@ def test_names_that_are_exported():
         assert isinstance(getattr(rlkit_core, name), str)
     with pytest.raises(ImportError, match=r"learners\(compile='auto'\)"):
         from rlkit_core import TorchCompileConfig  # noqa: F401
+
+
+@pytest.mark.slow
+def test_a_module_is_current_when_it_is_asked_for_though_runners_are_elsewhere():
+    with config().env_runners(num_env_runners=1).build() as algo:
+        held = algo.get_module()
+        before = held.get_state()
+        algo.train()
+        assert algo.get_module() is held
+        after = held.get_state()
+        learned = algo.learner_group.get_weights()[DEFAULT_MODULE_ID]
+    assert any(not np.array_equal(after[name], before[name]) for name in after)
+    assert all(np.array_equal(after[name], learned[name]) for name in after)
