@@ -128,4 +128,8 @@ def _rest(explained: dict[str, Any]) -> list[str]:
     for role in _SHOWN:
         used = [f"{e['id']} {e['version']}" for e in explained["used"] if e["role"] == role]
         lines += [f"  {role:<12}  {', '.join(used)}"] if used else []
+    for distribution, settings in explained["plugin_config"].items():
+        lines.append(
+            f"  settings      {distribution}: {', '.join(f'{name}={value}' for name, value in settings.items())}"
+        )
     return lines

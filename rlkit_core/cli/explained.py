@@ -32,8 +32,8 @@ def explain_run(config: AlgorithmConfig) -> Explained:
         ``modules`` by id (class, catalog, spaces, parameter count, component trace, APIs with their drivers);
         ``agents`` (the module of each that the env knows beforehand); ``catalogs`` (those listed, and what each is used
         for); ``wrappers`` (in words, the innermost first); ``learner``; ``not_exact`` (what keeps a resumed run from
-        being equal, as far as it is known); ``used`` (everything with its distribution and version, roles as in run
-        folders).
+        being equal, as far as it is known); ``plugin_config`` (settings of plugins that were given); ``used``
+        (everything with its distribution and version, roles as in run folders).
 
     Raises:
         RLKitError: what training would raise before its first step.
@@ -67,6 +67,7 @@ def explain_run(config: AlgorithmConfig) -> Explained:
         "learner": _learner(config, multi),
         "wrappers": [described(entry) for entry in config.wrappers],
         "not_exact": not_exact,
+        "plugin_config": config.to_dict()["plugin_config"],
         "used": [{"role": e.role, "id": e.id, "version": e.version} for e in lock.entries],
     }
 

@@ -12,6 +12,7 @@ import pytest
 from actor_critic import ACConfig
 from rlkit_core.algorithm import Algorithm, AlgorithmConfig
 from rlkit_core.algorithm.config.used import used_by_config
+from rlkit_core.cli.explained import explain_run
 from rlkit_core.cli.given import apply_setting
 from rlkit_core.errors import ConfigError, PluginError, PluginNotFoundError, UnknownSettingError
 from rlkit_core.plugins.discovery import scan
@@ -194,6 +195,7 @@ def test_an_executor_has_settings_of_its_own(install) -> None:
     assert (config.executor, config.plugin_config) == ("tables", {"acme-tables": {"seats": 3}})
     assert config.execution(seats=4).plugin_config == {"acme-tables": {"seats": 4}}
     assert ACConfig.from_dict(config.to_dict()) == config
+    assert explain_run(config)["plugin_config"] == {"acme-tables": {"seats": 4}}
     with pytest.raises(UnknownSettingError, match=r"'acme-tables' has no setting 'seat'. Did you mean 'seats'"):
         ACConfig().execution(executor="tables", seat=3)
     with pytest.raises(ConfigError, match=r"'acme-tables'\(seats=0\): expected a whole number >= 1"):
