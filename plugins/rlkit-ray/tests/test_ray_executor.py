@@ -23,7 +23,7 @@ from rlkit_ray import RayExecutor  # noqa: E402
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
-    ray.init(num_cpus=2, object_store_memory=200_000_000, include_dashboard=False)
+    ray.init("local", num_cpus=2, object_store_memory=200_000_000, include_dashboard=False)
     yield
     ray.shutdown()
 

@@ -45,6 +45,11 @@ def test_an_exception(driver):
     assert "ZeroDivisionError" in driver.run(SCRIPT + "    1 / 0", code=1)
 
 
+@pytest.fixture(autouse=True)
+def its_own_cluster(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "local")  # and not one that happens to run on this machine
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
 def test_a_signal(driver, number):
     waiting = "    print('up', flush=True)\n    actor.call(lambda _: time.sleep(1000)).result()"

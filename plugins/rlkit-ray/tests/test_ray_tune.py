@@ -21,7 +21,7 @@ from rlkit_ray.tune import trainable  # noqa: E402
 
 @pytest.fixture
 def cluster():
-    ray.init(num_cpus=2, object_store_memory=150_000_000, include_dashboard=False)
+    ray.init("local", num_cpus=2, object_store_memory=150_000_000, include_dashboard=False)
     yield
     ray.shutdown()
 
