@@ -17,6 +17,7 @@ PAGES = [page for page in PAGES if "_build" not in page.parts]
 SLOW = {
     "docs/how-to/add-an-executor.md",
     "docs/how-to/check-a-plugin.md",
+    "docs/how-to/compare-runs.md",
     "docs/how-to/compose-an-api-mixin.md",
     "docs/how-to/customize-the-learner.md",
     "docs/how-to/debug-a-plugin.md",

@@ -1,1 +1,1 @@
-"""Commands around runs: ``rlkit export``."""
+"""Commands around runs: ``rlkit export``, ``rlkit compare``."""

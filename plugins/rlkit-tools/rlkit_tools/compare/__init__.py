@@ -1,0 +1,1 @@
+"""What run folders tell, read without importing what the runs used."""

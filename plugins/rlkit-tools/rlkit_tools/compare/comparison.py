@@ -1,0 +1,178 @@
+"""``rlkit compare RUN...``: groups of runs beside each other."""
+
+from __future__ import annotations
+
+import csv
+import math
+import string
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from attrs import asdict, frozen
+
+from rlkit_core.errors import ConfigError
+from rlkit_tools.compare.folder import RunData, differing, groups_of, read_runs
+from rlkit_tools.compare.statistics import interquartile_mean, interval
+
+_POINTS = 200
+
+
+@frozen
+class Row:
+    """A group of runs that differ in their seeds alone.
+
+    Attributes:
+        group: a letter, ``A`` of the first.
+        runs: how many; those without a return count nowhere else.
+        iqm: interquartile mean of the returns at the end; ``low`` and ``high``: its 95 % interval.
+        target: the return whose steps are counted, or None; ``reached``: how many runs had it.
+        steps_to_target: the median over all runs; infinite where half of them never had it.
+    """
+
+    group: str
+    algorithm: str
+    env: str
+    runs: int
+    iqm: float
+    low: float
+    high: float
+    target: float | None
+    reached: int
+    steps_to_target: float
+
+
+def compare_groups(groups: Sequence[Sequence[RunData]], target: float | None = None) -> list[Row]:
+    """A row for each group; the target is the runs' own unless given."""
+    return [_row(name_of(index), group, target) for index, group in enumerate(groups)]
+
+
+def name_of(index: int) -> str:
+    """``A`` to ``Z``, then ``A1``."""
+    letter, turn = string.ascii_uppercase[index % 26], index // 26
+    return f"{letter}{turn or ''}"
+
+
+def _row(name: str, group: Sequence[RunData], target: float | None) -> Row:
+    scores = [run.score for run in group if math.isfinite(run.score)]
+    low, high = interval(scores)
+    wanted = group[0].target if target is None else target
+    steps = [math.inf if wanted is None else run.steps_to(wanted) for run in group]
+    iqm = float(interquartile_mean(scores)) if scores else math.nan
+    reached = sum(map(math.isfinite, steps))
+    # the lower of the middle two would claim too much
+    median = sorted(steps)[len(steps) // 2]
+    return Row(name, group[0].algorithm, group[0].env, len(group), iqm, low, high, wanted, reached, median)
+
+
+def as_text(rows: Sequence[Row], groups: Sequence[Sequence[RunData]]) -> Iterator[str]:
+    """The comparison for people, a line each."""
+    head = ("GROUP", "ALGORITHM", "ENV", "RUNS", "IQM", "95% INTERVAL", "TARGET", "REACHED", "STEPS TO TARGET")
+    cells = [
+        (
+            row.group,
+            row.algorithm,
+            row.env,
+            str(row.runs),
+            _figure(row.iqm),
+            f"{_figure(row.low)} to {_figure(row.high)}" if math.isfinite(row.low) else "-",
+            "-" if row.target is None else f"{row.target:g}",
+            "-" if row.target is None else f"{row.reached}/{row.runs}",
+            f"{row.steps_to_target:,.0f}" if math.isfinite(row.steps_to_target) else "-",
+        )
+        for row in rows
+    ]
+    yield from _table([head, *cells])
+    different = differing([group[0] for group in groups])
+    if different:
+        yield ""
+        yield from _table(
+            [
+                ("DIFFERS", *(row.group for row in rows)),
+                *((name, *map(_short, values)) for name, values in different.items()),
+            ]
+        )
+
+
+def write_csv(rows: Sequence[Row], path: Path) -> None:
+    """Write a line for each group."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [one.name for one in Row.__attrs_attrs__])
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)
+
+
+def curve_of(group: Sequence[RunData]) -> tuple[Any, Any, Any, Any]:
+    """Steps, and the interquartile mean of returns there with its interval, as far as all runs of a group go."""
+    curves = [run.evaluation or run.training for run in group]
+    curves = [one for one in curves if one]
+    if not curves:
+        return (np.empty(0),) * 4
+    steps = np.linspace(max(one[0][0] for one in curves), min(one[-1][0] for one in curves), _POINTS)
+    values = np.stack([np.interp(steps, [x for x, _ in one], [y for _, y in one]) for one in curves], -1)
+    bounds = np.array([interval(row) for row in values])
+    return steps, interquartile_mean(values), bounds[:, 0], bounds[:, 1]
+
+
+def draw(groups: Sequence[Sequence[RunData]], path: Path) -> None:
+    """Draw the curves of groups into a picture.
+
+    Raises:
+        ConfigError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ConfigError("pictures need matplotlib: pip install 'rlkit-tools[plots]'") from error
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for index, group in enumerate(groups):
+        steps, middle, low, high = curve_of(group)
+        axes.plot(steps, middle, label=f"{name_of(index)}: {group[0].algorithm}, {len(group)} runs")
+        axes.fill_between(steps, low, high, alpha=0.2)
+    axes.set(xlabel="environment steps", ylabel="mean return, interquartile mean over runs")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=120)
+
+
+def _figure(value: float) -> str:
+    return f"{value:.4g}" if math.isfinite(value) else "-"
+
+
+def _short(value: object) -> str:
+    text = "none" if value is None else str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--target", type=float, help="Return whose steps are counted.  [default: the runs' own]")
+@click.option("--csv", "csv_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the table as CSV.")
+@click.option("--png", type=click.Path(dir_okay=False, path_type=Path), help="Draw the curves.")
+def compare(runs: tuple[Path, ...], target: float | None, csv_file: Path | None, png: Path | None) -> None:
+    """Compare runs: how well each kind did, how certain that is, and in what they differ.
+
+    RUNS are run folders, or folders of them. Those that differ in their seed alone are a group, whose returns at the
+    end (of the final evaluation, or else the last there is) give an interquartile mean with a 95 % bootstrap interval.
+    The steps to the target are the median over a group's runs.
+    """
+    read = read_runs(runs)
+    groups = groups_of(read)
+    rows = compare_groups(groups, target)
+    for line in as_text(rows, groups):
+        click.echo(line)
+    if csv_file is not None:
+        write_csv(rows, csv_file)
+    if png is not None:
+        draw(groups, png)
