@@ -46,7 +46,7 @@ def loaded(path: str) -> Any:
         import torch
 
         module = torch.export.load(path).module()
-        return lambda feed: [x.numpy() for x in module(*(torch.tensor(x) for x in feed.values()))]
+        return lambda feed: [x.detach().numpy() for x in module(*(torch.tensor(x) for x in feed.values()))]
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

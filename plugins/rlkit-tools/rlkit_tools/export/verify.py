@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
 import torch
 from attrs import frozen
+from torch import nn
 
 from rlkit_core.errors import RLKitError
 from rlkit_core.run.policy.policy import Policy
@@ -95,16 +95,20 @@ def _difference(expected: Any, got: Any) -> float:
 
 def _is_tie(policy: Policy, before: Any, got: Any, observation: object, reward: float) -> bool:
     """Whether the checkpoint would act so, too, were its weights rounded otherwise."""
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(8):
-        module: Any = copy.deepcopy(policy.module)
-        with torch.no_grad():
-            for weight in module.parameters():
-                weight.mul_(1.0 + 1e-6 * torch.randn(weight.shape, generator=generator))
-        nudged = Policy(module)
-        nudged.set_state(before)
-        if _difference(nudged(observation, reward=reward), got) <= TOLERANCE:
-            return True
+    generator, module = torch.Generator().manual_seed(0), cast(nn.Module, policy.module)
+    weights = [weight.detach() for weight in module.parameters()]
+    kept = [weight.clone() for weight in weights]
+    try:
+        for _ in range(8):
+            for weight, was in zip(weights, kept, strict=True):
+                weight.copy_(was * (1.0 + 1e-6 * torch.randn(was.shape, generator=generator)))
+            nudged = policy.another()
+            nudged.set_state(before)
+            if _difference(nudged(observation, reward=reward), got) <= TOLERANCE:
+                return True
+    finally:
+        for weight, was in zip(weights, kept, strict=True):
+            weight.copy_(was)
     return False
 
 
