@@ -25,6 +25,7 @@ ASIDE = {
     r"^/replay_buffers/.*/(_drawn_|_seen/|_rows/|_sequences/|last_indices|_prefix|_state_rows_in)": "of the last batch",
     r"^/replay_buffers/.*/(array|tensor|_free)$": "has unused places; checkpoints are compared elsewhere",
     r"^/_stateless/": "made again",
+    r"^/metrics/last/": "the last result, to be looked at",
     r"_draws_to_restore/": "of modules that have not acted yet",
     r"/_local/_mender/": "what has failed, and where an env began, for messages",
     r"/_local/(steps|_reports|_rows|env|envs|_first_env|_actors|loop|stats|_to_reset|_episode_seeds/_ahead)": "of the "
