@@ -115,6 +115,11 @@ def medians(variants: dict[str, Callable[[], Any]], rounds: int, warm_up: int) -
 def transport(options: argparse.Namespace) -> dict[str, Any]:
     """Latency of a call, and time to move a rollout between processes."""
     rollout, target = make_rollout(options.megabytes), make_rollout(options.megabytes)
+    if options.executor == "ray":
+        import ray
+
+        # A store so small that all of its memory is used while warming up: the system makes memory when it is touched.
+        ray.init("local", object_store_memory=8 * options.megabytes * 10**6, include_dashboard=False)
     with make_executor(options.executor) as executor:
         actor = executor.spawn(Holder, options.megabytes)
         actor.ready.result()
