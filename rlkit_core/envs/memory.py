@@ -85,7 +85,7 @@ class ActingMemory:
             starts: ``[N]`` bool, the next row is an episode's first.
         """
         inputs: dict[str, Nested] = {}
-        fresh = self._own(starts) if np.count_nonzero(starts) else None
+        fresh = self._own(starts) if starts.any() else None
         if self.stateful:
             inputs[Columns.STATE_IN] = _reset(out.pop(Columns.STATE_OUT), self._initial, fresh)
         if PREV_ACTIONS in self.previous:

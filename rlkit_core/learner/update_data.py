@@ -123,9 +123,14 @@ def say_what_lacks(error: KeyError, minibatch: Minibatch, learner: str) -> None:
     Raises:
         MissingColumnError: so it is.
     """
-    name = error.args[0] if error.args else None
-    if isinstance(error, RLKitError) or not isinstance(name, str) or any(name in rows for rows in minibatch.values()):
+    name, frame = error.args[0] if error.args else None, error.__traceback__
+    if isinstance(error, RLKitError) or not isinstance(name, str) or frame is None:
         return
+    while frame.tb_next is not None:
+        frame = frame.tb_next
+    there = [value for value in frame.tb_frame.f_locals.values() if isinstance(value, Mapping) and value]
+    if not any(name not in value and any(set(rows) <= set(value) for rows in minibatch.values()) for value in there):
+        return  # nobody looked into a batch there
     batches = "; ".join(f"of {module_id!r}: {', '.join(sorted(rows))}" for module_id, rows in minibatch.items())
     raise MissingColumnError(
         f"{learner}: a loss or a module reads {name!r}, which is no column of its batch ({batches}) and no module "

@@ -74,9 +74,9 @@ def test_bad_settings_are_refused_at_build(change, words):
 
 def test_a_module_without_values_is_refused():
     config = PPOConfig().rl_module(rl_module_spec=RLModuleSpec(DiscreteBCTorchModule))
-    learner = config.rl_module(model_config={"fcnet_hiddens": [8]}).build_learner(spaces=SPACES)
+    config.rl_module(model_config={"fcnet_hiddens": [8]})
     with pytest.raises(ModuleAPIError, match=r"ValueFunctionAPI.*DiscreteBCTorchModule.*compute_values"):
-        learner.build()
+        config.build_learner(spaces=SPACES)
 
 
 def test_an_added_module_has_weights_of_its_own_for_kl_and_entropy():
