@@ -189,6 +189,8 @@ class Settings:
         try:
             self.change({name: value})
         except UnknownSettingError as error:
+            if "Did you mean" in str(error):  # a slip of the pen, and no setting that somebody forgot to declare
+                raise
             shown = repr(value) if isinstance(value, int | float | str | list | dict | None) else "None"
             kind = type(value).__name__ if shown != "None" else "Any"
             raise UnknownSettingError(

@@ -210,6 +210,9 @@ def test_an_undeclared_setting_shows_the_line_that_declares_it():
     with pytest.raises(UnknownSettingError, match=r"beta: int = setting\(3, section='training', help='...'\)"):
         Plain()
 
+    with pytest.raises(UnknownSettingError, match=r"Did you mean 'lr'\?$"):
+        AlgorithmConfig().learning_rate = 0.1
+
     @attrs.define
     class Declared(AlgorithmConfig):
         beta: int = setting(3, section="training", help="...")
