@@ -49,7 +49,7 @@ $(VENV)/.release-installed: $(VENV)/.installed
 	@touch $@
 
 $(VENV)/.learn-installed: $(VENV)/.installed
-	$(BIN)/python $(PIP_INSTALL) -e '.[dev,learn]' -e './plugins/rlkit-tools[export]'
+	$(BIN)/python $(PIP_INSTALL) -e '.[dev,learn]' -e './plugins/rlkit-tools[export,tune,video]'
 	@touch $@
 
 # Stable-Baselines3 lives alone, so that it can ask for older versions without touching .venv.

@@ -59,7 +59,7 @@ def explain(
         warnings.simplefilter("always", UserWarning)
         config = get_algorithm_config(algo)
         generic = configure(config, env, None, settings, wraps, preset=not no_preset, notes=notes)
-        check_to_train(config, stop_criteria(None, config, env, use_preset=not no_preset, notes=[]))
+        check_to_train(config, stop_criteria(None, config, env, preset=not no_preset, notes=[]))
         explained = explain_run(config)
     found = (str(warning.message) for warning in caught if issubclass(warning.category, UserWarning))
     explained["generic"] = [{"kind": g.kind, "because": g.because, "settings": dict(g.settings)} for g in generic]

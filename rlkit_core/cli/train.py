@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -32,6 +33,19 @@ if TYPE_CHECKING:
 @settings_option
 @click.option(
     "--no-preset", is_flag=True, help="Leave out the algorithm's tuned settings for the environment, or for its spaces."
+)
+@click.option(
+    "--preset",
+    "preset_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Tuned settings of a file, such as 'rlkit tune' writes, in place of the algorithm's.",
+)
+@click.option(
+    "--video-every",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Record an episode every N iterations, into videos of the run folder. Needs rlkit-tools[video].",
 )
 @click.option(
     "--evaluate",
@@ -66,6 +80,8 @@ def train(
     wraps: tuple[str, ...],
     settings: tuple[str, ...],
     no_preset: bool,
+    preset_file: Path | None,
+    video_every: int | None,
     episodes: int | None,
     resume: Path | None,
     weights: Path | None,
@@ -81,9 +97,14 @@ def train(
     """
     env = own_env(env)
     check_named(algo, env, settings)
-    if resume is not None and (seed is not None or no_preset or weights is not None):
-        raise click.UsageError("--resume takes the rest from the run; leave out --seed, --no-preset and --from")
+    of_new_runs = (seed, preset_file, video_every, weights)
+    if resume is not None and (no_preset or any(one is not None for one in of_new_runs)):
+        left_out = "--seed, --preset, --no-preset, --video-every and --from"
+        raise click.UsageError(f"--resume takes the rest from the run; leave out {left_out}")
+    if no_preset and preset_file is not None:
+        raise click.UsageError("--preset and --no-preset: keep one of them")
     from rlkit_core.algorithm import get_algorithm_config
+    from rlkit_core.algorithm.config.presets import read_preset
     from rlkit_core.run.run import Run
 
     with unfailing_output(), warnings_as_notes():
@@ -94,8 +115,13 @@ def train(
             asked = functools.partial(go_on, like=config, wraps=wraps, stop=own, episodes=episodes)
             asked(resume, run_dir, settings, no_plot=no_plot, quiet=quiet)
         notes: list[str] = [] if weights is None else [f"weights from {weights}; all else is new"]
-        configure(config, env, seed, settings, wraps, preset=not no_preset, notes=notes)
-        stop = stop_criteria(own, config, env, use_preset=not no_preset, notes=notes)
+        own_preset = None if preset_file is None else read_preset(preset_file)
+        preset = not no_preset if own_preset is None else own_preset
+        configure(config, env, seed, settings, wraps, preset=preset, notes=notes)
+        if video_every is not None:
+            config.plugin("rlkit-tools", video_every=video_every)
+            config.callbacks(plugins=[*config.plugins, "rlkit-tools/video"])
+        stop = stop_criteria(own, config, env, preset=preset, notes=notes)
         from rlkit_core.run.run_folder import default_run_dir
 
         folder = run_dir or default_run_dir(algo, env)
@@ -110,12 +136,18 @@ def configure(
     settings: tuple[str, ...],
     wraps: tuple[str, ...] = (),
     *,
-    preset: bool,
+    preset: bool | Mapping[str, Any],
     notes: list[str],
 ) -> list[GenericSettings]:
     """Apply the command line to a config: environment, settings, and the preset below them; append to ``notes``.
 
     Where there is no preset, settings are chosen by the env's spaces, if the algorithm has some.
+
+    Args:
+        config: what is changed.
+        env, seed, settings, wraps: of the command line.
+        preset: whether to use the algorithm's, or another one in its place.
+        notes: what is said of it goes there.
 
     Returns:
         Those that were.
@@ -124,7 +156,7 @@ def configure(
         ConfigError: a setting that does not exist or takes no such value.
     """
     from rlkit_core.algorithm.config.generic import ANY
-    from rlkit_core.algorithm.config.presets import preset_name
+    from rlkit_core.algorithm.config.presets import fill_in, preset_name
     from rlkit_core.envs.naming.known import families
 
     config.environment(env)
@@ -133,11 +165,14 @@ def configure(
         apply_setting(config, text)
     if seed is not None:
         config.debugging(seed=seed)
-    if preset and config.apply_preset(env):
+    generic: list[GenericSettings] = []
+    if not isinstance(preset, bool):
+        fill_in(config, preset)
+        used = "those of --preset"
+    elif preset and config.apply_preset(env):
         name = preset_name(type(config), env)
         of = f"tuned preset for {env}" if name not in families() else f"preset for {env}, of the family {name}"
         used = f"{of} (--no-preset leaves it out)"
-        generic = []
     else:
         generic = config.apply_generic() if preset else []
         kinds = " and ".join([one.kind for one in generic if one.kind != ANY] or [ANY])
@@ -147,13 +182,15 @@ def configure(
     return generic
 
 
-def stop_criteria(own: Stop | None, config: AlgorithmConfig, env: str, *, use_preset: bool, notes: list[str]) -> Stop:
+def stop_criteria(
+    own: Stop | None, config: AlgorithmConfig, env: str, *, preset: bool | Mapping[str, Any], notes: list[str]
+) -> Stop:
     """What was asked for, above the preset's, above the environment's own threshold; never without an end."""
     from rlkit_core.algorithm.config.presets import preset_for
 
     own = own or Stop()
-    preset = preset_for(type(config), env) if use_preset else None
-    below = (preset or {}).get("stop", {})
+    used = (preset_for(type(config), env) if preset else None) if isinstance(preset, bool) else preset
+    below = (used or {}).get("stop", {})
     targets = (own.return_mean, below.get("return"), reward_threshold(env))
     target = next((one for one in targets if one is not None), None)
     preset_limits = (below.get("steps"), below.get("iterations"), below.get("seconds"))

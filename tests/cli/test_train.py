@@ -144,7 +144,10 @@ def test_resume_goes_on_in_the_same_folder(trained: Path, tmp_path: Path) -> Non
         (["ac", "CartPole-v1", "--set", "env=Acrobot-v1"], "the environment is the second argument, CartPole-v1"),
         (["ac", "CartPole-v1", "--stop-return", "nan"], "Stop(return_mean=nan): expected a number (or None)"),
         (["ac", "CartPole-v1", "--resume", "nowhere"], "no checkpoint at"),
-        (["ac", "CartPole-v1", "--resume", "nowhere", "--seed", "1"], "leave out --seed, --no-preset and --from"),
+        (
+            ["ac", "CartPole-v1", "--resume", "nowhere", "--seed", "1"],
+            "leave out --seed, --preset, --no-preset, --video-every and --from",
+        ),
     ],
 )
 def test_mistakes_end_at_once_with_one_message(tmp_path: Path, args: list[str], says: str) -> None:
@@ -227,7 +230,7 @@ def test_what_ends_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     config = AlgorithmConfig()
 
     def criteria(own: Stop, env: str = "CartPole-v1", **kwargs: Any) -> Stop:
-        return stop_criteria(own, config, env, use_preset=kwargs.get("use_preset", True), notes=notes)
+        return stop_criteria(own, config, env, preset=kwargs.get("preset", True), notes=notes)
 
     assert reward_threshold("CartPole-v1") == 475
     assert criteria(Stop()) == Stop(return_mean=475.0, steps=1_000_000)
@@ -237,8 +240,26 @@ def test_what_ends_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     assert criteria(Stop()) == Stop(return_mean=400, steps=5000)
     assert criteria(Stop(return_mean=10)) == Stop(return_mean=10, steps=5000)
     assert criteria(Stop(seconds=9)) == Stop(return_mean=400, seconds=9)
-    assert criteria(Stop(), use_preset=False) == Stop(return_mean=475.0, steps=1_000_000)
+    assert criteria(Stop(), preset=False) == Stop(return_mean=475.0, steps=1_000_000)
+    assert criteria(Stop(), preset={"stop": {"iterations": 2}}) == Stop(return_mean=475.0, iterations=2)
     assert notes[2] == "until: mean return 400 or 5,000 steps"
+
+
+def test_a_preset_of_a_file_takes_the_place_of_the_algorithms(tmp_path: Path) -> None:
+    file = tmp_path / "preset.json"
+    preset = {"training": {"lr": 0.002, "gamma": 0.9}, "rl_module": {"model_config": {"fcnet_hiddens": [4]}}}
+    file.write_text(json.dumps({**preset, "stop": {"iterations": 1}}))
+    asked = ["train", "ac", "CartPole-v1", "--run-dir", tmp_path / "run", "--preset", file]
+    result = rlkit(*asked, *SMALL[1:5], "--set", "gamma=0.8", "--evaluate", 1)
+    assert result.exit_code == 0, result.output
+    settings = json.loads((tmp_path / "run" / "config.json").read_text())["settings"]
+    assert (settings["lr"], settings["gamma"], settings["model_config"]["fcnet_hiddens"]) == (0.002, 0.8, [4])
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["iterations"] == 1
+    file.write_text('{"trainig": {}}')
+    result = rlkit(*asked[:3], "--preset", file)
+    assert result.exit_code == 2
+    assert "no section 'trainig'" in result.output
+    assert rlkit(*asked, "--no-preset").exit_code == 2
 
 
 def start(folder: Path, *args: str, **kwargs: Any) -> subprocess.Popen[str]:

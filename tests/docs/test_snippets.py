@@ -22,6 +22,7 @@ SLOW = {
     "docs/how-to/customize-the-learner.md",
     "docs/how-to/debug-a-plugin.md",
     "docs/how-to/export-a-policy.md",
+    "docs/how-to/record-a-video.md",
     "docs/how-to/run-in-processes.md",
     "docs/how-to/train-with-several-learners.md",
     "docs/how-to/write-each-kind.md",

@@ -20,6 +20,7 @@ import json
 import sys
 from collections.abc import Mapping
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from rlkit_core.algorithm.config.presets_of_envs import read_with_env
@@ -112,8 +113,21 @@ def apply_preset(config: CoreSettings, env_id: object) -> bool:
     preset = preset_for(type(config), env_id)
     if preset is None:
         return False
-    fill_in(config, {section: settings for section, settings in preset.items() if section != "stop"})
+    fill_in(config, preset)
     return True
+
+
+def read_preset(path: Path) -> dict[str, Any]:
+    """A preset in a file of its own, which holds what an entry of ``presets.json`` does.
+
+    Raises:
+        ConfigError: it cannot be read, or is no preset; the message names the file.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: expected a preset as JSON ({error})") from error
+    return dict(_checked(str(path), {"preset": data})["preset"])
 
 
 def fill_in(config: CoreSettings, sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -122,6 +136,7 @@ def fill_in(config: CoreSettings, sections: Mapping[str, Mapping[str, Any]]) -> 
     Args:
         config: what is filled in.
         sections: ``{section: {setting: value}}``; ``model_config`` is merged key by key, the user's keys winning.
+            ``stop`` is left out.
 
     Returns:
         What was filled in, ``{setting: value}``, that of the model config as ``model_config.KEY``.
@@ -130,6 +145,8 @@ def fill_in(config: CoreSettings, sections: Mapping[str, Mapping[str, Any]]) -> 
     of_model = config.stored("model_config") if "model_config" in by_user else {}
     filled: dict[str, Any] = {}
     for section, settings in sections.items():
+        if section == "stop":
+            continue
         free = {name: value for name, value in settings.items() if name not in by_user}
         filled |= {name: value for name, value in free.items() if name != "model_config"}
         if "model_config" in settings:

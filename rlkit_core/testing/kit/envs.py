@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -18,9 +18,15 @@ class KitEnv(gym.Env[Any, Any]):
     Args:
         action_space: a Discrete one of 3 unless given.
         masked: observations have an ``action_mask`` that forbids the first of Discrete actions; taking it is an error.
+        render_mode: ``"rgb_array"`` or None.
     """
 
-    def __init__(self, action_space: gym.Space[Any] | None = None, masked: bool = False) -> None:
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"]}
+
+    def __init__(
+        self, action_space: gym.Space[Any] | None = None, masked: bool = False, render_mode: str | None = None
+    ) -> None:
+        self.render_mode = render_mode
         self.action_space = action_space or gym.spaces.Discrete(3)
         self._masked, self._t = masked, 0
         plain: gym.Space[Any] = gym.spaces.Box(-1.0, 1.0, (3,), np.float32)
@@ -44,6 +50,10 @@ class KitEnv(gym.Env[Any, Any]):
         self._t += 1
         flat = np.asarray(gym.spaces.flatten(self.action_space, action), np.float64)
         return self._look(), -float(np.abs(flat).mean()), False, self._t == LENGTH, {}
+
+    def render(self) -> Any:
+        """A picture that grows lighter."""
+        return None if self.render_mode is None else np.full((16, 16, 3), 20 * self._t, np.uint8)
 
     def _look(self) -> Any:
         seen = self.np_random.uniform(-1, 1, 3).astype(np.float32)
