@@ -105,7 +105,7 @@ CELLS = [
     *[(algorithm, *cell) for algorithm in ("ppo", "impala", "appo") for cell in ACTOR_CRITIC],
     ("ppo", "wide", "many", NORMALIZED),
     ("ppo", "vector", "dict", PREVIOUS),
-    ("ppo", "masked", "discrete", {**LSTM, "free_log_std": True}),
+    ("ppo", "masked", "discrete", LSTM),
     ("dqn", "vector", "discrete", {}),
     ("dqn", "vector", "many", {**NORMALIZED, "num_atoms": 11, "noisy": True}),
     ("dqn", "image", "discrete", {}),

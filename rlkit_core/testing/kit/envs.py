@@ -21,7 +21,7 @@ class KitEnv(gym.Env[Any, Any]):
         render_mode: ``"rgb_array"`` or None.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"]}
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"]}  # type: ignore[misc]
 
     def __init__(
         self, action_space: gym.Space[Any] | None = None, masked: bool = False, render_mode: str | None = None
