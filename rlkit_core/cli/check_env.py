@@ -8,7 +8,7 @@ import click
 from attrs import asdict
 
 from rlkit_core.cli.given import apply_setting, apply_wraps, settings_option, wrap_option
-from rlkit_core.cli.named import own_env
+from rlkit_core.cli.named import check_given_once, own_env
 from rlkit_core.cli.output import stdout_for_the_report
 
 
@@ -36,6 +36,7 @@ def check_env(
     speed. Exits with 1 if there are errors.
     """
     env = own_env(env)
+    check_given_once(settings, env=env, wrappers=wraps)
     with stdout_for_the_report():
         from rlkit_core.algorithm import AlgorithmConfig
         from rlkit_core.envs.trial.check_env import check_env as check

@@ -12,7 +12,7 @@ import click
 from rlkit_core.cli.compare_runs import show_differences
 from rlkit_core.cli.explained import explain_modules, explain_run
 from rlkit_core.cli.given import settings_option, wrap_option
-from rlkit_core.cli.named import check_named, own_env
+from rlkit_core.cli.named import check_given_once, check_named, own_env
 from rlkit_core.cli.output import stdout_for_the_report
 from rlkit_core.cli.train import configure, stop_criteria
 
@@ -46,11 +46,12 @@ def explain(
 ) -> None:
     """Build the module for an environment and print the trace of its components."""
     env = None if env is None else own_env(env)
+    check_given_once(settings, env=env, wrappers=wraps)
     if run is not None:
         ctx.exit(show_differences(run, explain_modules, algo, env, settings, preset=not no_preset, as_json=as_json))
     if algo is None or env is None:
         raise click.UsageError("Missing argument 'ALGO' or 'ENV'.")
-    check_named(algo, env, settings)
+    check_named(algo, env)
     from rlkit_core.algorithm import get_algorithm_config
     from rlkit_core.run.beginning import check_to_train
 

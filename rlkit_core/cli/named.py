@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
@@ -30,20 +31,38 @@ def own_env(env: str) -> str:
     return env
 
 
-def check_named(algo: str, env: str | None, settings: Sequence[str] = ()) -> None:
-    """Refuse an ALGO that is not installed and an ENV that is named twice; reads metadata and imports no algorithm.
+OWN_OPTIONS = {"env": "the environment", "seed": "--seed", "wrappers": "--wrap", "writers": "--log"}
+"""Settings that have an option or an argument of their own, and what that is called."""
+
+
+def check_given_once(settings: Sequence[str], **given: Any) -> None:
+    """Refuse a setting that is given by ``--set`` and by an option or argument of its own.
+
+    Args:
+        settings: ``KEY=VALUE`` of ``--set``.
+        **given: what those said, by the setting's name; None and () where they said nothing.
+
+    Raises:
+        UsageError: it is there twice; names both places.
+    """
+    for text in settings:
+        name = text.partition("=")[0].strip()
+        value = given.get(name)
+        if value is not None and value != ():
+            shown = " ".join(value) if isinstance(value, tuple) else value
+            raise click.UsageError(f"--set {text}: {OWN_OPTIONS[name]} is given as {shown} too; keep one of them")
+
+
+def check_named(algo: str, env: str | None) -> None:
+    """Refuse an ALGO that is not installed; reads metadata and imports no algorithm.
 
     Args:
         algo, env: by position.
-        settings: ``KEY=VALUE`` of ``--set``.
 
     Raises:
-        PluginNotFoundError: no such algorithm; the nearest names, or that the two words are swapped.
-        UsageError: ``--set env=...``.
+        PluginNotFoundError: no such algorithm; the nearest names.
+        UsageError: the two words are swapped.
     """
-    for text in settings:
-        if env is not None and text.partition("=")[0].strip() == "env":
-            raise click.UsageError(f"--set {text}: the environment is the second argument, {env}; write it there")
     snapshot = default_host().snapshot
     try:
         find(snapshot, GROUP_ALGORITHMS, algo)

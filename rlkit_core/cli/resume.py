@@ -10,7 +10,7 @@ import click
 
 from rlkit_core.cli.carry_out import go_on, no_plot_option, quiet_option, warnings_as_notes
 from rlkit_core.cli.given import settings_option, wrap_option
-from rlkit_core.cli.named import own_env
+from rlkit_core.cli.named import check_given_once, own_env
 from rlkit_core.run.output import unfailing_output
 
 
@@ -48,6 +48,7 @@ def resume(
     says so. --wrap names the run's wrappers again, where they are neither gymnasium's nor a plugin's.
     """
     env = None if env is None else own_env(env)
+    check_given_once(settings, env=env, wrappers=wraps)
     with unfailing_output(), warnings_as_notes():
         asked = functools.partial(go_on, more_steps=more_steps, env=env, wraps=wraps, which=which)
         asked(run, run_dir, settings, no_plot=no_plot, quiet=quiet)

@@ -11,7 +11,7 @@ import click
 
 from rlkit_core.cli.carry_out import carry_out, go_on, in_words, no_plot_option, quiet_option, warnings_as_notes
 from rlkit_core.cli.given import apply_setting, apply_wraps, settings_option, wrap_option
-from rlkit_core.cli.named import check_named, own_env
+from rlkit_core.cli.named import check_given_once, check_named, own_env
 from rlkit_core.run.output import unfailing_output
 from rlkit_core.run.stop import DEFAULT_STEPS, Stop, reward_threshold
 
@@ -96,7 +96,8 @@ def train(
     progress, with a checkpoint.
     """
     env = own_env(env)
-    check_named(algo, env, settings)
+    check_given_once(settings, env=env, seed=seed, wrappers=wraps)
+    check_named(algo, env)
     of_new_runs = (seed, preset_file, video_every, weights)
     if resume is not None and (no_preset or any(one is not None for one in of_new_runs)):
         left_out = "--seed, --preset, --no-preset, --video-every and --from"

@@ -141,7 +141,9 @@ def test_resume_goes_on_in_the_same_folder(trained: Path, tmp_path: Path) -> Non
         (["ac", "CartPole-v1", "--set", "lr"], "expected KEY=VALUE"),
         (["ac", "CartPole-v1", "--set", "minibatch_size=9999"], "minibatch_size"),
         (["CartPole-v1", "ac"], "ALGO comes before ENV, and ac is an algorithm: "),
-        (["ac", "CartPole-v1", "--set", "env=Acrobot-v1"], "the environment is the second argument, CartPole-v1"),
+        (["ac", "CartPole-v1", "--set", "env=Acrobot-v1"], "the environment is given as CartPole-v1 too"),
+        (["ac", "CartPole-v1", "--seed", "0", "--set", "seed=2"], "--seed is given as 0 too; keep one of them"),
+        (["ac", "CartPole-v1", "--wrap", "atari", "--set", "wrappers=[]"], "--wrap is given as atari too"),
         (["ac", "CartPole-v1", "--stop-return", "nan"], "Stop(return_mean=nan): expected a number (or None)"),
         (["ac", "CartPole-v1", "--resume", "nowhere"], "no checkpoint at"),
         (
