@@ -42,6 +42,9 @@ _ROUNDS = 3
 # -- the index -------------------------------------------------------------------------------------------------------
 
 
+_MAY_BE_ABSENT = ("judged_from", "best_return", "no_better")
+
+
 @frozen
 class KeptCheckpoint:
     """A checkpoint of a run; None where the index does not say.
@@ -50,6 +53,7 @@ class KeptCheckpoint:
         path: relative to the run folder.
         steps: env steps over the life of the run, and so are ``seconds`` of training and ``episodes``.
         judged_from: the iteration from which the mean return of training may call for an evaluation again.
+        best_return: mean return of the best evaluation until then; ``no_better`` evaluations came after it.
     """
 
     path: str
@@ -58,6 +62,8 @@ class KeptCheckpoint:
     seconds: float | None = None
     episodes: int | None = None
     judged_from: int | None = None
+    best_return: float | None = None
+    no_better: int | None = None
 
 
 @frozen
@@ -91,7 +97,7 @@ class RunIndex:
                 "steps": one.steps,
                 "seconds": one.seconds,
                 "episodes": one.episodes,
-                **({} if one.judged_from is None else {"judged_from": one.judged_from}),
+                **{name: getattr(one, name) for name in _MAY_BE_ABSENT if getattr(one, name) is not None},
             }
             for one in self.checkpoints
         ]
@@ -119,7 +125,9 @@ def read_index(run: str | os.PathLike[str]) -> RunIndex:
         name = path.relative_to(run).as_posix()
         row = known.get(name, {})
         steps, episodes, judged_from = (_count(row.get(key)) for key in ("steps", "episodes", "judged_from"))
-        kept.append(KeptCheckpoint(name, iteration, steps, _number(row.get("seconds")), episodes, judged_from))
+        seconds, best_return = _number(row.get("seconds")), _number(row.get("best_return"))
+        of_run = steps, seconds, episodes, judged_from, best_return, _count(row.get("no_better"))
+        kept.append(KeptCheckpoint(name, iteration, *of_run))
     there = (run / BEST).is_dir() or (run / f"{BEST}.old").is_dir()
     found = None
     if there:

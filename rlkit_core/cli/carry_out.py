@@ -107,8 +107,9 @@ def carry_out(run: Run, notes: Sequence[str], *, quiet: bool) -> NoReturn:
 
 def in_words(stop: Stop) -> str:
     """What ends a run, on one line."""
-    limits = (stop.return_mean, stop.steps, stop.iterations, stop.seconds)
-    criteria = zip(("mean return {:g}", "{:,} steps", "{:,} iterations", "{:g} s"), limits, strict=True)
+    limits = (stop.return_mean, *stop.limits, stop.patience)
+    texts = ("mean return {:g}", "{:,} steps", "{:,} iterations", "{:g} s", "{:,} evaluations without a better one")
+    criteria = zip(texts, limits, strict=True)
     return " or ".join(text.format(value) for text, value in criteria if value is not None) or "it is interrupted"
 
 

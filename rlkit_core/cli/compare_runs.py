@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
 import click
 
+from rlkit_core.cli.config.made import Given, configure
 from rlkit_core.cli.output import stdout_for_the_report
 from rlkit_core.errors import RLKitError
 from rlkit_core.plugins.host import default_host
@@ -80,43 +82,36 @@ def differences(run: Path, explained: Explained, config: Any = None) -> list[dic
     ]
 
 
-def show_differences(
-    run: Path,
-    explained: Explained,
-    algo: str | None,
-    env: str | None,
-    settings: tuple[str, ...],
-    *,
-    preset: bool,
-    as_json: bool,
-) -> int:
+def show_differences(run: Path, explained: Explained, given: Given, *, as_json: bool) -> int:
     """Print :func:`differences`; what the command line says takes the place of the run's config.
 
     Returns:
         The exit code: 1 if anything differs.
     """
-    from rlkit_core.cli.given import apply_setting
-    from rlkit_core.cli.train import configure
-
-    config = None
     with stdout_for_the_report():
-        if algo is not None:
-            from rlkit_core.algorithm import get_algorithm_config
-
-            config = get_algorithm_config(algo)
-            env = env if env is not None else stored_config(run).env
-            configure(config, env, None, settings, preset=preset, notes=[])
-        elif settings:
-            config = stored_config(run)
-            for text in settings:
-                apply_setting(config, text)
-        found = differences(run, explained, config)
+        found = differences(run, explained, _asked_for(run, given))
     if as_json:
         click.echo(json.dumps({"run": str(run), "differences": found}, indent=2))
     else:
         for line in as_text(found):
             click.echo(line)
     return 1 if found else 0
+
+
+def _asked_for(run: Path, given: Given) -> Any:
+    """The config that a command line asks for, in the run's env unless it says another; None where it asks for none."""
+    from rlkit_core.cli.given import apply_setting
+
+    if given.algo is not None or given.file is not None:
+        of_run = stored_config(run).env
+        env = given.env or (given.file and given.file.env) or (of_run if isinstance(of_run, str) else None)
+        return configure(attrs.evolve(given, env=env).checked()).config
+    if not given.settings:
+        return None
+    config = stored_config(run)
+    for text in given.settings:
+        apply_setting(config, text)
+    return config
 
 
 def _row(what: str, name: str, run: object, here: object) -> dict[str, str]:

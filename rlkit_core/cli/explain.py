@@ -10,11 +10,12 @@ from typing import Any
 import click
 
 from rlkit_core.cli.compare_runs import show_differences
+from rlkit_core.cli.config.file import ConfigFile, config_option
+from rlkit_core.cli.config.made import Given, configure, stop_criteria
 from rlkit_core.cli.explained import explain_modules, explain_run
 from rlkit_core.cli.given import settings_option, wrap_option
-from rlkit_core.cli.named import check_given_once, check_named, own_env
 from rlkit_core.cli.output import stdout_for_the_report
-from rlkit_core.cli.train import configure, stop_criteria
+from rlkit_core.run.stop import Stop
 
 _MOST_AGENTS = 8  # by name in text
 
@@ -22,6 +23,7 @@ _MOST_AGENTS = 8  # by name in text
 @click.command(help="Show which components a run of ALGO on ENV would use, and why.")
 @click.argument("algo", required=False)
 @click.argument("env", required=False)
+@config_option
 @wrap_option
 @settings_option
 @click.option("--no-preset", is_flag=True, help="Leave out the algorithm's tuned settings, as for train.")
@@ -38,6 +40,7 @@ def explain(
     ctx: click.Context,
     algo: str | None,
     env: str | None,
+    file: ConfigFile | None,
     wraps: tuple[str, ...],
     settings: tuple[str, ...],
     no_preset: bool,
@@ -45,28 +48,22 @@ def explain(
     as_json: bool,
 ) -> None:
     """Build the module for an environment and print the trace of its components."""
-    env = None if env is None else own_env(env)
-    check_given_once(settings, env=env, wrappers=wraps)
+    given = Given(algo, env, settings, wraps, file=file, preset=not no_preset)
     if run is not None:
-        ctx.exit(show_differences(run, explain_modules, algo, env, settings, preset=not no_preset, as_json=as_json))
-    if algo is None or env is None:
-        raise click.UsageError("Missing argument 'ALGO' or 'ENV'.")
-    check_named(algo, env)
-    from rlkit_core.algorithm import get_algorithm_config
+        ctx.exit(show_differences(run, explain_modules, given, as_json=as_json))
+    given = given.checked()
     from rlkit_core.run.beginning import check_to_train
 
-    notes: list[str] = []
     with stdout_for_the_report(), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        config = get_algorithm_config(algo)
-        generic = configure(config, env, None, settings, wraps, preset=not no_preset, notes=notes)
-        check_to_train(config, stop_criteria(None, config, env, preset=not no_preset, notes=[]))
-        explained = explain_run(config)
+        made = configure(given)
+        check_to_train(made.config, stop_criteria(Stop(), made.config, given))
+        explained = explain_run(made.config)
     found = (str(warning.message) for warning in caught if issubclass(warning.category, UserWarning))
-    explained["generic"] = [{"kind": g.kind, "because": g.because, "settings": dict(g.settings)} for g in generic]
-    explained["notes"] = [*notes, *(f"settings for {one}" for one in generic), *dict.fromkeys(found)]
+    explained["generic"] = [{"kind": g.kind, "because": g.because, "settings": dict(g.settings)} for g in made.generic]
+    explained["notes"] = [*made.notes, *(f"settings for {one}" for one in made.generic), *dict.fromkeys(found)]
     if as_json:
-        click.echo(json.dumps({"algorithm": algo, "env": env, **explained}, indent=2))
+        click.echo(json.dumps({"algorithm": given.algo, "env": str(made.config.env), **explained}, indent=2))
         return
     for module_id, module in explained["modules"].items():
         for line in _text(module_id, module):

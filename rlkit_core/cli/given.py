@@ -57,7 +57,21 @@ def apply_setting(config: AlgorithmConfig, text: str) -> None:
     key = key.strip()
     if not sign or not key:
         raise ConfigError(f"--set {text!r}: expected KEY=VALUE, such as lr=3e-4")
-    value = parse_value(value_text.strip())
+    apply_value(config, key, parse_value(value_text.strip()), said=f"--set {text!r}")
+
+
+def apply_value(config: AlgorithmConfig, key: str, value: Any, *, said: str) -> None:
+    """Set one setting, or (``model_config.KEY`` and the like) one entry of a free-form one.
+
+    Args:
+        config: is changed.
+        key: of the setting or entry.
+        value: what it is to be.
+        said: how the user wrote it, for messages.
+
+    Raises:
+        ConfigError: no such setting, or a value it does not take.
+    """
     name, dot, inner = key.partition(".")
     if not dot:
         config.update_from_dict({key: value})
@@ -71,19 +85,19 @@ def apply_setting(config: AlgorithmConfig, text: str) -> None:
 
         spec = config.stored(name) or RLModuleSpec()
         if not isinstance(spec, RLModuleSpec):
-            raise ConfigError(f"--set {text!r}: the config has a {type(spec).__name__}; write what it is to have there")
+            raise ConfigError(f"{said}: the config has a {type(spec).__name__}; write what it is to have there")
         config.update_from_dict({name: spec.copy().change({inner: value})})
         return
     if name not in NESTED or not inner:
         parts = ", ".join((*NESTED, "rl_module_spec"))
-        raise ConfigError(f"--set {text!r}: only {parts} and plugin.DISTRIBUTION have entries of their own")
+        raise ConfigError(f"{said}: only {parts} and plugin.DISTRIBUTION have entries of their own")
     whole = config.to_dict()[name]
     entry = whole
     *parents, last = [inner] if name == "components" else inner.split(".")  # places hold dots: encoder:camera.front
     for parent in parents:
         entry = entry.setdefault(parent, {})
         if not isinstance(entry, dict):
-            raise ConfigError(f"--set {text!r}: {parent!r} is {entry!r}, which has no entries")
+            raise ConfigError(f"{said}: {parent!r} is {entry!r}, which has no entries")
     entry[last] = value
     config.update_from_dict({name: whole})
 

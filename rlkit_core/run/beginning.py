@@ -11,7 +11,7 @@ from rlkit_core.envs.gym_vectors.make import make_example
 from rlkit_core.envs.multi_agent.make import check_spaces
 from rlkit_core.errors import ConfigError
 from rlkit_core.run import run_folder as folder
-from rlkit_core.run.stop import Stop
+from rlkit_core.run.stop import Stop, evaluate_for
 from rlkit_core.seeding import SeedTree
 
 if TYPE_CHECKING:
@@ -28,8 +28,7 @@ def check_to_train(config: AlgorithmConfig, stop: Stop) -> None:
     """
     if config.seed is None:
         config.debugging(seed=SeedTree.from_seed(None).root)
-    if stop.return_mean is not None and config.evaluation_interval is None:
-        config.evaluation(evaluation_interval=10)
+    evaluate_for(stop, config)
     config.validate()
     if config.env is None:
         raise ConfigError("there is no environment: config.environment('CartPole-v1')")

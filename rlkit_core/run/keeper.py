@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import attrs
 from attrs import frozen
 
 from rlkit_core.checkpoint.locate import BestCheckpoint, KeptCheckpoint, checkpoint_name, run_of
@@ -40,13 +41,14 @@ class Position:
     seconds: float
     episodes: int | None = None
     judged_from: int | None = None
+    best_return: float | None = None
+    no_better: int | None = None
 
     @property
     def kept(self) -> KeptCheckpoint:
         """The checkpoint of this iteration, as the index has it."""
-        path = checkpoint_name(self.iteration)
-        seconds = round(self.seconds, 3)
-        return KeptCheckpoint(path, self.iteration, self.steps, seconds, self.episodes, self.judged_from)
+        position = attrs.asdict(self) | {"seconds": round(self.seconds, 3)}
+        return KeptCheckpoint(checkpoint_name(self.iteration), **position)
 
 
 class CheckpointKeeper:

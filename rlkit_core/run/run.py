@@ -35,7 +35,7 @@ from rlkit_core.run.result_log import ResultLog
 from rlkit_core.run.resuming.going_on import Change, GoingOn, going_on
 from rlkit_core.run.resuming.weights import take_weights
 from rlkit_core.run.signals import Signals
-from rlkit_core.run.stop import Stop
+from rlkit_core.run.stop import BestSoFar, Stop
 from rlkit_core.run.summary import RunSummary
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Run:
             of the run which is resumed.
         stop: when to end; :meth:`Stop.usual` of the env unless given. With a target return, evaluation happens every
             ``evaluation_interval`` iterations (10 unless the config says) and when the mean return of training reaches
-            the target.
+            the target; with a patience too.
         evaluation_episodes: how many deterministic episodes decide about the target and make the final figure; 100
             unless given.
         resume: a checkpoint (or run folder) to go on from; its run says when to end, how it is evaluated and so on, as
@@ -111,6 +111,8 @@ class Run:
         self._log = ResultLog(self.run_dir, self._say)
         waits = None if self._from is None else self._from.position.judged_from
         self._judge = Judge(self.stop.return_mean, self.evaluation_episodes, self._signals, begins_at=waits)
+        before = None if self._from is None else self._from.position
+        self._best = BestSoFar() if before is None else BestSoFar(before.best_return, before.no_better)
         self._keeper: CheckpointKeeper | None = None
         self._train_seconds = 0.0
         self._seconds_before = 0.0 if self._from is None else self._from.seconds
@@ -305,6 +307,7 @@ class Run:
             decided = self._judge.decide(algorithm, result) if self._signals.number is None else None
             latest = evaluation_return_mean(result)
             evaluation = latest if not math.isnan(latest) else evaluation
+            self._best.hear(latest)
             self._log.write(algorithm, result)
             position = self._position(algorithm, result)
             seconds = self._seconds_before + time.monotonic() - started
@@ -338,7 +341,8 @@ class Run:
             return self._interrupted()
         if STOPPED_BY in result:
             return _Ending("stopped", f"the callback {result[STOPPED_BY]}", decided)
-        limit = self.stop.limit_reached(steps=position.steps, iterations=position.iteration, seconds=seconds)
+        counts = {"steps": position.steps, "iterations": position.iteration, "no_better": self._best.no_better}
+        limit = self.stop.limit_reached(**counts, seconds=seconds)
         return None if limit is None else _Ending("limit", limit, decided)
 
     def _interrupted(self) -> _Ending:
@@ -376,4 +380,6 @@ class Run:
             self._train_seconds_before + self._train_seconds,
             None if math.isnan(episodes) else int(episodes),
             self._judge.begins_at,
+            self._best.return_mean,
+            self._best.no_better,
         )

@@ -19,8 +19,8 @@ from click.testing import CliRunner, Result
 
 from rlkit_core.algorithm import AlgorithmConfig
 from rlkit_core.cli.app import cli
+from rlkit_core.cli.config.made import Given, stop_criteria
 from rlkit_core.cli.given import apply_setting, parse_value
-from rlkit_core.cli.train import stop_criteria
 from rlkit_core.errors import ConfigError
 from rlkit_core.run.stop import Stop, reward_threshold
 
@@ -148,7 +148,7 @@ def test_resume_goes_on_in_the_same_folder(trained: Path, tmp_path: Path) -> Non
         (["ac", "CartPole-v1", "--resume", "nowhere"], "no checkpoint at"),
         (
             ["ac", "CartPole-v1", "--resume", "nowhere", "--seed", "1"],
-            "leave out --seed, --preset, --no-preset, --video-every and --from",
+            "leave out --seed, --config, --preset, --no-preset, --video-every, --log and --from",
         ),
     ],
 )
@@ -228,23 +228,19 @@ def test_settings_from_texts() -> None:
 
 
 def test_what_ends_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    notes: list[str] = []
-    config = AlgorithmConfig()
-
     def criteria(own: Stop, env: str = "CartPole-v1", **kwargs: Any) -> Stop:
-        return stop_criteria(own, config, env, preset=kwargs.get("preset", True), notes=notes)
+        return stop_criteria(own, AlgorithmConfig().environment(env), Given(**kwargs))
 
     assert reward_threshold("CartPole-v1") == 475
     assert criteria(Stop()) == Stop(return_mean=475.0, steps=1_000_000)
     assert criteria(Stop(iterations=3), "Pendulum-v1") == Stop(iterations=3)
-    preset = {"CartPole-v1": {"stop": {"return": 400, "steps": 5000}}}
+    preset = {"CartPole-v1": {"stop": {"return": 400, "steps": 5000, "patience": 7}}}
     monkeypatch.setattr("rlkit_core.algorithm.config.presets.load_presets", lambda config_class: preset)
-    assert criteria(Stop()) == Stop(return_mean=400, steps=5000)
-    assert criteria(Stop(return_mean=10)) == Stop(return_mean=10, steps=5000)
-    assert criteria(Stop(seconds=9)) == Stop(return_mean=400, seconds=9)
+    assert criteria(Stop()) == Stop(return_mean=400, steps=5000, patience=7)
+    assert criteria(Stop(return_mean=10)) == Stop(return_mean=10, steps=5000, patience=7)
+    assert criteria(Stop(seconds=9)) == Stop(return_mean=400, seconds=9, patience=7)
     assert criteria(Stop(), preset=False) == Stop(return_mean=475.0, steps=1_000_000)
     assert criteria(Stop(), preset={"stop": {"iterations": 2}}) == Stop(return_mean=475.0, iterations=2)
-    assert notes[2] == "until: mean return 400 or 5,000 steps"
 
 
 def test_a_preset_of_a_file_takes_the_place_of_the_algorithms(tmp_path: Path) -> None:

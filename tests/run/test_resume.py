@@ -258,6 +258,24 @@ def test_train_resume_does_the_same_and_its_words_must_agree(run: Path) -> None:
     assert "leave out --seed" in rlkit(*args, "--no-preset").stderr
 
 
+def test_patience_goes_on_counting_where_it_was(tmp_path: Path) -> None:
+    def patient() -> AlgorithmConfig:
+        return config().training(lr=0.0).evaluation(evaluation_interval=1, evaluation_duration=1)
+
+    whole = Run(patient(), tmp_path / "whole", stop=Stop(patience=4, iterations=60), evaluation_episodes=1, plot=False)
+    ended = whole.fit()
+    assert ended.detail == "4 evaluations without a better mean return"
+    early = Stop(patience=4, iterations=ended.iterations - 2)
+    Run(patient(), tmp_path / "run", stop=early, evaluation_episodes=1, plot=False).fit()
+    resumed = Run.resume(tmp_path / "run", stop=Stop(iterations=60)).fit()
+    assert (resumed.iterations, resumed.detail) == (ended.iterations, ended.detail)
+    with pytest.raises(RunEndedError, match="4 evaluations without a better mean return"):
+        going_on(tmp_path / "run")
+    further = going_on(tmp_path / "run", more_steps=64)
+    assert further.stop.patience is None
+    assert "the patience of 4 evaluations is at its end and ends it no more" in further.notes
+
+
 def make_cart_pole() -> Any:
     return gym.make("CartPole-v1")
 
@@ -296,7 +314,7 @@ def test_a_new_run_begins_with_the_weights_of_another(run: Path, tmp_path: Path)
     assert "do not fit what is built here" in refused.stderr
     assert "pi.net.layers.0.weight is (2, 64) here and (2, 8) in the checkpoint" in refused.stderr
     assert not (tmp_path / "wide").exists()
-    assert "leave out --seed, --no-preset and --from" in rlkit(*command, "--resume", run).stderr
+    assert "leave out --seed, --config, --preset, --no-preset" in rlkit(*command, "--resume", run).stderr
     with pytest.raises(ConfigError, match="leave out weights_from"):
         Run(config(), resume=run, weights_from=run)
     with pytest.raises(CheckpointError, match="no checkpoint at"):

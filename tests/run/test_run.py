@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import re
 import signal
@@ -139,6 +140,31 @@ def test_limits(tmp_path: Path, stop: Stop, iterations: int, detail: str) -> Non
     (algorithm,) = Scripted.made
     assert algorithm.evaluations == [(iterations, 20)]
     assert algorithm.stopped == 1
+
+
+@pytest.mark.parametrize(
+    ("returns", "patience", "iterations"),
+    [
+        ([1, 2, 2, 1, 3, 0, 0, 0, 9], 3, 8),  # an equal return is no better one
+        ([1, 2, 2, 1, 3, 0, 0, 0, 9], 2, 4),
+        ([5, math.nan, math.nan, 4, 6, 6], 1, 4),  # evaluations none of whose episodes ended do not count
+        ([1, 2, 3, 4, 5, 6, 7, 8, 9, 10], 1, 10),
+    ],
+)
+def test_patience(tmp_path: Path, returns: list[float], patience: int, iterations: int) -> None:
+    made = config(evaluation_returns=returns).evaluation(evaluation_interval=1)
+    summary = run(tmp_path, made, Stop(patience=patience, iterations=10))
+    assert (summary.reason, summary.iterations) == ("limit", iterations)
+    if iterations < 10:
+        assert re.fullmatch(rf"{patience} evaluations? without a better mean return", summary.detail)
+        ((row),) = json.loads((tmp_path / "run" / "index.json").read_text())["checkpoints"]
+        assert (row["best_return"], row["no_better"]) == (max(returns[: iterations - 1]), patience)
+
+
+def test_patience_makes_a_run_evaluate(tmp_path: Path) -> None:
+    summary = run(tmp_path, config(evaluation_returns=[0.0]), Stop(patience=2, iterations=99))
+    assert summary.iterations == 30  # the first evaluation is the best one
+    assert Scripted.made[0].config.evaluation_interval == 10
 
 
 def test_an_evaluation_that_reaches_the_target_is_confirmed_in_full_and_ends_the_run(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from rlkit_core.envs.naming.registering import register_for
 from rlkit_core.errors import ConfigError, EnvError, did_you_mean
 
 PRESETS, REACHED, OF_RLLIB = "presets.json", "reached.json", "rllib_defaults.json"
-STOP_KEYS = ("return", "steps", "iterations", "seconds")
+STOP_KEYS = ("return", "steps", "iterations", "seconds", "patience")
 _LIKE = "like"
 
 

@@ -19,7 +19,7 @@ from rlkit_core.errors import CheckpointError, ConfigError
 from rlkit_core.run import run_folder as folder
 from rlkit_core.run.record import RunRecord, read_record, stop_changes
 from rlkit_core.run.resuming.changes import notes_of, settings_changed
-from rlkit_core.run.stop import Stop
+from rlkit_core.run.stop import Stop, evaluate_for
 
 if TYPE_CHECKING:
     from rlkit_core.algorithm.config.config import AlgorithmConfig
@@ -135,6 +135,8 @@ def going_on(
     config = stored.copy(copy_frozen=False)
     if change is not None:
         change(config)
+    if stop is not None:
+        evaluate_for(stop, config)
     if passed_again(stored.wrappers, config.wrappers):
         arguments["wrappers"] = config.wrappers
         stored = stored.copy(copy_frozen=False).change({"wrappers": config.wrappers})
@@ -170,8 +172,9 @@ def position_of(checkpoint: Path, run: Path | None) -> KeptCheckpoint:
         if one.iteration == iteration:
             return one
     best = index.best if index is not None else None
-    steps = best.steps if best is not None and best.iteration == iteration else None
-    return KeptCheckpoint(checkpoint_name(iteration), iteration, steps)
+    if best is None or best.iteration != iteration:
+        return KeptCheckpoint(checkpoint_name(iteration), iteration)
+    return KeptCheckpoint(checkpoint_name(iteration), iteration, best.steps, best_return=best.return_mean)
 
 
 def env_argument(stored: AlgorithmConfig, env: object, checkpoint: Path) -> dict[str, Any]:
@@ -216,10 +219,12 @@ def _new_stop(
 ) -> tuple[Stop, list[str]]:
     after, notes = before, list[str]()
     if given is not None:
-        if (given.steps, given.iterations, given.seconds) != (None, None, None):
-            after = attrs.evolve(given, return_mean=before.return_mean)
+        if given.limits != (None, None, None):
+            after = attrs.evolve(given, return_mean=before.return_mean, patience=before.patience)
         if given.return_mean is not None:
             after = attrs.evolve(after, return_mean=given.return_mean)
+        if given.patience is not None:
+            after = attrs.evolve(after, patience=given.patience)
     if more_steps is None:
         return after, notes
     if after.steps is None and position.steps is None:
@@ -232,6 +237,9 @@ def _new_stop(
     if after.seconds is not None and ended.seconds >= after.seconds:
         notes.append(f"the limit of {after.seconds:g} seconds is reached and ends it no more")
         after = attrs.evolve(after, seconds=None)
+    if after.patience is not None and (position.no_better or 0) >= after.patience:
+        notes.append(f"the patience of {after.patience:,} evaluations is at its end and ends it no more")
+        after = attrs.evolve(after, patience=None)
     if ended.reaches(after.return_mean):
         notes.append(f"the target {after.return_mean:g} is reached and ends it no more")
         after = attrs.evolve(after, return_mean=None)
@@ -244,7 +252,8 @@ def _check_goes_on(stop: Stop, position: KeptCheckpoint, ended: _Ended, path: Pa
     Raises:
         RunEndedError: a limit is reached, or the target is.
     """
-    limit = stop.limit_reached(steps=position.steps or 0, iterations=position.iteration, seconds=ended.seconds)
+    counts = {"steps": position.steps or 0, "iterations": position.iteration, "no_better": position.no_better or 0}
+    limit = stop.limit_reached(**counts, seconds=ended.seconds)
     if limit is None and ended.reaches(stop.return_mean):
         limit = f"mean return {ended.return_mean:.1f} reached {stop.return_mean:g}"
     if limit is not None:
