@@ -26,7 +26,7 @@ class ActionSampler:
     ======================== ============================================ =========================================
     the forward returned     exploring                                    not exploring
     ======================== ============================================ =========================================
-    ``actions``              used as they are                             used as they are
+    ``actions``              used as they are (numpy arrays as well)      used as they are
     ``action_dist_inputs``   a sample of the distribution made of them    the mode of its deterministic form
     both                     actions as they are; the inputs give logp    actions as they are
     a live ``action_dist``   a sample, and its log-probability at once    its mode (argmax, mean)
@@ -164,7 +164,10 @@ class ActionSampler:
             return self._live(out)
         if Columns.ACTIONS in out:
             self.needs_noise = self._adds_noise
-            return out
+            actions = out[Columns.ACTIONS]
+            if isinstance(actions, torch.Tensor):
+                return out
+            return {**out, Columns.ACTIONS: nested_map(torch.as_tensor, actions)}  # rules often give numpy arrays
         inputs = out.get(Columns.ACTION_DIST_INPUTS)
         if inputs is None:
             raise ModuleAPIError(

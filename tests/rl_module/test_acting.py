@@ -33,6 +33,12 @@ def act(module, explore: bool, batch=None, **kwargs) -> dict:
     return ActionSampler(module, explore=explore)(batch or {"obs": torch.zeros(2, 4)}, **kwargs)
 
 
+def test_actions_that_are_arrays_become_tensors() -> None:
+    out = act(returning({"actions": (np.array([2, 1]), {"arm": np.ones((2, 3), np.float32)})}), False)
+    assert torch.equal(out["actions"][0], torch.tensor([2, 1]))
+    assert torch.equal(out["actions"][1]["arm"], torch.ones(2, 3))
+
+
 def test_actions_are_used_as_they_are() -> None:
     actions = torch.tensor([2, 2])
     for explore in (True, False):
