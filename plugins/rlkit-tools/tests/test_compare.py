@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import itertools
-import json
 import math
 
 import numpy as np
@@ -15,24 +14,6 @@ from rlkit_core.errors import CheckpointError
 from rlkit_tools.compare.comparison import compare, compare_groups, curve_of
 from rlkit_tools.compare.folder import groups_of, read_run, read_runs
 from rlkit_tools.compare.statistics import interquartile_mean, interval
-
-
-def write_run(path, *, seed=0, lr=1e-3, encoder="rlkit-core/mlp", final=None, curve=((100, 1.0), (200, 3.0))):
-    """A run folder with the files that a comparison reads."""
-    path.mkdir(parents=True)
-    settings = {"env": "CartPole-v1", "seed": seed, "lr": lr, "model_config": {"fcnet_hiddens": [64]}}
-    (path / "config.json").write_text(json.dumps({"class": {"$class": "rlkit_ppo:PPOConfig"}, "settings": settings}))
-    choices = {"default_policy": [{"kind": "encoder", "slot": "encoder", "path": [], "id": encoder, "version": "1"}]}
-    (path / "plugins.lock.json").write_text(json.dumps({"choices": choices}))
-    (path / "run.json").write_text(json.dumps({"stop": {"return_mean": 3.0}}))
-    rows = [
-        {"num_env_steps_sampled_lifetime": steps, "env_runners": {"episode_return_mean": value}}
-        for steps, value in curve
-    ]
-    (path / "results.jsonl").write_text("\n".join(map(json.dumps, rows)) + '\n{"half a li')
-    if final is not None:
-        (path / "summary.json").write_text(json.dumps({"evaluation_return_mean": final}))
-    return path
 
 
 @pytest.mark.parametrize("count", range(1, 13))
@@ -50,7 +31,7 @@ def test_the_interval_is_that_of_all_resamples():
     assert all(map(math.isnan, interval([1.0])))
 
 
-def test_runs_that_differ_in_their_seed_alone_are_a_group(tmp_path):
+def test_runs_that_differ_in_their_seed_alone_are_a_group(tmp_path, write_run):
     for seed, final in enumerate((1.0, 2.0, 3.0, 10.0)):
         write_run(tmp_path / f"a{seed}", seed=seed, final=final)
     write_run(tmp_path / "b", lr=2e-3, encoder="acme/conv", curve=((100, 5.0), (200, 7.0)))
@@ -60,11 +41,11 @@ def test_runs_that_differ_in_their_seed_alone_are_a_group(tmp_path):
     assert 1.0 <= a.low < a.iqm < a.high <= 10.0
     assert (b.iqm, b.reached, b.steps_to_target) == (7.0, 1, 100.0)  # of training: there was no evaluation
     assert compare_groups(groups, target=6.0)[0].steps_to_target == math.inf
-    steps, middle, *_ = curve_of(groups[0])
+    steps, middle, *_ = curve_of([run.training for run in groups[0]])
     assert (steps[0], middle[0], steps[-1], middle[-1]) == (100, 1.0, 200, 3.0)
 
 
-def test_the_command_says_what_differs_and_writes_files(tmp_path):
+def test_the_command_says_what_differs_and_writes_files(tmp_path, write_run):
     one, other = write_run(tmp_path / "one"), write_run(tmp_path / "other", lr=2e-3, encoder="acme/conv")
     table, picture = tmp_path / "t.csv", tmp_path / "p.png"
     pytest.importorskip("matplotlib")

@@ -14,10 +14,11 @@ import numpy as np
 from attrs import asdict, frozen
 
 from rlkit_core.errors import ConfigError
-from rlkit_tools.compare.folder import RunData, differing, groups_of, read_runs
+from rlkit_tools.compare.folder import Curve, RunData, differing, groups_of, read_runs
 from rlkit_tools.compare.statistics import interquartile_mean, interval
 
 _POINTS = 200
+HEAD = ("GROUP", "ALGORITHM", "ENV", "RUNS", "IQM", "95% INTERVAL", "TARGET", "REACHED", "STEPS TO TARGET")
 
 
 @frozen
@@ -67,33 +68,35 @@ def _row(name: str, group: Sequence[RunData], target: float | None) -> Row:
     return Row(name, group[0].algorithm, group[0].env, len(group), iqm, low, high, wanted, reached, median)
 
 
+def cells(row: Row) -> tuple[str, ...]:
+    """A row for people, below :data:`HEAD`."""
+    return (
+        row.group,
+        row.algorithm,
+        row.env,
+        str(row.runs),
+        figure(row.iqm),
+        f"{figure(row.low)} to {figure(row.high)}" if math.isfinite(row.low) else "-",
+        "-" if row.target is None else f"{row.target:g}",
+        "-" if row.target is None else f"{row.reached}/{row.runs}",
+        f"{row.steps_to_target:,.0f}" if math.isfinite(row.steps_to_target) else "-",
+    )
+
+
+def differences(rows: Sequence[Row], groups: Sequence[Sequence[RunData]]) -> list[tuple[str, ...]]:
+    """What differs between groups, for people, below a head; empty where nothing does."""
+    different = differing([group[0] for group in groups])
+    table = [(name, *map(_short, values)) for name, values in different.items()]
+    return [("DIFFERS", *(row.group for row in rows)), *table] if table else []
+
+
 def as_text(rows: Sequence[Row], groups: Sequence[Sequence[RunData]]) -> Iterator[str]:
     """The comparison for people, a line each."""
-    head = ("GROUP", "ALGORITHM", "ENV", "RUNS", "IQM", "95% INTERVAL", "TARGET", "REACHED", "STEPS TO TARGET")
-    cells = [
-        (
-            row.group,
-            row.algorithm,
-            row.env,
-            str(row.runs),
-            _figure(row.iqm),
-            f"{_figure(row.low)} to {_figure(row.high)}" if math.isfinite(row.low) else "-",
-            "-" if row.target is None else f"{row.target:g}",
-            "-" if row.target is None else f"{row.reached}/{row.runs}",
-            f"{row.steps_to_target:,.0f}" if math.isfinite(row.steps_to_target) else "-",
-        )
-        for row in rows
-    ]
-    yield from _table([head, *cells])
-    different = differing([group[0] for group in groups])
+    yield from _table([HEAD, *map(cells, rows)])
+    different = differences(rows, groups)
     if different:
         yield ""
-        yield from _table(
-            [
-                ("DIFFERS", *(row.group for row in rows)),
-                *((name, *map(_short, values)) for name, values in different.items()),
-            ]
-        )
+        yield from _table(different)
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
@@ -104,12 +107,18 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
         writer.writerows(asdict(row) for row in rows)
 
 
-def curve_of(group: Sequence[RunData]) -> tuple[Any, Any, Any, Any]:
-    """Steps, and the interquartile mean of returns there with its interval, as far as all runs of a group go."""
-    curves = [run.evaluation or run.training for run in group]
-    curves = [one for one in curves if one]
-    if not curves:
-        return (np.empty(0),) * 4
+def curve_of(curves: Sequence[Curve]) -> tuple[Any, Any, Any, Any]:
+    """Steps, and the interquartile mean of curves there with its interval, as far as all of them go.
+
+    Args:
+        curves: at least one, none of them empty.
+
+    Returns:
+        Steps, mean, low and high, each ``(N,)`` of float64; one curve has its own points, and no interval.
+    """
+    if len(curves) == 1:
+        steps, values = np.array(curves[0]).T
+        return steps, values, *[np.full(len(steps), math.nan)] * 2
     steps = np.linspace(max(one[0][0] for one in curves), min(one[-1][0] for one in curves), _POINTS)
     values = np.stack([np.interp(steps, [x for x, _ in one], [y for _, y in one]) for one in curves], -1)
     bounds = np.array([interval(row) for row in values])
@@ -131,7 +140,10 @@ def draw(groups: Sequence[Sequence[RunData]], path: Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for index, group in enumerate(groups):
-        steps, middle, low, high = curve_of(group)
+        curves = [curve for curve in (run.evaluation or run.training for run in group) if curve]
+        if not curves:
+            continue
+        steps, middle, low, high = curve_of(curves)
         axes.plot(steps, middle, label=f"{name_of(index)}: {group[0].algorithm}, {len(group)} runs")
         axes.fill_between(steps, low, high, alpha=0.2)
     axes.set(xlabel="environment steps", ylabel="mean return, interquartile mean over runs")
@@ -140,7 +152,8 @@ def draw(groups: Sequence[Sequence[RunData]], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def _figure(value: float) -> str:
+def figure(value: float) -> str:
+    """Four digits, or a dash."""
     return f"{value:.4g}" if math.isfinite(value) else "-"
 
 
@@ -155,9 +168,19 @@ def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
+def steps_as_text(row: Row) -> str:
+    """Steps to the target, and how many runs had it."""
+    return f"{cells(row)[-1]} ({row.reached}/{row.runs})"
+
+
+folder_type = click.Path(exists=True, file_okay=False, path_type=Path)
+runs_argument = click.argument("runs", nargs=-1, required=True, type=folder_type)
+target_option = click.option("--target", type=float, help="Return whose steps are counted.  [default: the runs' own]")
+
+
 @click.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--target", type=float, help="Return whose steps are counted.  [default: the runs' own]")
+@runs_argument
+@target_option
 @click.option("--csv", "csv_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the table as CSV.")
 @click.option("--png", type=click.Path(dir_okay=False, path_type=Path), help="Draw the curves.")
 def compare(runs: tuple[Path, ...], target: float | None, csv_file: Path | None, png: Path | None) -> None:

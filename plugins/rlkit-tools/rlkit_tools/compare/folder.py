@@ -8,14 +8,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attrs import field, frozen
+from attrs import frozen
 
 from rlkit_core.checkpoint.locate import is_run
 from rlkit_core.errors import CheckpointError
 from rlkit_core.run.plot import EVALUATION, STEPS, TRAINING
-from rlkit_core.run.run_folder import CONFIG, LOCK, RESULTS, SUMMARY
+from rlkit_core.run.run_folder import CONFIG, LOCK, SUMMARY, VERSIONS
+from rlkit_core.run.writers import logged
 
-BEGINNING = "run.json"
+STOP = "run.json"
+"""When a run is to end."""
 #: Settings in which repetitions of one experiment differ.
 OF_ONE_RUN = ("seed",)
 
@@ -32,6 +34,7 @@ class RunData:
         components: ``"kind slot"`` of each choice, with the module before where there are several, to the component.
         training, evaluation: mean returns over env steps.
         summary: of the end; empty where the run has not ended.
+        versions: of what it ran with.
         target: the mean return at which it was to stop, if any.
     """
 
@@ -43,8 +46,8 @@ class RunData:
     training: Curve
     evaluation: Curve
     summary: Mapping[str, Any]
+    versions: Mapping[str, Any]
     target: float | None
-    results: Sequence[Mapping[str, Any]] = field(repr=False)
 
     @property
     def score(self) -> float:
@@ -81,12 +84,12 @@ def read_run(path: Path) -> RunData:
     Raises:
         CheckpointError: it does not say what was run.
     """
-    config, lock = _json(path / CONFIG), _json(path / LOCK)
+    config, lock = read_json(path / CONFIG), read_json(path / LOCK)
     settings = config.get("settings")
     if not isinstance(settings, dict):
         raise CheckpointError(f"{path / CONFIG} holds no settings; is {path} a run folder?")
-    results = read_results(path / RESULTS)
-    target = (_json(path / BEGINNING).get("stop") or {}).get("return_mean")
+    results = list(logged(path))
+    target = (read_json(path / STOP).get("stop") or {}).get("return_mean")
     kind = str((config.get("class") or {}).get("$class", "?")).rpartition(":")[2].removesuffix("Config")
     return RunData(
         path,
@@ -96,25 +99,10 @@ def read_run(path: Path) -> RunData:
         _components(lock.get("choices") or {}),
         curve(results, TRAINING),
         curve(results, EVALUATION),
-        _json(path / SUMMARY),
+        read_json(path / SUMMARY),
+        read_json(path / VERSIONS),
         float(target) if isinstance(target, int | float) else None,
-        results,
     )
-
-
-def read_results(path: Path) -> list[dict[str, Any]]:
-    """The results of a ``results.jsonl``; a line that is being written is left out."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
-    found = []
-    for line in lines:
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            continue
-    return [one for one in found if isinstance(one, dict)]
 
 
 def curve(results: Sequence[Mapping[str, Any]], column: str) -> Curve:
@@ -152,7 +140,7 @@ def groups_of(runs: Sequence[RunData]) -> list[list[RunData]]:
 
 def _flat(settings: Mapping[str, Any], head: str = "") -> Iterable[tuple[str, Any]]:
     for name, value in settings.items():
-        if isinstance(value, dict) and value and not any(key.startswith("$") for key in value):
+        if isinstance(value, dict) and not any(key.startswith("$") for key in value):
             yield from _flat(value, f"{head}{name}.")
         else:
             yield head + name, value
@@ -168,7 +156,8 @@ def _components(choices: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a file; empty where there is none."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
