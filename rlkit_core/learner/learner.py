@@ -300,7 +300,8 @@ class Learner(OverridePoints, SaysInstead, Checkpointable):
                 minibatch_size=minibatch_size,
                 num_total_minibatches=num_total_minibatches,
             )
-            ready, total = self.peers.plan(list(self.module), ready, counts, minibatch_size, self.step_kind)
+            kind = self.step_kind if self.peers.size > 1 else None
+            ready, total = self.peers.plan(list(self.module), ready, counts, minibatch_size, kind)
             if not ready:
                 return self._nothing_to_do(reduce_metrics)
             self._effect.begin(ready, self.module, self.optimizers)

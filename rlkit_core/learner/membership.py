@@ -233,12 +233,8 @@ class Members:
         learner = self._learner
         if learner.optimizers.look_again():
             self.changed()
-        trained = tuple(mid for mid in self.module if learner.should_module_be_updated(mid, data.get(mid)))
-        chosen = {
-            mid: part
-            for mid, part in data.items()
-            if mid in self.stepped and learner.should_module_be_updated(mid, part) and has_rows(part)
-        }
+        trained = tuple([mid for mid in self.module if learner.should_module_be_updated(mid, data.get(mid))])
+        chosen = {mid: data[mid] for mid in data if mid in trained and mid in self.stepped and has_rows(data[mid])}
         if callable(learner.config.policies_to_train):
             trained, common = learner.peers.common(list(self.module), trained, chosen)
             chosen = {mid: chosen[mid] for mid in common}

@@ -156,7 +156,7 @@ def as_tensors(columns: Mapping[str, Any], device: torch.device | str) -> Module
     """Columns of arrays or tensors as tensors on ``device``; float64 becomes float32."""
 
     def convert(value: object) -> torch.Tensor:
-        tensor = torch.as_tensor(value)
+        tensor = value if type(value) is torch.Tensor else torch.as_tensor(value)
         if tensor.dtype == torch.float64:
             tensor = tensor.float()
         return tensor if tensor.device == device else tensor.to(device)

@@ -72,13 +72,21 @@ class ReplayBuffer:
         self.capacity, self.n_step, self.gamma = capacity, (lo, hi), float(gamma)
         self.columns = tuple(dict.fromkeys((Columns.ACTIONS, *columns)))
         self.num_env_steps_added_lifetime = self.num_env_steps_sampled_lifetime = 0
-        self.last_indices: Tensor | None = None
+        self._last: tuple[ReplayStorage, Array, int] | None = None
         tree = seed if isinstance(seed, SeedTree) else SeedTree.from_seed(seed)
         self._rng = np.random.default_rng(tree.seed())
         self._storage: ReplayStorage | None = None
         self._sealed = SealedRows()
         self._rows: dict[int, RowSampler] = {}
         self._sequences: dict[tuple[int, int], SequenceSampler] = {}
+
+    @property
+    def last_indices(self) -> Tensor | None:
+        """``[B]`` int64, which rows the last :meth:`sample` returned; see the class. None before the first."""
+        if self._last is None:
+            return None
+        storage, places, total = self._last
+        return torch.from_numpy(storage.number_of(places, total))
 
     def __len__(self) -> int:
         """Steps of experience that can be sampled."""
@@ -218,8 +226,8 @@ class ReplayBuffer:
     def _finish(
         self, storage: ReplayStorage, batch: dict[str, Nested], places: Array, batch_size: int, beta: float
     ) -> None:
-        """Set ``last_indices`` (and weights)."""
-        self.last_indices = torch.from_numpy(storage.number_of(places))
+        """Remember for ``last_indices`` (and set weights)."""
+        self._last = storage, places, storage.total
 
     # -- state ----------------------------------------------------------------------------------------------------
 
@@ -272,6 +280,6 @@ class ReplayBuffer:
         self._rng.bit_generator.state = state["rng"]
         self.num_env_steps_added_lifetime = int(state["num_env_steps_added_lifetime"])
         self.num_env_steps_sampled_lifetime = int(state["num_env_steps_sampled_lifetime"])
-        self.last_indices = None
+        self._last = None
         self._rows.clear()
         self._sequences.clear()

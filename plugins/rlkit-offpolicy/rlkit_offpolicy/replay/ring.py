@@ -126,9 +126,9 @@ class ReplayStorage:
         """Number of the oldest row that can be read; see :meth:`number_of`."""
         return self.oldest * self.num_envs
 
-    def number_of(self, places: Array) -> Array:
-        """The numbers ``step * N + n`` of places that can be read, counted since the first rollout."""
-        newest = self.total * self.num_envs - 1
+    def number_of(self, places: Array, total: int) -> Array:
+        """The numbers ``step * N + n`` of places that could be read after ``total`` time rows, since the first."""
+        newest = total * self.num_envs - 1
         numbers: Array = newest - (newest - places) % self.size
         return numbers
 
