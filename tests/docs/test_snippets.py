@@ -25,6 +25,7 @@ SLOW = {
     "docs/how-to/record-a-video.md",
     "docs/how-to/run-in-processes.md",
     "docs/how-to/train-with-several-learners.md",
+    "docs/how-to/tune.md",
     "docs/how-to/write-each-kind.md",
     "docs/tutorial/api-mixin.md",
     "docs/tutorial/off-policy-algorithm.md",

@@ -168,7 +168,7 @@ def _fill_in(made: Configured, given: Given, origins: _Origins) -> None:
     env = config.env
     if not isinstance(given.preset, bool):
         fill_in(config, given.preset)
-        used = "those of --preset"
+        used = "preset of a file"
         origins.are_from("--preset", config)
     elif given.preset and config.apply_preset():
         name = preset_name(type(config), env)
