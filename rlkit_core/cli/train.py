@@ -12,6 +12,7 @@ from rlkit_core.cli.carry_out import carry_out, go_on, in_words, no_plot_option,
 from rlkit_core.cli.config.file import ConfigFile, config_option
 from rlkit_core.cli.config.made import Given, configure, stop_criteria
 from rlkit_core.cli.given import settings_option, wrap_option
+from rlkit_core.cli.seeds.options import jobs_option, seeds_option
 from rlkit_core.run.output import unfailing_output
 from rlkit_core.run.stop import Stop
 
@@ -71,9 +72,13 @@ from rlkit_core.run.stop import Stop
 @click.option(
     "--log", multiple=True, metavar="NAME", help="Give the results to this writer too, by name. May be repeated."
 )
+@seeds_option
+@jobs_option
 @no_plot_option
 @quiet_option
+@click.pass_context
 def train(
+    ctx: click.Context,
     algo: str | None,
     env: str | None,
     file: ConfigFile | None,
@@ -93,6 +98,8 @@ def train(
     resume: Path | None,
     weights: Path | None,
     log: tuple[str, ...],
+    seeds: int | None,
+    jobs: int | None,
     no_plot: bool,
     quiet: bool,
 ) -> None:
@@ -109,10 +116,15 @@ def train(
     if resume is not None and (no_preset or log or any(one is not None for one in of_new_runs)):
         left_out = "--seed, --config, --preset, --no-preset, --video-every, --log and --from"
         raise click.UsageError(f"--resume takes the rest from the run; leave out {left_out}")
+    if jobs is not None and seeds is None:
+        raise click.UsageError("--jobs says how many of --seeds are trained at a time; give --seeds too")
+    if seeds is not None and resume is not None:
+        raise click.UsageError("--seeds begins new runs; `rlkit resume FOLDER` goes on with those of a folder")
     if no_preset and preset_file is not None:
         raise click.UsageError("--preset and --no-preset: keep one of them")
     from rlkit_core.algorithm import get_algorithm_config
     from rlkit_core.algorithm.config.presets import read_preset
+    from rlkit_core.run.beginning import check_to_train
     from rlkit_core.run.run import Run
 
     with unfailing_output(), warnings_as_notes():
@@ -131,4 +143,10 @@ def train(
         notes = [] if weights is None else [f"weights from {weights}; all else is new"]
         episodes = episodes or (None if given.file is None else given.file.ends()[1])
         run = Run(made.config, run_dir, stop=stop, evaluation_episodes=episodes, plot=not no_plot, weights_from=weights)
+        if seeds is not None:
+            from rlkit_core.cli.seeds.command import train_seeds
+
+            check_to_train(made.config.copy(copy_frozen=False), stop)
+            first = 1 if seed is None else seed
+            train_seeds(ctx, range(first, first + seeds), run.run_dir, jobs, quiet=quiet)
         carry_out(run, [*notes, *made.notes, f"until: {in_words(stop)}"], quiet=quiet)

@@ -146,9 +146,12 @@ def make_progress(*, quiet: bool = False, total_steps: int | None = None) -> Pro
     """The fitting kind: nothing when quiet, the live line on a terminal that can show it, plain lines elsewhere."""
     if quiet or sys.stdout is None:
         return Progress()
-    if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
-        return RichProgress(total_steps)
-    return PlainProgress()
+    return RichProgress(total_steps) if is_live() else PlainProgress()
+
+
+def is_live() -> bool:
+    """Whether standard output is a terminal that can show what changes."""
+    return sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def clock(seconds: float) -> str:

@@ -24,6 +24,7 @@ SLOW = {
     "docs/how-to/export-a-policy.md",
     "docs/how-to/record-a-video.md",
     "docs/how-to/run-in-processes.md",
+    "docs/how-to/several-seeds.md",
     "docs/how-to/train-with-several-learners.md",
     "docs/how-to/tune.md",
     "docs/how-to/write-each-kind.md",

@@ -44,6 +44,9 @@ class ConfigFile:
     episodes: int | None = None
     text: str | None = None
 
+    def __str__(self) -> str:
+        return str(self.path)
+
     @property
     def is_of_a_run(self) -> bool:
         """Whether it is a whole config, to which no preset adds anything."""
