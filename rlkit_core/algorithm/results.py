@@ -139,6 +139,15 @@ class Timers:
         return result
 
 
+def phase_seconds(result: Mapping[str, Any]) -> dict[str, float]:
+    """Seconds of the whole run by phase (``sample``, ``learner_update``, ...), as the timers of a result have them."""
+    timers: Mapping[str, Any] = result.get(TIMERS, {})
+    totals = {
+        name.removesuffix("_total"): as_number(value) for name, value in timers.items() if name.endswith("_total")
+    }
+    return {name: seconds for name, seconds in totals.items() if seconds is not None}
+
+
 def flatten_result(result: Mapping[str, Any], *, skip: tuple[str, ...] = ("config",)) -> dict[str, float]:
     """All numbers of a nested result by path, ``env_runners/episode_return_mean``.
 

@@ -92,7 +92,8 @@ def carry_out(run: Run, notes: Sequence[str], *, quiet: bool) -> NoReturn:
     if not quiet:
         for note in [*notes, f"run folder: {run.run_dir}"]:
             click.echo(note)
-    run.progress = make_progress(quiet=quiet, total_steps=run.stop.steps)
+    until = f"until {in_words(run.stop)}"
+    run.progress = make_progress(quiet=quiet, stop=run.stop, title=str(run.run_dir), until=until)
     try:
         summary = run.fit()
     except (Interrupted, KeyboardInterrupt) as error:

@@ -14,6 +14,7 @@ from attrs import frozen
 from rlkit_core.algorithm.results import (
     evaluation_return_mean,
     look_up,
+    phase_seconds,
     return_mean,
     returns_of_each,
     success_rate,
@@ -322,6 +323,8 @@ class Run:
                     seconds=seconds,
                     success=success_rate(result),
                     returns=returns_of_each(result),
+                    phases=phase_seconds(result),
+                    checkpoint="" if keeper.newest is None else keeper.newest.name,
                 )
             )
             ending = self._ending(result, decided, position, seconds)

@@ -286,7 +286,7 @@ def test_interrupted_training_leaves_a_checkpoint_that_acts(tmp_path: Path, numb
     assert evaluated.exit_code == 0, evaluated.output
 
 
-def test_a_terminal_shows_a_live_line_and_the_same_summary(tmp_path: Path) -> None:
+def test_a_terminal_shows_a_panel_and_the_same_summary(tmp_path: Path) -> None:
     terminal, inner = pty.openpty()
     with start(tmp_path / "run", "--stop-iters", "2", stdout=inner) as process:
         os.close(inner)
@@ -304,8 +304,21 @@ def test_a_terminal_shows_a_live_line_and_the_same_summary(tmp_path: Path) -> No
     text = shown.decode()
     assert process.returncode == 0, text
     assert "\x1b[" in text
-    assert "128 steps" in text
+    assert "128 steps   iteration 2   " in text
+    assert "until mean return 475 or 2 iterations" in text
     assert "ended after 2 iterations: mean return" in text
+
+
+@pytest.mark.slow
+def test_a_terminal_that_is_closed_ends_no_run(tmp_path: Path) -> None:
+    terminal, inner = pty.openpty()
+    with start(tmp_path / "run", "--stop-iters", "60", stdout=inner) as process:
+        os.close(inner)
+        assert select.select([terminal], [], [], 120)[0]
+        os.close(terminal)  # before training begins
+        process.wait(120)
+    assert process.returncode == 0
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["iterations"] == 60
 
 
 def test_a_plugins_callback_named_on_the_command_line_ends_the_run(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from rlkit_core.plugins.host import default_host
 from rlkit_core.plugins.records import Service
 from rlkit_core.run.judge import PROBE_EPISODES
 from rlkit_core.run.plot import curves_of_each, read_curve
-from rlkit_core.run.progress import PlainProgress, ProgressRow, RichProgress, clock, make_progress
+from rlkit_core.run.progress import PlainProgress, ProgressRow, clock, make_progress
 from rlkit_core.run.run import Run
 from rlkit_core.run.run_folder import default_run_dir
 from rlkit_core.run.signals import Interrupted
@@ -463,20 +463,6 @@ def test_plain_progress_is_plain_and_not_too_much() -> None:
     progress.close()
     progress.close()
     assert len(stream.getvalue().splitlines()) == 2
-
-
-def test_rich_progress_shows_the_same_figures() -> None:
-    from rich.console import Console
-
-    stream = io.StringIO()
-    console = Console(file=stream, force_terminal=True, width=120)
-    progress = RichProgress(4096, console)
-    progress.update(ROW)
-    progress.line("a [bold] line")
-    progress.close()
-    assert "2,048 steps" in stream.getvalue()
-    assert "a [bold] line" in stream.getvalue()
-    assert "\x1b[" in stream.getvalue()
 
 
 def test_no_live_line_where_there_is_no_terminal() -> None:
