@@ -60,7 +60,7 @@ def apply_setting(config: AlgorithmConfig, text: str) -> None:
     apply_value(config, key, parse_value(value_text.strip()), said=f"--set {text!r}")
 
 
-def apply_value(config: AlgorithmConfig, key: str, value: Any, *, said: str) -> None:
+def apply_value(config: AlgorithmConfig, key: str, value: object, *, said: str) -> None:
     """Set one setting, or (``model_config.KEY`` and the like) one entry of a free-form one.
 
     Args:
@@ -78,7 +78,8 @@ def apply_value(config: AlgorithmConfig, key: str, value: Any, *, said: str) -> 
         return
     if name == "plugin" and "." in inner:
         distribution, _, inner = inner.partition(".")
-        config.plugin(distribution, **{inner: value})
+        of_plugin: dict[str, Any] = {inner: value}
+        config.plugin(distribution, **of_plugin)
         return
     if name == "rl_module_spec" and inner:
         from rlkit_core.rl_module import RLModuleSpec

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import click
 
@@ -35,7 +34,7 @@ OWN_OPTIONS = {"env": "the environment", "seed": "--seed", "wrappers": "--wrap",
 """Settings that have an option or an argument of their own, and what that is called."""
 
 
-def check_given_once(settings: Sequence[str], **given: Any) -> None:
+def check_given_once(settings: Sequence[str], **given: object) -> None:
     """Refuse a setting that is given by ``--set`` and by an option or argument of its own.
 
     Args:
@@ -49,7 +48,7 @@ def check_given_once(settings: Sequence[str], **given: Any) -> None:
         name = text.partition("=")[0].strip()
         value = given.get(name)
         if value is not None and value != ():
-            shown = " ".join(value) if isinstance(value, tuple) else value
+            shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
             raise click.UsageError(f"--set {text}: {OWN_OPTIONS[name]} is given as {shown} too; keep one of them")
 
 

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from attrs import field, frozen
 
@@ -185,7 +185,7 @@ class LivePanel(Progress):
         """Remove the panel."""
         self._try(self._live.stop)
 
-    def _try(self, show: Callable[..., object], *args: object, **kwargs: Any) -> None:
+    def _try(self, show: Callable[..., object], *args: object, **kwargs: object) -> None:
         if self._is_broken:
             return
         try:

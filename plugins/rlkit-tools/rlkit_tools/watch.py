@@ -18,8 +18,9 @@ from rlkit_core.checkpoint.locate import is_run, quoted
 from rlkit_core.errors import CheckpointError
 from rlkit_core.run.lock import LOCK_FILE
 from rlkit_core.run.progress import Progress, ProgressRow, make_progress
+from rlkit_core.run.record import read_record
 from rlkit_core.run.run_folder import RESULTS, SUMMARY
-from rlkit_tools.compare.folder import STOP, read_json
+from rlkit_tools.compare.folder import read_json
 
 POLL_S = 0.5
 
@@ -105,6 +106,7 @@ def _row(result: Mapping[str, Any], evaluation: float) -> ProgressRow:
         seconds=0.0 if math.isnan(seconds) else seconds,
         success=of.success_rate(result),
         returns=of.returns_of_each(result),
+        phases=of.phase_seconds(result),
     )
 
 
@@ -113,13 +115,14 @@ def _row(result: Mapping[str, Any], evaluation: float) -> ProgressRow:
 def watch(run: Path) -> None:
     """Show how RUN, a run folder, stands and goes on, until the run ends.
 
-    Another process trains; this one reads what it writes. In a terminal that is the live line of 'rlkit train',
+    Another process trains; this one reads what it writes. In a terminal that is the panel of 'rlkit train',
     elsewhere a line for each iteration.
     """
     if not is_run(run):
         raise CheckpointError(f"{run} is no run folder")
-    total = (read_json(run / STOP).get("stop") or {}).get("steps")
-    progress = make_progress(total_steps=total) if sys.stdout.isatty() else Lines()
+    record = read_record(run)
+    stop = None if record is None else record.stop
+    progress = make_progress(stop=stop, title=str(run)) if sys.stdout.isatty() else Lines()
     try:
         follow(run, progress)
     finally:
