@@ -145,6 +145,7 @@ stubs: $(VENV)/.installed  ## write the type stubs of modules with settings anew
 reference: $(VENV)/.installed  ## write the generated pages of the reference anew
 	$(BIN)/python tests/helpers/rllib_page.py
 	$(BIN)/python tests/helpers/rllib_defaults_page.py
+	$(BIN)/python tests/helpers/model_config_page.py
 
 format: $(VENV)/.installed  ## let ruff fix and format
 	$(BIN)/ruff check --fix .

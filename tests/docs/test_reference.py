@@ -8,8 +8,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import model_config_page
 import pytest
 
+from rlkit_core import DefaultModelConfig
 from rlkit_core.rl_module.apis.driver_contract import EVENTS
 
 PAGES = sorted((Path(__file__).resolve().parents[2] / "docs" / "reference").glob("*.md"))
@@ -55,3 +57,14 @@ def test_drivers_are_as_their_contract_says():
             before = before if given == ("the", "same") else given
             shown[name] = () if given == ("none",) else before
     assert shown == {event: tuple(keywords) for event, keywords in EVENTS.items()}
+
+
+def test_the_page_of_networks_settings_is_not_stale():
+    page = next(page for page in PAGES if page.stem == "model-config").read_text(encoding="utf-8")
+    assert page == model_config_page.page(), "make reference writes it anew"
+
+
+def test_each_setting_of_networks_is_on_their_page_once():
+    page = model_config_page.page().partition("## Defaults of algorithms")[0]
+    keys = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    assert sorted(keys) == sorted(DefaultModelConfig.known_settings())
