@@ -11,13 +11,7 @@ import torch
 
 from rlkit_core.checkpoint import Checkpointable, SavedComponent
 from rlkit_core.checkpoint.migration import Migration
-from rlkit_core.columns import (
-    ALL_MODULES,
-    COMPONENT_METRICS_LOGGER,
-    COMPONENT_OPTIMIZER,
-    COMPONENT_RL_MODULE,
-    Columns,
-)
+from rlkit_core.columns import ALL_MODULES, COMPONENT_METRICS_LOGGER, COMPONENT_OPTIMIZER, COMPONENT_RL_MODULE, Columns
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.errors import NonFiniteError
 from rlkit_core.from_rllib import LEARNERS, SaysInstead, overridden
