@@ -45,12 +45,6 @@ def table(settings: list[Setting]) -> nodes.table:
     return nodes.table("", group)
 
 
-def differs(setting: Setting, base: dict[str, Setting]) -> bool:
-    """Whether a setting is new, or has another default than in the base class."""
-    other = base.get(setting.name)
-    return other is None or other.make_default() != setting.make_default()
-
-
 class SettingsDirective(SphinxDirective):
     """``{rlkit-settings} package.module:ConfigClass``."""
 
@@ -62,8 +56,7 @@ class SettingsDirective(SphinxDirective):
         documented = load_target(self.arguments[0])
         settings = list(documented.known_settings().values())
         if "beyond" in self.options:
-            base = load_target(self.options["beyond"]).known_settings()
-            settings = [setting for setting in settings if differs(setting, base)]
+            settings = documented.beyond(load_target(self.options["beyond"]))
         if not issubclass(documented, SectionedSettings):
             return [table(settings)]
         page: list[nodes.Node] = []

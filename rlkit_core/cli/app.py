@@ -22,6 +22,7 @@ BUILT_IN: dict[str, tuple[str, str]] = {
     "algorithms": ("rlkit_core.cli.app:algorithms", "List the algorithms that are installed."),
     "check": ("rlkit_core.testing.kit.command:check", "Say what users of a plugin would trip over."),
     "check-env": ("rlkit_core.cli.check_env:check_env", "Say what a trainer will trip over in an environment."),
+    "config": ("rlkit_core.cli.config.command:config", "Show or compare settings, and where they are from."),
     "doctor": ("rlkit_core.cli.doctor:doctor", "Load every plugin and report what fails, and what to do."),
     "envs": ("rlkit_core.cli.lists.envs:envs", "List environments that can be named."),
     "evaluate": ("rlkit_core.cli.evaluate:evaluate", "Evaluate a checkpoint."),
@@ -29,6 +30,7 @@ BUILT_IN: dict[str, tuple[str, str]] = {
     "plugins": ("rlkit_core.cli.app:plugins", "List the plugins that are installed."),
     "presets": ("rlkit_core.cli.lists.presets:presets", "Show tuned settings, and what each was seen to reach."),
     "resume": ("rlkit_core.cli.resume:resume", "Go on with a run, from its newest checkpoint."),
+    "settings": ("rlkit_core.cli.config.settings:settings", "List settings, with defaults and meanings."),
     "train": ("rlkit_core.cli.train:train", "Train an algorithm on an environment."),
     "verify": ("rlkit_core.cli.verify:verify", "Train the last stretch of a run again, and compare bit for bit."),
 }

@@ -36,23 +36,6 @@ def requirements(run: str) -> list[str]:
     return read_lock(Path(run))[0].requirements()
 
 
-def stored_config(run: Path) -> Any:
-    """The config of a run folder or checkpoint, as a copy that can be changed.
-
-    Raises:
-        RLKitError: there is none, or a class that it names is not installed.
-    """
-    from rlkit_core.checkpoint.locate import locate
-    from rlkit_core.run.run_folder import stored_config as of_checkpoint
-
-    path = run / "config.json"
-    if path.is_file():
-        from rlkit_core.algorithm.config.config import AlgorithmConfig
-
-        return AlgorithmConfig.from_json(path.read_text(encoding="utf-8"))
-    return of_checkpoint(locate(run)).copy(copy_frozen=False)
-
-
 def differences(run: Path, explained: Explained, config: Any = None) -> list[dict[str, str]]:
     """What differs between this installation and a run, each as ``{"what", "name", "run", "here"}``.
 
@@ -65,12 +48,12 @@ def differences(run: Path, explained: Explained, config: Any = None) -> list[dic
         RLKitError: the run does not say what it used, or the config cannot be built here.
     """
     from rlkit_core.algorithm.config.used import used_by_config
-    from rlkit_core.run.run_folder import read_lock
+    from rlkit_core.run.run_folder import config_of, read_lock
 
     lock, choices = read_lock(run)
     found = list(_distributions(lock))
     try:
-        stored = stored_config(run)
+        stored = config_of(run)
         chosen = stored if config is None else config
         modules = explained(chosen)
     except RLKitError as error:
@@ -101,14 +84,15 @@ def show_differences(run: Path, explained: Explained, given: Given, *, as_json: 
 def _asked_for(run: Path, given: Given) -> Any:
     """The config that a command line asks for, in the run's env unless it says another; None where it asks for none."""
     from rlkit_core.cli.given import apply_setting
+    from rlkit_core.run.run_folder import config_of
 
     if given.algo is not None or given.file is not None:
-        of_run = stored_config(run).env
+        of_run = config_of(run).env
         env = given.env or (given.file and given.file.env) or (of_run if isinstance(of_run, str) else None)
         return configure(attrs.evolve(given, env=env).checked()).config
     if not given.settings:
         return None
-    config = stored_config(run)
+    config = config_of(run)
     for text in given.settings:
         apply_setting(config, text)
     return config

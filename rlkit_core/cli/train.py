@@ -142,7 +142,15 @@ def train(
         stop = stop_criteria(own, made.config, given)
         notes = [] if weights is None else [f"weights from {weights}; all else is new"]
         episodes = episodes or (None if given.file is None else given.file.ends()[1])
-        run = Run(made.config, run_dir, stop=stop, evaluation_episodes=episodes, plot=not no_plot, weights_from=weights)
+        run = Run(
+            made.config,
+            run_dir,
+            stop=stop,
+            evaluation_episodes=episodes,
+            plot=not no_plot,
+            weights_from=weights,
+            origins=made.origins,
+        )
         if seeds is not None:
             from rlkit_core.cli.seeds.command import train_seeds
 

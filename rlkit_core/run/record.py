@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from attrs import frozen
+from attrs import field, frozen
 
 from rlkit_core.checkpoint import files, strict_json
 from rlkit_core.errors import CheckpointError, ConfigError
@@ -33,6 +33,8 @@ class RunRecord:
         evaluation_episodes: of the evaluations that decide, and of the final one.
         plot: a learning curve is drawn.
         weights_from: the checkpoint whose module weights it began with, or None.
+        origins: where settings are from that are no defaults, by name, as far as that is known: ``"command line"``,
+            ``"preset ..."``, a file.
         changes: what was changed when it was resumed, oldest first: each has ``iteration``, ``at``, ``by`` and
             ``settings``, ``{name: [before, after]}``; the limits are under ``stop.NAME``.
     """
@@ -42,6 +44,7 @@ class RunRecord:
     plot: bool = True
     weights_from: Path | None = None
     changes: tuple[Mapping[str, Any], ...] = ()
+    origins: Mapping[str, str] = field(factory=dict)
 
     def changed(self, iteration: int, settings: Mapping[str, tuple[Any, Any]]) -> RunRecord:
         """The record with a change more; the same where nothing changes."""
@@ -64,6 +67,7 @@ class RunRecord:
             "plot": self.plot,
             "weights_from": None if self.weights_from is None else str(self.weights_from),
             "changes": list(self.changes),
+            "origins": dict(self.origins),
         }
 
     def write(self, run: Path) -> None:
@@ -77,7 +81,7 @@ def read_record(run: Path) -> RunRecord | None:
         data = json.loads(files.read_bytes(run / RECORD, _LIMIT))
         if data.get("format") != RECORD_FORMAT:
             return None
-        changes = data.get("changes")
+        changes, origins = data.get("changes"), data.get("origins")
         episodes, source = data.get("evaluation_episodes"), data.get("weights_from")
         return RunRecord(
             Stop(**data["stop"]),
@@ -85,6 +89,7 @@ def read_record(run: Path) -> RunRecord | None:
             data.get("plot") is not False,
             Path(source) if isinstance(source, str) else None,
             tuple(change for change in changes if isinstance(change, dict)) if isinstance(changes, list) else (),
+            {str(name): str(source) for name, source in origins.items()} if isinstance(origins, dict) else {},
         )
     except (CheckpointError, ConfigError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None

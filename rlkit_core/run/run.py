@@ -71,6 +71,7 @@ class Run:
         weights_from: a run folder or checkpoint whose module weights a new run begins with; all else is new.
         progress: what shows the run; nothing unless given.
         plot: draw the learning curve at the end; True unless given.
+        origins: where settings are from, for ``rlkit config show``; see :class:`RunRecord`.
 
     Raises:
         CheckpointError: there is no checkpoint to resume from, or it is damaged.
@@ -88,6 +89,7 @@ class Run:
         weights_from: str | Path | None = None,
         progress: Progress | None = None,
         plot: bool | None = None,
+        origins: Mapping[str, str] | None = None,
     ) -> None:
         self._from: GoingOn | None = None
         if resume is not None and weights_from is not None:
@@ -101,7 +103,8 @@ class Run:
         else:
             usual = stop or Stop.usual(config.env)
             source = None if weights_from is None else locate(weights_from)
-            self._record = RunRecord(usual, evaluation_episodes or DEFAULT_EPISODES, plot is not False, source)
+            episodes = evaluation_episodes or DEFAULT_EPISODES
+            self._record = RunRecord(usual, episodes, plot is not False, source, origins=origins or {})
         self._config = config.copy(copy_frozen=False)
         self.run_dir = Path(run_dir or folder.default_run_dir(self._name.lower(), config.env))
         self.stop, self.evaluation_episodes = self._record.stop, self._record.evaluation_episodes

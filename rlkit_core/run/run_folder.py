@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlkit_core.checkpoint import from_jsonable
 from rlkit_core.checkpoint.files import replace_file
-from rlkit_core.checkpoint.locate import quoted, read_located
+from rlkit_core.checkpoint.locate import locate, quoted, read_located
 from rlkit_core.checkpoint.saved_component import read_ctor
 from rlkit_core.errors import CheckpointError, ConfigError
 from rlkit_core.plugins.discovery import CORE
@@ -80,6 +80,21 @@ def stored_config(checkpoint: Path) -> AlgorithmConfig:
         if isinstance(value, AlgorithmConfig):
             return value
     raise CheckpointError(f"{checkpoint} holds a {snapshot.class_ref}, not an algorithm")
+
+
+def config_of(run: Path) -> AlgorithmConfig:
+    """The config of a run folder or a checkpoint, as a copy that can be changed.
+
+    Raises:
+        RLKitError: there is none, or a class that it names is not installed.
+    """
+    from rlkit_core.algorithm.config.config import AlgorithmConfig
+
+    path = run / CONFIG
+    if path.is_file():
+        config: AlgorithmConfig = AlgorithmConfig.from_json(path.read_text(encoding="utf-8"))
+        return config
+    return stored_config(locate(run)).copy(copy_frozen=False)
 
 
 def versions_of(lock: Lock) -> dict[str, Any]:

@@ -106,6 +106,16 @@ class Settings:
             cls._known = declared_settings(cls)
         return cls._known
 
+    @classmethod
+    def beyond(cls, base: type[Settings]) -> list[Setting]:
+        """The settings that another class does not have, or has with another default."""
+        theirs = base.known_settings()
+        return [
+            item
+            for name, item in cls.known_settings().items()
+            if name not in theirs or theirs[name].make_default() != item.make_default()
+        ]
+
     # Setting
 
     @classmethod

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 Converter = Callable[[Any], Any]
+Schema = dict[str, Any]
+"""A JSON Schema; one without keys says nothing."""
 
 
 def copy_containers(value: object) -> Any:
@@ -31,6 +33,17 @@ def taken(converter: Converter) -> str | None:
     return annotation if isinstance(annotation, str) and annotation != "object" else None
 
 
+def schema_of(converter: Converter | None) -> Schema:
+    """The JSON Schema of what a converter takes; empty where it does not say. It refuses nothing that is taken."""
+    return copy_containers(getattr(converter, "json_schema", {}))  # type: ignore[no-any-return]
+
+
+def takes(schema: Schema, converter: Converter) -> Converter:
+    """The converter, which says from now on what it takes."""
+    converter.json_schema = schema  # type: ignore[attr-defined]
+    return converter
+
+
 def boolean(value: object) -> bool:
     """True or False (numpy's too), nothing that is merely truthy."""
     if isinstance(value, bool):
@@ -38,6 +51,9 @@ def boolean(value: object) -> bool:
     if type(value).__name__ in ("bool", "bool_") and type(value).__module__ == "numpy":
         return bool(value)
     raise ValueError("expected True or False")
+
+
+takes({"type": "boolean"}, boolean)
 
 
 def optional(converter: Converter) -> Converter:
@@ -52,7 +68,8 @@ def optional(converter: Converter) -> Converter:
             raise ValueError(f"{error} (or None)") from None
 
     convert.__annotations__["value"] = taken(converter) and f"{taken(converter)} | None"
-    return convert
+    inner = schema_of(converter)
+    return takes({"anyOf": [inner, {"type": "null"}]} if inner else {}, convert)
 
 
 def integer(*, ge: int | None = None, le: int | None = None) -> Converter:
@@ -65,7 +82,7 @@ def integer(*, ge: int | None = None, le: int | None = None) -> Converter:
             raise ValueError(f"expected {what}")
         return result
 
-    return convert
+    return takes({"type": "integer", **_bounds_schema(ge, le, None)}, convert)
 
 
 def number(*, ge: float | None = None, le: float | None = None, gt: float | None = None) -> Converter:
@@ -81,7 +98,7 @@ def number(*, ge: float | None = None, le: float | None = None, gt: float | None
             raise ValueError(f"expected {what}")
         return result
 
-    return convert
+    return takes({"type": "number", **_bounds_schema(ge, le, gt)}, convert)
 
 
 def one_of(*choices: object) -> Converter:
@@ -94,7 +111,7 @@ def one_of(*choices: object) -> Converter:
                 return choice
         raise ValueError(f"expected one of {text}")
 
-    return convert
+    return takes({"enum": list(choices)}, convert)
 
 
 def either(*converters: Converter) -> Converter:
@@ -109,7 +126,8 @@ def either(*converters: Converter) -> Converter:
                 reasons.append(str(error).removeprefix("expected "))
         raise ValueError("expected " + ", or ".join(reasons))
 
-    return convert
+    inner = [schema_of(converter) for converter in converters]
+    return takes({"anyOf": inner} if all(inner) else {}, convert)
 
 
 def schedule(*, ge: float | None = None, le: float | None = None) -> Converter:
@@ -139,7 +157,9 @@ def schedule(*, ge: float | None = None, le: float | None = None) -> Converter:
             raise ValueError(f"the steps of a schedule must grow, got {[pair[0] for pair in pairs]}")
         return pairs
 
-    return convert
+    pair = {"type": "array", "prefixItems": [{"type": "integer", "minimum": 0}, schema_of(one)]}
+    pairs_schema = {"type": "array", "items": {**pair, "minItems": 2, "maxItems": 2}, "minItems": 2}
+    return takes({"anyOf": [schema_of(one), pairs_schema]}, convert)
 
 
 def mapping(value: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -154,9 +174,17 @@ def mapping(value: Mapping[str, Any] | None) -> dict[str, Any]:
     return {key: copy_containers(item) for key, item in value.items()}
 
 
+takes({"type": ["object", "null"]}, mapping)
+
+
 def _bounds(ge: float | None, le: float | None, gt: float | None) -> str:
     parts = [f"{sign} {bound}" for sign, bound in ((">=", ge), (">", gt), ("<=", le)) if bound is not None]
     return " " + " and ".join(parts) if parts else ""
+
+
+def _bounds_schema(ge: float | None, le: float | None, gt: float | None) -> Schema:
+    bounds = {"minimum": ge, "exclusiveMinimum": gt, "maximum": le}
+    return {name: bound for name, bound in bounds.items() if bound is not None}
 
 
 def _whole(value: object) -> int | None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import attrs
 
-from rlkit_core.settings.converters import Converter, copy_containers
+from rlkit_core.settings.converters import Converter, Schema, copy_containers, schema_of, taken
 
 METADATA_KEY: Final = "rlkit_setting"
 Validator = Callable[[Any, "attrs.Attribute[Any]", Any], object]
@@ -64,6 +64,16 @@ class Setting:
     def make_default(self) -> Any:
         """The default, a new object where it is mutable."""
         return self.default.factory() if isinstance(self.default, attrs.Factory) else self.default  # type: ignore[arg-type]
+
+    @property
+    def takes(self) -> str:
+        """What it takes, as an annotation."""
+        return (self.converter and taken(self.converter)) or self.type
+
+    @property
+    def schema(self) -> Schema:
+        """The JSON Schema of what it takes, with its meaning; it refuses nothing that the setting takes."""
+        return {"description": self.help, **schema_of(self.converter)}
 
     def declared(self) -> Any:
         """The attrs field that declares it."""

@@ -83,7 +83,8 @@ def test_what_a_file_says(tmp_path: Path) -> None:
     assert (config.env, config.seed, config.minibatch_size, config.train_batch_size) == ("CartPole-v1", 4, 32, 64)
     assert config.model_config["fcnet_hiddens"] == [8]
     assert stop == Stop(return_mean=475, iterations=2)
-    as_json = json.dumps({"algo": "ac", "environment": {"env": "Acrobot-v1"}, "stop": {"patience": 3, "steps": 9}})
+    limits = {"patience": 3, "steps": 9}
+    as_json = json.dumps({"$schema": "x", "algo": "ac", "environment": {"env": "Acrobot-v1"}, "stop": limits})
     made, stop = made_of(written(tmp_path, as_json, "run.json"))
     assert (made.config.env, stop) == ("Acrobot-v1", Stop(return_mean=-100, steps=9, patience=3))
 

@@ -19,7 +19,6 @@ from pathlib import Path
 from types import ModuleType
 
 from rlkit_core.settings.base import Settings
-from rlkit_core.settings.converters import taken
 from rlkit_core.settings.declare import Setting
 from rlkit_core.settings.sections import SectionedSettings, section
 
@@ -157,8 +156,7 @@ def _algorithm_of(config_class: type) -> tuple[str, str] | None:
 
 def taken_type(item: Setting) -> str:
     """What the fluent method takes for a setting, as an annotation."""
-    converter = item.converter
-    return (taken(converter) if converter is not None else None) or item.type
+    return item.takes
 
 
 # Imports of the names that the stub uses

@@ -134,6 +134,7 @@ def read_config_file(path: Path) -> ConfigFile:
     environment = data.get("environment")
     if isinstance(environment, dict) and ENV in environment:
         data = {**data, "environment": {k: v for k, v in environment.items() if k != ENV}, ENV: environment[ENV]}
+    data.pop("$schema", None)  # which tells an editor what may be here
     own = {key: data.pop(key, None) for key in _OWN}
     for key, (kind, what) in _OWN.items():
         if own[key] is not None and (not isinstance(own[key], kind) or own[key] is True):
