@@ -18,11 +18,12 @@ from gymnasium import spaces
 from rlkit_core import TorchRLModule, get_algorithm_config, load_policy
 from rlkit_core.errors import ConfigError
 from rlkit_core.run.policy.policy import Policy
-from rlkit_core.spaces import leaves
+from rlkit_core.spaces import leaves, nested_map
 from rlkit_tools.export import write
 from rlkit_tools.export.graph import PolicyGraph
 from rlkit_tools.export.verify import ExportError
-from rlkit_tools.export.write import export_policy, wrappers_owed
+from rlkit_tools.export.wrappers import Tap, fold, wrappers_owed
+from rlkit_tools.export.write import export_policy
 
 LACKING = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
 needs_onnx = pytest.mark.skipif(bool(LACKING), reason=f"not installed: {LACKING}; pip install 'rlkit-tools[export]'")
@@ -274,3 +275,70 @@ def test_wrappers_that_whoever_acts_owes_are_listed():
     assert names == ["RescaleAction", "FrameStackObservation"]
     stacked = gym.wrappers.FrameStackObservation(gym.make("CartPole-v1"), 4)
     assert wrappers_owed(stacked)[0]["settings"]["stack_size"] == 4
+
+
+WRAPPED = [
+    ("vector", lambda env: gym.wrappers.RescaleObservation(env, np.float32(-1.0), np.float32(2.0)), 1e-6),
+    ("vector", lambda env: gym.wrappers.DtypeObservation(env, np.float64), 0.0),
+    ("image", gym.wrappers.GrayscaleObservation, 0.0),
+    ("image", lambda env: gym.wrappers.GrayscaleObservation(env, keep_dim=True), 0.0),
+    ("image", lambda env: gym.wrappers.ReshapeObservation(env, (3, 42, 42)), 0.0),
+    ("composed", gym.wrappers.FlattenObservation, 0.0),
+    ("masked", lambda env: gym.wrappers.TimeLimit(gym.wrappers.FlattenObservation(env), 5), 0.0),
+]
+
+
+@pytest.mark.parametrize(("observation", "wrap", "tolerance"), WRAPPED)
+def test_a_folded_wrapper_does_on_tensors_what_it_does_on_one_observation(observation, wrap, tolerance):
+    env = wrap(Show(observation, "discrete"))
+    tap, folds = fold(env)
+    assert wrappers_owed(tap.env) == []
+    seen, expected = [], []
+    for seed in range(8):
+        expected.append(env.reset(seed=seed)[0])
+        seen.append(tap.seen)
+    batch: Any = nested_map(lambda *leaf: torch.as_tensor(np.stack(leaf)), *seen)
+    for function in folds:
+        batch = function(batch)
+    np.testing.assert_allclose(batch.numpy(), np.stack(expected), rtol=tolerance, atol=tolerance)
+    assert batch.numpy().dtype == env.observation_space.dtype
+
+
+def test_only_the_outermost_wrappers_are_folded():
+    env = gym.wrappers.FrameStackObservation(gym.wrappers.GrayscaleObservation(Show("image", "discrete")), 2)
+    assert fold(env) == (None, [])
+    tap, folds = fold(gym.wrappers.FlattenObservation(env))
+    assert isinstance(tap, Tap)
+    assert len(folds) == 1
+    owed = [one["wrapper"].rpartition(":")[2] for one in wrappers_owed(tap.env)]
+    assert owed == ["GrayscaleObservation", "FrameStackObservation"]
+    env = gym.make("CartPole-v1")
+    assert fold(gym.wrappers.RescaleObservation(env, env.observation_space.low, env.observation_space.high)) == (
+        None,
+        [],
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [".pt2", pytest.param(".onnx", marks=needs_onnx)])
+def test_an_exported_policy_takes_what_comes_before_folded_wrappers(kind, tmp_path):
+    pytest.importorskip("rlkit_ppo")
+    from rlkit_ppo import PPORLModule
+
+    def make():
+        return gym.wrappers.FlattenObservation(Show("composed", "box"))
+
+    env = make()
+    module = PPORLModule(observation_space=env.observation_space, action_space=env.action_space)
+    (tmp_path / "metadata.json").touch()
+    policy = Policy(module, make_env=make)
+    about = export_policy(policy, tmp_path / f"policy{kind}", checkpoint=tmp_path)
+    assert about["wrappers_owed"] == []
+    assert [leaf["name"] for leaf in about["inputs"]] == [
+        "obs.kind",
+        "obs.more.0",
+        "obs.more.1",
+        "obs.picture",
+        "obs.where",
+    ]
+    assert about["verified"]["difference"] <= 1e-5

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -18,6 +18,7 @@ from rlkit_core.models.base import PREV_ACTIONS, PREV_REWARDS
 from rlkit_core.models.previous import no_previous_action
 from rlkit_core.rl_module import ActionSampler, RLModule
 from rlkit_core.spaces import describe, leaves, map_space, nested_map
+from rlkit_tools.export.wrappers import Fold
 
 Path = tuple[str | int, ...]
 
@@ -61,6 +62,8 @@ class PolicyGraph(nn.Module):
 
     Args:
         module: acts, in eval mode.
+        space: of the observations that come in; the module's unless given.
+        folds: what makes of them those that the module takes, one after the other.
 
     Raises:
         ConfigError: it is no torch module, or observations are no arrays.
@@ -72,14 +75,15 @@ class PolicyGraph(nn.Module):
         action: names in the structure of the action.
     """
 
-    def __init__(self, module: RLModule) -> None:
+    def __init__(self, module: RLModule, space: gym.Space[Any] | None = None, folds: Sequence[Fold] = ()) -> None:
         super().__init__()
         if not isinstance(module, nn.Module):
             raise ConfigError(f"{type(module).__name__} is no torch module, and torch alone writes graphs")
         self.module = module
         self._sampler = ActionSampler(module, explore=False)
-        assert module.observation_space is not None
-        seen = _structure_of(module.observation_space)
+        self._space = cast("gym.Space[Any]", module.observation_space if space is None else space)
+        self._folds = folds
+        seen = _structure_of(self._space)
         self._obs = _numbered(seen)
         found = zip(_paths(seen), leaves(seen), strict=True)
         self.inputs = [Leaf(_name("obs", path), path, *_array_of(space, path)) for path, space in found]
@@ -103,8 +107,7 @@ class PolicyGraph(nn.Module):
 
     def example(self, rows: int) -> tuple[Tensor, ...]:
         """Inputs of a batch: observations from the space, at the beginning of an episode."""
-        space: Any = self.module.observation_space
-        drawn = [space.sample() for _ in range(rows)]
+        drawn = [self._space.sample() for _ in range(rows)]
         columns = []
         for leaf in self.inputs:
             values = [0.0 if leaf.path is None else _at(one, leaf.path) for one in drawn]
@@ -114,7 +117,10 @@ class PolicyGraph(nn.Module):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Act on tensors ``(B, ...)`` in the order of ``inputs`` and ``memory``."""
         count = len(self.inputs)
-        batch: dict[str, Any] = {Columns.OBS: nested_map(lambda at: inputs[at], self._obs)}
+        seen = nested_map(lambda at: inputs[at], self._obs)
+        for function in self._folds:
+            seen = function(seen)
+        batch: dict[str, Any] = {Columns.OBS: seen}
         if self._reward:
             batch[PREV_REWARDS] = inputs[count - 1]
         rest = iter(inputs[count:])

@@ -1,4 +1,4 @@
-"""Acts with the exported policy beside this file; needs numpy, and onnxruntime (or, for a .pt2, torch)."""
+"""Acts with the exported policy beside this file; needs numpy and onnxruntime."""
 
 import json
 from pathlib import Path
@@ -10,10 +10,10 @@ import numpy as np
 class Policy:
     """``action = policy(observation)``; call ``reset()`` when an episode begins."""
 
-    def __init__(self, about: str | Path | None = None) -> None:
-        path = Path(__file__).with_suffix(".json") if about is None else Path(about)
+    def __init__(self) -> None:
+        path = Path(__file__).with_suffix(".json")
         self.about = json.loads(path.read_text(encoding="utf-8"))
-        self.run = loaded(str(path.with_name(self.about["file"])))
+        self.run = load(str(path.with_name(self.about["file"])))
         self.reset()
 
     def reset(self) -> None:
@@ -40,13 +40,8 @@ def nested(layout: Any, out: dict[str, Any]) -> Any:
     return out[layout][0] if isinstance(layout, str) else tuple(nested(part, out) for part in layout)
 
 
-def loaded(path: str) -> Any:
+def load(path: str) -> Any:
     """A function from named arrays to the list of what the graph gives."""
-    if path.endswith(".pt2"):
-        import torch
-
-        module = torch.export.load(path).module()
-        return lambda feed: [x.detach().numpy() for x in module(*(torch.tensor(x) for x in feed.values()))]
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -14,6 +14,7 @@ from torch import nn
 from rlkit_core.errors import RLKitError
 from rlkit_core.run.policy.policy import Policy
 from rlkit_core.spaces import leaves, nested_map
+from rlkit_tools.export.wrappers import Tap
 
 TOLERANCE = 1e-5
 """Largest difference of a continuous action, absolute, or relative where it is above 1."""
@@ -38,13 +39,17 @@ class Verified:
     difference: float
 
 
-def verify(policy: Policy, exported: Any, env: gym.Env[Any, Any], observations: int) -> Verified:
+def verify(
+    policy: Policy, exported: Any, env: gym.Env[Any, Any], observations: int, tap: Tap | None = None
+) -> Verified:
     """Play an env and compare; the actions that it is given are sampled, so that more of it is seen.
 
     Args:
         policy: of the checkpoint, which does not explore.
         exported: as the class in ``policy_file.py``.
         env: as the policy takes it.
+        observations: how many.
+        tap: where the graph takes the observations; from the env itself unless given.
 
     Raises:
         ExportError: an action differs.
@@ -58,7 +63,8 @@ def verify(policy: Policy, exported: Any, env: gym.Env[Any, Any], observations: 
             one.reset()
         while not over:
             before = exact.get_state()
-            expected, got = exact(observation, reward=reward), exported(observation, reward)
+            below = observation if tap is None else tap.seen
+            expected, got = exact(observation, reward=reward), exported(below, reward)
             gap = _difference(expected, got)
             if gap <= TOLERANCE:
                 difference = max(difference, gap)

@@ -7,15 +7,13 @@ import importlib.util
 import json
 import logging
 import os
-import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import attrs
-import gymnasium as gym
 import torch
 
 from rlkit_core.checkpoint.files import METADATA_FILE, sha256_of
@@ -24,12 +22,12 @@ from rlkit_core.run.policy.policy import Policy
 from rlkit_core.spaces import space_to_json
 from rlkit_tools.export.graph import PolicyGraph
 from rlkit_tools.export.verify import ExportError, verify
+from rlkit_tools.export.wrappers import fold, wrappers_owed
 
 FORMAT = 1
-PYTHON = Path(__file__).with_name("policy_file.py")
+PYTHON, PYTHON_OF_PT2 = "policy_file.py", "policy_file_pt2.py"
+_LOADER = "def load("
 KINDS = (".onnx", ".pt2")
-#: gymnasium's wrappers that leave observations and actions alone.
-NOTHING_OWED = {"OrderEnforcing", "PassiveEnvChecker", "TimeLimit", "RecordEpisodeStatistics", "Autoreset"}
 
 
 def export_policy(policy: Policy, target: Path, *, checkpoint: Path, observations: int = 200) -> dict[str, Any]:
@@ -54,8 +52,10 @@ def export_policy(policy: Policy, target: Path, *, checkpoint: Path, observation
     there = [str(file) for file in files if file.exists()]
     if there:
         raise ExportError(f"{', '.join(there)}: is there already; remove it or choose another name")
-    graph = PolicyGraph(policy.module).eval()
     with contextlib.closing(policy.make_env()) as env, tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        tap, folds = fold(env)
+        space = policy.observation_space if tap is None else tap.observation_space
+        graph = PolicyGraph(policy.module, space, folds).eval()
         made = [Path(folder) / file.name for file in files]
         _write_graph(graph, made[0])
         about = {
@@ -63,42 +63,22 @@ def export_policy(policy: Policy, target: Path, *, checkpoint: Path, observation
             "file": target.name,
             "sha256": sha256_of(made[0]),
             "checkpoint": {"path": str(checkpoint), "sha256": sha256_of(checkpoint / METADATA_FILE)},
-            "observation_space": space_to_json(policy.observation_space),
+            "observation_space": space_to_json(space),
             "action_space": space_to_json(policy.action_space),
             "inputs": [attrs.asdict(leaf) for leaf in graph.inputs],
             "state": [attrs.asdict(one) for one in graph.memory],
             "outputs": graph.outputs,
             "action": graph.action,
-            "wrappers_owed": wrappers_owed(env),
+            "wrappers_owed": wrappers_owed(env if tap is None else tap.env),
             "versions": versions(),
         }
         made[1].write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-        shutil.copyfile(PYTHON, made[2])
-        about["verified"] = attrs.asdict(verify(policy, _written_policy(made[2]), env, observations))
+        made[2].write_text(_python(target.suffix), encoding="utf-8")
+        about["verified"] = attrs.asdict(verify(policy, _written_policy(made[2]), env, observations, tap))
         made[1].write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
         for new, file in zip(made, files, strict=True):
             os.replace(new, file)
     return about
-
-
-def wrappers_owed(env: gym.Env[Any, Any]) -> list[dict[str, Any]]:
-    """The wrappers, innermost first, between the bare env and what the policy sees: whoever acts applies them."""
-    spec = getattr(env, "spec", None)  # of an env of several agents there may be none
-    settings: Mapping[str, Any] = {}
-    if spec is not None:
-        settings = {one.name: one.kwargs for one in spec.additional_wrappers}
-    found = []
-    while isinstance(env, gym.Wrapper):
-        name, module = type(env).__name__, type(env).__module__
-        if not (name in NOTHING_OWED and module.startswith("gymnasium.")):
-            kwargs = {key: _readable(value) for key, value in (settings.get(name) or {}).items()}
-            found.append({"wrapper": f"{module}:{type(env).__qualname__}", "settings": kwargs})
-        env = env.env
-    return found[::-1]
-
-
-def _readable(value: object) -> Any:
-    return value if value is None or isinstance(value, bool | int | float | str | list) else repr(value)
 
 
 def _write_graph(graph: PolicyGraph, path: Path) -> None:
@@ -130,6 +110,12 @@ def _write_graph(graph: PolicyGraph, path: Path) -> None:
                 f"{type(graph.module).__name__} cannot be exported: {type(error).__name__}: {why}. Its forward for "
                 "inference has to be of torch operations alone"
             ) from error
+
+
+def _python(kind: str) -> str:
+    """What becomes the ``policy.py`` of a graph; the two kinds differ in how it is loaded."""
+    source, of_pt2 = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in (PYTHON, PYTHON_OF_PT2))
+    return source if kind == ".onnx" else source.partition(_LOADER)[0] + "".join(of_pt2.partition(_LOADER)[1:])
 
 
 def _written_policy(path: Path) -> Any:
