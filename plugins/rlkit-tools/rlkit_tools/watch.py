@@ -14,7 +14,8 @@ from typing import Any
 
 import click
 
-from rlkit_core.checkpoint.locate import is_run, quoted
+from rlkit_core.algorithm import results as of
+from rlkit_core.checkpoint.locate import is_run, quoted, read_index
 from rlkit_core.errors import CheckpointError
 from rlkit_core.run.lock import LOCK_FILE
 from rlkit_core.run.progress import Progress, ProgressRow, make_progress
@@ -43,9 +44,10 @@ def follow(run: Path, progress: Progress, *, poll_s: float = POLL_S) -> None:
     while True:
         running = is_running(run)  # before its results are read: what it wrote last is among them
         results, offset, again = _read(run / RESULTS, offset)
-        rows = []
+        kept = read_index(run).checkpoints if results else ()
+        newest, rows = kept[-1].path if kept else "", []
         for result in results:
-            rows.append(_row(result, evaluation))
+            rows.append(_row(result, evaluation, newest))
             evaluation = rows[-1].evaluation
         for row in rows[-1:] if again else rows:
             progress.update(row)
@@ -90,9 +92,7 @@ def _parsed(lines: bytes) -> Iterator[dict[str, Any]]:
             continue
 
 
-def _row(result: Mapping[str, Any], evaluation: float) -> ProgressRow:
-    from rlkit_core.algorithm import results as of
-
+def _row(result: Mapping[str, Any], evaluation: float, checkpoint: str) -> ProgressRow:
     latest = of.evaluation_return_mean(result)
     seconds = of.look_up(result, "timers", "iteration_total")
     steps = of.look_up(result, "env_runners", "num_env_steps_sampled")
@@ -107,6 +107,7 @@ def _row(result: Mapping[str, Any], evaluation: float) -> ProgressRow:
         success=of.success_rate(result),
         returns=of.returns_of_each(result),
         phases=of.phase_seconds(result),
+        checkpoint=checkpoint.rpartition("/")[2],
     )
 
 

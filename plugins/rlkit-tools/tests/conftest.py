@@ -14,7 +14,7 @@ def written_run(path, *, seed=0, lr=1e-3, encoder="rlkit-core/mlp", final=None, 
     (path / "config.json").write_text(json.dumps({"class": {"$class": "rlkit_ppo:PPOConfig"}, "settings": settings}))
     choices = {"default_policy": [{"kind": "encoder", "slot": "encoder", "path": [], "id": encoder, "version": "1"}]}
     (path / "plugins.lock.json").write_text(json.dumps({"choices": choices}))
-    (path / "run.json").write_text(json.dumps({"stop": {"return_mean": 3.0}}))
+    (path / "run.json").write_text(json.dumps({"format": 1, "stop": {"return_mean": 3.0}}))
     rows = [
         {"num_env_steps_sampled_lifetime": steps, "env_runners": {"episode_return_mean": value}}
         for steps, value in curve

@@ -10,14 +10,14 @@ from typing import Any
 
 from attrs import frozen
 
+from rlkit_core.algorithm.results import look_up
 from rlkit_core.checkpoint.locate import is_run
 from rlkit_core.errors import CheckpointError
 from rlkit_core.run.plot import EVALUATION, STEPS, TRAINING
+from rlkit_core.run.record import read_record
 from rlkit_core.run.run_folder import CONFIG, LOCK, SUMMARY, VERSIONS
 from rlkit_core.run.writers import logged
 
-STOP = "run.json"
-"""When a run is to end."""
 #: Settings in which repetitions of one experiment differ.
 OF_ONE_RUN = ("seed",)
 
@@ -89,7 +89,7 @@ def read_run(path: Path) -> RunData:
     if not isinstance(settings, dict):
         raise CheckpointError(f"{path / CONFIG} holds no settings; is {path} a run folder?")
     results = list(logged(path))
-    target = (read_json(path / STOP).get("stop") or {}).get("return_mean")
+    record = read_record(path)
     kind = str((config.get("class") or {}).get("$class", "?")).rpartition(":")[2].removesuffix("Config")
     return RunData(
         path,
@@ -101,22 +101,14 @@ def read_run(path: Path) -> RunData:
         curve(results, EVALUATION),
         read_json(path / SUMMARY),
         read_json(path / VERSIONS),
-        float(target) if isinstance(target, int | float) else None,
+        None if record is None else record.stop.return_mean,
     )
 
 
 def curve(results: Sequence[Mapping[str, Any]], column: str) -> Curve:
     """The finite values of a column, ``"env_runners/episode_return_mean"``, over env steps."""
-    points = ((number_at(result, STEPS), number_at(result, column)) for result in results)
+    points = ((look_up(result, STEPS), look_up(result, *column.split("/"))) for result in results)
     return [point for point in points if all(map(math.isfinite, point))]
-
-
-def number_at(result: Mapping[str, Any], column: str) -> float:
-    """A number of a nested result, or NaN."""
-    value: Any = result
-    for key in column.split("/"):
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
 
 
 def differing(runs: Sequence[RunData]) -> dict[str, list[Any]]:
