@@ -7,10 +7,11 @@ import sys
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from gymnasium import spaces
 
-from rlkit_core import RLModule, get_algorithm_config
+from rlkit_core import RLModule, get_algorithm_config, load_policy
 from rlkit_core.algorithm.run_view import RunView
 from rlkit_core.cli.app import cli
 from rlkit_core.errors import RLKitError
@@ -115,6 +116,26 @@ def test_training_with_videos_is_training_without(tmp_path, monkeypatch):
     assert len(frames_of(tmp_path / "videos" / "iteration-000002.mp4")[1]) == 4
     for name, value in weights[0]["default_policy"].items():
         np.testing.assert_array_equal(value, weights[1]["default_policy"][name])
+
+
+def test_a_video_while_training_is_of_the_weights_and_statistics_of_that_moment(tmp_path, monkeypatch):
+    pytest.importorskip("rlkit_ppo")
+    monkeypatch.chdir(tmp_path)
+    acted, record = [], video.record
+    monkeypatch.setattr(video, "record", lambda policy, *rest: [acted.append(policy), record(policy, *rest)])
+    config = base(Lamp).plugin("rlkit-tools", video_every=2).callbacks(plugins=["video"])
+    with config.rl_module(model_config={"normalize_observations": True}).build_algo() as algo:
+        for _ in range(2):
+            algo.train()
+        algo.save_to_path(tmp_path / "checkpoint")
+    (policy,) = acted
+    saved = load_policy(tmp_path / "checkpoint")
+    for number in range(4):
+        observation = np.full(1, number, np.float32)
+        seen, expected = (
+            one.module.forward_inference({"obs": torch.tensor(observation[None])}) for one in (policy, saved)
+        )
+        torch.testing.assert_close(seen["action_dist_inputs"], expected["action_dist_inputs"])
 
 
 def test_training_is_refused_where_nothing_can_be_seen():
