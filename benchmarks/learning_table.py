@@ -107,8 +107,8 @@ With a critic that sees the state of the whole env (`docs/examples/central_criti
 BESIDE = """
 ## SAC beside Stable-Baselines3
 
-The same steps, networks and settings (`benchmarks/peers/sb3_sac.py`), one seed, of ours three where one says little:
-the mean return of 10 deterministic episodes at each tenth of the steps, averaged over the last three.
+The same steps, networks and settings (`benchmarks/peers/sb3_sac.py`), one seed, or three where one says little (medians
+count): the mean return of 10 deterministic episodes at each tenth of the steps, averaged over the last three.
 
 """
 CURIOUS = """
@@ -202,9 +202,9 @@ def beside(results: Path) -> str:
     """SAC's runs of fixed length, and Stable-Baselines3's; empty without such files."""
     lines = []
     for file in sorted(results.glob("sac-*.json")):
-        ours, theirs = (json.loads(one.read_text()) for one in (file, results / f"sb3-{file.name}"))
-        returns = ", ".join(f"{run['return']:.1f}" for run in ours["runs"])
-        lines.append([ours["environment"], number(ours["steps"]), returns, f"{theirs['return']:.1f}"])
+        sides = [json.loads(one.read_text()) for one in (file, results / f"sb3-{file.name}")]
+        returns = [", ".join(f"{run['return']:.1f}" for run in side["runs"]) for side in sides]
+        lines.append([sides[0]["environment"], number(sides[0]["steps"]), *returns])
     return BESIDE + table(("environment", "steps", "rlkit", "stable-baselines3"), lines, left=1) if lines else ""
 
 

@@ -48,9 +48,9 @@ def test_is_not_below_stable_baselines3(env, steps, seeds, package, tmp_path):
     if folder:
         (Path(folder) / f"sac-{env}.json").write_text(json.dumps(ours, indent=1) + "\n")
     theirs = json.loads((RESULTS / f"sb3-sac-{env}.json").read_text())
-    for run in runs:
-        assert [look["steps"] for look in run["looks"]] == [look["steps"] for look in theirs["looks"]]
-    assert theirs["seed"] in seeds
+    for run, peer in zip(runs, theirs["runs"], strict=True):
+        assert [look["steps"] for look in run["looks"]] == [look["steps"] for look in peer["looks"]]
+        assert run["seed"] == peer["seed"]
     assert ours["return"] >= theirs["return"]
 
 
