@@ -12,7 +12,8 @@ from typing import Any, TextIO
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line; ``sys.argv`` unless ``argv`` is given.
 
-    Exits with 0; 1 where a command reports a finding; 2 for wrong usage or an error that rlkit explains.
+    Exits with 0; 1 where a command reports a finding, or something fails that rlkit does not explain; 2 for wrong usage
+    or an error that it does explain.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     _plain_warnings()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import traceback
 from typing import Any
@@ -112,7 +113,7 @@ class LazyGroup(click.Group):
         return sorted((rows | {name: text for name, (_, text) in BUILT_IN.items()}).items())
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; an error that rlkit explains becomes one message and exit code 2."""
+        """Run the command; an error that rlkit explains becomes one message and exit code 2, any other one and 1."""
         try:
             with own_code_in(os.curdir):
                 return super().invoke(ctx)
@@ -123,6 +124,17 @@ class LazyGroup(click.Group):
             if isinstance(exc, PluginError) and exc.__cause__ is not None:
                 click.echo("'rlkit doctor' shows the traceback, and so does --debug.", err=True)
             ctx.exit(2)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as exc:
+            of_the_reader = isinstance(exc, OSError) and exc.errno == errno.EPIPE  # head, less: has seen enough
+            if of_the_reader or is_on(os.environ, "RLKIT_DEBUG"):
+                raise
+            *_, last = traceback.extract_tb(exc.__traceback__)
+            where = f"raised in {last.filename}, line {last.lineno}; --debug shows the traceback"
+            what = f"Error: {type(exc).__name__}: {exc}"
+            click.echo("\n".join([what, *getattr(exc, "__notes__", ()), where]), err=True)
+            ctx.exit(1)
 
 
 def _plugin_commands(*, usable_only: bool = True) -> tuple[EntryPointInfo, ...]:
@@ -140,13 +152,23 @@ def _is_of_a_plugin(command: str) -> bool:
 @click.option("--debug", is_flag=True, help="Show tracebacks (also: RLKIT_DEBUG=1).")
 @click.option("--plugin", metavar="FILE", multiple=True, help="Register a Python file as a plugin.")
 def cli(debug: bool, plugin: tuple[str, ...]) -> None:
-    """Reinforcement learning from plugins."""
+    """Reinforcement learning from plugins.
+
+    \b
+    Examples:
+      rlkit train ppo CartPole-v1
+      rlkit evaluate runs/ppo-CartPole-v1-20250131-093000
+      rlkit COMMAND --help
+    """
 
 
 def _listing(what: str) -> click.Command:
     """The command that lists plugins or algorithms (metadata only)."""
 
-    @click.command(what, help=BUILT_IN[what][1])
+    options = {"plugins": " --requirements runs/mine", "algorithms": " --json"}[what]
+    example = f"\b\nExamples:\n  rlkit {what}\n  rlkit {what}{options}"
+
+    @click.command(what, help=f"{BUILT_IN[what][1]}\n\n{example}")
     @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
     def command(as_json: bool, run: str | None = None) -> None:
         if run is not None:

@@ -8,12 +8,12 @@ import click
 from attrs import asdict
 
 from rlkit_core.cli.given import apply_setting, apply_wraps, settings_option, wrap_option
-from rlkit_core.cli.named import check_given_once, own_env
+from rlkit_core.cli.named import check_given_once, complete_env, own_env
 from rlkit_core.cli.output import stdout_for_the_report
 
 
 @click.command()
-@click.argument("env")
+@click.argument("env", shell_complete=complete_env)
 @click.option("--steps", type=click.IntRange(min=1), default=1000, show_default=True, help="Steps to take.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the first reset.")
 @settings_option
@@ -34,6 +34,11 @@ def check_env(
     Looked at are what it returns, what it does to its actions and observations, randomness that no seed reaches, state
     that envs share, episodes without end, odd rewards, actions that do nothing, spaces that nothing serves, and its
     speed. Exits with 1 if there are errors.
+
+    \b
+    Examples:
+      rlkit check-env ./my_env.py:MyEnv
+      rlkit check-env CartPole-v1 --steps 200
     """
     env = own_env(env)
     check_given_once(settings, env=env, wrappers=wraps)

@@ -21,7 +21,7 @@ from rlkit_core.plugins.used.lock import versions
 _TAIL = 6  # lines of a traceback that text output shows; JSON has all of it
 
 
-@click.command(help="Load every plugin and report what fails, and what to do. Exits with 1 if anything failed.")
+@click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--isolated", is_flag=True, help="Give each plugin a process, so that none can end or hang this one.")
 @click.option(
@@ -33,7 +33,13 @@ _TAIL = 6  # lines of a traceback that text output shows; JSON has all of it
 @click.option("--times", is_flag=True, help="Say what importing each plugin takes, each in a process, one by one.")
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool, isolated: bool, timeout: float | None, times: bool) -> None:
-    """Examine every plugin."""
+    """Load every plugin and report what fails, and what to do. Exits with 1 if anything failed.
+
+    \b
+    Examples:
+      rlkit doctor
+      rlkit doctor --isolated --timeout 20
+    """
     if timeout is not None and not (isolated or times):
         raise click.UsageError("--timeout needs --isolated: here, all plugins share this process")
     report: dict[str, Any] = {"versions": versions()}

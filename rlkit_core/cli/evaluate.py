@@ -9,7 +9,7 @@ import click
 
 from rlkit_core.cli.carry_out import warnings_as_notes
 from rlkit_core.cli.given import apply_wraps, wrap_option
-from rlkit_core.cli.named import own_env
+from rlkit_core.cli.named import complete_env, own_env
 from rlkit_core.cli.output import stdout_for_the_report
 
 SHOWN = ("episode_return_mean", "episode_return_min", "episode_return_max", "episode_len_mean", "num_episodes")
@@ -23,6 +23,7 @@ COUNTS = ("num_episodes", *NOT_ENDED)
 @click.option("--seed", type=click.IntRange(min=0), help="Root of the episodes' seeds.  [default: the run's]")
 @click.option(
     "--env",
+    shell_complete=complete_env,
     help="Play in another environment with the same spaces: an id, or a class or function by module.path:name or "
     "./file.py:name.",
 )
@@ -52,6 +53,11 @@ def evaluate(
 
     The environment is wrapped as in training, without what is for training only; --wrap names other wrappers, or the
     same again where they are neither gymnasium's nor a plugin's.
+
+    \b
+    Examples:
+      rlkit evaluate runs/mine
+      rlkit evaluate runs/mine --which best --episodes 20 --sampled
     """
     with stdout_for_the_report(), warnings_as_notes():
         from rlkit_core.algorithm import Algorithm

@@ -14,15 +14,16 @@ from rlkit_core.cli.config.file import ConfigFile, config_option
 from rlkit_core.cli.config.made import Given, configure, stop_criteria
 from rlkit_core.cli.explained import explain_modules, explain_run
 from rlkit_core.cli.given import settings_option, wrap_option
+from rlkit_core.cli.named import complete_algo, complete_env
 from rlkit_core.cli.output import stdout_for_the_report
 from rlkit_core.run.stop import Stop
 
 _MOST_AGENTS = 8  # by name in text
 
 
-@click.command(help="Show which components a run of ALGO on ENV would use, and why.")
-@click.argument("algo", required=False)
-@click.argument("env", required=False)
+@click.command()
+@click.argument("algo", required=False, shell_complete=complete_algo)
+@click.argument("env", required=False, shell_complete=complete_env)
 @config_option
 @wrap_option
 @settings_option
@@ -47,7 +48,13 @@ def explain(
     run: Path | None,
     as_json: bool,
 ) -> None:
-    """Build the module for an environment and print the trace of its components."""
+    """Show which components a run of ALGO on ENV would use, and why.
+
+    \b
+    Examples:
+      rlkit explain ppo CartPole-v1
+      rlkit explain --diff runs/mine
+    """
     given = Given(algo, env, settings, wraps, file=file, preset=not no_preset)
     if run is not None:
         ctx.exit(show_differences(run, explain_modules, given, as_json=as_json))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rlkit_core.cli.named import complete_setting
 from rlkit_core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ settings_option = click.option(
     "settings",
     multiple=True,
     metavar="KEY=VALUE",
+    shell_complete=complete_setting,
     help="Change a setting: lr=3e-4, model_config.fcnet_hiddens=[64,64], env_config.gravity=12, "
     "plugin.acme-rnd.bonus=0.5. May be repeated.",
 )

@@ -1,13 +1,18 @@
-"""What a command line names by position, ALGO and ENV, looked at before anything is imported."""
+"""What a command line names, ALGO, ENV and settings: looked at before anything is imported, and completed by shells."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
-from rlkit_core.errors import PluginNotFoundError
-from rlkit_core.plugins.discovery import GROUP_ALGORITHMS
+from rlkit_core.errors import PluginNotFoundError, RLKitError
+from rlkit_core.plugins.discovery import CORE, GROUP_ALGORITHMS, scan
 from rlkit_core.plugins.host import default_host
 from rlkit_core.plugins.lookup import find
 from rlkit_core.plugins.own_code import module_of_file
@@ -80,3 +85,63 @@ def _is_algorithm(name: str) -> bool:
     except PluginNotFoundError:
         return False
     return True
+
+
+# -- completion ------------------------------------------------------------------------------------------------------
+
+
+def complete_algo(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Installed algorithms; metadata only."""
+    entries = scan().entry_points(GROUP_ALGORITHMS)
+    return [CompletionItem(e.name, help=e.distribution) for e in entries if e.name.startswith(incomplete)]
+
+
+def complete_env(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Ids that gymnasium knows, and files with an environment (``./my_env.py``)."""
+    import gymnasium as gym
+
+    if incomplete.startswith((".", "/", "~")):
+        return [CompletionItem(incomplete, type="file")]
+    return [CompletionItem(name) for name in sorted(gym.registry) if name.startswith(incomplete)]
+
+
+def complete_setting(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Settings of the algorithm that is on the line, ``KEY=``; of any, where there is none."""
+    if "=" in incomplete:
+        return []
+    words = [ctx.params.get("algo"), *ctx.args]  # an option without its value keeps arguments from being told apart
+    names = setting_names(next((word for word in words if isinstance(word, str)), None))
+    return [CompletionItem(f"{name}=") for name in names if name.startswith(incomplete)]
+
+
+def setting_names(algo: str | None) -> list[str]:
+    """Names as ``--set`` takes them. Those of an algorithm's version are looked up once, which imports it, and kept."""
+    known = {e.name: e for e in scan().entry_points(GROUP_ALGORITHMS)}
+    if algo not in known:
+        algo = None
+    found = scan().distribution(CORE)
+    parts = ["" if algo is None else f"{algo} {known[algo].version}", "" if found is None else found.version]
+    key, path = " ".join(parts), Path(click.get_app_dir("rlkit")) / "settings.json"
+    kept: dict[str, list[str]] = {}
+    with suppress(OSError, ValueError):
+        kept = dict(json.loads(path.read_text(encoding="utf-8")))
+    if key not in kept:
+        kept[key] = list(_looked_up(algo))
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            beside = path.with_name(f"{path.name}.{os.getpid()}")
+            beside.write_text(json.dumps(kept), encoding="utf-8")
+            beside.replace(path)
+    return kept[key]
+
+
+def _looked_up(algo: str | None) -> Iterable[str]:
+    from rlkit_core.algorithm import AlgorithmConfig, get_algorithm_config
+    from rlkit_core.models.default_config import DefaultModelConfig
+
+    config_class = AlgorithmConfig
+    if algo is not None:
+        with suppress(RLKitError):  # which is for the command to report
+            config_class = type(get_algorithm_config(algo))
+    yield from (name for name in config_class.known_settings() if name not in ("model_config", "env"))
+    yield from (f"model_config.{name}" for name in DefaultModelConfig.known_settings())

@@ -52,6 +52,11 @@ def resume(
     (not those that shape the module, nor environment and seed), which run.json records. A run that has reached its end
     says so. --wrap names the run's wrappers again, where they are neither gymnasium's nor a plugin's. In a folder of
     `rlkit train --seeds` all runs go on.
+
+    \b
+    Examples:
+      rlkit resume runs/mine
+      rlkit resume runs/mine --more-steps 100000 --set lr=1e-4
     """
     env = None if env is None else own_env(env)
     check_given_once(settings, env=env, wrappers=wraps)

@@ -12,14 +12,15 @@ from rlkit_core.cli.carry_out import carry_out, go_on, in_words, no_plot_option,
 from rlkit_core.cli.config.file import ConfigFile, config_option
 from rlkit_core.cli.config.made import Given, configure, stop_criteria
 from rlkit_core.cli.given import settings_option, wrap_option
+from rlkit_core.cli.named import complete_algo, complete_env
 from rlkit_core.cli.seeds.options import jobs_option, seeds_option
 from rlkit_core.run.output import unfailing_output
 from rlkit_core.run.stop import Stop
 
 
 @click.command()
-@click.argument("algo", required=False)
-@click.argument("env", required=False)
+@click.argument("algo", required=False, shell_complete=complete_algo)
+@click.argument("env", required=False, shell_complete=complete_env)
 @config_option
 @click.option("--seed", type=click.IntRange(min=0), help="Root of all random numbers; drawn and recorded if not given.")
 @click.option("--stop-return", type=float, help="Stop when the deterministic evaluation reaches this mean return.")
@@ -109,6 +110,13 @@ def train(
     module.path:name (of a module in the current folder too) or ./file.py:name. The algorithm's tuned settings for the
     environment are used where it has some, otherwise those for its spaces. Ctrl-C ends the run after the iteration in
     progress, with a checkpoint.
+
+    \b
+    Examples:
+      rlkit train ppo CartPole-v1
+      rlkit train sac Pendulum-v1 --set lr=1e-3 --stop-steps 20000 --patience 5
+      rlkit train ppo CartPole-v1 --seeds 5 --jobs 2
+      rlkit train --config run.toml --run-dir runs/mine
     """
     given = Given(algo, env, settings, wraps, log, seed, file, not no_preset)
     given = given.checked()

@@ -29,6 +29,10 @@ def verify(ctx: click.Context, run: Path, env: str | None, as_json: bool) -> Non
 
     It is trained in a temporary folder, with as many torch threads as RUN had; nothing of RUN is changed. The exit code
     is 0 where all arrays and values of all components are equal, bit for bit, and 1 where anything differs.
+
+    \b
+    Examples:
+      rlkit verify runs/mine
     """
     with stdout_for_the_report(), warnings_as_notes():
         from rlkit_core.run.resuming.verify import verify as train_again

@@ -24,8 +24,17 @@ Plan = tuple[tuple[nn.Linear, nn.LayerNorm | None, Any], ...]
 
 
 def int_tuple(value: Sequence[int]) -> tuple[int, ...]:
-    """Convert a sequence of sizes to a tuple."""
-    return tuple(int(n) for n in value)
+    """Convert a sequence of sizes to a tuple.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        return tuple(int(n) for n in value)
+    except (TypeError, ValueError):
+        raise ConfigError(
+            f"widths of layers (fcnet_hiddens and the like): expected whole numbers, such as [64, 64], got {value!r}"
+        ) from None
 
 
 @define(slots=False, kw_only=True)

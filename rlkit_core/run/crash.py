@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ from rlkit_core.checkpoint.locate import CRASH, quoted, run_of
 from rlkit_core.checkpoint.saved_component import SavedComponent, write_snapshot
 from rlkit_core.columns import COMPONENT_LEARNER, COMPONENT_RL_MODULE
 from rlkit_core.plugins.guard import add_note, describe
+from rlkit_core.run.run_folder import TRACEBACK
 
 if TYPE_CHECKING:
     from rlkit_core.algorithm import Algorithm
@@ -58,7 +61,7 @@ def save_crash_weights(algorithm: object, run_dir: Path) -> CrashWeights:
 
 
 def say_what_was_kept(error: BaseException, algorithm: Algorithm, keeper: CheckpointKeeper) -> None:
-    """Save the weights of a run that ends with an error, and add to the error what there is to go on with.
+    """Save weights and traceback of a run that ends with an error, and add to it what there is to go on with.
 
     Args:
         error: why it ends; weights are left where a signal ends it, as its checkpoints are enough.
@@ -66,6 +69,10 @@ def say_what_was_kept(error: BaseException, algorithm: Algorithm, keeper: Checkp
         keeper: of its checkpoints.
     """
     if isinstance(error, Exception):
+        with suppress(OSError):
+            path = keeper.writable() / TRACEBACK
+            path.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+            add_note(error, f"the traceback is in {path}")
         try:
             kept = save_crash_weights(algorithm, keeper.writable()).text()
             if kept:

@@ -32,6 +32,7 @@ PROGRESS = "progress.csv"
 RESULTS = "results.jsonl"
 CURVE = "learning_curve.png"
 SUMMARY = "summary.json"
+TRACEBACK = "traceback.txt"
 
 
 def default_run_dir(algorithm: str, env: object, root: str | os.PathLike[str] = "runs") -> Path:

@@ -200,6 +200,7 @@ def test_every_built_in_command_has_a_help_line_and_a_home():
         "algorithms",
         "check",
         "check-env",
+        "config",
         "doctor",
         "envs",
         "evaluate",
@@ -207,6 +208,7 @@ def test_every_built_in_command_has_a_help_line_and_a_home():
         "plugins",
         "presets",
         "resume",
+        "settings",
         "train",
     }
     assert set(app.BUILT_IN) == own | {"verify"}

@@ -272,8 +272,12 @@ def test_an_error_in_training_closes_everything_and_propagates(tmp_path: Path) -
         if algorithm.iteration == 3:
             raise ZeroDivisionError("in training")
 
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ZeroDivisionError) as caught:
         run(tmp_path, config(on_iteration=fail), Stop(iterations=9))
+    kept = tmp_path / "run" / "traceback.txt"
+    assert f"the traceback is in {kept}" in getattr(caught.value, "__notes__", [f"the traceback is in {kept}"])
+    assert kept.read_text().startswith("Traceback (most recent call last):\n")
+    assert 'raise ZeroDivisionError("in training")' in kept.read_text()
     assert Scripted.made[0].stopped == 1
     assert len((tmp_path / "run" / "results.jsonl").read_text().splitlines()) == 2
 

@@ -12,7 +12,7 @@ from rlkit_core.cli.carry_out import in_words
 from rlkit_core.cli.config.file import ConfigFile, config_option, read_config_file
 from rlkit_core.cli.config.made import DEFAULT, Configured, Given, configure, entries, stop_criteria
 from rlkit_core.cli.given import settings_option, wrap_option
-from rlkit_core.cli.named import check_named
+from rlkit_core.cli.named import check_named, complete_algo, complete_env
 from rlkit_core.cli.output import stdout_for_the_report
 from rlkit_core.run.stop import Stop
 from rlkit_core.settings.base import equal
@@ -23,12 +23,18 @@ GIVEN, FILLED_IN = "given", "preset, or chosen by spaces"
 
 @click.group()
 def config() -> None:
-    """Show settings of a run or a config file and where they are from, compare two, or print the schema of a file."""
+    """Show settings of a run or a config file and where they are from, compare two, or print the schema of a file.
+
+    \b
+    Examples:
+      rlkit config show ppo CartPole-v1
+      rlkit config diff runs/mine runs/other
+    """
 
 
 @config.command()
-@click.argument("algo", metavar="ALGO|RUN", required=False)
-@click.argument("env", required=False)
+@click.argument("algo", metavar="ALGO|RUN", required=False, shell_complete=complete_algo)
+@click.argument("env", required=False, shell_complete=complete_env)
 @config_option
 @wrap_option
 @settings_option
@@ -48,9 +54,16 @@ def show(
     """Show the settings of ALGO in ENV, or of a RUN (its folder, or a checkpoint), and where each is from.
 
     They are defaults, or from a preset, the file of --config, or the command line.
+
+    \b
+    Examples:
+      rlkit config show ppo CartPole-v1 --set lr=1e-3
+      rlkit config show runs/mine
     """
     is_run = algo is not None and env is None and Path(algo).exists()
     with stdout_for_the_report():
+        from rlkit_core.envs.gym_vectors.make import make_example
+
         if is_run:
             if file is not None or wraps or settings or no_preset:
                 raise click.UsageError(f"{algo} is a run, which has its settings; leave out the options")
@@ -59,6 +72,8 @@ def show(
             given = Given(algo, env, settings, wraps, file=file, preset=not no_preset).checked()
             made = configure(given)
             stop = stop_criteria(Stop(), made.config, given)
+            asked = made.config
+            make_example(asked.env, asked.env_config, asked.gym_env_vectorize_mode, asked.wrappers).close()
     from rlkit_core.run.writers import to_json_value
 
     shown = {
@@ -89,6 +104,10 @@ def diff(ctx: click.Context, one: Path, other: Path, as_json: bool) -> None:
     """Show the settings in which two differ: run folders, checkpoints, or config files that name ALGO and ENV.
 
     The exit code is 1 where there are any.
+
+    \b
+    Examples:
+      rlkit config diff runs/mine runs/other
     """
     from rlkit_core.run.writers import to_json_value
 
@@ -107,9 +126,14 @@ def diff(ctx: click.Context, one: Path, other: Path, as_json: bool) -> None:
 
 
 @config.command()
-@click.argument("algo")
+@click.argument("algo", shell_complete=complete_algo)
 def schema(algo: str) -> None:
-    """Print the JSON Schema of a config file for ALGO, by which an editor completes and checks one."""
+    """Print the JSON Schema of a config file for ALGO, by which an editor completes and checks one.
+
+    \b
+    Examples:
+      rlkit config schema ppo > ppo.schema.json
+    """
     check_named(algo, None)
     with stdout_for_the_report():
         from rlkit_core.algorithm import get_algorithm_config

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from attrs import asdict, frozen
 
-from rlkit_core.cli.named import check_named
+from rlkit_core.cli.named import check_named, complete_algo
 from rlkit_core.cli.output import stdout_for_the_report
 from rlkit_core.errors import RLKitError
 from rlkit_core.plugins.discovery import GROUP_ALGORITHMS
@@ -56,7 +56,7 @@ class Row:
 
 
 @click.command()
-@click.argument("algo", required=False)
+@click.argument("algo", required=False, shell_complete=complete_algo)
 @click.option("--search", metavar="WORD", help="Only those that have WORD in their name, meaning or older name.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def settings(algo: str | None, search: str | None, as_json: bool) -> None:
@@ -64,6 +64,11 @@ def settings(algo: str | None, search: str | None, as_json: bool) -> None:
 
     Each has its default, what it takes, what it means, and RLlib's default where that is another one. `--set` takes the
     names as they are here.
+
+    \b
+    Examples:
+      rlkit settings ppo
+      rlkit settings --search learning_rate
     """
     if algo is not None:
         check_named(algo, None)

@@ -18,6 +18,12 @@ def envs(text: str, all_versions: bool, as_json: bool) -> None:
     """List environments whose id or package has FILTER in it (or matches it: Hopper-v? and the like).
 
     With FILTER, installed packages that are known to have environments are imported, and theirs are listed too.
+
+    \b
+    Examples:
+      rlkit envs
+      rlkit envs Hopper
+      rlkit envs minigrid --all
     """
     with stdout_for_the_report():
         from rlkit_core.envs.naming.listing import installed_packages, list_envs

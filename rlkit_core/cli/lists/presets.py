@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rlkit_core.cli.named import check_named
+from rlkit_core.cli.named import check_named, complete_algo
 from rlkit_core.cli.output import stdout_for_the_report
 from rlkit_core.errors import RLKitError
 from rlkit_core.plugins.discovery import GROUP_ALGORITHMS
@@ -21,13 +21,18 @@ _HEAD = ("PRESET", "REACHED", "STEPS", "SECONDS", "SEEDS", "COMMIT", "")
 
 
 @click.command()
-@click.argument("algo", required=False)
+@click.argument("algo", required=False, shell_complete=complete_algo)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with the settings.")
 def presets(algo: str | None, as_json: bool) -> None:
     """Show the presets of ALGO, or of all installed algorithms, and what each was seen to reach.
 
     A preset is for an environment, or for a family of them that have none of their own. REACHED is the mean return over
     the seeds at the end of STEPS environment steps, in SECONDS of CPU time a seed (~: of the clock), at COMMIT.
+
+    \b
+    Examples:
+      rlkit presets
+      rlkit presets ppo
     """
     if algo is not None:
         check_named(algo, None)

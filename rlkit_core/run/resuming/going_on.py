@@ -83,7 +83,7 @@ class GoingOn:
 
     def begin_in(self, run_dir: Path) -> None:
         """Prepare the folder: what says that the run has ended goes; another folder than the run's gets its logs."""
-        for name in (folder.SUMMARY, folder.CURVE):
+        for name in (folder.SUMMARY, folder.CURVE, folder.TRACEBACK):
             (run_dir / name).unlink(missing_ok=True)
         if self.run is None or self.is_own(run_dir):
             return

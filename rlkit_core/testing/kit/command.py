@@ -23,6 +23,10 @@ def check(ctx: click.Context, distribution: str, fast: bool, as_json: bool) -> N
     examples: encoders, heads, distributions, mixins, services, catalogs, algorithms. Exits with 1 if there are errors.
 
     \b
+    Examples:
+      rlkit check acme-graph --fast
+
+    \b
     In a test of the plugin itself:
         from rlkit_core.testing import check_plugin
         def test_it_keeps_its_contract():
