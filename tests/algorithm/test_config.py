@@ -289,6 +289,15 @@ def test_validate_reports_every_problem_at_once() -> None:
         assert part in text
 
 
+@pytest.mark.parametrize("name", ["pi_head_fcnet_hiddens", "qf_head_fcnet_hiddens", "qf_fcnet_hiddens"])
+def test_settings_of_one_slot_are_no_misspelt_ones(name):
+    """They resemble the setting that they are of."""
+    config = AlgorithmConfig().environment("CartPole-v1")
+    config.rl_module(model_config={name: [8]}).validate()
+    with pytest.raises(ConfigError, match=r"no such key\. Did you mean"):
+        config.rl_module(model_config={name.replace("fcnet", "fcnt"): [8]}).validate()
+
+
 def test_keys_of_a_users_own_network_are_free() -> None:
     from rlkit_core.rl_module.spec import RLModuleSpec
 

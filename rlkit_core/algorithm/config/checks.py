@@ -155,9 +155,9 @@ def model_config_problems(config: DerivedSettings, auto_includes: Iterable[str])
     """
     if config.stored("rl_module_spec") is not None or config.catalogs or config.components or config.mixins:
         return
-    from rlkit_core.models.default_config import DefaultModelConfig
+    from rlkit_core.models.default_config import DefaultModelConfig, is_of_a_slot
 
     known = [*DefaultModelConfig().to_dict(), *auto_includes]
     for name in config.stored("model_config"):
-        if name not in known and (hint := config.other_names.hint(name, known)):
+        if name not in known and not is_of_a_slot(name) and (hint := config.other_names.hint(name, known)):
             yield f"rl_module(model_config={{{name!r}: ...}}): no such key.{hint}"
