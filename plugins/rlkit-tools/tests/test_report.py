@@ -97,3 +97,11 @@ def test_ticks_are_few_round_and_enclose(low, high):
 
 def test_short_numbers():
     assert [short(value) for value in (0, 500, 20_000, 1_500_000, 2e9)] == ["0", "500", "20k", "1.5M", "2G"]
+
+
+def test_a_single_point_is_a_dot():
+    nothing = np.array([math.nan])
+    drawn = chart([Series("one", np.array([5.0]), np.array([2.0]), nothing, nothing)], "return")
+    (line,) = ET.fromstring(drawn[: drawn.index("</svg>") + 6]).findall("polyline")
+    first, second = line.get("points").split()
+    assert first == second

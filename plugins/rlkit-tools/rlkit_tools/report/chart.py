@@ -63,7 +63,9 @@ def chart(series: Sequence[Series], label: str, target: float | None = None) -> 
         if np.isfinite(one.low).all():
             outline = points([*one.steps, *one.steps[::-1]], [*one.high, *one.low[::-1]])
             parts.append(f'<polygon class="band {colour}" points="{outline}"/>')
-        parts.append(f'<polyline class="{colour}" points="{points(one.steps, one.middle)}"/>')
+        line = points(one.steps, one.middle)
+        line = line if len(one.steps) > 1 else f"{line} {line}"  # a dot
+        parts.append(f'<polyline class="{colour}" points="{line}"/>')
     return "".join([*parts, "</svg>", *_legend(series, target)])
 
 
