@@ -17,6 +17,7 @@ from rlkit_core.cli.app import cli
 from rlkit_core.errors import RLKitError
 from rlkit_core.run.policy.policy import Policy
 from rlkit_tools.record import video
+from rlkit_tools.record.video import RecordError
 
 ffmpeg = pytest.importorskip("imageio_ffmpeg", reason="pip install 'rlkit-tools[video]'")
 
@@ -78,7 +79,7 @@ def test_a_video_has_a_frame_for_each_observation(tmp_path):
     ],
 )
 def test_an_env_without_pictures_is_refused(make, message):
-    with pytest.raises(video.RecordError) as caught:
+    with pytest.raises(RecordError) as caught:
         video.rendering(make)
     for part in message.split(" .* "):
         assert part in str(caught.value)
@@ -87,14 +88,14 @@ def test_an_env_without_pictures_is_refused(make, message):
 def test_what_fails_leaves_no_file(tmp_path, monkeypatch):
     policy = Policy(Counts(observation_space=Lamp.observation_space, action_space=Lamp.action_space))
     env = Lamp("rgb_array")
-    with pytest.raises(video.RecordError, match=r"has to end in \.mp4"):
+    with pytest.raises(RecordError, match=r"has to end in \.mp4"):
         video.record(policy, env, tmp_path / "v.bin")
     monkeypatch.setattr(Lamp, "step", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         video.record(policy, env, tmp_path / "v.mp4")
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    with pytest.raises(video.RecordError, match=r"pip install 'rlkit-tools\[video\]'"):
+    with pytest.raises(RecordError, match=r"pip install 'rlkit-tools\[video\]'"):
         video.record(policy, env, tmp_path / "v.mp4")
 
 
