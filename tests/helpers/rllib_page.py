@@ -12,9 +12,9 @@ INTRO = """# Names of RLlib's
 
 <!-- Made by tests/helpers/rllib_page.py of tests/reference/names.json: `make reference`. -->
 
-Who comes from RLlib finds classes, methods and attributes under the names that they have there; what scripts become is told
-for [the new stack](../how-to/from-rllib.md) and [the old one](../how-to/from-rllib-policies.md). These are all names in four
-pages of RLlib's documentation:
+Who comes from RLlib finds classes, methods and attributes under the names that they have there; what scripts become is
+told for [the new stack](../how-to/from-rllib.md) and [the old one](../how-to/from-rllib-policies.md). These are all
+names in four pages of RLlib's documentation:
 {documents}. What becomes of each:
 
 - *used*: put a class, method, attribute or value of your own in its place, and rlkit uses that one: while it builds,
