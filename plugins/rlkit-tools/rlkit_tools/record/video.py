@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -82,21 +83,28 @@ def record(policy: Policy, env: gym.Env[Any, Any], path: Path, *, episodes: int 
         seed: of the first episode; the next ones have the numbers after it.
 
     Returns:
-        The return of each.
+        The return of each; NaN where it was cut after :data:`MOST_STEPS`.
 
     Raises:
         RecordError: the name ends otherwise, imageio-ffmpeg is missing, or pictures fail.
     """
     check_recorder()
+    import imageio_ffmpeg
+
     if path.suffix != KIND:
         raise RecordError(f"{path}: the name has to end in {KIND}")
+    returns: list[float] = []
+    frames = _frames(policy, env, range(seed, seed + episodes), returns)
+    first = next(frames)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{os.getpid()}-{path.name}")
-    returns = []
+    part, pace = path.with_name(f".{os.getpid()}-{path.name}"), float(env.metadata.get("render_fps") or 30)
+    size = (first.shape[1], first.shape[0])
+    writer = imageio_ffmpeg.write_frames(str(part), size, fps=pace, macro_block_size=2, ffmpeg_log_level="error")
     try:
-        with _writing(part, float(env.metadata.get("render_fps") or 30)) as show:
-            for number in range(episodes):
-                returns.append(_play(policy, env, seed + number, show))
+        with contextlib.closing(writer):
+            writer.send(None)
+            for frame in itertools.chain([first], frames):
+                writer.send(frame)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
@@ -115,38 +123,20 @@ def check_recorder() -> None:
         raise RecordError("videos need imageio-ffmpeg: pip install 'rlkit-tools[video]'") from error
 
 
-def _play(policy: Policy, env: gym.Env[Any, Any], seed: int, show: Callable[[Frame], object]) -> float:
-    observation, _ = env.reset(seed=seed)
-    policy.reset()
-    show(frame_of(env))
-    total = reward = 0.0
-    for _ in range(MOST_STEPS):
-        observation, last, terminated, truncated, _ = env.step(policy(observation, reward=reward))
-        reward = float(last)
-        total += reward
-        show(frame_of(env))
-        if terminated or truncated:
-            return total
-    return math.nan  # cut
-
-
-@contextlib.contextmanager
-def _writing(path: Path, fps: float) -> Iterator[Callable[[Frame], object]]:
-    """A function that adds a frame; the first one says how large all are."""
-    import imageio_ffmpeg
-
-    writer: Any = None
-
-    def show(frame: Frame) -> None:
-        nonlocal writer
-        if writer is None:
-            size = (frame.shape[1], frame.shape[0])
-            writer = imageio_ffmpeg.write_frames(str(path), size, fps=fps, macro_block_size=2, ffmpeg_log_level="error")
-            writer.send(None)
-        writer.send(frame)
-
-    try:
-        yield show
-    finally:
-        if writer is not None:
-            writer.close()
+def _frames(policy: Policy, env: gym.Env[Any, Any], seeds: Iterable[int], returns: list[float]) -> Iterator[Frame]:
+    """What an env shows of one episode after the other; their returns are added."""
+    for seed in seeds:
+        observation, _ = env.reset(seed=seed)
+        policy.reset()
+        yield frame_of(env)
+        returns.append(0.0)
+        reward, over = 0.0, False
+        for _ in range(MOST_STEPS):
+            observation, last, terminated, truncated, _ = env.step(policy(observation, reward=reward))
+            reward, over = float(last), terminated or truncated
+            returns[-1] += reward
+            yield frame_of(env)
+            if over:
+                break
+        if not over:
+            returns[-1] = math.nan  # cut
