@@ -39,6 +39,7 @@ class Asked:
         evaluations: how many there are in a trial, at equal distances; a trial may end after each.
         episodes: of an evaluation.
         seed: of the first trial; the next ones have the numbers after it.
+        stop: what the preset that is found says of when to end; after ``steps`` unless given.
     """
 
     algo: str
@@ -52,9 +53,7 @@ class Asked:
     stop: Mapping[str, Any] = field(factory=dict)
 
 
-def search(
-    config: AlgorithmConfig, asked: Asked, folder: Path, trials: int, say: Callable[[str], object]
-) -> Path | None:
+def search(config: AlgorithmConfig, asked: Asked, folder: Path, trials: int, say: Callable[[str], object]) -> Path:
     """Try until ``trials`` have ended, those of before among them; what was interrupted is tried again.
 
     Args:
