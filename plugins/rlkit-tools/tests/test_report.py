@@ -72,10 +72,11 @@ def test_runs_without_a_return_have_no_curve(tmp_path, write_run):
 
 def test_curves_stay_inside_and_keep_their_proportions():
     steps, values = np.array([0.0, 500.0, 1000.0]), np.array([-3.0, 0.0, 9.0])
-    band = Series("a & b", steps, values, values - 1.0, values + 1.0)
-    drawn = chart([band, Series("line", steps, values, values * math.nan, values * math.nan)], "return", target=8.0)
+    band = Series("a & b", 0, steps, values, values - 1.0, values + 1.0)
+    drawn = chart([band, Series("line", 9, steps, values, values * math.nan, values * math.nan)], "return", target=8.0)
     svg = ET.fromstring(drawn[: drawn.index("</svg>") + 6])
     assert "a &amp; b" in drawn
+    assert [line.get("class") for line in svg.findall("polyline")] == ["s0", "s1"]  # there are eight colours
     (polygon,), (line, _) = svg.findall("polygon"), svg.findall("polyline")
     corners = [tuple(map(float, pair.split(","))) for pair in polygon.get("points").split()]
     assert len(corners) == 6
@@ -101,7 +102,7 @@ def test_short_numbers():
 
 def test_a_single_point_is_a_dot():
     nothing = np.array([math.nan])
-    drawn = chart([Series("one", np.array([5.0]), np.array([2.0]), nothing, nothing)], "return")
+    drawn = chart([Series("one", 0, np.array([5.0]), np.array([2.0]), nothing, nothing)], "return")
     (line,) = ET.fromstring(drawn[: drawn.index("</svg>") + 6]).findall("polyline")
     first, second = line.get("points").split()
     assert first == second

@@ -17,9 +17,13 @@ COLOURS = 8
 
 @frozen
 class Series:
-    """One line with a band: arrays ``(N,)``. ``low`` and ``high`` are NaN where there is no band."""
+    """One line with a band: arrays ``(N,)``. ``low`` and ``high`` are NaN where there is no band.
+
+    ``number`` says which colour it has.
+    """
 
     name: str
+    number: int
     steps: Any
     middle: Any
     low: Any
@@ -58,8 +62,8 @@ def chart(series: Sequence[Series], label: str, target: float | None = None) -> 
     parts.append(f'<text x="{(LEFT + WIDTH) / 2}" y="{HEIGHT - 6}" text-anchor="middle">environment steps</text>')
     if target is not None:
         parts.append(f'<line class="target" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(target)}" y2="{y(target)}"/>')
-    for index, one in enumerate(series):
-        colour = f"s{index % COLOURS}"
+    for one in series:
+        colour = f"s{one.number % COLOURS}"
         if np.isfinite(one.low).all():
             outline = points([*one.steps, *one.steps[::-1]], [*one.high, *one.low[::-1]])
             parts.append(f'<polygon class="band {colour}" points="{outline}"/>')
@@ -71,8 +75,8 @@ def chart(series: Sequence[Series], label: str, target: float | None = None) -> 
 
 def _legend(series: Sequence[Series], target: float | None) -> Iterator[str]:
     yield '<p class="legend">'
-    for index, one in enumerate(series):
-        yield f'<span><i class="s{index % COLOURS}"></i>{escape(one.name)}</span> '
+    for one in series:
+        yield f'<span><i class="s{one.number % COLOURS}"></i>{escape(one.name)}</span> '
     yield "</p>" if target is None else f'<span><i class="target"></i>target {target:g}</span></p>'
 
 

@@ -76,10 +76,11 @@ def _of_env(env: str, rows: Sequence[Row], groups: Groups) -> Iterator[str]:
 
 
 def _series(own: Sequence[tuple[Row, Sequence[RunData]]], which: str) -> Iterator[Series]:
-    for row, group in own:
+    for number, (row, group) in enumerate(own):
         curves: list[Curve] = [curve for curve in (getattr(run, which) for run in group) if curve]
         if curves:
-            yield Series(f"{row.group}: {row.algorithm}, {len(curves)} runs", *curve_of(curves))
+            runs = "1 run" if len(curves) == 1 else f"{len(curves)} runs"
+            yield Series(f"{row.group}: {row.algorithm}, {runs}", number, *curve_of(curves))
 
 
 def _runs(rows: Sequence[Row], groups: Groups) -> Iterator[Sequence[str]]:
