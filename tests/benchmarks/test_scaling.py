@@ -54,5 +54,5 @@ def test_a_missed_target_is_said(monkeypatch):
             "sleeping": {"1": {"times_first": 1.0}, "8": {"times_first": times}},
         }
 
-    assert too_slow(figures(0.95, 7.5)) == []
-    assert [text.split()[0] for text in too_slow(figures(0.85, 6.5))] == ["2", "8"]
+    assert too_slow(figures(0.95, 7.5), 7.0) == []
+    assert [text.split()[0] for text in too_slow(figures(0.85, 6.5), 7.0)] == ["2", "8"]

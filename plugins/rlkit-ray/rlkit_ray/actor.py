@@ -40,32 +40,35 @@ class Actor:
         """Make the actor, with the driver's code and plugins."""
         _look_where(driver)
         problem = served.difference(plugins)
-        self._served = served.Served(threads)
-        answer = transport.pack(REFUSED, problem) if problem else self._answer(self._served.make, message)
-        if answer[0] != RESULT:
-            self._unmade = answer
+        if problem:
+            made, answer = False, transport.pack((REFUSED, problem))
+        else:
+            self._served = served.Served(threads)
+            made, answer = self._answer(self._served.make, message)
+        self._unmade = None if made else answer
         return answer
 
     def call(self, message: Message) -> Message:
         """Call the actor."""
-        return self._unmade or self._answer(self._served.call, message)
+        return self._unmade or self._answer(self._served.call, message)[1]
 
     def stop(self) -> None:
         """Call the actor's ``stop()``."""
         self._served.stop()
 
-    def _answer(self, handle: Callable[[Any], Any], message: Message) -> Message:
+    def _answer(self, handle: Callable[[Any], Any], message: Message) -> tuple[bool, Message]:
+        """Whether it went well, and the message for the driver."""
         try:
             content = transport.unpack(message)
             self._classes.received()
-            answer = transport.pack(RESULT, handle(content), self._classes)
+            answer = transport.pack((RESULT, handle(content)), self._classes)
             self._classes.sent()
         except SystemExit:
             raise
         except BaseException as error:
             files = (__file__, served.__file__)
-            return transport.pack(ERROR, describe(error, self._classes, files))
-        return answer
+            return False, transport.pack((ERROR, describe(error, self._classes, files)))
+        return True, answer
 
 
 class Board:

@@ -56,7 +56,7 @@ class RayActor(Generic[ActorT]):
         self._open: dict[Future[Any], str] = {}
         self._reason: Callable[[], BaseException] | None = None  # why it ended, or was not made
         self._alive = True
-        made = transport.pack(transport.RESULT, (None, *recipe))
+        made = transport.pack((None, *recipe))
         self._remote = ray.remote(Actor).options(**options).remote()
 
         def late() -> ActorError:
@@ -81,7 +81,7 @@ class RayActor(Generic[ActorT]):
         """
         label = method if isinstance(method, str) else name_of(method)
         try:
-            message = transport.pack(transport.RESULT, (method, args, kwargs))
+            message = transport.pack((method, args, kwargs))
         except Exception as error:
             return _failed(error)
         return self._send("call", message, label=label)
@@ -134,13 +134,13 @@ class RayActor(Generic[ActorT]):
     def _unpacked(self, message: transport.Message) -> tuple[Any, Callable[[], BaseException] | None]:
         """What an answer brings: a result, or how to make the exception."""
         try:
-            content = transport.unpack(message)
+            kind, content = transport.unpack(message)
         except Exception as problem:
             text = f"what actor {self._name} returned cannot be read here: {problem!r}"
             return None, lambda: ActorError(text)
-        if message[0] == transport.REFUSED:
+        if kind == transport.REFUSED:
             return None, lambda: ActorError(f"actor {self._name} was not made: {content}")
-        return content, None if message[0] == transport.RESULT else lambda: revive(*content)
+        return content, None if kind == transport.RESULT else lambda: revive(*content)
 
     # -- the end ------------------------------------------------------------------------------------------------------
 

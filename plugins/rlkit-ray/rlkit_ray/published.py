@@ -40,7 +40,7 @@ class RayPublished:
         """
         if not self._is_owner:
             raise ActorError("published arrays are written only by the process that made them, and read elsewhere")
-        self._ask("put", version, [ray.put(transport.pack(transport.RESULT, content))])
+        self._ask("put", version, [ray.put(transport.pack(content))])
 
     @property
     def version(self) -> int | None:

@@ -13,20 +13,22 @@ import numpy as np
 from rlkit_processes.codec import COPY_BELOW, ClassesOfPeer, Pieces, decode, encode
 
 _Bytes = np.ndarray[Any, np.dtype[np.uint8]]
-Message = tuple[int, bytes, list[_Bytes]]
-"""``(kind, structure, bytes of each array)``, as Ray carries it."""
+Message = bytes | tuple[bytes, list[_Bytes]]
+"""``(structure, bytes of each array)``, or without arrays the structure alone, which Ray passes on as it is."""
 
 RESULT, ERROR, REFUSED = 1, 2, 3
+"""What an actor's answer is: ``(one of these, content)``."""
 
 
-def pack(kind: int, content: object, classes_of_peer: ClassesOfPeer | None = None) -> Message:
+def pack(content: object, classes_of_peer: ClassesOfPeer | None = None) -> Message:
     """A message of any object.
 
     Raises:
         Exception: whatever pickling a part of it raises.
     """
     message = encode(content, classes_of_peer=classes_of_peer)
-    return kind, message.structure, message.pieces()
+    pieces = message.pieces()
+    return (message.structure, pieces) if pieces else message.structure
 
 
 def unpack(message: Message) -> Any:
@@ -35,7 +37,9 @@ def unpack(message: Message) -> Any:
     Raises:
         Exception: whatever building a part of it raises.
     """
-    _, structure, pieces = message
+    if isinstance(message, bytes):
+        return decode(message, Pieces([]))
+    structure, pieces = message
     return decode(structure, Pieces([_writable(piece) for piece in pieces]))
 
 
