@@ -7,6 +7,7 @@ processes is no part of it, and counts the steps sampled after that. Memory is t
 
     make bench-impala                                 three rounds of 100,000 steps, both algorithms
     make bench-impala ARGS="--algo appo --json out.json"
+    make bench-impala ARGS="--algo impala --worker ours-ray --worker rllib"     rlkit's runners on Ray too
 
 Where RLlib is not installed (``make bench-impala`` builds its environment), rlkit runs alone, and the report says so.
 """
@@ -22,14 +23,15 @@ import click
 from side_by_side import ROOT, describe_machine, print_report, report_of, rounds_of, run_script
 
 PEERS = Path(__file__).resolve().parent / "peers"
-SCRIPTS = {"ours": PEERS / "ours_impala.py", "rllib": PEERS / "rllib_impala.py"}
+SCRIPTS = {"ours": PEERS / "ours_impala.py", "rllib": PEERS / "rllib_impala.py", "ours-ray": PEERS / "ours_impala.py"}
+USUAL = ("ours", "rllib")
 ALGORITHMS = ("impala", "appo")
 RLLIB_PYTHON = ROOT / ".bench-venv-rllib" / "bin" / "python"
 
 
 def run_worker(algo: str, name: str, python: Path, *, steps: int, threads: int, seed: int) -> dict[str, Any]:
     """Run one worker to its end in a new process and return what it measured."""
-    arguments = ("--algo", algo)
+    arguments = ["--algo", algo, *(["--executor", "ray"] if name == "ours-ray" else [])]
     return run_script(SCRIPTS[name], name, python, steps=steps, threads=threads, seed=seed, arguments=arguments)
 
 
@@ -64,7 +66,7 @@ def main(
     json_path: Path | None,
 ) -> None:
     """Measure steps per second of IMPALA and APPO beside RLlib's."""
-    pythons = {name: Path(sys.executable) for name in names or SCRIPTS}
+    pythons = {name: Path(sys.executable) for name in names or USUAL}
     missing = None
     if "rllib" in pythons:
         pythons["rllib"] = Path(rllib_python)

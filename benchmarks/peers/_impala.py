@@ -21,15 +21,16 @@ HIDDENS = (64, 64)
 LIFETIME = "num_env_steps_sampled_lifetime"
 
 
-def parse_order(argv: Sequence[str] | None = None) -> tuple[str, Work]:
-    """Read ``--algo``, ``--steps``, ``--threads`` and ``--seed``."""
+def parse_order(argv: Sequence[str] | None = None) -> tuple[str, str, Work]:
+    """Read ``--algo``, ``--executor``, ``--steps``, ``--threads`` and ``--seed``."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--algo", choices=ALGORITHMS, default="impala")
+    parser.add_argument("--executor", default="auto", help="of our runners")
     parser.add_argument("--steps", type=int, default=100_000)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
     values = vars(parser.parse_args(argv))
-    return values.pop("algo"), Work(**values)
+    return values.pop("algo"), values.pop("executor"), Work(**values)
 
 
 def warmed_up(algo: Any, steps: int, sampled: Callable[[dict[str, Any]], int]) -> Callable[[], tuple[int, float]]:

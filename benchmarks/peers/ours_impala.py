@@ -21,7 +21,7 @@ from _span import Work, measure
 from rlkit_core import get_algorithm_config
 
 
-def build(name: str, work: Work) -> Any:
+def build(name: str, executor: str, work: Work) -> Any:
     """The algorithm with its runners and networks; what is not set is the algorithm's default."""
     torch.set_num_threads(work.threads)
     config = (
@@ -32,6 +32,7 @@ def build(name: str, work: Work) -> Any:
             num_envs_per_env_runner=NUM_ENVS,
             rollout_fragment_length=FRAGMENT,
         )
+        .execution(executor=executor)
         .training(train_batch_size=TRAIN_BATCH_SIZE)
         .rl_module(
             model_config={
@@ -48,11 +49,15 @@ def build(name: str, work: Work) -> Any:
 
 def main() -> None:
     """Build, warm up, then train the whole work."""
-    name, work = parse_order()
-    algo = build(name, work)
+    name, executor, work = parse_order()
+    algo = build(name, executor, work)
     try:
         train = warmed_up(algo, work.steps, lambda result: int(result[LIFETIME]))
-        measure("ours", train, ["rlkit-core", f"rlkit-{name}", "torch", "gymnasium", "numpy"])
+        packages = ["rlkit-core", f"rlkit-{name}", "torch", "gymnasium", "numpy"]
+        if executor == "ray":
+            measure("ours-ray", train, [*packages, "rlkit-ray", "ray"])
+        else:
+            measure("ours", train, packages)
     finally:
         algo.stop()
 

@@ -51,7 +51,7 @@ def build(name: str, work: Work) -> Any:
 
 def main() -> None:
     """Build, warm up, then train the whole work."""
-    name, work = parse_order()
+    name, _, work = parse_order()
     logging.disable(logging.WARNING)
     threads = {"OMP_NUM_THREADS": str(work.threads), "MKL_NUM_THREADS": str(work.threads)}
     ray.init(

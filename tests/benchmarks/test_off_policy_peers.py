@@ -107,6 +107,16 @@ def test_our_impala_and_appo_do_the_work(algo, monkeypatch):
 
 
 @pytest.mark.slow
+def test_our_impala_does_the_work_on_ray(monkeypatch):
+    pytest.importorskip("ray", reason="Ray is not installed")
+    pytest.importorskip("rlkit_impala")
+    driver = load("impala_cartpole.py", monkeypatch)
+    row = driver.run_worker("impala", "ours-ray", PYTHON, steps=1600, **WORK)
+    assert row["name"] == "ours-ray"
+    assert "ray" in row["versions"]
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(not RLLIB_PYTHON.exists(), reason="RLlib is installed by `make bench-impala` only")
 @pytest.mark.parametrize("algo", ["impala", "appo"])
 def test_rllib_does_the_same_work(algo, monkeypatch):
