@@ -21,6 +21,20 @@ class WithoutOptions:
         return REAL(*args)
 
 
+@pytest.mark.parametrize(
+    ("device", "gpus", "nccl", "expected"),
+    [
+        ("cpu", 0, True, "cpu"),
+        ("cuda:1", 1, True, "cuda:1"),
+        ("cuda:0", 0.5, True, "cpu"),  # NCCL takes no two learners on one GPU
+        ("cuda:1", 1, False, "cpu"),
+    ],
+)
+def test_gradients_are_summed_on_gpus_that_nobody_shares(monkeypatch, device, gpus, nccl, expected):
+    monkeypatch.setattr(torch.distributed, "is_nccl_available", lambda: nccl)
+    assert gloo.device_of_sums(torch.device(device), gpus) == torch.device(expected)
+
+
 REAL = gloo.ProcessGroupGloo
 
 

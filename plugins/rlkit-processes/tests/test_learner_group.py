@@ -591,8 +591,15 @@ def test_learners_with_a_gpu_each_take_their_own(monkeypatch):
         return torch.device("cpu")
 
     monkeypatch.setattr("rlkit_core.learner.learner.pick_device", pick)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     config = config_for().learners(num_gpus_per_learner=1, local_gpu_idx=1)
     for index in (0, 2):
         make_one_of(config, config.get_multi_rl_module_spec(), SeedTree(0), index)
     make_one_of(config.learners(num_gpus_per_learner=0.5), config.get_multi_rl_module_spec(), SeedTree(0), 1)
     assert seen == [1, 3, 1]
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")  # as an executor sets it that gives each actor its own
+    config = config_for().learners(num_gpus_per_learner=1)
+    make_one_of(config, config.get_multi_rl_module_spec(), SeedTree(0), 2, visible="0,1,2,3")
+    make_one_of(config, config.get_multi_rl_module_spec(), SeedTree(0), 2, visible="3")
+    assert seen[3:] == [0, 2]

@@ -146,11 +146,12 @@ class GradientAveraging:
         self._averaged = True
         layout = self._layout
         if layout is None or not layout.fits(losses, optimizers):
-            layout = self._layout = _Layout(losses, optimizers)
+            layout = self._layout = _Layout(losses, optimizers, self._collective.device)
         bad = [float(not math.isfinite(loss.item())) for loss in losses.values()]
         present = layout.fill(gradients)
         layout.head.copy_(torch.tensor(bad + present, dtype=layout.head.dtype))
-        self._collective.add(layout.buffer)
+        for sums in layout.sums:
+            self._collective.add(sums)
         seen = layout.head.tolist()
         flags = zip(losses, bad, seen, strict=False)
         self.bad_losses = frozenset(mid for mid, mine, anywhere in flags if anywhere > 0 and not mine)
@@ -160,14 +161,16 @@ class GradientAveraging:
 class _Layout:
     """Where the gradients of a learner are in the one buffer that is summed; the same on every learner.
 
-    First come flags: one per loss (it is not finite) and one per parameter (it has a gradient).
+    First come flags: one per loss (it is not finite) and one per parameter (it has a gradient). Where the sums are a
+    GPU's, flags are apart from them, and the CPU's: who reads them would wait for the GPU.
 
     Args:
         losses: by module id.
         optimizers: those of the learner.
+        device: where the sums are made.
     """
 
-    def __init__(self, losses: Mapping[str, Tensor], optimizers: OptimizerSet) -> None:
+    def __init__(self, losses: Mapping[str, Tensor], optimizers: OptimizerSet, device: torch.device) -> None:
         self._ids, self._made_for = tuple(losses), optimizers.layout
         self._trained = optimizers.parameters
         trained = {id(p) for p in optimizers.parameters}
@@ -177,12 +180,16 @@ class _Layout:
         for parameter in parameters:
             dtype = torch.promote_types(dtype, parameter.dtype)
         flags = len(losses) + len(parameters)
-        self.buffer = torch.zeros(flags + sum(part.length for part in self._parts), dtype=dtype, device="cpu")
-        self.head = self.buffer[:flags]
-        position = flags
-        for part in self._parts:
-            part.place(self.buffer[position : position + part.length])
-            position += part.length
+        length = sum(part.length for part in self._parts)
+        if device.type == "cpu":
+            buffer = torch.zeros(flags + length, dtype=dtype, device="cpu")
+            self.sums, self.head, body = [buffer], buffer[:flags], buffer[flags:]
+        else:
+            self.head, body = torch.zeros(flags, device="cpu"), torch.zeros(length, dtype=dtype, device=device)
+            self.sums = [self.head, body]
+        spans = body.split([part.length for part in self._parts])
+        for part, span in zip(self._parts, spans, strict=True):
+            part.place(span)
 
     def fits(self, losses: Mapping[str, Tensor], optimizers: OptimizerSet) -> bool:
         """Whether losses, trained modules and optimizers are still those it was made for."""

@@ -9,10 +9,10 @@ from datetime import timedelta
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 # Classes that torch gives no typed names to.
-from torch.distributed import ProcessGroupGloo, TCPStore, Work  # type: ignore[attr-defined]
+from torch.distributed import PrefixStore, ProcessGroupGloo, Store, TCPStore, Work  # type: ignore[attr-defined]
 
 from rlkit_core.errors import ActorError
 
@@ -54,11 +54,23 @@ class Rendezvous:
         )
 
 
+def device_of_sums(device: torch.device, num_gpus_per_learner: float) -> torch.device:
+    """Where learners sum their gradients: on their GPUs where each has its own and torch has NCCL, else on the CPU.
+
+    Args:
+        device: where a learner's modules are.
+        num_gpus_per_learner: of the config, and so the same on all of them.
+    """
+    alone = device.type == "cuda" and num_gpus_per_learner >= 1
+    return device if alone and distributed.is_nccl_available() else torch.device("cpu")
+
+
 class Collective:
-    """One learner's end of the group. Tensors are the CPU's.
+    """One learner's end of the group. Tensors are the CPU's, and those of :meth:`add` may be a GPU's too.
 
     All learners make the same calls in the same order. When one of them ends, or calls :meth:`leave`, the calls of the
-    others raise :class:`PeerError` at once.
+    others raise :class:`PeerError` at once. Only NCCL, which adds up what is on GPUs, may wait for one that is gone; so
+    ask the others something on the CPU first.
 
     Args:
         rank: 0 to ``size - 1``.
@@ -66,32 +78,44 @@ class Collective:
         host: where the :class:`Rendezvous` is; ``127.0.0.1`` when all learners are on one machine.
         port: the rendezvous's.
         own_host: the address under which this learner is reached.
-        store: the rendezvous's own store, in the process that has it.
+        store: the rendezvous's own store, in the process that has it, or another that all learners share.
+        device: where :meth:`add` finds its tensors; with a GPU, learners have one each.
 
     Raises:
         PeerError: the others do not come.
     """
 
     def __init__(
-        self, rank: int, size: int, *, host: str, port: int, own_host: str, store: TCPStore | None = None
+        self,
+        rank: int,
+        size: int,
+        *,
+        host: str,
+        port: int,
+        own_host: str,
+        store: Store | None = None,
+        device: torch.device | str = "cpu",
     ) -> None:
-        self.rank, self.size = rank, size
+        self.rank, self.size, self.device = rank, size, torch.device(device)
         self._group: Any = None
+        self._adding: Any = None
         try:
             if store is None:
                 store = TCPStore(host, port, size, timeout=TIMEOUT, wait_for_workers=False)
-            self._group = _process_group(store, rank, size, own_host)
+            self._group = self._adding = _process_group(store, rank, size, own_host)
+            if self.device.type == "cuda":
+                self._adding = _nccl_group(store, rank, size)
         except RuntimeError as error:
             raise PeerError(f"learner {rank} of {size} cannot reach the others: {error}") from error
 
     def add(self, tensor: Tensor) -> None:
         """Replace ``tensor`` (contiguous) by its sum over all learners, the same bits on each."""
-        self._run(lambda group: group.allreduce([tensor]))
+        self._run(lambda: (self._adding if tensor.is_cuda else self._group).allreduce([tensor]))
 
     def gather(self, tensor: Tensor) -> Tensor:
         """``tensor`` of every learner, ``[size, *shape]``, in the order of ranks. Shapes and dtypes are the same."""
         rows = [torch.empty_like(tensor) for _ in range(self.size)]
-        self._run(lambda group: group.allgather([rows], [tensor.contiguous()]))
+        self._run(lambda: self._group.allgather([rows], [tensor.contiguous()]))
         return torch.stack(rows)
 
     def gather_numbers(self, numbers: Sequence[float]) -> list[list[float]]:
@@ -99,11 +123,11 @@ class Collective:
         gathered: list[list[float]] = self.gather(torch.tensor(numbers, dtype=torch.float64)).tolist()
         return gathered
 
-    def _run(self, start: Callable[[Any], Work]) -> None:
+    def _run(self, start: Callable[[], Work]) -> None:
         if self._group is None:
             raise PeerError(f"learner {self.rank} of {self.size} has left the group, since one of them failed")
         try:
-            start(self._group).wait()
+            start().wait()
         except RuntimeError as error:
             self.leave()
             raise PeerError(
@@ -112,10 +136,17 @@ class Collective:
 
     def leave(self) -> None:
         """Close the connections; the others notice. A second call does nothing."""
-        self._group = None
+        self._group = self._adding = None
 
 
-def _process_group(store: TCPStore, rank: int, size: int, own_host: str) -> ProcessGroupGloo:
+def _nccl_group(store: Store, rank: int, size: int) -> Any:
+    nccl: Any = distributed.ProcessGroupNCCL  # type: ignore[attr-defined]
+    options = nccl.Options()
+    options._timeout = TIMEOUT
+    return nccl(PrefixStore("nccl", store), rank, size, options)
+
+
+def _process_group(store: Store, rank: int, size: int, own_host: str) -> ProcessGroupGloo:
     """A group whose members listen on ``own_host`` alone.
 
     Torch takes the address through its private ``_Options`` only. Without them it chooses that of the machine's name,

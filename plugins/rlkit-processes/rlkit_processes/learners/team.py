@@ -25,7 +25,7 @@ from rlkit_core.plugins.used.lock import Lock
 from rlkit_core.rl_module import MultiRLModuleSpec, RLModuleSpec
 from rlkit_core.seeding import SeedTree
 from rlkit_processes.learners.averaging import GradientAveraging
-from rlkit_processes.learners.gloo import Collective, PeerError, Rendezvous, own_address
+from rlkit_processes.learners.gloo import Collective, PeerError, Rendezvous, device_of_sums, own_address
 
 _LOG = logging.getLogger(__name__)
 #: Seconds after one learner's update has failed in which those of the others end.
@@ -40,22 +40,30 @@ def make_one_of(
     seeds: SeedTree,
     index: int = 0,
     sharing: int = 0,
+    visible: str | None = None,
 ) -> Learner:
     """A built learner of a group.
 
     Args:
-        config: the algorithm's config; a learner that has a GPU to itself takes that of its own index.
+        config: the algorithm's config; a learner that has a GPU to itself takes that of its own index, unless the
+            executor shows it others than the driver sees: then it was given those.
         module_spec: spec of its modules.
         seeds: its node of the seed tree.
         index: which learner of its group it is.
         sharing: number of learners that share this machine's cores; 0 leaves torch's threads alone.
+        visible: :func:`visible_gpus` of the driver.
     """
-    if index and config.num_gpus_per_learner >= 1:
+    if index and config.num_gpus_per_learner >= 1 and visible_gpus() == visible:
         config = config.copy(copy_frozen=False).change({"local_gpu_idx": config.local_gpu_idx + index})
     learner = make_learner(config, module_spec, seeds)
     if sharing:
         _set_threads(learner, sharing)
     return learner
+
+
+def visible_gpus() -> str | None:
+    """The GPUs that this process is limited to; None where it is not."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
 
 
 def _set_threads(learner: Learner, sharing: int) -> None:
@@ -79,7 +87,8 @@ def _open(learner: Learner, host: str) -> int:
 
 def _join(learner: Learner, rank: int, size: int, host: str, port: int, own_host: str) -> None:
     store = _MEETINGS[learner].store if rank == 0 else None
-    collective = Collective(rank, size, host=host, port=port, own_host=own_host, store=store)
+    device = device_of_sums(learner.device, learner.config.num_gpus_per_learner)
+    collective = Collective(rank, size, host=host, port=port, own_host=own_host, store=store, device=device)
     learner.join(GradientAveraging(collective, type(learner).__name__))
 
 
@@ -153,7 +162,8 @@ class Team(ActorGroup[Learner]):
 
     def spawn(self, number: int, start: int) -> ActorHandle[Learner]:
         """Begin to make a learner."""
-        return self.executor.spawn(make_one_of, self._config, self._module_spec, self._seeds, number, self._sharing)
+        about = self._config, self._module_spec, self._seeds
+        return self.executor.spawn(make_one_of, *about, number, self._sharing, visible_gpus())
 
     def _connect(self) -> None:
         if self.size == 1:
