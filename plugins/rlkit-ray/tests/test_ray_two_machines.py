@@ -11,7 +11,6 @@ import textwrap
 from pathlib import Path
 
 import pytest
-
 from driver_programs import eventually
 
 ray = pytest.importorskip("ray", reason="Ray is not installed")
