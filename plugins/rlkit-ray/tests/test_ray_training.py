@@ -27,7 +27,7 @@ def cluster():
         initialize_head=True,
         head_node_args={"num_cpus": 2, "object_store_memory": MEMORY, "include_dashboard": False},
     )
-    made.second = made.add_node(num_cpus=1, object_store_memory=MEMORY)
+    made.second = made.add_node(num_cpus=1, object_store_memory=MEMORY, resources={"quiet": 1})
     made.wait_for_nodes()
     ray.init(address=made.address)
     yield made
@@ -89,6 +89,30 @@ def test_the_same_numbers_here_in_processes_and_on_ray(cluster):
         others, other_weights = trained(ppo(executor))
         assert others == returns, executor
         assert all(np.array_equal(other_weights[name], weights[name]) for name in weights), executor
+
+
+def agents(executor, **options):
+    """Three agents of two policies, and a runner that evaluates."""
+    config = ppo(executor, **options)
+    config.environment("rlkit_core.testing:MultiAgentCartPole", env_config={"num_agents": 3})
+    config.multi_agent(policies={"even", "odd"}, policy_mapping_fn=lambda agent, *_: ("even", "odd")[int(agent) % 2])
+    return config.evaluation(evaluation_interval=1, evaluation_num_env_runners=1, evaluation_duration=4)
+
+
+def test_agents_and_evaluation_are_the_same_on_ray(cluster):
+    results = []
+    for executor, options in (("local", {}), ("ray", {"evaluation_options": {"resources": {"quiet": 1}}})):
+        with agents(executor, **options).build() as algo:
+            found = [algo.train() for _ in range(2)]
+            if executor == "ray":
+                assert algo.eval_env_runner_group.foreach_env_runner(where) == [cluster.second.node_id]
+            state = algo.learner_group.get_weights().state
+        returns = [(one["env_runners"], one["evaluation"]["env_runners"]) for one in found]
+        returns = [[part["episode_return_mean"] for part in parts] for parts in returns]
+        results.append((returns, {(m, name): np.array(v) for m in state for name, v in state[m].items()}))
+    (returns, weights), (others, other_weights) = results
+    assert others == returns
+    assert all(np.array_equal(other_weights[name], weights[name]) for name in weights)
 
 
 def test_ppo_goes_on_when_a_node_is_lost(cluster):
