@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 
-from torch.distributed import PrefixStore, rendezvous
+from torch.distributed import PrefixStore, rendezvous  # type: ignore[attr-defined]
 
 from rlkit_core.errors import RLKitError
 from rlkit_core.execution.foreign_code import dumps, loads
@@ -51,7 +51,7 @@ def join(learner: Learner) -> None:
         device=device_of_sums(learner.device, learner.config.num_gpus_per_learner),
     )
     if rank == 0:
-        store.set("state", dumps(learner.get_state()))
+        store.set("state", dumps(learner.get_state()))  # type: ignore[arg-type]
     else:
         learner.set_state(loads(store.get("state")))
     learner.join(GradientAveraging(collective, type(learner).__name__))

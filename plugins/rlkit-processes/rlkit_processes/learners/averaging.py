@@ -187,7 +187,7 @@ class _Layout:
         else:
             self.head, body = torch.zeros(flags, device="cpu"), torch.zeros(length, dtype=dtype, device=device)
             self.sums = [self.head, body]
-        spans = body.split([part.length for part in self._parts])
+        spans = torch.split(body, [part.length for part in self._parts])
         for part, span in zip(self._parts, spans, strict=True):
             part.place(span)
 

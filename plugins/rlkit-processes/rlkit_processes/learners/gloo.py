@@ -140,7 +140,7 @@ class Collective:
 
 
 def _nccl_group(store: Store, rank: int, size: int) -> Any:
-    nccl: Any = distributed.ProcessGroupNCCL  # type: ignore[attr-defined]
+    nccl: Any = distributed.ProcessGroupNCCL
     options = nccl.Options()
     options._timeout = TIMEOUT
     return nccl(PrefixStore("nccl", store), rank, size, options)
