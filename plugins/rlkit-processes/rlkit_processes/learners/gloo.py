@@ -141,9 +141,7 @@ class Collective:
 
 def _nccl_group(store: Store, rank: int, size: int) -> Any:
     nccl: Any = distributed.ProcessGroupNCCL
-    options = nccl.Options()
-    options._timeout = TIMEOUT
-    return nccl(PrefixStore("nccl", store), rank, size, options)
+    return nccl(PrefixStore("nccl", store), rank, size, TIMEOUT)
 
 
 def _process_group(store: Store, rank: int, size: int, own_host: str) -> ProcessGroupGloo:
