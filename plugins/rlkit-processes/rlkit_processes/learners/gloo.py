@@ -141,7 +141,7 @@ class Collective:
 
 def _nccl_group(store: Store, rank: int, size: int) -> Any:
     nccl: Any = distributed.ProcessGroupNCCL
-    return nccl(PrefixStore("nccl", store), rank, size, TIMEOUT)
+    return nccl(PrefixStore("nccl", store), rank, size, nccl.Options())
 
 
 def _process_group(store: Store, rank: int, size: int, own_host: str) -> ProcessGroupGloo:
