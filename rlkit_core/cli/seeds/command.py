@@ -111,7 +111,8 @@ def _run(
     *,
     quiet: bool,
 ) -> NoReturn:
-    processes = [Process(seed, command(seed), folder / f"seed-{seed}.log") for seed in seeds]
+    rlkit = (sys.executable, "-m", "rlkit_core")
+    processes = [Process(seed, (*rlkit, *command(seed)), folder / f"seed-{seed}.log") for seed in seeds]
     jobs = min(jobs or cores(), len(seeds))
     with unfailing_output():
         if not quiet:

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -29,7 +28,7 @@ class Process:
 
     Attributes:
         seed: of its run.
-        command: words after ``rlkit``.
+        command: program and arguments.
         log: what it writes goes to the end of this file.
         code: its exit code; None before it has ended, or where it never began.
     """
@@ -45,7 +44,7 @@ class Process:
         env = {"OMP_NUM_THREADS": str(threads), **os.environ}
         with self.log.open("ab") as log:
             self.running = subprocess.Popen(
-                [sys.executable, "-m", "rlkit_core", *self.command],
+                self.command,
                 cwd=folder,
                 env=env,
                 stdin=subprocess.DEVNULL,
@@ -103,13 +102,14 @@ def run_all(
     waiting, signals = list(processes), Signals(say, GRACE_S)
     try:
         with signals:
+            told = False
             while waiting or any(one.running for one in processes):
                 running = [one for one in processes if one.running is not None]
-                if signals.number is not None and waiting:
-                    waiting = []
+                if signals.number is not None and not told:
+                    waiting, told = [], True
                     for one in running:
                         one.send(signals.number)
-                elif signals.number is None and waiting and len(running) < jobs:
+                elif waiting and len(running) < jobs:
                     one = waiting.pop(0)
                     one.start(folder, threads)
                     say(f"seed {one.seed} begins")
@@ -139,9 +139,10 @@ def _end_at_once(processes: Sequence[Process], number: int) -> None:
 def _ended(one: Process) -> str:
     if one.code == 0:
         return f"has ended: {one.last_line('^result ').removeprefix('result').strip() or one.last_line()}"
-    if one.code is not None and (one.code > 128 or one.code < 0):
-        return f"was ended by {signal.Signals(abs(one.code) % 128).name}"
-    return f"failed: {one.last_line('^[A-Za-z.]*Error')} (all it said is in {one.log})"
+    number = 0 if one.code is None else -one.code if one.code < 0 else one.code - 128
+    if number in list(signal.Signals):
+        return f"was ended by {signal.Signals(number).name}"
+    return f"failed: {one.last_line('^[A-Za-z.]*Error') or one.last_line()} (all it said is in {one.log})"
 
 
 def cores() -> int:
