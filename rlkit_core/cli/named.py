@@ -35,7 +35,13 @@ def own_env(env: str) -> str:
     return env
 
 
-OWN_OPTIONS = {"env": "the environment", "seed": "--seed", "wrappers": "--wrap", "writers": "--log"}
+OWN_OPTIONS = {
+    "env": "the environment",
+    "seed": "--seed",
+    "wrappers": "--wrap",
+    "writers": "--log",
+    "plugin.rlkit-tools.video_every": "--video-every",
+}
 """Settings that have an option or an argument of their own, and what that is called."""
 
 

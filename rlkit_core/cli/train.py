@@ -12,7 +12,7 @@ from rlkit_core.cli.carry_out import carry_out, go_on, in_words, no_plot_option,
 from rlkit_core.cli.config.file import ConfigFile, config_option
 from rlkit_core.cli.config.made import Given, configure, stop_criteria
 from rlkit_core.cli.given import settings_option, wrap_option
-from rlkit_core.cli.named import complete_algo, complete_env
+from rlkit_core.cli.named import check_given_once, complete_algo, complete_env
 from rlkit_core.cli.seeds.options import jobs_option, seeds_option
 from rlkit_core.run.output import unfailing_output
 from rlkit_core.run.stop import Stop
@@ -119,6 +119,7 @@ def train(
       rlkit train --config run.toml --run-dir runs/mine
     """
     given = Given(algo, env, settings, wraps, log, seed, file, not no_preset)
+    check_given_once(settings, **{"plugin.rlkit-tools.video_every": video_every})
     given = given.checked()
     of_new_runs = (seed, file, preset_file, video_every, weights)
     if resume is not None and (no_preset or log or any(one is not None for one in of_new_runs)):

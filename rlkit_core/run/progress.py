@@ -94,6 +94,9 @@ class Progress:
     def update(self, row: ProgressRow) -> None:
         """Show where the run stands."""
 
+    def doing(self, text: str) -> None:
+        """Show what goes on beside training, from now on."""
+
     def close(self) -> None:
         """End the live part; :meth:`line` still works."""
 
@@ -163,7 +166,7 @@ class LivePanel(Progress):
         self._live = Live(
             console=self._console, refresh_per_second=TICKS_PER_S, transient=True, get_renderable=self._panel
         )
-        self._is_broken = False
+        self._is_broken, self._doing = False, ""
         self._try(self._live.start)
 
     def line(self, text: str) -> None:
@@ -180,6 +183,11 @@ class LivePanel(Progress):
         if self._row_at - self._shown_at >= LEAST_S:
             self._shown_at = self._row_at
             self._try(self._live.refresh)
+
+    def doing(self, text: str) -> None:
+        """Show it in the last line."""
+        self._doing = text
+        self._try(self._live.refresh)
 
     def close(self) -> None:
         """Remove the panel."""
@@ -246,6 +254,7 @@ class LivePanel(Progress):
             f"{steps}   iteration {row.iteration:,}   {row.steps_per_s:,.0f} steps/s",
             "   ".join(f"{name.replace('_', ' ')} {share:.0%}" for name, share in row.shares().items()),
             f"checkpoint {self._checkpoint[0]}, {ago} ago" if self._checkpoint is not None else "no checkpoint yet",
+            self._doing,
         ]
 
     def _bar(self, row: ProgressRow) -> str:

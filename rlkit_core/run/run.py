@@ -358,6 +358,7 @@ class Run:
         self, algorithm: Algorithm, keeper: CheckpointKeeper, ending: _Ending, position: Position
     ) -> _Ending:
         """The last evaluation, of weights that are saved already."""
+        self.progress.doing(f"the last evaluation, {self.evaluation_episodes} episodes")
         value = self._judge.evaluate(algorithm)
         if value is None:
             return _Ending("interrupted", "interrupted in the last evaluation")

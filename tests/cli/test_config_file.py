@@ -21,7 +21,7 @@ env = "CartPole-v1"
 evaluate = 2
 seed = 4
 minibatch_size = 32                 # a setting by its name
-model_config.fcnet_activation = "relu"
+"model_config.fcnet_activation" = "relu"
 
 [training]                          # or in its section
 train_batch_size = 64
@@ -81,7 +81,7 @@ def test_what_a_file_says(tmp_path: Path) -> None:
     made, stop = made_of(written(tmp_path, TOML))
     config: AlgorithmConfig = made.config
     assert (config.env, config.seed, config.minibatch_size, config.train_batch_size) == ("CartPole-v1", 4, 32, 64)
-    assert config.model_config["fcnet_hiddens"] == [8]
+    assert (config.model_config["fcnet_hiddens"], config.model_config["fcnet_activation"]) == ([8], "relu")
     assert stop == Stop(return_mean=475, iterations=2)
     limits = {"patience": 3, "steps": 9}
     as_json = json.dumps({"$schema": "x", "algo": "ac", "environment": {"env": "Acrobot-v1"}, "stop": limits})
@@ -116,6 +116,8 @@ def test_the_command_line_wins(tmp_path: Path) -> None:
         ("learning_rate = 1.0", "Did you mean 'lr'?"),
         ("[training]\nnum_envs_per_env_runner = 1", "it belongs to env_runners(num_envs_per_env_runner=...)"),
         ("lr = 'fast'", "training(lr='fast'): expected a number"),
+        ("model_config.a = 1\n[rl_module.model_config]\nb = 1", "'model_config' is there twice, in rl_module"),
+        ("lr = 0.1\n[training]\nlr = 0.2", "'lr' is there twice, in training and by itself"),
         ("algo = 3", "algo = 3: expected a name"),
         ("stop = 3", "stop = 3: expected a table"),
         ("[stop]\nsteps = -1", "Stop(steps=-1): expected a whole number >= 1"),

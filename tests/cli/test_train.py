@@ -143,6 +143,10 @@ def test_resume_goes_on_in_the_same_folder(trained: Path, tmp_path: Path) -> Non
         (["CartPole-v1", "ac"], "ALGO comes before ENV, and ac is an algorithm: "),
         (["ac", "CartPole-v1", "--set", "env=Acrobot-v1"], "the environment is given as CartPole-v1 too"),
         (["ac", "CartPole-v1", "--seed", "0", "--set", "seed=2"], "--seed is given as 0 too; keep one of them"),
+        (
+            ["ac", "CartPole-v1", "--video-every", "2", "--set", "plugin.rlkit-tools.video_every=3"],
+            "--video-every is given as 2 too",
+        ),
         (["ac", "CartPole-v1", "--wrap", "atari", "--set", "wrappers=[]"], "--wrap is given as atari too"),
         (["ac", "CartPole-v1", "--stop-return", "nan"], "Stop(return_mean=nan): expected a number (or None)"),
         (["ac", "CartPole-v1", "--resume", "nowhere"], "no checkpoint at"),

@@ -67,6 +67,9 @@ def test_what_it_shows(clock: Clock) -> None:
         "checkpoint 000002, 1:01 ago",
         "until 100 steps",
     ]
+    live.doing("the last evaluation")
+    assert shown(live)[-2] == "the last evaluation"
+    live.doing("")
     assert all(len(line) <= 40 for line in shown(live, 40))  # a narrow terminal cuts lines, and breaks none
     assert len(shown(live, 40)) == len(lines)
     live.close()

@@ -80,8 +80,11 @@ class ConfigFile:
 
         with self._named():
             sections = config.sections()
-            for name, value in self.data.items():
+            for name, value in sorted(self.data.items(), key=lambda item: "." in item[0]):  # entries after wholes
                 if name in sections and isinstance(value, Mapping):
+                    twice = [key for key in value if key in self.data and key in config.known_settings()]
+                    if twice:
+                        raise ConfigError(f"{twice[0]!r} is there twice, in {name} and by itself; keep one of them")
                     _apply_section(config, name, value)
                 elif isinstance(value, Mapping) and "." not in name and name not in config.known_settings():
                     near = did_you_mean(name, [*sections, *config.known_settings(), *_OWN])
