@@ -68,6 +68,15 @@ def test_without_an_algorithm_each_tells_what_it_adds() -> None:
     assert "env" not in own
 
 
+def test_settings_of_plugins_are_listed_as_set_takes_them() -> None:
+    pytest.importorskip("rlkit_tools", reason="a plugin with settings of its own")
+    rows = {row["name"]: row for row in json.loads(said("settings", "--search", "video", "--json"))["settings"]}
+    assert rows["plugin.rlkit-tools.video_every"]["of"] == "rlkit-tools"
+    given = ["--set", "plugin.rlkit-tools.video_every=3", "--no-preset", "--json"]
+    shown = json.loads(said("config", "show", "ac", "CartPole-v1", *given))["settings"]
+    assert shown["plugin_config.rlkit-tools"] == {"value": {"video_every": 3}, "from": "command line"}
+
+
 def test_rllibs_figures_are_those_of_the_algorithms_file() -> None:
     pytest.importorskip("rlkit_ppo", reason="the core's own test algorithm has no such file")
     rows = {row["name"]: row for row in json.loads(said("settings", "ppo", "--json"))["settings"]}

@@ -6,6 +6,7 @@ import json
 import shutil
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,14 +15,14 @@ from attrs import asdict, frozen
 from rlkit_core.cli.named import check_named, complete_algo
 from rlkit_core.cli.output import stdout_for_the_report
 from rlkit_core.errors import RLKitError
-from rlkit_core.plugins.discovery import GROUP_ALGORITHMS
+from rlkit_core.plugins.discovery import CORE, GROUP_ALGORITHMS, GROUP_PLUGINS
 from rlkit_core.plugins.host import default_host
 from rlkit_core.settings import Setting
 
 if TYPE_CHECKING:
     from rlkit_core.algorithm.config.config import AlgorithmConfig
 
-CORE = "all algorithms"
+OF_ALL = "all algorithms"
 NETWORKS = "rl_module(model_config=...)"
 _WIDEST = 100
 
@@ -35,7 +36,7 @@ class Row:
         section: the method that takes it.
         default, type: of it; texts.
         help: what it means.
-        of: the algorithm whose it is, or :data:`CORE`.
+        of: the algorithm or plugin whose it is, or :data:`OF_ALL`.
         rllib: RLlib's default where that is another one, else None; ``why`` it is another one here.
         other_names: what other libraries, and older versions, call it.
     """
@@ -60,7 +61,7 @@ class Row:
 @click.option("--search", metavar="WORD", help="Only those that have WORD in their name, meaning or older name.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def settings(algo: str | None, search: str | None, as_json: bool) -> None:
-    """List the settings of ALGO or, without it, those of all algorithms and what each installed one adds or changes.
+    """List the settings of ALGO; without it those of all algorithms, what each adds or changes, and those of plugins.
 
     Each has its default, what it takes, what it means, and RLlib's default where that is another one. `--set` takes the
     names as they are here.
@@ -80,12 +81,13 @@ def settings(algo: str | None, search: str | None, as_json: bool) -> None:
         if algo is not None:
             found += rows(get_algorithm_config(algo), algo)
         else:
-            found += rows(AlgorithmConfig(), CORE)
+            found += rows(AlgorithmConfig(), OF_ALL)
             for name in sorted({e.name for e in default_host().snapshot.entry_points(GROUP_ALGORITHMS)}):
                 try:
                     found += rows(get_algorithm_config(name), name, beyond=AlgorithmConfig)
                 except RLKitError as error:
                     broken[name] = str(error)
+            found += of_plugins()
     found = [row for row in found if search is None or row.has(search)]
     if as_json:
         click.echo(json.dumps({"settings": [asdict(row) for row in found], "broken": broken}, indent=1))
@@ -133,6 +135,16 @@ def rows(config: AlgorithmConfig, of: str, *, beyond: type[AlgorithmConfig] | No
         default = ours.get(item.name, item.make_default())
         if beyond is None or default != below.get(item.name, item.make_default()):
             yield row(item, f"model_config.{item.name}", NETWORKS, default, item.aliases)
+
+
+def of_plugins() -> Iterator[Row]:
+    """The settings that installed plugins declare; one that cannot be loaded is left to ``rlkit doctor``."""
+    host = default_host()
+    for name in sorted({e.distribution for e in host.snapshot.entry_points(GROUP_PLUGINS)} - {CORE}):
+        with suppress(RLKitError):
+            for item in host.settings_class(name).known_settings().values():
+                default = repr(item.make_default())
+                yield Row(f"plugin.{name}.{item.name}", "plugin()", default, item.takes, item.help, name)
 
 
 def _names(other: Mapping[str, str]) -> dict[str, list[str]]:
