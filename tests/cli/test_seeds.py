@@ -21,6 +21,7 @@ from click.testing import CliRunner
 from rlkit_core.cli.app import cli
 from rlkit_core.cli.seeds.command import words_of
 from rlkit_core.cli.seeds.table import interval, lines, reached
+from rlkit_core.run.lock import RunLock
 
 SMALL = [
     "--no-preset", "--no-plot", "--evaluate", "2", "--set", "train_batch_size=64", "--set", "minibatch_size=32",
@@ -110,6 +111,21 @@ def test_mistakes_are_said_once_before_any_process(tmp_path: Path) -> None:
     assert "rlkit resume FOLDER" in said("--seeds", 2, "--resume", "run")
     assert "expected a number" in said("--seeds", 2, "--set", "lr=fast")
     assert "minibatch_size" in said("--seeds", 2, "--set", "minibatch_size=9999")
+
+
+def test_a_run_that_another_process_has_just_begun_is_left_alone(tmp_path: Path) -> None:
+    about = {"format": 1, "arguments": ["train", "ac", "CartPole-v1"], "folder": str(tmp_path), "seeds": [1]}
+    (tmp_path / "seed-1").mkdir()
+    (tmp_path / "seed_runs.json").write_text(json.dumps(about))
+    lock = RunLock(tmp_path / "seed-1", print)
+    lock.take()
+    result = CliRunner().invoke(cli, ["resume", str(tmp_path)])
+    lock.release()
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "is in use by process" in result.stderr
+    assert (tmp_path / "seed-1").is_dir()
+    (tmp_path / "seed_runs.json").write_text("{}")
+    assert "does not say which runs there are" in CliRunner().invoke(cli, ["resume", str(tmp_path)]).stderr
 
 
 def test_the_mean_over_seeds_has_students_interval() -> None:

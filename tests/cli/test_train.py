@@ -169,9 +169,9 @@ def test_mistakes_end_at_once_with_one_message(tmp_path: Path, args: list[str], 
 def test_a_mistyped_algorithm_costs_no_import_of_torch(words: tuple[str, str]) -> None:
     show = "print(sorted({'torch', 'numpy', 'gymnasium'} & set(sys.modules)))"
     code = f"import sys\nfrom rlkit_core.cli import main\ntry:\n    main()\nfinally:\n    {show}"
-    for command in ("train", "explain"):
+    for command in (["train"], ["explain"], ["config", "show"]):
         done = subprocess.run(
-            [sys.executable, "-c", code, command, *words], env=ENV, capture_output=True, text=True, check=False
+            [sys.executable, "-c", code, *command, *words], env=ENV, capture_output=True, text=True, check=False
         )
         assert (done.returncode, done.stdout) == (2, "[]\n"), done.stderr
 

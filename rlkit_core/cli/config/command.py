@@ -62,8 +62,6 @@ def show(
     """
     is_run = algo is not None and env is None and Path(algo).exists()
     with stdout_for_the_report():
-        from rlkit_core.envs.gym_vectors.make import make_example
-
         if is_run:
             if file is not None or wraps or settings or no_preset:
                 raise click.UsageError(f"{algo} is a run, which has its settings; leave out the options")
@@ -73,6 +71,8 @@ def show(
             made = configure(given)
             stop = stop_criteria(Stop(), made.config, given)
             asked = made.config
+            from rlkit_core.envs.gym_vectors.make import make_example
+
             make_example(asked.env, asked.env_config, asked.gym_env_vectorize_mode, asked.wrappers).close()
     from rlkit_core.run.writers import to_json_value
 

@@ -20,6 +20,7 @@ from rlkit_core.cli.seeds.options import SEED_RUNS
 from rlkit_core.cli.seeds.processes import TELL_S, Process, cores, run_all
 from rlkit_core.cli.seeds.table import Reached, lines, reached
 from rlkit_core.errors import CheckpointError, ConfigError
+from rlkit_core.run.lock import RunLock
 from rlkit_core.run.output import unfailing, unfailing_output
 from rlkit_core.run.progress import is_live
 from rlkit_core.run.run_folder import make_run_dir, write_json
@@ -56,7 +57,7 @@ def resume_seeds(ctx: click.Context, folder: Path, jobs: int | None, *, quiet: b
         jobs, quiet: as for :func:`train_seeds`.
 
     Raises:
-        ConfigError: the folder does not say which runs it has.
+        ConfigError: the folder does not say which runs it has, or one of them is about to begin in another process.
     """
     try:
         about: Any = json.loads(files.read_bytes(folder / SEED_RUNS, files.METADATA_LIMIT))
@@ -70,6 +71,9 @@ def resume_seeds(ctx: click.Context, folder: Path, jobs: int | None, *, quiet: b
         if read_index(run).checkpoints:
             return ["resume", str(run.resolve()), *more]
         if run.exists():  # it ended before its first checkpoint
+            lock = RunLock(run, lambda text: None)
+            lock.take()  # or it has not ended, which is an error
+            lock.release()
             run.rename(run.with_name(f"{run.name}-before-{time.strftime('%Y%m%d-%H%M%S')}"))
         return _begin(words, folder, seed)
 
