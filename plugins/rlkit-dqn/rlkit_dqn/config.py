@@ -43,7 +43,6 @@ class DQNConfig(OffPolicyConfig):
     lr: float | list[list[float]] = redeclare(AlgorithmConfig, "lr", 5e-4)
     train_batch_size: int = redeclare(AlgorithmConfig, "train_batch_size", 64)
     grad_clip: float | None = redeclare(AlgorithmConfig, "grad_clip", 10.0)
-    min_sample_timesteps_per_iteration: int = redeclare(AlgorithmConfig, "min_sample_timesteps_per_iteration", 1000)
 
     double_q: bool = setting(
         True, section="training", help="Choose the next action with the online network.", converter=boolean

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from rlkit_core import AlgorithmConfig
-from rlkit_core.settings import boolean, integer, number, one_of, optional, schedule, setting
+from rlkit_core.settings import boolean, integer, number, one_of, optional, redeclare, schedule, setting
 from rlkit_offpolicy.warmup import RANDOM_STEPS
 
 #: Names of replay buffers that are accepted, and what each stands for.
@@ -102,6 +102,7 @@ class OffPolicyConfig(AlgorithmConfig):
 
     shared_settings = frozenset({"num_steps_sampled_before_learning_starts", "training_intensity"})
 
+    min_sample_timesteps_per_iteration: int = redeclare(AlgorithmConfig, "min_sample_timesteps_per_iteration", 1000)
     replay_buffer_config: dict[str, Any] = replay_buffer_setting()
     n_step: int | list[int] = setting(
         1,

@@ -29,7 +29,6 @@ class SACConfig(OffPolicyConfig):
 
     lr: float | list[list[float]] = redeclare(AlgorithmConfig, "lr", 3e-4)
     train_batch_size: int = redeclare(AlgorithmConfig, "train_batch_size", 256)
-    min_sample_timesteps_per_iteration: int = redeclare(AlgorithmConfig, "min_sample_timesteps_per_iteration", 1000)
     replay_buffer_config: dict[str, Any] = replay_buffer_setting("uniform", capacity=1_000_000)
     warmup: str = redeclare(OffPolicyConfig, "warmup", "random")
     target_network_update_freq: int = redeclare(OffPolicyConfig, "target_network_update_freq", 0)
