@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import statistics
 import sys
 import time
@@ -132,6 +133,7 @@ def its_cluster(executor: str, megabytes: int) -> Iterator[dict[str, Any]]:
         return
     import ray
 
+    os.environ.setdefault("RAY_worker_niceness", "0")  # as other processes here; Ray's 15 loses to whoever else is busy
     # A store so small that all of its memory is used while warming up: the system makes memory when it is touched.
     ray.init("local", object_store_memory=8 * megabytes * 10**6, include_dashboard=False, logging_level="warning")
     try:

@@ -100,8 +100,8 @@ def steps_per_second(costs: Costs, setup: Setup, *, waits: bool) -> float:
 SLEEP, LEARN, NUM_ENVS = 0.005, 0.0005, 4
 BATCH = {"ppo": 800, "impala": 400}
 FRAGMENT = 25
-POINTS = [("ppo", 1, 0), ("ppo", 2, 0), ("ppo", 4, 0), ("ppo", 8, 0), ("ppo", 8, 2)]
-POINTS += [("impala", 1, 0), ("impala", 2, 0), ("impala", 4, 0), ("impala", 8, 0)]
+POINTS = [("ppo", 1, 0), ("ppo", 4, 0), ("ppo", 8, 0), ("ppo", 8, 2)]
+POINTS += [("impala", 1, 0), ("impala", 4, 0), ("impala", 8, 0)]
 
 
 def slow(learner_class: Any, seconds: float) -> Any:
@@ -131,18 +131,22 @@ def training(name: str, runners: int, learners: int, executor: str) -> Any:
 
 
 def measured(name: str, runners: int, learners: int, executor: str, iterations: int) -> dict[str, Any]:
-    """Env steps per second of a training, and the seconds of one learner for a step of a batch."""
+    """Env steps per second that were trained on, and the seconds of one learner for a step of a batch."""
     with training(name, runners, learners, executor) as algo:
-        for _ in range(2):
-            algo.train()
-        before, updates = algo.train()["num_env_steps_sampled_lifetime"], []
+        for _ in range(3):
+            result = algo.train()
+        before, updates = trained(result), []
         start = time.perf_counter()
         while time.perf_counter() - start < 4.0 * iterations:
             result = algo.train()
             updates.append(result["timers"]["learner_update"])
-        seconds = time.perf_counter() - start
-        steps = result["num_env_steps_sampled_lifetime"] - before
+        seconds, steps = time.perf_counter() - start, trained(result) - before
     return {"steps_per_s": round(steps / seconds, 1), "learn": sum(updates) * max(1, learners) / steps}
+
+
+def trained(result: dict[str, Any]) -> int:
+    """Env steps that the learner has trained on so far: where it cannot keep up, IMPALA drops what is older."""
+    return int(result["learners"]["default_policy"]["num_module_steps_trained_lifetime"])
 
 
 def costs_of_calls(executor_name: str) -> dict[str, float]:

@@ -123,6 +123,11 @@ def _connect(address: str | None) -> None:
         fix = "start one with `ray start --head`, or leave the address out to have one started here"
         if "ersion mismatch" in text:
             fix = "install the cluster's versions of Ray and Python here, or these on every node"
+        elif target and target not in _BY_NAME:
+            fix = (
+                "somebody answers there, so see whether it is the port that `ray start --head` prints, and whether "
+                "this process has the cluster's token (RAY_AUTH_MODE=token, and ~/.ray/auth_token as on its head)"
+            )
         raise ActorError(f"{said}: cannot join or start a Ray cluster: {text}; {fix}") from error
 
 

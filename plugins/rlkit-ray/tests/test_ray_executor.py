@@ -147,6 +147,19 @@ def test_an_address_that_nobody_answers(monkeypatch):
         RayExecutor().spawn(Probe)
 
 
+def test_a_cluster_with_another_token(driver):
+    if os.environ.get("RAY_AUTH_MODE") != "token":
+        pytest.skip("this version of Ray starts clusters without a token")
+    address = ray.get_runtime_context().gcs_address
+    said = driver.run(
+        f"from rlkit_ray import RayExecutor; RayExecutor(address={address!r}).spawn(dict)",
+        code=1,
+        RAY_AUTH_TOKEN="another" * 6,
+    )
+    assert f"ActorError: execution(address={address!r}): cannot join" in said
+    assert "the cluster's token" in said
+
+
 def test_another_cluster_than_the_one_that_is_connected():
     with pytest.raises(ActorError, match=r"connected to the Ray cluster at .*ray.shutdown\(\)"):
         RayExecutor(address="127.0.0.1:1").spawn(Probe)
