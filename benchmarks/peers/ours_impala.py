@@ -32,7 +32,7 @@ def build(name: str, executor: str, work: Work) -> Any:
             num_envs_per_env_runner=NUM_ENVS,
             rollout_fragment_length=FRAGMENT,
         )
-        .execution(executor=executor)
+        .execution(executor=executor, **({"address": "local"} if executor == "ray" else {}))
         .training(train_batch_size=TRAIN_BATCH_SIZE)
         .rl_module(
             model_config={

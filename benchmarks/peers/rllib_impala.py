@@ -55,6 +55,7 @@ def main() -> None:
     logging.disable(logging.WARNING)
     threads = {"OMP_NUM_THREADS": str(work.threads), "MKL_NUM_THREADS": str(work.threads)}
     ray.init(
+        "local",
         num_cpus=NUM_ENV_RUNNERS + 1,
         include_dashboard=False,
         log_to_driver=False,

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from rlkit_core.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from rlkit_ray.executor import RayActor as RayActor
     from rlkit_ray.executor import RayExecutor as RayExecutor
+    from rlkit_ray.handle import RayActor as RayActor
 
 __all__ = ["RayActor", "RayExecutor"]
 
-__getattr__, __dir__ = lazy_names(__name__, dict.fromkeys(__all__, "rlkit_ray.executor"))
+__getattr__, __dir__ = lazy_names(__name__, {"RayActor": "rlkit_ray.handle", "RayExecutor": "rlkit_ray.executor"})

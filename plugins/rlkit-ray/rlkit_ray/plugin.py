@@ -13,13 +13,14 @@ rlkit_api = "1.0"
 
 def _address(value: object) -> str:
     if not isinstance(value, str) or not value:
-        raise ValueError("expected 'host:port' or 'auto'")
+        raise ValueError("expected 'host:port', 'auto' or 'local'")
     return value
 
 
 rlkit_settings = {
     "address": setting(
-        help="Of the cluster, 'host:port' or 'auto'; None joins that of RAY_ADDRESS or of this machine, or starts one.",
+        help="Of the cluster, 'host:port', or 'auto': that of RAY_ADDRESS or of this machine; 'local' starts one; None "
+        "joins or starts one.",
         converter=optional(_address),
     ),
     "runner_options": setting({}, help="options(...) of Ray for runners: num_cpus, resources ...", converter=mapping),
