@@ -11,6 +11,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 from contextlib import contextmanager  # noqa: E402
 
+from driver_programs import eventually  # noqa: E402
 from ray.cluster_utils import Cluster  # noqa: E402
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
@@ -162,8 +163,8 @@ def test_learners_go_on_from_a_survivor(cluster):
         algo.train()
         assert len(set(algo.learner_group.foreach_learner(where))) == 2
         cluster.remove_node(cluster.second, allow_graceful=False)
-        result = algo.train()
-        assert result["fault_tolerance"]["num_learner_restarts"] >= 1
+        # A worker outlives its node for a moment, and may learn meanwhile.
+        assert eventually(lambda: algo.train()["fault_tolerance"]["num_learner_restarts"] >= 1, 60.0)
         assert len(set(algo.learner_group.foreach_learner(where))) == 1
 
         def weights(learner):
