@@ -46,7 +46,7 @@ OWN_OPTIONS = {
 
 
 def check_given_once(settings: Sequence[str], **given: object) -> None:
-    """Refuse a setting that is given by ``--set`` and by an option or argument of its own.
+    """Refuse a setting that is given by ``--set`` twice, or by it and by an option or argument of its own.
 
     Args:
         settings: ``KEY=VALUE`` of ``--set``.
@@ -55,8 +55,11 @@ def check_given_once(settings: Sequence[str], **given: object) -> None:
     Raises:
         UsageError: it is there twice; names both places.
     """
+    seen: dict[str, str] = {}
     for text in settings:
         name = text.partition("=")[0].strip()
+        if seen.setdefault(name, text) is not text:
+            raise click.UsageError(f"--set {text}: {name} is set by --set {seen[name]} too; keep one of them")
         value = given.get(name)
         if value is not None and value != ():
             shown = " ".join(map(str, value)) if isinstance(value, tuple) else value

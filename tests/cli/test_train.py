@@ -142,6 +142,7 @@ def test_resume_goes_on_in_the_same_folder(trained: Path, tmp_path: Path) -> Non
         (["ac", "CartPole-v1", "--set", "minibatch_size=9999"], "minibatch_size"),
         (["CartPole-v1", "ac"], "ALGO comes before ENV, and ac is an algorithm: "),
         (["ac", "CartPole-v1", "--set", "env=Acrobot-v1"], "the environment is given as CartPole-v1 too"),
+        (["ac", "CartPole-v1", "--set", "lr=1", "--set", "lr =2"], "lr is set by --set lr=1 too; keep one of them"),
         (["ac", "CartPole-v1", "--seed", "0", "--set", "seed=2"], "--seed is given as 0 too; keep one of them"),
         (
             ["ac", "CartPole-v1", "--video-every", "2", "--set", "plugin.rlkit-tools.video_every=3"],
