@@ -58,6 +58,8 @@ class Reporting(SaysInstead):
             NotImplementedError: no config class that is known names it as its ``algo_class``.
         """
         for kind in cls.__mro__:
+            if Reporting in kind.__bases__:  # Algorithm itself: configs of any kind may name it
+                break
             config_class = _config_class(kind)
             if config_class is not None:
                 return config_class() if kind is cls else config_class(algo_class=cls)

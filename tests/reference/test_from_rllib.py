@@ -86,6 +86,10 @@ def test_a_subclass_of_an_algorithm_has_its_default_config():
 
     assert type(ppo.PPO.get_default_config()) is ppo.PPOConfig
     assert Mine.get_default_config().algo_class is Mine
+
+    class OfAnotherKind(AlgorithmConfig):
+        algo_class = Algorithm
+
     with pytest.raises(NotImplementedError, match=r"override Lonely\.get_default_config"):
         type("Lonely", (Algorithm,), {}).get_default_config()
 
