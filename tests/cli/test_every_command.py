@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 import gymnasium as gym
 import pytest
-from click.testing import CliRunner, Result
+from command_line import check_help, check_one_message, completed, rlkit
 
 from actor_critic import ACConfig
 from rlkit_core.cli import named
 from rlkit_core.cli.app import BUILT_IN, cli
-
-HELPERS = str(Path(__file__).parents[1] / "helpers")
-
-
-def rlkit(*args: object) -> Result:
-    return CliRunner().invoke(cli, [str(arg) for arg in args])
 
 
 def all_commands() -> list[str]:
@@ -37,20 +27,7 @@ def all_commands() -> list[str]:
 
 @pytest.mark.parametrize("name", ["", *all_commands()])
 def test_help_teaches_by_examples_that_the_parser_takes(name: str) -> None:
-    help_text = rlkit(*name.split(), "--help").output
-    examples = [line.strip() for line in help_text.splitlines() if line.startswith("    rlkit ")]
-    assert "Examples:" in help_text
-    assert examples
-    for example in examples:
-        words = shlex.split(example.partition(" > ")[0])[1:]
-        if words[0] == "COMMAND":
-            continue
-        assert example.startswith(f"rlkit {name}".rstrip())
-        context, command = click.Context(cli), cli.get_command(click.Context(cli), words.pop(0))
-        while isinstance(command, click.Group):
-            command = command.get_command(context, words.pop(0))
-        assert command is not None
-        command.make_parser(click.Context(command)).parse_args(words)  # raises at options that are not there
+    check_help(name)
 
 
 BAD = [
@@ -88,12 +65,7 @@ BAD = [
 @pytest.mark.parametrize(("words", "says"), BAD, ids=[" ".join(words) for words, _ in BAD])
 def test_bad_input_is_one_message(words: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    result = rlkit(*words)
-    assert result.exit_code == 2, result.output
-    assert says in result.stderr
-    assert "Traceback" not in result.output
-    assert result.stderr.count("Error: ") == 1
-    assert list(tmp_path.iterdir()) == []
+    check_one_message(words, says)
 
 
 def test_every_command_is_tried_with_bad_input() -> None:
@@ -117,18 +89,6 @@ def test_what_nobody_explains_is_one_message_too(tmp_path: Path, monkeypatch: py
 
 
 # -- completion ------------------------------------------------------------------------------------------------------
-
-
-def completed(line: str, *, home: Path) -> list[str]:
-    """What bash would offer for the last word of a line."""
-    words = shlex.split(line) + ([""] if line.endswith(" ") else [])
-    asked = {"_RLKIT_COMPLETE": "bash_complete", "COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)}
-    env = {**os.environ, **asked, "PYTHONPATH": HELPERS, "XDG_CONFIG_HOME": str(home)}
-    show = "print('torch' in sys.modules, file=sys.stderr)"
-    code = f"import sys, atexit\natexit.register(lambda: {show})\nfrom rlkit_core.cli import main\nmain()"
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
-    assert done.stderr.splitlines()[-1:] == ["False"], done.stderr  # nothing that takes seconds
-    return [row.partition(",")[2] for row in done.stdout.splitlines()]
 
 
 def test_names_are_completed_without_importing_torch(tmp_path: Path) -> None:

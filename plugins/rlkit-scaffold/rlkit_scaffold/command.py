@@ -40,6 +40,11 @@ def new_plugin(
     api         an API mixin, its driver and an implementation: something for every algorithm
 
     Other components (heads, distributions) and services begin from `component`.
+
+    \b
+    Examples:
+      rlkit new-plugin acme-graph --kind component
+      rlkit new-plugin acme-reinforce --kind algorithm --as reinforce --dir plugins/reinforce --license MIT
     """
     answers = Answers(
         name=name, kind=kind, called=called or "", description=description, author=author, licence=licence

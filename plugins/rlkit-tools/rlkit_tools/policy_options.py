@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rlkit_core.cli.named import own_env
+from rlkit_core.cli.named import complete_env, own_env
 
 if TYPE_CHECKING:
     from rlkit_core.run.policy.policy import Policy
@@ -21,7 +21,11 @@ _OPTIONS = (
         help="Checkpoint of a run folder.  [default: best, where the run has one]",
     ),
     click.option("--module", "module_id", metavar="ID", help="Which of several modules."),
-    click.option("--env", help="To play in: an id, or module.path:name or ./file.py:name.  [default: the run's]"),
+    click.option(
+        "--env",
+        shell_complete=complete_env,
+        help="To play in: an id, or module.path:name or ./file.py:name.  [default: the run's]",
+    ),
 )
 
 

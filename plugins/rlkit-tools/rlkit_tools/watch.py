@@ -1,114 +1,11 @@
-"""``rlkit watch RUN``: what another process trains, while it does."""
+"""``rlkit watch RUN``."""
 
 from __future__ import annotations
 
-import json
-import math
-import os
-import socket
 import sys
-import time
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import click
-
-from rlkit_core.algorithm import results as of
-from rlkit_core.checkpoint.locate import is_run, quoted, read_index
-from rlkit_core.errors import CheckpointError
-from rlkit_core.run.lock import LOCK_FILE
-from rlkit_core.run.progress import Progress, ProgressRow, make_progress
-from rlkit_core.run.record import read_record
-from rlkit_core.run.run_folder import RESULTS, SUMMARY
-from rlkit_tools.compare.folder import read_json
-
-POLL_S = 0.5
-
-
-class Lines(Progress):
-    """A line for each iteration; one that nobody reads raises."""
-
-    def line(self, text: str) -> None:
-        """Write it."""
-        click.echo(text)
-
-    def update(self, row: ProgressRow) -> None:
-        """Write where the run stands."""
-        self.line(f"iteration {row.iteration}: {row.text()}")
-
-
-def follow(run: Path, progress: Progress, *, poll_s: float = POLL_S) -> None:
-    """Show the newest result and those to come, until the run has ended."""
-    offset, evaluation = 0, math.nan
-    while True:
-        running = is_running(run)  # before its results are read: what it wrote last is among them
-        results, offset, again = _read(run / RESULTS, offset)
-        kept = read_index(run).checkpoints if results else ()
-        newest, rows = kept[-1].path if kept else "", []
-        for result in results:
-            rows.append(_row(result, evaluation, newest))
-            evaluation = rows[-1].evaluation
-        for row in rows[-1:] if again else rows:
-            progress.update(row)
-        if not running:
-            return
-        time.sleep(poll_s)
-
-
-def is_running(run: Path) -> bool:
-    """Whether a process trains in a run folder, by what its lock says: one of this machine has to be alive."""
-    about = read_json(run / LOCK_FILE)
-    if not about or about.get("host") != socket.gethostname():
-        return bool(about)
-    try:
-        os.kill(int(about["pid"]), 0)
-    except PermissionError:
-        return True
-    except (OSError, KeyError, ValueError):
-        return False
-    return True
-
-
-def _read(path: Path, offset: int) -> tuple[list[dict[str, Any]], int, bool]:
-    """Whole lines from an offset on, the offset of the next, and whether they begin with the first."""
-    try:
-        with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size < offset:  # cut back by a run that goes on
-                offset = 0
-            file.seek(offset)
-            data = file.read()
-    except FileNotFoundError:
-        return [], 0, True
-    whole = data[: data.rfind(b"\n") + 1]
-    return list(_parsed(whole)), offset + len(whole), offset == 0
-
-
-def _parsed(lines: bytes) -> Iterator[dict[str, Any]]:
-    for line in lines.splitlines():
-        try:
-            yield dict(json.loads(line))
-        except (ValueError, TypeError):
-            continue
-
-
-def _row(result: Mapping[str, Any], evaluation: float, checkpoint: str) -> ProgressRow:
-    latest = of.evaluation_return_mean(result)
-    seconds = of.look_up(result, "timers", "iteration_total")
-    steps = of.look_up(result, "env_runners", "num_env_steps_sampled")
-    return ProgressRow(
-        iteration=int(result["training_iteration"]),
-        steps=int(result["num_env_steps_sampled_lifetime"]),
-        steps_per_s=steps / of.look_up(result, "timers", "iteration"),
-        return_mean=of.return_mean(result),
-        evaluation=evaluation if math.isnan(latest) else latest,
-        loss=of.total_loss(result),
-        seconds=0.0 if math.isnan(seconds) else seconds,
-        success=of.success_rate(result),
-        returns=of.returns_of_each(result),
-        phases=of.phase_seconds(result),
-        checkpoint=checkpoint.rpartition("/")[2],
-    )
 
 
 @click.command()
@@ -118,9 +15,21 @@ def watch(run: Path) -> None:
 
     Another process trains; this one reads what it writes. In a terminal that is the panel of 'rlkit train',
     elsewhere a line for each iteration.
+
+    \b
+    Examples:
+      rlkit watch runs/mine
     """
+    from rlkit_core.checkpoint.locate import is_run, quoted, read_index
+    from rlkit_core.errors import CheckpointError
+    from rlkit_core.run.progress import make_progress
+    from rlkit_core.run.record import read_record
+    from rlkit_core.run.run_folder import SUMMARY
+    from rlkit_tools.compare.folder import read_json
+    from rlkit_tools.following import Lines, follow
+
     if not is_run(run):
-        raise CheckpointError(f"{run} is no run folder")
+        raise CheckpointError(f"{run} is no run folder: name one that `rlkit train` made, such as runs/NAME")
     record = read_record(run)
     stop = None if record is None else record.stop
     progress = make_progress(stop=stop, title=str(run)) if sys.stdout.isatty() else Lines()
@@ -132,5 +41,7 @@ def watch(run: Path) -> None:
     if end:
         mean = end.get("evaluation_return_mean")
         click.echo(f"ended: {end['detail']}" + (f"; mean return {mean:.1f}" if isinstance(mean, float) else ""))
-    else:
+    elif read_index(run).checkpoints:
         click.echo(f"nothing trains there, and the run has not reached its end; go on with: rlkit resume {quoted(run)}")
+    else:
+        click.echo("nothing trains there, and the run has no checkpoint to go on from: begin it anew")

@@ -158,3 +158,18 @@ def test_a_study_that_was_interrupted_goes_on(tmp_path, number):
     best = json.loads((folder / "best.json").read_text())
     assert settings["lr"] == best["training"]["lr"]
     assert settings["model_config"]["fcnet_hiddens"] == [8]
+
+
+@pytest.mark.slow
+def test_a_study_goes_on_when_nobody_reads_its_lines(tmp_path):
+    pytest.importorskip("rlkit_ppo")
+    line = ["tune", "ppo", "CartPole-v1", "--trials", "2", "--evaluations", "1", "--folder", str(tmp_path / "study")]
+    line += ["--steps", "200", "--episodes", "1", "--set", "model_config.fcnet_hiddens=[8]"]
+    with subprocess.Popen([*COMMAND, *line], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as tunes:
+        assert tunes.stdout.readline()
+        tunes.stdout.close()
+        errors = tunes.stderr.read()
+    assert tunes.returncode == 0, errors
+    assert "Traceback" not in errors
+    study = optuna.load_study(study_name="rlkit", storage=f"sqlite:///{tmp_path / 'study' / 'study.db'}")
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "COMPLETE"]

@@ -16,7 +16,8 @@ import pytest
 
 from rlkit_core.errors import CheckpointError
 from rlkit_core.run.progress import Progress
-from rlkit_tools.watch import follow, is_running, watch
+from rlkit_tools.following import follow, is_running
+from rlkit_tools.watch import watch
 
 COMMAND = [sys.executable, "-c", "from rlkit_core.cli import main; main()"]
 

@@ -7,15 +7,18 @@ import math
 import string
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 from attrs import asdict, frozen
 
 from rlkit_core.errors import ConfigError
-from rlkit_tools.compare.folder import Curve, RunData, differing, groups_of, read_runs
 from rlkit_tools.compare.statistics import interquartile_mean, interval
+from rlkit_tools.output_file import OutputFile
+
+if TYPE_CHECKING:  # which would import torch for --help
+    from rlkit_tools.compare.folder import Curve, RunData
 
 _POINTS = 200
 HEAD = ("GROUP", "ALGORITHM", "ENV", "RUNS", "IQM", "95% INTERVAL", "TARGET", "REACHED", "STEPS TO TARGET")
@@ -85,6 +88,8 @@ def cells(row: Row) -> tuple[str, ...]:
 
 def differences(rows: Sequence[Row], groups: Sequence[Sequence[RunData]]) -> list[tuple[str, ...]]:
     """What differs between groups, for people, below a head; empty where nothing does."""
+    from rlkit_tools.compare.folder import differing
+
     different = differing([group[0] for group in groups])
     table = [(name, *map(_short, values)) for name, values in different.items()]
     return [("DIFFERS", *(row.group for row in rows)), *table] if table else []
@@ -101,6 +106,7 @@ def as_text(rows: Sequence[Row], groups: Sequence[Sequence[RunData]]) -> Iterato
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
     """Write a line for each group."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [one.name for one in Row.__attrs_attrs__])
         writer.writeheader()
@@ -129,13 +135,15 @@ def draw(groups: Sequence[Sequence[RunData]], path: Path) -> None:
     """Draw the curves of groups into a picture.
 
     Raises:
-        ConfigError: matplotlib is not installed.
+        ConfigError: matplotlib is not installed, or no run has a return yet.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ConfigError("pictures need matplotlib: pip install 'rlkit-tools[plots]'") from error
+    if not any(run.evaluation or run.training for group in groups for run in group):
+        raise ConfigError(f"{path} is not drawn: no run has a return yet; ask again after its first results")
     figure = Figure(figsize=(7, 4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -149,6 +157,7 @@ def draw(groups: Sequence[Sequence[RunData]], path: Path) -> None:
     axes.set(xlabel="environment steps", ylabel="mean return, interquartile mean over runs")
     axes.grid(alpha=0.3)
     axes.legend()
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
 
 
@@ -181,17 +190,23 @@ target_option = click.option("--target", type=float, help="Return whose steps ar
 @click.command()
 @runs_argument
 @target_option
-@click.option("--csv", "csv_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the table as CSV.")
-@click.option("--png", type=click.Path(dir_okay=False, path_type=Path), help="Draw the curves.")
+@click.option("--csv", "csv_file", type=OutputFile(), help="Write the table as CSV.")
+@click.option("--png", type=OutputFile(".png"), help="Draw the curves.")
 def compare(runs: tuple[Path, ...], target: float | None, csv_file: Path | None, png: Path | None) -> None:
     """Compare runs: how well each kind did, how certain that is, and in what they differ.
 
     RUNS are run folders, or folders of them. Those that differ in their seed alone are a group, whose returns at the
     end (of the final evaluation, or else the last there is) give an interquartile mean with a 95 % bootstrap interval.
     The steps to the target are the median over a group's runs.
+
+    \b
+    Examples:
+      rlkit compare runs
+      rlkit compare runs/one runs/other --csv table.csv --png curves.png
     """
-    read = read_runs(runs)
-    groups = groups_of(read)
+    from rlkit_tools.compare.folder import groups_of, read_runs
+
+    groups = groups_of(read_runs(runs))
     rows = compare_groups(groups, target)
     for line in as_text(rows, groups):
         click.echo(line)

@@ -73,7 +73,9 @@ def read_runs(paths: Iterable[Path]) -> list[RunData]:
     for path in paths:
         inside = [path] if is_run(path) else sorted(child for child in path.glob("*") if is_run(child))
         if not inside:
-            raise CheckpointError(f"{path} is no run folder, and has none in it")
+            raise CheckpointError(
+                f"{path} is no run folder, and has none in it: name one that `rlkit train` made, or runs"
+            )
         found += [one for one in inside if one not in found]
     return [read_run(path) for path in found]
 

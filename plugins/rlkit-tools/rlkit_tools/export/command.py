@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 
 from rlkit_core.cli.output import stdout_for_the_report
+from rlkit_tools.output_file import OutputFile
 from rlkit_tools.policy_options import policy_options, read_policy
 
 
 @click.command()
 @policy_options
-@click.argument("target", type=click.Path(path_type=Path))
+@click.argument("target", type=OutputFile(".onnx", ".pt2"))
 @click.option(
     "--observations",
     type=click.IntRange(min=1),
@@ -35,6 +36,11 @@ def export(
         action = policy(observation)
 
     It plays the environment first, and writes nothing unless the graph acts as the checkpoint does.
+
+    \b
+    Examples:
+      rlkit export runs/mine policy.onnx
+      rlkit export runs/mine/checkpoints/000040 exported/policy.pt2 --observations 1000
     """
     with stdout_for_the_report():
         from rlkit_tools.export.write import export_policy

@@ -43,7 +43,7 @@ def export_policy(policy: Policy, target: Path, *, checkpoint: Path, observation
         What the ``.json`` says; ``verified`` has the fields of :class:`~rlkit_tools.export.verify.Verified`.
 
     Raises:
-        ExportError: it cannot be exported, or acts otherwise; nothing is left behind.
+        ExportError: it cannot be exported, or acts otherwise; no file is left behind.
         ConfigError: the same, of a module or space that has no graph.
     """
     if target.suffix not in KINDS:
@@ -52,6 +52,7 @@ def export_policy(policy: Policy, target: Path, *, checkpoint: Path, observation
     there = [str(file) for file in files if file.exists()]
     if there:
         raise ExportError(f"{', '.join(there)}: is there already; remove it or choose another name")
+    target.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.closing(policy.make_env()) as env, tempfile.TemporaryDirectory(dir=target.parent) as folder:
         tap, folds = fold(env)
         space = policy.observation_space if tap is None else tap.observation_space

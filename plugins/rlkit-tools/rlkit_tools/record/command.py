@@ -9,9 +9,10 @@ from pathlib import Path
 import click
 
 from rlkit_core.cli.output import stdout_for_the_report
+from rlkit_tools.output_file import OutputFile
 from rlkit_tools.policy_options import policy_options, read_policy
 
-OUTPUT = click.Path(dir_okay=False, path_type=Path)
+OUTPUT = OutputFile(".mp4")
 
 
 @click.command()
@@ -32,10 +33,12 @@ def record(
 ) -> None:
     """Play episodes with the policy of RUN (a run folder or a checkpoint) and write a video of them.
 
-    The environment is wrapped as in evaluation, and has to give pictures with render_mode="rgb_array":
+    The environment is wrapped as in evaluation, and has to give pictures with render_mode="rgb_array".
 
     \b
-        rlkit record runs/ppo-CartPole-v1 -o v.mp4 --episodes 3
+    Examples:
+      rlkit record runs/mine
+      rlkit record runs/mine -o videos/best.mp4 --episodes 3 --which best
     """
     with stdout_for_the_report():
         from rlkit_tools.record import video

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from rlkit_tools.compare.comparison import runs_argument, target_option
-from rlkit_tools.compare.folder import groups_of, read_runs
+from rlkit_tools.output_file import OutputFile
 
 
 @click.command()
@@ -15,7 +15,7 @@ from rlkit_tools.compare.folder import groups_of, read_runs
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OutputFile(".html", ".htm"),
     default=Path("report.html"),
     show_default=True,
     help="The page, which is replaced.",
@@ -26,8 +26,17 @@ def report(runs: tuple[Path, ...], output: Path, target: float | None) -> None:
 
     RUNS are run folders, or folders of them. Those that differ in their seed alone are one curve with an interval. The
     page has the curves, the steps to levels, what differs, how each run ended, and with which versions.
+
+    \b
+    Examples:
+      rlkit report runs
+      rlkit report runs/one runs/other -o pages/both.html --target 475
     """
+    from rlkit_tools.compare.folder import groups_of, read_runs
     from rlkit_tools.report.page import page
 
-    output.write_text(page(groups_of(read_runs(runs)), target), encoding="utf-8")
-    click.echo(f"{output}: {len(read_runs(runs))} runs")
+    read = read_runs(runs)
+    text = page(groups_of(read), target)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(text, encoding="utf-8")
+    click.echo(f"{output}: {len(read)} {'run' if len(read) == 1 else 'runs'}")

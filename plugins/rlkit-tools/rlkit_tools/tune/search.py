@@ -13,7 +13,7 @@ from attrs import asdict, field, frozen
 from rlkit_core import AlgorithmConfig
 from rlkit_core.errors import ConfigError, RLKitError
 from rlkit_core.run.lock import RunLock
-from rlkit_core.run.run_folder import write_json
+from rlkit_core.run.run_folder import CONFIG, write_json
 from rlkit_tools.tune.ranges import Ranges, apply, as_preset, suggested
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def search(config: AlgorithmConfig, asked: Asked, folder: Path, trials: int, say
         The preset's file.
 
     Raises:
-        ConfigError: optuna is missing, or the folder's study is another one.
+        ConfigError: optuna is missing, the folder cannot be made, is a run's, or its study is another one.
         TuneError: no trial got to its end.
     """
     try:
@@ -75,7 +75,12 @@ def search(config: AlgorithmConfig, asked: Asked, folder: Path, trials: int, say
     except ImportError as error:
         raise ConfigError("tuning needs optuna: pip install 'rlkit-tools[tune]'") from error
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / CONFIG).exists():
+        raise ConfigError(f"{folder} is a run folder: a study has a folder of its own, such as --folder tune/mine")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be made: {error.strerror}; name another --folder") from error
     lock = RunLock(folder, say)
     lock.take()
     try:
