@@ -154,9 +154,9 @@ class ActorGroup(ABC, Generic[ActorT]):
         futile = self.cap.futile
         if futile is not None and any(self._deaths[number] >= futile for number in numbers):
             raise RestartRefusedError(f"it died {futile} times in a row without an answer in between")
+        self.num_restarts += len(numbers)  # those that fail count: nobody tries for ever
         for number in numbers:
             self._start(number)
-        self.num_restarts += len(numbers)
 
     def give_up(self, number: int) -> None:
         """Go on without an actor."""

@@ -221,6 +221,24 @@ def test_updates_on_their_way_when_a_learner_dies_are_lost_and_counted(pair):
     pair._under_way.clear()
 
 
+def test_a_learner_that_dies_again_as_soon_as_it_was_started_is_started_once_more(pair, monkeypatch):
+    """As where an executor places it on a machine of which it does not know yet that it is gone."""
+    group, restart = pair._team, pair._team.restart
+
+    def into_nothing(numbers):
+        monkeypatch.setattr(group, "restart", restart)
+        restart(numbers)
+        assert group.actors[1].call(lambda learner: os.kill(os.getpid(), signal.SIGKILL)).exception() is not None
+
+    restarts = pair.get_stats()["num_learner_restarts"]
+    monkeypatch.setattr(group, "cap", evolve(group.cap, restarts=restarts + 2))
+    monkeypatch.setattr(group, "restart", into_nothing)
+    os.kill(group.actors[1].pid, signal.SIGKILL)
+    assert pair.update(rows(seed=5))[MID]["num_module_steps_trained"] == 32
+    assert pair.get_stats()["num_learner_restarts"] == restarts + 2
+    assert_equal_everywhere(pair)
+
+
 def test_restarts_are_capped(pair, monkeypatch):
     group = pair._team
     monkeypatch.setattr(group, "cap", evolve(group.cap, restarts=pair.get_stats()["num_learner_restarts"]))

@@ -6,8 +6,11 @@ import logging
 import os
 import queue
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from rlkit_core.errors import ActorError
@@ -20,6 +23,8 @@ except ImportError:
 _log = logging.getLogger("rlkit_ray")
 REACH_S = 10.0
 """Seconds in which the port of an address has to answer."""
+HEALTH_S = 30.0
+"""Seconds in which a cluster has to say that it is well: to join one that is not can take for ever."""
 _BY_NAME = ("auto", "local")  # that Ray resolves by itself
 
 
@@ -115,6 +120,13 @@ def _connect(address: str | None) -> None:
     said = f"execution(address={address!r})" if address else f"RAY_ADDRESS={target}" if target else "executor 'ray'"
     if target and target not in _BY_NAME:
         _probe(target, said)
+    elif target != "local" and (latest := _latest()):
+        why = _unwell(latest)
+        if why and target:
+            raise ActorError(f"{said}: the Ray cluster at {latest}, the latest one here, does not answer: {why}")
+        if why:
+            _log.warning("one Ray cluster is started here: the one at %s does not answer (%s)", latest, why)
+            address = "local"
     try:
         ray.init(address=address, include_dashboard=False, logging_level=logging.WARNING)
     except Exception as error:
@@ -124,11 +136,36 @@ def _connect(address: str | None) -> None:
         if "ersion mismatch" in text:
             fix = "install the cluster's versions of Ray and Python here, or these on every node"
         elif target and target not in _BY_NAME:
-            fix = (
-                "somebody answers there, so see whether it is the port that `ray start --head` prints, and whether "
-                "this process has the cluster's token (RAY_AUTH_MODE=token, and ~/.ray/auth_token as on its head)"
-            )
+            fix = _NOT_OURS
         raise ActorError(f"{said}: cannot join or start a Ray cluster: {text}; {fix}") from error
+
+
+_NOT_OURS = (
+    "somebody answers there, so see whether it is the port that `ray start --head` prints, and whether this process "
+    "has the cluster's token (RAY_AUTH_MODE=token, and ~/.ray/auth_token as on its head)"
+)
+
+
+def _latest() -> str:
+    """The address of the cluster that was started last on this machine, where `ray.init` looks for it; or nothing."""
+    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    try:
+        return (Path(folder) / "ray" / "ray_current_cluster").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _unwell(target: str) -> str:
+    """Why a cluster cannot be joined; nothing where it says that it is well. In a process that can be given up."""
+    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--skip-version-check", "--address", target]
+    try:
+        subprocess.run(command, capture_output=True, text=True, timeout=HEALTH_S, check=True)
+    except subprocess.TimeoutExpired:
+        return f"no answer within {HEALTH_S:g} s"
+    except subprocess.CalledProcessError as error:
+        said: str = error.stderr
+        return (said.strip().splitlines() or [f"status {error.returncode}"])[-1]
+    return ""
 
 
 def _probe(target: str, said: str) -> None:
@@ -142,3 +179,5 @@ def _probe(target: str, said: str) -> None:
             f"{said}: nobody answers there ({error}); start the cluster with `ray start --head --port={port}`, correct "
             "the address, or leave it out to have a cluster started on this machine"
         ) from error
+    if "://" not in target and (why := _unwell(target)):
+        raise ActorError(f"{said}: no Ray cluster that this process can join: {why}; {_NOT_OURS}")

@@ -71,8 +71,7 @@ PROGRAM = """
         agree(algo, expected)
         print("trained", flush=True)
         sys.stdin.readline()
-        while sum(node["Alive"] for node in ray.nodes()) > 1:  # until then Ray starts learners there again, in vain
-            time.sleep(0.1)
+        # Until Ray knows that the machine is gone, it may start a learner there again, in vain.
         result = algo.train()["fault_tolerance"]
         assert result["num_healthy_env_runners"] == 2, result
         assert result["num_learner_restarts"] + result["num_env_runner_restarts"] >= 2, result

@@ -274,6 +274,11 @@ class Team(ActorGroup[Learner]):
         """
         while self.broken:
             dead = self.dead
+            if len(dead) == self.size:
+                raise ActorError(
+                    f"no learner of {self.size} is left, so there is no state to go on from; {self._remedy()}. The "
+                    f"first one: {self._end_of(0)}"
+                )
             try:
                 self._come_together(dead)
             except RestartRefusedError as refused:
@@ -282,15 +287,10 @@ class Team(ActorGroup[Learner]):
                     f"{self._end_of(dead[0])}"
                 ) from None
             except ActorError:
-                if set(self.dead) <= set(dead):
-                    raise  # and not because one more has died meanwhile
+                if not self.dead:
+                    raise  # and not because one has died meanwhile: one more, or one that had just been started
 
     def _come_together(self, dead: Sequence[int]) -> None:
-        if len(dead) == self.size:
-            raise ActorError(
-                f"no learner of {self.size} is left, so there is no state to go on from; {self._remedy()}. The first "
-                f"one: {self._end_of(0)}"
-            )
         self._apart = True
         survivor = next(index for index in self.members if index not in dead)
         made, state, report_dir = self.actors[survivor].call(_recipe).result()
