@@ -124,7 +124,7 @@ def test_ppo_goes_on_when_a_node_is_lost(cluster):
         assert first["fault_tolerance"]["num_healthy_env_runners"] == 2
         assert len(set(algo.env_runner_group.foreach_env_runner(where))) == 2
         cluster.remove_node(cluster.second, allow_graceful=False)
-        result = train_to(algo, 450, 200)
+        result = train_to(algo, 450, 320)
         assert result["fault_tolerance"]["num_env_runner_restarts"] >= 1
         assert result["fault_tolerance"]["num_healthy_env_runners"] == 2
         weights = algo.learner_group.get_weights().state["default_policy"]
