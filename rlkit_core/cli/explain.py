@@ -13,7 +13,7 @@ from rlkit_core.cli.compare_runs import show_differences
 from rlkit_core.cli.config.file import ConfigFile, config_option
 from rlkit_core.cli.config.made import Given, configure, stop_criteria
 from rlkit_core.cli.explained import explain_modules, explain_run
-from rlkit_core.cli.given import settings_option, wrap_option
+from rlkit_core.cli.given import no_preset_option, settings_option, wrap_option
 from rlkit_core.cli.named import complete_algo, complete_env
 from rlkit_core.cli.output import stdout_for_the_report
 from rlkit_core.run.stop import Stop
@@ -27,7 +27,7 @@ _MOST_AGENTS = 8  # by name in text
 @config_option
 @wrap_option
 @settings_option
-@click.option("--no-preset", is_flag=True, help="Leave out the algorithm's tuned settings, as for train.")
+@no_preset_option
 @click.option(
     "--diff",
     "run",

@@ -29,6 +29,11 @@ settings_option = click.option(
 )
 
 
+no_preset_option = click.option(
+    "--no-preset", is_flag=True, help="Leave out the algorithm's tuned settings for the environment, or for its spaces."
+)
+
+
 wrap_option = click.option(
     "--wrap",
     "wraps",

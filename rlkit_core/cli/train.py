@@ -11,7 +11,7 @@ import click
 from rlkit_core.cli.carry_out import carry_out, go_on, in_words, no_plot_option, quiet_option, warnings_as_notes
 from rlkit_core.cli.config.file import ConfigFile, config_option
 from rlkit_core.cli.config.made import Given, configure, stop_criteria
-from rlkit_core.cli.given import settings_option, wrap_option
+from rlkit_core.cli.given import no_preset_option, settings_option, wrap_option
 from rlkit_core.cli.named import check_given_once, complete_algo, complete_env
 from rlkit_core.cli.seeds.options import jobs_option, seeds_option
 from rlkit_core.run.output import unfailing_output
@@ -35,9 +35,7 @@ from rlkit_core.run.stop import Stop
 @click.option("--run-dir", type=click.Path(path_type=Path), help="The run folder.  [default: a new one in runs/]")
 @wrap_option
 @settings_option
-@click.option(
-    "--no-preset", is_flag=True, help="Leave out the algorithm's tuned settings for the environment, or for its spaces."
-)
+@no_preset_option
 @click.option(
     "--preset",
     "preset_file",

@@ -1,4 +1,4 @@
-"""What a run shows while it goes on, and shows in plain lines where there is no terminal."""
+"""What a run shows while it goes on: a panel on a terminal, plain lines elsewhere, or nothing."""
 
 from __future__ import annotations
 
@@ -246,7 +246,7 @@ class LivePanel(Progress):
                 [
                     f"return {number(row.return_mean, '.1f')}",
                     f"evaluation {number(row.evaluation, '.1f')}",
-                    *([] if row.success != row.success else [f"success {row.success:.0%}"]),
+                    *([] if math.isnan(row.success) else [f"success {row.success:.0%}"]),
                     f"loss {number(row.loss, '.3g')}",
                 ]
             ),

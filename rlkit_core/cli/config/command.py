@@ -11,7 +11,7 @@ import click
 from rlkit_core.cli.carry_out import in_words
 from rlkit_core.cli.config.file import ConfigFile, config_option, read_config_file
 from rlkit_core.cli.config.made import DEFAULT, Configured, Given, configure, entries, stop_criteria
-from rlkit_core.cli.given import settings_option, wrap_option
+from rlkit_core.cli.given import no_preset_option, settings_option, wrap_option
 from rlkit_core.cli.named import check_named, complete_algo, complete_env
 from rlkit_core.cli.output import stdout_for_the_report
 from rlkit_core.run.stop import Stop
@@ -38,7 +38,7 @@ def config() -> None:
 @config_option
 @wrap_option
 @settings_option
-@click.option("--no-preset", is_flag=True, help="Leave out the algorithm's tuned settings, as for train.")
+@no_preset_option
 @click.option("--all", "every", is_flag=True, help="Show the defaults too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(
