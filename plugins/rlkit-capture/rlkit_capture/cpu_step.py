@@ -7,15 +7,16 @@ import math
 from torch import Tensor
 
 from rlkit_capture.check_times import CheckTimes
-from rlkit_capture.recording import Builder, NotTraceableError, Recording, Trace
+from rlkit_capture.outline import Outline, change, difference
+from rlkit_capture.recording import Builder, NotTraceableError, Recording, Trace, last_line
 from rlkit_capture.traced_gradients import (
-    DIFFERS,
     Equal,
     GradientRun,
     StepState,
     about_equal,
     all_close,
     copy_all,
+    differs,
     named_leaves,
     same_bits,
 )
@@ -42,16 +43,17 @@ class CpuStep:
         equal = same_bits if exact else all_close
         self._run = GradientRun(learner, batch)
         before = StepState(learner)
-        trace = Trace(self._run.run)
+        leaves = dict(named_leaves(batch))
+        trace = Trace(self._run.run, leaves.values())
+        self._operations = trace.operations
         self._first, self._first_loose = trace.outputs, 1 + len(self._run.rows)
         self._checked = self._run.all_checked
         self._direct = self._run.direct_optimizers()
-        leaves = dict(named_leaves(batch))
         self.problem: str | None = None
         try:
             self._recording = Recording(trace, leaves, builder, exact=exact)
             if not self._replays_as(self._run, self._first, list(leaves.values()), before, equal):
-                self.problem = DIFFERS
+                self.problem = differs(change(trace.operations, self._run.changed()))
         except NotTraceableError as error:
             self.problem = str(error)
         # A step that draws random numbers or changes buffers can only be repeated from where it began.
@@ -77,14 +79,15 @@ class CpuStep:
                 before.put_back()
             self._learner.eager_step(batch)
 
-    def check(self, batch: Minibatch, inputs: list[Tensor]) -> bool:
-        """Take a step both ways; whether they are the same.
+    def check(self, batch: Minibatch, inputs: list[Tensor]) -> str | None:
+        """Take a step both ways; how they differ, None where they are the same.
 
         Where a replay has to be exact, the step is the eager one, which is the same or the right one. Else it is the
         replayed one, and nothing is stepped where they differ.
         """
         run, before = GradientRun(self._learner, batch), StepState(self._learner)
-        outputs = run.run()
+        with Outline(inputs) as now:
+            outputs = run.run()
         same = run.logs_like(self._run) and self._replays_as(
             run, outputs, inputs, before, same_bits if self._exact else about_equal
         )
@@ -95,7 +98,7 @@ class CpuStep:
         elif not self._finish(run, outputs):
             before.put_back()
             self._learner.eager_step(batch)
-        return same
+        return None if same else differs(difference(self._operations, now.operations))
 
     def _replays_as(
         self, run: GradientRun, outputs: list[Tensor], inputs: list[Tensor], before: StepState, equal: Equal
@@ -112,7 +115,7 @@ class CpuStep:
         try:
             again = self._recording.replay(inputs)
         except RuntimeError as error:
-            raise NotTraceableError(f"the recorded operations cannot be replayed: {error}") from error
+            raise NotTraceableError(f"the recorded operations cannot be replayed: {last_line(error)}") from error
         else:
             # Gradients outside of flat buffers are among the outputs, the others were written in place.
             same = equal(outputs, again) and equal(expected, gradients)

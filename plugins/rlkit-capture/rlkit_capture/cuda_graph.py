@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from rlkit_capture.recording import NotTraceableError, depends_on_values, reads_a_value
+from rlkit_capture.outline import Operation, Outline
+from rlkit_capture.recording import NotTraceableError, depends_on_values, last_line, reads_a_value
+from rlkit_capture.simplify import Call
 
 #: Runs before the capture: libraries pick kernels and reserve workspaces in the first ones.
 WARM_UPS = 3
@@ -32,6 +33,7 @@ class CudaGraphRecording:
     Attributes:
         names: of the inputs.
         outputs: what the first run returned, copied.
+        operations: of every run for real.
 
     Raises:
         NotTraceableError: the computation reads values on the host, or does what a CUDA graph cannot hold.
@@ -48,12 +50,13 @@ class CudaGraphRecording:
         self._inputs = list(inputs.values())
         self._device = self._inputs[0].device
         self.outputs: list[Tensor] = []
+        self.operations: list[list[Operation]] = []
         try:
             self._warm_up(lambda: self._runs(function, between))
             self._outputs = self._capture(function)
         except RuntimeError as error:
             raise NotTraceableError(
-                f"torch {torch.__version__} cannot make a CUDA graph of this step: {error}"
+                f"torch {torch.__version__} cannot make a CUDA graph of this step: {last_line(error)}"
             ) from error
         between()
 
@@ -71,8 +74,9 @@ class CudaGraphRecording:
     def _runs(self, function: Callable[[], Sequence[Tensor]], between: Callable[[], None]) -> None:
         for k in range(WARM_UPS):
             between()
-            with NoReads():
+            with NoReads(self._inputs) as watched:
                 outputs = function()
+            self.operations.append(watched.operations)
             if not k:
                 self.outputs = [tensor.detach().clone() for tensor in outputs]
         del outputs
@@ -103,17 +107,11 @@ class CudaGraphRecording:
             self._graph.replay()
 
 
-class NoReads(TorchDispatchMode):
+class NoReads(Outline):
     """Refuses operations that would make the host wait, with a better message than the capture has."""
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # asking the compiler to stay away would import it first
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if depends_on_values(func, args):
-            raise NotTraceableError(reads_a_value(func))
-        return func(*args, **(kwargs or {}))
+    def note(self, call: Call) -> None:
+        """Add an operation that has just run."""
+        super().note(call)
+        if depends_on_values(*call[:2]):
+            raise NotTraceableError(reads_a_value(self.operations[-1]))

@@ -17,15 +17,16 @@ from torch import Tensor, nn
 from rlkit_capture.check_times import CheckTimes
 from rlkit_capture.cuda_graph import CudaGraphRecording
 from rlkit_capture.deferred_checks import DeferredChecks
+from rlkit_capture.outline import Outline, change, difference
 from rlkit_capture.recording import NotTraceableError
 from rlkit_capture.traced_gradients import (
-    DIFFERS,
     Equal,
     GradientRun,
     StepState,
     about_equal,
     all_close,
     copy_all,
+    differs,
     named_leaves,
     same_bits,
 )
@@ -88,12 +89,15 @@ class CudaStep:
 
         try:
             self._recording = self.recording_class(self._body, dict(named_leaves(static)), between=put_back)
+            first, *_, last = self._recording.operations
             again = self._recording.replay([leaf for _, leaf in named_leaves(batch)])
             if not (equal(self._recording.outputs, again) and equal(after, changed)):
-                raise NotTraceableError(DIFFERS)
+                where = difference(first, last) or change(first, [*self._run.changed(), *changed])
+                raise NotTraceableError(differs(where))
         except NotTraceableError:
             put_back()
             raise
+        self._operations = last
         if not self._finish(again):
             learner.eager_step(batch)
 
@@ -128,8 +132,8 @@ class CudaStep:
         if not self._finish(self._recording.replay(inputs)):
             self._learner.eager_step(batch)
 
-    def check(self, batch: Minibatch, inputs: list[Tensor]) -> bool:
-        """Take a step both ways; whether they are the same.
+    def check(self, batch: Minibatch, inputs: list[Tensor]) -> str | None:
+        """Take a step both ways; how they differ, None where they are the same.
 
         The step is the replayed one. Where they differ it is the eager one if a replay has to be exact, and none else.
         """
@@ -137,7 +141,9 @@ class CudaStep:
         stepped = [t for r in learner.optimizers if isinstance(r.step, FusedStep) for t in r.step.prepare()]
         before = StepState(learner, stepped)
         run = GradientRun(learner, batch)
-        outputs = [tensor.detach().clone() for tensor in run.run()]
+        with Outline(inputs) as now:
+            outputs = run.run()
+        outputs = [tensor.detach().clone() for tensor in outputs]
         learner.forget_losses()
         gradients = [gradient for parameter, gradient in run.gradients.items() if parameter not in run.loose]
         expected, after = [gradient.clone() for gradient in gradients], StepState(learner)
@@ -150,7 +156,7 @@ class CudaStep:
         if same and after.equals(StepState(learner), equal):
             if not self._finish(again):
                 learner.eager_step(batch)
-            return True
+            return None
         before.put_back()
         if self._exact:
             copy_all(gradients, expected)
@@ -158,7 +164,7 @@ class CudaStep:
             if not self._take(run, outputs):
                 before.put_back()
                 learner.eager_step(batch)
-        return False
+        return differs(difference(self._operations, now.operations))
 
     def _take(self, run: GradientRun, outputs: Sequence[Tensor]) -> bool:
         """Step outside of the graph with the gradients of a run; False where a value is not finite."""

@@ -20,7 +20,7 @@ from rlkit_capture.cpu_step import CpuStep
 from rlkit_capture.cuda_step import CudaStep
 from rlkit_capture.deferred_checks import DeferredChecks
 from rlkit_capture.recording import Builder, InductorBuilder, NotTraceableError, TorchScriptBuilder
-from rlkit_capture.traced_gradients import DIFFERS, all_close, same_bits
+from rlkit_capture.traced_gradients import all_close, same_bits
 from rlkit_core import Learner
 from rlkit_core.data.nested import Nested
 from rlkit_core.errors import ConfigError
@@ -95,11 +95,11 @@ class CaptureEngine:
             self._first_steps(key, minibatch)
         elif not recorded.due.now(self._updates):
             recorded.replay(minibatch, inputs)
-        elif not recorded.check(minibatch, inputs):
+        elif (problem := recorded.check(minibatch, inputs)) is not None:
             del self.steps[key]
             if not self._exact:
-                raise NotTraceableError(f"learners(compile={learner.config.compile!r}): {DIFFERS}")
-            self._stay_eager(key, DIFFERS)
+                raise NotTraceableError(f"learners(compile={learner.config.compile!r}): {problem}")
+            self._stay_eager(key, problem)
 
     def end_update(self) -> None:
         """Look at what is left to look at."""

@@ -14,13 +14,13 @@ The interfaces used here are torch's own and not public, so callers treat a :cla
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from rlkit_capture.outline import Operation, Outline
 from rlkit_capture.simplify import Call, simplify
 from rlkit_core.data.nested import map_leaves
 from rlkit_core.errors import RLKitError
@@ -37,16 +37,17 @@ _ENUM_TYPES = (torch.memory_format, torch.layout)
 
 
 class NotTraceableError(RLKitError):
-    """A computation cannot be recorded; the message says what stands in the way."""
+    """A computation cannot be recorded; the message says what stands in the way, and in which line where it can."""
 
 
-class Trace(TorchDispatchMode):
+class Trace(Outline):
     """A computation that was run once, for real, with each of its operations.
 
     Every operation is noted with its arguments and results, which keeps their memory apart.
 
     Args:
         function: takes the inputs and returns a list of tensors.
+        inputs: see :class:`Outline`.
 
     Attributes:
         calls: the operations, in order.
@@ -54,28 +55,22 @@ class Trace(TorchDispatchMode):
         problem: why it cannot be recorded; None where it perhaps can.
     """
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # asking the compiler to stay away would import it first
-
-    def __init__(self, function: Callable[[], Sequence[Tensor]]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+    def __init__(self, function: Callable[[], Sequence[Tensor]], inputs: Iterable[Tensor] = ()) -> None:
+        super().__init__(inputs)
         self.calls: list[Call] = []
         self.problem: str | None = None
         with self:
             self.outputs = list(function())
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        out = func(*args, **kwargs)
-        if self.problem is None and depends_on_values(func, args):
-            self.problem = reads_a_value(func)
+    def note(self, call: Call) -> None:
+        """Add an operation that has just run, as long as all can be recorded."""
+        if self.problem is not None:
+            return
+        super().note(call)
+        self.calls.append(call)
+        if depends_on_values(*call[:2]):
+            self.problem = reads_a_value(self.operations[-1])
             self.calls.clear()
-        if self.problem is None:
-            self.calls.append((func, args, kwargs, out))
-        return out
 
 
 class Recording:
@@ -108,11 +103,16 @@ class Recording:
         try:
             built = builder(inputs)
             calls = simplify(trace.calls, trace.outputs) if builder.simplifies else trace.calls
+            operations = {id(call): operation for call, operation in zip(trace.calls, trace.operations, strict=True)}
             for call in calls:
-                built.add(call)
+                try:
+                    built.add(call)
+                except NotTraceableError as error:
+                    raise NotTraceableError(f"{operations.get(id(call), call[0])} {error}") from None
             self._run = built.finish(trace.outputs)
         except (AttributeError, RuntimeError, TypeError) as error:  # another torch may do it in another way
-            raise NotTraceableError(f"torch {torch.__version__} refuses the recorded graph: {error}") from error
+            reason = f"torch {torch.__version__} refuses the recorded graph: {last_line(error)}"
+            raise NotTraceableError(reason) from error
         self._outer, self._exact = built.outer, exact
         self.num_operations = len(calls)
 
@@ -201,9 +201,7 @@ class TorchScriptBuilder(Builder):
         """Add a node; every argument of the schema is given, defaults included."""
         schema = func._schema
         if any(a.alias_info is not None and "List" in str(a.type) for a in schema.arguments):
-            raise NotTraceableError(
-                f"{schema.name} changes a list of tensors in place, which TorchScript may leave out"
-            )
+            raise NotTraceableError("changes a list of tensors in place, which TorchScript may leave out")
         values = []
         for index, argument in enumerate(schema.arguments):
             if index < len(args):
@@ -212,7 +210,7 @@ class TorchScriptBuilder(Builder):
                 given = kwargs[argument.name]
             else:
                 given = argument.default_value
-            values.append(self._argument(given, argument.type, schema.name))
+            values.append(self._argument(given, argument.type))
         node = self._graph.create(schema.name, values, len(schema.returns))
         self._graph.insertNode(node)
         results = [out] if len(schema.returns) == 1 else list(out or ())
@@ -226,16 +224,16 @@ class TorchScriptBuilder(Builder):
                 for item, value in zip(result, unpack.outputs(), strict=True):
                     self._values[_place(item)] = value
             elif result is not None:  # a call may leave an output out
-                raise NotTraceableError(f"{schema.name} returns a {type(result).__name__} to Python")
+                raise NotTraceableError(f"returns a {type(result).__name__} to Python")
 
-    def _argument(self, given: Any, kind: Any, operation: str) -> Any:
+    def _argument(self, given: Any, kind: Any) -> Any:
         if isinstance(given, Tensor):
             return self.value_of(given)
         text = str(kind)
         if isinstance(given, (list, tuple)):
             if any(isinstance(item, Tensor) for item in given):
                 if any(item is None for item in given):
-                    raise NotTraceableError(f"{operation} takes a list of optional tensors")
+                    raise NotTraceableError("takes a list of optional tensors")
                 node = self._graph.create("prim::ListConstruct", [self.value_of(item) for item in given], 1)
                 self._graph.insertNode(node)
                 value = next(iter(node.outputs()))
@@ -251,11 +249,11 @@ class TorchScriptBuilder(Builder):
         elif "float" in text and isinstance(given, int) and not isinstance(given, bool):
             given = float(given)
         if isinstance(given, torch.Generator):
-            raise NotTraceableError(f"{operation} draws from a generator of its own")
+            raise NotTraceableError("draws from a generator of its own")
         try:
             return self._graph.insertConstant(_ENUMS.get(given, given) if type(given) in _ENUM_TYPES else given)
         except TypeError as error:
-            raise NotTraceableError(f"{operation} takes {given!r}, which a TorchScript graph cannot hold") from error
+            raise NotTraceableError(f"takes {given!r}, which a TorchScript graph cannot hold") from error
 
     def finish(self, outputs: Sequence[Tensor]) -> Callable[..., Any]:
         """The graph as a function."""
@@ -307,12 +305,12 @@ class InductorBuilder(Builder):
             return
         for index, item in enumerate(out or ()):
             if not isinstance(item, Tensor):
-                raise NotTraceableError(f"{func._schema.name} returns a {type(item).__name__} to Python")
+                raise NotTraceableError(f"returns a {type(item).__name__} to Python")
             self._values[_place(item)] = self._graph.call_function(operator.getitem, (node, index))
 
     def _argument(self, given: Any) -> Any:
         if isinstance(given, torch.Generator):
-            raise NotTraceableError("an operation draws from a generator of its own")
+            raise NotTraceableError("draws from a generator of its own")
         return self.value_of(given) if isinstance(given, Tensor) else given
 
     def finish(self, outputs: Sequence[Tensor]) -> Callable[..., Any]:
@@ -323,12 +321,17 @@ class InductorBuilder(Builder):
         return compiled
 
 
-def reads_a_value(func: Any) -> str:
+def reads_a_value(operation: Operation) -> str:
     """What to say of an operation that :func:`depends_on_values`."""
     return (
-        f"{func._schema.name} reads a tensor's value on the host (an .item(), an if on a tensor, a boolean index); "
+        f"{operation} reads a tensor's value on the host (an .item(), an if on a tensor, a boolean index); "
         "keep such decisions in tensors (torch.where, masks), or run eagerly"
     )
+
+
+def last_line(error: Exception) -> str:
+    """What an error of torch comes down to; above it is a traceback of its own."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].removeprefix("RuntimeError: ")
 
 
 def depends_on_values(func: Any, args: tuple[Any, ...]) -> bool:
@@ -349,7 +352,7 @@ def _place(tensor: Tensor) -> Any:
         NotTraceableError: it is no plain tensor on the CPU.
     """
     if tensor.device.type != "cpu" or tensor.layout != torch.strided:
-        raise NotTraceableError(f"a {tensor.device.type} tensor of layout {tensor.layout} takes part")
+        raise NotTraceableError(f"has to do with a {tensor.device.type} tensor of layout {tensor.layout}")
     return (
         tensor.untyped_storage().data_ptr(),
         tensor.storage_offset(),

@@ -38,22 +38,22 @@ def simplify(calls: Sequence[Call], outputs: Sequence[Tensor]) -> list[Call]:
 
 def _without_constants(calls: Sequence[Call], outputs: Sequence[Tensor]) -> list[Call]:
     """Leave out what depends on no input and no tensor that may change: its result was computed while recording."""
-    written = {_memory(t) for call in calls for t in _written(call)}
-    fixed = written | {_memory(t) for t in outputs}
+    written = {memory_of(t) for call in calls for t in written_by(call)}
+    fixed = written | {memory_of(t) for t in outputs}
     constant: set[int] = set()
     kept = []
     for call in calls:
         func, args, kwargs, out = call
-        known = func._schema.name in _OF_SHAPE or all(_memory(t) in constant for t in _tensors((args, kwargs)))
+        known = func._schema.name in _OF_SHAPE or all(memory_of(t) in constant for t in tensors_in((args, kwargs)))
         if (
             known
             and isinstance(out, Tensor)
             and out.numel()
-            and _memory(out) not in fixed
+            and memory_of(out) not in fixed
             and torch.Tag.nondeterministic_seeded not in func.tags
             and "empty" not in func._schema.name
         ):
-            constant.add(_memory(out))
+            constant.add(memory_of(out))
         else:
             kept.append(call)
     return kept
@@ -61,29 +61,29 @@ def _without_constants(calls: Sequence[Call], outputs: Sequence[Tensor]) -> list
 
 def _write_instead_of_adding(calls: Sequence[Call], outputs: Sequence[Tensor]) -> list[Call]:
     """Let a product or a sum that is added to zeros be written there, as the gradients of a flat buffer are."""
-    zeroed = {_memory(a[0]): (k, a[0]) for k, (f, a, _, _) in enumerate(calls) if f is _ATEN.zero_.default}
-    made = {_memory(o): k for k, (f, _, _, o) in enumerate(calls) if f in _WITH_OUT}
+    zeroed = {memory_of(a[0]): (k, a[0]) for k, (f, a, _, _) in enumerate(calls) if f is _ATEN.zero_.default}
+    made = {memory_of(o): k for k, (f, _, _, o) in enumerate(calls) if f in _WITH_OUT}
     touched: dict[int, list[tuple[int, Tensor]]] = {}
     for k, (func, args, kwargs, out) in enumerate(calls):
         if not _is_view(func, out):
-            for tensor in _tensors((args, kwargs)):
-                touched.setdefault(_memory(tensor), []).append((k, tensor))
-    given = {_memory(t) for t in outputs}
+            for tensor in tensors_in((args, kwargs)):
+                touched.setdefault(memory_of(tensor), []).append((k, tensor))
+    given = {memory_of(t) for t in outputs}
     new: dict[int, Call | None] = {}
     filled: dict[int, int] = {}
     for k, (func, args, kwargs, _) in enumerate(calls):
         if func is not _ATEN.add_.Tensor or kwargs or len(args) != 2 or not isinstance(args[1], Tensor):
             continue
         target, source = args
-        zero, maker = zeroed.get(_memory(target)), made.get(_memory(source))
-        if zero is None or maker is None or not zero[0] < maker < k or _memory(source) in given:
+        zero, maker = zeroed.get(memory_of(target)), made.get(memory_of(source))
+        if zero is None or maker is None or not zero[0] < maker < k or memory_of(source) in given:
             continue
         result = calls[maker][3]
-        alone = len(touched[_memory(source)]) == 1
+        alone = len(touched[memory_of(source)]) == 1
         same = all(t.is_contiguous() for t in (target, source, result)) and target.shape == source.shape
         same = same and result.numel() == target.numel() and result.dtype == target.dtype == source.dtype
         # From the zeros to the sum, nothing else looks at this part of the buffer.
-        free = not any(zero[0] < j < k and _overlap(tensor, target) for j, tensor in touched[_memory(target)])
+        free = not any(zero[0] < j < k and _overlap(tensor, target) for j, tensor in touched[memory_of(target)])
         if not (alone and same and free and zero[1].is_contiguous() and _covers(zero[1], target)):
             continue
         into = target.view(result.shape)
@@ -99,35 +99,36 @@ def _write_instead_of_adding(calls: Sequence[Call], outputs: Sequence[Tensor]) -
 
 def _without_idle_views(calls: Sequence[Call], outputs: Sequence[Tensor]) -> list[Call]:
     """Leave out views of what no other operation looks at."""
-    used = {_memory(t) for t in outputs}
-    used |= {_memory(t) for f, a, k, out in calls if not _is_view(f, out) for t in _tensors((a, k))}
-    return [call for call in calls if not _is_view(call[0], call[3]) or _memory(call[3]) in used]
+    used = {memory_of(t) for t in outputs}
+    used |= {memory_of(t) for f, a, k, out in calls if not _is_view(f, out) for t in tensors_in((a, k))}
+    return [call for call in calls if not _is_view(call[0], call[3]) or memory_of(call[3]) in used]
 
 
 def _is_view(func: Any, out: Any) -> bool:
     return bool(func.is_view) and isinstance(out, Tensor)
 
 
-def _written(call: Call) -> Iterator[Tensor]:
+def written_by(call: Call) -> Iterator[Tensor]:
     """Tensors that an operation changes."""
     func, args, kwargs, _ = call
     for index, argument in enumerate(func._schema.arguments):
         if argument.alias_info is not None and argument.alias_info.is_write:
-            yield from _tensors(args[index] if index < len(args) else kwargs.get(argument.name))
+            yield from tensors_in(args[index] if index < len(args) else kwargs.get(argument.name))
 
 
-def _tensors(struct: Any) -> Iterator[Tensor]:
+def tensors_in(struct: Any) -> Iterator[Tensor]:
+    """The tensors of arguments or results."""
     if isinstance(struct, Tensor):
         yield struct
     elif isinstance(struct, dict):
         for value in struct.values():
-            yield from _tensors(value)
+            yield from tensors_in(value)
     elif isinstance(struct, (tuple, list)):
         for value in struct:
-            yield from _tensors(value)
+            yield from tensors_in(value)
 
 
-def _memory(tensor: Tensor) -> int:
+def memory_of(tensor: Tensor) -> int:
     """Tells memories apart; tensors without plain memory (the builder refuses them) are each their own."""
     return tensor.untyped_storage().data_ptr() if tensor.layout == torch.strided else id(tensor)
 

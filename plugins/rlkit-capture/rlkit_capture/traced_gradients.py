@@ -26,6 +26,11 @@ DIFFERS = (
 )
 
 
+def differs(where: str | None) -> str:
+    """What to say of a replay that is not the eager step; ``where`` is the operation to which that goes back."""
+    return DIFFERS if where is None else f"{where}, so {DIFFERS}"
+
+
 class MetricsTap(Metrics):
     """Takes the place of the learner's metrics while a step is recorded, and keeps what is logged, in order.
 
@@ -133,6 +138,12 @@ class GradientRun:
         """Put new gradients where eager ones would be."""
         for parameter, gradient in zip(self.loose, gradients, strict=True):
             self.gradients[parameter] = parameter.grad = gradient
+
+    def changed(self) -> list[Tensor]:
+        """Tensors that a step may change in place: gradients, parameters, buffers."""
+        modules = [member for member in self._learner.module.values() if isinstance(member, nn.Module)]
+        kept = [tensor for member in modules for tensor in (*member.parameters(), *member.buffers())]
+        return [*kept, *self.gradients.values()]
 
     def direct_optimizers(self) -> list[RegisteredOptimizer] | None:
         """The optimizers to step, where ``apply_gradients`` would do nothing else; None where it would."""
