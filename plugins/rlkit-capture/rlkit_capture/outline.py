@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
@@ -68,6 +69,30 @@ class Operation:
         return f"{place}{self.name}"
 
 
+@frozen
+class _Kind:
+    """An operator: whether it changes arguments, gives what was not there before, makes a tensor of numbers."""
+
+    name: str
+    writes: bool
+    makes: bool
+    lifts: bool
+
+
+@functools.cache
+def _kind(func: Any) -> _Kind:
+    schema = func._schema
+    written = any(one.alias_info is not None and one.alias_info.is_write for one in schema.arguments)
+    lifts = "lift_fresh" in schema.name
+    makes = lifts or all(one.alias_info is None for one in schema.returns)
+    return _Kind(f"{schema.name}.{schema.overload_name}".rstrip("."), written, makes, lifts)
+
+
+@functools.cache
+def _package(module: str) -> str:
+    return module.partition(".")[0]
+
+
 class Outline(TorchDispatchMode):
     """Notes the operations below autograd, those of the backward pass included, and keeps no tensor.
 
@@ -110,18 +135,17 @@ class Outline(TorchDispatchMode):
     def note(self, call: Call) -> None:
         """Add an operation that has just run."""
         func, args, kwargs, out = call
-        schema = func._schema
+        kind = _kind(func)
         reads: list[Any] = []
-        of_numbers = "lift_fresh" in schema.name  # a tensor that was just made of Python's numbers
-        if of_numbers:
+        if kind.lifts:  # a tensor that was just made of Python's numbers
             few = args[0].device.type == "cpu" and args[0].numel() <= MOST_NUMBERS
             reads.append(args[0].tolist() if few else None)
         else:
             self._describe((*args, *kwargs.values()), reads)
-        changes = tuple(memory_of(t) for t in written_by(call) if memory_of(t) not in self._made)
-        name = f"{schema.name}.{schema.overload_name}" if schema.overload_name else schema.name
-        self.operations.append(Operation(name, tuple(reads), changes, *self._here()))
-        if of_numbers or not any(declared.alias_info is not None for declared in schema.returns):
+        changes = [memory_of(t) for t in written_by(call)] if kind.writes else []
+        changes = [place for place in changes if place not in self._made]
+        self.operations.append(Operation(kind.name, tuple(reads), tuple(changes), *self._here()))
+        if kind.makes:
             for tensor in tensors_in(out):
                 self._made[memory_of(tensor)] = ("made", len(self.operations))
 
@@ -151,17 +175,18 @@ class Outline(TorchDispatchMode):
 
         In the backward pass, that of a hook or of a backward method; None where none of these runs.
         """
-        of_core = None
+        of_core: Place | None = None
         frame: FrameType | None = sys._getframe(1)
         while frame is not None and frame is not self._entered_in:
-            module = str(frame.f_globals.get("__name__", ""))
-            package = module.partition(".")[0]
-            if in_backward and module == "torch.autograd":
+            module = frame.f_globals.get("__name__", "")
+            package = _package(module)
+            if package not in ("torch", "rlkit_capture"):
+                place = Place(module, frame.f_code, frame.f_lineno)
+                if package != "rlkit_core":
+                    return place
+                of_core = of_core or place
+            elif in_backward and module == "torch.autograd":
                 break
-            if package == "rlkit_core":
-                of_core = of_core or Place(module, frame.f_code, frame.f_lineno)
-            elif package not in ("torch", "rlkit_capture"):
-                return Place(module, frame.f_code, frame.f_lineno)
             frame = frame.f_back
         return of_core
 
