@@ -173,9 +173,13 @@ class Callbacks:
 
         return RunnerEvents(EnvCreated(created, self.plugin_seconds) if created else None, sampled if wanted else None)
 
+    def tell(self, callback: Callback, kwargs: Mapping[str, object]) -> object:
+        """Call one of them and return what it returns."""
+        return callback(kwargs, self.plugin_seconds)
+
     def _call(self, event: str, **kwargs: object) -> None:
         for callback in self._callbacks[event]:
-            returned = callback(kwargs, self.plugin_seconds)
+            returned = self.tell(callback, kwargs)
             if isinstance(returned, bool | np.bool_) and not returned and self._stopped_by is None:
                 self._stopped_by = f"{event}={name_of(callback.function)}"
 

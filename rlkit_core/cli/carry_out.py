@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 no_plot_option = click.option("--no-plot", is_flag=True, help="Draw no learning curve.")
 quiet_option = click.option("--quiet", is_flag=True, help="Show no progress; the summary stays.")
+profile_option = click.option(
+    "--profile", is_flag=True, help="Measure where the time goes: say so at the end, and in profile.json."
+)
 
 
 def go_on(
@@ -40,6 +43,7 @@ def go_on(
     which: Which = "last",
     no_plot: bool = False,
     quiet: bool = False,
+    profile: bool = False,
 ) -> NoReturn:
     """Go on with a run, and end the process; where it has reached its end, say so.
 
@@ -51,6 +55,7 @@ def go_on(
         more_steps, like, env, which: see :func:`~rlkit_core.run.resuming.going_on.going_on`.
         wraps: the run's wrappers again, of ``--wrap``.
         quiet: show no progress.
+        profile: measure where the time goes.
     """
     from rlkit_core.run.resuming.going_on import RunEndedError, going_on
     from rlkit_core.run.run import Run
@@ -76,7 +81,9 @@ def go_on(
         click.echo(str(ended))
         sys.exit(0)
     notes = [f"resuming from {one.checkpoint}, iteration {one.position.iteration}", *one.notes]
-    carry_out(Run(one.config, run_dir, resume=one), [*notes, f"until: {in_words(one.stop)}"], quiet=quiet)
+    carry_out(
+        Run(one.config, run_dir, resume=one, profile=profile), [*notes, f"until: {in_words(one.stop)}"], quiet=quiet
+    )
 
 
 def carry_out(run: Run, notes: Sequence[str], *, quiet: bool) -> NoReturn:
@@ -103,6 +110,8 @@ def carry_out(run: Run, notes: Sequence[str], *, quiet: bool) -> NoReturn:
     finally:
         run.progress.close()
     print_summary(summary, run.stop)
+    if run.profile is not None:
+        click.echo(f"\n{run.profile}")
     sys.exit(summary.exit_code)
 
 

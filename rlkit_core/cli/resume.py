@@ -8,7 +8,7 @@ from typing import Literal
 
 import click
 
-from rlkit_core.cli.carry_out import go_on, no_plot_option, quiet_option, warnings_as_notes
+from rlkit_core.cli.carry_out import go_on, no_plot_option, profile_option, quiet_option, warnings_as_notes
 from rlkit_core.cli.given import settings_option, wrap_option
 from rlkit_core.cli.named import check_given_once, own_env
 from rlkit_core.cli.seeds.options import is_of_seeds, jobs_option
@@ -30,6 +30,7 @@ from rlkit_core.run.output import unfailing_output
 )
 @click.option("--run-dir", type=click.Path(path_type=Path), help="Go on in another, new folder.  [default: RUN]")
 @jobs_option
+@profile_option
 @no_plot_option
 @quiet_option
 @click.pass_context
@@ -43,6 +44,7 @@ def resume(
     which: Literal["last", "best"],
     run_dir: Path | None,
     jobs: int | None,
+    profile: bool,
     no_plot: bool,
     quiet: bool,
 ) -> None:
@@ -68,4 +70,4 @@ def resume(
         resume_seeds(ctx, run, jobs, quiet=quiet)
     with unfailing_output(), warnings_as_notes():
         asked = functools.partial(go_on, more_steps=more_steps, env=env, wraps=wraps, which=which)
-        asked(run, run_dir, settings, no_plot=no_plot, quiet=quiet)
+        asked(run, run_dir, settings, no_plot=no_plot, quiet=quiet, profile=profile)

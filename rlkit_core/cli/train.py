@@ -8,7 +8,15 @@ from pathlib import Path
 import attrs
 import click
 
-from rlkit_core.cli.carry_out import carry_out, go_on, in_words, no_plot_option, quiet_option, warnings_as_notes
+from rlkit_core.cli.carry_out import (
+    carry_out,
+    go_on,
+    in_words,
+    no_plot_option,
+    profile_option,
+    quiet_option,
+    warnings_as_notes,
+)
 from rlkit_core.cli.config.file import ConfigFile, config_option
 from rlkit_core.cli.config.made import Given, configure, stop_criteria
 from rlkit_core.cli.given import no_preset_option, settings_option, wrap_option
@@ -73,6 +81,7 @@ from rlkit_core.run.stop import Stop
 )
 @seeds_option
 @jobs_option
+@profile_option
 @no_plot_option
 @quiet_option
 @click.pass_context
@@ -99,6 +108,7 @@ def train(
     log: tuple[str, ...],
     seeds: int | None,
     jobs: int | None,
+    profile: bool,
     no_plot: bool,
     quiet: bool,
 ) -> None:
@@ -139,7 +149,7 @@ def train(
         if resume is not None:
             like = get_algorithm_config(given.algo or "").environment(given.env)
             asked = functools.partial(go_on, like=like, wraps=wraps, stop=own, episodes=episodes)
-            asked(resume, run_dir, settings, no_plot=no_plot, quiet=quiet)
+            asked(resume, run_dir, settings, no_plot=no_plot, quiet=quiet, profile=profile)
         if preset_file is not None:
             given = attrs.evolve(given, preset=read_preset(preset_file))
         made = configure(given)
@@ -157,6 +167,7 @@ def train(
             plot=not no_plot,
             weights_from=weights,
             origins=made.origins,
+            profile=profile,
         )
         if seeds is not None:
             from rlkit_core.cli.seeds.command import train_seeds

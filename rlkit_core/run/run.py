@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from attrs import frozen
 
+from rlkit_core.algorithm.profile import Profile
 from rlkit_core.algorithm.results import (
     evaluation_return_mean,
     look_up,
@@ -37,7 +38,7 @@ from rlkit_core.run.resuming.going_on import Change, GoingOn, going_on
 from rlkit_core.run.resuming.weights import take_weights
 from rlkit_core.run.signals import Signals
 from rlkit_core.run.stop import BestSoFar, Stop
-from rlkit_core.run.summary import RunSummary
+from rlkit_core.run.summary import RunSummary, write_somewhere
 
 if TYPE_CHECKING:
     from rlkit_core.algorithm import Algorithm
@@ -72,6 +73,10 @@ class Run:
         progress: what shows the run; nothing unless given.
         plot: draw the learning curve at the end; True unless given.
         origins: where settings are from, for ``rlkit config show``; see :class:`RunRecord`.
+        profile: measure where the time goes.
+
+    Attributes:
+        profile: where it went, once :meth:`fit` has returned, and in ``profile.json``; None unless asked for.
 
     Raises:
         CheckpointError: there is no checkpoint to resume from, or it is damaged.
@@ -90,7 +95,9 @@ class Run:
         progress: Progress | None = None,
         plot: bool | None = None,
         origins: Mapping[str, str] | None = None,
+        profile: bool = False,
     ) -> None:
+        self.profile = Profile("building") if profile else None
         self._from: GoingOn | None = None
         if resume is not None and weights_from is not None:
             raise ConfigError("Run(resume=...) has its weights already; leave out weights_from")
@@ -207,10 +214,11 @@ class Run:
             with self._signals.at_once():
                 keeper = self._begin(algorithm)
             steps_before = self._steps(algorithm)
-            ending, position = self._train(algorithm, keeper, started)
-            self._signals.in_time()
-            if ending.evaluation is None and ending.reason != "interrupted":
-                ending = self._evaluated(algorithm, keeper, ending, position)
+            with self._measured(algorithm, keeper):
+                ending, position = self._train(algorithm, keeper, started)
+                self._signals.in_time()
+                if ending.evaluation is None and ending.reason != "interrupted":
+                    ending = self._evaluated(algorithm, keeper, ending, position)
             played = Evaluated() if ending.evaluation is None else self._judge.last
             summary = RunSummary(
                 reason=ending.reason,
@@ -240,7 +248,22 @@ class Run:
         if self._record.plot:
             summary = summary.with_curve(f"{self._name} on {self._config.env}", self.stop.return_mean, self._say)
         summary.write(self._say, keeper.place)
+        if self.profile is not None:
+            write_somewhere(self.run_dir, folder.PROFILE, self.profile.to_dict(), self._say, keeper.place)
         return summary
+
+    @contextmanager
+    def _measured(self, algorithm: Algorithm, keeper: CheckpointKeeper) -> Iterator[None]:
+        """Measure where the time of a block goes, if that is asked for."""
+        if self.profile is None:
+            yield
+            return
+        with self.profile.of(algorithm):
+            for method in ("iteration_ended", "evaluated", "save"):
+                self.profile.timed(keeper, method, "checkpoints")
+            self.profile.timed(self._log, "write", "logs")
+            self.profile.timed(self.progress, "update", "logs")
+            yield
 
     def _built(self) -> Any:
         """Build the algorithm; where that fails, a new run folder does not stay behind."""

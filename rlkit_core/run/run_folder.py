@@ -32,6 +32,7 @@ PROGRESS = "progress.csv"
 RESULTS = "results.jsonl"
 CURVE = "learning_curve.png"
 SUMMARY = "summary.json"
+PROFILE = "profile.json"
 TRACEBACK = "traceback.txt"
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import attrs
 from attrs import frozen
@@ -71,12 +72,19 @@ class RunSummary:
         data = attrs.asdict(self)
         for name in ("run_dir", "checkpoint", "plot"):
             data[name] = str(data[name]) if data[name] is not None else None
+        write_somewhere(self.run_dir, folder.SUMMARY, data, say, elsewhere)
+
+
+def write_somewhere(
+    run_dir: Path, name: str, data: Mapping[str, Any], say: Callable[[str], object], elsewhere: Callable[[], Path]
+) -> None:
+    """Write a JSON file into the run folder, or where it does not take it into another one."""
+    try:
+        folder.write_json(run_dir / name, data)
+    except OSError as error:
         try:
-            folder.write_json(self.run_dir / folder.SUMMARY, data)
-        except OSError as error:
-            try:
-                path = elsewhere() / folder.SUMMARY
-                folder.write_json(path, data)
-                say(f"{folder.SUMMARY} is in {path.parent}, as {self.run_dir} does not take it: {error}")
-            except OSError as worse:
-                say(f"{folder.SUMMARY} cannot be written: {worse}")
+            path = elsewhere() / name
+            folder.write_json(path, data)
+            say(f"{name} is in {path.parent}, as {run_dir} does not take it: {error}")
+        except OSError as worse:
+            say(f"{name} cannot be written: {worse}")
