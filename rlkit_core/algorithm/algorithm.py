@@ -6,12 +6,14 @@ import functools
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar, cast
 
 from rlkit_core.algorithm.callbacks import Callbacks
 from rlkit_core.algorithm.config.converters import EnvSpec
 from rlkit_core.algorithm.evaluation import Evaluation
 from rlkit_core.algorithm.module_changes import Agents, RunningModules
+from rlkit_core.algorithm.profile import Profile
 from rlkit_core.algorithm.reporting import AlgorithmMetrics, Reporting
 from rlkit_core.algorithm.results import ResultDict, Timers, assemble_result, fault_metrics
 from rlkit_core.algorithm.surroundings import Surroundings
@@ -152,6 +154,10 @@ class Algorithm(Reporting, Checkpointable):
             )
         with self.timers.time("synch_weights"):
             self.sync_weights()
+
+    def profile(self) -> AbstractContextManager[Profile]:
+        """Measure where the time of a ``with`` block goes; see :class:`~rlkit_core.algorithm.profile.Profile`."""
+        return Profile().of(self)
 
     def trainable(self, by_module: Mapping[str, ItemT]) -> dict[str, ItemT]:
         """Of what is told apart by module, that of modules which learners have and may train.

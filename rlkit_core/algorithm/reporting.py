@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from rlkit_core.from_rllib import SaysInstead
 from rlkit_core.learner.metrics import Metrics
@@ -12,7 +11,6 @@ from rlkit_core.plugins.discovery import GROUP_ALGORITHMS
 from rlkit_core.plugins.host import default_host
 
 if TYPE_CHECKING:
-    from rlkit_core.algorithm.profile import Measured, Profile
     from rlkit_core.learner import LearnerGroup
 
 
@@ -73,16 +71,6 @@ class Reporting(SaysInstead):
     def training_iteration(self) -> int:
         """The same as :attr:`iteration`."""
         return self.iteration
-
-    def profile(self) -> AbstractContextManager[Profile]:
-        """Measure where the time of a block goes: ``with algo.profile() as profile: algo.train()``.
-
-        The profile's figures are there when the block is over; ``print(profile)`` shows them as a table. Methods are
-        swapped for timed ones in the block alone, so without it nothing is slower.
-        """
-        from rlkit_core.algorithm.profile import Profile
-
-        return Profile().of(cast("Measured", self))
 
     def learner_results(self) -> dict[str, Any]:
         """``learners`` of an iteration's result: :attr:`last_learner_results`, unless overridden."""

@@ -50,7 +50,7 @@ class Stopwatch:
         """A function that does the same, as a part."""
 
         @functools.wraps(function)
-        def call(*args: Any, **kwargs: Any) -> Any:
+        def call(*args: object, **kwargs: object) -> object:
             if threading.get_ident() != self._thread:
                 return function(*args, **kwargs)
             before = self.switch(part if isinstance(part, str) else part(*args) or self._part)
@@ -88,10 +88,10 @@ def watch_runner(runner: Runner, watch: Stopwatch | None = None) -> None:
     """Let a stopwatch time what a runner does when it samples; one of its own unless given."""
     own = watch or Stopwatch(IDLE)
 
-    def sampling(sample: Callable[..., Any]) -> Callable[..., Any]:
+    def sampling(sample: Callable[..., object]) -> Callable[..., object]:
         timed = own.timed(ACTING, sample)
 
-        def call(*args: Any, **kwargs: Any) -> Any:
+        def call(*args: object, **kwargs: object) -> object:
             for env in _envs(runner):  # one that failed may have been made anew
                 for method in ("step", "reset", "reset_some"):
                     if hasattr(env, method):
@@ -114,7 +114,7 @@ def read_runner(runner: Runner) -> dict[str, float]:
     return watch.read()
 
 
-def _envs(runner: Any) -> list[Any]:
+def _envs(runner: object) -> list[Any]:
     """A vector of envs, or envs with several agents one by one."""
     vector = getattr(runner, "env", None)
     return [played.env for played in getattr(runner, "envs", ())] if vector is None else [vector]

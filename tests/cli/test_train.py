@@ -76,6 +76,22 @@ def test_the_run_folder_holds_what_was_asked_for(trained: Path) -> None:
     assert "fx-actor-critic" in json.loads((trained / "versions.json").read_text())["plugins"]
 
 
+def test_profile_says_where_the_time_went(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    begun = rlkit("train", "ac", "CartPole-v1", "--run-dir", run, "--stop-iters", 2, "--profile", "--quiet", *SMALL)
+    said = json.loads((run / "profile.json").read_text())
+    assert said["env_steps"] == 128
+    gone_on = rlkit("resume", run, "--more-steps", 64, "--profile", "--no-plot", "--quiet")
+    assert json.loads((run / "profile.json").read_text())["env_steps"] == 64
+    for result, steps in ((begun, 128), (gone_on, 64)):
+        assert result.exit_code == 0, result.output
+        head, *rows = result.stdout[result.stdout.index("where the time went") :].splitlines()
+        assert re.fullmatch(rf"where the time went: \d+\.\d\d s, {steps} env steps", head)
+        assert rows[0].split() == ["part", "seconds", "share", "µs", "a", "step"]
+        parts = {row.split()[0] for row in rows[1:]}
+        assert parts >= {"building", "env", "acting", "learner", "sync", "evaluation", "logs", "checkpoints", "other"}
+
+
 def test_evaluate_reads_checkpoint_and_run_folder(trained: Path) -> None:
     said = rlkit("evaluate", trained, "--episodes", 3, "--seed", 7)
     assert said.exit_code == 0, said.output
