@@ -27,7 +27,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-learn train test test-slow learn learn-long test-wheels release bench bench-ppo bench-dqn bench-sac bench-impala bench-agents bench-image bench-envs soak docs lint stubs reference format wheels clean distclean
+.PHONY: help install install-learn train test test-slow learn learn-long test-wheels release bench soak docs lint stubs reference format wheels clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -52,10 +52,10 @@ $(VENV)/.learn-installed: $(VENV)/.installed
 	$(BIN)/python $(PIP_INSTALL) -e '.[dev,learn]' -e './plugins/rlkit-tools[export,tune,video]'
 	@touch $@
 
-# Stable-Baselines3 lives alone, so that it can ask for older versions without touching .venv.
+# Stable-Baselines3 and sb3-contrib live alone, so that they can ask for older versions without touching .venv.
 $(BENCH_VENV)/.installed: constraints.txt
 	test -x $(BENCH_VENV)/bin/python || $(PYTHON) -m venv $(BENCH_VENV)
-	$(BENCH_VENV)/bin/python $(PIP_INSTALL) torch gymnasium stable-baselines3 mujoco ale-py opencv-python-headless
+	$(BENCH_VENV)/bin/python $(PIP_INSTALL) torch gymnasium stable-baselines3 sb3-contrib mujoco ale-py opencv-python-headless
 	@touch $@
 
 # So does RLlib, with the gymnasium that its newest release asks for; only torch is the one of constraints.txt. Where it
@@ -95,34 +95,9 @@ learn-long: $(VENV)/.learn-installed  ## levels that take hours, 8 at most (LEAR
 
 install-learn: $(VENV)/.learn-installed  ## add the envs of `make learn` to .venv
 
-# One after the other, never at once: they would measure each other.
-bench: $(VENV)/.installed $(BENCH_VENV)/.installed $(RLLIB_VENV)/.installed  ## every algorithm beside its peers
-	$(BIN)/python benchmarks/ppo_cartpole.py $(ARGS)
-	$(BIN)/python benchmarks/dqn_cartpole.py $(ARGS)
-	$(BIN)/python benchmarks/sac_pendulum.py $(ARGS)
-	$(BIN)/python benchmarks/impala_cartpole.py $(ARGS)
-	$(BIN)/python benchmarks/multi_agent.py $(ARGS)
-
-bench-ppo: $(VENV)/.installed $(BENCH_VENV)/.installed  ## PPO beside Stable-Baselines3 and a bare loop
-	$(BIN)/python benchmarks/ppo_cartpole.py $(ARGS)
-
-bench-dqn: $(VENV)/.installed  ## DQN, eager and captured, beside a bare loop
-	$(BIN)/python benchmarks/dqn_cartpole.py $(ARGS)
-
-bench-sac: $(VENV)/.installed $(BENCH_VENV)/.installed  ## SAC beside Stable-Baselines3 and a bare loop
-	$(BIN)/python benchmarks/sac_pendulum.py $(ARGS)
-
-bench-impala: $(VENV)/.installed $(RLLIB_VENV)/.installed  ## IMPALA and APPO beside RLlib's
-	$(BIN)/python benchmarks/impala_cartpole.py $(ARGS)
-
-bench-agents: $(VENV)/.installed $(RLLIB_VENV)/.installed  ## PPO with two agents beside RLlib's
-	$(BIN)/python benchmarks/multi_agent.py $(ARGS)
-
-bench-envs: $(VENV)/.learn-installed $(BENCH_VENV)/.installed  ## PPO on HalfCheetah and Pong beside Stable-Baselines3
-	$(BIN)/python benchmarks/ppo_envs.py $(ARGS)
-
-bench-image: $(VENV)/.installed  ## PPO on frames beside a bare loop, in one run
-	$(BIN)/python benchmarks/ppo_image.py $(ARGS)
+# One after the other, never at once: they would measure each other. ARGS names races (benchmarks/races.py).
+bench: $(VENV)/.learn-installed $(BENCH_VENV)/.installed $(RLLIB_VENV)/.installed  ## rlkit beside its peers, half an hour; begun again it goes on
+	$(BIN)/python benchmarks/bench.py --python sb3=$(BENCH_VENV)/bin/python --python rllib=$(RLLIB_VENV)/bin/python $(ARGS)
 
 soak: $(VENV)/.installed  ## half an hour of failing envs and killed workers; memory has to be flat
 	$(BIN)/python benchmarks/soak.py --json benchmarks/results/soak.json $(ARGS)

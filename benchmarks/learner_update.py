@@ -36,7 +36,6 @@ from rlkit_core import Learner
 LIMITS = {"eager": 0.8, "captured": 0.45}
 #: Of a captured step on a GPU beside a bare graph.
 GRAPH_LIMITS = {"mlp": 1.3, "cnn": 1.2}
-MINIBATCHES = bare.NUM_EPOCHS * bare.NUM_ROWS // bare.MINIBATCH_SIZE
 
 
 def make_learner(compile: str | None, seed: int) -> Learner:
@@ -206,7 +205,7 @@ def main(
         minibatches = bare.NUM_EPOCHS * rows // minibatch_size
         limits = {"captured": GRAPH_LIMITS[network]}
     else:
-        updates, minibatches, limits = contestants(seed), MINIBATCHES, LIMITS
+        updates, minibatches, limits = contestants(seed), bare.NUM_MINIBATCHES, LIMITS
     report["contestants"], exceeded = measure(updates, rounds, minibatches, limits)
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)

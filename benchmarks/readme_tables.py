@@ -1,6 +1,8 @@
-"""Write README.md's tables: what algorithms take from their declarations, speed and levels from benchmarks/results.
+"""Write the tables of README.md and of docs/explanation/performance.md, and their plot, from benchmarks/results.
 
-python benchmarks/readme_tables.py            writes them, each between its two marks
+What algorithms take is from their declarations.
+
+python benchmarks/readme_tables.py            writes them, tables each between their two marks
 python benchmarks/readme_tables.py --check    only says whether they are up to date (exit status 1 if not)
 """
 
@@ -8,16 +10,22 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 from learning_table import NAMES, RESULTS, figure, number, table
+from races import PEER_NAMES, RACES, Race
 
 from rlkit_core import get_algorithm_config
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
+PERFORMANCE = ROOT / "docs" / "explanation" / "performance.md"
+PLOT = PERFORMANCE.with_name("speed.png")
+LIBRARIES = ("sb3", "contrib", "rllib")
+PACKAGES = ("torch", "gymnasium", "stable-baselines3", "sb3-contrib", "ray")
 PAPERS = {
     "ppo": "[proximal policy optimization](https://arxiv.org/abs/1707.06347)",
     "dqn": "[deep Q-networks](https://www.nature.com/articles/nature14236), up to [Rainbow](https://arxiv.org/abs/1710.02298)",
@@ -25,19 +33,6 @@ PAPERS = {
     "impala": "[V-trace](https://arxiv.org/abs/1802.01561), runners that do not wait",
     "appo": "PPO's objective on IMPALA's runners",
 }
-PEERS = {"sb3": "Stable-Baselines3", "rllib": "RLlib", "bare": "a bare loop"}
-RACES: tuple[tuple[str, str, str | None, str, str], ...] = (
-    ("PPO, CartPole-v1", "ppo_cartpole-1-thread", None, "ours", "sb3"),
-    ("PPO, CartPole-v1", "ppo_cartpole-1-thread", None, "ours", "bare"),
-    ("PPO, HalfCheetah-v5", "ppo_envs-1-thread", "HalfCheetah-v5", "ours", "sb3"),
-    ("PPO, ALE/Pong-v5", "ppo_envs-1-thread", "ALE/Pong-v5", "ours", "sb3"),
-    ("PPO, two agents", "multi_agent-1-thread", None, "ours", "rllib"),
-    ("IMPALA, CartPole-v1", "impala_cartpole-1-thread", "impala", "ours", "rllib"),
-    ("APPO, CartPole-v1", "impala_cartpole-1-thread", "appo", "ours", "rllib"),
-    ("SAC, Pendulum-v1", "sac_pendulum-1-thread", None, "ours", "sb3"),
-    ("DQN, CartPole-v1", "dqn_cartpole-1-thread", None, "ours-capture", "bare"),
-)
-"""What is measured, its file of results, the part of it, and the names of both sides there."""
 
 
 def algorithms() -> str:
@@ -51,20 +46,108 @@ def algorithms() -> str:
     return table(("algorithm", "is", "actions", "memory", "several agents"), lines, left=5)
 
 
+def measured(results: Path) -> dict[str, dict[str, Any]]:
+    """The reports of races that were run, by name."""
+    files = {name: results / f"speed-{name}.json" for name in RACES}
+    return {name: json.loads(file.read_text(encoding="utf-8")) for name, file in files.items() if file.exists()}
+
+
+def pairs(reports: Mapping[str, dict[str, Any]]) -> Iterator[tuple[Race, dict[str, Any], str, str]]:
+    """Each of our workers beside each peer: race, report, ours, theirs."""
+    for name, report in reports.items():
+        for pair in report["ratios"]:
+            mine, theirs = pair.split("/")
+            yield RACES[name], report, mine, theirs
+
+
 def speed(results: Path = RESULTS) -> str:
-    """Env steps a second beside others', in one run each, learning included."""
-    lines, machines = [], set()
-    for what, file, part, ours, theirs in RACES:
-        found = json.loads((results / f"{file}.json").read_text(encoding="utf-8"))
-        race = found if part is None else found[part]
-        rates = [race["workers"][side]["steps_per_second"] for side in (ours, theirs)]
-        ratio = race["ratios"][f"{ours}/{theirs}"]["steps_per_second"]
-        spread = f"{ratio['median']:.1f} ({ratio['min']:.1f} to {ratio['max']:.1f})"
-        lines.append([what, f"{rates[0]:,.0f}", PEERS[theirs], f"{rates[1]:,.0f}", spread])
-        machines.add((race["machine"]["cpu"], race["machine"]["cores"], race["threads"]))
-    [(cpu, cores, threads)] = machines
-    text = table(("", "rlkit", "beside", "steps/s", "times as fast"), lines, left=1)
-    return text + f"\nOn {cores} cores of an {cpu}, {threads} thread; medians of 3 or 5 rounds, and their range.\n"
+    """Env steps a second beside other libraries, or a bare loop where there is none, learning included."""
+    lines = []
+    reports = measured(results)
+    for race, report, mine, theirs in pairs(reports):
+        others = [peer for peer in race.workers if peer in LIBRARIES]
+        if mine == "ours" and race.unit == "step" and race.usual and theirs in (others or ["bare"]):
+            cells = [rate(race, report, side) for side in (mine, theirs)]
+            lines.append([race.title, cells[0], PEER_NAMES[theirs], cells[1], times(report, mine, theirs, 1)])
+    text = table(("", "rlkit, steps/s", "beside", "steps/s", "times as fast"), lines, left=1)
+    return f"{text}\n{conditions(reports)}\n"
+
+
+def beside(results: Path = RESULTS) -> str:
+    """All that was measured beside peers and floors, and what it is to be at least."""
+    reports = measured(results)
+    lines = []
+    for race, report, mine, theirs in pairs(reports):
+        what = race.title if mine == "ours" else f"{race.title}, {mine.partition('-')[2]}"
+        least = race.least.get(theirs) if mine == "ours" else None
+        memory = f"{report['ratios'][f'{mine}/{theirs}']['peak_memory_mib']['median']:.2f}"
+        cells = [rate(race, report, side) for side in (mine, theirs)]
+        lines.append([what, cells[0], PEER_NAMES[theirs], cells[1], times(report, mine, theirs, 2), aim(least), memory])
+    absent = [race.title for name, race in RACES.items() if race.usual and name not in reports]
+    text = table(("", "rlkit", "beside", "", "times as fast", "aim", "memory"), lines, left=1)
+    return f"{text}\n{conditions(reports)}\n" + (f"Not measured yet: {'; '.join(absent)}.\n" if absent else "")
+
+
+def rate(race: Race, report: Mapping[str, Any], worker: str) -> str:
+    """Steps a second, or the time of a call or a start."""
+    per_second = report["workers"][worker]["steps_per_second"]
+    if race.unit == "start":
+        return f"{1e3 / per_second:,.0f} ms"
+    return f"{1e6 / per_second:,.0f} µs" if race.unit == "call" else f"{per_second:,.0f}"
+
+
+def times(report: Mapping[str, Any], mine: str, theirs: str, digits: int) -> str:
+    """How many times as fast, with the range."""
+    ratio = report["ratios"][f"{mine}/{theirs}"]["steps_per_second"]
+    return "{median:.{d}f} ({min:.{d}f} to {max:.{d}f})".format(**ratio, d=digits)
+
+
+def aim(least: float | None) -> str:
+    """What a ratio is to be at least."""
+    return "" if least is None else f"{least:.2f}"
+
+
+def conditions(reports: Mapping[str, dict[str, Any]]) -> str:
+    """Hardware, rounds, versions and commits of what a table shows."""
+    machines = {f"{one['machine']['cores']} cores of an {one['machine']['cpu']}" for one in reports.values()}
+    rounds = sorted({report["rounds"] for report in reports.values()})
+    threads = "one thread where nothing else is said"
+    found: dict[str, set[str]] = {}
+    for report in reports.values():
+        for worker in report["workers"].values():
+            for package in PACKAGES:
+                if package in worker["versions"]:
+                    found.setdefault(package, set()).add(worker["versions"][package])
+    versions = ", ".join(
+        f"{package} {' and '.join(sorted(found[package]))}" for package in PACKAGES if package in found
+    )
+    commits = sorted({str(report["machine"]["commit"])[:7] for report in reports.values()})
+    return (
+        f"On {' and '.join(sorted(machines))}, {threads}; medians of {' or '.join(map(str, rounds))} rounds, in "
+        f"brackets their range. {versions}; commit {', '.join(commits)}."
+    )
+
+
+def targets(results: Path = RESULTS) -> str:
+    """Which of the ratios that are aimed at are reached, a line each."""
+    lines = []
+    for name, report in measured(results).items():
+        race = RACES[name]
+        wanted = [(theirs, "steps_per_second", least) for theirs, least in race.least.items()]
+        wanted += [(theirs, "peak_memory_mib", 1.0) for theirs in race.less_memory_than]
+        for theirs, key, limit in wanted:
+            ratio = report["ratios"].get(f"ours/{theirs}", {}).get(key)
+            if ratio is None:
+                lines.append(f"  ?     {name}: {theirs} was not measured")
+                continue
+            speedy = key == "steps_per_second"
+            reached = ratio["median"] >= limit if speedy else ratio["median"] < limit
+            sign = ">=" if speedy else "<"
+            what = "" if speedy else "memory, "
+            lines.append(
+                f"{'  ok   ' if reached else 'MISSED '} {name}: {what}{theirs} {ratio['median']:.2f} {sign} {limit:.2f}"
+            )
+    return "\n".join(lines)
 
 
 def levels(results: Path = RESULTS) -> str:
@@ -87,28 +170,63 @@ def steps(count: int) -> str:
     return f"{number(count / 1e6)}M" if count >= 1_000_000 else f"{number(count / 1e3)}k"
 
 
-def readme() -> str:
-    """README.md with its tables made anew."""
-    text = README.read_text(encoding="utf-8")
-    for name, made in {"algorithms": algorithms(), "speed": speed(), "levels": levels()}.items():
+def filled(page: Path, tables: Mapping[str, str]) -> str:
+    """A page with its tables made anew."""
+    text = page.read_text(encoding="utf-8")
+    for name, made in tables.items():
         mark = f"<!-- {name}: made by benchmarks/readme_tables.py -->"
         end = f"<!-- end of {name} -->"
         places = re.findall(f"{re.escape(mark)}.*?{re.escape(end)}", text, flags=re.DOTALL)
         if len(places) != 1:
-            raise click.ClickException(f"README.md has {len(places)} places for {name}, {mark} to {end}; expected 1")
+            raise click.ClickException(f"{page.name} has {len(places)} places for {name}, {mark} to {end}; expected 1")
         text = text.replace(places[0], f"{mark}\n\n{made}\n{end}")
     return text
+
+
+def pages() -> dict[Path, str]:
+    """The pages as they are to be."""
+    return {
+        README: filled(README, {"algorithms": algorithms(), "speed": speed(), "levels": levels()}),
+        PERFORMANCE: filled(PERFORMANCE, {"beside": beside()}),
+    }
+
+
+def plotted(results: Path = RESULTS) -> list[tuple[str, float, float, float]]:
+    """What the plot shows: a name for each pair, and the median, least and greatest ratio."""
+    bars = []
+    for race, report, mine, theirs in pairs(measured(results)):
+        ratio = report["ratios"][f"{mine}/{theirs}"]["steps_per_second"]
+        if mine == "ours":
+            bars.append((f"{race.title} / {PEER_NAMES[theirs]}", ratio["median"], ratio["min"], ratio["max"]))
+    return bars
+
+
+def write(results: Path = RESULTS) -> None:
+    """Write pages and plot, or for figures that are not the committed ones a table and a plot beside them."""
+    from speed_plot import draw
+
+    if results == RESULTS:
+        for page, text in pages().items():
+            page.write_text(text, encoding="utf-8")
+        draw(plotted(), PLOT)
+    elif bars := plotted(results):
+        (results / "speed.md").write_text(beside(results), encoding="utf-8")
+        draw(bars, results / "speed.png")
 
 
 @click.command()
 @click.option("--check", is_flag=True, help="Write nothing.")
 def main(check: bool) -> None:
-    """Make README.md's tables from declarations and recorded results."""
-    text = readme()
+    """Make tables and the plot from declarations and recorded results."""
     if not check:
-        README.write_text(text, encoding="utf-8")
-    elif README.read_text(encoding="utf-8") != text:
-        raise click.ClickException("README.md is out of date: python benchmarks/readme_tables.py")
+        write()
+        return
+    from speed_plot import shows
+
+    old = [page.name for page, text in pages().items() if page.read_text(encoding="utf-8") != text]
+    old += [] if shows(PLOT, plotted()) else [PLOT.name]
+    if old:
+        raise click.ClickException(f"{', '.join(old)} out of date: python benchmarks/readme_tables.py")
 
 
 if __name__ == "__main__":

@@ -22,42 +22,36 @@ from rich.table import Table
 
 ROOT = Path(__file__).resolve().parent.parent
 
+#: Not of what is measured: figures, and what is made of them.
+NOT_MEASURED = (":!benchmarks/results", ":!*.md", ":!*.png")
+
 RunWorker = Callable[..., dict[str, Any]]
 
 
 def run_script(
-    script: Path,
-    name: str,
-    python: Path,
-    *,
-    steps: int,
-    threads: int,
-    seed: int,
-    arguments: Sequence[str] = (),
+    script: Path, name: str, python: Path, *, steps: int, threads: int, seed: int, arguments: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Run one worker to its end in a new process and return what it measured."""
     env = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-    command = [str(python), str(script)]
-    command += ["--steps", str(steps), "--threads", str(threads), "--seed", str(seed), *arguments]
+    command = [str(python), str(script), *arguments]
+    command += ["--steps", str(steps), "--threads", str(threads), "--seed", str(seed)]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise click.ClickException(f"worker '{name}' ended with status {done.returncode}:\n{done.stderr[-4000:]}")
     result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return result
+    return {"name": name, **result}
 
 
-def rounds_of(
-    run: RunWorker, pythons: dict[str, Path], *, rounds: int, steps: int, threads: int, seed: int
+def one_round(
+    run: RunWorker, names: Sequence[str], number: int, *, steps: int, threads: int, seed: int
 ) -> list[dict[str, Any]]:
-    """All rounds; round ``r`` uses seed ``seed + r`` for everybody and starts with another worker."""
-    names = list(pythons)
+    """Round ``number`` of all workers: everybody has the seed ``seed + number``, and another one begins each time."""
+    turn = number % len(names)
     results = []
-    for r in range(rounds):
-        turn = r % len(names)
-        for name in names[turn:] + names[:turn]:
-            result = run(name, pythons[name], steps=steps, threads=threads, seed=seed + r)
-            click.echo(f"round {r + 1}/{rounds}  {name:>12}  {result['steps_per_second']:>9,.0f} steps/s", err=True)
-            results.append({**result, "round": r, "seed": seed + r})
+    for name in [*names[turn:], *names[:turn]]:
+        result = run(name, steps=steps, threads=threads, seed=seed + number)
+        click.echo(f"round {number + 1}  {name:>12}  {result['steps_per_second']:>12,.1f} a second", err=True)
+        results.append({**result, "round": number, "seed": seed + number})
     return results
 
 
@@ -109,7 +103,7 @@ def describe_machine() -> dict[str, Any]:
         "system": platform.platform(),
         "python": platform.python_version(),
         "commit": git("rev-parse", "HEAD"),
-        "uncommitted_changes": bool(git("status", "--porcelain", "--untracked-files=no")),
+        "uncommitted_changes": bool(git("status", "--porcelain", "--untracked-files=no", "--", ".", *NOT_MEASURED)),
     }
 
 
@@ -122,20 +116,21 @@ def git(*arguments: str) -> str | None:
     return done.stdout.strip()
 
 
-def print_report(report: dict[str, Any], title: str) -> None:
+def print_report(report: dict[str, Any], title: str, unit: str = "step") -> None:
     """The table, with the ratios below it."""
-    table = Table(title=f"{title}, {report['steps']:,} steps, {report['threads']} thread(s)")
-    for heading in ("worker", "steps/s", "peak MiB", "mean return"):
+    about = f"{report['steps']:,} {unit}s, {report['rounds']} rounds, {report['threads']} thread(s)"
+    table = Table(title=f"{title}: {about}")
+    for heading in ("worker", f"{unit}s a second", "peak MiB", "mean return"):
         table.add_column(heading, justify="left" if heading == "worker" else "right")
     for name, worker in report["workers"].items():
         mean_return = "-" if worker["mean_return"] is None else f"{worker['mean_return']:.0f}"
-        table.add_row(name, f"{worker['steps_per_second']:,.0f}", f"{worker['peak_memory_mib']:.0f}", mean_return)
+        table.add_row(name, f"{worker['steps_per_second']:,.1f}", f"{worker['peak_memory_mib']:.0f}", mean_return)
     console = Console()
     console.print(table)
     for name, ratio in report["ratios"].items():
         speed, memory = ratio["steps_per_second"], ratio["peak_memory_mib"]
         console.print(
-            f"{name}: steps/s x {speed['median']:.2f} ({speed['min']:.2f} to {speed['max']:.2f}), "
+            f"{name}: speed x {speed['median']:.2f} ({speed['min']:.2f} to {speed['max']:.2f}), "
             f"memory x {memory['median']:.2f}",
             highlight=False,
         )

@@ -1,4 +1,4 @@
-"""The work of ``dqn_cartpole.py``: one env, an update of 64 transitions after every 4 steps, 64-64 networks."""
+"""The work of DQN: one env, an update of 64 transitions after every 4 steps, 64-64 networks."""
 
 from __future__ import annotations
 

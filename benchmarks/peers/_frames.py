@@ -1,4 +1,4 @@
-"""The environment of ``ppo_image.py``: synthetic frames of 84 x 84 x 4 uint8, so that stepping costs nearly nothing."""
+"""The environment of the work on frames: synthetic ones of 84 x 84 x 4 uint8, so that stepping costs nearly nothing."""
 
 from __future__ import annotations
 

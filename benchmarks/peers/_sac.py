@@ -1,4 +1,4 @@
-"""The work of ``sac_pendulum.py``: one env, an update of 256 transitions after every step, 256-256 networks."""
+"""The work of SAC: one env, an update of 256 transitions after every step, 256-256 networks."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""What every worker of ``ppo_cartpole.py`` shares: its arguments, its measured span, its one line of JSON.
+"""What every worker of ``bench.py`` shares: its arguments, its measured span, its one line of JSON.
 
 Standard library only, because the workers run in different environments. Each worker builds everything first,
-then calls :func:`measure` on the training alone.
+then calls :func:`measure` on the training alone. The constants are the work of PPO on CartPole-v1; others take theirs
+from it where they need no other.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
+from typing import Any
 
 ENV_ID = "CartPole-v1"
 NUM_ENVS = 8
@@ -29,6 +31,8 @@ VALUE_COEFF = 0.5
 ENTROPY_COEFF = 0.0
 MAX_GRAD_NORM = 0.5
 ROLLOUT = NUM_ENVS * NUM_STEPS
+LIFETIME = "num_env_steps_sampled_lifetime"
+"""Of a result of rlkit's or RLlib's."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +51,23 @@ class Work:
 
 def parse_work(argv: Sequence[str] | None = None) -> Work:
     """Read ``--steps``, ``--threads`` and ``--seed``."""
+    return Work(**vars(_parser().parse_args(argv)))
+
+
+def parse_order(names: Iterable[str], argv: Sequence[str] | None = None) -> tuple[str, Work]:
+    """Read which of several works is meant, and then as :func:`parse_work`."""
+    parser = _parser()
+    parser.add_argument("name", choices=list(names))
+    given = vars(parser.parse_args(argv))
+    return given.pop("name"), Work(**given)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser()
     parser.add_argument("--steps", type=int, default=102_400)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
-    return Work(**vars(parser.parse_args(argv)))
+    return parser
 
 
 def peak_memory_mib() -> float:
@@ -72,7 +88,7 @@ def peak_memory_mib() -> float:
     return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
 
 
-def measure(name: str, train: Callable[[], tuple[int, float]], packages: Sequence[str]) -> None:
+def measure(train: Callable[[], tuple[int, float]], packages: Sequence[str]) -> None:
     """Time ``train()`` and print the result as one line of JSON.
 
     ``train()`` returns the steps done and the last mean return, NaN where no episode ended.
@@ -81,7 +97,6 @@ def measure(name: str, train: Callable[[], tuple[int, float]], packages: Sequenc
     steps, mean_return = train()
     seconds = time.perf_counter() - start
     result = {
-        "name": name,
         "steps": steps,
         "seconds": seconds,
         "steps_per_second": steps / seconds,
@@ -90,3 +105,34 @@ def measure(name: str, train: Callable[[], tuple[int, float]], packages: Sequenc
         "versions": {package: metadata.version(package) for package in packages},
     }
     print(json.dumps(result), flush=True)
+
+
+def repeated(call: Callable[[], object], times: int, worth: int = 1) -> Callable[[], tuple[int, float]]:
+    """What :func:`measure` takes, for a call that is done so many times, each worth so many steps, without a return."""
+
+    def train() -> tuple[int, float]:
+        for _ in range(times):
+            call()
+        return times * worth, math.nan
+
+    return train
+
+
+def after_first(algo: Any, steps: int) -> Callable[[], tuple[int, float]]:
+    """Train until the first results are there, outside of the measured span; return the rest as a function.
+
+    Processes that start, import and connect are no part of the rate at which training goes on.
+    """
+    before = 0
+    while not before:
+        before = int(algo.train().get(LIFETIME, 0))
+
+    def train() -> tuple[int, float]:
+        result: dict[str, Any] = {}
+        done = 0
+        while done < steps:
+            result = algo.train()
+            done = int(result[LIFETIME]) - before
+        return done, float(result["env_runners"]["episode_return_mean"])
+
+    return train

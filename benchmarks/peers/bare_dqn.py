@@ -153,4 +153,4 @@ class BareDQN:
 
 
 if __name__ == "__main__":
-    measure("bare", BareDQN(parse_work()).train, ["torch", "gymnasium", "numpy"])
+    measure(BareDQN(parse_work()).train, ["torch", "gymnasium", "numpy"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import pairwise
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -26,7 +27,6 @@ from _span import (
     NUM_ENVS,
     NUM_EPOCHS,
     NUM_STEPS,
-    ROLLOUT,
     VALUE_COEFF,
     Work,
     measure,
@@ -76,40 +76,55 @@ class BarePPO:
     """The loop, with its envs, networks and storage built in the constructor."""
 
     obs_dtype = torch.float32
+    num_envs, num_steps, minibatch_size = NUM_ENVS, NUM_STEPS, MINIBATCH_SIZE
 
     def __init__(self, work: Work) -> None:
         torch.set_num_threads(work.threads)
         torch.manual_seed(work.seed)
         self.work = work
-        self.envs = SyncVectorEnv(
-            [lambda: gym.make(ENV_ID) for _ in range(NUM_ENVS)], autoreset_mode=AutoresetMode.SAME_STEP
-        )
-        num_inputs = int(np.prod(self.envs.single_observation_space.shape))
-        self.agent = Agent(num_inputs, int(self.envs.single_action_space.n))
+        self.rollout = self.num_envs * self.num_steps
+        self.iterations = max(1, work.steps // self.rollout)
+        self.envs = self.make_envs()
+        space: Any = self.envs.single_action_space
+        seen = self.envs.single_observation_space.shape or ()
+        self.agent = self.make_agent(seen, int(space.n))
         self.optimizer = torch.optim.Adam(self.agent.parameters(), lr=LEARNING_RATE)
-        self.obs = torch.zeros(NUM_STEPS, NUM_ENVS, num_inputs)
-        self.actions = torch.zeros(NUM_STEPS, NUM_ENVS, dtype=torch.int64)
-        self.logps = torch.zeros(NUM_STEPS, NUM_ENVS)
-        self.values = torch.zeros(NUM_STEPS, NUM_ENVS)
-        self.rewards = torch.zeros(NUM_STEPS, NUM_ENVS)
-        self.dones = torch.zeros(NUM_STEPS, NUM_ENVS)
-        self.running_return = np.zeros(NUM_ENVS)
+        shape = self.num_steps, self.num_envs
+        self.obs = torch.zeros(*shape, *seen, dtype=self.obs_dtype)
+        self.actions = torch.zeros(shape, dtype=torch.int64)
+        self.logps = torch.zeros(shape)
+        self.values = torch.zeros(shape)
+        self.rewards = torch.zeros(shape)
+        self.dones = torch.zeros(shape)
+        self.running_return = np.zeros(self.num_envs)
         self.returns: deque[float] = deque(maxlen=100)
+
+    def make_envs(self) -> gym.vector.VectorEnv[Any, Any, Any]:
+        """Gymnasium's synchronous vector env."""
+        return SyncVectorEnv(
+            [lambda: gym.make(ENV_ID) for _ in range(self.num_envs)], autoreset_mode=AutoresetMode.SAME_STEP
+        )
+
+    def make_agent(self, shape: tuple[int, ...], num_actions: int) -> nn.Module:
+        """Two networks for such observations."""
+        return Agent(int(np.prod(shape)), num_actions)
 
     def train(self) -> tuple[int, float]:
         """Train for the whole work; return the steps done and the mean of the last 100 returns."""
         first, _ = self.envs.reset(seed=self.work.seed)
         next_obs = torch.as_tensor(first, dtype=self.obs_dtype)
-        next_done = torch.zeros(NUM_ENVS)
-        for _ in range(self.work.iterations):
+        next_done = torch.zeros(self.num_envs)
+        steps = 0
+        for _ in range(self.iterations):
             next_obs, next_done = self.sample(next_obs, next_done)
+            steps += self.steps_taken()
             self.update(self.advantages(next_obs, next_done))
-        return self.work.iterations * ROLLOUT, float(np.mean(self.returns)) if self.returns else float("nan")
+        return steps, float(np.mean(self.returns)) if self.returns else float("nan")
 
     @torch.no_grad()
     def sample(self, next_obs: torch.Tensor, next_done: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Fill the storage with one rollout; return the observation and done flag that follow it."""
-        for t in range(NUM_STEPS):
+        for t in range(self.num_steps):
             self.obs[t], self.dones[t] = next_obs, next_done
             self.actions[t], self.logps[t], self.values[t] = self.agent.act(next_obs)
             obs, reward, terminated, truncated, _ = self.envs.step(self.actions[t].numpy())
@@ -128,23 +143,23 @@ class BarePPO:
         """Generalised advantage estimates, backwards in time."""
         next_value = self.agent.value(next_obs).squeeze(-1)
         advantages = torch.zeros_like(self.rewards)
-        last = torch.zeros(NUM_ENVS)
-        for t in reversed(range(NUM_STEPS)):
-            going_on = 1.0 - (next_done if t == NUM_STEPS - 1 else self.dones[t + 1])
-            following = next_value if t == NUM_STEPS - 1 else self.values[t + 1]
+        last = torch.zeros(self.num_envs)
+        for t in reversed(range(self.num_steps)):
+            going_on = 1.0 - (next_done if t == self.num_steps - 1 else self.dones[t + 1])
+            following = next_value if t == self.num_steps - 1 else self.values[t + 1]
             delta = self.rewards[t] + GAMMA * following * going_on - self.values[t]
             last = delta + GAMMA * LAMBDA * going_on * last
             advantages[t] = last
         return advantages
 
     def update(self, advantages: torch.Tensor) -> None:
-        """Four epochs of minibatches of 256 over the rollout."""
+        """Four epochs of minibatches over the rollout."""
         targets = (advantages + self.values).reshape(-1)
         advantages = advantages.reshape(-1)
-        obs = self.obs.reshape(ROLLOUT, *self.obs.shape[2:])
+        obs = self.obs.reshape(self.rollout, *self.obs.shape[2:])
         actions, logps = self.actions.reshape(-1), self.logps.reshape(-1)
         for _ in range(NUM_EPOCHS):
-            for rows in torch.randperm(ROLLOUT).split(MINIBATCH_SIZE):
+            for rows in self.shuffled_rows().split(self.minibatch_size):
                 logp, entropy, value = self.agent.evaluate(obs[rows], actions[rows])
                 advantage = advantages[rows]
                 advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
@@ -158,6 +173,14 @@ class BarePPO:
                 nn.utils.clip_grad_norm_(self.agent.parameters(), MAX_GRAD_NORM)
                 self.optimizer.step()
 
+    def steps_taken(self) -> int:
+        """Env steps of the rollout."""
+        return self.rollout
+
+    def shuffled_rows(self) -> torch.Tensor:
+        """Indices of all steps in a random order."""
+        return torch.randperm(self.rollout)
+
 
 if __name__ == "__main__":
-    measure("bare", BarePPO(parse_work()).train, ["torch", "gymnasium", "numpy"])
+    measure(BarePPO(parse_work()).train, ["torch", "gymnasium", "numpy"])

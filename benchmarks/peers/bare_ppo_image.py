@@ -6,9 +6,12 @@ forward makes floats of its batch, ``x / 255``.
 
 from __future__ import annotations
 
+from typing import Any
+
+import gymnasium as gym
 import torch
 from _frames import FC, FILTERS, Frames
-from _span import LEARNING_RATE, NUM_ENVS, NUM_STEPS, Work, measure, parse_work
+from _span import measure, parse_work
 from bare_ppo import BarePPO
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from torch import nn
@@ -67,14 +70,14 @@ class BareImagePPO(BarePPO):
 
     obs_dtype = torch.uint8
 
-    def __init__(self, work: Work) -> None:
-        super().__init__(work)
-        self.envs.close()
-        self.envs = SyncVectorEnv([Frames] * NUM_ENVS, autoreset_mode=AutoresetMode.SAME_STEP)
-        self.agent = ImageAgent(int(self.envs.single_action_space.n))
-        self.optimizer = torch.optim.Adam(self.agent.parameters(), lr=LEARNING_RATE)
-        self.obs = torch.zeros(NUM_STEPS, NUM_ENVS, 84, 84, 4, dtype=self.obs_dtype)
+    def make_envs(self) -> gym.vector.VectorEnv[Any, Any, Any]:
+        """Frames instead of CartPoles."""
+        return SyncVectorEnv([Frames] * self.num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
+
+    def make_agent(self, shape: tuple[int, ...], num_actions: int) -> nn.Module:
+        """Two heads on one network."""
+        return ImageAgent(num_actions)
 
 
 if __name__ == "__main__":
-    measure("bare", BareImagePPO(parse_work()).train, ["torch", "gymnasium", "numpy"])
+    measure(BareImagePPO(parse_work()).train, ["torch", "gymnasium", "numpy"])

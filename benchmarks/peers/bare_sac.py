@@ -117,4 +117,4 @@ class BareSAC:
 
 
 if __name__ == "__main__":
-    measure("bare", BareSAC(parse_work()).train, ["torch", "gymnasium", "numpy"])
+    measure(BareSAC(parse_work()).train, ["torch", "gymnasium", "numpy"])

@@ -171,14 +171,18 @@ class HandPPO:
 
     def train(self) -> tuple[int, float]:
         """Train for the whole work; return the steps done and the mean of the last 100 returns."""
-        for i, env in enumerate(self.envs):
-            self.obs[-1, i] = torch.from_numpy(env.reset(seed=self.work.seed + i)[0])
+        self.begin()
         for _ in range(self.work.iterations):
             with torch.no_grad():
                 ended = self.sample()
                 columns = self.columns(ended)
             self.update(columns)
         return self.work.iterations * ROLLOUT, float(np.mean(self.returns)) if self.returns else float("nan")
+
+    def begin(self) -> None:
+        """Begin episodes in all envs."""
+        for i, env in enumerate(self.envs):
+            self.obs[-1, i] = torch.from_numpy(env.reset(seed=self.work.seed + i)[0])
 
     def sample(self) -> list[tuple[int, int, np.ndarray]]:
         """Fill the storage with one rollout; return step, env and last observation where a time limit ended one."""
@@ -257,4 +261,4 @@ class HandPPO:
 
 
 if __name__ == "__main__":
-    measure("hand", HandPPO(parse_work()).train, ["torch", "gymnasium", "numpy"])
+    measure(HandPPO(parse_work()).train, ["torch", "gymnasium", "numpy"])

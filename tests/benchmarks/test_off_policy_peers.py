@@ -1,4 +1,4 @@
-"""The benchmarks of DQN, IMPALA and APPO, and the bare loops on MinAtar, with tiny amounts of work."""
+"""The bare DQN on CartPole, and the bare loops on MinAtar, with tiny amounts of work."""
 
 from __future__ import annotations
 
@@ -13,11 +13,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-RLLIB_PYTHON = BENCHMARKS.parent / ".bench-venv-rllib" / "bin" / "python"
-PYTHON = Path(sys.executable)
 WORK = {"threads": 1, "seed": 1}
 
 
@@ -73,74 +70,6 @@ def test_the_bare_dqn_keeps_true_successors_and_overwrites_the_oldest(bare_dqn, 
     assert ended.any()
     assert (np.abs(buffer.next_obs[ended, 2]) > 0.2).all()  # the pole has fallen: not the next episode's start
     assert buffer.sample()[0].shape == (64, 4)
-
-
-@pytest.mark.slow
-def test_the_bare_dqn_runs_through_the_driver_and_writes_json(monkeypatch, tmp_path):
-    driver = load("dqn_cartpole.py", monkeypatch)
-    out = tmp_path / "report.json"
-    done = CliRunner().invoke(driver.main, ["--worker", "bare", "--steps", "1200", "--rounds", "1", "--json", str(out)])
-    assert done.exit_code == 0, done.output
-    [row] = json.loads(out.read_text())["results"]
-    assert (row["name"], row["steps"]) == ("bare", 1200)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["ours", "ours-capture"])
-def test_our_dqn_does_the_same_work(name, monkeypatch):
-    pytest.importorskip("rlkit_dqn")
-    driver = load("dqn_cartpole.py", monkeypatch)
-    row = driver.run_worker(name, PYTHON, steps=1200, **WORK)
-    assert row["name"] == name
-    assert row["steps"] >= 1200
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("algo", ["impala", "appo"])
-def test_our_impala_and_appo_do_the_work(algo, monkeypatch):
-    pytest.importorskip(f"rlkit_{algo}")
-    driver = load("impala_cartpole.py", monkeypatch)
-    row = driver.run_worker(algo, "ours", PYTHON, steps=1600, **WORK)
-    assert row["name"] == "ours"
-    assert row["steps"] >= 1600
-    assert f"rlkit-{algo}" in row["versions"]
-
-
-@pytest.mark.slow
-def test_our_impala_does_the_work_on_ray(monkeypatch):
-    pytest.importorskip("ray", reason="Ray is not installed")
-    pytest.importorskip("rlkit_impala")
-    driver = load("impala_cartpole.py", monkeypatch)
-    row = driver.run_worker("impala", "ours-ray", PYTHON, steps=1600, **WORK)
-    assert row["name"] == "ours-ray"
-    assert "ray" in row["versions"]
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not RLLIB_PYTHON.exists(), reason="RLlib is installed by `make bench-impala` only")
-@pytest.mark.parametrize("algo", ["impala", "appo"])
-def test_rllib_does_the_same_work(algo, monkeypatch):
-    driver = load("impala_cartpole.py", monkeypatch)
-    row = driver.run_worker(algo, "rllib", RLLIB_PYTHON, steps=1600, **WORK)
-    assert row["name"] == "rllib"
-    assert row["steps"] >= 1600
-
-
-def test_without_rllib_the_report_says_so(monkeypatch, tmp_path):
-    driver = load("impala_cartpole.py", monkeypatch)
-    row = {"name": "ours", "round": 0, "steps_per_second": 9.0, "peak_memory_mib": 1.0}
-    row |= {"mean_return": None, "versions": {}}
-    monkeypatch.setattr(driver, "run_worker", lambda algo, name, python, **order: dict(row, name=name))
-    out, nowhere = tmp_path / "report.json", str(tmp_path / "python")
-    order = ["--rounds", "1", "--rllib-python", nowhere]
-    done = CliRunner().invoke(driver.main, [*order, "--json", str(out)])
-    assert done.exit_code == 0, done.output
-    assert "rlkit ran alone" in done.output
-    reports = json.loads(out.read_text())
-    assert list(reports) == ["impala", "appo"]
-    assert list(reports["appo"]["workers"]) == ["ours"]
-    assert nowhere in reports["appo"]["missing"]
-    assert CliRunner().invoke(driver.main, [*order, "--worker", "rllib"]).exit_code == 1
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""README.md's tables are what declarations and recorded results say."""
+"""The tables of README.md and of the page on performance are what declarations and recorded results say."""
 
 from __future__ import annotations
 
@@ -16,12 +16,20 @@ from rlkit_core.plugins.host import default_host
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "benchmarks"))
 readme_tables = importlib.import_module("readme_tables")
+speed_plot = importlib.import_module("speed_plot")
 
 
-def test_the_readme_is_what_the_files_say():
-    assert readme_tables.README.read_text(encoding="utf-8") == readme_tables.readme(), (
-        "run: python benchmarks/readme_tables.py"
-    )
+@pytest.mark.parametrize("page", [readme_tables.README, readme_tables.PERFORMANCE], ids=lambda page: page.name)
+def test_pages_are_what_the_files_say(page):
+    assert page.read_text(encoding="utf-8") == readme_tables.pages()[page], "run: python benchmarks/readme_tables.py"
+
+
+def test_the_plot_shows_what_the_files_say(tmp_path):
+    bars = readme_tables.plotted()
+    assert speed_plot.shows(readme_tables.PLOT, bars), "run: python benchmarks/readme_tables.py"
+    name, median, least, most = bars[0]
+    assert not speed_plot.shows(readme_tables.PLOT, [(name, median + 0.01, least, most), *bars[1:]])
+    assert not speed_plot.shows(tmp_path / "none.png", bars)
 
 
 def test_each_algorithm_that_is_installed_has_a_row():
@@ -34,7 +42,7 @@ def test_figures_follow_the_files(tmp_path):
     for file in readme_tables.RESULTS.glob("*.json"):
         (tmp_path / file.name).write_text(file.read_text(encoding="utf-8"), encoding="utf-8")
     assert readme_tables.speed(tmp_path) == readme_tables.speed()
-    changed = tmp_path / "multi_agent-1-thread.json"
+    changed = tmp_path / "speed-two_agents.json"
     race = json.loads(changed.read_text(encoding="utf-8"))
     race["workers"]["ours"]["steps_per_second"] = 123_456.0
     changed.write_text(json.dumps(race), encoding="utf-8")
@@ -45,4 +53,4 @@ def test_a_readme_without_a_place_for_a_table_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(readme_tables, "README", tmp_path / "README.md")
     readme_tables.README.write_text("# rlkit\n", encoding="utf-8")
     with pytest.raises(click.ClickException, match="has 0 places for algorithms"):
-        readme_tables.readme()
+        readme_tables.pages()

@@ -1,25 +1,26 @@
 """What a step of an agent costs: a hundred agents of one module in one env, beside a hundred envs of one agent.
 
-Both play the same CartPoles, which stand up again by themselves; episodes are cut after 200 steps. CPU time is taken,
-in turns in one process: the least of all rounds, and the median of the ratios within rounds.
+Both play the same CartPoles, which stand up again by themselves; episodes are cut after 200 steps. Nothing is learned.
+
+python benchmarks/peers/crowd.py crowd|alone --steps N [--threads 1] [--seed 1]
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
-import time
+import math
 from typing import Any
 
 import gymnasium as gym
-import torch
+from _span import measure, parse_order
 from gymnasium.envs.classic_control import CartPoleEnv
 
+from rlkit_core import get_algorithm_config
 from rlkit_core.envs import EnvRunnerGroup, MultiAgentEnv
-from rlkit_ppo import PPOConfig
 
+AGENTS = 100
 LIMIT = 200
+#: Steps of each agent.
+ROLLOUT = 100
 
 
 class Alone(gym.Env[Any, Any]):
@@ -73,12 +74,12 @@ class Crowd(MultiAgentEnv):
         return observations, rewards, {"__all__": False}, {"__all__": self.steps >= LIMIT}, {}
 
 
-def group_of(agents: int, *, crowd: bool, seed: int) -> EnvRunnerGroup:
+def group_of(crowd: bool, seed: int) -> EnvRunnerGroup:
     """A runner in this process, of one env or of as many as there are agents."""
-    config = PPOConfig().debugging(seed=seed).rl_module(model_config={"fcnet_hiddens": [64, 64]})
-    config.env_runners(num_envs_per_env_runner=1 if crowd else agents)
+    config = get_algorithm_config("ppo").debugging(seed=seed).rl_module(model_config={"fcnet_hiddens": [64, 64]})
+    config.env_runners(num_envs_per_env_runner=1 if crowd else AGENTS)
     if crowd:
-        config.environment(Crowd, env_config={"agents": agents})
+        config.environment(Crowd, env_config={"agents": AGENTS})
         config.multi_agent(policies=["shared"], policy_mapping_fn=lambda agent, episode: "shared")
     else:
         config.environment(Alone)
@@ -86,26 +87,19 @@ def group_of(agents: int, *, crowd: bool, seed: int) -> EnvRunnerGroup:
 
 
 def main() -> None:
-    """Measure both in turns, and print microseconds of CPU time for a step of an agent."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--agents", type=int, default=100)
-    parser.add_argument("--steps", type=int, default=100, help="steps of a round")
-    parser.add_argument("--repeats", type=int, default=25)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=1)
-    order = parser.parse_args()
-    torch.set_num_threads(order.threads)
-    groups = {name: group_of(order.agents, crowd=name == "crowd", seed=order.seed) for name in ("alone", "crowd")}
-    spent: dict[str, list[float]] = {name: [] for name in groups}
-    for repeat in range(order.repeats + 1):
-        for name, group in groups.items():
-            start = time.process_time()
-            group.sample(num_timesteps=order.steps * group.num_envs)
-            if repeat:
-                spent[name].append((time.process_time() - start) / order.steps / order.agents * 1e6)
-    ratio = statistics.median(crowd / alone for crowd, alone in zip(spent["crowd"], spent["alone"], strict=True))
-    least = {name: min(values) for name, values in spent.items()}
-    print(json.dumps({"agents": order.agents, **least, "ratio": ratio}))
+    """Sample as many steps of agents; the first rollout is not measured."""
+    name, work = parse_order(("crowd", "alone"))
+    group = group_of(name == "crowd", work.seed)
+    rollout = ROLLOUT * group.num_envs
+    group.sample(num_timesteps=rollout)
+    times = max(1, work.steps // (ROLLOUT * AGENTS))
+
+    def sample() -> tuple[int, float]:
+        for _ in range(times):
+            group.sample(num_timesteps=rollout)
+        return times * ROLLOUT * AGENTS, math.nan
+
+    measure(sample, ["rlkit-core", "rlkit-ppo", "torch", "gymnasium", "numpy"])
 
 
 if __name__ == "__main__":
