@@ -42,7 +42,7 @@ class Profile:
     such as ``replay_buffer_add``, and what :meth:`timed` is given.
 
     Args:
-        part: what goes on until :meth:`of` begins.
+        part: what goes on until :meth:`of` begins; nothing that counts unless given.
 
     Attributes:
         parts: seconds by part, the longest first.
@@ -51,8 +51,8 @@ class Profile:
         env_steps: env steps that were sampled meanwhile.
     """
 
-    def __init__(self, part: str = OTHER) -> None:
-        self._watch = Stopwatch(part)
+    def __init__(self, part: str | None = None) -> None:
+        self._watch = None if part is None else Stopwatch(part)
         self.parts: dict[str, float] = {}
         self.runners: dict[str, float] = {}
         self.num_runners = self.env_steps = 0
@@ -62,29 +62,30 @@ class Profile:
     @contextmanager
     def of(self, algorithm: Measured) -> Iterator[Profile]:
         """Measure what an algorithm does in a block."""
-        watch, group = self._watch, algorithm.env_runner_group
+        group, local = algorithm.env_runner_group, algorithm.env_runner_group.local_env_runner
+        if local is None:
+            group.foreach_env_runner(watch_runner)
+        watch = self._watch = self._watch or Stopwatch(OTHER)
         watch.switch(OTHER)
         steps_before = algorithm.num_env_steps_sampled_lifetime
         watch.swap(algorithm.timers, "time", self._phases)
         watch.time(algorithm.callbacks, "tell", _of_callback)
         watch.time(default_host().watchers, "call", _of_watcher)
-        local = group.local_env_runner
+        if local is not None:
+            watch_runner(local, watch)
         try:
-            if local is not None:
-                watch_runner(local, watch)
-            else:
-                group.foreach_env_runner(watch_runner)
             yield self
-            if local is None:
-                self._add_runners(group.foreach_env_runner(read_runner))
         finally:
             watch.swap_back()
             self.parts = _longest_first(watch.read())
             self.env_steps = algorithm.num_env_steps_sampled_lifetime - steps_before
+        if local is None:
+            self._add_runners(group.foreach_env_runner(read_runner))
 
     def timed(self, owner: object, method: str, part: str) -> None:
-        """Count a method of an object as a part, until the block ends."""
-        self._watch.time(owner, method, part)
+        """Count a method of an object as a part, in a block of :meth:`of`."""
+        if self._watch is not None:
+            self._watch.time(owner, method, part)
 
     def _phases(self, time: Callable[[str], Timed]) -> Callable[[str], _Phase]:
         return lambda name: _Phase(time(name), self._watch, _PARTS.get(name, name))
