@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -68,7 +69,7 @@ class Profile:
         watch = self._watch = self._watch or Stopwatch(OTHER)
         watch.switch(OTHER)
         steps_before = algorithm.num_env_steps_sampled_lifetime
-        watch.swap(algorithm.timers, "time", self._phases)
+        watch.swap(algorithm.timers, "time", functools.partial(_phases, watch))
         watch.time(algorithm.callbacks, "tell", _of_callback)
         watch.time(default_host().watchers, "call", _of_watcher)
         if local is not None:
@@ -86,9 +87,6 @@ class Profile:
         """Count a method of an object as a part, in a block of :meth:`of`."""
         if self._watch is not None:
             self._watch.time(owner, method, part)
-
-    def _phases(self, time: Callable[[str], Timed]) -> Callable[[str], _Phase]:
-        return lambda name: _Phase(time(name), self._watch, _PARTS.get(name, name))
 
     def _add_runners(self, found: list[dict[str, float]]) -> None:
         for one in filter(None, found):
@@ -154,6 +152,10 @@ class _Phase:
     def __exit__(self, *exc_info: object) -> None:
         self._timed.__exit__(*exc_info)
         self._watch.switch(self._before)
+
+
+def _phases(watch: Stopwatch, time: Callable[[str], Timed]) -> Callable[[str], _Phase]:
+    return lambda name: _Phase(time(name), watch, _PARTS.get(name, name))
 
 
 def _of_callback(callback: Callback, *rest: object) -> str:
