@@ -27,7 +27,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-learn train test test-slow learn learn-long test-wheels release bench soak docs lint stubs reference format wheels clean distclean
+.PHONY: help install install-learn train test test-slow learn learn-long budgets test-wheels release bench soak docs lint stubs reference format wheels clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -92,6 +92,9 @@ learn-long: $(VENV)/.learn-installed  ## levels that take hours, 8 at most (LEAR
 		RLKIT_LEARN_UNTIL=$$(( $$(date +%s) + $(LEARN_HOURS) * 3600 )) \
 		$(BIN)/python -m pytest -m learn_long $(ARGS); status=$$?; \
 		$(BIN)/python benchmarks/learning_table.py; exit $$status
+
+budgets: $(VENV)/.installed  ## write how many calls and tensor operations a step takes, which tests hold
+	OMP_NUM_THREADS=1 $(BIN)/python tests/budgets/measure.py --renew
 
 install-learn: $(VENV)/.learn-installed  ## add the envs of `make learn` to .venv
 

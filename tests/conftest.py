@@ -6,7 +6,9 @@ import importlib.util
 
 import pytest
 
-collect_ignore = [] if importlib.util.find_spec("rlkit_ppo") else ["benchmarks", "docs", "exact", "matrix", "reference"]
+collect_ignore = (
+    [] if importlib.util.find_spec("rlkit_ppo") else ["benchmarks", "budgets", "docs", "exact", "matrix", "reference"]
+)
 
 #: Folders whose files take longest: begun first, so that at the end of a run no process is left alone with one.
 LONGEST = ("tests/exact/", "tests/docs/", "tests/wheels/", "plugins/rlkit-processes/", "plugins/rlkit-ppo/", "plugins/")
