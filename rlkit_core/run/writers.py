@@ -18,18 +18,19 @@ import io
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import socket
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from rlkit_core.algorithm.results import as_number, flatten_result
 from rlkit_core.checkpoint.files import replace_file
 from rlkit_core.checkpoint.locate import read_index
 from rlkit_core.result_keys import NUM_ENV_STEPS_SAMPLED_LIFETIME, TRAINING_ITERATION
-
-MOST_OF_A_RESULT = 1 << 16
-"""Bytes that a result takes as TensorBoard's points, and more."""
+from rlkit_core.run import event_records
+from rlkit_core.run.appended import AppendedFile
 
 MOST_COLUMNS = 2000
 """Columns of ``progress.csv``."""
@@ -47,10 +48,7 @@ class ResultWriter(Protocol):
 
 
 class _FileWriter:
-    """Writes one text file of the run folder, which a resumed run goes on with.
-
-    What is added is there whole or, where the disk takes no more, not at all, so that it can be tried again.
-    """
+    """Writes one text file of the run folder, which a resumed run goes on with."""
 
     name: ClassVar[str]
     cuts_back: ClassVar[bool] = True
@@ -61,8 +59,7 @@ class _FileWriter:
         self.path = Path(run_dir) / self.name
         if resume_at is not None and self.path.exists():
             self._cut_back(resume_at)
-        self._file: IO[bytes] = self.path.open("ab", buffering=0)
-        self._whole: int | None = None  # how long it was before a failure that could not be taken back
+        self._file = AppendedFile(self.path)
 
     def _append(self, text: str) -> None:
         """Add to the file, which is begun anew if it is gone.
@@ -70,39 +67,11 @@ class _FileWriter:
         Raises:
             OSError: nothing was added.
         """
-        if not self._is_there():
-            self._file.close()
-            self._file = self.path.open("ab", buffering=0)
-            self._whole = None
-            self._write(self._head())
-        self._write(text)
+        self._file.append(text.encode(), self._head)
 
-    def _write(self, text: str) -> None:
-        descriptor, data = self._file.fileno(), text.encode("utf-8")
-        if self._whole is not None:
-            os.ftruncate(descriptor, self._whole)
-        self._whole = os.fstat(descriptor).st_size
-        try:
-            while data:
-                data = data[os.write(descriptor, data) :]
-        except OSError:
-            with suppress(OSError):
-                os.ftruncate(descriptor, self._whole)
-                self._whole = None
-            raise
-        self._whole = None
-
-    def _is_there(self) -> bool:
-        """Whether the file that is open is the one that has its name."""
-        try:
-            there, opened = os.stat(self.path), os.fstat(self._file.fileno())
-        except (FileNotFoundError, ValueError):  # ValueError: closed, as it could not be opened again
-            return False
-        return (there.st_dev, there.st_ino) == (opened.st_dev, opened.st_ino)
-
-    def _head(self) -> str:
+    def _head(self) -> bytes:
         """What a file that is begun anew starts with."""
-        return ""
+        return b""
 
     def _cut_back(self, iteration: int) -> None:
         """Leave out of the file what is of later iterations, and a line that was not finished."""
@@ -153,16 +122,15 @@ class CSVWriter(_FileWriter):
 
     def _widen(self, columns: list[str]) -> None:
         rows: list[list[str]] = []
-        if self._is_there():
+        if self._file.is_there():
             with self.path.open(newline="", encoding="utf-8") as file:
                 rows = list(csv.reader(file))[1:]
         self._replace(_as_csv([columns, *([*row, *[""] * (len(columns) - len(row))] for row in rows)]))
         self._columns = columns
-        self._file.close()
-        self._file = self.path.open("ab", buffering=0)
+        self._file.open_again()
 
-    def _head(self) -> str:
-        return _as_csv([self._columns]) if self._file.tell() == 0 else ""
+    def _head(self) -> bytes:
+        return _as_csv([self._columns]).encode() if self._columns else b""
 
     def _up_to(self, iteration: int, text: str) -> str:
         text = text.replace("\0", "")  # as a power cut may leave
@@ -191,9 +159,6 @@ class TensorBoardWriter:
     """TensorBoard event files in ``tensorboard``: every finite number of the result, against env steps.
 
     A resumed run writes a file of its own, which tells TensorBoard to leave out the later points of earlier ones.
-
-    Raises:
-        ImportError: tensorboard is not installed.
     """
 
     cuts_back: ClassVar[bool] = True
@@ -201,47 +166,30 @@ class TensorBoardWriter:
     def __init__(
         self, run_dir: str | os.PathLike[str], config: object | None = None, resume_at: int | None = None
     ) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        folder = Path(run_dir) / "tensorboard"
-        self._resumed = resume_at is not None and folder.exists()
+        self._folder = Path(run_dir) / "tensorboard"
+        self._resumed = resume_at is not None and self._folder.exists()
         self._steps = None if resume_at is None else steps_at(run_dir, resume_at)
-        self._open: Callable[..., Any] = functools.partial(SummaryWriter, str(folder))
-        self._writer: Any = None
-        self._folder, self._failed = folder, False
+        self._file: AppendedFile | None = None
 
     def write(self, result: Mapping[str, Any]) -> None:
         """Add one point to each curve."""
-        if self._failed:
-            self._probe()
         flat = flatten_result(result)
         step = int(flat.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0))
-        try:
-            if self._writer is None:
-                after = step if self._steps is None else min(step, self._steps + 1)
-                self._writer = self._open(purge_step=after if self._resumed else None)
-            for name, value in flat.items():
-                if math.isfinite(value):
-                    self._writer.add_scalar(name, value, step)
-            self._writer.flush()
-        except OSError:  # its thread is dead: the next try begins a file of its own, without what came into this one
-            self._writer, self._resumed, self._steps, self._failed = None, True, None, True
-            raise
-
-    def _probe(self) -> None:
-        """Try whether the disk takes something: TensorBoard's thread would die of it, with a traceback."""
-        self._folder.mkdir(exist_ok=True)
-        trial = self._folder / ".trial"
-        try:
-            trial.write_bytes(bytes(MOST_OF_A_RESULT))
-        finally:
-            trial.unlink(missing_ok=True)
-        self._failed = False
+        points = event_records.scalars(step, ((name, value) for name, value in flat.items() if math.isfinite(value)))
+        after = step if self._steps is None else min(step, self._steps + 1)
+        head = functools.partial(event_records.beginning, after if self._resumed else None)
+        if self._file is None or not self._file.is_there():
+            self._folder.mkdir(exist_ok=True)
+        if self._file is None:  # TensorBoard reads files in the order of their names
+            name = f"events.out.tfevents.{time.time_ns() // 1000}.{socket.gethostname()}.{os.getpid()}"
+            self._file = AppendedFile(self._folder / name)
+        self._file.append(points, head)
+        self._resumed = False
 
     def close(self) -> None:
         """Close the event file."""
-        if self._writer is not None:
-            self._writer.close()
+        if self._file is not None:
+            self._file.close()
 
 
 def steps_at(run_dir: str | os.PathLike[str], iteration: int) -> int | None:

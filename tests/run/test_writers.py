@@ -6,11 +6,14 @@ import csv
 import errno
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from rlkit_core.run import event_records
 from rlkit_core.run.writers import CSVWriter, JSONLWriter, TensorBoardWriter, logged, steps_at
 
 WRITERS = (CSVWriter, JSONLWriter, TensorBoardWriter)
@@ -147,9 +150,45 @@ def test_a_full_disk_leaves_whole_rows_and_the_next_try_adds_the_row(
     assert len(text.splitlines()) == 3 + (made is CSVWriter)
 
 
+def test_a_full_disk_leaves_whole_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = TensorBoardWriter(tmp_path)
+    for takes in (0, 5, 60):  # nothing, a part of what a file begins with, that and a part of the points
+        with monkeypatch.context() as patch:
+            failing_write(patch, takes)
+            with pytest.raises(OSError, match="No space left"):
+                writer.write(result(1))
+    writer.write(result(1))
+    with monkeypatch.context() as patch:
+        failing_write(patch, 40)
+        with pytest.raises(OSError, match="No space left"):
+            writer.write(result(2))
+    writer.write(result(2))
+    assert curve(tmp_path, "return") == [(10, 0.5), (20, 1.0)]
+    assert len(list((tmp_path / "tensorboard").iterdir())) == 1
+
+
+def test_events_are_those_that_tensorboard_would_write(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+    from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    values = [("loss", -1.5), ("größe/a b", 3.0), ("much", 1e300), ("count", 7)]
+    path = tmp_path / "events.out.tfevents.1"
+    path.write_bytes(event_records.beginning(2**40) + event_records.scalars(2**33 + 5, values))
+    first, purge, points = map(Event.FromString, RawEventFileLoader(str(path)).Load())
+    assert first.file_version == "brain.Event:2"
+    assert purge == Event(
+        wall_time=purge.wall_time, step=2**40, session_log=SessionLog(status=SessionLog.SessionStatus.START)
+    )
+    largest = float(np.finfo(np.float32).max)
+    expected = [Summary.Value(tag=tag, simple_value=min(value, largest)) for tag, value in values]
+    assert points == Event(wall_time=points.wall_time, step=2**33 + 5, summary=Summary(value=expected))
+    assert abs(points.wall_time - time.time()) < 60
+
+
 def test_a_log_that_is_gone_is_begun_anew(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
-    writers = [made(tmp_path / "run") for made in (CSVWriter, JSONLWriter)]
+    writers = [made(tmp_path / "run") for made in WRITERS]
     for writer in writers:
         writer.write(result(1))
     (tmp_path / "run").rename(tmp_path / "gone")
@@ -162,3 +201,5 @@ def test_a_log_that_is_gone_is_begun_anew(tmp_path: Path) -> None:
             writer.write(result(iteration, more=1.0))
     assert iterations(tmp_path / "run") == ([2, 3], [2, 3])
     assert iterations(tmp_path / "gone") == ([1], [1])
+    assert curve(tmp_path / "run", "return") == [(20, 1.0), (30, 1.5)]
+    assert curve(tmp_path / "gone", "return") == [(10, 0.5)]
