@@ -233,7 +233,7 @@ class Settings:
 
     def stored_values(self) -> dict[str, Any]:
         """Every setting with its stored value; containers are copied, what they hold is not."""
-        return {name: copy_containers(self.stored(name)) for name in self.known_settings()}
+        return {name: copy_containers(getattr(self, item.attribute)) for name, item in self.known_settings().items()}
 
     # Copying and comparing
 
@@ -248,7 +248,7 @@ class Settings:
 
     def __getstate__(self) -> dict[str, Any]:
         # Values of settings may lie in slots, everything else lies in the dict.
-        values = {item.attribute: self.stored(name) for name, item in self.known_settings().items()}
+        values = {item.attribute: getattr(self, item.attribute) for item in self.known_settings().values()}
         return {**self.__dict__, **values}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -136,7 +136,8 @@ def redeclare(config_class: type, name: str, default: object) -> Any:
     Raises:
         TypeError: the base class has no such setting.
     """
-    declaration = declared_settings(config_class).get(name)
+    known = vars(config_class).get("_known") or declared_settings(config_class)
+    declaration = known.get(name)
     if declaration is None:
         raise TypeError(f"redeclare({config_class.__name__}, {name!r}): no setting of that name")
     return attrs.evolve(declaration, default=_fresh(default)).declared()
@@ -161,11 +162,17 @@ def declared_settings(config_class: type) -> dict[str, Setting]:
         for name, value in vars(owner).items():
             if isinstance(value, undeclared):
                 raise TypeError(f"{owner.__name__}.{name}: decorate the class with @attrs.define")
+    before: dict[str, Setting] = {}
+    for owner in reversed(config_class.__mro__[1:]):
+        before.update(vars(owner).get("_known", {}))
     declared: dict[str, Setting] = {}
     for attribute in attrs.fields(config_class) if attrs.has(config_class) else ():
         declaration = attribute.metadata.get(METADATA_KEY)
         if isinstance(declaration, Setting):
             name = attribute.alias or attribute.name
+            if attribute.inherited and name in before:
+                declared[name] = before[name]
+                continue
             kind = attribute.type if isinstance(attribute.type, str) else getattr(attribute.type, "__name__", "Any")
             declared[name] = attrs.evolve(declaration, name=name, attribute=attribute.name, type=kind)
     return declared

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from types import MethodType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from rlkit_core.errors import UnknownSettingError
 from rlkit_core.settings.base import Settings, equal
@@ -84,6 +84,7 @@ class SectionedSettings(Settings):
     """Settings that belong to sections, can be read and set like a mapping, and can be frozen."""
 
     _is_frozen = False
+    _sections: ClassVar[dict[str, section]]
 
     @classmethod
     def __attrs_init_subclass__(cls) -> None:
@@ -98,12 +99,14 @@ class SectionedSettings(Settings):
     @classmethod
     def sections(cls) -> dict[str, section]:
         """The sections of this class by name."""
-        return {
-            name: value
-            for owner in reversed(cls.__mro__)
-            for name, value in vars(owner).items()
-            if isinstance(value, section)
-        }
+        if "_sections" not in cls.__dict__:
+            cls._sections = {
+                name: value
+                for owner in reversed(cls.__mro__)
+                for name, value in vars(owner).items()
+                if isinstance(value, section)
+            }
+        return cls._sections
 
     @classmethod
     def setting_name(cls, name: str, *, section: str | None = None, note: bool = True) -> str:
