@@ -31,7 +31,7 @@ from rlkit_core.plugins.discovery import (
 from rlkit_core.plugins.guard import Watchers, describe, safe_text
 from rlkit_core.plugins.installed.variables import is_on
 from rlkit_core.plugins.loader import Loader, import_file, plugin_files
-from rlkit_core.plugins.quarantine import learning_kept, quarantined
+from rlkit_core.plugins.quarantine import learning_kept, one_after_another, quarantined
 from rlkit_core.plugins.records import (
     SERVICE_KINDS,
     Component,
@@ -85,8 +85,9 @@ class PluginHost:
         if self._complete:
             return
         entries = self.snapshot.entry_points(GROUP_PLUGINS)
-        for entry in sorted(entries, key=lambda e: e.distribution != CORE):  # what it imports is looked at beforehand
-            self._loader.load(entry)
+        with one_after_another():
+            for entry in sorted(entries, key=lambda e: e.distribution != CORE):  # what it imports is looked at first
+                self._loader.load(entry)
         if any((e.distribution, e.name) not in self._loader.states for e in entries):
             return  # asked for by a plugin that is being imported
         self._complete = True

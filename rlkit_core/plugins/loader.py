@@ -69,7 +69,7 @@ class Loader:
         """The records of a class that plugins hold."""
         with self._lock:
             held = [r for records in self._held.values() for r in records]
-        return [cast("Registered[R]", r) for r in held if isinstance(r.record, cls)]
+        return [cast("Registered[R]", r) for r in held if cls in type(r.record).__mro__]  # isinstance asks a Protocol
 
     def plugins_of(self, distribution: str) -> list[object]:
         """What was registered of a distribution: whatever its plugins name ``rlkit_...``, in order."""

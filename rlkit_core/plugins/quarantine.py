@@ -24,6 +24,11 @@ from typing import Any, NamedTuple
 
 from rlkit_core.plugins.guard import Origin, notice
 
+try:  # what signal.getsignal calls, without an enum of each number
+    from _signal import getsignal
+except ImportError:  # not CPython
+    from signal import getsignal
+
 _UNKNOWN: Any = object()
 
 
@@ -199,8 +204,11 @@ def _logging() -> object:
     return root.level, [id(handler) for handler in root.handlers], logging.root.manager.disable
 
 
+_SIGNALS = tuple(map(int, signal.valid_signals()))
+
+
 def _signals() -> object:
-    return {number: signal.getsignal(number) for number in signal.valid_signals()}
+    return [getsignal(number) for number in _SIGNALS]
 
 
 def _cwd() -> object:
@@ -263,6 +271,7 @@ class _Look:
         self.before = _look(_OF_PROCESS, first=True) | _look(_RANDOM, first=False)
         self._latest = self.before | self.registry.taken()
         self._latest_left = self._left()
+        self._changed = False
 
     @staticmethod
     def _left() -> dict[str, Any]:
@@ -274,18 +283,41 @@ class _Look:
         left = self._left()
         changes = Changes(_differing(self._latest, now), _differing(self._latest_left, left))
         self._latest, self._latest_left = {**self._latest, **now}, left
+        self._changed |= bool(changes.put_back)
         return changes
 
-    def put_back(self, *, remove_new: bool) -> None:
-        """Undo what changes learning."""
-        _put_back(_OF_PROCESS + _RANDOM, self.before)
+    def put_back(self, *, remove_new: bool) -> _Look | None:
+        """Undo what changes learning; the look at what is there then, where nothing had to be undone."""
+        if self._changed:
+            _put_back(_OF_PROCESS + _RANDOM, self.before)
         self.registry.put_back(remove_new=remove_new)
+        if self._changed or remove_new:
+            return None
+        self.registry, self.before = _Registry(), self._latest
+        self._latest = self.before | self.registry.taken()
+        return self
 
 
 class _Shared:
     lock = threading.Lock()
     depth = 0
     look: _Look | None = None
+    in_a_row = 0
+
+
+@contextmanager
+def one_after_another() -> Iterator[None]:
+    """Around imports of which each may begin with what was seen when the one before it had ended."""
+    shared = _Shared
+    with shared.lock:
+        shared.in_a_row += 1
+    try:
+        yield
+    finally:
+        with shared.lock:
+            shared.in_a_row -= 1
+            if not shared.depth and not shared.in_a_row:
+                shared.look = None
 
 
 class Quarantine:
@@ -320,8 +352,8 @@ def quarantined(origin: Origin) -> Iterator[Quarantine]:
             changes = look.changes()
             shared.depth -= 1
             if shared.depth == 0:
-                shared.look = None
-                look.put_back(remove_new=failed)
+                seen = look.put_back(remove_new=failed)
+                shared.look = seen if shared.in_a_row else None
         quarantine.changes = changes = changes._replace(put_back=in_thread + changes.put_back)
         if changes.put_back:
             what, who = ", ".join(changes.put_back), f"plugin {origin.distribution} {origin.version}"
@@ -329,4 +361,4 @@ def quarantined(origin: Origin) -> Iterator[Quarantine]:
             notice((origin.distribution, *changes.put_back), text)
 
 
-__all__ = ["Changes", "Quarantine", "learning_kept", "quarantined", "random_states_kept"]
+__all__ = ["Changes", "Quarantine", "learning_kept", "one_after_another", "quarantined", "random_states_kept"]

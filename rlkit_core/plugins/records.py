@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 from attrs import Attribute, field, frozen, validators
 
 from rlkit_core.errors import PluginError, did_you_mean
+from rlkit_core.plugins.discovery import CORE
 from rlkit_core.plugins.guard import LOCAL as LOCAL
 from rlkit_core.plugins.guard import Origin as Origin
 from rlkit_core.plugins.guard import describe
@@ -297,7 +298,8 @@ class Registered(Generic[R]):
         target = getattr(self.record, part)
         label = f"{self.kind.replace('_', ' ')} {self.id!r}"
         try:
-            with nullcontext() if _is_imported(target) else quarantined(self.origin):
+            own = self.origin.distribution == CORE
+            with nullcontext() if own or _is_imported(target) else quarantined(self.origin):
                 value = load_target(target)
         except KeyboardInterrupt:
             raise

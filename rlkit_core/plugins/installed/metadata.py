@@ -6,6 +6,7 @@ nearly every installation consists of are read here; zip files, eggs and finders
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import stat
@@ -19,6 +20,7 @@ _MOST_BYTES = 4_000_000  # of a metadata file; the headers of METADATA come firs
 _READ_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
+@functools.lru_cache(maxsize=4096)
 def canonical(name: str) -> str:
     """Return a name in the normal form of PEP 503: ``"RLKit_PPO"`` is ``"rlkit-ppo"``.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -116,7 +117,21 @@ def _apis_of(
     module_class: Any, host: PluginHost, records: tuple[Registered[ModuleAPI], ...]
 ) -> tuple[Registered[ModuleAPI], ...]:
     bases = {id(base) for base in module_class.__mro__}
-    return tuple(record for record in records if id(_usable_mixin(record, host)) in bases)
+    names = {base.__name__ for base in module_class.__mro__}
+    packages = {base.__module__.partition(".")[0] for base in module_class.__mro__}
+    return tuple(
+        record
+        for record in records
+        if not _is_a_strangers(record.record.mixin, names, packages) and id(_usable_mixin(record, host)) in bases
+    )
+
+
+def _is_a_strangers(mixin: type | str, names: set[str], packages: set[str]) -> bool:
+    """Whether a mixin is none of the bases that have these names and packages: nobody has imported its module."""
+    if not isinstance(mixin, str):
+        return False
+    module, _, name = mixin.partition(":")
+    return module not in sys.modules and module.partition(".")[0] not in packages and name not in names
 
 
 def _usable_mixin(record: Registered[ModuleAPI], host: PluginHost) -> type | None:
