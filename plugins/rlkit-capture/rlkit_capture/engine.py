@@ -11,21 +11,22 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from rlkit_capture.cpu_step import CpuStep
-from rlkit_capture.cuda_step import CudaStep
 from rlkit_capture.deferred_checks import DeferredChecks
 from rlkit_capture.recording import Builder, InductorBuilder, NotTraceableError, TorchScriptBuilder
-from rlkit_capture.traced_gradients import all_close, same_bits
 from rlkit_core import Learner
 from rlkit_core.data.nested import Nested
 from rlkit_core.errors import ConfigError
 from rlkit_core.learner.minibatch import Minibatch
 from rlkit_core.learner.step import Eager, StepEngine
+
+if TYPE_CHECKING:
+    from rlkit_capture.cpu_step import CpuStep
+    from rlkit_capture.cuda_step import CudaStep
 
 _LOG = logging.getLogger(__name__)
 
@@ -158,6 +159,10 @@ class CaptureEngine:
         Raises:
             NotTraceableError: it cannot, and the config insists. Nothing was stepped.
         """
+        from rlkit_capture.cpu_step import CpuStep  # with the first recording, and not with each algorithm
+        from rlkit_capture.cuda_step import CudaStep
+        from rlkit_capture.traced_gradients import all_close, same_bits
+
         learner = self._learner
         try:
             if self.on_gpu:
