@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import warnings
@@ -32,9 +33,24 @@ def main(argv: Sequence[str] | None = None) -> None:
         except BrokenPipeError:  # the reader (head, less) has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
+    if arguments[:1] in (["train"], ["resume"]):
+        gc.disable()  # until :func:`all_is_imported`
     from rlkit_core.cli.app import cli
 
-    cli.main(args=arguments, prog_name="rlkit")
+    try:
+        cli.main(args=arguments, prog_name="rlkit")
+    finally:
+        gc.enable()
+
+
+def all_is_imported() -> None:
+    """Begin to collect garbage, and never look at what imports have made: it stays, and there is much of it.
+
+    Python would look through all of it several times while it imports torch, which is a tenth of the start.
+    """
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
 
 
 def _take_plugin_files(arguments: list[str]) -> None:

@@ -92,10 +92,12 @@ def carry_out(run: Run, notes: Sequence[str], *, quiet: bool) -> NoReturn:
     Raises:
         RLKitError: as :meth:`Run.check` and :meth:`Run.fit`.
     """
+    from rlkit_core.cli import all_is_imported
     from rlkit_core.run.progress import make_progress
     from rlkit_core.run.signals import Interrupted
 
     run.check()
+    all_is_imported()
     if not quiet:
         for note in [*notes, f"run folder: {run.run_dir}"]:
             click.echo(note)
