@@ -34,22 +34,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
     if arguments[:1] in (["train"], ["resume"]):
-        gc.disable()  # until :func:`all_is_imported`
+        gc.disable()  # what imports make stays, and looking through it again and again is a tenth of the start
     from rlkit_core.cli.app import cli
 
     try:
         cli.main(args=arguments, prog_name="rlkit")
     finally:
-        gc.enable()
-
-
-def all_is_imported() -> None:
-    """Begin to collect garbage, and never look at what imports have made: it stays, and there is much of it.
-
-    Python would look through all of it several times while it imports torch, which is a tenth of the start.
-    """
-    if not gc.isenabled():
-        gc.freeze()
         gc.enable()
 
 

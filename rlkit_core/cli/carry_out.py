@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import sys
 import warnings
@@ -92,12 +93,13 @@ def carry_out(run: Run, notes: Sequence[str], *, quiet: bool) -> NoReturn:
     Raises:
         RLKitError: as :meth:`Run.check` and :meth:`Run.fit`.
     """
-    from rlkit_core.cli import all_is_imported
     from rlkit_core.run.progress import make_progress
     from rlkit_core.run.signals import Interrupted
 
     run.check()
-    all_is_imported()
+    if not gc.isenabled():  # all is imported by now
+        gc.freeze()
+        gc.enable()
     if not quiet:
         for note in [*notes, f"run folder: {run.run_dir}"]:
             click.echo(note)

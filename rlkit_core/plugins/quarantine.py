@@ -24,11 +24,6 @@ from typing import Any, NamedTuple
 
 from rlkit_core.plugins.guard import Origin, notice
 
-try:  # what signal.getsignal calls, without an enum of each number
-    from _signal import getsignal
-except ImportError:  # not CPython
-    from signal import getsignal
-
 _UNKNOWN: Any = object()
 
 
@@ -208,7 +203,7 @@ _SIGNALS = tuple(map(int, signal.valid_signals()))
 
 
 def _signals() -> object:
-    return [getsignal(number) for number in _SIGNALS]
+    return [signal.getsignal(number) for number in _SIGNALS]
 
 
 def _cwd() -> object:

@@ -29,8 +29,8 @@ from rlkit_core.algorithm.results import as_number, flatten_result
 from rlkit_core.checkpoint.files import replace_file
 from rlkit_core.checkpoint.locate import read_index
 from rlkit_core.result_keys import NUM_ENV_STEPS_SAMPLED_LIFETIME, TRAINING_ITERATION
-from rlkit_core.run import event_records
-from rlkit_core.run.appended import AppendedFile
+from rlkit_core.run.log_files import event_records
+from rlkit_core.run.log_files.appended import AppendedFile
 
 MOST_COLUMNS = 2000
 """Columns of ``progress.csv``."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlkit_core.run import event_records
+from rlkit_core.run.log_files import event_records
 from rlkit_core.run.writers import CSVWriter, JSONLWriter, TensorBoardWriter, logged, steps_at
 
 WRITERS = (CSVWriter, JSONLWriter, TensorBoardWriter)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import sys
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -127,11 +128,15 @@ def _apis_of(
 
 
 def _is_a_strangers(mixin: type | str, names: set[str], packages: set[str]) -> bool:
-    """Whether a mixin is none of the bases that have these names and packages: nobody has imported its module."""
-    if not isinstance(mixin, str):
+    """Whether a mixin is none of the bases of these names and packages: its module is there, and not imported."""
+    module, _, name = mixin.partition(":") if isinstance(mixin, str) else ("", "", "")
+    package = module.rpartition(".")[0]
+    if module in sys.modules or package not in sys.modules or module.partition(".")[0] in packages or name in names:
         return False
-    module, _, name = mixin.partition(":")
-    return module not in sys.modules and module.partition(".")[0] not in packages and name not in names
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):  # which is told where it is loaded
+        return False
 
 
 def _usable_mixin(record: Registered[ModuleAPI], host: PluginHost) -> type | None:

@@ -1,0 +1,1 @@
+"""How log files of a run are written: added to whole, and as TensorBoard reads them."""
