@@ -191,6 +191,15 @@ class Distribution(ABC):
         mode: torch.Tensor = cls.from_logits(logits).to_deterministic().sample()
         return mode
 
+    @classmethod
+    def draw_rows(cls, inputs: Any, noise: Any) -> Any:
+        """Raw actions ``[N, ...]`` for numpy ``inputs`` ``[N, D]``, for acting by numpy; a class need not have it.
+
+        What ``from_logits(inputs).sample(noise=noise)`` draws, and where ``noise`` is None the mode. It counts until a
+        subclass says otherwise what its distributions are made of, or what they draw.
+        """
+        raise NotImplementedError(f"{cls.__name__} does not draw from numpy arrays")
+
     @property
     def event_shape(self) -> Shape:
         """Shape of one raw action."""

@@ -140,6 +140,11 @@ class Categorical(Distribution):
         """The most probable action."""
         return torch.argmax(logits, -1)
 
+    @classmethod
+    def draw_rows(cls, inputs: Any, noise: Any) -> Any:
+        """Indices ``[N]`` int64."""
+        return (inputs if noise is None else inputs + noise).argmax(-1)
+
     def to_deterministic(self) -> Deterministic:
         """Always the most probable action."""
         return Deterministic(torch.argmax(self.logits, -1), event_dims=0)

@@ -140,6 +140,13 @@ class DiagGaussian(GaussianNoise):
         """The mean."""
         return logits.narrow(-1, 0, logits.shape[-1] // 2)
 
+    @classmethod
+    def draw_rows(cls, inputs: Any, noise: Any) -> Any:
+        """Vectors ``[N, k]``."""
+        width = inputs.shape[-1] // 2
+        loc = inputs[:, :width]
+        return loc if noise is None else loc + np.exp(inputs[:, width:]) * noise
+
     def to_deterministic(self) -> Deterministic:
         """Always the mean."""
         return Deterministic(self.loc)

@@ -158,6 +158,15 @@ class SquashedGaussian(GaussianNoise):
                 raise ConfigError(f"{type(self).__name__}.kl: the bounds differ ({mine} and {its})")
         return self.normal.kl(other.normal)
 
+    @classmethod
+    def draw_rows(cls, inputs: Any, noise: Any) -> Any:
+        """Vectors ``[N, k]`` in [-1, 1]; it does not count where other bounds are bound to :meth:`from_logits`."""
+        width = inputs.shape[-1] // 2
+        u = inputs[:, :width]
+        if noise is not None:
+            u = u + np.exp(inputs[:, width:].clip(MIN_LOG_SCALE, MAX_LOG_SCALE)) * noise
+        return np.tanh(u)
+
     def to_deterministic(self) -> Deterministic:
         """Always the squashed mean, an action inside the bounds."""
         return Deterministic(self._squash(self.normal.loc))

@@ -201,6 +201,9 @@ class ActingLoop:
         if row_policy is not None:
             finals = self.run(buffers, row_policy)
             columns = {Columns.ACTIONS: buffers.stack_rows(Columns.ACTIONS, buffers.raw_actions)}
+            more = getattr(row_policy, "columns", None)
+            if more is not None:
+                columns |= {name: torch.from_numpy(column) for name, column in more.items()}
         else:
             policy = ModulePolicy(self, buffers, sampler, timesteps)
             with self.acting():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from rlkit_core.models.actor_critic import ActingPlan, ActorCriticEncoderConfig
+from rlkit_core.models.acting_plan import SMALL_ROWS, ActingPlan, SmallPlan
+from rlkit_core.models.actor_critic import ActorCriticEncoderConfig
 from rlkit_core.models.base import (
     Encoder,
     Head,
@@ -34,6 +35,7 @@ from rlkit_core.models.previous import PreviousInputsEncoderConfig
 from rlkit_core.models.recurrent import RecurrentEncoderConfig
 
 __all__ = [
+    "SMALL_ROWS",
     "ActingPlan",
     "ActorCriticEncoderConfig",
     "CNNEncoderConfig",
@@ -56,6 +58,7 @@ __all__ = [
     "QNetwork",
     "RecurrentEncoderConfig",
     "SlotNetwork",
+    "SmallPlan",
     "SpaceEncoder",
     "TorchModel",
     "build_network",

@@ -18,8 +18,6 @@ from rlkit_core.models.base import (
     initial_state_of,
     input_columns_of,
 )
-from rlkit_core.models.heads import MLPHead
-from rlkit_core.models.mlp import MLPEncoder
 
 
 @define(slots=False, kw_only=True)
@@ -117,34 +115,3 @@ class StatefulActorCriticEncoder(ActorCriticEncoder):
             parts[part] = encoder_output(result, encoder)
             state_out[part] = result[Columns.STATE_OUT]
         return {ENCODER_OUT: parts, Columns.STATE_OUT: state_out}
-
-
-class ActingPlan:
-    """The way from observation to action inputs as one list of layers, where encoder and head are plain MLPs.
-
-    Acting at a handful of rows takes most of its time between the layers, not in them; with a plan there is nothing in
-    between. ``actor`` is the part of ``encoder`` that acts.
-    """
-
-    def __init__(self, encoder: Any, actor: MLPEncoder, head: MLPHead) -> None:
-        self._parts = (encoder, actor, head) if encoder is not actor else (actor, head)
-        self.encoder, self.head = encoder, head
-        self.layers = (*actor.plan, *head.plan)
-
-    @classmethod
-    def of(cls, encoder: Any, head: Any) -> ActingPlan | None:
-        """The plan, or None where a part is of another kind; ``encoder`` may be an actor's alone, too."""
-        actor = encoder
-        if type(encoder) is ActorCriticEncoder and not encoder.shares_layers:
-            actor = encoder._modules["actor_encoder"]
-        plain = type(actor) is MLPEncoder and actor.is_plain and type(head) is MLPHead and head.is_plain
-        return cls(encoder, actor, head) if plain else None
-
-    def holds(self, encoder: Any, head: Any) -> bool:
-        """Whether it still stands for these modules: none was replaced, and nobody listens to them by a hook."""
-        if encoder is not self.encoder or head is not self.head:
-            return False
-        for part in self._parts:  # a loop: this is asked at every step  # noqa: SIM110
-            if part._forward_hooks or part._forward_pre_hooks:
-                return False
-        return True

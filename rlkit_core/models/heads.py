@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import numpy as np
 import torch
 from attrs import define
 from torch import nn
@@ -85,10 +86,24 @@ class MLPHead(Head):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map an encoder's output."""
-        out = run_plan(self.plan, x)
-        if self._clips:
-            out = torch.clamp(out, self._buffers["low"], self._buffers["high"])
-        return out
+        return self.finish(run_plan(self.plan, x))
+
+    def finish(self, x: torch.Tensor) -> torch.Tensor:
+        """What comes behind the layers."""
+        return torch.clamp(x, self._buffers["low"], self._buffers["high"]) if self._clips else x
+
+    def finish_rows(self) -> Callable[[Any], Any]:
+        """:meth:`finish` for numpy rows of its own, ``(N, D)`` float32."""
+        half = self.config.output_dims[0] // 2
+        low, high = _bounds(self.config.log_std_clip_param)
+
+        def clip(x: Any) -> Any:
+            log_std = x[:, half:]
+            np.minimum(log_std, high, out=log_std)
+            np.maximum(log_std, low, out=log_std)
+            return x
+
+        return clip if self._clips else lambda x: x
 
 
 @define(slots=False, kw_only=True)
@@ -136,14 +151,42 @@ class FreeLogStdMLPHead(Head):
         else:
             shorter = attrs.evolve(config, hidden_layer_dims=(*config.hidden_layer_dims[:-1], half))
             self.net = shorter.build_mlp()
-        self._plan = self.net.plan
+        #: The means' layers, for :func:`run_plan`.
+        self.plan: Plan = self.net.plan
         self.log_std = nn.Parameter(torch.full((half,), float(config.log_std_init)))
         self._bound = config.log_std_clip_param if config.clip_log_std else None
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether its layers are all there is to it."""
+        return False
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map an encoder's output ``(B, D)`` or ``(B, T, D)``."""
-        means = run_plan(self._plan, x)
+        return self.finish(run_plan(self.plan, x))
+
+    def finish_rows(self) -> Callable[[Any], Any]:
+        """:meth:`finish` for numpy rows ``(N, k)`` float32, with the parameter of now."""
+        log_std = self.log_std.detach().numpy().copy()
+        if self._bound is not None:
+            low, high = _bounds(self._bound)
+            log_std = np.maximum(np.minimum(log_std, high), low)
+        width = len(log_std)
+
+        def whole(means: Any) -> Any:
+            out = np.empty((len(means), 2 * width), np.float32)
+            out[:, :width], out[:, width:] = means, log_std
+            return out
+
+        return whole
+
+    def finish(self, means: torch.Tensor) -> torch.Tensor:
+        """``(..., k)`` means, and the log standard deviations behind them."""
         log_std: torch.Tensor = self.log_std
         if self._bound is not None:
             log_std = log_std.clamp(-self._bound, self._bound)
         return torch.cat((means, log_std.expand_as(means)), -1)
+
+
+def _bounds(bound: float) -> tuple[np.float32, np.float32]:
+    return np.float32(-bound), np.float32(bound)

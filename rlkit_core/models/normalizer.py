@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -85,6 +85,26 @@ class ObservationNormalizer(nn.Module):
                 x = x.clamp(-self.clip, self.clip)
             obs = with_leaf(obs, path, x)
         return obs
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether observations are one vector, and so are ``shift`` and ``scale``."""
+        (path, _, shape), *others = self._leaves
+        return not others and not path and len(shape) == 1 and self.shift.device.type == "cpu"
+
+    def on_rows(self) -> Callable[[Any], Any]:
+        """What ``forward`` does to numpy rows ``(N, D)`` where it :attr:`is_plain`, with the statistics of now."""
+        shift, mean, scale = (one.numpy().copy() for one in (self.shift, self.mean, self.scale))
+        bound = np.float32(self.clip or np.inf)
+
+        def normalise(x: Any) -> Any:
+            x = (x - (mean if x.dtype == np.float64 else shift)).astype(np.float32, copy=False)
+            x *= scale
+            np.minimum(x, bound, out=x)
+            np.maximum(x, -bound, out=x)
+            return x
+
+        return normalise
 
     @torch.no_grad()
     def moments(self, obs: object, mask: torch.Tensor | None = None) -> torch.Tensor:

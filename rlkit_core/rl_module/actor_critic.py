@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -10,13 +11,24 @@ from torch import nn
 
 from rlkit_core.catalog import ActorCriticCatalog, for_framework, has_action_mask
 from rlkit_core.columns import ACTOR, CRITIC, ENCODER_OUT, Columns
-from rlkit_core.models.actor_critic import ActingPlan
+from rlkit_core.models.acting_plan import SMALL_ROWS, ActingPlan, SmallPlan
 from rlkit_core.models.base import initial_state_of, input_columns_of
-from rlkit_core.models.mlp import run_plan
 from rlkit_core.rl_module.apis.inference_only import InferenceOnlyAPI
 from rlkit_core.rl_module.apis.value_function import ValueFunctionAPI
 from rlkit_core.rl_module.construction import ignores_kwargs
+from rlkit_core.rl_module.distribution_rows import DistributionRows
+from rlkit_core.rl_module.forwards import RowPolicy
 from rlkit_core.rl_module.torch_module import TorchRLModule
+
+#: Methods that decide about actions; who overrides one wants it to be called.
+_ACTING = (
+    "forward_exploration",
+    "forward_inference",
+    "_forward",
+    "_forward_exploration",
+    "_forward_inference",
+    "_masked",
+)
 
 
 class ActorCriticTorchRLModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI):
@@ -57,6 +69,9 @@ class ActorCriticTorchRLModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI
         # A recurrent critic of its own has state to carry along while acting.
         both = stateful and getattr(self.encoder, "critic_encoder", None) is not None
         self._acting_plan = ActingPlan.of(self.encoder, self.pi) if self._mask_with is None else None
+        self._small_plan = None
+        if all(getattr(type(self), name) is getattr(ActorCriticTorchRLModule, name) for name in _ACTING):
+            self._small_plan = SmallPlan.of(self._acting_plan)
         self._actor_kwargs: dict[str, str] = {"only": ACTOR} if takes_only and not both else {}
         self._critic_kwargs: dict[str, str] = {"only": CRITIC} if takes_only else {}
 
@@ -78,12 +93,31 @@ class ActorCriticTorchRLModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI
         if plan is not None:
             obs, modules = batch[Columns.OBS], self._modules
             if obs.dtype is torch.float32 and plan.holds(modules.get("encoder"), modules.get("pi")):
-                return {Columns.ACTION_DIST_INPUTS: run_plan(plan.layers, obs)}
+                return {Columns.ACTION_DIST_INPUTS: plan(obs)}
         encoded = self.encoder(batch, **self._actor_kwargs)
         out = {Columns.ACTION_DIST_INPUTS: self._masked(self.pi(encoded[ENCODER_OUT][ACTOR]), batch)}
         if Columns.STATE_OUT in encoded:
             out[Columns.STATE_OUT] = encoded[Columns.STATE_OUT]
         return out
+
+    def row_policy(self, *, explore: bool, timesteps: Sequence[int], num_envs: int, generator: Any) -> RowPolicy | None:
+        """Acting by numpy where the networks are small MLPs, the envs few, and no method is overridden.
+
+        It leaves ``embeddings`` out, which then are computed with the values.
+        """
+        plan, small, modules = self._acting_plan, self._small_plan, self._modules
+        if (
+            plan is None
+            or small is None
+            or num_envs > SMALL_ROWS
+            or not plan.holds(modules.get("encoder"), modules.get("pi"))
+            or not self.__dict__.keys().isdisjoint(_ACTING)
+        ):
+            return None
+        dist_cls = self.get_exploration_action_dist_cls() if explore else self.get_inference_action_dist_cls()
+        return DistributionRows.of(
+            small, dist_cls, explore=explore, num_steps=len(timesteps), num_envs=num_envs, generator=generator
+        )
 
     @ignores_kwargs
     def _forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 SelfT = TypeVar("SelfT", bound="ModuleForwards")
 RowPolicy = Callable[[int, Any], Any]
-"""``(step of the rollout, observations [N, ...]) -> raw actions [N, ...]``, numpy arrays both."""
+"""``(step of the rollout, observations [N, ...]) -> raw actions [N, ...]``, numpy arrays both.
+
+It may have an attribute ``columns``, ``{name: [T, N, ...]}``: arrays that it fills as it is called, further columns of
+the rollout.
+"""
 
 
 class ModuleForwards(abc.ABC):
@@ -97,7 +101,8 @@ class ModuleForwards(abc.ABC):
 
         Where the networks are small, calling them costs more than they do. The function gives the actions that the
         acting forward would; what does not change within a rollout is decided (and drawn) beforehand. There is none
-        where the forward does more: when it returns further columns, is overridden, or is listened to by hooks.
+        where the forward does more: when it returns columns that learning needs and the function does not fill, is
+        overridden, or is listened to by hooks.
 
         Args:
             explore: act as ``forward_exploration`` or as ``forward_inference``.

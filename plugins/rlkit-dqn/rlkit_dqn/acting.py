@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rlkit_dqn.small_plan import SmallPlan
+from rlkit_core.models import SmallPlan
 
 Array = np.ndarray[Any, Any]
 RowPolicy = Callable[[int, Array], Array]
@@ -16,10 +16,9 @@ RowPolicy = Callable[[int, Array], Array]
 EPSILON: list[list[float]] = [[0, 1.0], [10_000, 0.05]]
 
 
-def greedy_rows(plan: SmallPlan) -> RowPolicy:
+def greedy_rows(plan: SmallPlan, num_envs: int) -> RowPolicy:
     """``(step, observations [N, D] float32) -> actions [N] int64``: those of the highest value."""
-    plan.find_weights()
-    run = plan.run
+    run = plan.runner(num_envs)
     return lambda t, obs: run(obs).argmax(-1)
 
 
@@ -38,7 +37,7 @@ def epsilon_greedy_rows(
         generator: a ``torch.Generator``.
     """
     draws = torch.rand((len(epsilons), num_envs), generator=generator, dtype=torch.float64).tolist()
-    best = greedy_rows(plan)
+    best = greedy_rows(plan, num_envs)
 
     def act(t: int, obs: Array) -> Array:
         row, epsilon = draws[t], epsilons[t]

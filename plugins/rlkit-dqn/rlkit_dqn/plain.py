@@ -24,7 +24,7 @@ class PlainNetworks:
     def of(cls, encoder: Any, af: Any, vf: Any) -> PlainNetworks | None:
         """The networks, or None where one is of another kind."""
         plan = ActingPlan.of(encoder, af)
-        if plan is None or (vf is not None and ActingPlan.of(encoder, vf) is None):
+        if plan is None or not plan.is_bare or (vf is not None and ActingPlan.of(encoder, vf) is None):
             return None
         return cls(plan, encoder, af, vf)
 

@@ -16,12 +16,13 @@ from rlkit_core.apis import QNetAPI, TargetNetworkAPI
 from rlkit_core.catalog import has_action_mask
 from rlkit_core.learner import Scheduler, make_target_network
 from rlkit_core.models import (
+    SMALL_ROWS,
     ActingPlan,
     ModelConfig,
+    SmallPlan,
     build_network,
     encoder_output,
     initial_state_of,
-    run_plan,
 )
 from rlkit_core.settings import number, setting
 from rlkit_dqn.acting import EPSILON, RowPolicy, epsilon_greedy_rows, greedy_rows
@@ -29,7 +30,6 @@ from rlkit_dqn.actions import ActionTable
 from rlkit_dqn.noisy import NoisyLinear, noisy_layers, set_noise
 from rlkit_dqn.plain import PlainNetworks
 from rlkit_dqn.q_learning import at_steps, atoms_of, dueling_q
-from rlkit_dqn.small_plan import SMALL_ROWS, SmallPlan
 from rlkit_offpolicy import N_STEP, NEW, with_successor
 
 QF_PREDS = "qf_preds"
@@ -153,7 +153,7 @@ class DQNTorchRLModule(TorchRLModule, QNetAPI, TargetNetworkAPI):
             self._own_values.pop()
         plain = self.num_atoms == 1 and not self._masks and not self._own_values
         self._acting_plan = ActingPlan.of(self.encoder, self.af) if plain else None
-        self._small_plan = None if self._acting_plan is None else SmallPlan.of(self._acting_plan.layers)
+        self._small_plan = SmallPlan.of(self._acting_plan)
         own = type(self)
         self._acts_plainly = getattr(self.observation_space, "dtype", None) == np.float32 and all(
             getattr(own, name) is getattr(DQNTorchRLModule, name) for name in _ACTING
@@ -283,7 +283,7 @@ class DQNTorchRLModule(TorchRLModule, QNetAPI, TargetNetworkAPI):
         ):
             return None
         if not explore:
-            return greedy_rows(plan)
+            return greedy_rows(plan, num_envs)
         epsilons = [self.epsilon.at(t) for t in timesteps]
         return epsilon_greedy_rows(plan, self._num_actions, epsilons, num_envs, generator)
 
@@ -311,7 +311,7 @@ class DQNTorchRLModule(TorchRLModule, QNetAPI, TargetNetworkAPI):
             if self._small_plan is not None and self._is_small(obs):
                 return torch.from_numpy(self._small_plan(obs.numpy()).argmax(-1)), {}
             if obs.dtype is torch.float32 and plan.holds(modules.get("encoder"), modules.get("af")):
-                return run_plan(plan.layers, obs).argmax(-1), {}
+                return plan(obs).argmax(-1), {}
         vf = self.vf if self.num_atoms > 1 else None
         if self._own_values:
             values = getattr(self, self._own_values[0])(batch)

@@ -15,7 +15,7 @@ from rlkit_core.apis import InferenceOnlyAPI, QNetAPI, TargetNetworkAPI
 from rlkit_core.catalog import has_action_mask
 from rlkit_core.errors import ConfigError
 from rlkit_core.learner import make_target_network
-from rlkit_core.models import ActingPlan, encoder_output, run_plan
+from rlkit_core.models import ActingPlan, encoder_output
 from rlkit_offpolicy import RandomWarmup, successor_batch
 
 QF_PREDS, QF_TWIN_PREDS = "qf_preds", "qf_twin_preds"
@@ -84,7 +84,7 @@ class SACTorchRLModule(RandomWarmup, QNetAPI, TargetNetworkAPI, InferenceOnlyAPI
         """Inputs of the actor's distribution, (B, D)."""
         plan, obs = self.acting_plan, batch[Columns.OBS]
         if plan is not None and obs.dtype is torch.float32 and plan.holds(self.encoder, self.pi):
-            return run_plan(plan.layers, obs)
+            return plan(obs)
         logits: Tensor = self.pi(encoder_output(self.encoder(batch), self.encoder))
         return logits
 

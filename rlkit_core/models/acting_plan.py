@@ -1,0 +1,175 @@
+"""Acting networks as a plain list of layers, by torch or, on a handful of rows, by numpy.
+
+Acting at a few rows takes most of its time between the layers, not in them: at one row a layer of 64 units is a
+microsecond of arithmetic, and calling torch for it takes several times as long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from rlkit_core.models.actor_critic import ActorCriticEncoder
+from rlkit_core.models.heads import FreeLogStdMLPHead, MLPHead
+from rlkit_core.models.initializers import get_activation
+from rlkit_core.models.mlp import MLPEncoder, Plan, run_plan
+from rlkit_core.models.normalizer import NormalizedEncoder, ObservationNormalizer
+
+Array = np.ndarray[Any, Any]
+#: Rows up to which numpy is the quicker.
+SMALL_ROWS = 16
+#: Weights of a layer up to which it is.
+SMALL_WEIGHTS = 65_536
+
+
+class ActingPlan:
+    """The way from observation to action inputs, where encoder and head are plain MLPs; made by :meth:`of`.
+
+    Attributes:
+        encoder, head: what it stands for.
+        normalizer: of observations, before the first layer; or None.
+        layers: of encoder and head.
+        output_size: how many action inputs there are.
+    """
+
+    def __init__(self, encoder: Any, head: Any, between: list[Any]) -> None:
+        self.encoder, self.head = encoder, head
+        *wrappers, actor = between
+        self.normalizer: ObservationNormalizer | None = wrappers[0].normalizer if wrappers else None
+        self.layers: Plan = (*actor.plan, *head.plan)
+        self.output_size: int = head.config.output_dims[0]
+        parts = [encoder, *between, head, *([] if self.normalizer is None else [self.normalizer])]
+        self._parts = tuple({id(part): part for part in parts}.values())
+
+    @classmethod
+    def of(cls, encoder: Any, head: Any) -> ActingPlan | None:
+        """The plan, or None where a part is of another kind; ``encoder`` may be an actor's alone, too."""
+        actor: Any = encoder
+        if type(actor) is ActorCriticEncoder:
+            actor = actor._modules["encoder" if actor.shares_layers else "actor_encoder"]
+        between = [actor]
+        if type(actor) is NormalizedEncoder and actor.normalizer.is_plain:
+            between.append(actor := actor.encoder)
+        plain = type(actor) is MLPEncoder and type(head) in (MLPHead, FreeLogStdMLPHead)
+        return cls(encoder, head, between) if plain and actor.is_plain else None
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether its layers are all there is to it."""
+        return self.normalizer is None and bool(self.head.is_plain)
+
+    def holds(self, encoder: Any, head: Any) -> bool:
+        """Whether it still stands for these modules: none was replaced, and nobody listens to them by a hook."""
+        if encoder is not self.encoder or head is not self.head:
+            return False
+        for part in self._parts:  # a loop: this is asked at every step  # noqa: SIM110
+            if part._forward_hooks or part._forward_pre_hooks:
+                return False
+        return True
+
+    def __call__(self, obs: torch.Tensor) -> torch.Tensor:
+        """Map float32 observations ``(..., inputs)`` to action inputs ``(..., outputs)``."""
+        out = run_plan(self.layers, obs if self.normalizer is None else self.normalizer(obs))
+        finished: torch.Tensor = self.head.finish(out)
+        return finished
+
+
+class SmallPlan:
+    """Runs an acting plan of layers without norms, with ReLU, tanh or no activation, by numpy.
+
+    It computes what the plan does, to float precision: sums are added up in another order.
+    """
+
+    def __init__(self, plan: ActingPlan, functions: list[Any]) -> None:
+        self._plan, self._functions = plan, functions
+        self.output_size = plan.output_size
+        self._holders = [layer._parameters for layer, _, _ in plan.layers]
+        self._made: list[tuple[Array, Array, Any]] = []
+        self._at: list[int] = []
+
+    @classmethod
+    def of(cls, plan: ActingPlan | None) -> SmallPlan | None:
+        """The plan on numpy, or None where a layer is large, or of a kind that numpy has not."""
+        functions = []
+        for layer, norm, activation in () if plan is None else plan.layers:
+            known = [function for torchs, function in _FUNCTIONS if torchs is activation]
+            if norm is not None or not known or type(layer) is not nn.Linear or layer.bias is None:
+                return None
+            weight = layer.weight
+            if weight.dtype is not torch.float32 or weight.device.type != "cpu" or weight.numel() > SMALL_WEIGHTS:
+                return None
+            functions.append(known[0])
+        return None if plan is None or not functions else cls(plan, functions)
+
+    def __call__(self, x: Array) -> Array:
+        """Map ``(B, inputs)`` float32 or float64 to ``(B, outputs)`` float32, a new array."""
+        return self.runner(len(x))(x)
+
+    def runner(self, num_rows: int) -> Callable[[Array], Array]:
+        """A function of ``(num_rows, inputs)`` for many calls, while parameters and statistics are as they are now.
+
+        With several rows it computes with copies of them. Its result is a new array each time.
+        """
+        at = [holder["weight"].data_ptr() for holder in self._holders]  # type: ignore[union-attr]
+        if at != self._at:  # an optimizer has put the parameters into one buffer, say
+            layers = [layer for layer, _, _ in self._plan.layers]
+            self._made = [
+                (layer.weight.detach().numpy(), layer.bias.detach().numpy(), function)
+                for layer, function in zip(layers, self._functions, strict=True)
+            ]
+            self._at = at
+        run = self._one_row if num_rows == 1 else _RowsRunner(self._made)
+        plan = self._plan
+        if plan.is_bare:
+            return run
+        finish = plan.head.finish_rows()
+        if plan.normalizer is None:
+            return lambda x: finish(run(x))
+        normalise = plan.normalizer.on_rows()
+        return lambda x: finish(run(normalise(x)))
+
+    def _one_row(self, x: Array) -> Array:
+        row: Array = x[0]
+        if row.dtype != np.float32:
+            row = row.astype(np.float32)
+        for weight, bias, function in self._made:
+            row = weight.dot(row)
+            row += bias
+            if function is not None:
+                function(row, out=row)
+        return row[None]
+
+
+class _RowsRunner:
+    """Several rows: weights lie as the product wants them."""
+
+    def __init__(self, layers: list[tuple[Array, Array, Any]]) -> None:
+        self._layers = [(weight.T.copy(), bias, function) for weight, bias, function in layers]
+
+    def __call__(self, x: Array) -> Array:
+        if x.dtype != np.float32:
+            x = x.astype(np.float32)
+        for weight, bias, function in self._layers:
+            x = np.dot(x, weight)
+            x += bias
+            if function is not None:
+                function(x, out=x)
+        return x
+
+
+_ZERO = np.float32(0.0)
+
+
+def _relu(x: Array, out: Array) -> None:
+    np.maximum(x, _ZERO, out=out)
+
+
+_FUNCTIONS: list[tuple[Any, Any]] = [
+    (None, None),
+    (get_activation("relu"), _relu),
+    (get_activation("tanh"), np.tanh),
+]
