@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import torch
 
 from rlkit_core.distributions.partial import make_partial
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import gymnasium as gym
 
 Shape = tuple[int, ...]
+Array = np.ndarray[Any, Any]
 
 
 class Distribution(ABC):
@@ -192,7 +194,7 @@ class Distribution(ABC):
         return mode
 
     @classmethod
-    def draw_rows(cls, inputs: Any, noise: Any) -> Any:
+    def draw_rows(cls, inputs: Array, noise: Array | None) -> Array:
         """Raw actions ``[N, ...]`` for numpy ``inputs`` ``[N, D]``, for acting by numpy; a class need not have it.
 
         What ``from_logits(inputs).sample(noise=noise)`` draws, and where ``noise`` is None the mode. It counts until a

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from gymnasium import spaces
 
-from rlkit_core.distributions.base import Distribution, Shape
+from rlkit_core.distributions.base import Array, Distribution, Shape
 from rlkit_core.distributions.deterministic import Deterministic
 from rlkit_core.errors import ConfigError
 
@@ -141,9 +141,10 @@ class Categorical(Distribution):
         return torch.argmax(logits, -1)
 
     @classmethod
-    def draw_rows(cls, inputs: Any, noise: Any) -> Any:
+    def draw_rows(cls, inputs: Array, noise: Array | None) -> Array:
         """Indices ``[N]`` int64."""
-        return (inputs if noise is None else inputs + noise).argmax(-1)
+        actions: Array = (inputs if noise is None else inputs + noise).argmax(-1)
+        return actions
 
     def to_deterministic(self) -> Deterministic:
         """Always the most probable action."""

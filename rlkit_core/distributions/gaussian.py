@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from rlkit_core.distributions.base import Distribution, Shape
+from rlkit_core.distributions.base import Array, Distribution, Shape
 from rlkit_core.distributions.deterministic import Deterministic
 from rlkit_core.distributions.units import size_of
 from rlkit_core.errors import ConfigError
@@ -141,7 +141,7 @@ class DiagGaussian(GaussianNoise):
         return logits.narrow(-1, 0, logits.shape[-1] // 2)
 
     @classmethod
-    def draw_rows(cls, inputs: Any, noise: Any) -> Any:
+    def draw_rows(cls, inputs: Array, noise: Array | None) -> Array:
         """Vectors ``[N, k]``."""
         width = inputs.shape[-1] // 2
         loc = inputs[:, :width]

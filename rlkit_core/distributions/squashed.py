@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from gymnasium import spaces
 
-from rlkit_core.distributions.base import Distribution, Shape
+from rlkit_core.distributions.base import Array, Distribution, Shape
 from rlkit_core.distributions.deterministic import Deterministic
 from rlkit_core.distributions.gaussian import DiagGaussian, GaussianNoise
 from rlkit_core.errors import ConfigError
@@ -159,7 +159,7 @@ class SquashedGaussian(GaussianNoise):
         return self.normal.kl(other.normal)
 
     @classmethod
-    def draw_rows(cls, inputs: Any, noise: Any) -> Any:
+    def draw_rows(cls, inputs: Array, noise: Array | None) -> Array:
         """Vectors ``[N, k]`` in [-1, 1]; it does not count where other bounds are bound to :meth:`from_logits`."""
         width = inputs.shape[-1] // 2
         u = inputs[:, :width]

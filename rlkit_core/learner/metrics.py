@@ -192,6 +192,9 @@ def _read(logged: list[list[Any]]) -> list[list[float]]:
     numbers = {kind: iter(_numbers(same)) for kind, same in tensors.items()}
     result = []
     for values in logged:
+        if not any(isinstance(value, Tensor) for value in values):
+            result.append(values)
+            continue
         read: list[float] = []
         for value in values:
             if not isinstance(value, Tensor):

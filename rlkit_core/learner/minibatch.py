@@ -41,24 +41,33 @@ class ModuleStream:
         self._rows = num_rows(batch)
         self._pass = batch
         self._position = self._rows
+        even = size < self._rows and self._rows % size == 0
+        self._splits = even and all(type(column) is torch.Tensor for column in batch.values())
+        self._parts: list[ModuleBatch] = []
 
     def next(self) -> ModuleBatch:
         """The next minibatch."""
         if self._size == self._rows and not self._shuffle:
             return self._batch
+        if self._splits:  # the whole pass is cut at once
+            if not self._parts:
+                self._start_pass()
+                parts = zip(*[column.split(self._size) for column in self._pass.values()], strict=True)
+                self._parts = [dict(zip(self._pass, part, strict=True)) for part in parts][::-1]
+            return self._parts.pop()
         if self._position + self._size <= self._rows:
             return self._take(self._size)
         if self._position == self._rows and self._size <= self._rows:
             self._start_pass()
             return self._take(self._size)
-        parts, missing = [], self._size
+        missing, joined = self._size, []
         while missing:
             if self._position == self._rows:
                 self._start_pass()
             count = min(missing, self._rows - self._position)
-            parts.append(self._take(count))
+            joined.append(self._take(count))
             missing -= count
-        return {name: cat([part[name] for part in parts]) for name in self._batch}
+        return {name: cat([part[name] for part in joined]) for name in self._batch}
 
     def _take(self, count: int) -> ModuleBatch:
         start, stop = self._position, self._position + count

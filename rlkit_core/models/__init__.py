@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rlkit_core.models.acting_plan import SMALL_ROWS, ActingPlan, SmallPlan
+from rlkit_core.models.acting import SMALL_ROWS, ActingPlan, SmallPlan
 from rlkit_core.models.actor_critic import ActorCriticEncoderConfig
 from rlkit_core.models.base import (
     Encoder,

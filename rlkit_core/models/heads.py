@@ -19,6 +19,8 @@ from rlkit_core.models.mlp import MLPSettings, Plan, fcnet_settings, run_plan
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+Array = np.ndarray[Any, Any]
+
 
 @define(slots=False, kw_only=True)
 class MLPHeadConfig(MLPSettings):
@@ -92,12 +94,12 @@ class MLPHead(Head):
         """What comes behind the layers."""
         return torch.clamp(x, self._buffers["low"], self._buffers["high"]) if self._clips else x
 
-    def finish_rows(self) -> Callable[[Any], Any]:
+    def finish_rows(self) -> Callable[[Array], Array]:
         """:meth:`finish` for numpy rows of its own, ``(N, D)`` float32."""
         half = self.config.output_dims[0] // 2
         low, high = _bounds(self.config.log_std_clip_param)
 
-        def clip(x: Any) -> Any:
+        def clip(x: Array) -> Array:
             log_std = x[:, half:]
             np.minimum(log_std, high, out=log_std)
             np.maximum(log_std, low, out=log_std)
@@ -165,7 +167,7 @@ class FreeLogStdMLPHead(Head):
         """Map an encoder's output ``(B, D)`` or ``(B, T, D)``."""
         return self.finish(run_plan(self.plan, x))
 
-    def finish_rows(self) -> Callable[[Any], Any]:
+    def finish_rows(self) -> Callable[[Array], Array]:
         """:meth:`finish` for numpy rows ``(N, k)`` float32, with the parameter of now."""
         log_std = self.log_std.detach().numpy().copy()
         if self._bound is not None:
@@ -173,7 +175,7 @@ class FreeLogStdMLPHead(Head):
             log_std = np.maximum(np.minimum(log_std, high), low)
         width = len(log_std)
 
-        def whole(means: Any) -> Any:
+        def whole(means: Array) -> Array:
             out = np.empty((len(means), 2 * width), np.float32)
             out[:, :width], out[:, width:] = means, log_std
             return out

@@ -28,6 +28,8 @@ from rlkit_core.spaces import at_path, flat_leaves, with_leaf
 if TYPE_CHECKING:
     import gymnasium as gym
 
+Array = np.ndarray[Any, Any]
+
 
 class ObservationNormalizer(nn.Module):
     """Shifts and scales the float Box leaves of observations by running statistics, then clips.
@@ -92,12 +94,12 @@ class ObservationNormalizer(nn.Module):
         (path, _, shape), *others = self._leaves
         return not others and not path and len(shape) == 1 and self.shift.device.type == "cpu"
 
-    def on_rows(self) -> Callable[[Any], Any]:
+    def on_rows(self) -> Callable[[Array], Array]:
         """What ``forward`` does to numpy rows ``(N, D)`` where it :attr:`is_plain`, with the statistics of now."""
         shift, mean, scale = (one.numpy().copy() for one in (self.shift, self.mean, self.scale))
         bound = np.float32(self.clip or np.inf)
 
-        def normalise(x: Any) -> Any:
+        def normalise(x: Array) -> Array:
             x = (x - (mean if x.dtype == np.float64 else shift)).astype(np.float32, copy=False)
             x *= scale
             np.minimum(x, bound, out=x)

@@ -11,12 +11,11 @@ from torch import nn
 
 from rlkit_core.catalog import ActorCriticCatalog, for_framework, has_action_mask
 from rlkit_core.columns import ACTOR, CRITIC, ENCODER_OUT, Columns
-from rlkit_core.models.acting_plan import SMALL_ROWS, ActingPlan, SmallPlan
+from rlkit_core.models.acting import SMALL_ROWS, ActingPlan, DistributionRows, SmallPlan
 from rlkit_core.models.base import initial_state_of, input_columns_of
 from rlkit_core.rl_module.apis.inference_only import InferenceOnlyAPI
 from rlkit_core.rl_module.apis.value_function import ValueFunctionAPI
 from rlkit_core.rl_module.construction import ignores_kwargs
-from rlkit_core.rl_module.distribution_rows import DistributionRows
 from rlkit_core.rl_module.forwards import RowPolicy
 from rlkit_core.rl_module.torch_module import TorchRLModule
 
@@ -100,7 +99,9 @@ class ActorCriticTorchRLModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI
             out[Columns.STATE_OUT] = encoded[Columns.STATE_OUT]
         return out
 
-    def row_policy(self, *, explore: bool, timesteps: Sequence[int], num_envs: int, generator: Any) -> RowPolicy | None:
+    def row_policy(
+        self, *, explore: bool, timesteps: Sequence[int], num_envs: int, generator: torch.Generator
+    ) -> RowPolicy | None:
         """Acting by numpy where the networks are small MLPs, the envs few, and no method is overridden.
 
         It leaves ``embeddings`` out, which then are computed with the values.

@@ -1,4 +1,4 @@
-"""Acting networks as a plain list of layers, by torch or, on a handful of rows, by numpy.
+"""Layers of encoder and head as one list, by torch or, on a handful of rows, by numpy.
 
 Acting at a few rows takes most of its time between the layers, not in them: at one row a layer of 64 units is a
 microsecond of arithmetic, and calling torch for it takes several times as long.
@@ -20,6 +20,8 @@ from rlkit_core.models.mlp import MLPEncoder, Plan, run_plan
 from rlkit_core.models.normalizer import NormalizedEncoder, ObservationNormalizer
 
 Array = np.ndarray[Any, Any]
+Function = Callable[..., Any]
+Layer = tuple[Array, Array, "Function | None"]
 #: Rows up to which numpy is the quicker.
 SMALL_ROWS = 16
 #: Weights of a layer up to which it is.
@@ -36,33 +38,35 @@ class ActingPlan:
         output_size: how many action inputs there are.
     """
 
-    def __init__(self, encoder: Any, head: Any, between: list[Any]) -> None:
+    def __init__(
+        self, encoder: object, head: MLPHead | FreeLogStdMLPHead, actor: MLPEncoder, wrapper: NormalizedEncoder | None
+    ) -> None:
         self.encoder, self.head = encoder, head
-        *wrappers, actor = between
-        self.normalizer: ObservationNormalizer | None = wrappers[0].normalizer if wrappers else None
+        self.normalizer: ObservationNormalizer | None = None if wrapper is None else wrapper.normalizer
         self.layers: Plan = (*actor.plan, *head.plan)
         self.output_size: int = head.config.output_dims[0]
-        parts = [encoder, *between, head, *([] if self.normalizer is None else [self.normalizer])]
-        self._parts = tuple({id(part): part for part in parts}.values())
+        parts = (encoder, wrapper, self.normalizer, actor, head)
+        self._parts: tuple[Any, ...] = tuple({id(part): part for part in parts if part is not None}.values())
 
     @classmethod
-    def of(cls, encoder: Any, head: Any) -> ActingPlan | None:
+    def of(cls, encoder: object, head: object) -> ActingPlan | None:
         """The plan, or None where a part is of another kind; ``encoder`` may be an actor's alone, too."""
-        actor: Any = encoder
+        actor, wrapper = encoder, None
         if type(actor) is ActorCriticEncoder:
             actor = actor._modules["encoder" if actor.shares_layers else "actor_encoder"]
-        between = [actor]
         if type(actor) is NormalizedEncoder and actor.normalizer.is_plain:
-            between.append(actor := actor.encoder)
-        plain = type(actor) is MLPEncoder and type(head) in (MLPHead, FreeLogStdMLPHead)
-        return cls(encoder, head, between) if plain and actor.is_plain else None
+            wrapper, actor = actor, actor.encoder
+        if not isinstance(actor, MLPEncoder) or not isinstance(head, MLPHead | FreeLogStdMLPHead):
+            return None
+        plain = type(actor) is MLPEncoder and type(head) in (MLPHead, FreeLogStdMLPHead) and actor.is_plain
+        return cls(encoder, head, actor, wrapper) if plain else None
 
     @property
     def is_bare(self) -> bool:
         """Whether its layers are all there is to it."""
         return self.normalizer is None and bool(self.head.is_plain)
 
-    def holds(self, encoder: Any, head: Any) -> bool:
+    def holds(self, encoder: object, head: object) -> bool:
         """Whether it still stands for these modules: none was replaced, and nobody listens to them by a hook."""
         if encoder is not self.encoder or head is not self.head:
             return False
@@ -84,11 +88,11 @@ class SmallPlan:
     It computes what the plan does, to float precision: sums are added up in another order.
     """
 
-    def __init__(self, plan: ActingPlan, functions: list[Any]) -> None:
+    def __init__(self, plan: ActingPlan, functions: list[Function | None]) -> None:
         self._plan, self._functions = plan, functions
         self.output_size = plan.output_size
         self._holders = [layer._parameters for layer, _, _ in plan.layers]
-        self._made: list[tuple[Array, Array, Any]] = []
+        self._made: list[Layer] = []
         self._at: list[int] = []
 
     @classmethod
@@ -147,7 +151,7 @@ class SmallPlan:
 class _RowsRunner:
     """Several rows: weights lie as the product wants them."""
 
-    def __init__(self, layers: list[tuple[Array, Array, Any]]) -> None:
+    def __init__(self, layers: list[Layer]) -> None:
         self._layers = [(weight.T.copy(), bias, function) for weight, bias, function in layers]
 
     def __call__(self, x: Array) -> Array:
@@ -168,7 +172,7 @@ def _relu(x: Array, out: Array) -> None:
     np.maximum(x, _ZERO, out=out)
 
 
-_FUNCTIONS: list[tuple[Any, Any]] = [
+_FUNCTIONS: list[tuple[Any, Function | None]] = [
     (None, None),
     (get_activation("relu"), _relu),
     (get_activation("tanh"), np.tanh),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from rlkit_core.columns import Columns
 from rlkit_core.distributions.base import Distribution
-from rlkit_core.models.acting_plan import SmallPlan
+from rlkit_core.models.acting.plan import SmallPlan
+
+if TYPE_CHECKING:
+    from typing import TypeGuard
 
 Array = np.ndarray[Any, Any]
 
@@ -21,7 +25,9 @@ class DistributionRows:
         columns: ``action_dist_inputs`` ``[T, N, D]`` float32, written step by step.
     """
 
-    def __init__(self, run: Any, dist_cls: type[Distribution], inputs: Array, noise: Array | None) -> None:
+    def __init__(
+        self, run: Callable[[Array], Array], dist_cls: type[Distribution], inputs: Array, noise: Array | None
+    ) -> None:
         self.columns = {Columns.ACTION_DIST_INPUTS: inputs}
         self._run, self._draw = run, dist_cls.draw_rows
         self._rows = list(inputs)
@@ -31,7 +37,7 @@ class DistributionRows:
     def of(
         cls,
         plan: SmallPlan,
-        dist_cls: Any,
+        dist_cls: type[Distribution] | None,
         *,
         explore: bool,
         num_steps: int,
@@ -67,7 +73,7 @@ class DistributionRows:
         return actions
 
 
-def _draws_rows(dist_cls: Any) -> bool:
+def _draws_rows(dist_cls: object) -> TypeGuard[type[Distribution]]:
     """Whether a class has ``draw_rows``, and no subclass of the one that has it draws in another way."""
     for cls in dist_cls.__mro__ if isinstance(dist_cls, type) else ():
         if "draw_rows" in cls.__dict__:
