@@ -52,7 +52,7 @@ class CpuStep:
         self.problem: str | None = None
         try:
             self._recording = Recording(trace, leaves, builder, exact=exact)
-            if not self._replays_as(self._run, self._first, list(leaves.values()), before, equal):
+            if not self._replays_as(self._run, self._first, list(leaves.values()), before, equal, trace):
                 self.problem = differs(change(trace.operations, self._run.changed()))
         except NotTraceableError as error:
             self.problem = str(error)
@@ -101,7 +101,13 @@ class CpuStep:
         return None if same else differs(difference(self._operations, now.operations))
 
     def _replays_as(
-        self, run: GradientRun, outputs: list[Tensor], inputs: list[Tensor], before: StepState, equal: Equal
+        self,
+        run: GradientRun,
+        outputs: list[Tensor],
+        inputs: list[Tensor],
+        before: StepState,
+        equal: Equal,
+        trace: Trace | None = None,
     ) -> bool:
         """Whether a replay from ``before`` gives what a run gave; all is then as the run left it.
 
@@ -115,7 +121,9 @@ class CpuStep:
         try:
             again = self._recording.replay(inputs)
         except RuntimeError as error:
-            raise NotTraceableError(f"the recorded operations cannot be replayed: {last_line(error)}") from error
+            where = None if trace is None else trace.fails_at()
+            what = "the recorded operations" if where is None else f"{where}"
+            raise NotTraceableError(f"{what} cannot be replayed: {last_line(error)}") from error
         else:
             # Gradients outside of flat buffers are among the outputs, the others were written in place.
             same = equal(outputs, again) and equal(expected, gradients)

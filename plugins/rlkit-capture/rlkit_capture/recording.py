@@ -72,6 +72,26 @@ class Trace(Outline):
             self.problem = reads_a_value(self.operations[-1])
             self.calls.clear()
 
+    def fails_at(self) -> Operation | None:
+        """The first operation that fails where all are repeated as a replay does it: without autograd, in a chain.
+
+        It changes in place what they change.
+        """
+        new: dict[Any, Any] = {}
+
+        def now(given: Any) -> Any:
+            return new.get(_place(given), given) if isinstance(given, Tensor) else given
+
+        with torch.no_grad():
+            for (func, args, kwargs, out), operation in zip(self.calls, self.operations, strict=True):
+                try:
+                    again = func(*map_leaves(now, args), **{name: map_leaves(now, one) for name, one in kwargs.items()})
+                except (RuntimeError, TypeError):
+                    return operation
+                results = zip(out, again, strict=False) if isinstance(out, (list, tuple)) else [(out, again)]
+                new |= {_place(before): after for before, after in results if isinstance(before, Tensor)}
+        return None
+
 
 class Recording:
     """A recorded computation.
@@ -330,8 +350,10 @@ def reads_a_value(operation: Operation) -> str:
 
 
 def last_line(error: Exception) -> str:
-    """What an error of torch comes down to; above it is a traceback of its own."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1].removeprefix("RuntimeError: ")
+    """What an error of torch comes down to; there are tracebacks of its own around it."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    told = [line for line in lines if line.startswith("RuntimeError: ")]
+    return (told or lines)[-1].replace("RuntimeError: ", "")
 
 
 def depends_on_values(func: Any, args: tuple[Any, ...]) -> bool:

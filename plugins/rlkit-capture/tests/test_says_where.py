@@ -13,7 +13,7 @@ from torch import nn
 
 from rlkit_capture import engine
 from rlkit_capture.outline import Outline, difference
-from rlkit_capture.recording import NotTraceableError
+from rlkit_capture.recording import NotTraceableError, Trace
 from rlkit_core.algorithm.results import as_number
 from rlkit_ppo import PPOTorchLearner
 
@@ -188,6 +188,48 @@ def test_the_line_is_named(case, compile, caplog):
     assert "\n" not in text
     head = text[: text.index(says)]
     assert re.fullmatch(rf"learners\(compile='{compile}'\): (this step runs eagerly: )?\S*", head)
+
+
+BROKEN: list[bool] = []
+
+
+@torch.library.custom_op("says_where::fragile", mutates_args=())
+def fragile(x: torch.Tensor) -> torch.Tensor:
+    if BROKEN:
+        raise RuntimeError("not once more")
+    return x.clone()
+
+
+def middle(x):
+    return torch.ops.says_where.fragile(x * 2) + 1  # here: says_where::fragile cannot be replayed: not once more
+
+
+def test_an_operation_that_fails_in_a_replay_is_found():
+    x = torch.ones(3)
+    trace = Trace(lambda: [middle(x).sum()])
+    assert trace.fails_at() is None
+    BROKEN.append(True)
+    try:
+        assert expected(middle).startswith(str(trace.fails_at()).rpartition("tests/")[2])
+    finally:
+        BROKEN.clear()
+
+
+class Fragile(WithLoss):
+    def changed(self, loss, obs):
+        middle(obs)
+        BROKEN.append(True)
+        return loss
+
+
+def test_a_step_of_which_an_operation_fails_in_a_replay_is_eager_and_names_it(caplog):
+    learner = build("auto", SPACES["discrete"], learner_class=Fragile, minibatch_size=64)
+    try:
+        learner.update(rows(learner), minibatch_size=64)
+    finally:
+        BROKEN.clear()
+    (text,) = [r.getMessage() for r in caplog.records if "runs eagerly" in r.getMessage()]
+    assert expected(middle) in text
 
 
 def squashed(x):
