@@ -87,6 +87,19 @@ def rllib(name: str) -> Worker:
     return Worker("rllib", (name,), "rllib")
 
 
+def predictions(case: str, title: str, *, sampled: bool = False) -> Race:
+    """Actions for one observation at a time, in a case of ``peers/one_observation.py``."""
+    script, ending = "one_observation", "-sampled" if sampled else ""
+    workers = {
+        "ours": Worker(script, (f"ours-{case}{ending}",)),
+        "sb3": Worker(script, (f"sb3-{case}{ending}",), "sb3"),
+    }
+    if sampled:
+        return Race(title, 10_000, workers, {"sb3": 1.0}, unit="call")
+    workers["forward"] = Worker(script, (f"forward-{case}",))
+    return Race(title, 10_000, workers, {"sb3": 1.0, "forward": 1 / 1.8}, unit="call")
+
+
 RACES = {
     "ppo_cartpole": Race(
         "PPO, CartPole-v1",
@@ -144,17 +157,10 @@ RACES = {
         {"ours": ours("dqn_together"), "bare": Worker("bare_dqn")},
         {"bare": 4.5},
     ),
-    "one_observation": Race(
-        "one observation, `load_policy(…)(obs)`",
-        10_000,
-        {
-            "ours": ours("one_observation"),
-            "sb3": sb3("one_observation"),
-            "forward": Worker("floors", ("one_observation",)),
-        },
-        {"sb3": 1.0, "forward": 1 / 1.8},
-        unit="call",
-    ),
+    "one_observation": predictions("ppo", "one observation, `load_policy(…)(obs)`"),
+    "one_observation_sampled": predictions("ppo", "one observation, PPO's action drawn", sampled=True),
+    "one_observation_dqn": predictions("dqn", "one observation, DQN"),
+    "one_observation_box": predictions("box", "one observation, normalised, for continuous actions"),
     "start_training": Race(
         "`rlkit train` to the end of the first 1,024 steps",
         1,
@@ -165,7 +171,11 @@ RACES = {
     "start_build": Race(
         "PPO built on CartPole-v1, torch imported before",
         1,
-        {"ours": Worker("start", ("rlkit-build",)), "sb3": Worker("start", ("sb3-build",), "sb3")},
+        {
+            "ours": Worker("start", ("rlkit-build",)),
+            "ours-imported": Worker("start", ("rlkit-build-imported",)),
+            "sb3": Worker("start", ("sb3-build",), "sb3"),
+        },
         unit="start",
     ),
     "start_import": Race(

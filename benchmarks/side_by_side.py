@@ -33,6 +33,7 @@ def run_script(
 ) -> dict[str, Any]:
     """Run one worker to its end in a new process and return what it measured."""
     env = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed is compiled
     command = [str(python), str(script), *arguments]
     command += ["--steps", str(steps), "--threads", str(threads), "--seed", str(seed)]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)

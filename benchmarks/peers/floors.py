@@ -1,4 +1,4 @@
-"""Floors, and bare torch in small: the envs' own time while sampling, one observation's forward pass, a PPO update.
+"""Floors, and bare torch in small: the envs' own time while sampling, a PPO update.
 
 python benchmarks/peers/floors.py NAME --steps N [--threads 1] [--seed 1]
 """
@@ -14,7 +14,6 @@ import gymnasium as gym
 import numpy as np
 import torch
 from _span import ENV_ID, NUM_ENVS, NUM_STEPS, ROLLOUT, Work, measure, parse_order, repeated
-from bare_ppo import mlp
 
 
 def sampling(work: Work) -> Callable[[], tuple[int, float]]:
@@ -35,18 +34,6 @@ def sampling(work: Work) -> Callable[[], tuple[int, float]]:
     return steps
 
 
-def one_observation(work: Work) -> Callable[[], tuple[int, float]]:
-    """The forward pass of the bare network for an observation that is a tensor already."""
-    policy = mlp(4, 2, 0.01)
-    observation = torch.full((1, 4), 0.1)
-
-    def forward() -> None:
-        with torch.inference_mode():
-            policy(observation)
-
-    return repeated(forward, work.steps)
-
-
 def update(work: Work) -> Callable[[], tuple[int, float]]:
     """Minibatches of a PPO update alone."""
     torch.manual_seed(work.seed)
@@ -58,7 +45,7 @@ def update(work: Work) -> Callable[[], tuple[int, float]]:
     return repeated(lambda: bare.update(*nets, adam, batch), times, worth=bare.NUM_MINIBATCHES)
 
 
-WORKS = {"sampling": sampling, "one_observation": one_observation, "update": update}
+WORKS = {"sampling": sampling, "update": update}
 
 
 if __name__ == "__main__":

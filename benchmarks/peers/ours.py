@@ -6,7 +6,6 @@ python benchmarks/peers/ours.py NAME --steps N [--threads 1] [--seed 1]
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -226,17 +225,6 @@ def sampling(work: Work) -> Callable[[], tuple[int, float]]:
     return sample
 
 
-def predicting(work: Work) -> Callable[[], tuple[int, float]]:
-    """Actions of a policy that was saved and loaded, one observation at a time."""
-    from rlkit_core import load_policy
-
-    with tempfile.TemporaryDirectory() as folder:
-        algo = CONFIGS["ppo_cartpole"]().debugging(seed=work.seed).build_algo()
-        policy = load_policy(algo.save_to_path(folder))
-    observation = np.full(4, 0.1, np.float32)
-    return repeated(lambda: policy(observation), work.steps)
-
-
 def updating(work: Work, *, eager: bool = False) -> Callable[[], tuple[int, float]]:
     """Minibatches of a PPO update alone."""
     config = get_algorithm_config("ppo").training(train_batch_size=bare.NUM_ROWS, entropy_coeff=0.01, lr=3e-4)
@@ -259,7 +247,6 @@ def updating(work: Work, *, eager: bool = False) -> Callable[[], tuple[int, floa
 
 OTHERS: dict[str, Callable[[Work], Callable[[], tuple[int, float]]]] = {
     "sampling": sampling,
-    "one_observation": predicting,
     "update": updating,
     "update-eager": partial(updating, eager=True),
 }

@@ -33,7 +33,6 @@ from _span import (
     Work,
     measure,
     parse_order,
-    repeated,
 )
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.callbacks import CallbackList
@@ -100,13 +99,6 @@ def sampling(work: Work) -> Trained:
     return sample
 
 
-def one_observation(work: Work) -> Trained:
-    """Actions for one observation at a time."""
-    algo = cartpole(work.seed)
-    observation = np.full(4, 0.1, np.float32)
-    return repeated(lambda: algo.predict(observation, deterministic=True), work.steps)
-
-
 def ppo_lstm(work: Work) -> Trained:
     """sb3-contrib's PPO with an LSTM each for policy and values, its default."""
     from sb3_contrib import RecurrentPPO
@@ -165,7 +157,6 @@ def sac_pendulum(work: Work) -> Trained:
 WORKS: dict[str, Callable[[Work], Trained]] = {
     "ppo_cartpole": ppo_cartpole,
     "sampling": sampling,
-    "one_observation": one_observation,
     "ppo_lstm": ppo_lstm,
     "sac_pendulum": sac_pendulum,
     **{name: partial(ppo_on, task) for name, task in _envs.TASKS.items()},

@@ -3,11 +3,13 @@
 python benchmarks/peers/start.py NAME --steps TIMES
 
 ``rlkit-train`` is the command until the first iteration of 1,024 steps is written down, ``sb3-train`` a script that
-trains as long; both from the start of Python on. ``rlkit-build`` and ``sb3-build`` begin once torch is imported.
+trains as long; both from the start of Python on. ``rlkit-build`` and ``sb3-build`` begin once torch is imported, and
+``rlkit-build-imported`` once gymnasium and rlkit are, too.
 """
 
 from __future__ import annotations
 
+import importlib
 import math
 import subprocess
 import sys
@@ -68,11 +70,13 @@ def sb3_build() -> None:
     PPO("MlpPolicy", ENV_ID, device="cpu")
 
 
-def once_torch_is_there(build: Callable[[], None]) -> Callable[[], tuple[int, float]]:
-    """Build once; a second time nothing is imported any more."""
+def once_torch_is_there(build: Callable[[], None], *imported: str) -> Callable[[], tuple[int, float]]:
+    """Build once, with modules imported before; a second time nothing is imported any more."""
     import torch
 
     torch.zeros(1)
+    for name in imported:
+        importlib.import_module(name)
 
     def run() -> tuple[int, float]:
         build()
@@ -87,6 +91,7 @@ WORKS: dict[str, Callable[[Work], Callable[[], tuple[int, float]]]] = {
     "rlkit-train": lambda work: repeated(rlkit_train, work.steps),
     "sb3-train": lambda work: repeated(lambda: python("-c", SB3), work.steps),
     "rlkit-build": lambda work: once_torch_is_there(rlkit_build),
+    "rlkit-build-imported": lambda work: once_torch_is_there(rlkit_build, "gymnasium", "rlkit_ppo"),
     "sb3-build": lambda work: once_torch_is_there(sb3_build),
 }
 

@@ -165,7 +165,7 @@ def test_what_is_measured_is_what_a_user_gets_who_sets_nothing(name):
 
 
 WORKERS = [(race, worker) for race in RACES for worker in RACES[race].workers]
-STEPS = {"ppo_update": 128, "sac_pendulum": 300, "start_training": 1, "start_import": 1, "one_observation": 20}
+STEPS = {"ppo_update": 128, "sac_pendulum": 300, "start_training": 1, "start_import": 1}
 
 
 @pytest.mark.slow
