@@ -88,6 +88,9 @@ def _kind(func: Any) -> _Kind:
     return _Kind(f"{schema.name}.{schema.overload_name}".rstrip("."), written, makes, lifts)
 
 
+_PASSED_THROUGH = {"torch", "rlkit_capture", *sys.stdlib_module_names}
+
+
 @functools.cache
 def _package(module: str) -> str:
     return module.partition(".")[0]
@@ -171,7 +174,7 @@ class Outline(TorchDispatchMode):
         return place, False
 
     def _line(self, *, in_backward: bool) -> Place | None:
-        """The innermost line that is neither torch's nor this engine's: the core's only where there is no other.
+        """The innermost line that is neither torch's, this engine's nor Python's own: the core's only for want of one.
 
         In the backward pass, that of a hook or of a backward method; None where none of these runs.
         """
@@ -180,7 +183,7 @@ class Outline(TorchDispatchMode):
         while frame is not None and frame is not self._entered_in:
             module = frame.f_globals.get("__name__", "")
             package = _package(module)
-            if package not in ("torch", "rlkit_capture"):
+            if package not in _PASSED_THROUGH:
                 place = Place(module, frame.f_code, frame.f_lineno)
                 if package != "rlkit_core":
                     return place

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import re
 import sys
@@ -244,6 +245,19 @@ def test_a_backward_operation_names_the_line_that_it_goes_back_to():
     (backward,) = [str(one) for one in outline.operations if one.name == "aten::tanh_backward"]
     assert forward.endswith(expected(squashed))
     assert backward == f"the backward pass of {forward}_backward"
+
+
+def through_python(x):
+    with contextlib.ExitStack() as stack:
+        stack.callback(as_number, x)
+
+
+def test_pythons_own_lines_are_passed_over():
+    one = torch.ones(())
+    with Outline() as outline:
+        through_python(one)
+    (operation,) = outline.operations
+    assert re.search(r"test_says_where\.py:\d+ in through_python: aten::_local_scalar_dense$", str(operation))
 
 
 def test_equal_steps_have_equal_outlines():
