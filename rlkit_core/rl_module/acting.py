@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ from rlkit_core.errors import ConfigError, ModuleAPIError
 from rlkit_core.rl_module.forwards import ModuleForwards, RowPolicy
 from rlkit_core.seeding import TorchRNG
 from rlkit_core.spaces import nested_map
+
+_AT_LAST = (sys.maxsize,)  # what changes with env steps has become what it becomes
 
 
 class ActionSampler:
@@ -130,11 +133,29 @@ class ActionSampler:
             )
         return size_of(space)
 
-    def row_policy(self, timesteps: Sequence[int], num_envs: int, rng: TorchRNG) -> RowPolicy | None:
-        """What the module's own ``row_policy`` gives, or None; no scope of ``rng`` may be open."""
+    def row_policy(self, timesteps: Sequence[int], num_envs: int, rng: TorchRNG | None = None) -> RowPolicy | None:
+        """What the module's own ``row_policy`` gives, or None.
+
+        Args:
+            timesteps: lifetime env steps before each of the T steps.
+            num_envs: N.
+            rng: draws; none of its scopes may be open. None: torch's shared generator.
+        """
         if self._row_policy is None or self._stateful or getattr(self.module, "training", False):
             return None
-        return self._row_policy(explore=self.explore, timesteps=timesteps, num_envs=num_envs, generator=rng.generator)
+        generator = torch.default_generator if rng is None else rng.generator
+        return self._row_policy(explore=self.explore, timesteps=timesteps, num_envs=num_envs, generator=generator)
+
+    def by_row(self, obs: torch.Tensor) -> Any | None:
+        """Act on one observation ``(1, D)`` by the module's ``row_policy``; None where it has none.
+
+        It is asked for each time, as weights, hooks and methods of the module may be others by now.
+
+        Returns:
+            The raw actions, a numpy array ``(1, ...)`` of its own.
+        """
+        policy = self.row_policy(_AT_LAST, 1)
+        return None if policy is None else policy(0, obs.numpy())
 
     def __call__(
         self, batch: dict[str, Any], *, noise: torch.Tensor | None = None, t: int | None = None

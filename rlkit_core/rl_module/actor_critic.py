@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -69,7 +70,8 @@ class ActorCriticTorchRLModule(TorchRLModule, ValueFunctionAPI, InferenceOnlyAPI
         both = stateful and getattr(self.encoder, "critic_encoder", None) is not None
         self._acting_plan = ActingPlan.of(self.encoder, self.pi) if self._mask_with is None else None
         self._small_plan = None
-        if all(getattr(type(self), name) is getattr(ActorCriticTorchRLModule, name) for name in _ACTING):
+        scales = getattr(self.observation_space, "dtype", None) == np.uint8  # which the plan leaves to the encoder
+        if not scales and all(getattr(type(self), name) is getattr(ActorCriticTorchRLModule, name) for name in _ACTING):
             self._small_plan = SmallPlan.of(self._acting_plan)
         self._actor_kwargs: dict[str, str] = {"only": ACTOR} if takes_only and not both else {}
         self._critic_kwargs: dict[str, str] = {"only": CRITIC} if takes_only else {}

@@ -210,11 +210,13 @@ class Deployment:
     def act_on_one(self, obs: object, explore: bool) -> Any:
         """Act on one observation, where there is :attr:`read_one`; the action in env units, without a batch axis."""
         assert self.read_one is not None
-        batch, device = {Columns.OBS: self.read_one(obs)}, self.device
+        seen, device, sampler = self.read_one(obs), self.device, self.sampler(explore)
         if device is not None and device.type != "cpu":
-            batch = nested_map(lambda x: x.to(device), batch)
+            seen = nested_map(lambda x: x.to(device), seen)
+        elif isinstance(seen, torch.Tensor) and (raw := sampler.by_row(seen)) is not None:
+            return self.to_env(raw)[0]
         with torch.no_grad():
-            raw = self.sampler(explore)(batch)[Columns.ACTIONS]
+            raw = sampler({Columns.OBS: seen})[Columns.ACTIONS]
         return nested_map(lambda x: x[0], self.to_env(nested_map(to_numpy, raw)))
 
     def sampler(self, explore: bool) -> ActionSampler:

@@ -24,7 +24,7 @@ def make(module_class=ActorCriticTorchRLModule, action_space=DISCRETE, dtype=np.
     module = RLModuleSpec(
         module_class=module_class,
         catalog_class=ActorCriticCatalog,
-        observation_space=gym.spaces.Box(-5.0, 5.0, (4,), dtype),
+        observation_space=gym.spaces.Box(0 if dtype is np.uint8 else -5.0, 5, (4,), dtype),
         action_space=action_space,
         model_config={"fcnet_hiddens": [8, 8], "fcnet_activation": "tanh", **settings},
         components=components,
@@ -78,6 +78,7 @@ def test_draws_what_the_forward_and_its_distribution_draw(space, settings, explo
 
 def test_is_not_there_for_what_it_would_leave_out():
     assert rows_of(make()) is not None
+    assert rows_of(make(dtype=np.uint8)) is None  # scaled by the encoder
     assert rows_of(make(), envs=17) is None
     assert rows_of(make(fcnet_hiddens=[300, 300])) is None
     listened_to = make()

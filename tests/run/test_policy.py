@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ import torch
 from any_space import any_space
 from gymnasium import spaces as S
 from hypothesis import given, settings
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from actor_critic import ACConfig
-from rlkit_core import ActorCriticTorchRLModule, RLModuleSpec, load_policy
+from rlkit_core import ActorCriticTorchRLModule, RLModule, RLModuleSpec, load_policy
 from rlkit_core.algorithm import AlgorithmConfig
 from rlkit_core.data.one_observation import observation_reader
 from rlkit_core.errors import CheckpointError, CheckpointNotFoundError, ConfigError
@@ -243,13 +245,23 @@ def test_it_needs_no_runner_no_learner_and_not_the_algorithm(tmp_path: Path) -> 
     assert out.stdout.split("\n")[0] == f"{expected} CartPole-v1 []", out.stderr
 
 
-def calls_of(function: Any) -> int:
-    """How many calls, of Python's functions and of C's, one call makes; which no load of the machine changes."""
+class Operations(TorchDispatchMode):
+    """Counts what torch does."""
+
     count = 0
 
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += 1
+        return function(*args, **(kwargs or {}))
+
+
+def calls_of(function: Callable[[], object]) -> tuple[int, int]:
+    """How many Python functions one call calls, and how many of torch's operations, whatever the machine does."""
+    calls = 0
+
     def on_call(frame: Any, event: str, argument: Any) -> None:
-        nonlocal count
-        count += event in ("call", "c_call")
+        nonlocal calls
+        calls += event == "call"
 
     function()
     sys.setprofile(on_call)
@@ -257,19 +269,86 @@ def calls_of(function: Any) -> int:
         function()
     finally:
         sys.setprofile(None)
-    return count
+    with Operations() as operations:
+        function()
+    return calls, operations.count
 
 
-@pytest.mark.parametrize(("env", "more"), [("CartPole-v1", 16), ("Pendulum-v1", 24)])
-def test_one_observation_costs_little_more_than_the_forward(env: str, more: int) -> None:
-    made = gym.make(env)
-    module = config(env).get_rl_module_spec(env=made, inference_only=True).build()
-    policy = Policy(module)
-    observation, _ = made.reset(seed=1)
-    batch = {"obs": torch.from_numpy(observation[None])}
+def module_for(env: str, module_class: type[RLModule] | None = None, **model_config: Any) -> RLModule:
+    spec = config(env, **model_config).get_rl_module_spec(env=gym.make(env), inference_only=True)
+    if module_class is not None:
+        spec.module_class = module_class
+    return spec.build()
 
-    def bare() -> None:
+
+@pytest.mark.parametrize("explore", [False, True])
+@pytest.mark.parametrize(
+    ("env", "model_config", "most", "exploring"),
+    [
+        ("CartPole-v1", {}, (20, 1), (24, 7)),
+        ("Pendulum-v1", {"normalize_observations": True}, (36, 4), (40, 7)),
+        ("CartPole-v1", {"fcnet_hiddens": [300, 300]}, (22, 10), (26, 16)),  # too large for numpy
+    ],
+)
+def test_one_observation_costs_few_calls(
+    env: str, model_config: dict[str, Any], most: tuple[int, int], exploring: tuple[int, int], explore: bool
+) -> None:
+    policy = Policy(module_for(env, **model_config), explore=explore)
+    observation, _ = gym.make(env).reset(seed=1)
+    for seen, limit in zip(calls_of(lambda: policy(observation)), exploring if explore else most, strict=True):
+        assert seen <= limit, (seen, limit)
+
+
+class Mine(ActorCriticTorchRLModule):
+    def _forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        return {"actions": torch.full((len(batch["obs"]),), 1)}
+
+
+def test_it_acts_with_what_its_module_is_by_now() -> None:
+    """By numpy or not: weights, statistics, hooks and methods count as they are when it acts."""
+    policy = Policy(module_for("CartPole-v1"))
+    module: Any = policy.module
+    observations = list(np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32))
+
+    def expected() -> list[int]:
         with torch.no_grad():
-            module.forward_inference(batch)
+            batch = {"obs": torch.from_numpy(np.stack(observations))}
+            return module.forward_inference(batch)["action_dist_inputs"].argmax(-1).tolist()  # type: ignore[no-any-return]
 
-    assert calls_of(lambda: policy(observation)) <= calls_of(bare) + more
+    def acts() -> list[int]:
+        return [int(policy(one)) for one in observations]
+
+    weight, bias = module.pi.plan[-1][0].weight, module.pi.plan[-1][0].bias
+    with torch.no_grad():
+        weight.zero_()
+    for first in (1.0, -1.0):  # in place, as optimizers do
+        with torch.no_grad():
+            bias.copy_(torch.tensor([first, 0.0]))
+        assert acts() == expected() == [int(first < 0)] * 20
+    module.pi.plan[-1][0].bias = torch.nn.Parameter(torch.tensor([1.0, 0.0]))
+    assert acts() == expected() == [0] * 20
+    handle = module.pi.register_forward_hook(lambda head, inputs, out: -out)
+    assert acts() == expected() == [1] * 20
+    handle.remove()
+    assert acts() == [0] * 20
+    module._forward_inference = lambda batch, **kwargs: {"actions": torch.ones(len(batch["obs"]), dtype=torch.int64)}
+    assert acts() == [1] * 20
+    del module._forward_inference
+    other = module.get_state()
+    other = {name: -value for name, value in other.items()}
+    module.set_state(other)
+    assert acts() == expected() == [1] * 20
+    assert int(Policy(module_for("CartPole-v1", Mine))(observations[0])) == 1
+
+
+def test_its_draws_follow_torchs_generator_and_nan_is_no_secret() -> None:
+    policy = Policy(module_for("Pendulum-v1", normalize_observations=True), explore=True)
+    observation = policy.observation_space.sample()
+    drawn = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        drawn.append([float(policy(observation)[0]) for _ in range(3)])
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert len(set(drawn[0])) == 3
+    for explore in (False, True):
+        assert np.isnan(policy.another(explore=explore)(np.full(3, np.nan, np.float32))).all()

@@ -118,7 +118,7 @@ class SmallPlan:
 
         With several rows it computes with copies of them. Its result is a new array each time.
         """
-        at = [holder["weight"].data_ptr() for holder in self._holders]  # type: ignore[union-attr]
+        at = [parameter.data_ptr() for holder in self._holders for parameter in holder.values()]  # type: ignore[union-attr]
         if at != self._at:  # an optimizer has put the parameters into one buffer, say
             layers = [layer for layer, _, _ in self._plan.layers]
             self._made = [

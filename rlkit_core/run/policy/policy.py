@@ -68,6 +68,8 @@ class Policy:
         self._stateful = module.is_stateful()
         self._remembers = self._stateful or bool(self._previous)
         self._plain = isinstance(module.action_space, gym.spaces.Discrete)
+        rows = isinstance(self.observation_space, gym.spaces.Box) and packer is None and on is None
+        self._by_row = self._sampler.by_row if rows and not self._remembers else None
         self._state: Any = None
         self._memory: dict[str, Any] = {}
 
@@ -85,7 +87,13 @@ class Policy:
         Raises:
             ConfigError: the observation is of another shape or kind; the message names the leaf.
         """
-        batch: dict[str, Any] = {Columns.OBS: self._read(observation)}
+        seen = self._read(observation)
+        if self._by_row is not None:
+            rows = self._by_row(seen)
+            if rows is not None:
+                action = self._to_env(rows)[0]
+                return action if self._plain else np.array(action)
+        batch: dict[str, Any] = {Columns.OBS: seen}
         if self._remembers:
             self._recall(batch, reward)
         with torch.inference_mode():
