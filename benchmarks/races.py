@@ -106,7 +106,6 @@ RACES = {
         102_400,
         {
             "ours": ours("ppo_cartpole"),
-            "ours-eager": ours("ppo_cartpole-eager"),
             "hand": Worker("hand_ppo"),
             "sb3": sb3("ppo_cartpole"),
             "bare": Worker("bare_ppo"),
@@ -116,19 +115,19 @@ RACES = {
     ),
     "sampling": Race(
         "PPO, CartPole-v1, sampling alone",
-        102_400,
+        51_200,
         {"ours": ours("sampling"), "sb3": sb3("sampling"), "envs": Worker("floors", ("sampling",))},
         {"sb3": 2.5, "envs": 1 / 1.8},
     ),
     "ppo_update": Race(
         "a minibatch of PPO's update, 256 rows",
-        6_400,
+        3_200,
         {"ours": ours("update"), "ours-eager": ours("update-eager"), "bare": Worker("floors", ("update",))},
         unit="call",
     ),
     "ppo_vector": Race(
         "PPO, 1,024 CartPoles as arrays, 2 threads",
-        1_310_720,
+        327_680,
         {"ours": ours("ppo_vector"), "bare": Worker("bare_ppo_vector")},
         {"bare": 1.3},
         threads=2,
@@ -193,18 +192,18 @@ RACES = {
     ),
     "two_agents": Race(
         "PPO, two agents",
-        20_480,
+        10_240,
         {"ours": ours("two_agents"), "rllib": rllib("two_agents")},
         {"rllib": 6.0},
     ),
-    "impala": Race("IMPALA, CartPole-v1", 60_000, {"ours": ours("impala"), "rllib": rllib("impala")}),
-    "appo": Race("APPO, CartPole-v1", 60_000, {"ours": ours("appo"), "rllib": rllib("appo")}),
+    "impala": Race("IMPALA, CartPole-v1", 40_000, {"ours": ours("impala"), "rllib": rllib("impala")}),
+    "appo": Race("APPO, CartPole-v1", 40_000, {"ours": ours("appo"), "rllib": rllib("appo")}),
     "sac_pendulum": Race(
         "SAC, Pendulum-v1",
         1_000,
         {"ours": ours("sac_pendulum"), "sb3": sb3("sac_pendulum"), "bare": Worker("bare_sac")},
     ),
-    "half_cheetah": Race("PPO, HalfCheetah-v5", 16_384, {"ours": ours("half_cheetah"), "sb3": sb3("half_cheetah")}),
+    "half_cheetah": Race("PPO, HalfCheetah-v5", 8_192, {"ours": ours("half_cheetah"), "sb3": sb3("half_cheetah")}),
     "pong": Race("PPO, ALE/Pong-v5", 2_048, {"ours": ours("pong"), "sb3": sb3("pong")}, {"sb3": 1.5}),
     "impala_ray": Race(
         "IMPALA on Ray, CartPole-v1",

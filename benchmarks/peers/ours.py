@@ -181,7 +181,6 @@ def impala(name: str) -> Any:
 #: Trainings by name. Those that end in "-eager" show what recording the update gives.
 CONFIGS: dict[str, Callable[[], Any]] = {
     "ppo_cartpole": partial(ppo, ENV_ID, TWO_NETS),
-    "ppo_cartpole-eager": lambda: ppo(ENV_ID, TWO_NETS).learners(compile=None),
     "ppo_vector": partial(
         ppo, ENV_ID, TWO_NETS, _vector.NUM_ENVS, _vector.NUM_STEPS, minibatch_size=_vector.MINIBATCH_SIZE
     ),
