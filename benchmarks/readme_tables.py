@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ def beside(results: Path = RESULTS) -> str:
         lines.append([what, cells[0], PEER_NAMES[theirs], cells[1], times(report, mine, theirs, 2), aim(least), memory])
     absent = [race.title for name, race in RACES.items() if race.usual and name not in reports]
     text = table(("", "rlkit", "beside", "", "times as fast", "aim", "memory"), lines, left=1)
-    return f"{text}\n{conditions(reports)}\n" + (f"Not measured yet: {'; '.join(absent)}.\n" if absent else "")
+    return f"{text}\n{conditions(reports)}\n" + (f"\nNot measured yet: {'; '.join(absent)}.\n" if absent else "")
 
 
 def rate(race: Race, report: Mapping[str, Any], worker: str) -> str:
@@ -122,10 +123,11 @@ def conditions(reports: Mapping[str, dict[str, Any]]) -> str:
         f"{package} {' and '.join(sorted(found[package]))}" for package in PACKAGES if package in found
     )
     commits = sorted({str(report["machine"]["commit"])[:7] for report in reports.values()})
-    return (
+    text = (
         f"On {' and '.join(sorted(machines))}, {threads}; medians of {' or '.join(map(str, rounds))} rounds, in "
         f"brackets their range. {versions}; commit {', '.join(commits)}."
     )
+    return textwrap.fill(text, 119, break_on_hyphens=False)
 
 
 def targets(results: Path = RESULTS) -> str:
@@ -191,14 +193,15 @@ def pages() -> dict[Path, str]:
     }
 
 
-def plotted(results: Path = RESULTS) -> list[tuple[str, float, float, float]]:
-    """What the plot shows: a name for each pair, and the median, least and greatest ratio."""
-    bars = []
-    for race, report, mine, theirs in pairs(measured(results)):
+def plotted(results: Path = RESULTS) -> tuple[list[tuple[str, float, float, float]], str]:
+    """What the plot shows: a name for each pair with the median, least and greatest ratio; and its caption."""
+    bars, reports = [], measured(results)
+    for race, report, mine, theirs in pairs(reports):
         ratio = report["ratios"][f"{mine}/{theirs}"]["steps_per_second"]
         if mine == "ours":
-            bars.append((f"{race.title} / {PEER_NAMES[theirs]}", ratio["median"], ratio["min"], ratio["max"]))
-    return bars
+            what = f"{race.title} / {PEER_NAMES[theirs]}".replace("`", "")
+            bars.append((what, ratio["median"], ratio["min"], ratio["max"]))
+    return bars, conditions(reports)
 
 
 def write(results: Path = RESULTS) -> None:
@@ -208,10 +211,10 @@ def write(results: Path = RESULTS) -> None:
     if results == RESULTS:
         for page, text in pages().items():
             page.write_text(text, encoding="utf-8")
-        draw(plotted(), PLOT)
-    elif bars := plotted(results):
+        draw(*plotted(), PLOT)
+    elif plotted(results)[0]:
         (results / "speed.md").write_text(beside(results), encoding="utf-8")
-        draw(bars, results / "speed.png")
+        draw(*plotted(results), results / "speed.png")
 
 
 @click.command()
@@ -224,7 +227,7 @@ def main(check: bool) -> None:
     from speed_plot import shows
 
     old = [page.name for page, text in pages().items() if page.read_text(encoding="utf-8") != text]
-    old += [] if shows(PLOT, plotted()) else [PLOT.name]
+    old += [] if shows(PLOT, *plotted()) else [PLOT.name]
     if old:
         raise click.ClickException(f"{', '.join(old)} out of date: python benchmarks/readme_tables.py")
 

@@ -25,11 +25,11 @@ def test_pages_are_what_the_files_say(page):
 
 
 def test_the_plot_shows_what_the_files_say(tmp_path):
-    bars = readme_tables.plotted()
-    assert speed_plot.shows(readme_tables.PLOT, bars), "run: python benchmarks/readme_tables.py"
+    bars, caption = readme_tables.plotted()
+    assert speed_plot.shows(readme_tables.PLOT, bars, caption), "run: python benchmarks/readme_tables.py"
     name, median, least, most = bars[0]
-    assert not speed_plot.shows(readme_tables.PLOT, [(name, median + 0.01, least, most), *bars[1:]])
-    assert not speed_plot.shows(tmp_path / "none.png", bars)
+    assert not speed_plot.shows(readme_tables.PLOT, [(name, median + 0.01, least, most), *bars[1:]], caption)
+    assert not speed_plot.shows(tmp_path / "none.png", bars, caption)
 
 
 def test_each_algorithm_that_is_installed_has_a_row():
