@@ -56,6 +56,7 @@ class Race:
         steps: of each worker in each round.
         workers: by name, in the order of the first round.
         least: how many times a peer's rate ours is to be at least, by peer; below 1 for floors.
+        most_ms: a worker, the milliseconds that one of it may take, and the peer whose time is taken off first, if any.
         less_memory_than: peers whose peak of memory ours is to stay below.
         threads: of torch.
         unit: what is counted.
@@ -66,6 +67,7 @@ class Race:
     steps: int
     workers: Mapping[str, Worker]
     least: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    most_ms: tuple[str, float, str | None] | None = None
     less_memory_than: Sequence[str] = ()
     threads: int = 1
     unit: str = "step"
@@ -121,7 +123,7 @@ RACES = {
     ),
     "ppo_update": Race(
         "a minibatch of PPO's update, 256 rows",
-        3_200,
+        1_920,
         {"ours": ours("update"), "ours-eager": ours("update-eager"), "bare": Worker("floors", ("update",))},
         unit="call",
     ),
@@ -175,12 +177,14 @@ RACES = {
             "ours-imported": Worker("start", ("rlkit-build-imported",)),
             "sb3": Worker("start", ("sb3-build",), "sb3"),
         },
+        most_ms=("ours-imported", 30.0, None),
         unit="start",
     ),
     "start_import": Race(
         "`import rlkit_core`",
         10,
         {"ours": Worker("start", ("rlkit-import",)), "python": Worker("start", ("bare-python",))},
+        most_ms=("ours", 25.0, "python"),
         unit="start",
     ),
     "crowd": Race(

@@ -81,9 +81,10 @@ def beside(results: Path = RESULTS) -> str:
     for race, report, mine, theirs in pairs(reports):
         what = race.title if mine == "ours" else f"{race.title}, {mine.partition('-')[2]}"
         least = race.least.get(theirs) if mine == "ours" else None
+        wanted = "" if least is None else f"{least:.2f}"
         memory = f"{report['ratios'][f'{mine}/{theirs}']['peak_memory_mib']['median']:.2f}"
         cells = [rate(race, report, side) for side in (mine, theirs)]
-        lines.append([what, cells[0], PEER_NAMES[theirs], cells[1], times(report, mine, theirs, 2), aim(least), memory])
+        lines.append([what, cells[0], PEER_NAMES[theirs], cells[1], times(report, mine, theirs, 2), wanted, memory])
     absent = [race.title for name, race in RACES.items() if race.usual and name not in reports]
     text = table(("", "rlkit", "beside", "", "times as fast", "aim", "memory"), lines, left=1)
     return f"{text}\n{conditions(reports)}\n" + (f"\nNot measured yet: {'; '.join(absent)}.\n" if absent else "")
@@ -101,11 +102,6 @@ def times(report: Mapping[str, Any], mine: str, theirs: str, digits: int) -> str
     """How many times as fast, with the range."""
     ratio = report["ratios"][f"{mine}/{theirs}"]["steps_per_second"]
     return "{median:.{d}f} ({min:.{d}f} to {max:.{d}f})".format(**ratio, d=digits)
-
-
-def aim(least: float | None) -> str:
-    """What a ratio is to be at least."""
-    return "" if least is None else f"{least:.2f}"
 
 
 def conditions(reports: Mapping[str, dict[str, Any]]) -> str:
@@ -131,25 +127,35 @@ def conditions(reports: Mapping[str, dict[str, Any]]) -> str:
 
 
 def targets(results: Path = RESULTS) -> str:
-    """Which of the ratios that are aimed at are reached, a line each."""
-    lines = []
-    for name, report in measured(results).items():
-        race = RACES[name]
-        wanted = [(theirs, "steps_per_second", least) for theirs, least in race.least.items()]
-        wanted += [(theirs, "peak_memory_mib", 1.0) for theirs in race.less_memory_than]
-        for theirs, key, limit in wanted:
-            ratio = report["ratios"].get(f"ours/{theirs}", {}).get(key)
-            if ratio is None:
-                lines.append(f"  ?     {name}: {theirs} was not measured")
-                continue
-            speedy = key == "steps_per_second"
-            reached = ratio["median"] >= limit if speedy else ratio["median"] < limit
-            sign = ">=" if speedy else "<"
-            what = "" if speedy else "memory, "
-            lines.append(
-                f"{'  ok   ' if reached else 'MISSED '} {name}: {what}{theirs} {ratio['median']:.2f} {sign} {limit:.2f}"
-            )
-    return "\n".join(lines)
+    """What is aimed at, and whether it is reached, a line each."""
+    verdicts = {True: "ok", False: "MISSED", None: "?"}
+    return "\n".join(
+        f"{verdicts[reached]:6} {name}: {what}"
+        for name, report in measured(results).items()
+        for what, reached in aims(RACES[name], report)
+    )
+
+
+def aims(race: Race, report: Mapping[str, Any]) -> Iterator[tuple[str, bool | None]]:
+    """What a race aims at with what it is, and whether that is reached; None where it was not measured."""
+    ratios = {peer: report["ratios"].get(f"ours/{peer}") for peer in (*race.least, *race.less_memory_than)}
+    for peer in [peer for peer, ratio in ratios.items() if ratio is None]:
+        yield f"{peer} was not measured", None
+        del ratios[peer]
+    for peer, least in race.least.items():
+        if peer in ratios:
+            ratio = ratios[peer]["steps_per_second"]["median"]
+            yield f"{peer} {ratio:.2f} >= {least:.2f}", ratio >= least
+    for peer in race.less_memory_than:
+        if peer in ratios:
+            ratio = ratios[peer]["peak_memory_mib"]["median"]
+            yield f"memory, {peer} {ratio:.2f} < 1", ratio < 1
+    if race.most_ms is not None:
+        mine, most, above = race.most_ms
+        took = {name: 1e3 / worker["steps_per_second"] for name, worker in report["workers"].items()}
+        if mine in took and (above is None or above in took):
+            ms = took[mine] - (took[above] if above else 0.0)
+            yield f"{mine} {ms:.0f} ms{f' above {above}' if above else ''} <= {most:.0f}", ms <= most
 
 
 def levels(results: Path = RESULTS) -> str:

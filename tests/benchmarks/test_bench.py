@@ -100,7 +100,7 @@ def test_a_race_that_was_ended_goes_on(runs, tmp_path):
     assert {seed for _, seed in runs[6:]} == {3}
     report = json.loads((tmp_path / "speed-dqn_cartpole.json").read_text())
     assert (report["rounds"], len(report["results"])) == (3, 9)
-    assert "ok    dqn_cartpole: bare 5.00 >= 2.70" in output
+    assert "ok     dqn_cartpole: bare 5.00 >= 2.70" in output
     assert "5.00 (5.00 to 5.00)" in (tmp_path / "speed.md").read_text()
     assert (tmp_path / "speed.png").read_bytes().startswith(b"\x89PNG")
     invoke(*order, "--rounds", 3)
@@ -128,6 +128,13 @@ def test_a_missing_library_is_left_out_and_named(runs, tmp_path):
     assert "two_agents: rllib was not measured" in output
     assert [name for name, _ in runs] == ["ours"]
     assert "none of its workers is chosen" in invoke("two_agents", *order, "--worker", "rllib")
+
+
+def test_what_is_aimed_at_is_judged(runs, tmp_path):
+    output = invoke("start_import", "one_observation", "ppo_cartpole", "--rounds", 1, "--out", tmp_path, *here("sb3"))
+    assert "ok     start_import: ours -40 ms above python <= 25" in output
+    assert "ok     ppo_cartpole: sb3 5.00 >= 4.80" in output
+    assert "MISSED ppo_cartpole: memory, sb3 1.00 < 1" in output
 
 
 def test_all_usual_races_run_unless_some_are_named(runs, tmp_path):
