@@ -34,7 +34,7 @@ _LOG = logging.getLogger(__name__)
 TESTED_TORCH = ((2, 6), (2, 13))
 #: Steps on minibatches of one shape that ``"auto"`` takes eagerly before it records one: recording costs as much as
 #: some 20 replays gain.
-EAGER_STEPS = 100
+EAGER_STEPS = 32
 #: Shapes of minibatches that ``"auto"`` keeps recordings of; others stay eager.
 MAX_RECORDINGS = 16
 
