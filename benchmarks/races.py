@@ -192,7 +192,7 @@ RACES = {
         200_000,
         {"ours": Worker("crowd", ("crowd",)), "alone": Worker("crowd", ("alone",))},
         {"alone": 1 / 1.2},
-        unit="step of an agent",
+        unit="agent step",
     ),
     "two_agents": Race(
         "PPO, two agents",

@@ -105,7 +105,7 @@ class BarePPO:
             [lambda: gym.make(ENV_ID) for _ in range(self.num_envs)], autoreset_mode=AutoresetMode.SAME_STEP
         )
 
-    def make_agent(self, shape: tuple[int, ...], num_actions: int) -> nn.Module:
+    def make_agent(self, shape: tuple[int, ...], num_actions: int) -> Any:
         """Two networks for such observations."""
         return Agent(int(np.prod(shape)), num_actions)
 

@@ -74,7 +74,7 @@ class BareImagePPO(BarePPO):
         """Frames instead of CartPoles."""
         return SyncVectorEnv([Frames] * self.num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
 
-    def make_agent(self, shape: tuple[int, ...], num_actions: int) -> nn.Module:
+    def make_agent(self, shape: tuple[int, ...], num_actions: int) -> Any:
         """Two heads on one network."""
         return ImageAgent(num_actions)
 
