@@ -2,13 +2,13 @@
 
     make bench                                                all, five rounds each
     make bench ARGS="ppo_cartpole dqn_cartpole --rounds 3"    some
-    make bench ARGS="--steps 4096 --rounds 1"                 a try; see below
+    make bench ARGS="--steps 1024 --rounds 1"                 a try; see below
 
 After each round a race's file is written, ``speed-NAME.json``. A run that was ended goes on where it was when it is
-begun again at the same commit, without changes of the code on either side; what is complete is not run again. Figures of
-whole races go to ``benchmarks/results``, and the tables and the plot of README.md and the documentation are made of them
-at the end. Those of a part of the workers, of other steps or with fewer than five rounds go to ``.benchmarks`` instead,
-unless ``--out`` says where.
+begun again at the same commit, without changes of the code on either side; what is complete is not run again. Figures
+of whole races go to ``benchmarks/results``, and the tables and the plot of README.md and the documentation are made
+of them at the end. Those of a part of the workers, of other steps or with fewer than five rounds go to
+``.benchmarks`` instead, unless ``--out`` says where.
 
 A library that is not installed is left out, and the report says so (``make bench`` builds its environment).
 """
