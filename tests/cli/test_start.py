@@ -26,7 +26,7 @@ HEAVY = (
     ),
     *("torch._dynamo", "torch._inductor"),
 )
-#: What our own packages hold back until it is used: actors elsewhere, recorded steps, mixins of modules that have none.
+#: What our own packages hold back until it is used: actors elsewhere, mixins of modules that have none.
 OWN = (
     "rlkit_processes.executor",
     "rlkit_ray.executor",
