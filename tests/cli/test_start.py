@@ -30,7 +30,6 @@ HEAVY = (
 OWN = (
     "rlkit_processes.executor",
     "rlkit_ray.executor",
-    "rlkit_capture.cpu_step",
     "rlkit_rnd.api",
     "rlkit_tools.record",
 )
