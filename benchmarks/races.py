@@ -196,7 +196,7 @@ RACES = {
     ),
     "two_agents": Race(
         "PPO, two agents",
-        10_240,
+        20_480,
         {"ours": ours("two_agents"), "rllib": rllib("two_agents")},
         {"rllib": 6.0},
     ),
