@@ -33,6 +33,8 @@ _ENUMS: dict[Any, int] = {
     torch.channels_last_3d: 3,
     torch.strided: 0,
 }
+#: Where gradients are off, these do not give what their backward operations need (there are none of their own here).
+_NEEDS_GRAD_MODE = {"aten::mkldnn_rnn_layer"}
 _ENUM_TYPES = (torch.memory_format, torch.layout)
 
 
@@ -133,7 +135,8 @@ class Recording:
         except (AttributeError, RuntimeError, TypeError) as error:  # another torch may do it in another way
             reason = f"torch {torch.__version__} refuses the recorded graph: {last_line(error)}"
             raise NotTraceableError(reason) from error
-        self._outer, self._exact = built.outer, exact
+        self._outer, self._exact = [tensor.detach() for tensor in built.outer], exact
+        self._grad_mode = any(func._schema.name in _NEEDS_GRAD_MODE for func, *_ in calls)
         self.num_operations = len(calls)
 
     def replay(self, inputs: Sequence[Tensor]) -> list[Tensor]:
@@ -142,7 +145,7 @@ class Recording:
         Returns:
             The outputs, new tensors each time (one that was there before the recording is returned as it is).
         """
-        with torch.no_grad():
+        with torch.set_grad_enabled(self._grad_mode):
             if self._exact:
                 with torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
                     out = self._run(*inputs, *self._outer)
