@@ -1,7 +1,10 @@
-"""On how many of torch's threads a network is quickest."""
+"""What a network wants of its process: how many of torch's threads, and that freed memory is kept."""
 
 from __future__ import annotations
 
+import ctypes
+import functools
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,6 +25,27 @@ def is_small(module: nn.Module) -> bool:
     if any(isinstance(part, convolutions) for part in module.modules()):
         return False
     return bool(sum(p.numel() for p in module.parameters()) <= SMALL_NETWORK)
+
+
+@functools.cache
+def keep_freed_memory() -> bool:
+    """Let glibc keep the memory of tensors that are gone for those that come, up to 512 MiB; whether it does.
+
+    It gives large blocks back to the system, to be faulted in anew page by page: the same tensors of some MiB, at each
+    step, of a network that reads pictures. It is told once a process, and not where an environment variable of its own
+    says what it is to do; elsewhere than with glibc nothing happens.
+    """
+    if not _MALLOC_VARIABLES.isdisjoint(os.environ):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return False
+    return bool(mallopt(_M_MMAP_THRESHOLD, 32 << 20) and mallopt(_M_TRIM_THRESHOLD, 512 << 20))
+
+
+_MALLOC_VARIABLES = {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_", "GLIBC_TUNABLES"}
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
 @contextmanager

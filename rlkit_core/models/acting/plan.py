@@ -53,7 +53,7 @@ class ActingPlan:
         """The plan, or None where a part is of another kind; ``encoder`` may be an actor's alone, too."""
         actor, wrapper = encoder, None
         if type(actor) is ActorCriticEncoder:
-            actor = actor._modules["encoder" if actor.shares_layers else "actor_encoder"]
+            actor = actor.encoder if actor.shares_layers else actor.actor_encoder
         if type(actor) is NormalizedEncoder and actor.normalizer.is_plain:
             wrapper, actor = actor, actor.encoder
         if not isinstance(actor, MLPEncoder) or not isinstance(head, MLPHead | FreeLogStdMLPHead):
