@@ -414,9 +414,9 @@ class ModulePolicy:
 
     def draw_noise(self) -> None:
         """Draw the random numbers of all rows at once, where the distribution lets us."""
-        noise = self._sampler.noise(self._buffers.num_steps, self._loop.num_envs)
+        noise = self._sampler.noise(self._buffers.num_steps, self._loop.num_envs, self._buffers.device)
         if noise is not None:
-            self._noise = noise.to(self._buffers.device).unbind(0)
+            self._noise = noise.unbind(0)
 
     def __call__(self, t: int, rows: Nested) -> Nested:
         """Raw actions for row t, ``[N, ...]``."""

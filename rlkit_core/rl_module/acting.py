@@ -85,13 +85,13 @@ class ActionSampler:
         if self.process is not None:
             self._row_policy = None
 
-    def noise(self, steps: int, envs: int) -> torch.Tensor | None:
-        """Draw the random numbers of a whole rollout of T steps in N envs at once.
+    def noise(self, steps: int, envs: int, device: torch.device | None = None) -> torch.Tensor | None:
+        """Draw the random numbers of a whole rollout of T steps in N envs at once, on a device (the CPU).
 
         Returns:
             ``[T, N, D]``, whose rows are passed as ``noise`` one by one; None when the distribution draws its own.
         """
-        result = self.plain_noise(steps, envs)
+        result = self.plain_noise(steps, envs, device)
         places = self.normal_places() if self.process is not None and result is not None else []
         if self.process is not None:
             if result is None or not places:
@@ -100,16 +100,16 @@ class ActionSampler:
                     f"exploration_noise is for continuous actions, and {type(inner).__name__} draws no normal numbers "
                     f"for its actions, {inner.action_space}. Leave it out: env_runners(exploration_noise=None)"
                 )
-            result[..., places] = self.process.rows(steps, envs, len(places))
+            result[..., places] = self.process.rows(steps, envs, len(places)).to(result.device)
         return result
 
-    def plain_noise(self, steps: int, envs: int) -> torch.Tensor | None:
+    def plain_noise(self, steps: int, envs: int, device: torch.device | None = None) -> torch.Tensor | None:
         """As :meth:`noise`, each number drawn by itself."""
         if not self.needs_noise:
             return None
         if self._adds_noise:
-            return torch.randn(steps, envs, self._action_size())
-        result: torch.Tensor | None = self.dist_cls.noise((steps, envs), self._width())
+            return torch.randn(steps, envs, self._action_size(), device=device)
+        result: torch.Tensor | None = self.dist_cls.noise((steps, envs), self._width(), device=device)
         self.needs_noise = self._has_noise = result is not None
         return result
 

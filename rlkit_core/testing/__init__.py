@@ -19,6 +19,7 @@ _HOMES = {
     "MultiAgentEnv": "rlkit_core.envs.multi_agent.dict_env",
     "RandomEnv": "rlkit_core.testing.random_env",
     "StatelessCartPole": "rlkit_core.testing.stateless_cartpole",
+    "TensorCartPole": "rlkit_core.testing.tensor_cartpole",
     "check_algorithm": "rlkit_core.testing.kit.checks",
     "check_catalog": "rlkit_core.testing.kit.checks",
     "check_env": "rlkit_core.envs.trial.check_env",
@@ -52,5 +53,6 @@ if TYPE_CHECKING:
     from rlkit_core.testing.multi_agent import MultiAgentCartPole as MultiAgentCartPole
     from rlkit_core.testing.random_env import RandomEnv as RandomEnv
     from rlkit_core.testing.stateless_cartpole import StatelessCartPole as StatelessCartPole
+    from rlkit_core.testing.tensor_cartpole import TensorCartPole as TensorCartPole
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

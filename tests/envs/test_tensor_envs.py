@@ -14,6 +14,7 @@ from tensor_sims import TensorCounting
 
 from rlkit_core.distributions import Distribution
 from rlkit_core.envs import as_vector_env
+from rlkit_core.envs.gym_vectors.tensors import vector as tensor_vector
 from rlkit_core.envs.gym_vectors.tensors.loop import TensorLoop
 from rlkit_core.envs.gym_vectors.tensors.vector import TensorVectorEnv
 from rlkit_core.errors import EnvError, NonFiniteError
@@ -46,6 +47,26 @@ def test_where_it_does_not_tell_what_was_last_the_observation_before_is_taken(ca
     assert torch.equal(rollout.final_index, told.final_index)
     assert (told.final_obs[:, 1] == rollout.final_obs[:, 1] + 1).all()
     assert torch.equal(told.final_obs[:, 0], rollout.final_obs[:, 0])
+
+
+@pytest.mark.parametrize("most", [1, 200])
+def test_last_observations_are_looked_at_before_they_are_too_many(monkeypatch, most):
+    config = config_for(TensorCounting, envs=5)
+
+    def rollout():
+        with config.build_algo() as algo:
+            looks = []
+            gather = algo.env_runner.env.gather
+            monkeypatch.setattr(algo.env_runner.env, "gather", lambda: (looks.append(1), gather()))
+            return algo.env_runner.sample(num_timesteps=5 * 16, explore=False)["default_policy"].clone(), len(looks)
+
+    whole, once = rollout()
+    monkeypatch.setattr(tensor_vector, "MOST_KEPT", most)  # a step's are 40 bytes
+    parts, often = rollout()
+    assert once == 1
+    assert often == {1: 17, 200: 4}[most]
+    assert torch.equal(whole.final_index, parts.final_index)
+    assert torch.equal(whole.final_obs, parts.final_obs)
 
 
 class Counted:

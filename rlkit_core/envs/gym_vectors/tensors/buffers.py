@@ -84,13 +84,16 @@ class TensorBuffers(RolloutBuffers):
         copied.raw_actions = [None if row is None else numpy_of(row) for row in self.raw_actions]
         return copied
 
-    def fetch(self, cuts: Sequence[Cut | None], *, same_step: bool) -> None:
+    def fetch(self, cuts: Sequence[Cut | None], *, same_step: bool) -> bool:
         """A rollout is complete: bring rewards and flags to the CPU, and put last observations together.
 
         Args:
             cuts: of each step, if there were any; None of one that did not tell what truncated episodes showed last: it
                 is taken from the row before the reset, where the episode's last action was chosen.
             same_step: envs reset in the step that ends their episode; otherwise last observations have rows.
+
+        Returns:
+            Whether a step did not tell.
         """
         for array, tensor in (
             (self.rewards, self.rewards_tensor),
@@ -101,16 +104,18 @@ class TensorBuffers(RolloutBuffers):
         self.finals = None
         places: list[Tensor] = []
         parts: list[Nested] = []
-        cut = self.truncateds & ~self.terminateds
+        untold, cut = False, self.truncateds & ~self.terminateds
         for t in np.flatnonzero(cut.any(1)).tolist() if same_step else ():
             told = cuts[t]
             if told is None:
+                untold = True
                 envs = torch.from_numpy(np.flatnonzero(cut[t])).to(self.device)
                 told = envs, index_rows(self.obs_rows[t], envs)
             places.append(t * self.num_envs + told[0])
             parts.append(told[1])
         if places:
             self.finals = map_leaves(lambda *rows: torch.cat(rows), *parts), torch.cat(places)
+        return untold
 
     def bad_finals(self) -> list[tuple[int, Nested]]:
         """Those of the last observations that are NaN or infinite, ``[(t * N + n, observation), ...]``, as arrays."""

@@ -23,7 +23,7 @@ from rlkit_core.rl_module.forwards import RowPolicy
 _log = logging.getLogger("rlkit_core.envs")
 
 IN_A_ROW = 8
-"""Steps at each of which an env ends an episode, behind some where it did not, that look as if it was not reset."""
+"""Steps, a power of two, at each of which an env that went on before ends an episode: as if it was not reset."""
 
 
 class TensorLoop(ActingLoop):
@@ -33,7 +33,7 @@ class TensorLoop(ActingLoop):
     """
 
     env: TensorVectorEnv
-    _said = False
+    _said = _said_untold = False
 
     def new_buffers(self, num_steps: int) -> TensorBuffers:
         """See :meth:`ActingLoop.new_buffers`."""
@@ -50,9 +50,17 @@ class TensorLoop(ActingLoop):
     def run(self, buffers: RolloutBuffers, policy: RowPolicy, after: Callable[[int], None] | None = None) -> Finals:
         """See :meth:`ActingLoop.run`; last observations are in the buffers."""
         assert isinstance(buffers, TensorBuffers)
-        self.env.finals.clear()
+        self.env.begin()
         finals = super().run(buffers, policy, after)
-        buffers.fetch(self.env.finals, same_step=self.env.same_step_reset)
+        self.env.gather()
+        untold = buffers.fetch(self.env.finals, same_step=self.env.same_step_reset)
+        if untold and not self._said_untold:
+            self._said_untold = True
+            _log.warning(
+                "vector env %s resets by itself and does not tell what truncated episodes showed last "
+                "(infos['final_obs']): the observation before that is taken for it",
+                self.env.envs,
+            )
         self._look_for_resets(buffers)
         return finals + buffers.bad_finals()  # which are told of where those of other envs are
 
@@ -61,9 +69,10 @@ class TensorLoop(ActingLoop):
         over = buffers.terminateds | buffers.truncateds
         if self._said or len(over) <= IN_A_ROW or not over.any():
             return
-        windows = np.lib.stride_tricks.sliding_window_view(over, IN_A_ROW, 0)
-        runs = np.logical_and.reduce(windows, -1)[1:]
-        stuck = np.flatnonzero((runs & ~over[:-IN_A_ROW]).any(0))
+        runs, length = over, 1  # runs[t]: it ended an episode at each step t ... t + length - 1
+        while length < IN_A_ROW:
+            runs, length = runs[:-length] & runs[length:], 2 * length
+        stuck = np.flatnonzero((runs[1:] & ~over[:-IN_A_ROW]).any(0))
         if len(stuck):
             self._said = True
             _log.warning(

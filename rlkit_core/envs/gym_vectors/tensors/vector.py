@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -20,10 +19,12 @@ from rlkit_core.envs.gym_vectors.tensors.buffers import Cut, numpy_of
 from rlkit_core.errors import EnvError
 from rlkit_core.spaces import describe, flat_leaves, map_space
 
-_log = logging.getLogger("rlkit_core.envs")
-
 TIME_OUTS = ("time_outs", "TimeLimit.truncated")
 """Where infos say that an episode's end was a truncation, for envs whose step gives one flag."""
+
+
+MOST_KEPT = 2**28
+"""Bytes of last observations that wait to be looked at together."""
 
 
 class Simulator(Protocol):
@@ -51,8 +52,8 @@ class TensorVectorEnv(SomebodyElses):
         observation_key: of a dict of observations, the one that is looked at; None: as the space has them.
 
     Attributes:
-        finals: for each step since it was emptied, what truncated episodes showed last; None where there was none, or
-            the simulator did not tell.
+        finals: for each step since :meth:`begin`, as far as :meth:`gather` has come, what truncated episodes showed
+            last; None where there was none, or the simulator did not tell.
         info_metrics: names of numbers in ``info`` that are kept where an episode ends.
 
     Raises:
@@ -81,11 +82,13 @@ class TensorVectorEnv(SomebodyElses):
         self.ended_infos: list[dict[str, float]] = []
         self.info_metrics: tuple[str, ...] = ()
         self.finals: list[Cut | None] = []
+        self._waiting: list[tuple[Nested | None, Tensor, Tensor]] = []
+        self._most_waiting: int | None = None
         self._key = observation_key
         parameters = inspect.signature(envs.reset).parameters.values()
         self._seeded = any(p.name == "seed" or p.kind is p.VAR_KEYWORD for p in parameters)
         self._seed: int | None = None
-        self._looked_at = self._looked_at_final = self._said = False
+        self._looked_at = self._looked_at_final = False
 
     # -- resets ---------------------------------------------------------------------------------------------------
 
@@ -130,11 +133,14 @@ class TensorVectorEnv(SomebodyElses):
             rewards_out.copy_(rewards)
             terminateds_out.copy_(terminateds)
             truncateds_out.copy_(truncateds)
-            self.finals.append(self._finals(infos, truncateds & ~terminateds) if self.same_step_reset else None)
+            if self.same_step_reset:
+                self._waiting.append((self._last(infos), terminateds_out, truncateds_out))
             self._write(obs_out, observations, "step()", look=look)
             self._looked_at = True
             if self.info_metrics:
                 self._keep_metrics(infos, terminateds | truncateds)
+            if len(self._waiting) == self._most_waiting:
+                self.gather()
         return []
 
     def _five(self, given: Nested) -> tuple[Any, Any, Any, Any, Mapping[str, Any]]:
@@ -153,25 +159,38 @@ class TensorVectorEnv(SomebodyElses):
             f"{shown}"
         )
 
-    def _finals(self, infos: Mapping[str, Any], cut: Tensor) -> Cut | None:
-        """What truncated episodes showed last; None where infos do not have it."""
+    def _last(self, infos: Mapping[str, Any]) -> Nested | None:
+        """What all envs showed before resets, as a copy; None where infos do not have it."""
         final = next((infos[name] for name in FINALS if name in infos), None)
         if final is None:
-            if not self._said and bool(cut.any()):
-                self._said = True
-                _log.warning(
-                    "vector env %s resets by itself and does not tell what truncated episodes showed last "
-                    "(infos['final_obs']): the observation before that is taken for it",
-                    self.envs,
-                )
             return None
         final = self._of_space(final, "infos['final_obs']")
         if not self._looked_at_final:
             who = f"vector env {self.envs}: infos['final_obs']"
             check_observations(self.observation_space, self.num_envs, final, who)
             self._looked_at_final = True
-        envs = cut.nonzero().squeeze(-1)
-        return (envs, index_rows(final, envs)) if len(envs) else None
+            self._most_waiting = max(1, MOST_KEPT // sum(leaf.nbytes for leaf in leaves(final)))
+        return map_leaves(torch.clone, final)
+
+    def begin(self) -> None:
+        """A rollout begins: forget the last observations of the one before."""
+        self.finals, self._waiting = [], []
+
+    def gather(self) -> None:
+        """Pick what truncated episodes showed last, of the steps that nobody has looked at; waits for the device.
+
+        Where episodes end is known on the device alone: to ask at each step would be to wait at each.
+        """
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        rows, terminateds, truncateds = zip(*waiting, strict=True)
+        cut = torch.stack(truncateds) & ~torch.stack(terminateds)
+        steps, envs = cut.nonzero().unbind(-1)
+        counts = torch.bincount(steps, minlength=len(waiting)).tolist()
+        for row, where in zip(rows, torch.split(envs, counts), strict=True):
+            told = row is not None and len(where)
+            self.finals.append((where, index_rows(row, where)) if told else None)
 
     def _write(self, obs_out: Nested, observations: Nested, what: str, *, look: bool) -> None:
         """Copy observations into rows, after looking at them where that is asked for."""
