@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import gymnasium as gym
@@ -53,6 +54,7 @@ def tensor_to_env(actions: Tensor, space: gym.Space[Any], *, normalize: bool, cl
     return actions.to(torch_dtype(space.dtype), copy=True)
 
 
+@functools.cache
 def torch_dtype(dtype: np.dtype[Any] | type[Any] | None) -> torch.dtype:
     """The torch dtype of a numpy dtype's name.
 

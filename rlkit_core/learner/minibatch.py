@@ -82,9 +82,7 @@ class ModuleStream:
     def _start_pass(self) -> None:
         self._position = 0
         if self._shuffle:
-            order = torch.randperm(self._rows)
-            device = first_leaf(next(iter(self._batch.values()))).device
-            order = order.to(device)
+            order = torch.randperm(self._rows, device=first_leaf(next(iter(self._batch.values()))).device)
             self._pass = {name: index_rows(column, order) for name, column in self._batch.items()}
 
 

@@ -12,7 +12,7 @@ from rlkit_core.envs.episodes import EpisodeStats
 
 
 @settings(max_examples=50, deadline=None)
-@given(seed=st.integers(0, 2**31), steps=st.integers(1, 12), envs=st.integers(1, 4), masked=st.booleans())
+@given(seed=st.integers(0, 2**31), steps=st.integers(1, 12), envs=st.integers(1, 40), masked=st.booleans())
 def test_equals_counting_step_by_step(seed, steps, envs, masked):
     rng = np.random.default_rng(seed)
     stats = EpisodeStats(envs, window=1000)

@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from device_waits import Waits
 
 from actor_critic import ACConfig
 from rlkit_core.testing import TensorCartPole
@@ -87,24 +88,6 @@ def config_of(device, envs):
         .learners(num_gpus_per_learner=float(device == "cuda"))
         .debugging(seed=1)
     )
-
-
-class Waits:
-    """Counts what makes the host wait for a device: reading values, and looking for where something holds."""
-
-    NAMES = ("item", "tolist", "cpu", "numpy", "nonzero", "__bool__", "__float__", "__int__", "__index__")
-
-    def __init__(self, monkeypatch):
-        self.count = 0
-        for name in self.NAMES:
-            monkeypatch.setattr(torch.Tensor, name, self._counting(getattr(torch.Tensor, name)))
-
-    def _counting(self, was):
-        def counting(*args, **kwargs):
-            self.count += 1
-            return was(*args, **kwargs)
-
-        return counting
 
 
 def test_nobody_waits_for_the_device_at_each_step(monkeypatch):

@@ -23,6 +23,7 @@ from rlkit_ppo import PPOConfig, PPOTorchLearner
 
 sys.path.insert(0, str(Path(__file__).parent))
 from capture_learners import BOX, SPACES, Dropout, ReadsValues, Separate, build, rows, update
+from device_waits import Waits
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -136,6 +137,22 @@ def test_running_statistics_and_random_numbers_go_on_as_in_an_eager_run(played):
     for _ in range(2):
         same_results(update(eager, batch), update(graph, batch))
     close(eager, graph)
+
+
+def test_the_host_waits_once_an_update_and_not_at_each_minibatch(played, monkeypatch):
+    graph = played(SPACES["discrete"])
+    batch = rows(graph)
+    while all(step.due._next < 1_000 for step in graph.engine.steps.values()):  # behind the first checks of a replay
+        graph.update(batch, minibatch_size=16, shuffle_batch_per_epoch=True, num_epochs=20)
+    waits = []
+    for epochs in (1, 8):
+        with monkeypatch.context() as patch:
+            count = Waits(patch)
+            before = PlayedGraph.replays
+            graph.update(batch, minibatch_size=16, shuffle_batch_per_epoch=True, num_epochs=epochs)
+        assert PlayedGraph.replays - before == 4 * epochs
+        waits.append(count.count)
+    assert waits[0] == waits[1] <= 2
 
 
 def with_nan(batch, *at):

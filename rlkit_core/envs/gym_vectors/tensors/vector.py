@@ -138,7 +138,7 @@ class TensorVectorEnv(SomebodyElses):
             self._write(obs_out, observations, "step()", look=look)
             self._looked_at = True
             if self.info_metrics:
-                self._keep_metrics(infos, terminateds | truncateds)
+                self._keep_metrics(infos, terminateds, truncateds)
             if len(self._waiting) == self._most_waiting:
                 self.gather()
         return []
@@ -222,9 +222,9 @@ class TensorVectorEnv(SomebodyElses):
                 f"vector env {self.envs}: {what}: observations lack {error} of {describe(self.observation_space)}"
             ) from error
 
-    def _keep_metrics(self, infos: Mapping[str, Any], dones: Tensor) -> None:
+    def _keep_metrics(self, infos: Mapping[str, Any], terminateds: Tensor, truncateds: Tensor) -> None:
         known = {name: infos[name] for name in (*self.info_metrics, "final_info") if name in infos}
-        ended = dones.nonzero().squeeze(-1).tolist() if known else ()
+        ended = (terminateds | truncateds).nonzero().squeeze(-1).tolist() if known else ()
         if ended:
             known = numpy_of(known)
         for n in ended:
