@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+from torch.utils._python_dispatch import TorchDispatchMode
 
-FILE = Path(__file__).resolve().parents[2] / "benchmarks" / "learner_update.py"
+ROOT = Path(__file__).resolve().parents[2]
+FILE = ROOT / "benchmarks" / "learner_update.py"
 
 
 @pytest.fixture
@@ -68,6 +70,39 @@ def test_the_gpu_contestants_run_on_a_cpu_too(bench, network):
     assert list(figures) == ["bare", "eager", "captured"]
     assert all(row["us_per_minibatch"] > 0 for row in figures.values())
     assert not exceeded
+
+
+class Operations(TorchDispatchMode):
+    """Counts those that compute something: on a GPU each is a kernel or more."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        returns = function._schema.returns
+        looks = any(one.alias_info is not None and not one.alias_info.is_write for one in returns)
+        self.count += not looks and "empty" not in str(function) and str(function).startswith("aten")
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("network", ["mlp", "cnn"])
+def test_a_recorded_step_has_about_as_many_operations_as_the_bare_graph(bench, monkeypatch, network):
+    monkeypatch.syspath_prepend(str(ROOT / "plugins" / "rlkit-capture" / "tests"))
+    from test_cuda_step import CudaStep, PlayedGraph
+
+    monkeypatch.setattr(CudaStep, "recording_class", PlayedGraph)
+    batch = bench.bare_graph.build_batch(network, 8, torch.device("cpu"))
+    peer = bench.bare_graph.BareUpdate(network, batch, 4)
+    peer.step()
+    learner = bench.make_graph_learner(network, "cpu", "capture", seed=1)
+    learner.engine.on_gpu = learner.engine.checks.on_gpu = True
+    learner.update({"default_policy": batch}, minibatch_size=4)
+    (recorded,) = learner.engine.steps.values()
+    with Operations() as ours:
+        recorded._body()
+    with Operations() as theirs:
+        peer.step()
+    assert theirs.count > 80
+    assert ours.count <= 1.15 * theirs.count
 
 
 def test_a_limit_is_a_limit(bench):
