@@ -148,13 +148,13 @@ RACES = {
     ),
     "dqn_cartpole": Race(
         "DQN, CartPole-v1, an update after 4 steps",
-        20_000,
+        40_000,
         {"ours": ours("dqn_cartpole"), "ours-eager": ours("dqn_cartpole-eager"), "bare": Worker("bare_dqn")},
         {"bare": 2.7},
     ),
     "dqn_together": Race(
         "DQN, CartPole-v1, 8 updates after 32 steps",
-        20_000,
+        40_000,
         {"ours": ours("dqn_together"), "bare": Worker("bare_dqn")},
         {"bare": 4.5},
     ),
