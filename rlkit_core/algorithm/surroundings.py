@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from rlkit_core.envs import EnvRunnerGroup
 from rlkit_core.envs.resume.promise import GLOBALLY_DRAWN
 from rlkit_core.errors import ActorError
-from rlkit_core.models.threads import is_small, torch_threads
+from rlkit_core.models.threads import SMALL_BATCH, is_small, torch_threads
 from rlkit_core.seeding import GlobalGenerators, SeedTree
 
 _log = logging.getLogger("rlkit_core.algorithm")
@@ -69,7 +69,9 @@ class Surroundings:
             )
         wanted: int | str | None = algorithm.config.torch_threads
         if not isinstance(wanted, int):
-            wanted = 1 if wanted == "auto" and is_small(algorithm.env_runner_group.module_as_it_was) else None
+            few = _rows_of_minibatches(algorithm.config) <= SMALL_BATCH
+            small = wanted == "auto" and few and is_small(algorithm.env_runner_group.module_as_it_was)
+            wanted = 1 if small else None
         return torch_threads(wanted)
 
     def not_exact(self) -> list[str]:
@@ -90,3 +92,8 @@ class Surroundings:
         """Go on from :meth:`get_state`, if there is one."""
         if state is not None:
             self._generators.set_state(state)
+
+
+def _rows_of_minibatches(config: Any) -> int:
+    rows: int = getattr(config, "minibatch_size", None) or config.train_batch_size_per_learner
+    return rows

@@ -13,6 +13,8 @@ from torch import nn
 
 #: Parameters up to which a network without convolutions is quicker on one thread.
 SMALL_NETWORK = 1_000_000
+#: Rows of a minibatch up to which it is: torch splits what has more elements than some ten thousand.
+SMALL_BATCH = 2_048
 
 
 def is_small(module: nn.Module) -> bool:

@@ -217,15 +217,22 @@ class ThreadsPPO(ACLearner):
 
 
 @pytest.mark.parametrize(
-    ("setting", "hiddens", "expected"),
-    [("auto", [8], 1), ("auto", [1000, 1000], 3), (2, [8], 2), (None, [8], 3)],
+    ("setting", "hiddens", "rows", "expected"),
+    [
+        ("auto", [8], 32, 1),
+        ("auto", [1000, 1000], 32, 3),
+        ("auto", [8], 4096, 3),
+        (2, [8], 32, 2),
+        (None, [8], 32, 3),
+    ],
 )
-def test_torch_threads_while_training_and_put_back(setting, hiddens, expected):
+def test_torch_threads_while_training_and_put_back(setting, hiddens, rows, expected):
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     ThreadsPPO.seen.clear()
     try:
         config = small().resources(torch_threads=setting).learners(learner_class=ThreadsPPO)
+        config.training(train_batch_size=max(rows, config.train_batch_size), minibatch_size=rows)
         with config.rl_module(model_config={"fcnet_hiddens": hiddens}).build_algo() as algo:
             algo.train()
         assert ThreadsPPO.seen == [expected]

@@ -224,8 +224,9 @@ class CoreSettings(SectionedSettings):
     torch_threads: int | str | None = setting(
         "auto",
         section="resources",
-        help="Torch threads while training and evaluating, put back afterwards; 'auto' is 1 for small networks, whose "
-        "layers are quicker than the hand-over to a second thread; None leaves them alone.",
+        help="Torch threads while training and evaluating, put back afterwards; 'auto' is 1 for small networks on "
+        "minibatches of at most 2,048 rows, whose layers are quicker than the hand-over to a second thread; None "
+        "leaves them alone.",
         converter=optional(either(one_of("auto"), integer(ge=1))),
     )
 
