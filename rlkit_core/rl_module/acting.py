@@ -109,7 +109,10 @@ class ActionSampler:
             return None
         if self._adds_noise:
             return torch.randn(steps, envs, self._action_size(), device=device)
-        result: torch.Tensor | None = self.dist_cls.noise((steps, envs), self._width(), device=device)
+        elsewhere = (
+            {} if device is None or device.type == "cpu" else {"device": device}
+        )  # a class's own may not take it
+        result: torch.Tensor | None = self.dist_cls.noise((steps, envs), self._width(), **elsewhere)
         self.needs_noise = self._has_noise = result is not None
         return result
 

@@ -208,6 +208,7 @@ def test_exploration_sees_the_steps_of_all_runners():
     def watch(runner):
         watched = Watched(runner.acting_module, explore=True)
         watched.seen = seen[runner.worker_index]
+        watched.row_policy = lambda *_: None
         runner.loop.sampler = lambda explore: watched
 
     group.foreach_env_runner(watch)
