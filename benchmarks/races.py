@@ -137,7 +137,7 @@ RACES = {
     "ppo_image": Race(
         "PPO, frames of 84 x 84 x 4",
         8_192,
-        {"ours": ours("ppo_image"), "bare": Worker("bare_ppo_image")},
+        {"ours": ours("ppo_image"), "ours-bf16": ours("ppo_image-bf16"), "bare": Worker("bare_ppo_image")},
         {"bare": 1.6},
     ),
     "ppo_lstm": Race(

@@ -185,6 +185,7 @@ CONFIGS: dict[str, Callable[[], Any]] = {
         ppo, ENV_ID, TWO_NETS, _vector.NUM_ENVS, _vector.NUM_STEPS, minibatch_size=_vector.MINIBATCH_SIZE
     ),
     "ppo_image": partial(ppo, _frames.Frames, images(_frames.FILTERS, _frames.FC)),
+    "ppo_image-bf16": lambda: ppo(_frames.Frames, images(_frames.FILTERS, _frames.FC)).learners(mixed_precision="bf16"),
     "ppo_lstm": ppo_with_memory,
     "two_agents": ppo_of_two_agents,
     **{name: partial(ppo_on, task) for name, task in _envs.TASKS.items()},

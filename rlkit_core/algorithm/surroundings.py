@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from rlkit_core.envs import EnvRunnerGroup
 from rlkit_core.envs.resume.promise import GLOBALLY_DRAWN
 from rlkit_core.errors import ActorError
-from rlkit_core.models.threads import SMALL_BATCH, is_small, torch_threads
+from rlkit_core.models.machine import SMALL_BATCH, is_small, torch_threads
 from rlkit_core.seeding import GlobalGenerators, SeedTree
 
 _log = logging.getLogger("rlkit_core.algorithm")

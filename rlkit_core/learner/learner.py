@@ -32,7 +32,7 @@ from rlkit_core.learner.override_points import OverridePoints
 from rlkit_core.learner.peers import Alone, Peers, is_first
 from rlkit_core.learner.row_log import RowLog
 from rlkit_core.learner.step import Eager, StatefulEngine, StepEngine, make_engine
-from rlkit_core.models.threads import is_small, keep_freed_memory
+from rlkit_core.models.machine import is_small, keep_freed_memory
 from rlkit_core.plugins.using import names_plugins
 from rlkit_core.rl_module import MultiRLModule, MultiRLModuleSpec, RLModule, RLModuleSpec
 from rlkit_core.rl_module.module_set import Difference, ModuleSet, ToTrain

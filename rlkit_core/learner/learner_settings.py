@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 
 from rlkit_core.errors import ConfigError
+from rlkit_core.models.machine import warn_where_it_is_slow
 from rlkit_core.rl_module.module_set import ModuleConfig
 
 SettingsT = TypeVar("SettingsT", bound="LearnerSettings")
@@ -26,6 +27,7 @@ class LearnerSettings(Protocol):
     log_gradients: bool
     max_num_learner_restarts: int
     max_requests_in_flight_per_learner: int
+    mixed_precision: str | None
     nonfinite_dir: str | None
     num_gpus_per_learner: float
     num_learners: int
@@ -49,9 +51,18 @@ class GroupSettings(LearnerSettings, ModuleConfig, Protocol):
 def pick_device(config: LearnerSettings) -> torch.device:
     """The CPU, or the GPU ``local_gpu_idx`` where ``num_gpus_per_learner`` is more than 0 (a share of one is enough).
 
+    Where ``mixed_precision`` makes that one slower, a warning says so.
+
     Raises:
         ConfigError: torch sees no CUDA device, or not that many.
     """
+    device = _device_of(config)
+    if getattr(config, "mixed_precision", None) is not None:
+        warn_where_it_is_slow(device)
+    return device
+
+
+def _device_of(config: LearnerSettings) -> torch.device:
     wanted = getattr(config, "num_gpus_per_learner", 0)
     if not wanted:
         return torch.device("cpu")

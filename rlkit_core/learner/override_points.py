@@ -26,6 +26,7 @@ from rlkit_core.learner.optim.registered import check_optimizer, default_optimiz
 from rlkit_core.learner.optim.schedule import Scheduler
 from rlkit_core.learner.peers import Peers
 from rlkit_core.learner.row_log import RowLog
+from rlkit_core.models.machine import forward_train
 from rlkit_core.rl_module import MultiRLModule, RLModule
 from rlkit_core.rl_module.module_set import is_trained
 from rlkit_core.seeding import TorchRNG
@@ -34,10 +35,7 @@ TOTAL_LOSS_KEY: Final = "total_loss"
 
 
 class OverridePoints:
-    """What a subclass of Learner may do in another way; the names are RLlib's.
-
-    Every method works through the learner's parts, which are public: see ``Learner``.
-    """
+    """What a subclass of Learner may do in another way, through the learner's public parts; the names are RLlib's."""
 
     config: Any
     device: torch.device
@@ -283,7 +281,7 @@ class OverridePoints:
         Returns:
             What the modules gave, ``{module id: loss}``, and ``{parameter: gradient}``.
         """
-        fwd_out = self.module.forward_train(minibatch)
+        fwd_out = forward_train(self.module, minibatch, self.config.mixed_precision, self.device)
         losses = self.compute_losses(fwd_out=fwd_out, batch=minibatch)
         gradients = self.average_gradients(self.compute_gradients(losses))
         return fwd_out, losses, self.postprocess_gradients(gradients)

@@ -214,6 +214,12 @@ class CoreSettings(SectionedSettings):
         "it (slow to start), 'auto' replays what is the same to the last bit; or another installed step engine.",
         converter=optional(to.name),
     )
+    mixed_precision: str | None = setting(
+        section="learners",
+        help="'bf16' computes the forward pass of training in bfloat16 where torch holds that safe; weights, losses, "
+        "gradients and optimizers stay float32, acting too. None is float32 throughout.",
+        converter=optional(one_of("bf16")),
+    )
     on_nonfinite: str = setting(
         "raise",
         section="learners",

@@ -26,7 +26,7 @@ from rlkit_core.checkpoint.locate import is_run, quoted, read_index
 from rlkit_core.checkpoint.saved_component import SavedComponent, check_snapshot, read_metadata
 from rlkit_core.checkpoint.tree import encode_tree
 from rlkit_core.errors import CheckpointError, ConfigError
-from rlkit_core.models.threads import torch_threads
+from rlkit_core.models.machine import torch_threads
 from rlkit_core.plugins.host import default_host
 from rlkit_core.plugins.used.lock import Lock, installed_version
 from rlkit_core.run import run_folder as folder

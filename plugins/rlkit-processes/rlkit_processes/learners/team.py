@@ -20,7 +20,7 @@ from rlkit_core.learner import Learner
 from rlkit_core.learner.group.learner_group import make_learner
 from rlkit_core.learner.learner_settings import GroupSettings
 from rlkit_core.learner.metrics import Key, Reduce
-from rlkit_core.models.threads import is_small
+from rlkit_core.models.machine import is_small
 from rlkit_core.plugins.used.lock import Lock
 from rlkit_core.rl_module import MultiRLModuleSpec, RLModuleSpec
 from rlkit_core.seeding import SeedTree

@@ -11,7 +11,7 @@ import pytest
 
 FAULTS = """
 import resource, torch
-from rlkit_core.models.threads import keep_freed_memory
+from rlkit_core.models.machine import keep_freed_memory
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(5):

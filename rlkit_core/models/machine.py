@@ -1,16 +1,22 @@
-"""What a network wants of its process: how many of torch's threads, and that freed memory is kept."""
+"""What a network wants of the machine: how many of torch's threads, that freed memory is kept, what it computes in."""
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from rlkit_core.data.nested import map_leaves
+
+_LOG = logging.getLogger(__name__)
+_BF16_ON_CPUS = ("avx512_bf16", "amx_bf16")
 #: Parameters up to which a network without convolutions is quicker on one thread.
 SMALL_NETWORK = 1_000_000
 #: Rows of a minibatch up to which it is: torch splits what has more elements than some ten thousand.
@@ -62,3 +68,45 @@ def torch_threads(number: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+class Trains(Protocol):
+    """A module, or several."""
+
+    def forward_train(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Forward for the loss."""
+
+
+def forward_train(
+    module: Trains, minibatch: dict[str, Any], precision: str | None, device: torch.device
+) -> dict[str, Any]:
+    """``module.forward_train(minibatch)``; where ``precision`` is ``"bf16"`` under autocast, and in float32 again.
+
+    Losses are not under autocast: ratios of probabilities and temporal differences need more than bfloat16's 8 bits.
+    A distribution that the module itself has made stays as it is.
+    """
+    if precision is None:
+        return module.forward_train(minibatch)
+    with torch.autocast(device.type, dtype=torch.bfloat16):
+        fwd_out = module.forward_train(minibatch)
+    widened: dict[str, Any] = map_leaves(_widened, fwd_out)
+    return widened
+
+
+def _widened(value: Any) -> Any:
+    return value.float() if isinstance(value, Tensor) and value.dtype is torch.bfloat16 else value
+
+
+def warn_where_it_is_slow(device: torch.device) -> None:
+    """Say so where the device computes bfloat16 by float32, which makes steps slower; older torch cannot tell."""
+    if device.type == "cuda":
+        what, slow = "GPU", not torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        can: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+        what, slow = "CPU", bool(can) and not any(can.get(name) for name in _BF16_ON_CPUS)
+    if slow:
+        _LOG.warning(
+            "learners(mixed_precision='bf16'): this %s has no bfloat16 arithmetic, so steps take longer; "
+            "use mixed_precision=None, unless it is the memory that counts",
+            what,
+        )
