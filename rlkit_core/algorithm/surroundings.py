@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from rlkit_core.envs import EnvRunnerGroup
 from rlkit_core.envs.resume.promise import GLOBALLY_DRAWN
 from rlkit_core.errors import ActorError
-from rlkit_core.models.machine import SMALL_BATCH, is_small, torch_threads
+from rlkit_core.models.machine import takes_small_steps, torch_threads
 from rlkit_core.seeding import GlobalGenerators, SeedTree
 
 _log = logging.getLogger("rlkit_core.algorithm")
@@ -69,9 +69,8 @@ class Surroundings:
             )
         wanted: int | str | None = algorithm.config.torch_threads
         if not isinstance(wanted, int):
-            few = _rows_of_minibatches(algorithm.config) <= SMALL_BATCH
-            small = wanted == "auto" and few and is_small(algorithm.env_runner_group.module_as_it_was)
-            wanted = 1 if small else None
+            module = algorithm.env_runner_group.module_as_it_was
+            wanted = 1 if wanted == "auto" and takes_small_steps(module, algorithm.config) else None
         return torch_threads(wanted)
 
     def not_exact(self) -> list[str]:
@@ -92,8 +91,3 @@ class Surroundings:
         """Go on from :meth:`get_state`, if there is one."""
         if state is not None:
             self._generators.set_state(state)
-
-
-def _rows_of_minibatches(config: Any) -> int:
-    rows: int = getattr(config, "minibatch_size", None) or config.train_batch_size_per_learner
-    return rows

@@ -32,7 +32,7 @@ from rlkit_core.learner.override_points import OverridePoints
 from rlkit_core.learner.peers import Alone, Peers, is_first
 from rlkit_core.learner.row_log import RowLog
 from rlkit_core.learner.step import Eager, StatefulEngine, StepEngine, make_engine
-from rlkit_core.models.machine import is_small, keep_freed_memory
+from rlkit_core.models.machine import keep_freed_memory, takes_small_steps
 from rlkit_core.plugins.using import names_plugins
 from rlkit_core.rl_module import MultiRLModule, MultiRLModuleSpec, RLModule, RLModuleSpec
 from rlkit_core.rl_module.module_set import Difference, ModuleSet, ToTrain
@@ -118,7 +118,7 @@ class Learner(OverridePoints, SaysInstead, Checkpointable):
         self.rng.use_device(self.device)
         with self.rng.scope():
             self.members.begin(self._make_module())
-            if self.device.type == "cpu" and not is_small(self.module):
+            if self.device.type == "cpu" and not takes_small_steps(self.module, self.config):
                 keep_freed_memory()
             with without_compiler_import():
                 self.configure_optimizers()

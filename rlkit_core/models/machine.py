@@ -35,13 +35,19 @@ def is_small(module: nn.Module) -> bool:
     return bool(sum(p.numel() for p in module.parameters()) <= SMALL_NETWORK)
 
 
+def takes_small_steps(module: nn.Module, config: Any) -> bool:
+    """Whether a network is small, and so are the minibatches that a config gives it."""
+    rows: int = getattr(config, "minibatch_size", None) or config.train_batch_size_per_learner
+    return rows <= SMALL_BATCH and is_small(module)
+
+
 @functools.cache
 def keep_freed_memory() -> bool:
     """Let glibc keep the memory of tensors that are gone for those that come, up to 512 MiB; whether it does.
 
     It gives large blocks back to the system, to be faulted in anew page by page: the same tensors of some MiB, at each
-    step, of a network that reads pictures. It is told once a process, and not where an environment variable of its own
-    says what it is to do; elsewhere than with glibc nothing happens.
+    step, of a network that reads pictures or takes thousands of rows. It is told once a process, and not where an
+    environment variable of its own says what it is to do; elsewhere than with glibc nothing happens.
     """
     if not _MALLOC_VARIABLES.isdisjoint(os.environ):
         return False

@@ -6,8 +6,12 @@ import os
 import platform
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+from torch import nn
+
+from rlkit_core.models.machine import takes_small_steps
 
 FAULTS = """
 import resource, torch
@@ -39,3 +43,18 @@ def test_memory_that_is_freed_is_not_faulted_in_again():
 
 def test_a_users_own_setting_stands():
     assert not run(MALLOC_TRIM_THRESHOLD_="131072")[1]
+
+
+@pytest.mark.parametrize(
+    ("network", "settings", "small"),
+    [
+        (nn.Linear(4, 64), {"minibatch_size": 256}, True),
+        (nn.Linear(4, 64), {"minibatch_size": None, "train_batch_size_per_learner": 2_048}, True),
+        (nn.Linear(4, 64), {"minibatch_size": 8_192}, False),
+        (nn.Linear(4, 64), {"minibatch_size": None, "train_batch_size_per_learner": 8_192}, False),
+        (nn.Conv2d(1, 1, 3), {"minibatch_size": 256}, False),
+        (nn.Linear(1_024, 1_024), {"minibatch_size": 256}, False),
+    ],
+)
+def test_steps_are_small_where_network_and_minibatches_are(network, settings, small):
+    assert takes_small_steps(network, SimpleNamespace(**settings)) is small
