@@ -42,7 +42,8 @@ class ActorGroup(ABC, Generic[ActorT]):
         numbers: the actors' numbers.
         cap: how often they may be started again.
         owns_executor: whether stopping the group stops the executor with all its actors.
-        used: what the actors use of what is installed, asked before each of them is made; None: core and libraries.
+        used: what the actors use of what is installed, asked before each of them is made in another process; None: core
+            and libraries.
 
     Attributes:
         members: handles by number, in their order.
@@ -84,7 +85,8 @@ class ActorGroup(ABC, Generic[ActorT]):
         """Begin to make an actor, which was made ``start`` times before."""
 
     def _start(self, number: int) -> None:
-        with workers_use(self._used() if self._used is not None else None):
+        used = None if self._used is None or self.executor.in_process else self._used()
+        with workers_use(used):
             self.members[number] = self.spawn(number, self._starts.get(number, 0))
         self._starts[number] = self._starts.get(number, 0) + 1
         if self.executor.in_process:  # where all draw from one random state, one is made after the other
