@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -136,21 +137,27 @@ class Recording:
             reason = f"torch {torch.__version__} refuses the recorded graph: {last_line(error)}"
             raise NotTraceableError(reason) from error
         self._outer, self._exact = [tensor.detach() for tensor in built.outer], exact
-        self._grad_mode = any(func._schema.name in _NEEDS_GRAD_MODE for func, *_ in calls)
+        needs_grad = any(func._schema.name in _NEEDS_GRAD_MODE for func, *_ in calls)
+        # Autograd's part of each operation takes as long as a small one. Tensors made without it may not be given to
+        # all of torch later: only who returns one, to be read, can do so.
+        quick = torch.inference_mode if len(trace.outputs) == 1 else torch.no_grad
+        self._mode: Callable[[], AbstractContextManager[None]] = torch.enable_grad if needs_grad else quick
         self.num_operations = len(calls)
 
     def replay(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Run the recorded operations on other inputs, in the order of :attr:`names`.
 
         Returns:
-            The outputs, new tensors each time (one that was there before the recording is returned as it is).
+            The outputs, new tensors each time (one that was there before the recording is returned as it is). A single
+            one may be an inference tensor.
         """
-        with torch.set_grad_enabled(self._grad_mode):
-            if self._exact:
-                with torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
-                    out = self._run(*inputs, *self._outer)
-            else:
+        optimizes = torch._C._get_graph_executor_optimize()
+        torch._C._set_graph_executor_optimize(optimizes and not self._exact)
+        try:
+            with self._mode():
                 out = self._run(*inputs, *self._outer)
+        finally:
+            torch._C._set_graph_executor_optimize(optimizes)
         return list(out) if isinstance(out, tuple) else [] if out is None else [out]
 
 
