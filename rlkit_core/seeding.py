@@ -107,16 +107,20 @@ class TorchRNG:
             self._state, self._lent = self._generator.get_state(), False
         return self._state
 
-    @contextmanager
-    def scope(self) -> Iterator[None]:
+    def scope(self) -> TorchScope:
         """Draw from this stream until the block ends, then put the global generators back."""
+        return TorchScope(self)
+
+    def begin(self) -> tuple[Tensor, Tensor | None]:
+        """Let torch's default generators be where this stream is; where they were."""
         outside = self.live_state()
         self.set_live_state((self._take_back(), self._gpu_state))
-        try:
-            yield
-        finally:
-            self._state, self._gpu_state = self.live_state()
-            self.set_live_state(outside)
+        return outside
+
+    def end(self, outside: tuple[Tensor, Tensor | None]) -> None:
+        """The stream goes on from where the default generators are now; these are put back to ``outside``."""
+        self._state, self._gpu_state = self.live_state()
+        self.set_live_state(outside)
 
     def live_state(self) -> tuple[Tensor, Tensor | None]:
         """Where torch's default generators are now: the CPU's, the GPU's."""
@@ -145,6 +149,21 @@ class TorchRNG:
         """Continue from a position that :meth:`get_gpu_state` gave; without a GPU, or a position, nothing happens."""
         if self._gpu is not None and state is not None:
             self._gpu_state = self._torch.as_tensor(state, dtype=self._torch.uint8).clone()
+
+
+class TorchScope:
+    """A block that draws from a stream; see :meth:`TorchRNG.scope`."""
+
+    __slots__ = ("_outside", "_rng")
+
+    def __init__(self, rng: TorchRNG) -> None:
+        self._rng = rng
+
+    def __enter__(self) -> None:
+        self._outside = self._rng.begin()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._rng.end(self._outside)
 
 
 class GlobalGenerators:

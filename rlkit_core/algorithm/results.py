@@ -101,41 +101,53 @@ def fault_metrics(*parts: HasFaults) -> dict[str, Any]:
 
 
 class Timed:
-    """A block that is measured: a context manager, as rounds of a few env steps have many of them."""
+    """A block that is measured: a context manager, as rounds of a few env steps have many of them.
 
-    __slots__ = ("_name", "_started", "_timers")
+    Attributes:
+        last: seconds since they were asked for.
+        total: seconds in all.
+    """
 
-    def __init__(self, timers: Timers, name: str) -> None:
-        self._timers, self._name = timers, name
+    __slots__ = ("_started", "last", "total")
+
+    def __init__(self) -> None:
+        self.last = self.total = 0.0
 
     def __enter__(self) -> None:
         self._started = time.perf_counter()
 
     def __exit__(self, *exc_info: object) -> None:
-        self._timers.add(self._name, time.perf_counter() - self._started)
+        self.add(time.perf_counter() - self._started)
+
+    def add(self, seconds: float) -> None:
+        """Count seconds."""
+        self.last += seconds
+        self.total += seconds
 
 
 class Timers:
     """Wall-clock seconds of the parts of an iteration: the last one's, and the sum over the run."""
 
     def __init__(self) -> None:
-        self._last: dict[str, float] = {}
-        self._total: dict[str, float] = {}
+        self._blocks: dict[str, Timed] = {}
 
     def time(self, name: str) -> Timed:
-        """Measure a block; several blocks of one name before the next :meth:`result` add up."""
-        return Timed(self, name)
+        """Measure a block; several of one name, not one within another, add up until the next :meth:`result`."""
+        block = self._blocks.get(name)
+        if block is None:
+            block = self._blocks[name] = Timed()
+        return block
 
     def add(self, name: str, seconds: float) -> None:
         """Count seconds measured elsewhere."""
-        self._last[name] = self._last.get(name, 0.0) + seconds
-        self._total[name] = self._total.get(name, 0.0) + seconds
+        self.time(name).add(seconds)
 
     def result(self) -> dict[str, float]:
         """``{name: seconds since the last call, name_total: seconds of the whole run}``; begins a new interval."""
-        result = {name: self._last.get(name, 0.0) for name in self._total}
-        result.update({f"{name}_total": seconds for name, seconds in self._total.items()})
-        self._last = {}
+        result = {name: block.last for name, block in self._blocks.items()}
+        result.update({f"{name}_total": block.total for name, block in self._blocks.items()})
+        for block in self._blocks.values():
+            block.last = 0.0
         return result
 
 

@@ -99,8 +99,7 @@ def add_note(error: BaseException, note: str) -> None:
         _log.warning("%s", note)
 
 
-@contextmanager
-def in_use(who: str) -> Iterator[None]:
+class in_use:  # noqa: N801
     """Around a plugin's code that a config uses: whatever it raises says whose it is.
 
     Args:
@@ -109,17 +108,23 @@ def in_use(who: str) -> Iterator[None]:
     Raises:
         PluginError: the code raised SystemExit or another exception that is no ``Exception``; chained from it.
     """
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise
-    except Exception as exc:
-        note = f"raised by {who}"
-        if note not in getattr(exc, "__notes__", ()):
-            add_note(exc, note)
-        raise
-    except BaseException as exc:
-        raise PluginError(f"{who} raised {describe(exc)}, which would have ended Python") from exc
+
+    __slots__ = ("_who",)
+
+    def __init__(self, who: str) -> None:
+        self._who = who
+
+    def __enter__(self) -> None:
+        """Nothing is done until something is raised."""
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is None or isinstance(error, KeyboardInterrupt):
+            return
+        if not isinstance(error, Exception):
+            raise PluginError(f"{self._who} raised {describe(error)}, which would have ended Python") from error
+        note = f"raised by {self._who}"
+        if note not in getattr(error, "__notes__", ()):
+            add_note(error, note)
 
 
 class Watchers:

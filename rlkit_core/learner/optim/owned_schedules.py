@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from rlkit_core.learner.optim.schedule import Scheduler, beginning_at
+from rlkit_core.learner.optim.schedule import BeginningAt, Scheduler
 
 if TYPE_CHECKING:
     from rlkit_core.learner.optim.optimizer_set import OptimizerSet
@@ -45,9 +44,9 @@ class OwnedSchedules:
         """An update with these counts has ended."""
         self.timestep = timesteps.get("num_env_steps_sampled_lifetime", self.timestep)
 
-    def here(self) -> AbstractContextManager[None]:
+    def here(self) -> BeginningAt:
         """Let schedules that are made meanwhile begin where the others are."""
-        return beginning_at(self.timestep)
+        return BeginningAt(self.timestep)
 
     def named(self) -> dict[str, Scheduler]:
         """Those that change, by the path of attributes and keys to each; one that is held twice has its first path."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from contextvars import ContextVar
 from itertools import pairwise
 from typing import Any
@@ -18,14 +17,19 @@ Schedule = float | Sequence[Sequence[float]]
 _BEGIN: ContextVar[float] = ContextVar("_BEGIN", default=0.0)
 
 
-@contextmanager
-def beginning_at(timestep: float) -> Iterator[None]:
-    """Let schedules that are made meanwhile begin at ``timestep``."""
-    token = _BEGIN.set(timestep)
-    try:
-        yield
-    finally:
-        _BEGIN.reset(token)
+class BeginningAt:
+    """A block in which schedules that are made begin at ``timestep``."""
+
+    __slots__ = ("_timestep", "_token")
+
+    def __init__(self, timestep: float) -> None:
+        self._timestep = timestep
+
+    def __enter__(self) -> None:
+        self._token = _BEGIN.set(self._timestep)
+
+    def __exit__(self, *exc_info: object) -> None:
+        _BEGIN.reset(self._token)
 
 
 class Scheduler:
