@@ -25,7 +25,8 @@ Nested = Any
 
 def first_leaf(struct: Nested) -> Any:
     """The first leaf; its leading axes are those of the whole structure."""
-    return next(leaves(struct))
+    first = next(iter(struct.values()), None) if type(struct) is dict else struct
+    return first if isinstance(first, Tensor) else next(leaves(struct))
 
 
 def flatten_time(struct: Nested) -> Nested:

@@ -20,7 +20,7 @@ Minibatch = dict[str, ModuleBatch]
 def num_rows(batch: Mapping[str, Nested]) -> int:
     """B."""
     for column in batch.values():
-        return int((column if type(column) is torch.Tensor else first_leaf(column)).shape[0])
+        return int(first_leaf(column).shape[0])
     return 0
 
 
@@ -117,10 +117,14 @@ def minibatches(
             num_total_minibatches=num_total_minibatches,
         )
         num_minibatches = max(counts.values(), default=0)
-    streams = {}
-    for mid, rows in batch.items():
-        size = num_rows(rows) if minibatch_size is None else rows_per_minibatch(rows, minibatch_size)
-        streams[mid] = ModuleStream(rows, size, shuffle=shuffle)
+    sizes = {
+        mid: num_rows(rows) if minibatch_size is None else rows_per_minibatch(rows, minibatch_size)
+        for mid, rows in batch.items()
+    }
+    if num_minibatches == 1 and not shuffle and all(num_rows(batch[mid]) == size for mid, size in sizes.items()):
+        yield dict(batch)
+        return
+    streams = {mid: ModuleStream(batch[mid], size, shuffle=shuffle) for mid, size in sizes.items()}
     for _ in range(num_minibatches):
         yield {mid: stream.next() for mid, stream in streams.items()}
 
@@ -162,13 +166,16 @@ def rows_per_minibatch(batch: ModuleBatch, minibatch_size: int) -> int:
 def as_tensors(columns: Mapping[str, Any], device: torch.device | str) -> ModuleBatch:
     """Columns of arrays or tensors as tensors on ``device``; float64 becomes float32."""
 
+    device = torch.device(device)
+    if all(type(x) is torch.Tensor and x.dtype != torch.float64 and x.device == device for x in columns.values()):
+        return dict(columns)
+
     def convert(value: object) -> torch.Tensor:
         tensor = value if type(value) is torch.Tensor else torch.as_tensor(value)
         if tensor.dtype == torch.float64:
             tensor = tensor.float()
         return tensor if tensor.device == device else tensor.to(device)
 
-    device = torch.device(device)
     return {
         name: convert(column) if type(column) is torch.Tensor else map_leaves(convert, column)
         for name, column in columns.items()

@@ -64,7 +64,7 @@ def by_module(data: Mapping[str, ModuleData] | Episodes, module: MultiRLModule) 
 
 def has_rows(data: ModuleData) -> bool:
     """Whether there is anything to learn from."""
-    if isinstance(data, Mapping):
+    if type(data) is dict or isinstance(data, Mapping):
         return num_rows(data) > 0
     if isinstance(data, Rollout):
         return data.num_env_steps > 0

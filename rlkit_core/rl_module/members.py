@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Collection, Iterator, Mapping, MutableMapping
+from collections.abc import Collection, ItemsView, Iterator, Mapping, MutableMapping
 from typing import Any, Protocol
 
 from torch import nn
@@ -84,6 +84,13 @@ class Members(nn.Module, MutableMapping[str, Any]):
     def __getitem__(self, module_id: str) -> Any:
         module = self._modules.get(module_id)
         return module if module is not None else self._plain[module_id]
+
+    def __contains__(self, module_id: object) -> bool:
+        return module_id in self._modules or module_id in self._plain
+
+    def items(self) -> ItemsView[str, Any]:
+        """Those that there are now, found more quickly than a mapping finds them by itself."""
+        return {module_id: self[module_id] for module_id in self._order}.items()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._order)

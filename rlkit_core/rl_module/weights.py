@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
+import numpy as np
 import torch
 from attrs import frozen
 from torch import Tensor
@@ -13,6 +13,11 @@ from torch import Tensor
 from rlkit_core.rl_module.members import own_names
 from rlkit_core.rl_module.multi import MultiRLModule
 from rlkit_core.rl_module.torch_module import TorchRLModule
+
+#: Numbers up to which weights are copied by numpy.
+SMALL: Final = 65_536
+_Array = np.ndarray[Any, Any]
+_NUMPY: Final = frozenset((torch.float32, torch.float64, torch.int64, torch.bool))
 
 
 @frozen(eq=False)
@@ -47,6 +52,8 @@ class WeightLink:
         self._source, self._target = source, target
         self._members = self._now()
         self._pairs: list[tuple[_Place, _Place]] | None = None
+        self._at: list[int] = []
+        self._arrays: list[tuple[_Array, _Array]] | None = None
         if own_names(target):
             return
         self._pairs = []
@@ -57,15 +64,12 @@ class WeightLink:
                 return
             self._pairs += pairs
 
-    def _now(self) -> list[Any]:
-        return [*self._source.values(), None, *self._target.values()]
+    def _now(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        return dict(self._source.items()), dict(self._target.items())
 
     def joins(self, source: MultiRLModule, target: MultiRLModule) -> bool:
         """Whether it was made for these modules, with the members that they have now."""
-        if source is not self._source or target is not self._target:
-            return False
-        now = self._now()
-        return len(now) == len(self._members) and all(map(operator.is_, now, self._members))
+        return source is self._source and target is self._target and self._now() == self._members
 
     def copy(self) -> bool:
         """Copy the weights; False, and nothing happened, where modules have states of their own making."""
@@ -73,10 +77,26 @@ class WeightLink:
             return False
         targets = [holder[name] for _, (holder, name) in self._pairs]
         sources = [holder[name] for (holder, name), _ in self._pairs]
-        if targets:  # a module may have no weights
+        at = [tensor.data_ptr() for tensor in (*targets, *sources)]
+        if at != self._at:
+            small = sum(tensor.numel() for tensor in targets) <= SMALL
+            self._arrays = _as_arrays(targets, sources) if small else None
+            self._at = at
+        if self._arrays is not None:
+            for to, array in self._arrays:
+                to[...] = array
+        elif targets:  # a module may have no weights
             with torch.no_grad():
                 torch._foreach_copy_(targets, sources)
         return True
+
+
+def _as_arrays(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> list[tuple[_Array, _Array]] | None:
+    """Pairs of numpy views, with which little is copied quicker than by torch; None where a tensor has none."""
+    tensors = (*targets, *sources)
+    if any(x.device.type != "cpu" or x.layout != torch.strided or x.dtype not in _NUMPY for x in tensors):
+        return None
+    return [(to.detach().numpy(), x.detach().numpy()) for to, x in zip(targets, sources, strict=True)]
 
 
 _Place = tuple[dict[str, Any], str]

@@ -59,7 +59,7 @@ class _Moments:
 
     def __init__(self, buffer: FlatParameters) -> None:
         flat = buffer.parameter
-        self.buffer = buffer
+        self.buffer, self.values = buffer, flat.detach()  # the same memory, which is stepped without autograd's notice
         self.steps = torch.zeros(len(buffer.parameters), dtype=torch.float32, device=flat.device)
         self.step, self.in_use = self.steps[0], False
         self.mean, self.square = torch.zeros_like(flat), torch.zeros_like(flat)
@@ -119,7 +119,8 @@ class FusedStep:
     @property
     def has_hooks(self) -> bool:
         """Whether someone listens to the optimizer's steps, which then have to be its own."""
-        return any(getattr(self._optimizer, name, None) for name in _HOOKS)
+        own = self._optimizer.__dict__
+        return bool(own.get(_HOOKS[0]) or own.get(_HOOKS[1]))
 
     def take_over(self, *, begin: bool = True) -> bool:
         """Let the optimizer's state be the flat one, with the values that it has, whoever put them there.
@@ -169,7 +170,6 @@ class FusedStep:
                 rate.fill_(group["lr"])
                 group["lr"] = rate
 
-    @torch.no_grad()
     def __call__(self, found_inf: Tensor | None = None) -> None:
         """Step.
 
@@ -201,7 +201,7 @@ class FusedStep:
             beta1, beta2 = group["betas"]
             moments.steps += 1
             self._kernel(
-                [moments.buffer.parameter],
+                [moments.values],
                 [moments.buffer.gradient],
                 [moments.mean],
                 [moments.square],
