@@ -49,7 +49,7 @@ class Steps:
         dones: ``[T, N]`` bool, the step ended its episode.
         lost: ``[T, N]`` bool, the step is masked since its env failed; None where none has.
         experience: ``[T, N]`` bool, False for rows that are a reset or are lost; None where there are no such rows.
-        fresh_start: ``[N]`` bool, the env was reset before the first step.
+        fresh_start: ``[N]`` bool, the env was reset before the first step; None where none was.
         infos: metrics of the episodes that ended, in the order of ``dones``; empty where none are looked for.
     """
 
@@ -60,7 +60,7 @@ class Steps:
     dones: Bools
     lost: Bools | None
     experience: Bools | None
-    fresh_start: Bools
+    fresh_start: Bools | None
     infos: list[dict[str, float]]
 
     @property
@@ -128,8 +128,7 @@ class ActingLoop:
         self._samplers: dict[bool, ActionSampler] = {}
         self._buffers: RolloutBuffers | None = None
         self._reset_seeds: Sequence[int | None] | None = None
-        self._not_fresh: Bools = np.zeros(env.num_envs, np.bool_)
-        self._fresh = self._not_fresh  # which envs were reset since the last step
+        self._fresh: Bools | None = None  # which envs were reset since the last step
         keeps = replay_limit is not None and env.replays
         self._history = ActionHistory(env.num_envs, env.action_space, replay_limit or 0) if keeps else None
 
@@ -193,7 +192,7 @@ class ActingLoop:
             NonFiniteError: an observation or reward is NaN or infinite.
         """
         buffers, sampler = self._prepare(num_steps), self.sampler(explore)
-        fresh_start, self._fresh = self._fresh, self._not_fresh
+        fresh_start, self._fresh = self._fresh, None
         row_policy = None
         if self.memory is None and self.packer is None:
             row_policy = self.row_policy(sampler, timesteps)
@@ -281,7 +280,7 @@ class ActingLoop:
         rows = buffers.obs_rows[0]
         faults = self.env.reset(seeds, rows)
         self.mender.reset(faults, self.readable(rows))
-        self._fresh = ~self._not_fresh
+        self._fresh = np.ones(self.num_envs, np.bool_)
         self.in_reset_row = np.zeros(self.num_envs, np.bool_)
         if self._history is not None:
             self._history.begin(buffers.obs_rows[0])
@@ -365,7 +364,7 @@ class ActingLoop:
         self.in_reset_row = np.asarray(state["in_reset_row"]) & ~fresh
         if self._history is not None:
             self._history.resumed([None if bad else one for bad, one in zip(fresh, episodes, strict=True)], rows)
-        self._buffers, self._reset_seeds, self._fresh = buffers, None, fresh
+        self._buffers, self._reset_seeds, self._fresh = buffers, None, fresh if fresh.any() else None
         return problems
 
     def _prepare(self, num_steps: int) -> RolloutBuffers:

@@ -109,7 +109,8 @@ class AgentStats:
                 entry = (self._episodes, return_)
                 self._hear_of(self._agents, str(agent)).returns.append(entry)
                 self._hear_of(self._modules, module_id).returns.append(entry)
-        self._forget()
+        if self._agents or self._modules:
+            self._forget()
 
     def _hear_of(self, records: dict[str, _Record], name: str) -> _Record:
         record = records.pop(name, None) or _Record()

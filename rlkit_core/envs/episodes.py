@@ -165,7 +165,10 @@ class EpisodeStats:
             report: what it tells.
             steps: those that were taken; the env steps of the episodes unless given.
         """
-        self.record(report.returns, report.lengths, steps=None if steps is None else steps.env)
+        if report.returns or steps is None:
+            self.record(report.returns, report.lengths, steps=None if steps is None else steps.env)
+        else:
+            self._count_steps(steps.env)
         self._agents.take(report.ended, len(report.returns), steps)
         self.record_info(report.ended.info)
 

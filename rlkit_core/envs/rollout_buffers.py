@@ -69,13 +69,16 @@ class RolloutBuffers:
             first[...] = last
 
     def well(self, start: int, stop: int) -> bool:
-        """Whether rewards of the steps ``start:stop``, and the observations after them, add up to finite sums, and
+        """Whether rewards of the steps ``start:stop``, and the observations after them, have finite squares' sums, and
         choices are those that there are.
         """
-        if not math.isfinite(np.add.reduce(self.rewards[start:stop], axis=None)):
+        rewards = self.rewards[start:stop].ravel()
+        if not math.isfinite(rewards.dot(rewards)):
             return False
-        after = slice(start + 1, stop + 1)
-        return all(holds(leaf[after]) for holds, leaf in self._checks)
+        for holds, leaf in self._checks:  # a loop: this is asked after every few steps  # noqa: SIM110
+            if not holds(leaf[start + 1 : stop + 1]):
+                return False
+        return True
 
     def readable(self) -> RolloutBuffers:
         """Itself, or a copy with numpy rows, for who looks for what is wrong in them."""

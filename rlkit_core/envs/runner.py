@@ -193,7 +193,7 @@ class EnvRunner(Runner):
             self.stats.record(returns.tolist(), lengths.tolist(), steps=0)
             ended = self._arrays(envs, returns, lengths, infos)
             self.stats.record_info(ended.info)
-        if np.count_nonzero(steps.fresh_start):
+        if steps.fresh_start is not None:
             began = np.concatenate((np.flatnonzero(steps.fresh_start), began))
         if len(returns) or len(began):
             self._reports.append(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -52,7 +51,7 @@ def make_rollout(
         final_index=final_index,
         loss_mask=None if loss_mask is None else torch.from_numpy(loss_mask).to(buffers.device),
         weights_version=weights_version,
-        fresh_start=bool(np.count_nonzero(steps.fresh_start)),
+        fresh_start=steps.fresh_start is not None,
     )
     if loop.memory is not None:
         _add_memory(rollout, loop, steps, loop.memory)

@@ -13,7 +13,7 @@ from rlkit_core.envs.resume.digests import Array, RunningDigests
 from rlkit_core.envs.resume.recorded import Recorded
 from rlkit_core.spaces import map_space, nested_map
 
-HELD_STEPS = 64
+HELD_STEPS = 256
 """Steps that are looked at together: arrays of fewer cost more than copying them."""
 HELD_BYTES = 1 << 20
 """Observations larger than that, over so many steps, are looked at after each rollout."""

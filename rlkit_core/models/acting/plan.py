@@ -20,7 +20,8 @@ from rlkit_core.models.mlp import MLPEncoder, Plan, run_plan
 from rlkit_core.models.normalizer import NormalizedEncoder, ObservationNormalizer
 
 Array = np.ndarray[Any, Any]
-Function = Callable[..., Any]
+Function = tuple[Callable[..., Any], tuple[Any, ...]]
+"""An activation: a function of numpy's, and what it takes beside the rows."""
 Layer = tuple[Array, Array, "Function | None"]
 #: Rows up to which numpy is the quicker.
 SMALL_ROWS = 16
@@ -144,7 +145,7 @@ class SmallPlan:
             row = weight.dot(row)
             row += bias
             if function is not None:
-                function(row, out=row)
+                function[0](row, *function[1], out=row)
         return row[None]
 
 
@@ -161,19 +162,12 @@ class _RowsRunner:
             x = np.dot(x, weight)
             x += bias
             if function is not None:
-                function(x, out=x)
+                function[0](x, *function[1], out=x)
         return x
-
-
-_ZERO = np.float32(0.0)
-
-
-def _relu(x: Array, out: Array) -> None:
-    np.maximum(x, _ZERO, out=out)
 
 
 _FUNCTIONS: list[tuple[Any, Function | None]] = [
     (None, None),
-    (get_activation("relu"), _relu),
-    (get_activation("tanh"), np.tanh),
+    (get_activation("relu"), (np.maximum, (np.float32(0.0),))),
+    (get_activation("tanh"), (np.tanh, ())),
 ]
