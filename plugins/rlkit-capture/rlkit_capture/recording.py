@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -140,8 +139,7 @@ class Recording:
         needs_grad = any(func._schema.name in _NEEDS_GRAD_MODE for func, *_ in calls)
         # Autograd's part of each operation takes as long as a small one. Tensors made without it may not be given to
         # all of torch later: only who returns one, to be read, can do so.
-        quick = torch.inference_mode if len(trace.outputs) == 1 else torch.no_grad
-        self._mode: Callable[[], AbstractContextManager[None]] = torch.enable_grad if needs_grad else quick
+        self._quick, self._grad_mode = len(trace.outputs) == 1 and not needs_grad, needs_grad
         self.num_operations = len(calls)
 
     def replay(self, inputs: Sequence[Tensor]) -> list[Tensor]:
@@ -154,7 +152,8 @@ class Recording:
         optimizes = torch._C._get_graph_executor_optimize()
         torch._C._set_graph_executor_optimize(optimizes and not self._exact)
         try:
-            with self._mode():
+            # The first is what torch.inference_mode() enters, without what that does beside it.
+            with torch._C._InferenceMode(True) if self._quick else torch.set_grad_enabled(self._grad_mode):
                 out = self._run(*inputs, *self._outer)
         finally:
             torch._C._set_graph_executor_optimize(optimizes)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from rlkit_core.models import SmallPlan
 
@@ -23,20 +22,17 @@ def greedy_rows(plan: SmallPlan, num_envs: int) -> RowPolicy:
 
 
 def epsilon_greedy_rows(
-    plan: SmallPlan, num_actions: int, epsilons: Sequence[float], num_envs: int, generator: Any
+    plan: SmallPlan, num_actions: int, epsilons: Sequence[float], num_envs: int, draws: Sequence[Sequence[float]]
 ) -> RowPolicy:
     """The same, but with random actions in a share ``epsilons[t]`` of the rows of step t.
-
-    All random numbers are drawn here: one uniform number for each step and env.
 
     Args:
         plan: the network.
         num_actions: A.
         epsilons: of each step.
         num_envs: N.
-        generator: a ``torch.Generator``.
+        draws: a number for each step and env, uniform in [0, 1).
     """
-    draws = torch.rand((len(epsilons), num_envs), generator=generator, dtype=torch.float64).tolist()
     best = greedy_rows(plan, num_envs)
 
     def act(t: int, obs: Array) -> Array:

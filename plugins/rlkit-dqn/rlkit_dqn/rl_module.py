@@ -154,6 +154,7 @@ class DQNTorchRLModule(TorchRLModule, QNetAPI, TargetNetworkAPI):
         plain = self.num_atoms == 1 and not self._masks and not self._own_values
         self._acting_plan = ActingPlan.of(self.encoder, self.af) if plain else None
         self._small_plan = SmallPlan.of(self._acting_plan)
+        self._draws = torch.empty(0, 0, dtype=torch.float64)
         own = type(self)
         self._acts_plainly = getattr(self.observation_space, "dtype", None) == np.float32 and all(
             getattr(own, name) is getattr(DQNTorchRLModule, name) for name in _ACTING
@@ -285,7 +286,11 @@ class DQNTorchRLModule(TorchRLModule, QNetAPI, TargetNetworkAPI):
         if not explore:
             return greedy_rows(plan, num_envs)
         epsilons = [self.epsilon.at(t) for t in timesteps]
-        return epsilon_greedy_rows(plan, self._num_actions, epsilons, num_envs, generator)
+        if self._draws.shape != (len(epsilons), num_envs):
+            with torch.inference_mode(False):
+                self._draws = torch.empty(len(epsilons), num_envs, dtype=torch.float64)
+        draws = self._draws.uniform_(generator=generator).tolist()  # a new tensor takes longer than the numbers
+        return epsilon_greedy_rows(plan, self._num_actions, epsilons, num_envs, draws)
 
     def _is_small(self, obs: Any) -> bool:
         """Whether numpy is the quicker for these observations."""

@@ -90,7 +90,8 @@ class OffPolicyAlgorithm(Algorithm):
         burn_in = config.get_config_for_module(module_id).burn_in_len
         if len(buffer) <= burn_in:
             return {}
-        beta = self._betas[module_id].at(self.num_env_steps_sampled_lifetime)
+        weighted = isinstance(buffer, PrioritizedReplayBuffer)
+        beta = self._betas[module_id].at(self.num_env_steps_sampled_lifetime) if weighted else 0.0
         sequence = self._sequence_settings(module_id, burn_in)
         if sequence is None:
             batch = buffer.sample(config.total_train_batch_size, beta=beta, num_batches=num_updates)
@@ -98,7 +99,7 @@ class OffPolicyAlgorithm(Algorithm):
         else:
             size, options = sequence
             batch = buffer.sample(size, beta=beta, num_batches=num_updates, **options)
-        if not isinstance(buffer, PrioritizedReplayBuffer):
+        if not weighted:
             del batch[WEIGHTS]  # they are all 1
         return batch
 

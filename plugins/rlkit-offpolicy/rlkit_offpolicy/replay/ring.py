@@ -22,8 +22,9 @@ from rlkit_core.data.nested import Nested, leaves
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.errors import ConfigError
 from rlkit_core.spaces import nested_map
-from rlkit_offpolicy.replay.rows import Array, RowStore, SlotPool, as_array, put_ring, ring_slices, run_of
+from rlkit_offpolicy.replay.rows import Array, RowStore, SeenArrays, SlotPool, as_array, put_ring, ring_slices, run_of
 
+_GIVEN = (Columns.TERMINATEDS, Columns.TRUNCATEDS, Columns.REWARDS)
 FLAGS = ("rewards", "terminateds", "goes_on", "valid", "begins", "successor", "state_slot")
 StorageT = TypeVar("StorageT", bound="ReplayStorage")
 Writes = list[tuple[RowStore, int, Array]]
@@ -96,6 +97,7 @@ class ReplayStorage:
         self.begins = np.zeros(self.size, np.bool_)
         self.successor = self._next_places(slice(0, self.size))
         self.state_slot = np.full(self.size, -1, np.int64)
+        self._seen = SeenArrays()
         # Of the last time row: would its episode go on, and does a new one begin after it?
         self._tail_goes_on = np.zeros(num_envs, np.bool_)
         self._tail_over = np.zeros(num_envs, np.bool_)
@@ -147,8 +149,7 @@ class ReplayStorage:
             ConfigError: another number of envs, other shapes or dtypes, more steps than the capacity, or a truncated
                 step without its final observation. Nothing has been written then.
         """
-        terminateds = as_array(rollout.columns[Columns.TERMINATEDS])
-        truncateds = as_array(rollout.columns[Columns.TRUNCATEDS])
+        terminateds, truncateds, rewards = (self._seen.of(name, rollout.columns[name]) for name in _GIVEN)
         steps, envs = terminateds.shape
         count, at, size = steps * envs, self.head, self.size
         valid = None if rollout.loss_mask is None else as_array(rollout.loss_mask)
@@ -174,7 +175,7 @@ class ReplayStorage:
         self._join(breaks, valid)
         self._release(at + envs, count)
         self._put_flags(at, terminateds, truncateds, valid, begins)
-        put_ring(self.rewards, at, as_array(rollout.columns[Columns.REWARDS]).reshape(-1), size)
+        put_ring(self.rewards, at, rewards.reshape(-1), size)
         for leaf, place, rows in writes:
             put_ring(leaf.array, place, rows, size)
         if rollout.final_index is not None:

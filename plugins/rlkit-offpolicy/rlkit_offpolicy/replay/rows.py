@@ -34,6 +34,23 @@ def as_array(tensor: Tensor) -> Array:
         return tensor.contiguous().view(_BITS[tensor.element_size()]).numpy()
 
 
+class SeenArrays:
+    """:func:`as_array` of small tensors by name, kept as long as it is the same tensor that comes."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[Tensor, Array]] = {}
+
+    def of(self, name: str, tensor: Tensor) -> Array:
+        """A numpy view of a tensor's memory, or of a copy's; see :func:`as_array`."""
+        known = self._seen.get(name)
+        if known is not None and known[0] is tensor:
+            return known[1]
+        array = as_array(tensor)
+        if array.nbytes <= SMALL_BLOCK and array.ctypes.data == tensor.data_ptr():  # a view, no copy
+            self._seen[name] = tensor, array
+        return array
+
+
 class RowStore:
     """``rows`` rows of one leaf.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +35,7 @@ class RowSampler:
         gamma: float,
         lead: tuple[int, ...] | None = None,
     ) -> None:
-        self._storage, self._count, self._n_step, self._gamma = storage, rows, n_step, gamma
+        self._storage, self._count, self._n_step = storage, rows, n_step
         self._lead = lead or (rows,)
         self._batch: dict[str, Nested] = {}
         self._at_start: list[tuple[RowStore, Array]] = []
@@ -54,6 +53,7 @@ class RowSampler:
         self._steps.fill(1)
         self._offsets = np.arange(n_step[1], dtype=np.int64)
         self._powers = (gamma ** np.arange(n_step[1] + 1)).astype(np.float32)
+        self._ends = np.array([gamma, 0.0], np.float32)  # the discount of one step, by whether it terminated
         self._successors = np.empty(rows, np.int64)
         self._used = np.ones((rows, n_step[1]), np.bool_)
         self._firsts = np.arange(rows, dtype=np.int64) * n_step[1] - 1
@@ -94,8 +94,10 @@ class RowSampler:
             leaf.array.take(places, 0, out, "clip")
         for leaf, out in self._at_end:
             leaf.array.take(self._successors, 0, out, "clip")
-        power: Any = self._gamma if hi == 1 else self._powers.take(self._steps)
-        np.multiply(power, ~self._terminateds, out=self._discount, casting="same_kind")
+        if hi == 1:
+            self._ends.take(self._terminateds, 0, self._discount, "clip")
+        else:
+            np.multiply(self._powers.take(self._steps), ~self._terminateds, out=self._discount)
         return dict(self._batch)
 
     def _sum_rewards(self, places: Array, limits: Array | None) -> Array:
