@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from rlkit_core import ActorCriticTorchRLModule, MultiRLModuleSpec, RLModuleSpec
+from rlkit_core.rl_module import weights
 from rlkit_core.rl_module.weights import WeightLink
 
 BOX = gym.spaces.Box(-1.0, 1.0, (3,), np.float32)
@@ -46,6 +47,20 @@ def test_copies_what_set_state_would(settings):
     for parameter in source.parameters():
         parameter.data.mul_(2.0)
     assert all(torch.equal(target.state_dict()[key], before[key]) for key in before)  # a copy, not the same memory
+
+
+@pytest.mark.parametrize("small", [0, weights.SMALL])  # by torch, by numpy
+def test_follows_tensors_that_move(monkeypatch, small):
+    monkeypatch.setattr(weights, "SMALL", small)
+    source, target = multi(inference_only=False), multi(inference_only=True)
+    link = WeightLink(source, target)
+    assert link.copy()
+    for parameter in (*source.parameters(), *target.parameters()):  # as an optimizer does with flat buffers
+        parameter.data = parameter.detach() + 1.0
+    assert link.copy()
+    theirs = source.get_state(inference_only=True)
+    for module_id, state in target.get_state(inference_only=True).items():
+        assert all(np.array_equal(value, theirs[module_id][name]) for name, value in state.items())
 
 
 def test_knows_when_its_modules_have_changed():

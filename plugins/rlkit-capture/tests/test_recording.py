@@ -90,6 +90,14 @@ def test_an_output_that_is_an_input_and_no_outputs_at_all():
     assert target.tolist() == [8.0, 8.0]
 
 
+def test_rows_that_a_replay_gives_are_as_good_as_any_tensor():
+    x, w = torch.ones(2), nn.Parameter(torch.full((2,), 3.0))
+    recording = Recording(Trace(lambda: [(x * w.detach()).sum(), x * w.detach()]), {"x": x})
+    _, rows = recording.replay([torch.full((2,), 5.0)])
+    (rows * w).sum().backward()
+    assert w.grad.tolist() == rows.tolist() == [15.0, 15.0]
+
+
 @pytest.mark.parametrize(
     ("function", "words"),
     [

@@ -46,6 +46,15 @@ def test_best_actions_are_those_of_the_forward(explore, epsilon, num_envs):
         module.set_state({k: -v for k, v in module.get_state().items()})  # the next policy sees new weights
 
 
+def test_one_observation_and_a_rollout_of_one_draw_alike():
+    module = make(epsilon=1.0)
+    obs = np.ones((1, 4), np.float32)
+    with torch.inference_mode():  # as who acts on single observations does
+        first = [policy_of(module, timesteps=[0], num_envs=1, seed=k)(0, obs).item() for k in range(20)]
+    assert [policy_of(module, timesteps=[0], num_envs=1, seed=k)(0, obs).item() for k in range(20)] == first
+    assert len(set(first)) == 3
+
+
 def test_epsilon_follows_its_schedule_step_by_step_and_row_by_row():
     module = make(epsilon=[[0, 1.0], [20_000, 0.0]])
     timesteps = [0] * 4000 + [10_000] * 4000 + [20_000] * 4000
