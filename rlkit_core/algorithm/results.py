@@ -104,13 +104,15 @@ class Timed:
     """A block that is measured: a context manager, as rounds of a few env steps have many of them.
 
     Attributes:
+        name: of the timer.
         last: seconds since they were asked for.
         total: seconds in all.
     """
 
-    __slots__ = ("_started", "last", "total")
+    __slots__ = ("_started", "last", "name", "total")
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.last = self.total = 0.0
 
     def __enter__(self) -> None:
@@ -135,7 +137,7 @@ class Timers:
         """Measure a block; several of one name, not one within another, add up until the next :meth:`result`."""
         block = self._blocks.get(name)
         if block is None:
-            block = self._blocks[name] = Timed()
+            block = self._blocks[name] = Timed(name)
         return block
 
     def add(self, name: str, seconds: float) -> None:

@@ -126,7 +126,7 @@ class Calls:
         if event == "call":
             if frame.f_code is Timed.__enter__.__code__:
                 self._around.append(self.now)
-                self.now = PHASES.get(frame.f_locals["self"]._name, "learn")
+                self.now = PHASES.get(frame.f_locals["self"].name, "learn")
             elif frame.f_code is Timed.__exit__.__code__:
                 self.now = self._around.pop()
             self.counts[self.now, "Python calls"] += 1
