@@ -10,6 +10,7 @@ import pytest
 from rlkit_core.errors import ActorError
 from rlkit_core.execution import LocalExecutor
 from rlkit_core.execution.actor_group import ActorGroup, RestartCap, RestartRefusedError
+from rlkit_core.plugins.used.lock import Lock
 
 
 class Numbered:
@@ -119,3 +120,19 @@ def test_the_executor_is_stopped_only_by_who_owns_it():
     group.stop()
     assert group.dead == [1]
     assert other.alive
+
+
+class Elsewhere(LocalExecutor):
+    in_process = False
+
+
+@pytest.mark.parametrize(("executor", "times"), [(LocalExecutor, 0), (Elsewhere, 3)])
+def test_what_actors_use_is_asked_before_each_that_is_made_in_another_process(executor, times):
+    asked = []
+
+    def used():
+        asked.append(True)
+        return Lock()
+
+    Group(executor(), (1, 2, 3), cap=RestartCap(0, "never"), owns_executor=True, used=used)
+    assert len(asked) == times
