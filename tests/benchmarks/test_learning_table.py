@@ -63,7 +63,11 @@ def test_a_level_is_one_of_the_mean_of_every_seed_and_of_enough_episodes():
     assert learning.missed(100.0, [made(1, 59.0), made(2, 200.0)]) == ["seed 1 made 59, below 60"]
     assert learning.missed(-100.0, [made(1, -149.0), made(2, -50.0)]) == []
     assert learning.missed(-100.0, [made(1, -151.0), made(2, -10.0)]) == ["seed 1 made -151, below -150"]
-    assert learning.missed(100.0, [made(1, 110.0, error=2.1)]) == ["the return of seed 1 is known to 2.1 only"]
+    assert learning.missed(100.0, [made(1, 110.0, error=2.1)]) == []
+    assert learning.missed(100.0, [made(1, 110.0, error=2.3)]) == ["the return of seed 1 is known to 2.3 only"]
+    assert learning.missed(100.0, [made(1, 90.0, error=2.1), made(2, 120.0)]) == [
+        "the return of seed 1 is known to 2.1 only"
+    ]
     assert learning.missed(100.0, [made(1, float("nan"))]) != []
     assert learning.missed(100.0, [])
     both = made(1, 10.0, return_sampled=100.0, stderr_sampled=0.1)

@@ -34,7 +34,7 @@ UNTIL_VARIABLE = "RLKIT_LEARN_UNTIL"
 SEEDS = (1, 2, 3)
 EPISODES, MOST_EPISODES = 100, 2000
 STANDARD_ERROR = 0.02
-"""Of a mean return, as a share of the level; as many episodes are played as that takes."""
+"""Of a mean return, as a share of it (of the level, where that is more); as many episodes are played as that takes."""
 FLOOR, FLOOR_OF_NEGATIVE = 0.6, 1.5
 """What no seed may fall below, as a share of the level."""
 CURVE_POINTS = 40
@@ -54,7 +54,7 @@ def reaches(
     """Train every seed to the end of its budget, and judge the policy it has then.
 
     A level holds if the mean over the seeds' final policies reaches it, no seed is below 60 % of it (of a negative one:
-    150 %), and each figure has a standard error of 2 % of it at most. A budget ends with the iteration that fills it.
+    150 %), and each figure has a standard error of 2 % at most. A budget ends with the iteration that fills it.
 
     Args:
         algo: registered name; settings are what ``rlkit train`` takes by itself.
@@ -151,7 +151,7 @@ def missed(level: float, rows: Sequence[Mapping[str, Any]], *, sampled: bool = F
     problems += [f"seed {k} made {value:.4g}, below {floor:g}" for k, value in returns.items() if not value >= floor]
     for row in rows:
         error = row[f"stderr{suffix}"]
-        if not error <= STANDARD_ERROR * abs(level):
+        if not error <= _allowed_error(level, row[f"return{suffix}"]):
             problems.append(f"the return of seed {row['seed']} is known to {error:.3g} only")
     return problems
 
@@ -260,20 +260,23 @@ def _interruptible(arguments: Sequence[str]) -> bool:
     return True
 
 
+def _allowed_error(level: float, mean: float) -> float:
+    return STANDARD_ERROR * max(abs(level), abs(mean))
+
+
 def _judged(run: Path, level: float, seed: int, episodes: int, *, sampled: bool) -> dict[str, float]:
     """Mean return of a run's last weights, of as many episodes as its standard error asks for."""
-    wanted = STANDARD_ERROR * abs(level)
     further = ["--sampled"] if sampled else []
     while True:
         arguments = ["--episodes", str(episodes), "--seed", str(seed + 1000), "--json", *further]
         played = json.loads(rlkit("evaluate", str(run), *arguments))
         assert played["num_episodes"] == episodes, f"{run}: {episodes - played['num_episodes']} episodes did not end"
-        error = played["episode_return_stderr"]
+        mean, error = played["episode_return_mean"], played["episode_return_stderr"]
+        wanted = _allowed_error(level, mean)
         if error <= wanted or episodes >= MOST_EPISODES:
             break
         episodes = min(MOST_EPISODES, max(2 * episodes, math.ceil(1.2 * episodes * (error / wanted) ** 2)))
     suffix = "_sampled" if sampled else ""
-    mean = played["episode_return_mean"]
     return {f"return{suffix}": mean, f"stderr{suffix}": error, f"episodes{suffix}": episodes}
 
 
