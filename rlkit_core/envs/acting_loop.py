@@ -14,7 +14,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
-from attrs import frozen
+from attrs import define
 from torch import Tensor
 
 from rlkit_core.columns import Columns
@@ -37,7 +37,7 @@ from rlkit_core.seeding import TorchRNG
 from rlkit_core.spaces import nested_map
 
 
-@frozen(eq=False)
+@define(eq=False)
 class Steps:
     """What happened in T steps of N envs.
 

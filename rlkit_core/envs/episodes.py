@@ -170,7 +170,8 @@ class EpisodeStats:
         else:
             self._count_steps(steps.env)
         self._agents.take(report.ended, len(report.returns), steps)
-        self.record_info(report.ended.info)
+        if report.ended.info:
+            self.record_info(report.ended.info)
 
     def record_info(self, info: Mapping[str, NDArray[np.float64]]) -> None:
         """Take in metrics that finished episodes had in their last ``info``.

@@ -167,7 +167,10 @@ def as_tensors(columns: Mapping[str, Any], device: torch.device | str) -> Module
     """Columns of arrays or tensors as tensors on ``device``; float64 becomes float32."""
 
     device = torch.device(device)
-    if all(type(x) is torch.Tensor and x.dtype != torch.float64 and x.device == device for x in columns.values()):
+    for column in columns.values():
+        if type(column) is not torch.Tensor or column.dtype is torch.float64 or column.device != device:
+            break
+    else:
         return dict(columns)
 
     def convert(value: object) -> torch.Tensor:
