@@ -34,8 +34,8 @@ PROTOCOL = """\
 Every seed trains to the end of its budget, and the policy that it has *then* is judged, on episodes of other seeds: 100
 or as many as give its mean return a standard error of 2 %, of itself or of the level. A level is reached if the mean
 over the seeds is at it and no seed is below 60 % of it (of a negative level: 150 %). Policies act deterministically
-unless it says sampled. "First reached" is the first look while training at which the mean return was at the level (10 deterministic
-episodes, or the last 100 of training where the level is one of sampled actions), "-" where none was.
+unless it says sampled. "First reached" is the first look while training at which the mean return was at the level
+(10 deterministic episodes, or the last 100 of training where the level is one of sampled actions), "-" where none was.
 
 """
 LEVEL_COLUMNS = (
