@@ -150,10 +150,10 @@ if TYPE_CHECKING:
     from rlkit_core.run.stop import Stop as Stop
 
 
-def _refuse(name: str) -> None:
+def _refuse(name: str) -> object:
     from rlkit_core.from_rllib import refuse_name
 
-    refuse_name(name)
+    return refuse_name(name)
 
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES, refuse=_refuse)

@@ -23,7 +23,6 @@ _MARKS = "no mark is needed: override the method"
 NOT_HERE: Final[Mapping[str, str]] = {
     "ActionDistribution": "use Distribution, of rlkit_core",
     "DeveloperAPI": _MARKS,
-    "DiscreteBCTfModule": "use DiscreteBCTorchModule, of rlkit_core.testing: modules are torch modules",
     "EagerTFPolicyV2": _POLICIES,
     "MetricsLogger": "a learner logs with learner.metrics: log_value(), log_dict() and peek()",
     "ModelV2": f"use TorchRLModule, of rlkit_core: {_NETWORKS}",
@@ -32,11 +31,13 @@ NOT_HERE: Final[Mapping[str, str]] = {
     "compute_actions_from_input_dict() and compute_log_likelihoods()",
     "RLConfig": "a module's constructor takes an RLModuleConfig, of rlkit_core",
     "TorchCompileConfig": "say learners(compile='auto'), or None, 'capture' or 'inductor', in the config",
-    "TfRLModule": "use TorchRLModule, of rlkit_core; the forward contract is the same",
     "TorchModelV2": f"use TorchRLModule, of rlkit_core: {_NETWORKS}",
     "TorchPolicyV2": _POLICIES,
 }
 """Classes of RLlib's, each with what to use instead."""
+
+FRAMEWORKS: Final[Mapping[str, str]] = dict.fromkeys(("DiscreteBCTfModule", "TfLearner", "TfRLModule"), "tf2")
+"""Classes that a framework brings, each with its name."""
 
 
 _IDENTITY = "a checkpoint is found by this name, so it is the same for all"
@@ -123,13 +124,22 @@ def refuse_async(arguments: dict[str, Any]) -> None:
         )
 
 
-def refuse_name(name: str) -> None:
-    """Raise ImportError, with what to use instead, if ``name`` is one of :data:`NOT_HERE`.
+def refuse_name(name: str) -> Any:
+    """The class of a framework, if ``name`` is one of :data:`FRAMEWORKS`; None for names that nobody knows.
 
     An AttributeError would lose its text on the way through ``from rlkit_core import ...``.
+
+    Raises:
+        ImportError: it is one of :data:`NOT_HERE`; says what to use instead.
+        PluginNotFoundError: the framework is not installed; says the line to install.
     """
+    if name in FRAMEWORKS:
+        from rlkit_core.frameworks import name_in
+
+        return name_in(FRAMEWORKS[name], name)
     if name in NOT_HERE:
         raise ImportError(f"{name} is RLlib's and no part of rlkit: {NOT_HERE[name]}", name="rlkit_core")
+    return None
 
 
 ATTRIBUTES: Final[Mapping[str, Mapping[str, str]]] = {

@@ -16,13 +16,15 @@ def lazy_names(
     Args:
         module: its ``__name__``.
         homes: public names, each with the module that defines it.
-        refuse: is told of a name that is not among them, and may raise an error that says more than Python's.
+        refuse: is told of a name that is not among them: gives what it stands for, None where it is nobody's, or raises
+            an error that says more than Python's.
     """
 
     def load(name: str) -> Any:
         if name not in homes:
-            if refuse is not None:
-                refuse(name)
+            instead = None if refuse is None else refuse(name)
+            if instead is not None:
+                return instead
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         value = getattr(importlib.import_module(homes[name]), name)
         setattr(sys.modules[module], name, value)

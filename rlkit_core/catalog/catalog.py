@@ -13,6 +13,7 @@ import gymnasium as gym
 from rlkit_core.catalog.scope import CURRENT, IN_SETUP, Scope, current_scope
 from rlkit_core.distributions import DiagGaussian
 from rlkit_core.errors import ConfigError
+from rlkit_core.frameworks import TORCH, get_framework
 from rlkit_core.models import (
     ActorCriticEncoderConfig,
     ModelConfig,
@@ -218,16 +219,17 @@ class Catalog:
         """Return the distribution class chosen for an action space, ready for ``from_logits(logits)``.
 
         Raises:
-            ConfigError: there is no action space, or the framework is unknown.
+            ConfigError: there is no action space, or the framework has no such distribution.
+            PluginNotFoundError: nothing installed has the framework.
             NoComponentError: no distribution serves the space.
         """
         if framework is None:
             return None
-        if framework != "torch":
-            raise ConfigError(f"action distribution for framework {framework!r}: only 'torch' is there")
+        other = None if framework == TORCH else get_framework(framework)
         if action_space is None:
             raise ConfigError(f"{cls.__name__}: an action distribution needs an action_space, and it is None")
-        return current_scope(cls).dist_cls(action_space)
+        chosen = current_scope(cls).dist_cls(action_space)
+        return chosen if other is None else other.distribution(chosen)
 
     # -- building ----------------------------------------------------------------------------------------------
 

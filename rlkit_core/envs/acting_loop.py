@@ -30,7 +30,7 @@ from rlkit_core.envs.rollout_buffers import RolloutBuffers
 from rlkit_core.envs.vector import VectorEnv, stack_observations
 from rlkit_core.errors import EnvError
 from rlkit_core.rl_module import RLModule
-from rlkit_core.rl_module.acting import ActionSampler
+from rlkit_core.rl_module.acting import ActionSampler, action_sampler
 from rlkit_core.rl_module.forwards import RowPolicy
 from rlkit_core.rl_module.packing import ObservationPacker
 from rlkit_core.seeding import TorchRNG
@@ -135,7 +135,7 @@ class ActingLoop:
     def sampler(self, explore: bool) -> ActionSampler:
         """What turns the module's outputs into actions; made once for each way of acting."""
         if explore not in self._samplers:
-            self._samplers[explore] = ActionSampler(
+            self._samplers[explore] = action_sampler(
                 self.module, explore=explore, exploration_noise=self._exploration_noise
             )
         return self._samplers[explore]

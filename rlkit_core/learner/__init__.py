@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rlkit_core.from_rllib import refuse_name
 from rlkit_core.lazy import lazy_names
 
 if TYPE_CHECKING:
@@ -56,4 +57,4 @@ __all__ = [
     "values_of_rollout",
 ]
 
-__getattr__, __dir__ = lazy_names(__name__, _HOMES)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES, refuse=refuse_name)

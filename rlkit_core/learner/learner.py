@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 import torch
 
@@ -73,7 +73,6 @@ class Learner(OverridePoints, SaysInstead, Checkpointable):
             refused. For losses that do something else from call to call which :meth:`step_variant` cannot tell.
     """
 
-    framework: Final = "torch"
     migrates_as: ClassVar[str] = "learner"
     lies_in = ("learner_group", "learner")
     capturable: ClassVar[bool] = True

@@ -9,6 +9,7 @@ from torch import nn
 
 from rlkit_core.columns import DEFAULT_OPTIMIZER
 from rlkit_core.errors import CheckpointError, ConfigError, RLKitError
+from rlkit_core.frameworks import check_same
 from rlkit_core.learner.optim.fused_adam import without_compiler_import
 from rlkit_core.learner.override_points import OverridePoints
 from rlkit_core.learner.update_data import has_rows
@@ -59,6 +60,7 @@ class Members:
     def begin(self, module: MultiRLModule) -> None:
         """Take the first modules, on the learner's device, with drivers but without optimizers."""
         for module_id, member in module.items():
+            check_same(f"module {module_id!r}", member.framework, self._learner.framework)
             self.check(module_id, member)
         module.to(self._learner.device)
         self._module = module
@@ -173,7 +175,7 @@ class Members:
         learner.drivers.remove(module_id)
         learner.on_module_removed(module_id)
         learner.metrics.drop(module_id)
-        left = {id(p) for p in self.module.parameters()}
+        left = {id(p) for _, _, p in self.module.unique_parameters()}
         for parameter, state, kind in learner.optimizers.release_module(module_id, left):
             self._hand_over(parameter, state, kind)
 
@@ -195,10 +197,7 @@ class Members:
 
     def _holders(self) -> dict[str, set[int]]:
         """Module id to the identities of its parameters."""
-        return {
-            mid: {id(p) for p in module.parameters()} if isinstance(module, nn.Module) else set()
-            for mid, module in self.module.items()
-        }
+        return {mid: {id(p) for p in module.parameters()} for mid, module in self.module.items()}
 
     # -- bookkeeping --------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from rlkit_core.columns import ALL_MODULES, DEFAULT_MODULE_ID, DEFAULT_OPTIMIZER
 from rlkit_core.data.rollout import Rollout
 from rlkit_core.data.sequences import train_rows
+from rlkit_core.frameworks import TORCH
 from rlkit_core.learner.drivers import DriverSet
 from rlkit_core.learner.learner_settings import LearnerSettings
 from rlkit_core.learner.metrics import Metrics
@@ -37,6 +38,7 @@ TOTAL_LOSS_KEY: Final = "total_loss"
 class OverridePoints:
     """What a subclass of Learner may do in another way, through the learner's public parts; the names are RLlib's."""
 
+    framework: ClassVar[str] = TORCH
     config: Any
     device: torch.device
     rng: TorchRNG
@@ -195,7 +197,7 @@ class OverridePoints:
 
     def get_parameters(self, module: RLModule) -> list[nn.Parameter]:
         """Trainable parameters of a module, each once."""
-        return [p for p in module.parameters() if p.requires_grad] if isinstance(module, nn.Module) else []
+        return [p for p in module.parameters() if p.requires_grad]
 
     def get_param_ref(self, param: nn.Parameter) -> nn.Parameter:
         """What stands for a parameter as a key of gradient dicts: the parameter itself."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from rlkit_core.errors import ConfigError, PluginError
+from rlkit_core.frameworks import TORCH
 from rlkit_core.learner.minibatch import Minibatch
 from rlkit_core.learner.override_points import OverridePoints
 from rlkit_core.plugins.guard import safe_text
@@ -104,7 +105,7 @@ def make_engine(learner: OverridePoints, *, capturable: bool, own_update: bool) 
         PluginError: its plugin failed or is disabled.
     """
     name = learner.config.compile
-    if name is None:
+    if name is None or (name == "auto" and learner.framework != TORCH):
         return Eager(learner)
     own_step, who = None, type(learner).__name__
     if not capturable:

@@ -16,6 +16,7 @@ from torch import nn
 
 from rlkit_core.columns import ENCODER_OUT, Columns
 from rlkit_core.errors import ConfigError, PluginError
+from rlkit_core.frameworks import TORCH, check_installed
 from rlkit_core.plugins.guard import in_use, safe_text
 from rlkit_core.plugins.quarantine import random_states_kept
 from rlkit_core.spaces import describe, map_space
@@ -276,17 +277,15 @@ def _check_input_shape(module: nn.Module, args: tuple[Any, ...]) -> None:
 
 
 def check_framework(config: ModelConfig, framework: str) -> None:
-    """Refuse any framework but torch.
+    """Refuse any framework but torch, of a config that no other has a network for.
 
     Raises:
-        ConfigError: always, unless ``framework`` is ``"torch"``.
+        PluginNotFoundError: nothing installed has the framework.
+        ConfigError: it is installed.
     """
-    if framework == "torch":
-        return
-    name = type(config).__name__
-    if framework in ("tf", "tf2"):
-        raise ConfigError(f"{name}: TensorFlow models are not built by rlkit; use framework='torch'")
-    raise ConfigError(f"{name}: unknown framework {framework!r}; use 'torch'")
+    if framework != TORCH:
+        check_installed(framework)
+        raise ConfigError(f"{type(config).__name__}: it has no network in framework {framework!r}; use 'torch'")
 
 
 def input_columns_of(module: nn.Module) -> tuple[str, ...]:

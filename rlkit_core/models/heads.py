@@ -12,6 +12,7 @@ from attrs import define
 from torch import nn
 
 from rlkit_core.errors import ConfigError
+from rlkit_core.frameworks import TORCH, build_with
 from rlkit_core.models.base import Head
 from rlkit_core.models.default_config import effective_model_config
 from rlkit_core.models.mlp import MLPSettings, Plan, fcnet_settings, run_plan
@@ -57,10 +58,10 @@ class MLPHeadConfig(MLPSettings):
         settings["log_std_clip_param"] = config["log_std_clip_param"]
         return settings
 
-    def build(self, framework: str = "torch") -> Head:
-        """Return a new :class:`MLPHead`."""
-        self._validate(framework)
-        return MLPHead(self)
+    def build(self, framework: str = "torch") -> Any:
+        """Return a new :class:`MLPHead`, or that of another framework."""
+        self._validate()
+        return MLPHead(self) if framework == TORCH else build_with(framework, self)
 
 
 class MLPHead(Head):
@@ -136,10 +137,10 @@ class FreeLogStdMLPHeadConfig(MLPHeadConfig):
                 f"each action), got {self.output_dims[0]}"
             )
 
-    def build(self, framework: str = "torch") -> Head:
-        """Return a new :class:`FreeLogStdMLPHead`."""
-        self._validate(framework)
-        return FreeLogStdMLPHead(self)
+    def build(self, framework: str = "torch") -> Any:
+        """Return a new :class:`FreeLogStdMLPHead`, or that of another framework."""
+        self._validate()
+        return FreeLogStdMLPHead(self) if framework == TORCH else build_with(framework, self)
 
 
 class FreeLogStdMLPHead(Head):

@@ -13,6 +13,7 @@ from torch import nn
 from rlkit_core.columns import ENCODER_OUT, Columns
 from rlkit_core.distributions.units import size_of
 from rlkit_core.errors import ConfigError
+from rlkit_core.frameworks import TORCH, build_with
 from rlkit_core.models.base import Encoder, ModelConfig, check_framework
 from rlkit_core.models.default_config import effective_model_config
 from rlkit_core.models.initializers import get_activation, initialize_layer
@@ -208,10 +209,10 @@ class MLPEncoderConfig(MLPSettings):
         """``input_dims``, unless observations are flattened first."""
         return self.input_dims if self.observation_rank == 1 else None
 
-    def build(self, framework: str = "torch") -> MLPEncoder:
-        """Return a new :class:`MLPEncoder`."""
-        self._validate(framework)
-        return MLPEncoder(self)
+    def build(self, framework: str = "torch") -> Any:
+        """Return a new :class:`MLPEncoder`, or that of another framework."""
+        self._validate()
+        return MLPEncoder(self) if framework == TORCH else build_with(framework, self)
 
 
 class MLPEncoder(Encoder):

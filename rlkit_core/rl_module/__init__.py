@@ -44,5 +44,7 @@ def __getattr__(name: str) -> Any:
         from rlkit_core.rl_module.actor_critic import ActorCriticTorchRLModule
 
         return ActorCriticTorchRLModule
-    refuse_name(name)
+    instead = refuse_name(name)
+    if instead is not None:
+        return instead
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,6 +14,7 @@ from rlkit_core.distributions import Distribution
 from rlkit_core.distributions.noise import NoiseProcess, noise_process
 from rlkit_core.distributions.units import size_of
 from rlkit_core.errors import ConfigError, ModuleAPIError
+from rlkit_core.frameworks import TORCH, get_framework
 from rlkit_core.rl_module.forwards import ModuleForwards, RowPolicy
 from rlkit_core.seeding import TorchRNG
 from rlkit_core.spaces import nested_map
@@ -212,6 +213,13 @@ class ActionSampler:
             actions = dist.sample(noise=noise)
         return {**out, Columns.ACTIONS: actions}
 
+    def logp(self, inputs: torch.Tensor, actions: Any) -> torch.Tensor:
+        """Log-probabilities of raw actions under the distribution made of ``action_dist_inputs``."""
+        if self.dist_cls is None:
+            raise self._dist_error or ModuleAPIError(f"{self._where} has no action distribution")
+        logp: torch.Tensor = self.dist_cls.from_logits(inputs).logp(actions)
+        return logp
+
     def _live(self, out: dict[str, Any]) -> dict[str, Any]:
         """Take actions from a distribution object that the module made itself."""
         self.needs_noise = False
@@ -227,6 +235,16 @@ class ActionSampler:
             if inputs is not None:
                 out[Columns.ACTION_DIST_INPUTS] = inputs
         return out
+
+
+def action_sampler(
+    module: ModuleForwards, *, explore: bool, exploration_noise: Mapping[str, Any] | None = None
+) -> ActionSampler:
+    """The sampler of a module: an :class:`ActionSampler`, or the one of the framework that it computes with."""
+    framework = getattr(module.unwrapped(), "framework", None)
+    make = ActionSampler if framework in (None, TORCH) else get_framework(framework).sampler
+    made: ActionSampler = make(module, explore=explore, exploration_noise=exploration_noise)
+    return made
 
 
 def _quick_mode(dist_cls: object) -> Callable[[torch.Tensor], torch.Tensor] | None:

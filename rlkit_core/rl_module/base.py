@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from rlkit_core.catalog import Catalog, for_framework, make_catalog
@@ -249,6 +249,14 @@ class RLModule(ComputeActions, BuiltModule, Checkpointable):
         return migration.ask_parts(state, component_parts(self, migration.trace)) if migration.trace else state
 
     # -- state -------------------------------------------------------------------------------------------------
+
+    def named_parameters(self) -> Iterable[tuple[str, Any]]:
+        """``(name, parameter)`` of all that can be trained; none in a module that only follows rules."""
+        return ()
+
+    def parameters(self) -> Iterable[Any]:
+        """All that can be trained."""
+        return [parameter for _, parameter in self.named_parameters()]
 
     def get_state(
         self,

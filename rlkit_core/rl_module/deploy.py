@@ -17,7 +17,7 @@ from rlkit_core.errors import ConfigError
 from rlkit_core.models.base import PREV_ACTIONS, PREV_REWARDS
 from rlkit_core.models.previous import no_previous_action
 from rlkit_core.plugins.using import names_plugins
-from rlkit_core.rl_module.acting import ActionSampler
+from rlkit_core.rl_module.acting import ActionSampler, action_sampler
 from rlkit_core.rl_module.forwards import ModuleForwards
 from rlkit_core.rl_module.packing import ObservationPacker, one
 from rlkit_core.spaces import as_arrays, leaves, map_space, nested_map
@@ -101,8 +101,8 @@ class ComputeActions(_Forwards):
         extra = {k: v for k, v in out.items() if k not in (Columns.ACTIONS, Columns.STATE_OUT)}
         if explore:
             if Columns.ACTION_LOGP not in extra and Columns.ACTION_DIST_INPUTS in extra:
-                dist = self.get_exploration_action_dist_cls().from_logits(extra[Columns.ACTION_DIST_INPUTS])
-                extra[Columns.ACTION_LOGP] = dist.logp(out[Columns.ACTIONS])
+                sampler = self._deployment.sampler(True)
+                extra[Columns.ACTION_LOGP] = sampler.logp(extra[Columns.ACTION_DIST_INPUTS], out[Columns.ACTIONS])
             if Columns.ACTION_LOGP in extra:
                 extra[Columns.ACTION_PROB] = torch.exp(torch.as_tensor(extra[Columns.ACTION_LOGP]))
         state = nested_map(to_numpy, out.get(Columns.STATE_OUT, {}))
@@ -133,10 +133,10 @@ class ComputeActions(_Forwards):
                 f"{type(deployed.module).__name__} returns no 'action_dist_inputs' when exploring, so the probability "
                 "of given actions is not defined; return them beside 'actions'"
             )
-        dist = deployed.module.get_exploration_action_dist_cls().from_logits(inputs)
         device = deployed.device
+        raw = nested_map(lambda x: torch.as_tensor(np.asarray(x), device=device), actions)
         with torch.no_grad():
-            logp = dist.logp(nested_map(lambda x: torch.as_tensor(np.asarray(x), device=device), actions))
+            logp = deployed.sampler(True).logp(inputs, raw)
         return cast("np.ndarray[Any, Any]", to_numpy(logp))
 
     def actions_to_env(self, actions: Any) -> Any:
@@ -222,7 +222,7 @@ class Deployment:
     def sampler(self, explore: bool) -> ActionSampler:
         """What turns the module's outputs into actions; made once for each way of acting."""
         if explore not in self._samplers:
-            self._samplers[explore] = ActionSampler(self._outer, explore=explore)
+            self._samplers[explore] = action_sampler(self._outer, explore=explore)
         return self._samplers[explore]
 
     def act(

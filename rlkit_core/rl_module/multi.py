@@ -356,16 +356,14 @@ class MultiRLModule(nn.Module, RLModule):
         unique: list[tuple[str, str, nn.Parameter]] = []
         wanted = list(self.keys()) if module_ids is None else list(module_ids)
         for module_id in wanted:
-            module = self[module_id]
-            if isinstance(module, nn.Module):
-                for name, parameter in module.named_parameters():
-                    if id(parameter) not in seen:
-                        seen.add(id(parameter))
-                        unique.append((module_id, name, parameter))
+            for name, parameter in self[module_id].named_parameters():
+                if id(parameter) not in seen:
+                    seen.add(id(parameter))
+                    unique.append((module_id, name, parameter))
         others = {
             id(parameter)
             for module_id, module in self.items()
-            if module_id not in wanted and isinstance(module, nn.Module)
+            if module_id not in wanted
             for parameter in module.parameters()
         }
         for name, parameter in self.named_parameters():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rlkit_core.from_rllib import refuse_name
 from rlkit_core.lazy import lazy_names
 
 _HOMES = {
@@ -55,4 +56,4 @@ if TYPE_CHECKING:
     from rlkit_core.testing.stateless_cartpole import StatelessCartPole as StatelessCartPole
     from rlkit_core.testing.tensor_cartpole import TensorCartPole as TensorCartPole
 
-__getattr__, __dir__ = lazy_names(__name__, _HOMES)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES, refuse=refuse_name)

@@ -112,7 +112,7 @@ def test_unknown_names_say_what_is_meant(call: Any, says: str) -> None:
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda c: c.framework("tf2"), "TensorFlow is not built"),
+        (lambda c: c.framework(2), "expected 'torch', or the name of a framework"),
         (lambda c: c.api_stack(enable_rl_module_and_learner=False), "there is only the RLModule API"),
         (lambda c: c.training(gamma=1.5), "training(gamma=1.5): expected a number >= 0 and <= 1"),
         (lambda c: c.training(train_batch_size=0), "expected a whole number >= 1"),

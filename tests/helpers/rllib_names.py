@@ -24,8 +24,9 @@ class Name:
         documents: numbers of the documents that name it.
         where: where it is here, ``"rlkit_core:RLModule.setup"``; of a refused one where it is asked for.
         status: ``"honoured"``: rlkit calls or uses what a subclass has in its place; ``"caller"``: it is for callers,
-            who reach a subclass's; ``"refused"``: an error says what takes its place.
-        instead: what takes the place of a refused one.
+            who reach a subclass's; ``"refused"``: an error says what takes its place;
+            ``"plugin"``: a distribution brings it, which an error names where it is not installed.
+        instead: what takes the place of a refused one, or the distribution.
     """
 
     name: str

@@ -23,6 +23,8 @@ names in four pages of RLlib's documentation:
 - *override ... instead*: it is there to be called; a subclass that overrides it is refused where it is defined, with an
   `OverrideError`, as nothing would come of it.
 - *use ... instead*: it is not here; importing it is an `ImportError` that says what is.
+- *with ...*: it is there once that distribution is installed; before, asking for it is a `PluginNotFoundError` that
+  says so.
 
 A test holds each row true: what is used is seen to be, in a run; what is not raises, and names what takes its place.
 """
@@ -38,6 +40,8 @@ PREFIX = {"tf_distributions": "models.tf.", "torch_distributions": "models.torch
 
 def becomes(name: Name) -> str:
     """The last cell of a row."""
+    if name.status == "plugin":
+        return f"with `{name.instead}`"
     if name.status != "refused":
         return STATUS[name.status]
     instead = name.instead or ""

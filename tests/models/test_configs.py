@@ -13,9 +13,10 @@ import pytest
 import torch
 from torch import nn
 
-from rlkit_core.errors import ConfigError, UnknownSettingError
+from rlkit_core.errors import ConfigError, PluginNotFoundError, UnknownSettingError
 from rlkit_core.models import (
     ActorCriticEncoderConfig,
+    CNNEncoderConfig,
     DefaultModelConfig,
     Encoder,
     FreeLogStdMLPHeadConfig,
@@ -253,9 +254,9 @@ def test_invalid_mlps_are_refused_at_build():
     ):
         with pytest.raises(ConfigError):
             MLPEncoderConfig(**wrong).build()
-    for framework, message in (("tf2", "TensorFlow"), ("jax", "unknown framework")):
-        with pytest.raises(ValueError, match=message):
-            MLPEncoderConfig(input_dims=(3,)).build(framework=framework)
+    for config in (MLPEncoderConfig(input_dims=(3,)), CNNEncoderConfig(input_dims=(8, 8, 3), cnn_filter_specifiers=[])):
+        with pytest.raises(PluginNotFoundError, match="no framework named 'jax'"):
+            config.build(framework="jax")
 
 
 def test_parameter_counts_and_dummy_weights():

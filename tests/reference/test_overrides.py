@@ -8,8 +8,9 @@ import pytest
 from rllib_names import DOCUMENTS, NAMES, Name, chosen, has_called_methods
 
 import rlkit_core
-from rlkit_core.errors import ConfigError, OverrideError
+from rlkit_core.errors import OverrideError, PluginNotFoundError
 from rlkit_core.from_rllib import CHECKPOINTS, CONFIGS, LEARNERS, MULTI_MODULES, NOT_HERE, PARTS_OF_CHECKPOINTS
+from rlkit_core.plugins.host import PluginHost, use_host
 
 MEMBERS = ("method", "attribute")
 
@@ -77,14 +78,20 @@ def test_methods_of_a_class_that_is_not_here_are_in_its_message(name):
     assert says(text, name.instead)
 
 
-@pytest.mark.parametrize("name", chosen(kinds=("module",), status="refused"))
-def test_a_module_that_is_not_here_says_what_is(name):
-    with pytest.raises(ConfigError, match=name.instead):
-        name.find().Categorical
+@pytest.fixture
+def core_alone():
+    with use_host(PluginHost(env={"RLKIT_PLUGINS": ""})):
+        yield
 
 
-def test_another_framework_is_refused():
-    with pytest.raises(ConfigError, match="torch"):
+@pytest.mark.parametrize("name", chosen(kinds=("class", "module"), status="plugin"))
+def test_what_a_plugin_brings_is_asked_for_in_vain_without_it(name, core_alone):
+    with pytest.raises(PluginNotFoundError, match=f"pip install {name.instead}"):
+        name.find()
+
+
+def test_a_framework_that_is_not_installed_names_its_plugin(core_alone):
+    with pytest.raises(PluginNotFoundError, match=r"'tf2'.*pip install rlkit-tensorflow"):
         rlkit_core.AlgorithmConfig().framework("tf2")
 
 
@@ -99,10 +106,10 @@ def says(text: str, what: str) -> bool:
 def test_every_name_is_on_the_list_once_and_is_checked():
     names = [name.name for name in NAMES]
     assert len(names) == len(set(names))
-    assert {name.status for name in NAMES} == {"honoured", "caller", "refused"}
+    assert {name.status for name in NAMES} == {"honoured", "caller", "plugin", "refused"}
     for name in NAMES:
         assert set(name.documents) <= set(range(len(DOCUMENTS))) != set(), name.name
-        assert (name.instead is not None) is (name.status == "refused"), name.name
+        assert (name.instead is not None) is (name.status in ("plugin", "refused")), name.name
         assert name.owner in names, f"{name.name}: its class is not on the list"
     unchecked = [n.name for n in NAMES if n.kind in ("attribute", "setting") and n.status == "caller"]
     assert unchecked == []

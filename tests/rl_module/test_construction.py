@@ -222,10 +222,8 @@ def test_framework_neutral_module_acts_and_has_no_state() -> None:
         module.get_train_action_dist_cls()
 
 
-def test_tensorflow_says_so() -> None:
+def test_a_name_that_nobody_knows() -> None:
     import rlkit_core.rl_module as package
 
-    with pytest.raises(ImportError, match="TorchRLModule"):
-        package.TfRLModule
     with pytest.raises(AttributeError):
         package.Nothing

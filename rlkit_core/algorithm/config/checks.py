@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from rlkit_core.algorithm.config.derived import DerivedSettings, specs_by_id
 from rlkit_core.errors import did_you_mean
+from rlkit_core.frameworks import TORCH, get_framework
 from rlkit_core.learner.group.config import SEVERAL, learner_problems
 from rlkit_core.plugins.discovery import RESERVED
 
@@ -53,6 +54,7 @@ def core_problems(config: DerivedSettings) -> Iterator[str]:
     yield from wrapper_problems(config)
     yield from mixin_problems(config)
     yield from learner_problems(config)
+    yield from _framework_problems(config)
 
 
 def plugin_problems(config: DerivedSettings) -> Iterator[str]:
@@ -121,6 +123,20 @@ def _service_problems(config: DerivedSettings) -> Iterator[str]:
             default_host().get_service(kind, name)
         except RLKitError as error:
             yield f"{setting}: {error}"
+
+
+def _framework_problems(config: DerivedSettings) -> Iterator[str]:
+    """A framework without a learner for this algorithm."""
+    name = config.framework_str
+    if name == TORCH or config.stored("learner_class") is not None:
+        return
+    wanted = get_framework(name)
+    if getattr(config.learner_class, "framework", None) != wanted.name:
+        has = ", ".join(one.partition(":")[2] for one in wanted.algorithms) or "no algorithm"
+        yield (
+            f"framework({name!r}): it has no learner for {type(config).__name__}, only for {has}; give "
+            f"learners(learner_class=...), a subclass of {wanted.learner_base.__name__}, or use framework('torch')"
+        )
 
 
 def wrapper_problems(config: DerivedSettings) -> Iterator[str]:

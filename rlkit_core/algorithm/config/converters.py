@@ -15,6 +15,7 @@ from rlkit_core.checkpoint.trust import class_named
 from rlkit_core.envs.naming.specs import env_of_spec
 from rlkit_core.envs.wrapping.entries import wrapper_entries as wrapper_entries
 from rlkit_core.errors import did_you_mean
+from rlkit_core.frameworks import TORCH, check_installed
 from rlkit_core.plugins.choices import components_problem
 from rlkit_core.plugins.discovery import canonical
 from rlkit_core.plugins.guard import in_use
@@ -43,12 +44,13 @@ def always_true(value: object) -> bool:
 
 
 def framework(value: object) -> str:
-    """``"torch"``."""
-    if value in ("tf", "tf2", "tfe"):
-        raise ValueError("TensorFlow is not built into rlkit, whose modules are PyTorch modules; use 'torch'")
-    if value != "torch":
-        raise ValueError("expected 'torch'")
-    return "torch"
+    """``"torch"``, or the name of a framework that is installed."""
+    if value == TORCH:
+        return TORCH
+    if not isinstance(value, str):
+        raise ValueError("expected 'torch', or the name of a framework")
+    check_installed(value)
+    return value
 
 
 def env(value: EnvSpec) -> EnvSpec:

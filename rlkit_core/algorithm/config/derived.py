@@ -14,6 +14,7 @@ from rlkit_core.columns import DEFAULT_MODULE_ID
 from rlkit_core.envs.wrapping.entries import for_evaluation
 from rlkit_core.errors import ConfigError, PluginError
 from rlkit_core.execution.by_name import service_name
+from rlkit_core.frameworks import TORCH, AlgorithmParts, get_framework
 from rlkit_core.from_rllib import refuse_overrides
 from rlkit_core.plugins.discovery import canonical
 from rlkit_core.plugins.guard import describe
@@ -146,7 +147,7 @@ class DerivedSettings(FaultSettings):
 
     @property
     def framework_str(self) -> str:
-        """``"torch"``."""
+        """``"torch"``, or the name of the framework that a plugin brings."""
         return self._framework
 
     @property
@@ -168,7 +169,21 @@ class DerivedSettings(FaultSettings):
     @property
     def learner_class(self) -> Any:
         """The Learner class in force."""
-        return self._learner_class if self._learner_class is not None else self.get_default_learner_class()
+        if self._learner_class is not None:
+            return self._learner_class
+        parts = self._parts_in_framework()
+        return self.get_default_learner_class() if parts is None else parts.learner_class
+
+    def _parts_in_framework(self) -> AlgorithmParts | None:
+        """What another framework than torch has for this algorithm."""
+        return None if self._framework == TORCH else get_framework(self._framework).parts_for(type(self))
+
+    def own_rl_module_spec(self) -> RLModuleSpec | MultiRLModuleSpec:
+        """The algorithm's module: that of the framework, where it has one for it, else the algorithm's default."""
+        parts = self._parts_in_framework()
+        spec: RLModuleSpec | MultiRLModuleSpec
+        spec = self.get_default_rl_module_spec() if parts is None else parts.rl_module_spec()
+        return spec
 
     @property
     def train_batch_size_per_learner(self) -> int:

@@ -119,7 +119,7 @@ def _merged_single(
 
 def _whole_default(config: DerivedSettings) -> RLModuleSpec | MultiRLModuleSpec | None:
     try:
-        default: RLModuleSpec | MultiRLModuleSpec = config.get_default_rl_module_spec()
+        default: RLModuleSpec | MultiRLModuleSpec = config.own_rl_module_spec()
     except NotImplementedError:
         return None
     return default
@@ -127,7 +127,7 @@ def _whole_default(config: DerivedSettings) -> RLModuleSpec | MultiRLModuleSpec 
 
 def _default_spec(config: DerivedSettings, module_id: str, *, needed: bool) -> RLModuleSpec | None:
     """The algorithm's spec of a module; None where it has none and none is needed."""
-    default = config.get_default_rl_module_spec() if needed else _whole_default(config)
+    default = config.own_rl_module_spec() if needed else _whole_default(config)
     if not isinstance(default, MultiRLModuleSpec):
         return default
     if isinstance(default.rl_module_specs, RLModuleSpec):

@@ -40,7 +40,7 @@ class CoreSettings(SectionedSettings):
     other_names = OtherNames.read("rlkit_core.algorithm.config", "other_names.json")
 
     api_stack = section("Which generation of the API is used; there is only the new one.")
-    framework = section("The tensor framework; torch.", positional="framework")
+    framework = section("The tensor framework of modules and learners.", positional="framework")
     environment = section("The environment, its spaces and how its actions and rewards are treated.", positional="env")
     env_runners = section("How experience is collected.")
     learners = section("How the modules are updated.")
@@ -66,7 +66,9 @@ class CoreSettings(SectionedSettings):
     enable_env_runner_and_connector_v2: bool = setting(
         True, section="api_stack", help="Always True.", converter=to.always_true
     )
-    _framework: str = setting("torch", section="framework", help="'torch'.", converter=to.framework)
+    _framework: str = setting(
+        "torch", section="framework", help="'torch', or one that a plugin brings.", converter=to.framework
+    )
 
     env: str | type[Any] | Callable[..., Any] | None = setting(
         section="environment", help="Gymnasium id, env class, or function that makes an env.", converter=to.env

@@ -14,6 +14,7 @@ from rlkit_core.envs.naming.known import agent_families
 from rlkit_core.envs.wrapping.entries import name_of
 from rlkit_core.errors import AmbiguousComponentError, PluginError, RLKitError
 from rlkit_core.execution.by_name import service_name
+from rlkit_core.frameworks import TORCH
 from rlkit_core.learner.group.config import SEVERAL
 from rlkit_core.learner.step import AUTO
 from rlkit_core.plugins import lookup
@@ -22,7 +23,13 @@ from rlkit_core.plugins.host import PluginHost, default_host
 from rlkit_core.plugins.records import LOCAL, Origin
 from rlkit_core.plugins.used.lock import Lock, Used, foundation, used_catalogs
 
-SERVICES = {"executor": "executor", "compile": "step_engine", "plugins": "callbacks", "writers": "writer"}
+SERVICES = {
+    "framework": "framework",
+    "executor": "executor",
+    "compile": "step_engine",
+    "plugins": "callbacks",
+    "writers": "writer",
+}
 """Settings that name services, and the kind that each names."""
 _ROLES = {"learner_group": "learners", "step_engine": "step engine", "env_wrapper": "wrapper"}
 _NAMED_ROLES = ("executor", "step engine", "callbacks", "writer", "catalog", "mixin", "wrapper")
@@ -163,7 +170,7 @@ def _services(config: DerivedSettings, host: PluginHost) -> Iterator[Used]:
     for setting, kind in SERVICES.items():
         value = config.stored(setting) if setting in config.known_settings() else ("csv", "jsonl", "tensorboard")
         for name in [value] if isinstance(value, str) or value is None else value:
-            if not isinstance(name, str):
+            if not isinstance(name, str) or (kind, name) == ("framework", TORCH):
                 continue
             if kind == "executor":
                 name = service_name(name) if actors else "local"

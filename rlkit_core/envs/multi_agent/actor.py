@@ -15,7 +15,7 @@ from rlkit_core.envs.multi_agent.places import Acting
 from rlkit_core.envs.multi_agent.protocol import AgentID
 from rlkit_core.envs.vector import action_splitter
 from rlkit_core.rl_module import RLModule
-from rlkit_core.rl_module.acting import ActionSampler
+from rlkit_core.rl_module.acting import ActionSampler, action_sampler
 from rlkit_core.rl_module.packing import ObservationPacker
 from rlkit_core.spaces import nested_map
 
@@ -94,7 +94,7 @@ class ModuleActor:
     def sampler(self, explore: bool) -> ActionSampler:
         """What turns the module's outputs into actions; made once for each way of acting."""
         if explore not in self._samplers:
-            self._samplers[explore] = ActionSampler(
+            self._samplers[explore] = action_sampler(
                 self.module, explore=explore, exploration_noise=self._exploration_noise
             )
         return self._samplers[explore]

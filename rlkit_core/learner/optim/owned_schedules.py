@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 _DEPTH = 6
 _MANY = 1000
 #: Attributes of a learner that lead to parts which are walked on their own, or hold no schedule.
-_ASIDE = frozenset({"config", "members", "optimizers", "seeds", "rng", "engine", "peers", "metrics", "schedules"})
+_ASIDE = frozenset(
+    {"_given_module", "config", "members", "optimizers", "seeds", "rng", "engine", "peers", "metrics", "schedules"}
+)
 _LEAVES = (str, bytes, int, float, complex, bool, type(None), type, Tensor)
 _LIBRARIES = ("torch", "numpy", "gymnasium", "builtins", "collections")
 
@@ -31,13 +33,21 @@ class OwnedSchedules:
         learner: whose they are.
         optimizers: its optimizers.
         modules: gives its modules, by id.
+        libraries: packages, beside torch's and the like, whose objects hold no schedule.
 
     Attributes:
         timestep: the lifetime env steps of the last update, where schedules are between updates.
     """
 
-    def __init__(self, learner: object, optimizers: OptimizerSet, modules: Callable[[], MultiRLModule]) -> None:
+    def __init__(
+        self,
+        learner: object,
+        optimizers: OptimizerSet,
+        modules: Callable[[], MultiRLModule],
+        libraries: tuple[str, ...] = (),
+    ) -> None:
         self._learner, self._optimizers, self._modules = learner, optimizers, modules
+        self._libraries = (*_LIBRARIES, *libraries)
         self.timestep = 0
 
     def moved(self, timesteps: Mapping[str, int]) -> None:
@@ -58,7 +68,7 @@ class OwnedSchedules:
             parts = module.named_modules() if isinstance(module, nn.Module) else [("", module)]
             roots += [(f"module/{module_id}/{name}", vars(part)) for name, part in parts]
         for name, value in roots:
-            for path, scheduler in _walk(value, name, seen, 0):
+            for path, scheduler in _walk(value, name, seen, self._libraries):
                 if not scheduler.is_constant:
                     found[path] = scheduler
         return found
@@ -77,18 +87,20 @@ class OwnedSchedules:
             registered.follow_schedule()
 
 
-def _walk(value: object, path: str, seen: set[int], depth: int) -> Iterator[tuple[str, Scheduler]]:
+def _walk(
+    value: object, path: str, seen: set[int], libraries: tuple[str, ...], depth: int = 0
+) -> Iterator[tuple[str, Scheduler]]:
     if isinstance(value, _LEAVES) or id(value) in seen or depth > _DEPTH:
         return
     seen.add(id(value))
     if isinstance(value, Scheduler):
         yield path, value
         return
-    for key, part in _parts(value):
-        yield from _walk(part, f"{path}/{key}", seen, depth + 1)
+    for key, part in _parts(value, libraries):
+        yield from _walk(part, f"{path}/{key}", seen, libraries, depth + 1)
 
 
-def _parts(value: object) -> Iterator[tuple[object, object]]:
+def _parts(value: object, libraries: tuple[str, ...]) -> Iterator[tuple[object, object]]:
     """What a container or an object holds, by key or attribute; nothing of what belongs to a library."""
     if isinstance(value, Mapping):
         yield from list(value.items())[:_MANY]
@@ -96,7 +108,7 @@ def _parts(value: object) -> Iterator[tuple[object, object]]:
         yield from enumerate(list(value[:_MANY]))
     elif isinstance(value, (nn.Module, FunctionType, MethodType)):  # the learner's modules are walked from the top
         return
-    elif type(value).__module__.partition(".")[0] not in _LIBRARIES:
+    elif type(value).__module__.partition(".")[0] not in libraries:
         yield from list(getattr(value, "__dict__", {}).items())
         for kind in type(value).__mro__:
             for name in vars(kind).get("__slots__", ()):

@@ -1,1 +1,1 @@
-"""Import paths of RLlib's TensorFlow parts, which rlkit does not have."""
+"""Import paths of RLlib's TensorFlow parts, whose names are those of the framework ``tf2``."""

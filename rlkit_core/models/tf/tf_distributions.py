@@ -1,15 +1,5 @@
-"""TensorFlow distributions are not part of rlkit; asking for one says what to use instead."""
+"""The distributions of the framework ``tf2`` under the module path that RLlib gives them."""
 
-from __future__ import annotations
+from rlkit_core.frameworks import forwarded
 
-from typing import Any
-
-from rlkit_core.errors import ConfigError
-
-
-def __getattr__(name: str) -> Any:
-    if name.startswith("__"):
-        raise AttributeError(name)
-    raise ConfigError(
-        f"{name}: rlkit builds no TensorFlow models; use the torch distributions in rlkit_core.distributions"
-    )
+__getattr__ = forwarded("tf2", "tf_distributions")

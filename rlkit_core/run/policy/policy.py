@@ -15,7 +15,7 @@ from rlkit_core.errors import ConfigError
 from rlkit_core.models.base import PREV_ACTIONS, PREV_REWARDS
 from rlkit_core.models.previous import no_previous_action
 from rlkit_core.plugins.using import names_plugins
-from rlkit_core.rl_module.acting import ActionSampler
+from rlkit_core.rl_module.acting import action_sampler
 from rlkit_core.rl_module.base import RLModule
 from rlkit_core.rl_module.deploy import Deployment, to_numpy, to_tensor
 from rlkit_core.rl_module.packing import one
@@ -54,7 +54,7 @@ class Policy:
         deployed = Deployment(module)
         self._deployed, self._device = deployed, deployed.device
         on = None if self._device is None or self._device.type == "cpu" else self._device
-        self._sampler = ActionSampler(module, explore=explore)
+        self._sampler = action_sampler(module, explore=explore)
         packer, space = deployed.packer, self.observation_space
         self._read: Reader
         if packer is not None:
