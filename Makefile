@@ -15,10 +15,13 @@ BENCH_VENV ?= .bench-venv
 RLLIB_VENV ?= .bench-venv-rllib
 WHEEL_VENV ?= .wheel-venv
 RELEASE_VENVS ?= .release-venvs
+TENSORFLOW_VENV ?= .tensorflow-venv
 ARGS ?=
 JOBS ?= auto
 
-PLUGINS := $(sort $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml)))
+# TensorFlow (274 MB) is in no environment but that of its plugin's tests.
+TENSORFLOW := plugins/rlkit-tensorflow
+PLUGINS := $(filter-out $(TENSORFLOW),$(sort $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))))
 PROJECTS := . $(PLUGINS)
 PYPROJECTS := $(addsuffix /pyproject.toml,$(PROJECTS))
 
@@ -27,7 +30,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-learn train test test-slow learn learn-long budgets test-wheels release bench soak docs lint stubs reference format wheels clean distclean
+.PHONY: help install install-learn train test test-slow test-tensorflow learn learn-long budgets test-wheels release bench soak docs lint stubs reference format wheels clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -66,6 +69,14 @@ $(RLLIB_VENV)/.installed: constraints.txt
 		'ray[rllib]' gymnasium "$$(grep '^torch==' constraints.txt)" && touch $@ \
 		|| { echo "RLlib did not install"; rm -rf $(RLLIB_VENV); }
 
+# What is pinned for it comes first, so that the others take what it needs.
+$(TENSORFLOW_VENV)/.installed: $(PYPROJECTS) $(TENSORFLOW)/pyproject.toml $(TENSORFLOW)/constraints.txt
+	test -x $(TENSORFLOW_VENV)/bin/python || $(PYTHON) -m venv $(TENSORFLOW_VENV)
+	$(TENSORFLOW_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c $(TENSORFLOW)/constraints.txt \
+		tensorflow-cpu hypothesis pytest pytest-timeout -e . -e plugins/rlkit-capture -e plugins/rlkit-processes -e plugins/rlkit-ppo
+	$(TENSORFLOW_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e $(TENSORFLOW)
+	@touch $@
+
 install: $(VENV)/.installed  ## make .venv and install everything, editable
 
 # A file's tests stay together: some share what is slow to make. The longest files come first (tests/conftest.py).
@@ -79,8 +90,12 @@ train: $(VENV)/.installed  ## train PPO on CartPole-v1 until it is solved
 test: $(VENV)/.installed  ## the default tests
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
-test-slow: $(VENV)/.learn-installed  ## the tests marked slow, with the envs of the extras
+# Those of TensorFlow are run too, where ARGS chooses no others.
+test-slow: $(VENV)/.learn-installed $(if $(ARGS),,test-tensorflow)  ## the tests marked slow, with the envs of the extras
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+test-tensorflow: $(TENSORFLOW_VENV)/.installed  ## the tests of rlkit-tensorflow, in an environment of their own
+	$(TENSORFLOW_VENV)/bin/python -m pytest -m slow $(TENSORFLOW)/tests $(ARGS)
 
 learn: $(VENV)/.learn-installed  ## the tests that train to a published level (minutes)
 	RLKIT_RESULTS=benchmarks/results $(BIN)/python -m pytest -m learn $(ARGS); status=$$?; \
@@ -133,7 +148,7 @@ format: $(VENV)/.installed  ## let ruff fix and format
 
 wheels: $(VENV)/.installed  ## build every distribution's wheel into dist/ (with the pinned hatchling)
 	rm -rf dist
-	set -e; for project in $(PROJECTS); do $(BIN)/python -m build --wheel --no-isolation --outdir dist $$project; done
+	set -e; for project in $(PROJECTS) $(TENSORFLOW); do $(BIN)/python -m build --wheel --no-isolation --outdir dist $$project; done
 
 # Tests the wheels in dist/ with PYTHON, in an environment of their own. `pytest` is called as a script and not
 # with `python -m`, which would put the source tree in front of what is installed.
@@ -141,7 +156,7 @@ test-wheels:  ## install the wheels in dist/ into a fresh environment and test t
 	test -n "$$(ls dist/rlkit_core-*.whl)" || { echo "no wheels in dist/: run 'make wheels' first"; exit 1; }
 	rm -rf $(WHEEL_VENV)
 	$(PYTHON) -m venv $(WHEEL_VENV)
-	$(WHEEL_VENV)/bin/python $(PIP_INSTALL) "$$(ls dist/rlkit_core-*.whl)[dev]" $$(ls dist/*.whl | grep -v rlkit_core-)
+	$(WHEEL_VENV)/bin/python $(PIP_INSTALL) "$$(ls dist/rlkit_core-*.whl)[dev]" $$(ls dist/*.whl | grep -v -e rlkit_core- -e rlkit_tensorflow-)
 	cd $(WHEEL_VENV) && bin/python -c "import rlkit_core as m; assert 'site-packages' in m.__file__, m.__file__"
 	$(WHEEL_VENV)/bin/pytest $(SIDE_BY_SIDE) $(ARGS)
 
@@ -161,4 +176,4 @@ clean:  ## remove what builds and tests leave behind; keep environments and runs
 	find rlkit_core plugins tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean  ## clean, and the environments too
-	rm -rf $(VENV) $(BENCH_VENV) $(RLLIB_VENV) $(WHEEL_VENV) $(RELEASE_VENVS)
+	rm -rf $(VENV) $(BENCH_VENV) $(RLLIB_VENV) $(WHEEL_VENV) $(RELEASE_VENVS) $(TENSORFLOW_VENV)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import gymnasium as gym
@@ -81,16 +82,19 @@ class TfRLModule(RLModule):
 
     def forward_exploration(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:
         """Forward for collecting data."""
-        return self._act("exploration", batch, kwargs)
+        with self._evaluating():
+            return super().forward_exploration(as_tensors(batch), **kwargs)
 
     def forward_inference(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:
         """Forward for acting without exploration."""
-        return self._act("inference", batch, kwargs)
+        with self._evaluating():
+            return super().forward_inference(as_tensors(batch), **kwargs)
 
-    def _act(self, phase: str, batch: dict[str, Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
         was, self.training = self.training, False
         try:
-            return self._call(phase, as_tensors(batch), kwargs)
+            yield
         finally:
             self.training = was
 

@@ -142,7 +142,10 @@ def test_a_loss_for_each_optimizer():
     learner.update({MODULE: rows()})
     after = weights(learner)
     assert {k for k in before if (after[k] != between[k]).any()} == {"policy.0.kernel", "policy.0.bias"}
-    assert [name for name, _ in learner.get_optimizers_for_module(MODULE)] == ["default_policy_first", "default_policy_second"]
+    assert [name for name, _ in learner.get_optimizers_for_module(MODULE)] == [
+        "default_policy_first",
+        "default_policy_second",
+    ]
 
 
 def test_sgd_does_what_it_says():
