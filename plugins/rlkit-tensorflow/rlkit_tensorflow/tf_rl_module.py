@@ -71,7 +71,7 @@ class TfRLModule(RLModule):
     def action_space(self, space: Any) -> None:
         if isinstance(space, gym.spaces.Discrete):
             space = copy.copy(space)
-            space.n = int(space.n)  # type: ignore[assignment]
+            space.n = int(space.n)
         self.__dict__["_action_space"] = space
 
     # -- forwards ----------------------------------------------------------------------------------------------

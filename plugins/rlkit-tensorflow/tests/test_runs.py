@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 
@@ -13,7 +14,6 @@ import pytest
 from rlkit_tensorflow import BCTfLearner, DiscreteBCTfModule
 
 import rlkit_core
-from rlkit_core import Algorithm
 from rlkit_core.testing import BCConfigTest
 
 MODULE = "default_policy"
@@ -57,9 +57,7 @@ def test_runs_of_one_seed_are_equal_and_a_resumed_one_goes_on_exactly(tmp_path):
         one.save_to_path(tmp_path / "saved")
         one.train()
         other.train()
-        with (
-            Algorithm.from_checkpoint(tmp_path / "saved", expert=balance) if False else config().build_algo() as resumed
-        ):
+        with config().build_algo() as resumed:
             resumed.restore_from_path(tmp_path / "saved")
             resumed.train()
             for name, value in state_of(one).items():
@@ -110,7 +108,7 @@ with config.build_algo() as algo:
         algo.train()
     for name, value in sorted(algo.get_module().get_state().items()):
         digest.update(name.encode() + np.ascontiguousarray(value).tobytes())
-print(digest.hexdigest(), "tensorflow" in sys.modules, bool([p for p in default_host().services("framework")]))
+print(digest.hexdigest(), "tensorflow" in sys.modules, bool(default_host().services("framework")))
 """
 
 
@@ -118,7 +116,7 @@ print(digest.hexdigest(), "tensorflow" in sys.modules, bool([p for p in default_
 def digests():
     found = {}
     for disabled in ("", "rlkit-tensorflow"):
-        env = {**__import__("os").environ, "RLKIT_PLUGINS_DISABLE": disabled, "OMP_NUM_THREADS": "1"}
+        env = {**os.environ, "RLKIT_PLUGINS_DISABLE": disabled, "OMP_NUM_THREADS": "1"}
         done = subprocess.run([sys.executable, "-c", DIGEST], env=env, capture_output=True, text=True, check=True)
         found[disabled] = done.stdout.split()
     return found
