@@ -16,7 +16,6 @@ from cells import ALGORITHMS, EXTRAS, MODELS, all_cells, make_config, some_cells
 from matrix_page import PAGE, page
 
 from rlkit_core import Algorithm
-from rlkit_core.errors import RLKitError
 from rlkit_core.learner.step import Eager
 from rlkit_core.plugins.discovery import scan
 from rlkit_core.plugins.host import PluginHost, use_host
@@ -60,16 +59,12 @@ def check(cell, tmp_path, *, capture=False):
                 eager.train()
             assert_equal(weights(eager), after)
     if capture and not cell.processes:
-        assert_capture_is_close_or_refused(cell, after)
+        assert_capture_is_close(cell, after)
 
 
-def assert_capture_is_close_or_refused(cell, eager):
-    """Asked for by name, a recording equals the eager step to a tolerance; torch's CPU LSTM has none, which is said."""
+def assert_capture_is_close(cell, eager):
+    """Asked for by name, a recording equals the eager step to a tolerance."""
     with make_config(cell, compile="capture").build_algo() as algo:
-        if cell.model == "lstm":
-            with pytest.raises(RLKitError, match=r"compile='capture'.*cannot be replayed"):
-                algo.train()
-            return
         algo.train()
         algo.train()
         for module_id, state in weights(algo).items():
