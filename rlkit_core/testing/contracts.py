@@ -21,6 +21,7 @@ _HOMES = {
     "EncoderContract": "rlkit_core.testing.kit.encoder",
     "EnvWrapperContract": "rlkit_core.testing.kit.services",
     "ExecutorContract": "rlkit_core.execution.conformance",
+    "FrameworkServiceContract": "rlkit_core.testing.kit.services",
     "HeadContract": "rlkit_core.testing.kit.head",
     "LearnerContract": "rlkit_core.testing.kit.training",
     "MixinContract": "rlkit_core.testing.kit.mixin",
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from rlkit_core.testing.kit.module import RLModuleContract as RLModuleContract
     from rlkit_core.testing.kit.services import CallbacksContract as CallbacksContract
     from rlkit_core.testing.kit.services import EnvWrapperContract as EnvWrapperContract
+    from rlkit_core.testing.kit.services import FrameworkServiceContract as FrameworkServiceContract
     from rlkit_core.testing.kit.services import WriterContract as WriterContract
     from rlkit_core.testing.kit.training import AlgorithmContract as AlgorithmContract
     from rlkit_core.testing.kit.training import LearnerContract as LearnerContract

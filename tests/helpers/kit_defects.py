@@ -200,7 +200,24 @@ DEFECTS = [
     ),
     *_defects(
         "framework",
-        ("framework-leads-nowhere", "class Mine", "class Yours", "framework 'mine'|Mine"),
+        ("framework-leads-nowhere", "Mine = Framework", "Yours = Framework", "framework 'mine'|Mine"),
+        ("framework-is-none", "Mine = Framework(", "Mine = dict(", "framework 'lab/mine'|dict, expected a rlkit_core"),
+        ("framework-of-another-name", 'name="mine"', 'name="other"', "module_base|framework = 'other'"),
+        ("framework-widens", "x.detach().numpy()", "x.detach().double().numpy()", "float32 does not come back"),
+        ("framework-other-twin", "cls: cls", "cls: cls.get_partial_dist_cls(temperature=2.0)", "logp of a Categorical"),
+        ("framework-bare-network", "config.build()", "config.build().net", "build(MLPEncoderConfig"),
+        (
+            "framework-own-learner",
+            "AlgorithmParts(spec, Cloning)",
+            "AlgorithmParts(spec, BCTorchLearner)",
+            "BCTorchLearner",
+        ),
+        (
+            "framework-samples-lists",
+            "sampler=ActionSampler",
+            'sampler=lambda module, explore: lambda batch: {"actions": [0] * 32}',
+            "sampled actions are list",
+        ),
     ),
     *_defects(
         "catalog",

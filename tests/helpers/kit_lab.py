@@ -344,6 +344,49 @@ class Mine(LearnerGroup):
         pass
 """
 
+FRAMEWORK_PARTS = """
+import torch
+
+from rlkit_core.frameworks import AlgorithmParts, Framework
+from rlkit_core.learner import TorchLearner
+from rlkit_core.rl_module import ActionSampler, RLModuleSpec, TorchRLModule
+from rlkit_core.testing import DiscreteBCTorchModule
+from rlkit_core.testing.bc_algorithm import BCTorchLearner
+
+
+class Module(TorchRLModule):
+    framework = "mine"
+
+
+class Cloned(Module, DiscreteBCTorchModule):
+    pass
+
+
+class LabLearner(TorchLearner):
+    framework = "mine"
+
+
+class Cloning(LabLearner, BCTorchLearner):
+    pass
+
+
+def spec():
+    return RLModuleSpec(module_class=Cloned, model_config={"fcnet_hiddens": [8]})
+
+
+Mine = Framework(
+    name="mine",
+    module_base=Module,
+    learner_base=LabLearner,
+    to_numpy=lambda x: x.detach().numpy(),
+    from_numpy=torch.from_numpy,
+    sampler=ActionSampler,
+    build=lambda config: config.build(),
+    distribution=lambda cls: cls,
+    algorithms={"rlkit_core.testing.bc_algorithm:BCConfigTest": AlgorithmParts(spec, Cloning)},
+)
+"""
+
 CATALOG_PLUGIN = """
 from rlkit_core import ActorCriticCatalog
 from rlkit_core.models import MLPHeadConfig
@@ -423,7 +466,7 @@ GOOD = {
     "env wrapper": Lab(SERVICE_PLUGIN.replace("KIND", "env_wrapper"), WRAPPER_PARTS),
     "callbacks": Lab(SERVICE_PLUGIN.replace("KIND", "callbacks"), CALLBACKS_PARTS),
     "learner group": Lab(SERVICE_PLUGIN.replace("KIND", "learner_group"), GROUP_PARTS),
-    "framework": Lab(SERVICE_PLUGIN.replace("KIND", "framework"), "class Mine:\n    pass\n"),
+    "framework": Lab(SERVICE_PLUGIN.replace("KIND", "framework"), FRAMEWORK_PARTS),
     "catalog": Lab(CATALOG_PLUGIN, "", {"rlkit.catalogs": {"lab": "lab:LabCatalog"}}),
     "algorithm": Lab(ALGORITHM_PLUGIN, "", {"rlkit.algorithms": {"lab": "lab:LabConfig"}}),
 }

@@ -13,7 +13,7 @@ import pytest
 from doc_snippets import read_blocks
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
-KINDS = ("algorithm", "component", "api")
+KINDS = ("algorithm", "component", "api", "framework")
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,13 @@ from importlib.metadata import version
 from attrs import Attribute, define, field
 
 from rlkit_core.errors import ConfigError
+from rlkit_core.frameworks import TORCH
 from rlkit_core.plugins import API_VERSION
 from rlkit_core.plugins.discovery import CORE, GROUP_ALGORITHMS, RESERVED, canonical, scan
 from rlkit_core.plugins.host import PluginHost
 from rlkit_core.plugins.known_packages import KNOWN_PACKAGES, known_names
 
-KINDS = ("algorithm", "component", "api")
+KINDS = ("algorithm", "component", "api", "framework")
 """What a new plugin may add."""
 LICENSES = ("Apache-2.0", "MIT", "BSD-3-Clause", "none")
 """SPDX names of the licenses whose text is at hand; ``none``: all rights reserved."""
@@ -74,7 +75,12 @@ class Answers:
         _check_package(self.package, self.name)
         given = self.called
         self.called = _called(given or self.name.removeprefix("rlkit-"), self.kind, given=bool(given))
-        what = {"algorithm": "An algorithm", "component": "An encoder", "api": "An API mixin"}
+        what = {
+            "algorithm": "An algorithm",
+            "component": "An encoder",
+            "api": "An API mixin",
+            "framework": "A tensor framework",
+        }
         self.description = self.description or f"{what[self.kind]} for rlkit: {self.called}."
         self.author = self.author or f"The {self.name} authors"
 
@@ -155,7 +161,12 @@ def _called(called: str, kind: str, *, given: bool) -> str:
             f"between them, a letter first, at most {_LONGEST_CALLED}: --as gnn, say"
         )
     if canonical(folded) in map(canonical, _names_in_use(kind)):
-        noun = {"algorithm": "an algorithm", "component": "a component of the core", "api": "a mixin of the core"}
+        noun = {
+            "algorithm": "an algorithm",
+            "component": "a component of the core",
+            "api": "a mixin of the core",
+            "framework": "a framework",
+        }
         raise ConfigError(f"{called!r} is {noun[kind]} already: say what users write instead, --as my-{folded}")
     return folded
 
@@ -163,6 +174,8 @@ def _called(called: str, kind: str, *, given: bool) -> str:
 def _names_in_use(kind: str) -> list[str]:
     if kind == "algorithm":
         return [*known_names("algorithm"), *(entry.name for entry in scan().entry_points(GROUP_ALGORITHMS))]
+    if kind == "framework":
+        return [TORCH, *known_names("framework")]
     only_the_core = {"RLKIT_PLUGINS": ""}
     host = PluginHost(scan(env=only_the_core), only_the_core)
     host.load()

@@ -38,6 +38,7 @@ def new_plugin(
     algorithm   an on-policy algorithm: settings, Learner, preset
     component   an encoder with settings of its own
     api         an API mixin, its driver and an implementation: something for every algorithm
+    framework   a tensor framework beside torch: bases of modules and learners, sampler, networks
 
     Other components (heads, distributions) and services begin from `component`.
 

@@ -8,7 +8,10 @@ from command_line import check_help, check_one_message, completed
 NAMED = ["new-plugin", "acme-x", "--kind", "component"]
 BAD = [
     (["new-plugin", "acme-x"], "Missing option '--kind'"),
-    (["new-plugin", "acme-x", "--kind", "widget"], "'widget' is not one of 'algorithm', 'component', 'api'"),
+    (
+        ["new-plugin", "acme-x", "--kind", "widget"],
+        "'widget' is not one of 'algorithm', 'component', 'api', 'frame",
+    ),
     (["new-plugin", "acme x", "--kind", "api"], "Write 'acme-x'"),
     ([*NAMED, "--as", "Not This"], "--as gnn, say"),
     ([*NAMED, "--dir", "a.file"], "Name one: --dir FOLDER"),

@@ -15,16 +15,20 @@ import torch
 
 from rlkit_core.algorithm.config.events import object_problem
 from rlkit_core.algorithm.run_view import read_only
-from rlkit_core.columns import Columns
+from rlkit_core.columns import ENCODER_OUT, Columns
+from rlkit_core.distributions import Categorical
 from rlkit_core.envs.trial.check_env import check_env
 from rlkit_core.errors import EnvError
 from rlkit_core.execution.conformance import ExecutorContract
 from rlkit_core.execution.protocol import Executor
+from rlkit_core.frameworks import Framework
 from rlkit_core.learner import Learner, LearnerGroup
 from rlkit_core.learner.step import StepEngine
+from rlkit_core.models import MLPEncoderConfig
 from rlkit_core.plugins.host import default_host
 from rlkit_core.plugins.quarantine import random_states_kept
 from rlkit_core.plugins.records import Registered, load_target
+from rlkit_core.rl_module import RLModule
 from rlkit_core.run.writers import ResultWriter
 from rlkit_core.testing.bc_algorithm import BCConfigTest
 from rlkit_core.testing.kit.contract import BreachError, Contract, advise, doing, require, skip
@@ -312,15 +316,105 @@ def _weights(group: LearnerGroup) -> dict[str, Any]:
 
 
 class FrameworkServiceContract(ServiceContract):
-    """Frameworks are kept and listed, and nothing uses them yet: this one can be imported."""
+    """What every tensor framework keeps.
+
+    Attributes:
+        component: its id, its record, or ``"package.module:Attribute"``; the target is a ``Framework``.
+    """
 
     about = service = "framework"
 
-    def test_it_is_there(self) -> None:
-        """What its record names is imported."""
+    @functools.cached_property
+    def framework(self) -> Framework:
+        """The target."""
         with doing(f"{self.name}: importing it", "name it as 'package.module:Attribute'"):
-            _ = self.target
-        skip(f"{self.name}, beyond its import: nothing uses frameworks yet")
+            found = self.target
+        require(
+            isinstance(found, Framework),
+            f"{self.name}: the target is {type(found).__name__}, expected a rlkit_core.frameworks.Framework",
+            "make one: Framework(name=..., module_base=..., ...)",
+        )
+        made: Framework = found
+        return made
+
+    def test_its_classes_say_whose_they_are(self) -> None:
+        """Bases of modules and learners derive from the core's, and their ``framework`` is its name."""
+        made = self.framework
+        for part, base in (("module_base", RLModule), ("learner_base", Learner)):
+            cls = getattr(made, part)
+            require(
+                isinstance(cls, type) and issubclass(cls, base) and cls.framework == made.name,
+                f"{self.name}: {part} is {cls!r}, expected a {base.__name__} with framework = {made.name!r}",
+                f"class Base({base.__name__}): framework = {made.name!r}",
+            )
+
+    def test_arrays_come_back(self) -> None:
+        """From numpy and to numpy again, each dtype as it was."""
+        for dtype in (np.float32, np.int64, np.bool_):
+            array = np.array([[1, 0, 3], [0, 1, 1]], dtype)
+            with doing(f"{self.name}: from_numpy and to_numpy of {array.dtype}", "keep values, shape and dtype"):
+                back = self.framework.to_numpy(self.framework.from_numpy(array))
+            same = isinstance(back, np.ndarray) and back.dtype == array.dtype and np.array_equal(back, array)
+            require(same, f"{self.name}: {array.dtype} does not come back as it was", "keep values, shape and dtype")
+
+    def test_distributions_score_as_torchs(self) -> None:
+        """Log-probability, entropy and mode of equal inputs are equal."""
+        logits, actions = np.array([[0.5, -1.0, 2.0], [3.0, 0.0, 0.0]], np.float32), np.array([2, 1])
+        made = self.framework
+        with doing(f"{self.name}: distribution(Categorical)", "give the class of the same meaning"):
+            dist: Any = made.distribution(Categorical)
+            mine = dist.from_logits(made.from_numpy(logits))
+            found = [mine.logp(made.from_numpy(actions)), mine.entropy(), mine.to_deterministic().sample()]
+        theirs = Categorical.from_logits(torch.tensor(logits))
+        expected = [theirs.logp(torch.tensor(actions)), theirs.entropy(), theirs.to_deterministic().sample()]
+        for name, one, other in zip(("logp", "entropy", "mode"), found, expected, strict=True):
+            close = np.allclose(made.to_numpy(one), other.numpy(), atol=1e-5)
+            require(close, f"{self.name}: {name} of a Categorical differs from torch's", "compute it from the logits")
+
+    def test_it_builds_an_encoder(self) -> None:
+        """An MLP of a model config gives features of the shape that the config says."""
+        config = MLPEncoderConfig(input_dims=(3,), hidden_layer_dims=(5,))
+        obs = self.framework.from_numpy(np.ones((4, 3), np.float32))
+        with doing(f"{self.name}: build(MLPEncoderConfig(...))", "return what maps {'obs'} to {'encoder_out'}"):
+            out = self.framework.to_numpy(self.framework.build(config)({Columns.OBS: obs})[ENCODER_OUT])
+        require(
+            out.shape == (4, 5), f"{self.name}: the encoder gives {out.shape}, expected (4, 5)", "as output_dims says"
+        )
+
+    def test_what_it_has_for_algorithms_is_its_own(self) -> None:
+        """Modules and learners of algorithms derive from its bases; behaviour cloning, if there, learns and acts."""
+        made = self.framework
+        for name, parts in made.algorithms.items():
+            with doing(f"{self.name}: rl_module_spec of {name}", "return an RLModuleSpec with a module_class"):
+                module_class = parts.rl_module_spec().module_class
+            require(
+                issubclass(module_class, made.module_base) and issubclass(parts.learner_class, made.learner_base),
+                f"{self.name}: {name} has {module_class.__name__} and {parts.learner_class.__name__}",
+                "derive them from module_base and learner_base",
+            )
+        if made.parts_for(BCConfigTest) is None:
+            skip(f"{self.name} in training: it has nothing for BCConfigTest")
+        parts_of_bc = made.parts_for(BCConfigTest)
+        assert parts_of_bc is not None
+        config = _for_rows(0).learners(learner_class=parts_of_bc.learner_class)
+        config.rl_module(rl_module_spec=parts_of_bc.rl_module_spec()).training(lr=0.02)
+        with doing(f"{self.name}: behaviour cloning", "its learner's update() takes torch tensors"):
+            learner = config.build_learner()
+            learner.build()
+            losses = [learner.update({MODULE: _rows(0)})[MODULE]["total_loss"] for _ in range(30)]
+        require(losses[-1] < losses[0], f"{self.name}: 30 updates do not lower the loss", "step down the gradient")
+        self._acts(learner.module[MODULE])
+
+    def _acts(self, module: RLModule) -> None:
+        sampler = self.framework.sampler(module, explore=False)
+        obs = _rows(1)[Columns.OBS]
+        with doing(f"{self.name}: sampler", "take and return torch tensors, as ActionSampler does"):
+            actions = sampler({Columns.OBS: obs})[Columns.ACTIONS]
+        expected = ((32,), torch.int64)
+        seen = (tuple(actions.shape), actions.dtype) if isinstance(actions, torch.Tensor) else type(actions).__name__
+        require(
+            seen == expected, f"{self.name}: sampled actions are {seen}, expected {expected}", "return torch tensors"
+        )
 
 
 def service_contract(kind: str, *, fast: bool) -> type[ServiceContract] | None:
