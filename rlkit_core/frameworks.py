@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from attrs import field, frozen
 
@@ -88,11 +88,7 @@ def check_installed(name: str) -> None:
     default_host().find_service("framework", name)
 
 
-class _Buildable(Protocol):
-    """What :func:`build_with` takes: a model config."""
-
-
-def build_with(framework: str, config: _Buildable) -> Any:
+def build_with(framework: str, config: object) -> Any:
     """A new network for a model config in another framework than torch.
 
     Raises:

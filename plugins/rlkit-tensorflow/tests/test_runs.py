@@ -9,12 +9,15 @@ import subprocess
 import sys
 
 import gymnasium as gym
+import keras
 import numpy as np
 import pytest
-from rlkit_tensorflow import BCTfLearner, DiscreteBCTfModule
+import tensorflow as tf
+from rlkit_tensorflow import BCTfLearner, DiscreteBCTfModule, TfRLModule
 
 import rlkit_core
-from rlkit_core.testing import BCConfigTest
+from rlkit_core import Columns, RLModuleSpec
+from rlkit_core.testing import BCConfigTest, MultiAgentCartPole
 
 MODULE = "default_policy"
 
@@ -127,3 +130,54 @@ def test_a_torch_run_beside_it_is_the_same_to_the_last_bit_and_imports_no_tensor
     assert (with_it, imported) == (without, "False")
     assert (there, absent) == ("True", "False")
     assert len(with_it) == len(hashlib.sha256().hexdigest())
+
+
+def own_policy(agent_id, episode, **kwargs):
+    return f"p{agent_id}"
+
+
+def test_agents_with_a_module_each():
+    several = config().environment(MultiAgentCartPole, env_config={"num_agents": 2})
+    several.multi_agent(policies=["p0", "p1"], policy_mapping_fn=own_policy)
+    with several.build_algo() as algo:
+        first = algo.train()["learners"]
+        for _ in range(5):
+            last = algo.train()["learners"]
+    for mid in ("p0", "p1"):
+        assert last[mid]["total_loss"] < first[mid]["total_loss"]
+
+
+class Remembering(TfRLModule):
+    """Recurrent, and trained to be sure of what it did."""
+
+    def setup(self):
+        self.cell, self.pi = keras.layers.GRUCell(8), keras.layers.Dense(2)
+        self.cell.build((None, 4))
+        self.pi.build((None, 8))
+
+    def get_initial_state(self):
+        return {"h": np.zeros(8, np.float32)}
+
+    def _forward(self, batch, **kwargs):
+        outs, h = [], batch[Columns.STATE_IN]["h"]
+        for t in range(batch[Columns.OBS].shape[1]):
+            out, (h,) = self.cell(batch[Columns.OBS][:, t], [h])
+            outs.append(out)
+        return {Columns.ACTION_DIST_INPUTS: self.pi(tf.stack(outs, 1)), Columns.STATE_OUT: {"h": h}}
+
+
+def test_a_learner_takes_rollouts_and_sequences_of_recurrent_modules():
+    plain, recurrent = config(), config()
+    spec = RLModuleSpec(module_class=Remembering, model_config={"max_seq_len": 8})
+    recurrent.rl_module(rl_module_spec=spec)
+    for one in (plain, recurrent):
+        with one.build_algo() as algo:
+            rollouts = algo.env_runner_group.sample()
+        learner = one.build_learner()
+        learner.build()
+        columns = rollouts[MODULE].columns
+        scored = np.asarray(columns[Columns.ACTION_LOGP])
+        assert (scored < 0).all()
+        np.testing.assert_allclose(columns[Columns.ACTION_PROB], np.exp(scored), rtol=1e-5)
+        losses = [learner.update(rollouts=rollouts)[MODULE]["total_loss"] for _ in range(20)]
+        assert losses[-1] < losses[0]
