@@ -129,7 +129,7 @@ lint: $(VENV)/.installed  ## ruff, formatting, mypy --strict on the core and the
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -c 'from importlinter.cli import lint_imports_command as lint; lint()'
+	PYTHONPATH=$(TENSORFLOW) $(BIN)/python -c 'from importlinter.cli import lint_imports_command as lint; lint()'
 
 stubs: $(VENV)/.installed  ## write the type stubs of modules with settings anew
 	$(BIN)/python tests/helpers/settings_stubs.py rlkit_core.algorithm.config.sections rlkit_core.algorithm.config.fault_settings \

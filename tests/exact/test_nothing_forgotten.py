@@ -20,7 +20,7 @@ ASIDE = {
     r"/gradients?(/|$)|/losses/": "left over from the last step, written anew by the next one",
     r"/_since$|^/timers/": "clocks",
     r"/_trainable/|/_counts/|/_of_module/|/_samplers/|/kinds/|/_names/": "made again when they are first used",
-    r"/_small_plan/(_at|_made)/": "where weights lie, found again before each rollout",
+    r"/_small_plan/(_at|_made)/|/_link/(_at|_arrays)/": "where weights lie, found again when they are used",
     r"/_rng/_generator$": "lent for a rollout; where the stream is otherwise stands in _state",
     r"/_looked_at/|/_said$": "what has been said once",
     r"/engine/(_updates|checks/)": "when a recording is compared again, which changes nothing",
