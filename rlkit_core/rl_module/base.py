@@ -6,12 +6,14 @@ import functools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+import gymnasium as gym
+
 from rlkit_core.catalog import Catalog, for_framework, make_catalog
 from rlkit_core.catalog.scope import module_setup
 from rlkit_core.checkpoint import Checkpointable
 from rlkit_core.checkpoint.migration import Migration
 from rlkit_core.columns import COMPONENT_LEARNER, COMPONENT_LEARNER_GROUP, COMPONENT_RL_MODULE
-from rlkit_core.errors import CheckpointError, RLKitError, did_you_mean
+from rlkit_core.errors import CheckpointError, ConfigError, RLKitError, did_you_mean
 from rlkit_core.from_rllib import PARTS_OF_CHECKPOINTS
 from rlkit_core.plugins.host import default_host
 from rlkit_core.plugins.registry import Choice
@@ -201,6 +203,20 @@ class RLModule(ComputeActions, BuiltModule, Checkpointable):
             None
             if catalog is None
             else self._guarded(for_framework, method=catalog.get_action_dist_cls, framework=self.framework)
+        )
+
+    def plain_action_dist_cls(self, discrete: Any, continuous: Any) -> Any:
+        """:attr:`action_dist_cls`, else the one that a framework has for Discrete or for Box actions."""
+        if self.action_dist_cls is not None:
+            return self.action_dist_cls
+        if isinstance(self.action_space, gym.spaces.Discrete):
+            return discrete
+        if isinstance(self.action_space, gym.spaces.Box):
+            return continuous
+        raise ConfigError(
+            f"{type(self).__name__} has no catalog and no default distribution for action space "
+            f"{self.action_space!r}: set self.action_dist_cls in setup(), or override "
+            "get_exploration_action_dist_cls, get_inference_action_dist_cls and get_train_action_dist_cls"
         )
 
     def _guarded(self, function: Callable[..., Any], **kwargs: object) -> Any:

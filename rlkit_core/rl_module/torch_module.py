@@ -10,7 +10,6 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from rlkit_core.errors import ConfigError
 from rlkit_core.rl_module.apis import implements
 from rlkit_core.rl_module.apis.target_network import TargetNetworkAPI, target_names, update_target_network
 from rlkit_core.rl_module.base import RLModule
@@ -93,20 +92,9 @@ class TorchRLModule(nn.Module, RLModule):
 
     def get_exploration_action_dist_cls(self) -> Any:
         """``action_dist_cls``, else the plain one of the action space; for all phases unless overridden."""
-        chosen = self.action_dist_cls
-        if chosen is not None:
-            return chosen
         from rlkit_core.distributions import Categorical, DiagGaussian
 
-        if isinstance(self.action_space, gym.spaces.Discrete):
-            return Categorical
-        if isinstance(self.action_space, gym.spaces.Box):
-            return DiagGaussian
-        raise ConfigError(
-            f"{type(self).__name__} has no catalog and no default distribution for action space "
-            f"{self.action_space!r}: set self.action_dist_cls in setup(), or override "
-            "get_exploration_action_dist_cls, get_inference_action_dist_cls and get_train_action_dist_cls"
-        )
+        return self.plain_action_dist_cls(Categorical, DiagGaussian)
 
     get_inference_action_dist_cls = get_exploration_action_dist_cls
     get_train_action_dist_cls = get_exploration_action_dist_cls

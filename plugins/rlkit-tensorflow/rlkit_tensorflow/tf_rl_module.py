@@ -120,18 +120,7 @@ class TfRLModule(RLModule):
 
     def get_exploration_action_dist_cls(self) -> Any:
         """``action_dist_cls``, else the plain one of the action space; for all phases unless overridden."""
-        chosen = self.action_dist_cls
-        if chosen is not None:
-            return chosen
-        if isinstance(self.action_space, gym.spaces.Discrete):
-            return Categorical
-        if isinstance(self.action_space, gym.spaces.Box):
-            return DiagGaussian
-        raise ConfigError(
-            f"{type(self).__name__} has no catalog and no default distribution for action space "
-            f"{self.action_space!r}: set self.action_dist_cls in setup(), or override "
-            "get_exploration_action_dist_cls, get_inference_action_dist_cls and get_train_action_dist_cls"
-        )
+        return self.plain_action_dist_cls(Categorical, DiagGaussian)
 
     get_inference_action_dist_cls = get_exploration_action_dist_cls
     get_train_action_dist_cls = get_exploration_action_dist_cls
