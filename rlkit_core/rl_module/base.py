@@ -206,9 +206,11 @@ class RLModule(ComputeActions, BuiltModule, Checkpointable):
         )
 
     def plain_action_dist_cls(self, discrete: Any, continuous: Any) -> Any:
-        """:attr:`action_dist_cls`, else the one that a framework has for Discrete or for Box actions."""
-        if self.action_dist_cls is not None:
-            return self.action_dist_cls
+        """Of a framework's two distributions, for Discrete and for Box actions, the one for this action space.
+
+        Raises:
+            ConfigError: it is another space.
+        """
         if isinstance(self.action_space, gym.spaces.Discrete):
             return discrete
         if isinstance(self.action_space, gym.spaces.Box):

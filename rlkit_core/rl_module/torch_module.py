@@ -92,6 +92,9 @@ class TorchRLModule(nn.Module, RLModule):
 
     def get_exploration_action_dist_cls(self) -> Any:
         """``action_dist_cls``, else the plain one of the action space; for all phases unless overridden."""
+        chosen = self.action_dist_cls
+        if chosen is not None:
+            return chosen
         from rlkit_core.distributions import Categorical, DiagGaussian
 
         return self.plain_action_dist_cls(Categorical, DiagGaussian)

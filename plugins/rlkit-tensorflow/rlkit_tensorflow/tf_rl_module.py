@@ -120,7 +120,8 @@ class TfRLModule(RLModule):
 
     def get_exploration_action_dist_cls(self) -> Any:
         """``action_dist_cls``, else the plain one of the action space; for all phases unless overridden."""
-        return self.plain_action_dist_cls(Categorical, DiagGaussian)
+        chosen = self.action_dist_cls
+        return self.plain_action_dist_cls(Categorical, DiagGaussian) if chosen is None else chosen
 
     get_inference_action_dist_cls = get_exploration_action_dist_cls
     get_train_action_dist_cls = get_exploration_action_dist_cls
